@@ -1,0 +1,18 @@
+"""Fixtures that more than one test file uses."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real recordings (`emodb`, `ravdess`, `emobank`), never part of the project."""
+    named = os.environ.get("EMOPROBE_SHARED_DATA")
+    folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not (folder / "emodb" / "metadata.csv").is_file():
+        pytest.skip(f"no real recordings at {folder}; set EMOPROBE_SHARED_DATA to their folder")
+    return folder
