@@ -1,0 +1,35 @@
+"""Batches of like lengths, under a budget of padded seconds."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def plan_batches(samples: np.ndarray, *, budget: int) -> list[np.ndarray]:
+    """Group utterances so that little is padded and no batch exceeds the budget.
+
+    The plan depends on the lengths and the budget alone, so a resumed run meets the same batches, and with them the
+    same rounding, as one that was never stopped. The longest come first: what does not fit in memory shows at once,
+    and the time left is not underestimated.
+
+    Parameters
+    ----------
+    samples : ndarray of int, (utterances,)
+        Length of each waveform; 0 leaves the utterance out.
+    budget : int
+        Most samples of a batch with its padding. An utterance longer than this is a batch of its own.
+
+    Returns
+    -------
+    list of ndarray of int
+        Indices of the utterances of each batch.
+    """
+    order = np.argsort(-samples, kind="stable")
+    order = order[samples[order] > 0]
+    batches = []
+    start = 0
+    while start < len(order):
+        size = max(1, budget // int(samples[order[start]]))
+        batches.append(order[start : start + size])
+        start += size
+    return batches

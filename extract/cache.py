@@ -1,0 +1,335 @@
+"""The cache of hidden states: one HDF5 file that anyone can read with h5py, and this is the comfortable way."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from ..errors import UserError
+from .layout import DIMENSIONS, DONE, FORMAT, PENDING, TEXT_COLUMNS, checksum, layout_sha256
+
+if TYPE_CHECKING:
+    import torch
+
+
+class HiddenStateCache:
+    """Pooled hidden states of a corpus, layer by layer, read from disk as they are asked for.
+
+    Parameters
+    ----------
+    path : str or Path
+        File that ``probe-extract`` wrote; it may still be growing.
+
+    Attributes
+    ----------
+    path : Path
+    provenance : dict
+        What made the cache: model and hash of its weights, corpus and its hash, pooling, precision, versions.
+    statistics : tuple of str
+        What :meth:`states` can give: ``"mean"``, ``"std"``, ``"mean_ln"``.
+    n_layers, n_utterances, width : int
+        Sizes; layer 0 is the input of the first block, so there is one layer more than there are blocks.
+
+    Raises
+    ------
+    UserError
+        If the file is absent, is no cache, or is damaged in its structure. Damage to the numbers is what
+        :meth:`verify` finds.
+
+    Examples
+    --------
+    >>> with HiddenStateCache("hidden_states.h5") as cache:  # doctest: +SKIP
+    ...     test = cache.select(split="test")
+    ...     cache.states("mean", layers=3, rows=test).shape
+    (240, 192)
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise UserError(f"there is no cache {self.path}; make one with probe-extract --out {self.path}")
+        try:
+            self._file = h5py.File(self.path, "r", locking=False)
+        except OSError as error:
+            raise _damaged(self.path, error) from error
+        try:
+            self._check()
+        except UserError:
+            self._file.close()
+            raise
+        except Exception as error:  # HDF5 raises nearly anything on a damaged structure
+            self._file.close()
+            raise _damaged(self.path, error) from error
+
+    def _check(self) -> None:
+        if self._file.attrs.get("format") != FORMAT:
+            raise UserError(f"{self.path} is an HDF5 file but no cache of hidden states; give one by probe-extract")
+        if layout_sha256(self._file) != self._file.attrs["layout_sha256"]:
+            raise _damaged(self.path, "its description does not match its checksum")
+        self.provenance: dict = json.loads(self._file.attrs["provenance"])
+        self.statistics = tuple(s for s in self.provenance["pooling"] if s in self._file["pooled"])
+        self.n_layers, self.n_utterances, self.width = self._file["pooled"][self.statistics[0]].shape
+        end = self.path.stat().st_size
+        for name, values in self._fixed_places().items():
+            if name != "layers/norm" and values.offset + values.nbytes > end:
+                raise _damaged(self.path, "it ends before its numbers do")
+        self._status()
+
+    def __enter__(self) -> HiddenStateCache:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; arrays that were taken from it stay valid."""
+        self._file.close()
+
+    # What it holds -----------------------------------------------------------------------------------------------
+
+    @property
+    def label(self) -> str:
+        """Short name of the model, for tables and legends."""
+        return self.provenance["model"]["label"]
+
+    @property
+    def corpus(self) -> str:
+        """Name of the corpus."""
+        return self.provenance["corpus"]["name"]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every utterance is either done or listed with a reason."""
+        return PENDING not in set(self._status())
+
+    @property
+    def layers(self) -> pd.DataFrame:
+        """One row a layer: `index`, `name`, and `norm`, the mean Euclidean norm of its frames (NaN until complete)."""
+        group = self._file["layers"]
+        return pd.DataFrame({"index": group["index"][:], "name": group["name"].asstr()[:], "norm": group["norm"][:]})
+
+    @property
+    def utterances(self) -> pd.DataFrame:
+        """One row an utterance, in the order of the corpus.
+
+        The columns of the corpus, `seconds`, `frames`, `status` (``"done"``, ``"pending"``, or what was wrong) and
+        `reason` (the same at length).
+        """
+        table = self._description.copy()
+        table["status"] = self._status()
+        table["reason"] = _text(self._file["utterances/reason"][:])
+        return table
+
+    @cached_property
+    def _description(self) -> pd.DataFrame:
+        group = self._file["utterances"]
+        columns = {name: group[name].asstr()[:] for name in TEXT_COLUMNS}
+        columns |= {name: group[name][:] for name in (*DIMENSIONS, "seconds", "frames")}
+        return pd.DataFrame(columns)
+
+    def _status(self) -> np.ndarray:
+        return _text(self._file["utterances/status"][:])
+
+    @property
+    def done(self) -> np.ndarray:
+        """Boolean (utterances,): whose states are in the cache."""
+        return self._status() == DONE
+
+    def select(self, **wanted: str | Sequence[str]) -> np.ndarray:
+        """Rows that are done and match.
+
+        Parameters
+        ----------
+        **wanted : str or sequence of str
+            Value or values by column, such as ``split="test"`` or ``speaker=["01", "02"]``.
+
+        Returns
+        -------
+        ndarray of bool, (utterances,)
+
+        Raises
+        ------
+        UserError
+            If there is no such column.
+        """
+        rows = self.done
+        for column, values in wanted.items():
+            if column not in self._description:
+                known = ", ".join(self._description.columns)
+                raise UserError(f"{self.path} has no column {column!r}; it has {known}")
+            chosen = [values] if isinstance(values, str) else list(values)
+            rows &= self._description[column].isin(chosen).to_numpy()
+        return rows
+
+    # Hidden states -----------------------------------------------------------------------------------------------
+
+    def states(
+        self,
+        statistic: str = "mean",
+        *,
+        layers: int | Sequence[int] | slice | None = None,
+        rows: np.ndarray | slice | None = None,
+        dtype: np.dtype | str | None = None,
+    ) -> np.ndarray:
+        """Pooled hidden states.
+
+        Parameters
+        ----------
+        statistic : str
+            One of :attr:`statistics`.
+        layers : int, sequence of int or slice, optional
+            All by default. With an int the first axis is dropped.
+        rows : ndarray of bool or int, or slice, optional
+            Which utterances; all by default.
+        dtype : dtype, optional
+            float32 by default.
+
+        Returns
+        -------
+        ndarray, (layers, utterances, width)
+            NaN for an utterance that is not done.
+        """
+        if statistic not in self.statistics:
+            raise UserError(
+                f"{self.path} holds {', '.join(self.statistics)} and no {statistic!r}; extract it with "
+                f"probe-extract --pool {' '.join((*self.statistics, statistic))}"
+            )
+        rows = slice(None) if rows is None else rows
+        block = self._view(f"pooled/{statistic}")[_index(layers)]
+        taken = np.array(block[..., rows, :], dtype=dtype or np.float32)
+        taken[..., ~self.done[rows], :] = np.nan
+        return taken
+
+    @property
+    def acoustics(self) -> dict[str, np.ndarray]:
+        """Acoustic baselines by name, each (utterances, width): mean and standard deviation over time; NaN as above."""
+        found = {}
+        for name in self._file["acoustic"]:
+            values = np.array(self._view(f"acoustic/{name}"))
+            values[~self.done] = np.nan
+            found[name] = values
+        return found
+
+    def frames(self, utterance: str, *, layers: int | Sequence[int] | slice | None = None) -> np.ndarray:
+        """Every frame of one utterance, where the cache was made with ``--frames``.
+
+        Parameters
+        ----------
+        utterance : str
+            Its `id`.
+        layers : int, sequence of int or slice, optional
+            All by default.
+
+        Returns
+        -------
+        ndarray, (layers, frames, width), float16
+        """
+        if "frames" not in self._file:
+            raise UserError(f"{self.path} holds no single frames; extract them with probe-extract --frames")
+        import hdf5plugin  # noqa: F401  registers the filter that the frames are compressed with
+
+        (found,) = np.nonzero((self._description["id"] == utterance).to_numpy() & self.done)
+        if not len(found):
+            raise UserError(f"{self.path} holds no utterance {utterance!r} that is done")
+        group = self._file["utterances"]
+        start, count = int(group["frame_start"][found[0]]), int(group["frames"][found[0]])
+        return self._file["frames/states"][_index(layers), start : start + count]
+
+    def to_torch(self, statistic: str = "mean", **selection) -> torch.Tensor:
+        """:meth:`states` as a tensor."""
+        import torch
+
+        return torch.from_numpy(self.states(statistic, **selection))
+
+    def to_frame(self, statistic: str = "mean", *, layer: int, rows: np.ndarray | None = None) -> pd.DataFrame:
+        """One layer as a table: a row an utterance (by `id`), a column a dimension of the hidden state."""
+        rows = self.done if rows is None else rows
+        names = [f"{statistic}_{i}" for i in range(self.width)]
+        values = self.states(statistic, layers=layer, rows=rows)
+        return pd.DataFrame(values, index=pd.Index(self._description["id"][rows], name="id"), columns=names)
+
+    # Trust -------------------------------------------------------------------------------------------------------
+
+    def verify(self) -> list[str]:
+        """Compute the checksum of every utterance that is done and compare it with the one stored.
+
+        Returns
+        -------
+        list of str
+            The `id` of each utterance whose numbers have changed since they were written; empty when all is well.
+        """
+        stored = self._file["utterances/checksum"][:]
+        pooled = [self._view(f"pooled/{s}") for s in self.statistics]
+        norms = self._view("frame_norm")
+        acoustics = [self._view(f"acoustic/{name}") for name in sorted(self._file["acoustic"])]
+        wrong = []
+        for row in np.nonzero(self.done)[0]:
+            found = checksum(
+                np.stack([p[:, row] for p in pooled]), norms[:, row], [values[row] for values in acoustics]
+            )
+            if found != stored[row]:
+                wrong.append(self._description["id"][row])
+        return wrong
+
+    def _fixed_places(self) -> dict[str, np.memmap]:
+        names = [f"pooled/{s}" for s in self.statistics] + [f"acoustic/{a}" for a in self._file["acoustic"]]
+        return {name: self._view(name) for name in (*names, "frame_norm", "layers/norm")}
+
+    def _view(self, name: str) -> np.memmap:
+        dataset = self._file[name]
+        return np.memmap(self.path, dtype=dataset.dtype, mode="r", offset=dataset.id.get_offset(), shape=dataset.shape)
+
+    def __repr__(self) -> str:
+        return (
+            f"HiddenStateCache({str(self.path)!r}: {self.label} on {self.corpus}, {self.n_layers} layers, "
+            f"{int(self.done.sum())} of {self.n_utterances} utterances, width {self.width}, "
+            f"{', '.join(self.statistics)})"
+        )
+
+    def _repr_html_(self) -> str:
+        status = pd.Series(self._status()).value_counts()
+        hours = float(self._description["seconds"].sum()) / 3600
+        rows = {
+            "file": self.path,
+            "model": self.label,
+            "corpus": self.corpus,
+            "layers": f"0 to {self.n_layers - 1}",
+            "width": self.width,
+            "pooled": ", ".join(self.statistics),
+            "utterances": f"{self.n_utterances} ({hours:.2f} h)",
+            "status": ", ".join(f"{count} {name}" for name, count in status.items()),
+        }
+        body = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(k)}</th>"
+            f"<td style='text-align:left'>{html.escape(str(v))}</td></tr>"
+            for k, v in rows.items()
+        )
+        return f"<table><caption>Cache of hidden states</caption>{body}</table>"
+
+
+def _index(layers: int | Sequence[int] | slice | None) -> int | slice | list[int]:
+    if layers is None:
+        return slice(None)
+    return layers if isinstance(layers, int | slice) else list(layers)
+
+
+def _text(values: np.ndarray) -> np.ndarray:
+    return np.array([v.decode("utf-8", errors="replace") for v in values], dtype=object)
+
+
+def _damaged(path: Path, why: object) -> UserError:
+    return UserError(
+        f"{path} is damaged or is no cache of hidden states ({str(why)[:160]}); bring it back from a copy, or make it "
+        "anew with probe-extract --overwrite"
+    )

@@ -1,0 +1,177 @@
+"""The command `probe-extract`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from .. import __version__
+from ..errors import UserError, run_command
+
+LEFT_OUT = 3  # exit status when some files were left out
+
+_EPILOG = """\
+With no argument: the offline demonstration corpus, the model hubert-nano, hidden_states.h5 in this folder.
+Run the same command again after an interruption: what is finished is kept, and the file ends the same.
+
+exit status: 0 all utterances extracted; 3 some left out, each listed with its reason; 2 an error; 1 --verify found
+damage.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    p = argparse.ArgumentParser(
+        prog="probe-extract",
+        description="Cache the hidden states of every layer of a speech model, pooled over each utterance of a corpus.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    what = p.add_argument_group("what")
+    what.add_argument(
+        "--corpus",
+        default="demo",
+        metavar="CORPUS",
+        help="demo, a manifest (CSV or Parquet), msp-podcast:ROOT or iemocap:ROOT (default: demo)",
+    )
+    what.add_argument(
+        "--model",
+        default="hubert-nano",
+        help="folder with config.json and safetensors, hub name, or short name such as hubert-base, distilhubert, "
+        "wavlm-large (default: hubert-nano, which needs no network)",
+    )
+    what.add_argument("--revision", help="branch, tag or commit of a model on the hub")
+    what.add_argument(
+        "--random-init", type=int, metavar="SEED", help="random weights of the same architecture, as a control"
+    )
+    what.add_argument(
+        "--normalise",
+        choices=("yes", "no"),
+        help="bring each waveform to zero mean and unit variance (default: what the checkpoint says)",
+    )
+    what.add_argument("--label", help="short name of the model in tables and legends")
+    what.add_argument("--limit", type=int, metavar="N", help="only N utterances, spread evenly over the corpus")
+    keep = p.add_argument_group("what is kept")
+    keep.add_argument("--out", type=Path, default=Path("hidden_states.h5"), help="default: hidden_states.h5")
+    keep.add_argument(
+        "--pool",
+        nargs="+",
+        choices=("mean", "std", "mean_ln"),
+        default=["mean", "std", "mean_ln"],
+        help="statistics over the frames; mean_ln is the mean of layer-normed frames (default: all three)",
+    )
+    keep.add_argument("--frames", action="store_true", help="keep every frame too (float16, compressed; large)")
+    how = p.add_argument_group("how")
+    how.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    how.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16", "float16"),
+        default="float32",
+        help="precision of the forward pass; what is stored is float32 (default: float32, exact)",
+    )
+    how.add_argument("--batch-seconds", type=float, metavar="S", help="audio in a batch (default: by the device)")
+    how.add_argument(
+        "--longest", type=float, default=60.0, metavar="S", help="leave longer files out (default: 60 seconds)"
+    )
+    how.add_argument("--workers", type=int, default=4, metavar="N", help="threads that decode ahead (default: 4)")
+    how.add_argument("--strict", action="store_true", help="stop at the first file that has a problem")
+    how.add_argument("--overwrite", action="store_true", help="start anew where there is a cache already")
+    how.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
+    p.add_argument(
+        "--verify", action="store_true", help="check the checksums of the cache at --out, and do nothing else"
+    )
+    p.add_argument("--version", action="version", version=f"emoprobe {__version__}")
+    return p
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    options = parser().parse_args(argv)
+    return run_command(lambda: _verify(options) if options.verify else _extract(options))
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from .cache import HiddenStateCache
+
+    with HiddenStateCache(options.out) as cache:
+        wrong = cache.verify()
+        for name in wrong:
+            print(f"{options.out}: the states of {name} have changed since they were written", file=sys.stderr)
+        done = int(cache.done.sum())
+        if wrong:
+            print(
+                f"error: {len(wrong)} of {done} utterances are damaged; bring the file back from a copy, or make it "
+                "anew with --overwrite",
+                file=sys.stderr,
+            )
+            return 1
+        waiting = "" if cache.complete else "; the extraction is not finished: run the same command again"
+        print(f"{options.out}: the checksums of all {done} utterances are right{waiting}")
+    return 0
+
+
+def _extract(options: argparse.Namespace) -> int:
+    if options.revision and Path(options.model).is_dir():
+        raise UserError(f"--revision is for models on the hub, and {options.model} is a folder; leave it out")
+    from .backbones import load_backbone
+    from .corpora import read_corpus
+    from .extraction import ExtractionSettings, extract
+
+    settings = ExtractionSettings(
+        statistics=tuple(options.pool),
+        frames=options.frames,
+        precision=options.dtype,
+        device=options.device,
+        batch_seconds=options.batch_seconds,
+        longest=options.longest,
+        limit=options.limit,
+        strict=options.strict,
+        overwrite=options.overwrite,
+        workers=options.workers,
+    )
+    _quiet_transformers()
+    corpus = read_corpus(options.corpus)
+    backbone = load_backbone(
+        options.model,
+        revision=options.revision,
+        random_init=options.random_init,
+        normalise=None if options.normalise is None else options.normalise == "yes",
+        label=options.label,
+    )
+    cache = extract(
+        corpus,
+        backbone,
+        options.out,
+        settings=settings,
+        progress=not options.quiet,
+        report=None if options.quiet else print,
+    )
+    with cache:
+        return _conclude(cache, quiet=options.quiet)
+
+
+def _conclude(cache, *, quiet: bool) -> int:
+    """Tell what became of each utterance."""
+    table = cache.utterances
+    left_out = table[table["status"] != "done"]
+    for row in left_out.head(20).itertuples():
+        print(f"left out: {row.path}: {row.status}: {row.reason}", file=sys.stderr)
+    if len(left_out) > 20:
+        print(f"… and {len(left_out) - 20} more: column `reason` of the cache's utterances", file=sys.stderr)
+    if not quiet:
+        counts = ", ".join(f"{n} {status}" for status, n in left_out["status"].value_counts().items())
+        print(f"{cache.path}: {int(cache.done.sum())} utterances done" + (f"; left out: {counts}" if counts else ""))
+    return LEFT_OUT if len(left_out) else 0
+
+
+def _quiet_transformers() -> None:
+    """Its progress bars and notes on unused heads would bury the summary."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

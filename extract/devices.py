@@ -1,0 +1,73 @@
+"""Where a model runs, in which precision, and what fits there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from ..errors import UserError
+
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+# A batch on a CPU gains nothing past the point where its products are large; a small one stays in the caches.
+_CPU_BATCH_SECONDS = 24.0
+
+# Memory that one padded second takes in the largest front end in use (512 channels at 3,200 steps a second in float32,
+# five such tensors at once), with a margin for the blocks.
+_BYTES_PER_SECOND = 64e6
+
+
+def choose_device(name: str) -> torch.device:
+    """The device by name; ``"auto"`` takes CUDA, then MPS, then the CPU.
+
+    Raises
+    ------
+    UserError
+        If it is not there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"--device {name} is not usable here ({reason}); try --device auto") from error
+    return device
+
+
+def default_batch_seconds(device: torch.device) -> float:
+    """Seconds of audio, padding included, that one batch takes on the device."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return float(min(600, max(30, int(0.5 * free / _BYTES_PER_SECOND))))
+    return _CPU_BATCH_SECONDS
+
+
+@contextmanager
+def numerics(device: torch.device, precision: str) -> Iterator[None]:
+    """No gradients, the precision asked for, and in float32 no silent TF32 on the way.
+
+    By default cuDNN rounds a float32 convolution's operands to 10 bits; every layer would then be off by about 1e-3.
+    """
+    kind = PRECISIONS[precision]
+    autocast = torch.autocast(device.type, dtype=kind, enabled=kind is not None)
+    matmul = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        with torch.inference_mode(), autocast, torch.backends.cudnn.flags(allow_tf32=False):
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = matmul
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the device, or the machine, had no memory left."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)

@@ -1,0 +1,99 @@
+"""Make a model's hidden states independent of the batch that an utterance is padded in.
+
+Transformers' own batched forward passes the attention mask to the blocks only. Two parts before them still see the
+padding: a group norm over time in the first convolution (``feat_extract_norm="group"``: HuBERT base, DistilHuBERT,
+wav2vec 2.0 base, WavLM base), and positional convolutions behind a norm that turns the padding's zeros into something
+else (the stack of data2vec-audio, batch norm in ``conv_pos_batch_norm``). Here both see the valid samples only.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class ValidLengths:
+    """How much of each utterance of the batch under way is speech and not padding.
+
+    Attributes
+    ----------
+    samples : list of int or None
+        Valid samples of each waveform; None when nothing is padded, so that nothing needs masking.
+    """
+
+    def __init__(self, kernels: tuple[int, ...], strides: tuple[int, ...]):
+        self.kernels = kernels
+        self.strides = strides
+        self.samples: list[int] | None = None
+
+    def after(self, convolutions: int | None = None) -> list[int]:
+        """Valid steps of each utterance after that many convolutions of the front end (all of them if None)."""
+        return [steps(n, self.kernels[:convolutions], self.strides[:convolutions]) for n in self.samples]
+
+
+def steps(samples: int, kernels: tuple[int, ...], strides: tuple[int, ...]) -> int:
+    """Length of a waveform after a row of convolutions without padding; 0 when it is shorter than they need."""
+    for kernel, stride in zip(kernels, strides, strict=True):
+        samples = (samples - kernel) // stride + 1 if samples >= kernel else 0
+    return samples
+
+
+class ValidGroupNorm(nn.Module):
+    """A group norm over the valid steps of each utterance alone, with the parameters of the one it replaces.
+
+    Each utterance goes through the same kernel as it would alone, so that the result is not merely close.
+    """
+
+    def __init__(self, norm: nn.GroupNorm, lengths: ValidLengths):
+        super().__init__()
+        self.num_groups, self.eps = norm.num_groups, norm.eps
+        self.weight, self.bias = norm.weight, norm.bias
+        self._lengths = lengths
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        """Normalise `states` (batch, channels, steps); the padding comes out as zero."""
+        if self._lengths.samples is None:
+            return F.group_norm(states, self.num_groups, self.weight, self.bias, self.eps)
+        normed = None
+        for row, valid in enumerate(self._lengths.after(1)):
+            alone = F.group_norm(states[row : row + 1, :, :valid], self.num_groups, self.weight, self.bias, self.eps)
+            if normed is None:  # only now is the type known: autocast computes norms in float32
+                normed = torch.zeros(states.shape, dtype=alone.dtype, device=alone.device)
+            normed[row, :, :valid] = alone[0]
+        return normed
+
+
+def make_exact(model: nn.Module) -> ValidLengths:
+    """Change `model` in place so that padding cannot reach a valid frame; return what it must be told of each batch.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        HuBERT, wav2vec 2.0, WavLM or data2vec-audio, without a head. Its parameters and their names stay as they are.
+
+    Returns
+    -------
+    ValidLengths
+        Set its `samples` before each forward pass, and pass the attention mask as well.
+    """
+    lengths = ValidLengths(tuple(model.config.conv_kernel), tuple(model.config.conv_stride))
+    for layer in model.feature_extractor.conv_layers:
+        if isinstance(getattr(layer, "layer_norm", None), nn.GroupNorm):
+            layer.layer_norm = ValidGroupNorm(layer.layer_norm, lengths)
+
+    def silence_padding(module: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor] | None:
+        if lengths.samples is None:
+            return None
+        (states,) = inputs
+        return (states * frame_mask(lengths.after(), states.shape[-1], states.device)[:, None, :],)
+
+    for module in model.encoder.pos_conv_embed.modules():
+        if isinstance(module, nn.Conv1d):
+            module.register_forward_pre_hook(silence_padding)
+    return lengths
+
+
+def frame_mask(lengths: list[int], steps: int, device: torch.device) -> torch.Tensor:
+    """Boolean (batch, steps): True where the step belongs to the utterance, False where it is padding."""
+    return torch.arange(steps, device=device) < torch.tensor(lengths, device=device)[:, None]

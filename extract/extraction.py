@@ -1,0 +1,506 @@
+"""From a corpus and a model to a complete cache."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ..errors import UserError
+from .acoustics import ACOUSTIC_WIDTHS, acoustic_statistics
+from .audio import AudioHeader, AudioProblem, read_audio
+from .backbones import SAMPLE_RATE, Backbone, load_backbone
+from .batching import plan_batches
+from .cache import HiddenStateCache
+from .corpora import Corpus, read_corpus
+from .devices import PRECISIONS, choose_device, default_batch_seconds, is_out_of_memory, numerics
+from .layout import Plan, frames_folder, lay_out
+from .pooling import STATISTICS, pool
+from .scan import scan
+from .versions import versions
+from .writer import CacheWriter, lock_cache
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractionSettings:
+    """What to keep of each utterance, and how to compute it.
+
+    Attributes
+    ----------
+    statistics : tuple of str
+        Some of :data:`.pooling.STATISTICS`.
+    frames : bool
+        Keep every frame too, in half precision, compressed, in a folder beside the cache.
+    precision : str
+        ``"float32"``, ``"bfloat16"`` or ``"float16"`` (autocast); what is stored is float32.
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
+    batch_seconds : float or None
+        Most seconds of audio in a batch, padding included; chosen for the device if None. A started cache keeps its
+        own, since the last bits of a state depend on the batch.
+    longest : float
+        Seconds; longer files are left out, with that reason.
+    limit : int or None
+        Extract that many utterances, spread evenly over the corpus.
+    strict : bool
+        Stop at the first file with a problem.
+    overwrite : bool
+        Start anew where there is a cache already.
+    workers : int
+        Threads that decode ahead.
+    """
+
+    statistics: tuple[str, ...] = STATISTICS
+    frames: bool = False
+    precision: str = "float32"
+    device: str = "auto"
+    batch_seconds: float | None = None
+    longest: float = 60.0
+    limit: int | None = None
+    strict: bool = False
+    overwrite: bool = False
+    workers: int = 4
+
+    def __post_init__(self) -> None:
+        for statistic in self.statistics:
+            if statistic not in STATISTICS:
+                raise UserError(f"no pooling {statistic!r}; there is {', '.join(STATISTICS)}")
+        if not self.statistics or len(set(self.statistics)) < len(self.statistics):
+            raise UserError("name each pooling once, and at least one")
+        if self.precision not in PRECISIONS:
+            raise UserError(f"no precision {self.precision!r}; there is {', '.join(PRECISIONS)}")
+        for name in ("batch_seconds", "longest", "limit", "workers"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UserError(f"{name} is {value}; it must be more than 0")
+        if self.frames:
+            try:
+                import hdf5plugin  # noqa: F401
+            except ImportError:
+                raise UserError("keeping every frame needs hdf5plugin: pip install 'emoprobe[frames]'") from None
+
+
+def extract(
+    corpus: Corpus | str | Path,
+    model: Backbone | str = "hubert-nano",
+    out: str | Path = "hidden_states.h5",
+    *,
+    settings: ExtractionSettings | None = None,
+    progress: bool = True,
+    report: Callable[[str], None] | None = None,
+    **changes,
+) -> HiddenStateCache:
+    """Cache the pooled hidden states of every layer for every utterance; go on where an earlier run stopped.
+
+    Parameters
+    ----------
+    corpus : Corpus, str or Path
+        A corpus, or what ``--corpus`` takes: ``"demo"``, a manifest, ``"msp-podcast:ROOT"``, ``"iemocap:ROOT"``.
+    model : Backbone or str
+        A loaded model, or a name for :func:`.backbones.load_backbone`.
+    out : str or Path
+        The cache.
+    settings : ExtractionSettings, optional
+        The defaults if left out.
+    progress : bool
+        Show a bar on standard error.
+    report : callable, optional
+        Given each line of the summary; ``print`` shows it.
+    **changes
+        Single settings, such as ``device="cpu"``.
+
+    Returns
+    -------
+    HiddenStateCache
+        Open for reading. Its `utterances` say in `status` which files were left out and why.
+
+    Raises
+    ------
+    UserError
+        If the corpus or the model cannot be had, the cache at `out` is of something else, another process writes it,
+        the disk is full, or (`strict`) a file has a problem.
+    """
+    settings = replace(settings or ExtractionSettings(), **changes)
+    say = report or (lambda line: None)
+    out = Path(out)
+    if not isinstance(corpus, Corpus):
+        corpus = read_corpus(str(corpus))
+    corpus = _limit(corpus, settings.limit)
+    device = choose_device(settings.device)
+    backbone = load_backbone(model) if isinstance(model, str) else model
+    with lock_cache(out):
+        table, headers = scan(corpus, shortest=backbone.receptive_field, longest=settings.longest, progress=progress)
+        _describe(corpus, table, say)
+        if settings.strict:
+            _stop_at_problem(zip(table["path"], table["status"], table["reason"], strict=True))
+        if not (table["samples"] > 0).any():
+            first = table.iloc[0]
+            raise UserError(
+                f"no utterance of {corpus.name} can be extracted; the first, {first['path']}, is {first['status']}: "
+                f"{first['reason']}"
+            )
+        provenance = _provenance(corpus, backbone, settings, device)
+        if settings.overwrite or not out.exists():
+            batches = _start(out, corpus, backbone, settings, table, provenance, say)
+        else:
+            batches = _go_on(out, table, provenance, say)
+        paths = corpus.utterances["path"].to_numpy()
+        with CacheWriter(out) as writer:
+            todo = [(i, rows) for i, rows in enumerate(batches) if writer.pending(rows)]
+            if todo:
+                seconds = table["samples"].to_numpy() / SAMPLE_RATE
+                bar = _Progress(seconds, batches, todo, show=progress)
+                job = _Job(backbone.to(device), device, settings, writer, paths, headers)
+                with bar:
+                    job.run(todo, bar)
+            else:
+                say(f"{out} is complete; nothing to do")
+            writer.finish()
+    return HiddenStateCache(out)
+
+
+def _limit(corpus: Corpus, limit: int | None) -> Corpus:
+    """That many utterances, evenly spread, so that a sorted corpus does not shrink to its first speaker."""
+    n = len(corpus.utterances)
+    if limit is None or limit >= n:
+        return corpus
+    rows = np.arange(limit) * n // limit
+    return replace(corpus, utterances=corpus.utterances.iloc[rows].reset_index(drop=True))
+
+
+def _describe(corpus: Corpus, table, say: Callable[[str], None]) -> None:
+    for line in corpus.summary().splitlines():
+        say(line)
+    say(f"audio: {table['seconds'].sum() / 3600:.2f} h")
+
+
+def _provenance(corpus: Corpus, backbone: Backbone, settings: ExtractionSettings, device: torch.device) -> dict:
+    return {
+        "model": backbone.provenance(),
+        "corpus": {
+            "name": corpus.name,
+            "root": str(corpus.root),
+            "sha256": corpus.sha256,
+            "utterances": len(corpus.utterances),
+            "notes": [note[:300] for note in corpus.notes[:20]],
+        },
+        "pooling": list(settings.statistics),
+        "frames": settings.frames,
+        "precision": settings.precision,
+        "longest_seconds": settings.longest,
+        "batch_seconds": settings.batch_seconds or default_batch_seconds(device),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "acoustics": "mean and population standard deviation over time of log-mel and MFCC",
+        "versions": versions(),
+    }
+
+
+def _start(
+    out: Path,
+    corpus: Corpus,
+    backbone: Backbone,
+    settings: ExtractionSettings,
+    table,
+    provenance: dict,
+    say: Callable[[str], None],
+) -> list[np.ndarray]:
+    """Lay the cache out anew; return its batches."""
+    table = table.copy()
+    samples = table["samples"].to_numpy()
+    batches = plan_batches(samples, budget=int(provenance["batch_seconds"] * SAMPLE_RATE))
+    table["frames"] = [backbone.frames(n) if n else 0 for n in samples]
+    frames = table["frames"].to_numpy()
+    order = np.concatenate(batches)
+    starts = np.zeros(len(table), dtype=np.int64)
+    starts[order] = np.cumsum(frames[order]) - frames[order]
+    table["frame_start"] = starts
+    table["path"] = [_relative(path, corpus.root) for path in table["path"]]
+    plan = Plan(table, settings.statistics, backbone.layer_names, backbone.width, ACOUSTIC_WIDTHS, provenance)
+    sources = [(_part(i), int(frames[rows].sum())) for i, rows in enumerate(batches)] if settings.frames else []
+    _check_room(out, plan, backbone, frames, settings, say)
+    if frames_folder(out).exists():
+        shutil.rmtree(frames_folder(out))
+    lay_out(out, plan, frame_sources=sources)
+    return batches
+
+
+def _relative(path: str, root: Path) -> str:
+    """The path below the corpus's root where it lies there, so that a cache means the same on another machine."""
+    return Path(path).relative_to(root).as_posix() if Path(path).is_relative_to(root) else path
+
+
+def _check_room(
+    out: Path, plan: Plan, backbone: Backbone, frames: np.ndarray, settings: ExtractionSettings, say: Callable
+) -> None:
+    size = plan.nbytes()
+    single = int(frames.sum()) * plan.n_layers * plan.width * 2 if settings.frames else 0
+    existing = out.parent
+    while not existing.exists():
+        existing = existing.parent
+    free = shutil.disk_usage(existing).free
+    extra = f", and at most {single / 1e9:.2f} GB of single frames" if single else ""
+    say(
+        f"cache: {plan.n_layers} layers of {backbone.label} x {len(frames)} utterances x width {plan.width}, "
+        f"{size / 1e9:.3f} GB{extra}; the disk has {free / 1e9:.1f} GB free"
+    )
+    if size > free:
+        raise UserError(
+            f"{out}: the cache needs {size / 1e9:.1f} GB and the disk has {free / 1e9:.1f} GB free; free some, give "
+            "another place with --out, or keep fewer statistics with --pool"
+        )
+
+
+def _go_on(out: Path, table, provenance: dict, say: Callable[[str], None]) -> list[np.ndarray]:
+    """Make sure that the cache on disk is of the same thing; return its batches."""
+    with HiddenStateCache(out) as cache:
+        there = cache.provenance
+        differ = [
+            f"{what} (there {_short(was)}, now {_short(now)})"
+            for what, was, now in (
+                ("the model", there["model"]["label"], provenance["model"]["label"]),
+                ("the model's weights", there["model"]["weights_sha256"], provenance["model"]["weights_sha256"]),
+                ("the model's input", there["model"]["normalise"], provenance["model"]["normalise"]),
+                ("the corpus", there["corpus"]["sha256"], provenance["corpus"]["sha256"]),
+                ("the pooling", there["pooling"], provenance["pooling"]),
+                ("the precision", there["precision"], provenance["precision"]),
+                ("keeping frames", there["frames"], provenance["frames"]),
+                ("the longest file", there["longest_seconds"], provenance["longest_seconds"]),
+            )
+            if was != now
+        ]
+        if differ:
+            raise UserError(
+                f"{out} is a cache of something else: {'; '.join(differ)}. Give another place with --out, or "
+                "--overwrite to start anew"
+            )
+        samples = cache._file["utterances/samples"][:]
+        changed = np.nonzero(samples != table["samples"].to_numpy())[0]
+        if len(changed):
+            path = table["path"][changed[0]]
+            raise UserError(
+                f"{path} (and {len(changed) - 1} more) is of another length than when {out} was started; put the "
+                "audio back, or start anew with --overwrite"
+            )
+        n = int((~cache.done).sum())
+        if there["versions"] != provenance["versions"] or there["device"] != provenance["device"]:
+            say("note: the cache was started with other library versions or on another device; its record keeps those")
+    if n:
+        say(f"going on with {out}: {cache.n_utterances - n} of {cache.n_utterances} utterances are there")
+    return plan_batches(samples, budget=int(there["batch_seconds"] * SAMPLE_RATE))
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text[:12] + "…" if len(text) == 64 else text
+
+
+def _part(batch: int) -> str:
+    return f"{batch:06d}.h5"
+
+
+def _stop_at_problem(problems: Iterable[tuple[str, str, str]]) -> None:
+    for path, status, reason in problems:
+        if reason:
+            raise UserError(f"{path} is {status}: {reason}; mend it, or leave --strict out to go on without it")
+
+
+class _Progress:
+    """A bar in hours of audio, with the speed as times real time."""
+
+    def __init__(self, seconds: np.ndarray, batches: list, todo: list, *, show: bool):
+        ahead = sum(float(seconds[rows].sum()) for _, rows in todo) / 3600
+        total = float(seconds.sum()) / 3600
+        self._bar = tqdm(
+            total=total,
+            initial=total - ahead,
+            disable=not show,
+            unit="h",
+            bar_format="extracting {percentage:3.0f}%|{bar}| {n:.2f} of {total:.2f} h [{elapsed}<{remaining}{postfix}]",
+        )
+        self._seconds = seconds
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+    def advance(self, rows: np.ndarray) -> None:
+        """Count a batch that is on disk."""
+        self._bar.update(float(self._seconds[rows].sum()) / 3600)
+        elapsed = self._bar.format_dict["elapsed"]
+        if elapsed:
+            speed = 3600 * (self._bar.n - self._bar.initial) / elapsed
+            self._bar.set_postfix_str(f"{speed:.0f} x real time")
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """One utterance, ready for the model."""
+
+    waveform: np.ndarray
+    acoustics: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What the device made of some rows of a batch; still on the device."""
+
+    rows: list[int]
+    states: torch.Tensor  # (statistics, layers, rows, width)
+    norms: torch.Tensor  # (layers, rows)
+    frames: list[torch.Tensor]  # (layers, frames, width) a row, if every frame is kept
+
+
+class _Job:
+    """The pipeline: threads decode ahead, this thread feeds the device, one thread writes."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        device: torch.device,
+        settings: ExtractionSettings,
+        writer: CacheWriter,
+        paths: np.ndarray,
+        headers: list[AudioHeader | None],
+    ):
+        self.backbone, self.device, self.settings = backbone, device, settings
+        self.writer, self.paths, self.headers = writer, paths, headers
+
+    def run(self, todo: list[tuple[int, np.ndarray]], bar: _Progress) -> None:
+        """Extract the batches in their order."""
+        decoders = ThreadPoolExecutor(self.settings.workers, thread_name_prefix="decode")
+        disk = ThreadPoolExecutor(1, thread_name_prefix="write")
+        writing: list[tuple[Future, np.ndarray]] = []
+        try:
+            for index, rows, decoded in self._decode_ahead(decoders, todo):
+                problems = {row: (p.status, p.reason) for row, p in decoded.items() if isinstance(p, AudioProblem)}
+                if self.settings.strict:
+                    _stop_at_problem((self.paths[row], *problem) for row, problem in problems.items())
+                good = {row: d for row, d in decoded.items() if isinstance(d, _Decoded)}
+                with numerics(self.device, self.settings.precision):
+                    results = self._compute(list(good), good, problems)
+                writing.append((disk.submit(self._store, index, rows, results, good, problems), rows))
+                # One batch may wait for the disk while the next is computed; more would only take memory.
+                while len(writing) > 1:
+                    self._wait(writing, bar)
+            while writing:
+                self._wait(writing, bar)
+        finally:
+            decoders.shutdown(cancel_futures=True)
+            disk.shutdown(cancel_futures=True)
+
+    @staticmethod
+    def _wait(writing: list[tuple[Future, np.ndarray]], bar: _Progress) -> None:
+        future, rows = writing.pop(0)
+        future.result()
+        bar.advance(rows)
+
+    def _decode_ahead(
+        self, decoders: ThreadPoolExecutor, todo: list[tuple[int, np.ndarray]]
+    ) -> Iterator[tuple[int, np.ndarray, dict[int, _Decoded | AudioProblem]]]:
+        """Decode two batches ahead of the one that the device works on."""
+        waiting: list[tuple[int, np.ndarray, list[Future]]] = []
+        for index, rows in todo:
+            waiting.append((index, rows, [decoders.submit(self._decode, row) for row in rows]))
+            if len(waiting) > 2:
+                yield self._collect(*waiting.pop(0))
+        while waiting:
+            yield self._collect(*waiting.pop(0))
+
+    @staticmethod
+    def _collect(
+        index: int, rows: np.ndarray, futures: list[Future]
+    ) -> tuple[int, np.ndarray, dict[int, _Decoded | AudioProblem]]:
+        return index, rows, {int(row): f.result() for row, f in zip(rows, futures, strict=True)}
+
+    def _decode(self, row: int) -> _Decoded | AudioProblem:
+        try:
+            waveform = read_audio(self.paths[row], self.headers[row])
+        except AudioProblem as problem:
+            return problem
+        return _Decoded(self.backbone.prepare(waveform), acoustic_statistics(waveform))
+
+    def _compute(self, rows: list[int], decoded: dict[int, _Decoded], problems: dict) -> list[_Result]:
+        """Forward and pool; halve the batch for as long as it does not fit in memory."""
+        if not rows:
+            return []
+        try:
+            return [self._forward(rows, decoded)]
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        # Outside the handler, where the failed pass's tensors are no longer held by its traceback.
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if len(rows) == 1:
+            seconds = len(decoded[rows[0]].waveform) / SAMPLE_RATE
+            problems[rows[0]] = ("memory", f"{seconds:.1f} s alone need more memory than the {self.device.type} has")
+            if self.settings.strict:
+                _stop_at_problem([(self.paths[rows[0]], *problems[rows[0]])])
+            return []
+        half = len(rows) // 2
+        return self._compute(rows[:half], decoded, problems) + self._compute(rows[half:], decoded, problems)
+
+    def _forward(self, rows: list[int], decoded: dict[int, _Decoded]) -> _Result:
+        pooled: list[tuple[torch.Tensor, torch.Tensor]] = []
+        kept: list[torch.Tensor] = []
+        waveforms = [decoded[row].waveform for row in rows]
+        frames = [self.backbone.frames(len(w)) for w in waveforms]
+
+        def see(layer: int, states: torch.Tensor) -> None:
+            pooled.append(pool(states, frames, self.settings.statistics))
+            if self.settings.frames:
+                kept.append(states.half().cpu())
+
+        self.backbone.walk(waveforms, see)
+        singles = [torch.stack([k[i, :n] for k in kept]) for i, n in enumerate(frames)] if kept else []
+        return _Result(
+            rows, torch.stack([p for p, _ in pooled], dim=1), torch.stack([norm for _, norm in pooled]), singles
+        )
+
+    def _store(
+        self,
+        index: int,
+        batch: np.ndarray,
+        results: list[_Result],
+        decoded: dict[int, _Decoded],
+        problems: dict[int, tuple[str, str]],
+    ) -> None:
+        """Fetch what the device computed and write it; runs in the writing thread."""
+        if self.settings.frames:
+            self._store_frames(index, batch, results)
+        rows = [row for result in results for row in result.rows]
+        shape = (len(self.settings.statistics), self.backbone.n_layers, 0, self.backbone.width)
+        states = np.concatenate([np.empty(shape, np.float32), *(r.states.cpu().numpy() for r in results)], axis=2)
+        norms = np.concatenate([np.empty(shape[1:3], np.float32), *(r.norms.cpu().numpy() for r in results)], axis=1)
+        finite = np.isfinite(states).all(axis=(0, 1, 3))
+        for row in np.asarray(rows, dtype=int)[~finite]:
+            problems[int(row)] = (
+                "overflow",
+                f"the model gave non-finite states in {self.settings.precision}; use --dtype bfloat16 or float32",
+            )
+        if self.settings.strict:
+            _stop_at_problem((self.paths[row], *problem) for row, problem in problems.items())
+        rows = [row for row, good in zip(rows, finite, strict=True) if good]
+        acoustics = {
+            name: np.stack([decoded[row].acoustics[name] for row in rows]) if rows else np.empty((0, width), np.float32)
+            for name, width in ACOUSTIC_WIDTHS.items()
+        }
+        self.writer.write(rows, states[:, :, finite], norms[:, finite], acoustics, problems)
+
+    def _store_frames(self, index: int, batch: np.ndarray, results: list[_Result]) -> None:
+        """One part of the single frames, in the order of the batch; NaN for an utterance that did not come out."""
+        found = {row: single for result in results for row, single in zip(result.rows, result.frames, strict=True)}
+        parts = []
+        for row in batch:
+            count = self.backbone.frames(self.headers[row].samples)
+            missing = torch.full((self.backbone.n_layers, count, self.backbone.width), torch.nan, dtype=torch.half)
+            parts.append(found.get(int(row), missing))
+        self.writer.write_frames(_part(index), torch.cat(parts, dim=1).numpy())

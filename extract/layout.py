@@ -1,0 +1,207 @@
+"""How a cache lies on disk: everything is placed before the first hidden state is known.
+
+The file's structure is written once, into a temporary file that is then renamed. From there on only numbers change, in
+place, at offsets that HDF5 has told: no killed run can tear the structure, and a resumed one ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from ..errors import UserError
+from .corpora import COLUMNS, DIMENSIONS
+
+FORMAT = "emoprobe hidden states 1"
+
+#: Status of an utterance whose states are in the cache, and of one that is still to come; any other is a problem.
+DONE, PENDING = "done", "pending"
+
+STATUS_BYTES, REASON_BYTES, CHECKSUM_BYTES = 16, 240, 16
+
+TEXT_COLUMNS = tuple(c for c in COLUMNS if c not in DIMENSIONS)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a cache will hold, known before any hidden state is.
+
+    Attributes
+    ----------
+    utterances : DataFrame
+        The corpus's columns, and `samples` (at 16 kHz; 0 where the file has a problem), `frames`, `frame_start`,
+        `status` and `reason`.
+    statistics : tuple of str
+        Pooled statistics.
+    layer_names : tuple of str
+        One a layer.
+    width : int
+        Size of a hidden state.
+    acoustics : dict of str to int
+        Acoustic baselines and their widths.
+    provenance : dict
+        What made the cache; JSON.
+    """
+
+    utterances: pd.DataFrame
+    statistics: tuple[str, ...]
+    layer_names: tuple[str, ...]
+    width: int
+    acoustics: dict[str, int]
+    provenance: dict
+
+    @property
+    def n_layers(self) -> int:
+        return len(self.layer_names)
+
+    def nbytes(self) -> int:
+        """Size of the numbers in the cache, without those of single frames."""
+        per_utterance = self.n_layers * (len(self.statistics) * self.width + 1) + sum(self.acoustics.values())
+        text = sum(len(s.encode()) for c in TEXT_COLUMNS for s in self.utterances[c])
+        return len(self.utterances) * (4 * per_utterance + STATUS_BYTES + REASON_BYTES + 100) + text
+
+
+def lay_out(path: Path, plan: Plan, *, frame_sources: Sequence[tuple[str, int]] = ()) -> None:
+    """Write the whole structure of a cache and reserve its disk space, atomically.
+
+    Parameters
+    ----------
+    path : Path
+        The cache; replaced if there is one.
+    plan : Plan
+        What it will hold.
+    frame_sources : sequence of (str, int)
+        With every frame kept: the file name beside the cache, and the number of frames, of each part.
+
+    Raises
+    ------
+    UserError
+        If the disk has no room, or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with h5py.File(temporary, "w", libver="earliest", track_order=False) as file:
+            _write_structure(file, plan, path, frame_sources)
+        with temporary.open("r+b") as raw:
+            # Holes would let the disk fill up in the middle of a run.
+            os.posix_fallocate(raw.fileno(), 0, os.fstat(raw.fileno()).st_size)
+            os.fsync(raw.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(
+            f"{path}: the cache of {plan.nbytes() / 1e9:.2f} GB cannot be laid out ({error.strerror or error}); "
+            "free disk space or give another place with --out; nothing that was there has changed"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_structure(file: h5py.File, plan: Plan, path: Path, frame_sources: Sequence[tuple[str, int]]) -> None:
+    table = plan.utterances
+    n = len(table)
+    for name in plan.statistics:
+        _reserve(file, f"pooled/{name}", (plan.n_layers, n, plan.width), "<f4")
+    for name, width in plan.acoustics.items():
+        _reserve(file, f"acoustic/{name}", (n, width), "<f4")
+    _reserve(file, "frame_norm", (plan.n_layers, n), "<f4")
+    for column in TEXT_COLUMNS:
+        file.create_dataset(f"utterances/{column}", data=table[column].tolist(), dtype=h5py.string_dtype())
+    for column in DIMENSIONS:
+        file[f"utterances/{column}"] = table[column].to_numpy("<f8")
+    file["utterances/seconds"] = table["seconds"].to_numpy("<f8")
+    for column in ("samples", "frames", "frame_start"):
+        file[f"utterances/{column}"] = table[column].to_numpy("<i8")
+    for column, size in (("status", STATUS_BYTES), ("reason", REASON_BYTES)):
+        values = np.array([fixed(s, size) for s in table[column]], dtype=f"S{size}")
+        _reserve(file, f"utterances/{column}", (n,), h5py.string_dtype("utf-8", size))[:] = values
+    _reserve(file, "utterances/checksum", (n,), h5py.string_dtype("ascii", CHECKSUM_BYTES))[:] = b""
+    file["layers/index"] = np.arange(plan.n_layers)
+    file.create_dataset("layers/name", data=list(plan.layer_names), dtype=h5py.string_dtype())
+    _reserve(file, "layers/norm", (plan.n_layers,), "<f4")[:] = np.nan
+    if frame_sources:
+        _link_frames(file, plan, path, frame_sources)
+    file.attrs["format"] = FORMAT
+    file.attrs["provenance"] = json.dumps(plan.provenance, ensure_ascii=False)
+    file.attrs["layout_sha256"] = layout_sha256(file)
+
+
+def _reserve(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype | str) -> h5py.Dataset:
+    """A contiguous dataset with its place in the file fixed now, and nothing written to it yet."""
+    settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    settings.set_layout(h5py.h5d.CONTIGUOUS)
+    settings.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    settings.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    settings.set_obj_track_times(False)
+    links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
+    links.set_create_intermediate_group(True)
+    kind = h5py.h5t.py_create(np.dtype(dtype), logical=True)
+    made = h5py.h5d.create(file.id, name.encode(), kind, h5py.h5s.create_simple(shape), dcpl=settings, lcpl=links)
+    return h5py.Dataset(made)
+
+
+def _link_frames(file: h5py.File, plan: Plan, path: Path, sources: Sequence[tuple[str, int]]) -> None:
+    """One virtual dataset (layer, frame, width) over the parts in the folder beside the cache."""
+    total = sum(count for _, count in sources)
+    layout = h5py.VirtualLayout((plan.n_layers, total, plan.width), dtype="<f2")
+    start = 0
+    for name, count in sources:
+        # Relative to the cache, so that both can be moved together.
+        layout[:, start : start + count] = h5py.VirtualSource(
+            f"{frames_folder(path).name}/{name}", "states", (plan.n_layers, count, plan.width), dtype="<f2"
+        )
+        start += count
+    file.create_virtual_dataset("frames/states", layout, fillvalue=np.nan)
+
+
+def frames_folder(path: Path) -> Path:
+    """Folder beside a cache that holds the parts of its single frames."""
+    return path.with_name(f"{path.name}.frames")
+
+
+def layout_sha256(file: h5py.File) -> str:
+    """Hash of all that is written once: provenance, sizes, and the columns that never change."""
+    digest = hashlib.sha256(str(file.attrs["provenance"]).encode())
+    for name in sorted((*(f"pooled/{s}" for s in file["pooled"]), *(f"acoustic/{a}" for a in file["acoustic"]))):
+        digest.update(f"{name} {file[name].shape} {file[name].dtype}".encode())
+    for column in sorted(file["utterances"]):
+        if column in ("status", "reason", "checksum"):
+            continue
+        values = file["utterances"][column][:]
+        if values.dtype == object:
+            for value in values:
+                digest.update(len(value).to_bytes(8, "little") + value)
+        else:
+            digest.update(values.tobytes())
+    for name in file["layers/name"][:]:
+        digest.update(name)
+    return digest.hexdigest()
+
+
+def fixed(text: str, size: int) -> bytes:
+    """UTF-8 of at most `size` bytes, never cut inside a character."""
+    return text.encode()[:size].decode(errors="ignore").encode()
+
+
+def checksum(states: np.ndarray, norms: np.ndarray, acoustics: Sequence[np.ndarray]) -> bytes:
+    """Checksum of all that the cache holds of one utterance.
+
+    Parameters
+    ----------
+    states : ndarray, (statistics, layers, width)
+    norms : ndarray, (layers,)
+    acoustics : sequence of ndarray
+        In the order of their names.
+    """
+    digest = hashlib.blake2b(digest_size=CHECKSUM_BYTES // 2)
+    for part in (states, norms, *acoustics):
+        digest.update(np.ascontiguousarray(part, dtype="<f4"))
+    return digest.hexdigest().encode()

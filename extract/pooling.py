@@ -1,0 +1,53 @@
+"""Pool each layer's frames on the device, so that layers x width numbers an utterance cross the bus, not frames."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+from .exactness import frame_mask
+
+#: What can be pooled: the mean and the standard deviation (population form) over an utterance's frames, and the mean
+#: of the frames after a layer norm each (no learned scale; eps 1e-5), as the SUPERB-style weighted sum wants them.
+STATISTICS = ("mean", "std", "mean_ln")
+
+
+def pool(states: torch.Tensor, frames: list[int], statistics: tuple[str, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pool one layer over the valid frames of each utterance.
+
+    Parameters
+    ----------
+    states : Tensor, (batch, frames, width)
+        Hidden states, padding included.
+    frames : list of int
+        Each utterance's own number of frames.
+    statistics : tuple of str
+        Some of :data:`STATISTICS`.
+
+    Returns
+    -------
+    pooled : Tensor, (statistics, batch, width), float32
+    norm : Tensor, (batch,), float32
+        Mean Euclidean norm of an utterance's frames.
+    """
+    with torch.autocast(states.device.type, enabled=False):
+        states = states.float()
+        mask = frame_mask(frames, states.shape[1], states.device)
+        share = mask / mask.sum(1, keepdim=True)  # each valid frame's part in its utterance's mean
+
+        def average(values: torch.Tensor) -> torch.Tensor:
+            return torch.bmm(share[:, None], values)[:, 0]
+
+        mean = average(states)
+        pooled = []
+        for statistic in statistics:
+            if statistic == "mean":
+                pooled.append(mean)
+            elif statistic == "std":
+                pooled.append(average((states - mean[:, None]).square_()).sqrt_())
+            elif statistic == "mean_ln":
+                pooled.append(average(F.layer_norm(states, states.shape[-1:])))
+            else:
+                raise ValueError(f"unknown statistic {statistic!r}; known are {', '.join(STATISTICS)}")
+        norm = (torch.linalg.vector_norm(states, dim=-1) * share).sum(1)
+        return torch.stack(pooled), norm

@@ -1,0 +1,75 @@
+"""Read the header of every file of a corpus, so that all sizes are known before the first forward pass."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from .audio import AudioHeader, AudioProblem, read_header
+from .backbones import SAMPLE_RATE
+from .corpora import Corpus
+from .layout import PENDING
+
+
+def scan(corpus: Corpus, *, shortest: int, longest: float, progress: bool = True) -> tuple[pd.DataFrame, list]:
+    """The corpus's table with what the headers say.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    shortest : int
+        Samples at 16 kHz that a model needs for one frame.
+    longest : float
+        Limit in seconds; a longer file is left out.
+    progress : bool
+        Show a bar.
+
+    Returns
+    -------
+    table : DataFrame
+        The corpus's columns and `seconds`, `samples` (at 16 kHz; 0 where there is a problem), `status`, `reason`.
+    headers : list of AudioHeader or None
+        One an utterance.
+    """
+    paths = corpus.utterances["path"]
+    with ThreadPoolExecutor(min(32, 4 * (os.cpu_count() or 1))) as pool:
+        results = list(
+            tqdm(
+                pool.map(_try_header, paths),
+                total=len(paths),
+                desc="reading headers",
+                unit="file",
+                disable=not progress or len(paths) < 2000,
+            )
+        )
+    table = corpus.utterances.copy()
+    rows = [_judge(result, shortest, longest) for result in results]
+    table["samples"] = np.array([r[0] for r in rows], dtype=np.int64)
+    table["seconds"] = np.array([r[1] for r in rows], dtype=np.float64)
+    table["status"] = [r[2] for r in rows]
+    table["reason"] = [r[3] for r in rows]
+    return table, [r if isinstance(r, AudioHeader) else None for r in results]
+
+
+def _try_header(path: str) -> AudioHeader | AudioProblem:
+    try:
+        return read_header(path)
+    except AudioProblem as problem:
+        return problem
+
+
+def _judge(result: AudioHeader | AudioProblem, shortest: int, longest: float) -> tuple[int, float, str, str]:
+    """Samples to extract, seconds, status and reason."""
+    if isinstance(result, AudioProblem):
+        return 0, 0.0, result.status, result.reason
+    seconds = result.frames / result.sample_rate
+    if result.samples < shortest:
+        needed = 1000 * shortest / SAMPLE_RATE
+        return 0, seconds, "too short", f"{1000 * seconds:.1f} ms, and one frame of the model needs {needed:.1f} ms"
+    if seconds > longest:
+        return 0, seconds, "too long", f"{seconds:.1f} s, and the limit is {longest:g} s (--longest)"
+    return result.samples, seconds, PENDING, ""

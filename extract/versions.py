@@ -1,0 +1,19 @@
+"""The library versions that a number depends on."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+_LIBRARIES = ("emoprobe", "torch", "torchaudio", "transformers", "numpy", "h5py", "soundfile", "scikit-learn", "pandas")
+
+
+def versions() -> dict[str, str]:
+    """Version by name, of Python and of each library that is installed."""
+    found = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,186 @@
+"""The one writer of a cache: fills in numbers at places laid out before, and marks what is done after its data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import filelock
+import h5py
+import numpy as np
+
+from ..errors import UserError
+from .cache import HiddenStateCache
+from .layout import CHECKSUM_BYTES, DONE, PENDING, REASON_BYTES, STATUS_BYTES, checksum, fixed, frames_folder
+
+
+def lock_cache(path: Path) -> filelock.FileLock:
+    """Refuse a second writer for as long as the lock is held; the kernel frees it when its holder dies.
+
+    Raises
+    ------
+    UserError
+        If another process is writing the cache.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(path.with_name(f"{path.name}.lock"), timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise UserError(
+            f"{path} is being written by another process; wait for it, or give another place with --out"
+        ) from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}); give another place with --out") from error
+    return lock
+
+
+class CacheWriter:
+    """Writes batches into a cache that is laid out. Hold :func:`lock_cache` while it is open.
+
+    HDF5 is asked once where each dataset lies; then plain writes go to those places, so that the file's structure is
+    never touched again.
+
+    Parameters
+    ----------
+    path : Path
+        A cache, complete or not.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        with HiddenStateCache(path) as cache:
+            self.statistics = cache.statistics
+            self.n_layers, self.n_utterances, self.width = cache.n_layers, cache.n_utterances, cache.width
+            self._status = cache.utterances["status"].to_numpy().copy()
+        with h5py.File(path, "r", locking=False) as file:
+            self.acoustics = tuple(sorted(file["acoustic"]))
+            self._acoustic_widths = {name: file["acoustic"][name].shape[1] for name in self.acoustics}
+            self._offsets = {
+                name: file[name].id.get_offset()
+                for name in (
+                    *(f"pooled/{s}" for s in self.statistics),
+                    *(f"acoustic/{a}" for a in self.acoustics),
+                    *("frame_norm", "layers/norm"),
+                    *(f"utterances/{c}" for c in ("status", "reason", "checksum")),
+                )
+            }
+            self._frames_of = file["utterances/frames"][:]
+        self._fd = os.open(path, os.O_RDWR)
+
+    def __enter__(self) -> CacheWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        os.close(self._fd)
+
+    def pending(self, rows: np.ndarray) -> bool:
+        """Whether any of the rows is still to come."""
+        return PENDING in set(self._status[rows])
+
+    def write(
+        self,
+        rows: Sequence[int],
+        states: np.ndarray,
+        norms: np.ndarray,
+        acoustics: dict[str, np.ndarray],
+        problems: dict[int, tuple[str, str]],
+    ) -> None:
+        """Write the utterances of one batch, then mark them.
+
+        Parameters
+        ----------
+        rows : sequence of int
+            Utterances that came out well.
+        states : ndarray, (statistics, layers, rows, width), float32
+        norms : ndarray, (layers, rows), float32
+        acoustics : dict of str to ndarray, (rows, width)
+        problems : dict of int to (status, reason)
+            Utterances of the batch that did not.
+        """
+        states, norms = np.ascontiguousarray(states, "<f4"), np.ascontiguousarray(norms, "<f4")
+        for s, statistic in enumerate(self.statistics):
+            for layer in range(self.n_layers):
+                for i, row in enumerate(rows):
+                    place = (layer * self.n_utterances + row) * self.width
+                    self._put(f"pooled/{statistic}", 4 * place, states[s, layer, i])
+        for layer in range(self.n_layers):
+            for i, row in enumerate(rows):
+                self._put("frame_norm", 4 * (layer * self.n_utterances + row), norms[layer, i : i + 1])
+        for name in self.acoustics:
+            values = np.ascontiguousarray(acoustics[name], "<f4")
+            for i, row in enumerate(rows):
+                self._put(f"acoustic/{name}", 4 * row * self._acoustic_widths[name], values[i])
+        for i, row in enumerate(rows):
+            parts = [acoustics[name][i] for name in self.acoustics]
+            self._put("utterances/checksum", CHECKSUM_BYTES * row, checksum(states[:, :, i], norms[:, i], parts))
+        for row, (_, reason) in problems.items():
+            self._put(
+                "utterances/reason",
+                REASON_BYTES * row,
+                fixed(reason, REASON_BYTES).ljust(REASON_BYTES, b"\0"),
+            )
+        os.fdatasync(self._fd)  # the data must be on disk before the mark that says so
+        for row in rows:
+            self._mark(row, DONE)
+        for row, (status, _) in problems.items():
+            self._mark(row, status)
+
+    def write_frames(self, name: str, states: np.ndarray) -> None:
+        """Write one part of the single frames, atomically.
+
+        Parameters
+        ----------
+        name : str
+            File name in the folder beside the cache.
+        states : ndarray, (layers, frames, width), float16
+        """
+        import hdf5plugin
+
+        folder = frames_folder(self.path)
+        temporary = folder / f".{name}.new"
+        try:
+            folder.mkdir(exist_ok=True)
+            with h5py.File(temporary, "w", libver="earliest") as file:
+                file.create_dataset(
+                    "states",
+                    data=states,
+                    chunks=(1, min(512, states.shape[1]), self.width),
+                    **hdf5plugin.Blosc2(cname="zstd", clevel=3, filters=hdf5plugin.Blosc2.BITSHUFFLE),
+                )
+            temporary.replace(folder / name)
+        except OSError as error:
+            raise UserError(
+                f"{folder}: cannot write ({error.strerror or error}); free disk space, then run the same command "
+                "again: what is finished is kept"
+            ) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def finish(self) -> None:
+        """Write each layer's mean frame norm, from the norms of all utterances that are done."""
+        with HiddenStateCache(self.path) as cache:
+            done = np.nonzero(cache.done)[0]
+            norms = np.array(cache._view("frame_norm")[:, done], dtype=np.float64)
+        if len(done):
+            frames = self._frames_of[done].astype(np.float64)
+            self._put("layers/norm", 0, (norms @ (frames / frames.sum())).astype("<f4"))
+        os.fdatasync(self._fd)
+
+    def _mark(self, row: int, status: str) -> None:
+        self._put("utterances/status", STATUS_BYTES * row, fixed(status, STATUS_BYTES).ljust(STATUS_BYTES, b"\0"))
+        self._status[row] = status
+
+    def _put(self, name: str, offset: int, data: np.ndarray | bytes) -> None:
+        view = memoryview(data).cast("B")
+        place = self._offsets[name] + offset
+        try:
+            while view:
+                written = os.pwrite(self._fd, view, place)
+                view, place = view[written:], place + written
+        except OSError as error:
+            raise UserError(
+                f"{self.path}: cannot write ({error.strerror}); free disk space, then run the same command again: "
+                "what is finished is kept"
+            ) from error
