@@ -1,0 +1,318 @@
+"""Audio files to 16 kHz mono float32, with a reason for each one that cannot be used.
+
+Two steps, because the cache is laid out before anything is decoded: :func:`read_header` tells the exact number of
+samples that :func:`read_audio` will return. What libsndfile decodes is accepted (WAV, FLAC, Ogg Vorbis, Opus,
+MP3, AIFF, ...), told by content, not by the file's name.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import stat
+from dataclasses import dataclass
+
+import numpy as np
+import soundfile
+import torch
+import torchaudio
+
+from .containers import container_problem, mp3_frames
+
+SAMPLE_RATE = 16_000
+STATUSES = ("missing", "unreadable", "empty", "truncated", "silent", "non-finite", "too short", "too long")
+
+# Two steps of 16-bit audio, peak to peak: what dithered digital silence has. The quietest speech has hundreds.
+SILENCE = 2.0**-14
+
+# A header may claim any count; memory is taken for what is really decoded, a block at a time.
+_BLOCK_VALUES = 1 << 18
+# Entries of a polyphase kernel (16 MB). The usual rates need under 0.2 million; a rate such as 44,101 Hz, which shares
+# no factor with 16,000, would need 770 million.
+_LARGEST_KERNEL = 1 << 22
+# libsndfile reports this count for a stream whose header does not tell its length.
+_UNKNOWN_LENGTH = 1 << 61
+
+
+class AudioProblem(ValueError):
+    """One file that cannot be used; the run lists it and goes on.
+
+    Attributes
+    ----------
+    status : str
+        One of :data:`STATUSES`.
+    reason : str
+        What was found, for a person.
+    """
+
+    def __init__(self, status: str, reason: str) -> None:
+        if status not in STATUSES:
+            raise ValueError(f"status {status!r} is none of {STATUSES}")
+        super().__init__(f"{status}: {reason}")
+        self.status = status
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class AudioHeader:
+    """What a file holds, known without decoding it.
+
+    Attributes
+    ----------
+    frames : int
+        Samples of each channel at the file's own rate.
+    sample_rate : int
+        The file's own rate in Hz.
+    channels : int
+        Number of channels.
+    samples : int
+        Samples at 16 kHz: ``ceil(16000 * frames / sample_rate)``, exactly what :func:`read_audio` returns.
+    """
+
+    frames: int
+    sample_rate: int
+    channels: int
+    samples: int
+
+    @property
+    def seconds(self) -> float:
+        """Duration in seconds."""
+        return self.frames / self.sample_rate
+
+
+def read_header(path: str | os.PathLike) -> AudioHeader:
+    """What `path` holds, without decoding it.
+
+    A cut-off WAV, RF64, AIFF, Wave64, AU, CAF or Ogg file is recognised by what its container promises. A FLAC or MP3
+    file that ends early is found by :func:`read_audio`. The length of an MP3 file comes from its Xing, Info or VBRI
+    header, which makes it exact to the sample where the encoder told its delay; without one, the file's frames
+    are counted, and a variable bit rate without such a header is refused, since the decoder would stop at a guessed
+    length. A stream whose header does not tell its length (FLAC from a pipe) is refused too.
+
+    Raises
+    ------
+    AudioProblem
+        With the status ``missing``, ``unreadable``, ``empty`` or ``truncated``.
+    """
+    path = os.fspath(path)
+    with _opened(path) as file:
+        frames, rate, channels = file.frames, file.samplerate, file.channels
+        kind = file.format
+    if rate <= 0 or channels <= 0 or frames < 0:
+        raise AudioProblem("unreadable", f"the header claims {frames} samples, {rate} Hz, {channels} channels")
+    problem = container_problem(path, kind)
+    if problem is not None:
+        raise AudioProblem("truncated", problem)
+    if kind == "MP3":
+        counted, constant = mp3_frames(path)
+        if counted is not None and not constant:
+            raise AudioProblem(
+                "unreadable",
+                "an MP3 of variable bit rate whose header does not tell its length; "
+                "repack it: ffmpeg -i OLD.mp3 -c copy NEW.mp3",
+            )
+        frames = frames if counted is None else min(frames, counted)
+    elif frames >= _UNKNOWN_LENGTH:
+        raise AudioProblem(
+            "unreadable",
+            f"the header does not tell its length; repack it: ffmpeg -i OLD.{kind.lower()} NEW.{kind.lower()}",
+        )
+    if frames == 0:
+        raise AudioProblem("empty", "the file holds no samples")
+    return AudioHeader(frames, rate, channels, resampled_length(frames, rate))
+
+
+def read_audio(path: str | os.PathLike, header: AudioHeader) -> np.ndarray:
+    """Decode `path` to 16 kHz mono.
+
+    Channels are averaged, then :func:`resample` brings the signal to 16 kHz. Integer formats scale to [-1, 1);
+    floating-point files are taken as they are. One MPEG frame (1,152 samples) that an MP3 header promises and the file
+    lacks is filled with zeros. Threads may call this at the same time.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    header : AudioHeader
+        What :func:`read_header` said about it.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(header.samples,)``, float32.
+
+    Raises
+    ------
+    AudioProblem
+        ``truncated`` or ``unreadable`` when decoding ends early, ``non-finite`` for NaN or infinity, ``silent``
+        when the mono signal stays within :data:`SILENCE` from peak to peak (constant signals included).
+    """
+    path = os.fspath(path)
+    mono = _decode_mono(path, header)
+    low, high = float(mono.min()), float(mono.max())
+    if high - low <= SILENCE:
+        about = "constant" if high == low else f"within {high - low:.1e} from peak to peak"
+        raise AudioProblem(
+            "silent", f"the signal is {about} (channels averaged)" if header.channels > 1 else f"the signal is {about}"
+        )
+    waveform = resample(mono, header.sample_rate)
+    if not np.isfinite(waveform).all():
+        raise AudioProblem("non-finite", "the samples are too large to be resampled")
+    return waveform
+
+
+def resampled_length(frames: int, rate: int) -> int:
+    """``ceil(16000 * frames / rate)`` in whole numbers."""
+    return -(-frames * SAMPLE_RATE // rate)
+
+
+def resample(signal: np.ndarray, rate: int) -> np.ndarray:
+    """Bring a mono signal to 16 kHz.
+
+    Parameters
+    ----------
+    signal : numpy.ndarray
+        Shape ``(frames,)``, float32.
+    rate : int
+        Its rate in Hz.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(ceil(16000 * frames / rate),)``, float32: torchaudio's resampling with its defaults (windowed sinc of
+        width 6, roll-off 0.99, Hann window), the kernel computed in double precision.
+    """
+    if rate == SAMPLE_RATE:
+        return signal
+    common = math.gcd(rate, SAMPLE_RATE)
+    old, new = rate // common, SAMPLE_RATE // common
+    length = resampled_length(len(signal), rate)
+    if new * (old + 2 * _kernel_width(old, new)) > _LARGEST_KERNEL:
+        return _resample_directly(signal, old, new, length)
+    # torchaudio takes the ceiling of a float32, which is one sample short for some long signals: more zeros at the end
+    # (it pads with zeros itself), and the cut made here in whole numbers.
+    padded = torch.from_numpy(np.pad(signal, (0, old)))
+    with torch.inference_mode():
+        return _resampler(old, new)(padded)[:length].numpy()
+
+
+@functools.lru_cache(maxsize=32)
+def _resampler(old: int, new: int) -> torchaudio.transforms.Resample:
+    # The kernel in double precision, then rounded: in single, its phases are off by 1e-6 to 2e-4 for unusual rates.
+    return torchaudio.transforms.Resample(old, new, dtype=torch.float64).float()
+
+
+_LOWPASS_WIDTH, _ROLLOFF = 6, 0.99  # torchaudio's defaults
+
+
+def _kernel_width(old: int, new: int) -> int:
+    return math.ceil(_LOWPASS_WIDTH * old / (min(old, new) * _ROLLOFF))
+
+
+def _resample_directly(signal: np.ndarray, old: int, new: int, length: int) -> np.ndarray:
+    """The same windowed sinc, its taps computed where they are used: for rates whose table of kernels is too large."""
+    cutoff = min(old, new) * _ROLLOFF
+    width = _kernel_width(old, new)
+    taps = np.arange(-width, width + 2)
+    padded = np.pad(signal.astype(np.float64), (width, width + 2))
+    result = np.empty(length, dtype=np.float32)
+    step = max(1, _BLOCK_VALUES // len(taps))
+    for start in range(0, length, step):
+        positions = np.arange(start, min(start + step, length), dtype=np.int64)
+        whole, phase = np.divmod(positions * old, new)
+        times = (taps[None, :] / old - phase[:, None] / (old * new)) * cutoff
+        times = np.clip(times, -_LOWPASS_WIDTH, _LOWPASS_WIDTH)
+        kernel = np.sinc(times) * np.cos(times * np.pi / _LOWPASS_WIDTH / 2) ** 2
+        samples = padded[whole[:, None] + (taps + width)[None, :]]
+        result[start : start + len(positions)] = (kernel * samples).sum(axis=1) * (cutoff / old)
+    return result
+
+
+def _opened(path: str) -> soundfile.SoundFile:
+    """Open a regular file by its content: libsndfile would go by the name for some endings, ``.raw`` for one."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - path is text
+        if stat.S_ISDIR(status.st_mode):
+            raise AudioProblem("unreadable", "is a folder")
+        if not stat.S_ISREG(status.st_mode):
+            raise AudioProblem("unreadable", "is a device, a pipe or a socket, not a file")
+        if status.st_size == 0:
+            raise AudioProblem("empty", "the file has no bytes")
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+    except (FileNotFoundError, NotADirectoryError):
+        if os.path.islink(path):  # noqa: PTH114 - path is text
+            raise AudioProblem("missing", "a symbolic link that leads nowhere") from None
+        raise AudioProblem("missing", "no such file") from None
+    except PermissionError:
+        raise AudioProblem("unreadable", "no permission to read the file") from None
+    except AudioProblem:
+        raise
+    except (OSError, ValueError) as problem:  # ValueError: a NUL in the name
+        raise AudioProblem("unreadable", getattr(problem, "strerror", None) or str(problem)) from None
+    try:
+        return soundfile.SoundFile(descriptor, closefd=True)
+    except soundfile.SoundFileError as problem:
+        raise AudioProblem("unreadable", _said(problem)) from None
+
+
+def _said(problem: Exception) -> str:
+    """What libsndfile says, without the number of the descriptor that stands for the file's name."""
+    text = str(getattr(problem, "error_string", "") or problem).strip()
+    return text.rstrip(".") or "libsndfile cannot decode it"
+
+
+def _blocks(file: soundfile.SoundFile, frames: int):
+    """Blocks of shape (frames, channels), float32, until `frames` are read, or the file ends."""
+    left, size = frames, max(1, _BLOCK_VALUES // file.channels)
+    while left > 0:
+        block = file.read(min(size, left), dtype="float32", always_2d=True)
+        if len(block) == 0:
+            return
+        left -= len(block)
+        yield block
+
+
+def _decode_mono(path: str, header: AudioHeader) -> np.ndarray:
+    parts, count = [], 0
+    failure = None
+    with _opened(path) as file:
+        if (file.samplerate, file.channels) != (header.sample_rate, header.channels):
+            raise AudioProblem("unreadable", "the file has changed since its header was read")
+        kind = file.format
+        try:
+            for block in _blocks(file, header.frames):
+                if not np.isfinite(block).all():
+                    raise AudioProblem("non-finite", f"NaN or infinity within samples {count} to {count + len(block)}")
+                # The mean in double precision does not depend on how the file was cut into blocks.
+                parts.append(
+                    block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float64).astype(np.float32)
+                )
+                count += len(block)
+        except soundfile.SoundFileError as problem:
+            failure = _said(problem)
+    told = f"{count or 'none'} of {header.frames} samples could be decoded"
+    if failure is not None:
+        # A block that fails is lost whole, so the count is where trouble begins, not where the file ends.
+        status = "unreadable" if _last_sample_can_be_read(path) else "truncated"
+        raise AudioProblem(status, f"{told} ({failure})")
+    if count == 0 or count < header.frames - _tolerated(kind):
+        raise AudioProblem("truncated", f"only {told}: the file is cut off or damaged")
+    if count < header.frames:
+        parts.append(np.zeros(header.frames - count, dtype=np.float32))
+    return np.concatenate(parts)
+
+
+def _tolerated(kind: str) -> int:
+    """Samples that may be absent at the end: some encoders count the MP3's own header as one frame of audio."""
+    return 1152 if kind == "MP3" else 0
+
+
+def _last_sample_can_be_read(path: str) -> bool:
+    """Whether the end of the file is there, so that a decoding error is damage inside it rather than a cut."""
+    try:
+        with _opened(path) as file:
+            file.seek(file.frames - 1)
+            return len(file.read(1)) == 1
+    except (AudioProblem, soundfile.SoundFileError):
+        return False

@@ -1,0 +1,17 @@
+"""Corpora of speech as one kind of table: a reader is one small file and one entry point.
+
+A reader is a function ``read(root: Path) -> Corpus`` registered in the entry-point group ``emoprobe.corpora`` under
+the name that ``--corpus NAME:ROOT`` gives; :meth:`Corpus.from_table` does the checks that every reader owes.
+"""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__,
+    submodules=["iemocap", "manifest", "msp_podcast", "registry", "table", "text"],
+    submod_attrs={
+        "manifest": ["read_manifest"],
+        "registry": ["read_corpus"],
+        "table": ["COLUMNS", "DIMENSIONS", "Corpus"],
+    },
+)

@@ -1,0 +1,147 @@
+"""Any corpus: a CSV or Parquet table with a column ``path``.
+
+Columns: ``id, path, speaker, gender, split, emotion, arousal, valence, dominance, transcript``, by name in any order;
+only ``path`` is required. An empty cell is a missing value. ``path`` is relative to the manifest's folder and may not
+lead out of it; an absolute path is taken as the user's explicit choice, and noted.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+
+from ...errors import UserError
+from .table import COLUMNS, Corpus, first
+from .text import decode, read_bytes
+
+# Names that say what the file is, not what it holds: the folder's name says more.
+_GENERIC = frozenset({"metadata", "manifest", "corpus", "index", "labels", "table", "data", "utterances"})
+
+
+def read(root: Path) -> Corpus:
+    """Entry point ``manifest``; see :func:`read_manifest`."""
+    return read_manifest(root)
+
+
+def read_manifest(path: Path) -> Corpus:
+    """Read a manifest; CSV or Parquet is told by the content, not by the file's name.
+
+    Parameters
+    ----------
+    path : Path
+        CSV (UTF-8, with or without byte-order mark, quoted as in RFC 4180) or Parquet.
+
+    Returns
+    -------
+    Corpus
+        Named after the file, or after its folder where the file's name is a generic one such as ``metadata.csv``.
+
+    Raises
+    ------
+    UserError
+        Naming file, line or row, and the remedy.
+    """
+    path = Path(path)
+    if path.is_dir():
+        found = sorted(child.name for child in path.iterdir() if child.suffix.lower() in (".csv", ".parquet"))
+        hint = f"; did you mean {path / found[0]}?" if len(found) == 1 else "; name the manifest inside it"
+        raise UserError(f"{path}: is a folder, not a manifest{hint}")
+    data = read_bytes(path)
+    if not data.strip():
+        raise UserError(f"{path}: is empty; a manifest needs a header line with a column 'path'")
+    if data[:4] == b"PAR1":
+        table, places = _parquet(data, path), None
+    else:
+        table, places = _csv(data, path)
+    notes = []
+    table, unused = _known_columns(table, path)
+    if unused:
+        notes.append(f"columns not used: {first(unused, 12)}")
+    absolute = path.absolute()
+    name = absolute.parent.name if absolute.stem.casefold() in _GENERIC else absolute.stem
+    return Corpus.from_table(
+        name or absolute.stem,
+        absolute.parent,
+        table,
+        source=path,
+        notes=notes,
+        where=None if places is None else (lambda row: f"line {places[row]}"),
+    )
+
+
+def _known_columns(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[str]]:
+    names = [str(name).strip().casefold() for name in table.columns]
+    twice = [name for name, count in Counter(names).items() if count > 1 and name in COLUMNS]
+    if twice:
+        raise UserError(f"{path}: the column {first(map(repr, twice))} occurs more than once; keep one of them")
+    unused = [str(column) for column, name in zip(table.columns, names, strict=True) if name not in COLUMNS]
+    if "path" not in names:
+        raise UserError(
+            f"{path}: no column 'path' (columns: {first(table.columns, 12)}); name the column of audio files 'path'"
+        )
+    table.columns = names
+    return table[[name for name in COLUMNS if name in names]], unused
+
+
+def csv_rows(data: bytes, path: Path) -> tuple[list[str], list[list[str]], list[int]]:
+    """Header, rows and the line where each row begins; every row has as many cells as the header."""
+    text = decode(data, path)
+    # The standard reader rather than pandas': it tells the line of a row with too few cells instead of filling it up.
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows: list[list[str]] = []
+    places: list[int] = []
+    header: list[str] | None = None
+    begins = 1
+    try:
+        for cells in reader:
+            line, begins = begins, reader.line_num + 1
+            if not any(cell.strip() for cell in cells):
+                continue  # a blank line, as editors and spreadsheets leave at the end
+            if header is None:
+                header = cells
+            elif len(cells) != len(header):
+                raise UserError(
+                    f"{path}, line {line}: {len(cells)} cells where the header has {len(header)}; "
+                    "quote a cell that holds a comma"
+                )
+            else:
+                rows.append(cells)
+                places.append(line)
+    except csv.Error as problem:
+        raise UserError(
+            f"{path}, line {begins}: cannot be read as CSV ({problem}); close every quote, double a quote inside a cell"
+        ) from None
+    header = header or []
+    if len(header) == 1:
+        for separator, name in ((";", "semicolons"), ("\t", "tabs")):
+            if separator in header[0]:
+                raise UserError(f"{path}: the cells are separated by {name}; separate them by commas")
+    return header, rows, places
+
+
+def _csv(data: bytes, path: Path) -> tuple[pd.DataFrame, list[int]]:
+    header, rows, places = csv_rows(data, path)
+    return pd.DataFrame(rows, columns=header, dtype=object), places
+
+
+def _parquet(data: bytes, path: Path) -> pd.DataFrame:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(io.BytesIO(data), use_threads=False)
+        names = table.column_names
+        wanted = [index for index, name in enumerate(names) if str(name).strip().casefold() in COLUMNS]
+        cells = {index: table.column(index).to_pylist() for index in wanted}
+    except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError, MemoryError) as problem:
+        said = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
+        raise UserError(f"{path}: the Parquet file is damaged or of an unknown kind ({said}); write it again") from None
+    # Columns that are not used are kept as names only, so that they can be noted without being converted.
+    columns = [cells.get(index, [None] * table.num_rows) for index in range(len(names))]
+    frame = pd.DataFrame({index: pd.Series(column, dtype=object) for index, column in enumerate(columns)})
+    frame.columns = names
+    return frame

@@ -1,0 +1,71 @@
+"""From what the user types after ``--corpus`` to a corpus."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+from ...errors import UserError
+from .manifest import read_manifest
+from .table import Corpus
+
+GROUP = "emoprobe.corpora"
+
+
+def corpus_readers() -> dict[str, EntryPoint]:
+    """The readers that are installed, by name; none is imported yet, so a broken one hurts nobody else."""
+    found: dict[str, EntryPoint] = {}
+    for entry in entry_points(group=GROUP):
+        # The project's own readers cannot be displaced by another package's of the same name.
+        if entry.name not in found or entry.value.startswith("emoprobe."):
+            found[entry.name] = entry
+    return found
+
+
+def read_corpus(spec: str) -> Corpus:
+    """Read the corpus that `spec` names.
+
+    Parameters
+    ----------
+    spec : str
+        ``demo``; the path of a manifest; or ``NAME:ROOT`` with the name of a reader (``msp-podcast``, ``iemocap``,
+        ``manifest``, ``demo``, or one that another package registers) and the corpus's folder.
+
+    Raises
+    ------
+    UserError
+        When there is no such file or reader, or the reader refuses the corpus.
+    """
+    spec = str(spec)
+    readers = corpus_readers()
+    known = ", ".join(sorted(readers))
+    if Path(spec).is_file():
+        return read_manifest(Path(spec))
+    named = re.match(r"([A-Za-z][\w.-]+):(.*)", spec, re.DOTALL)
+    if named and named[1] in readers:
+        if not named[2]:
+            raise UserError(f"--corpus {spec}: the folder is missing; write {named[1]}:ROOT")
+        return _read(readers[named[1]], Path(named[2]).expanduser())
+    if spec == "demo" and spec in readers:
+        return _read(readers[spec], None)
+    if spec in readers and not Path(spec).exists():
+        raise UserError(f"--corpus {spec}: this reader needs the corpus's folder; write {spec}:ROOT")
+    if named and not Path(spec).exists() and "/" not in named[1]:
+        raise UserError(f"--corpus {spec}: there is no reader {named[1]!r} (readers: {known}) and no such file")
+    return read_manifest(Path(spec))
+
+
+def _read(entry: EntryPoint, root: Path | None) -> Corpus:
+    try:
+        reader = entry.load()
+    except (ImportError, AttributeError) as problem:
+        raise UserError(
+            f"the corpus reader {entry.name!r} ({entry.value}) cannot be loaded: {problem}; reinstall its package"
+        ) from problem
+    corpus = reader() if root is None else reader(root)
+    if not isinstance(corpus, Corpus):
+        raise UserError(
+            f"the corpus reader {entry.name!r} ({entry.value}) returned {type(corpus).__name__}, not a Corpus"
+        )
+    return corpus

@@ -1,0 +1,339 @@
+"""The table that every reader returns, with the checks that make it safe to compute on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ...errors import UserError
+
+DIMENSIONS = ("arousal", "valence", "dominance")
+_TEXT_COLUMNS = ("id", "path", "speaker", "gender", "split", "emotion", "transcript")
+COLUMNS = (*_TEXT_COLUMNS, *DIMENSIONS)
+
+_SPLITS = {
+    "train": ("train", "training", "tr", "trn"),
+    "development": ("development", "develop", "devel", "dev", "validation", "valid", "val"),
+    "test": ("test", "testing", "tst", "eval", "evaluation"),
+}
+_SPLIT_OF = {spelling: name for name, spellings in _SPLITS.items() for spelling in spellings}
+_GENDERS = {"m": "male", "f": "female", "man": "male", "woman": "female", "unknown": ""}
+_MISSING = frozenset({"", "nan", "na", "n/a", "null", "none"})
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_SHOWN = 5
+
+
+def first(items: Iterable[object], shown: int = _SHOWN) -> str:
+    """List the first few of many, and say how many more there are."""
+    items = [str(item) for item in items]
+    more = f" and {len(items) - shown} more" if len(items) > shown else ""
+    return ", ".join(items[:shown]) + more
+
+
+def normalise_split(name: str) -> str | None:
+    """The project's word for a split: ``""``, ``train``, ``development``, ``test`` or ``test<number>``.
+
+    Returns
+    -------
+    str or None
+        None when the name is none that is known.
+    """
+    word = re.sub(r"[\s_-]+", "", name.strip().casefold())
+    if not word:
+        return ""
+    numbered = re.fullmatch(r"(?:test|tst|eval)(\d{1,3})", word)
+    return f"test{int(numbered[1])}" if numbered else _SPLIT_OF.get(word)
+
+
+def parse_rating(value: object) -> float:
+    """A rating as a float, NaN where the cell says that there is none.
+
+    Parameters
+    ----------
+    value : object
+        A number, a text, or None. The texts ``""``, ``nan``, ``NA``, ``N/A``, ``null`` and ``None`` are missing.
+
+    Raises
+    ------
+    ValueError
+        When the value is no number, or infinite.
+    """
+    if value is None:
+        return math.nan
+    if isinstance(value, bool | np.bool_):
+        raise ValueError(f"{value} is not a number")
+    if isinstance(value, int | float | np.number):
+        number = float(value)
+    else:
+        text = str(value).strip()
+        if text.casefold() in _MISSING:
+            return math.nan
+        if not _NUMBER.fullmatch(text):
+            hint = "; write a decimal point, not a comma" if re.fullmatch(r"[+-]?\d+,\d+", text) else ""
+            if text.casefold().lstrip("+-") in ("inf", "infinity"):
+                hint = ": infinite"
+            raise ValueError(f"{text!r} is not a finite number{hint}")
+        number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{value!r} is infinite")
+    return number
+
+
+def path_under(root: Path, given: str) -> str:
+    """The absolute path of a file that is named relative to `root`.
+
+    The check is on the name alone: a symbolic link inside `root` is its owner's choice and is followed.
+
+    Raises
+    ------
+    ValueError
+        When a relative name leads out of `root`, or cannot be a file's name.
+    """
+    if not given:
+        raise ValueError("the path is empty")
+    if any(ord(letter) < 32 for letter in given):
+        raise ValueError(f"the path {given!r} holds control characters")
+    base = os.path.abspath(root)  # noqa: PTH100 - Path.resolve would follow links, and the path is shown to the user
+    if os.path.isabs(given):  # noqa: PTH117 - a question about the text
+        return os.path.normpath(given)
+    joined = os.path.normpath(os.path.join(base, given))  # noqa: PTH118 - normpath is lexical, resolve is not
+    if os.path.commonpath([base, joined]) != base or joined == base:
+        raise ValueError(f"the relative path {given!r} leads out of {base}; give an absolute path if that is meant")
+    return joined
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus of speech: one row an utterance.
+
+    Readers make one with :meth:`from_table`, which fills what is absent and checks the rest.
+
+    Attributes
+    ----------
+    name : str
+        Short name for tables and legends.
+    root : Path
+        Folder that relative paths start from.
+    utterances : pandas.DataFrame
+        The columns :data:`COLUMNS` in this order, with a RangeIndex: text columns ``id`` (unique), ``path`` (absolute),
+        ``speaker``, ``gender``, ``split``, ``emotion`` and ``transcript``, where ``""`` is unknown, and the float64
+        columns ``arousal``, ``valence`` and ``dominance``, where NaN is a missing label. ``split`` is one of ``""``,
+        ``train``, ``development``, ``test``, ``test1``, ``test2``, ...
+    notes : tuple of str
+        What the reader found odd, and what it did about it.
+    """
+
+    name: str
+    root: Path
+    utterances: pd.DataFrame = field(repr=False)
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_table(
+        cls,
+        name: str,
+        root: Path,
+        table: pd.DataFrame,
+        *,
+        source: Path,
+        notes: Iterable[str] = (),
+        where: Callable[[int], str] | None = None,
+    ) -> Corpus:
+        """Make a corpus from whatever columns there are.
+
+        Parameters
+        ----------
+        name : str
+            Name of the corpus.
+        root : Path
+            Folder that relative paths start from.
+        table : pandas.DataFrame
+            Any of :data:`COLUMNS`; ``path`` is required. Without ``id``, the file's stem is the id.
+        source : Path
+            The file that errors should name.
+        notes : iterable of str
+            What the reader has to say already.
+        where : callable, optional
+            Tells a row's place in `source` (default: ``row 1``, ``row 2``, ...).
+
+        Raises
+        ------
+        UserError
+            Naming source, place and remedy: no utterances, an empty or escaping path, an id that occurs twice, a rating
+            that is no finite number, an unknown split.
+        """
+        where = where or (lambda row: f"row {row + 1}")
+        notes = list(notes)
+        root = Path(os.path.abspath(root))  # noqa: PTH100 - see path_under
+        if "path" not in table.columns:
+            raise UserError(
+                f"{source}: no column 'path' (columns: {first(table.columns, 12)}); "
+                "name the column of audio files 'path'"
+            )
+        if len(table) == 0:
+            raise UserError(f"{source}: no utterances; a manifest needs a header line and one line an utterance")
+        columns: dict[str, object] = {}
+        for column in _TEXT_COLUMNS:
+            if column in table.columns:
+                columns[column] = [_text(value, source, column, where, row) for row, value in enumerate(table[column])]
+            else:
+                columns[column] = [""] * len(table)
+
+        given_paths = columns["path"]
+        try:
+            columns["path"] = [path_under(root, given) for given in given_paths]
+        except ValueError:
+            columns["path"] = [_checked_path(root, given, source, where, row) for row, given in enumerate(given_paths)]
+        absolute = sum(map(os.path.isabs, given_paths))
+        if absolute and absolute < len(given_paths):
+            notes.append(f"{absolute} of {len(given_paths)} paths are absolute, the others start from {root}")
+        elif absolute:
+            notes.append("all paths are absolute: the manifest does not move with its audio")
+        _note_repeated_paths(columns["path"], where, notes)
+
+        stems = [Path(path).stem for path in columns["path"]]
+        from_stem = sum(not given for given in columns["id"])
+        columns["id"] = [given or stem for given, stem in zip(columns["id"], stems, strict=True)]
+        _refuse_repeated_ids(columns["id"], source, where, from_stem)
+
+        columns["gender"] = [_GENDERS.get(gender.casefold(), gender.casefold()) for gender in columns["gender"]]
+        columns["split"] = _splits(columns["split"], source)
+        unsplit = sum(not split for split in columns["split"])
+        if 0 < unsplit < len(table):
+            notes.append(f"{unsplit} of {len(table)} utterances belong to no split")
+
+        for dimension in DIMENSIONS:
+            columns[dimension] = _ratings(table, dimension, source, where, notes)
+        frame = pd.DataFrame(columns, columns=list(COLUMNS))
+        for column in _TEXT_COLUMNS:
+            # Plain Python strings on every version of pandas: `str(dtype)` must not differ between machines.
+            frame[column] = frame[column].astype(object)
+        return cls(name=name, root=root, utterances=frame, notes=tuple(notes))
+
+    def __post_init__(self) -> None:
+        if tuple(self.utterances.columns) != COLUMNS:
+            raise ValueError(f"columns {list(self.utterances.columns)}, expected {list(COLUMNS)}")
+        if not self.utterances["id"].is_unique:
+            raise ValueError("ids are not unique")
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the whole table; the same corpus in another folder has the same hash.
+
+        Paths enter relative to :attr:`root` where they lie below it, ratings with every digit.
+        """
+        digest = hashlib.sha256(json.dumps(COLUMNS).encode())
+        base = str(self.root) + os.sep
+        for row in self.utterances.itertuples(index=False):
+            cells = []
+            for column, value in zip(COLUMNS, row, strict=True):
+                if column == "path":
+                    value = Path(value.removeprefix(base)).as_posix()
+                elif column in DIMENSIONS:
+                    value = None if math.isnan(value) else float(value).hex()
+                cells.append(value)
+            # File names that are not valid UTF-8 reach Python as lone surrogates, which plain UTF-8 refuses.
+            digest.update(json.dumps(cells, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
+        return digest.hexdigest()
+
+    def summary(self) -> str:
+        """A few lines for a person: utterances, speakers, splits, emotions, labels missing, notes."""
+        table = self.utterances
+        named = table.loc[table["speaker"] != "", "speaker"]
+        unknown = len(table) - len(named)
+        speakers = f"{named.nunique():,}" + (f" (unknown for {unknown:,} utterances)" if unknown else "")
+        splits = Counter(table["split"])
+        split_text = ", ".join(f"{name or '(none)'} {splits[name]:,}" for name in sorted(splits)) or "none"
+        if set(splits) == {""}:
+            split_text = "none"
+        emotions = Counter(emotion for emotion in table["emotion"] if emotion)
+        emotion_text = first([f"{name} {count:,}" for name, count in emotions.most_common()], 12) or "none"
+        missing = ", ".join(f"{dimension} {table[dimension].isna().sum():,}" for dimension in DIMENSIONS)
+        lines = [
+            f"corpus {self.name} ({self.root})",
+            f"  utterances      {len(table):,}",
+            f"  speakers        {speakers}",
+            f"  splits          {split_text}",
+            f"  emotions        {emotion_text}",
+            f"  labels missing  {missing}",
+            f"  transcripts     {(table['transcript'] != '').sum():,}",
+        ]
+        return "\n".join(lines + [f"  note: {note}" for note in self.notes])
+
+
+def _text(value: object, source: Path, column: str, where: Callable[[int], str], row: int) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)) or value is pd.NA or value is pd.NaT:
+        return ""
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        value = int(value)  # a column of whole numbers with empty cells comes as floats: speaker 30, not 30.0
+    if not isinstance(value, str | int | float | np.number):
+        raise UserError(
+            f"{source}, {where(row)}, column '{column}': a value of type {type(value).__name__}; store it as text"
+        )
+    text = str(value).strip()
+    if "\0" in text:
+        raise UserError(f"{source}, {where(row)}, column '{column}': holds a NUL character; remove it")
+    return text
+
+
+def _checked_path(root: Path, given: str, source: Path, where: Callable[[int], str], row: int) -> str:
+    try:
+        return path_under(root, given)
+    except ValueError as problem:
+        raise UserError(f"{source}, {where(row)}, column 'path': {problem}") from None
+
+
+def _note_repeated_paths(paths: list[str], where: Callable[[int], str], notes: list[str]) -> None:
+    repeated = [path for path, count in Counter(paths).items() if count > 1]
+    if repeated:
+        notes.append(f"{len(repeated)} audio files are named by more than one row: {first(repeated, 2)}")
+
+
+def _refuse_repeated_ids(ids: list[str], source: Path, where: Callable[[int], str], from_stem: int) -> None:
+    seen: dict[str, int] = {}
+    for row, name in enumerate(ids):
+        if name in seen:
+            remedy = "add a column 'id' of unique names" if from_stem else "make the ids unique"
+            raise UserError(f"{source}: the id {name!r} occurs at {where(seen[name])} and {where(row)}; {remedy}")
+        seen[name] = row
+
+
+def _splits(given: list[str], source: Path) -> list[str]:
+    known = {name: normalise_split(name) for name in dict.fromkeys(given)}
+    unknown = [name for name, split in known.items() if split is None]
+    if unknown:
+        counts = Counter(given)
+        listed = first([f"{name!r} ({counts[name]} rows)" for name in unknown])
+        raise UserError(
+            f"{source}, column 'split': unknown {listed}; use train, development, test, test1, test2, ... or nothing"
+        )
+    return [known[name] for name in given]
+
+
+def _ratings(
+    table: pd.DataFrame, dimension: str, source: Path, where: Callable[[int], str], notes: list[str]
+) -> np.ndarray:
+    if dimension not in table.columns:
+        return np.full(len(table), np.nan)
+    ratings = np.empty(len(table))
+    for row, value in enumerate(table[dimension]):
+        try:
+            ratings[row] = parse_rating(None if value is pd.NA else value)
+        except (TypeError, ValueError) as problem:
+            raise UserError(
+                f"{source}, {where(row)}, column '{dimension}': {problem}; correct it or leave the cell empty"
+            ) from None
+    return ratings

@@ -1,0 +1,62 @@
+"""Text files whose encoding nobody promised."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...errors import UserError
+
+_OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file; what the system says becomes an error that the user can act on."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: is a folder, not a file") from None
+    except (OSError, ValueError) as problem:  # ValueError: a NUL in the name
+        reason = getattr(problem, "strerror", None) or problem
+        raise UserError(f"{path}: cannot be read ({reason})") from None
+
+
+def read_text(path: Path) -> str:
+    """A UTF-8 text file, with or without a byte-order mark.
+
+    Raises
+    ------
+    UserError
+        Naming line and byte of the first one that is not UTF-8, and how to convert the file.
+    """
+    return decode(read_bytes(path), path)
+
+
+def decode(data: bytes, path: Path) -> str:
+    """Text of `data`, see :func:`read_text`; line ends are kept as they are."""
+    if data[:2] in _OTHER_ENCODINGS:
+        name = _OTHER_ENCODINGS[data[:2]]
+        raise UserError(f"{path}: is {name}, not UTF-8; convert it: iconv -f {name} -t UTF-8")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        line = data.count(b"\n", 0, problem.start) + 1
+        column = problem.start - (data.rfind(b"\n", 0, problem.start) + 1) + 1
+        raise UserError(
+            f"{path}, line {line}, byte {column}: 0x{data[problem.start]:02x} is not UTF-8 text; "
+            "save the file as UTF-8 (from Latin-1: iconv -f LATIN1 -t UTF-8)"
+        ) from None
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise UserError(f"{path}, line {line}: holds a NUL character, so this is no text file")
+    return text
+
+
+def decode_leniently(data: bytes) -> tuple[str, bool]:
+    """Text of `data` on one line, and whether bytes had to be replaced: for what is only read by people."""
+    try:
+        text, damaged = data.decode("utf-8-sig"), False
+    except UnicodeDecodeError:
+        text, damaged = data.decode("utf-8-sig", errors="replace"), True
+    return " ".join(text.replace("\0", " ").split()), damaged
