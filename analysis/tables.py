@@ -1,0 +1,446 @@
+"""What the figures read: results from memory or disk, and the rows that one figure needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import UserError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+METRICS = {
+    "ccc": "CCC",
+    "pearson": "Pearson r",
+    "rmse": "RMSE",
+    "uar": "UAR",
+    "macro_f1": "Macro F1",
+}
+"""The scores that can be drawn, with the names that the axes show."""
+
+CATEGORY_METRICS = ("uar", "macro_f1")
+LOWER_IS_BETTER = ("rmse",)
+BASELINE_LAYER = -1
+WEIGHTED = "weighted"
+
+_DIMENSION_ORDER = ("arousal", "valence", "dominance", "emotion")
+_SPLIT_ORDER = ("test", "cross-validation")
+_LAST_SPLITS = ("development", "train")
+_SCORE_COLUMNS = ("model", "corpus", "dimension", "probe", "layer", "fold", "seed", "split")
+_WEIGHT_COLUMNS = ("model", "corpus", "dimension", "layer", "seed", "weight", "weight_normed")
+# The rows of a later folder take the place of equal ones of an earlier folder.
+_SCORE_KEY = ("model", "corpus", "dimension", "probe", "features")
+_WEIGHT_KEY = ("model", "corpus", "dimension", "features")
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The three parts of a results folder.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        One row a fit.
+    weights : pandas.DataFrame
+        One row a layer and seed of each weighted-sum probe.
+    protocol : list of dict
+        How each number came about.
+    """
+
+    scores: pd.DataFrame
+    weights: pd.DataFrame
+    protocol: list[dict] = field(default_factory=list)
+
+
+def read_tables(source: Any) -> Tables:
+    """Tables of `source`, whatever form the results have.
+
+    Parameters
+    ----------
+    source : results, pandas.DataFrame, path, or a sequence of these
+        An object with ``scores``, ``weights`` and ``protocol``; a table of scores or of weights alone; a folder that
+        ``probe-fit`` wrote. Several are put together: where two hold the same model, corpus, dimension, probe and
+        features, the later one counts.
+
+    Returns
+    -------
+    Tables
+
+    Raises
+    ------
+    UserError
+        If a folder holds no results, a file is damaged, or a table lacks a column.
+    """
+    if isinstance(source, (str, Path)):
+        return _checked(_read_folder(Path(source)), f"{source}")
+    if isinstance(source, pd.DataFrame):
+        empty = pd.DataFrame()
+        weights = "weight" in source.columns
+        tables = Tables(empty, source) if weights else Tables(source, empty)
+        return _checked(tables, "the table")
+    if hasattr(source, "scores"):
+        weights = getattr(source, "weights", None)
+        weights = pd.DataFrame() if weights is None else weights
+        tables = Tables(source.scores, weights, list(getattr(source, "protocol", None) or []))
+        return _checked(tables, "the results")
+    if isinstance(source, Iterable):
+        parts = [read_tables(part) for part in source]
+        if parts:
+            return Tables(
+                scores=_merge([part.scores for part in parts], _SCORE_KEY),
+                weights=_merge([part.weights for part in parts], _WEIGHT_KEY),
+                protocol=[run for part in parts for run in part.protocol],
+            )
+    raise UserError(
+        f"cannot draw {type(source).__name__}: give the object that emoprobe.load_results returns, "
+        "a table of scores, or a results folder"
+    )
+
+
+def _read_folder(folder: Path) -> Tables:
+    import json
+
+    path = folder / "scores.csv"
+    if not path.is_file():
+        raise UserError(f"{folder} holds no results (no scores.csv): make them with probe-fit --out {folder}")
+    weights = folder / "weights.csv"
+    protocol = folder / "protocol.json"
+    return Tables(
+        scores=_read_csv(path),
+        weights=_read_csv(weights) if weights.is_file() else pd.DataFrame(),
+        protocol=json.loads(protocol.read_text(encoding="utf-8")) if protocol.is_file() else [],
+    )
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, keep_default_na=True, dtype={"model": str, "corpus": str, "fold": str})
+    except (ValueError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is damaged ({error}): write it anew with probe-fit") from error
+
+
+def _checked(tables: Tables, origin: str) -> Tables:
+    for name, table, columns in (
+        ("scores", tables.scores, _SCORE_COLUMNS),
+        ("weights", tables.weights, _WEIGHT_COLUMNS),
+    ):
+        missing = [column for column in columns if column not in table.columns]
+        if missing and len(table.columns):
+            raise UserError(
+                f"{origin}: the {name} lack the column(s) {', '.join(missing)}: write them anew with probe-fit"
+            )
+    return Tables(_plain(tables.scores), _plain(tables.weights), tables.protocol)
+
+
+def _plain(table: pd.DataFrame) -> pd.DataFrame:
+    """A copy whose names are strings and whose numbers are floats, whichever file form they came from."""
+    table = table.copy()
+    if not len(table.columns):
+        return table
+    if "features" not in table.columns:
+        table["features"] = ""
+    names = [*_SCORE_KEY, "split", "fold", "split_kind"]
+    for column in names:
+        if column in table.columns:
+            table[column] = table[column].astype(object).where(table[column].notna(), "").map(str)
+    numbers = ["layer", "depth", "n", "weight", "weight_normed"]
+    for metric in METRICS:
+        numbers += [metric, f"{metric}_low", f"{metric}_high"]
+    for column in numbers:
+        if column in table.columns:
+            table[column] = pd.to_numeric(table[column], errors="coerce").astype(float)
+    return table
+
+
+def _merge(tables: Sequence[pd.DataFrame], key: tuple[str, ...]) -> pd.DataFrame:
+    tables = [table for table in tables if len(table)]
+    if not tables:
+        return pd.DataFrame()
+    kept: list[pd.DataFrame] = []
+    taken: set[tuple] = set()
+    for table in reversed(tables):
+        keys = list(zip(*(table[column] for column in key), strict=True))
+        kept.append(table[[row not in taken for row in keys]])
+        taken.update(keys)
+    return pd.concat([table for table in reversed(kept) if len(table)], ignore_index=True)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model on a corpus: what a figure, or one of its panels or lines, is about."""
+
+    model: str
+    corpus: str
+
+
+def subjects(table: pd.DataFrame) -> list[Subject]:
+    """Each model and corpus of `table`, in its order."""
+    if not len(table):
+        return []
+    pairs = table[["model", "corpus"]].drop_duplicates()
+    return [Subject(model, corpus) for model, corpus in pairs.itertuples(index=False)]
+
+
+def one_subject(table: pd.DataFrame, model: str | None, corpus: str | None) -> Subject:
+    """The one model and corpus asked for.
+
+    Raises
+    ------
+    UserError
+        If none or several fit.
+    """
+    found = [
+        subject for subject in subjects(table) if model in (None, subject.model) and corpus in (None, subject.corpus)
+    ]
+    if len(found) == 1:
+        return found[0]
+    have = "; ".join(f"model={subject.model!r} corpus={subject.corpus!r}" for subject in subjects(table))
+    if not have:
+        raise UserError("there is nothing to draw: the table is empty")
+    problem = "several models and corpora fit" if found else f"no row for model={model!r} corpus={corpus!r}"
+    raise UserError(f"{problem}: choose by model= and corpus= among {have}")
+
+
+def ordered_dimensions(found: Iterable[str]) -> list[str]:
+    """Names of dimensions in the order of every figure: arousal, valence, dominance, then the rest."""
+    found = set(found)
+    return [name for name in _DIMENSION_ORDER if name in found] + sorted(found.difference(_DIMENSION_ORDER))
+
+
+def ordered_splits(found: Iterable[str]) -> list[str]:
+    """Names of splits, the one to report first."""
+
+    def rank(split: str) -> tuple:
+        if split in _SPLIT_ORDER:
+            return (_SPLIT_ORDER.index(split) * 2, split)
+        return (3 if split in _LAST_SPLITS else 1, split)
+
+    return sorted(set(found), key=rank)
+
+
+def ordered_features(found: Iterable[str]) -> list[str]:
+    """Names of features (what was pooled), the plain ones first."""
+    return sorted(set(found), key=lambda name: (name.endswith("_ln"), len(name), name))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One score a layer, as the table has it; NaN where the table has none.
+
+    Parameters
+    ----------
+    subject : Subject
+    dimension, probe, features, split, metric : str
+    values, low, high : ndarray of shape (n_layers,)
+        Layer 0 first. Means over seeds where there are several.
+    n : tuple of int
+        Fewest and most utterances scored.
+    n_seeds, n_folds : int
+        Seeds averaged; folds averaged (0 where the table holds the score pooled over folds).
+    """
+
+    subject: Subject
+    dimension: str
+    probe: str
+    features: str
+    split: str
+    metric: str
+    values: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    n: tuple[int, int] | None
+    n_seeds: int
+    n_folds: int
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether any layer has an interval."""
+        return bool(np.any(np.isfinite(self.low) & np.isfinite(self.high)))
+
+
+@dataclass(frozen=True)
+class Point:
+    """One score without a layer: a baseline or a weighted sum."""
+
+    value: float
+    low: float
+    high: float
+
+
+def n_layers(table: pd.DataFrame, subject: Subject) -> int:
+    """Number of layers of a model: the last one that any row names, plus one."""
+    layers = _of(table, subject)["layer"]
+    layers = layers[np.isfinite(layers)]
+    return int(layers.max()) + 1 if len(layers) else 0
+
+
+def _of(table: pd.DataFrame, subject: Subject) -> pd.DataFrame:
+    return table[(table["model"] == subject.model) & (table["corpus"] == subject.corpus)]
+
+
+def _scored(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
+    if metric not in METRICS:
+        raise UserError(f"no score is called {metric!r}: choose one of {', '.join(METRICS)}")
+    if metric not in scores.columns:
+        return scores.iloc[:0]
+    return scores[np.isfinite(scores[metric])]
+
+
+def layer_curve(
+    scores: pd.DataFrame,
+    subject: Subject,
+    *,
+    dimension: str,
+    metric: str,
+    probe: str,
+    split: str | None = None,
+    features: str | None = None,
+) -> Curve | None:
+    """The scores of one probe at each layer.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        As :func:`read_tables` returns them.
+    subject : Subject
+    dimension, metric, probe : str
+    split, features : str, optional
+        By default the first of :func:`ordered_splits` and :func:`ordered_features` that the table holds.
+
+    Returns
+    -------
+    Curve or None
+        None when the table has not one such score.
+    """
+    rows = _scored(_of(scores, subject), metric)
+    rows = rows[(rows["dimension"] == dimension) & (rows["probe"] == probe) & (rows["layer"] >= 0)]
+    rows, split, features = _one_kind(rows, split, features)
+    if not len(rows):
+        return None
+    rows, n_folds = _pooled(rows)
+    depth = n_layers(scores, subject)
+    rows = rows.assign(layer=rows["layer"].astype(int))
+    columns = {}
+    for part, column in (("values", metric), ("low", f"{metric}_low"), ("high", f"{metric}_high")):
+        # Intervals of single folds do not average to an interval of their mean.
+        known = column in rows.columns and (part == "values" or not n_folds)
+        series = rows.groupby("layer")[column].mean() if known else pd.Series(dtype=float)
+        columns[part] = series.reindex(range(depth)).to_numpy(dtype=float)
+    return Curve(
+        subject=subject,
+        dimension=dimension,
+        probe=probe,
+        features=features,
+        split=split,
+        metric=metric,
+        n=_counts(rows, n_folds),
+        n_seeds=rows["seed"].nunique(dropna=False),
+        n_folds=n_folds,
+        **columns,
+    )
+
+
+def side_points(scores: pd.DataFrame, subject: Subject, *, dimension: str, metric: str, split: str) -> dict[str, Point]:
+    """Scores that belong to no layer: each baseline by its name, and ``weighted``.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+    subject : Subject
+    dimension, metric, split : str
+
+    Returns
+    -------
+    dict
+        Name of the probe to its score; a weighted sum of other features than the first is ``weighted NAME``.
+    """
+    rows = _scored(_of(scores, subject), metric)
+    rows = rows[(rows["dimension"] == dimension) & (rows["split"] == split)]
+    baselines = rows[rows["layer"] == BASELINE_LAYER]
+    weighted = rows[rows["probe"] == WEIGHTED]
+    points = {name: _point(part, metric) for name, part in baselines.groupby("probe", sort=False)}
+    for position, features in enumerate(ordered_features(weighted["features"])):
+        part = weighted[weighted["features"] == features]
+        points[f"{WEIGHTED} {features}" if position else WEIGHTED] = _point(part, metric)
+    return points
+
+
+def _point(rows: pd.DataFrame, metric: str) -> Point:
+    rows, n_folds = _pooled(rows)
+    ends = []
+    for column in (f"{metric}_low", f"{metric}_high"):
+        known = column in rows.columns and not n_folds
+        ends.append(float(rows[column].mean()) if known else np.nan)
+    return Point(float(rows[metric].mean()), *ends)
+
+
+def _pooled(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """The rows scored over all folds at once; where there are none, every fold, and how many they are."""
+    pooled = rows[rows["fold"].isin(["all", ""])]
+    if len(pooled):
+        return pooled, 0
+    return rows, rows["fold"].nunique()
+
+
+def _one_kind(rows: pd.DataFrame, split: str | None, features: str | None) -> tuple[pd.DataFrame, str, str]:
+    split = next(iter(ordered_splits(rows["split"])), "") if split is None else split
+    rows = rows[rows["split"] == split]
+    features = next(iter(ordered_features(rows["features"])), "") if features is None else features
+    return rows[rows["features"] == features], split, features
+
+
+def _counts(rows: pd.DataFrame, n_folds: int) -> tuple[int, int] | None:
+    if "n" not in rows.columns or n_folds or not rows["n"].notna().any():
+        return None
+    return int(rows["n"].min()), int(rows["n"].max())
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """Learned weights of one dimension.
+
+    Parameters
+    ----------
+    subject : Subject
+    dimension, features : str
+    raw, normed : ndarray of shape (n_seeds, n_layers)
+        As learned, and norm-corrected; NaN where the table has none.
+    """
+
+    subject: Subject
+    dimension: str
+    features: str
+    raw: NDArray[np.float64]
+    normed: NDArray[np.float64]
+
+
+def layer_weights(
+    weights: pd.DataFrame, subject: Subject, *, dimension: str, features: str | None = None
+) -> LayerWeights | None:
+    """The learned weights of one dimension, a row a seed (and a fold, where the table tells folds apart)."""
+    rows = _of(weights, subject)
+    rows = rows[(rows["dimension"] == dimension) & (rows["layer"] >= 0)]
+    if features is None:
+        features = next(iter(ordered_features(rows["features"])), "")
+    rows = rows[rows["features"] == features]
+    rows = rows[np.isfinite(rows["weight"]) | np.isfinite(rows["weight_normed"])]
+    if not len(rows):
+        return None
+    rows = rows.assign(layer=rows["layer"].astype(int), seed=rows["seed"].astype(str))
+    fits = ["seed", *(["fold"] if "fold" in rows.columns else [])]
+    depth = range(n_layers(weights, subject))
+    arrays = [
+        rows.pivot_table(index=fits, columns="layer", values=column, aggfunc="mean", dropna=False)
+        .reindex(columns=depth)
+        .to_numpy(dtype=float)
+        if rows[column].notna().any()
+        else np.full((1, len(depth)), np.nan)
+        for column in ("weight", "weight_normed")
+    ]
+    return LayerWeights(subject, dimension, features, *arrays)
