@@ -1,7 +1,7 @@
 """MSP-Podcast, every release so far: arousal, valence and dominance on 1 to 7, speakers, official splits.
 
-Lotfian and Busso, "Building naturalistic emotionally balanced speech corpus by retrieving emotional speech from existing
-podcast recordings", IEEE Transactions on Affective Computing 10(4), 2019. The corpus is licensed by its makers.
+Lotfian and Busso, "Building naturalistic emotionally balanced speech corpus by retrieving emotional speech from
+existing podcast recordings", IEEE Transactions on Affective Computing 10(4), 2019. The makers license the corpus.
 """
 
 from __future__ import annotations
@@ -79,7 +79,6 @@ def read(root: Path) -> Corpus:
         notes.append(f"{len(unlisted):,} audio files have no label and no partition, and are left out")
     if "transcripts" in entries:
         table["transcript"] = _transcripts(entries["transcripts"], table["path"], notes)
-    # Relative to the root, not to the audio folder: the hash must tell two releases apart, the check must not pass `..`.
     names = table["path"]
     for row, name in enumerate(names):
         if not name or re.search(r"[/\\]", name):

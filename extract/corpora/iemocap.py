@@ -1,0 +1,125 @@
+"""IEMOCAP: five sessions of two actors, valence, activation (here arousal) and dominance on 1 to 5.
+
+Busso et al., "IEMOCAP: interactive emotional dyadic motion capture database", Language Resources and Evaluation 42(4),
+2008. The makers license the corpus.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from ...errors import UserError
+from .table import Corpus, first, parse_rating
+from .text import decode_leniently, read_bytes, read_text
+
+# [6.2901 - 8.2357] <tab> Ses01F_impro01_F000 <tab> neu <tab> [2.5000, 2.5000, 2.5000]
+_UTTERANCE = re.compile(r"\[\s*[\d.]+\s*-\s*[\d.]+\s*\]\s+(\S+)\s+(\S+)\s+\[([^\]]*)\]\s*")
+_NAME = re.compile(r"Ses(\d+)[FM]_\w+_([FM])\w*")
+_SPOKEN = re.compile(r"(\S+)\s+\[[^\]]*\]:\s*(.*)")
+_GENDER = {"F": "female", "M": "male"}
+
+
+def read(root: Path) -> Corpus:
+    """Read IEMOCAP from the folder that holds ``Session1`` to ``Session5``.
+
+    Parameters
+    ----------
+    root : Path
+        Some sessions may be absent; files whose names begin with a dot are skipped.
+
+    Returns
+    -------
+    Corpus
+        Utterances in the order of sessions, dialogues and time. All emotion codes are kept, ``xxx`` and ``oth``
+        too. The speaker is the session and the letter in the utterance's own name, ``Ses01M``. No splits. A
+        missing rating is NaN.
+
+    Raises
+    ------
+    UserError
+        Naming the file, the line and what is wrong with it.
+    """
+    root = Path(os.path.abspath(root))  # noqa: PTH100 - links are the user's own
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; give the one that holds Session1 to Session5")
+    sessions = _visible(root, r"Session\d+")
+    if not sessions:
+        raise UserError(f"{root}: no folder Session1, Session2, ...; give the one that holds them")
+    rows: list[dict[str, object]] = []
+    places: list[str] = []
+    notes: list[str] = []
+    spoken: dict[str, str] = {}
+    damaged: list[str] = []
+    for session in sessions:
+        folder = session / "dialog" / "EmoEvaluation"
+        found = _visible(folder, r"Ses\w+\.txt") if folder.is_dir() else []
+        if not found:
+            raise UserError(f"{folder}: no evaluation files Ses*.txt; unpack {session.name} again")
+        for path in found:
+            _read_dialogue(path, session, rows, places)
+        folder = session / "dialog" / "transcriptions"
+        for path in _visible(folder, r"Ses\w+\.txt") if folder.is_dir() else []:
+            _read_transcript(path, spoken, damaged)
+    if not rows:
+        raise UserError(f"{root}: the evaluation files hold no utterances; unpack the corpus again")
+    table = pd.DataFrame(rows)
+    table["transcript"] = [spoken.get(name, "") for name in table["id"]]
+    absent = sum(not text for text in table["transcript"])
+    if absent:
+        notes.append(f"{absent:,} utterances have no transcript")
+    if damaged:
+        notes.append(f"{len(damaged):,} transcripts are not UTF-8, some letters were replaced: {first(damaged, 2)}")
+    return Corpus.from_table("iemocap", root, table, source=root, notes=notes, where=lambda row: places[row])
+
+
+def _visible(folder: Path, pattern: str) -> list[Path]:
+    # `._Ses01F_impro01.txt` are resource forks that some archives carry: binary, and matched by no pattern here.
+    return sorted(child for child in folder.iterdir() if re.fullmatch(pattern, child.name))
+
+
+def _read_dialogue(path: Path, session: Path, rows: list[dict[str, object]], places: list[str]) -> None:
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        if not line.startswith("["):
+            continue  # single raters, the heading (which begins with %), and blank lines
+        place = f"{path.name} line {number}"
+        utterance = _UTTERANCE.fullmatch(line)
+        name = _NAME.fullmatch(utterance[1]) if utterance else None
+        if utterance is None or name is None:
+            raise UserError(f"{path}, line {number}: {line.strip()[:80]!r} is no line of an utterance; correct it")
+        ratings = [cell.strip() for cell in utterance[3].split(",")]
+        if len(ratings) not in (2, 3):
+            raise UserError(f"{path}, line {number}: {len(ratings)} ratings, expected valence, activation, dominance")
+        try:
+            valence, arousal, dominance = (parse_rating(cell) for cell in [*ratings, ""][:3])
+        except ValueError as problem:
+            raise UserError(f"{path}, line {number}: {problem}; correct it or leave the place empty") from None
+        dialogue = utterance[1].rpartition("_")[0]
+        rows.append(
+            {
+                "id": utterance[1],
+                "path": f"{session.name}/sentences/wav/{dialogue}/{utterance[1]}.wav",
+                "speaker": f"Ses{name[1]}{name[2]}",
+                "gender": _GENDER[name[2]],
+                "emotion": utterance[2],
+                "arousal": arousal,
+                "valence": valence,
+                "dominance": dominance,
+            }
+        )
+        places.append(place)
+
+
+def _read_transcript(path: Path, spoken: dict[str, str], damaged: list[str]) -> None:
+    data = read_bytes(path)
+    for line in data.splitlines():
+        text, replaced = decode_leniently(line)
+        utterance = _SPOKEN.fullmatch(text)
+        if utterance is None:
+            continue  # asides between the utterances, `M: [LAUGHTER]`
+        spoken[utterance[1]] = utterance[2]
+        if replaced:
+            damaged.append(f"{path.name} {utterance[1]}")
