@@ -47,9 +47,11 @@ def acoustic_statistics(waveform: np.ndarray) -> dict[str, np.ndarray]:
         raise ValueError(f"waveform of shape {tuple(signal.shape)}, expected one dimension")
     if len(signal) < WINDOW:
         signal = torch.nn.functional.pad(signal, (0, WINDOW - len(signal)))
-    mel, dct = _transforms()
+    spectrogram, mel, dct = _transforms()
     with torch.inference_mode():
-        bands = mel(signal).double().clamp_min(POWER_FLOOR).log()  # (bands, windows)
+        # The squared modulus from its parts: taking the root first, to square it again, would cost a third of the time.
+        power = torch.view_as_real(spectrogram(signal)).square().sum(dim=-1)
+        bands = mel(power).double().clamp_min(POWER_FLOOR).log()  # (bands, windows)
         coefficients = dct.T @ bands
         logmel = _mean_and_std(bands)
         mfcc = torch.cat([_mean_and_std(coefficients), _mean_and_std(_deltas(coefficients))])
@@ -63,23 +65,22 @@ def _mean_and_std(series: torch.Tensor) -> torch.Tensor:
 
 
 def _deltas(series: torch.Tensor) -> torch.Tensor:
-    # Ten times as fast as the grouped convolution of torchaudio.functional.compute_deltas, which the tests compare with.
+    # Ten times as fast as the grouped convolution of torchaudio, which the tests compare with.
     first, last = series[:, :1], series[:, -1:]
     padded = torch.cat([first, first, series, last, last], dim=1)
     return (2 * (padded[:, 4:] - padded[:, :-4]) + padded[:, 3:-1] - padded[:, 1:-3]) / 10
 
 
 @functools.cache
-def _transforms() -> tuple[torchaudio.transforms.MelSpectrogram, torch.Tensor]:
-    mel = torchaudio.transforms.MelSpectrogram(
-        sample_rate=SAMPLE_RATE,
+def _transforms() -> tuple[torchaudio.transforms.Spectrogram, torchaudio.transforms.MelScale, torch.Tensor]:
+    spectrogram = torchaudio.transforms.Spectrogram(
         n_fft=_FFT,
         win_length=WINDOW,
         hop_length=HOP,
-        n_mels=N_MELS,
-        power=2.0,
+        power=None,
         # The window stands in the middle of the transform's frame: these zeros put the first one on the first sample.
         pad=(_FFT - WINDOW) // 2,
         center=False,
     )
-    return mel, torchaudio.functional.create_dct(N_MFCC, N_MELS, norm="ortho").double()
+    mel = torchaudio.transforms.MelScale(n_mels=N_MELS, sample_rate=SAMPLE_RATE, n_stft=_FFT // 2 + 1)
+    return spectrogram, mel, torchaudio.functional.create_dct(N_MFCC, N_MELS, norm="ortho").double()
