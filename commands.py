@@ -1,0 +1,15 @@
+"""Commands that join two stages: a stage itself reads only what the one before it left."""
+
+from __future__ import annotations
+
+
+def probe_fit(argv: list[str] | None = None) -> int:
+    """Run `probe-fit`, then draw the figures of what it found; return the exit status."""
+    from .probe.cli import main
+
+    def draw(results, figures):
+        from .analysis.figures import draw_figures
+
+        return draw_figures(results, figures)
+
+    return main(argv, draw=draw)

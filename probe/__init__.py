@@ -1,0 +1,29 @@
+"""Probes: from a cache of hidden states to a tidy table of scores.
+
+In the order of the data flow: `splits`, `metrics`, the probes (`ridge`, `logistic`, `mlp`, `weighted`, `baselines`),
+`bootstrap`, `results`, and `fit`, which runs them on a cache. Names are loaded when they are first used.
+"""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__,
+    submodules=[
+        "baselines",
+        "bootstrap",
+        "fit",
+        "logistic",
+        "metrics",
+        "mlp",
+        "results",
+        "ridge",
+        "splits",
+        "weighted",
+    ],
+    submod_attrs={
+        "fit": ["FitSettings", "fit_layers"],
+        "metrics": ["ccc", "macro_f1", "pearson", "rmse", "uar"],
+        "results": ["Results", "load_results"],
+        "ridge": ["RidgeProbe"],
+    },
+)

@@ -1,0 +1,807 @@
+"""From caches to results: which probes on which features, unit by unit, each kept as soon as it is done."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UserError
+from ..extract.cache import HiddenStateCache
+from ..extract.corpora import DIMENSIONS
+from ..extract.versions import versions
+from . import logistic, ridge
+from .baselines import commonest_category, mean_predictor
+from .bootstrap import intervals, moments_by_speaker, sum_by_group
+from .metrics import (
+    ccc_from_moments,
+    confusion,
+    macro_f1_from_confusion,
+    pearson_from_moments,
+    rmse_from_moments,
+    uar_from_confusion,
+)
+from .results import KEY, PREDICTIONS, SCORES, WEIGHTS, Results, load_results, table, update_results
+from .splits import Fold, Split, is_unknown, plan
+
+EMOTION = "emotion"
+PROBES = ("ridge", "weighted", "mlp", "logistic")
+BASELINES = ("mean", "logmel", "mfcc")
+
+#: Statistics of which a weighted sum of layers is the pooled weighted sum of their frames.
+SUMMABLE = ("mean", "mean_ln")
+
+_MEASURES = {"ccc": ccc_from_moments, "pearson": pearson_from_moments, "rmse": rmse_from_moments}
+_CATEGORY_MEASURES = {"uar": uar_from_confusion, "macro_f1": macro_f1_from_confusion}
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """What to fit, and how; all of it goes into the protocol.
+
+    Parameters
+    ----------
+    dimensions : tuple of str
+        Of "arousal", "valence", "dominance" and "emotion" (categories).
+    probes : tuple of str
+        Of "ridge" (one linear probe a layer; "logistic" for categories), "mlp" (one hidden layer), "weighted" (learned
+        weighted sum of the layers).
+    features : tuple of str
+        Feature sets, each a statistic of the cache or several joined by "+", such as "mean+std". A weighted sum takes
+        "mean" or "mean_ln" alone.
+    seed : int
+        Of the folds, the bootstrap, and the first seed of the trained probes.
+    seeds : int
+        Number of seeds of the weighted sum.
+    folds : int
+        Speaker-grouped folds, where the corpus has no split of its own or no development part.
+    penalties : tuple of float, optional
+        Penalties to choose from; by default `ridge.PENALTIES`, `logistic.PENALTIES`.
+    resamples : int
+        Bootstrap resamples of the speakers.
+    ungrouped : bool
+        Allow folds by utterance in a corpus that names no speaker.
+    rescale : bool
+        Give ridge predictions the mean and spread of the labels, fitted on inner validation rows.
+    head : str
+        "linear" or "mlp": what reads the weighted sum.
+    device : str
+        "auto", "cpu", "cuda", "mps": where trained probes run. No part of the protocol.
+    """
+
+    dimensions: tuple[str, ...] = DIMENSIONS
+    probes: tuple[str, ...] = ("ridge",)
+    features: tuple[str, ...] = ("mean",)
+    seed: int = 0
+    seeds: int = 3
+    folds: int = 5
+    penalties: tuple[float, ...] | None = None
+    resamples: int = 2000
+    ungrouped: bool = False
+    rescale: bool = False
+    head: str = "linear"
+    device: str = "auto"
+
+    def __post_init__(self):
+        _known("dimension", self.dimensions, (*DIMENSIONS, EMOTION))
+        _known("probe", self.probes, PROBES)
+        if not self.features:
+            raise UserError("name at least one statistic in --features, such as mean")
+        if self.head not in ("linear", "mlp"):
+            raise UserError(f"unknown head '{self.head}': there is linear and mlp")
+        if self.seed < 0 or self.seeds < 1:
+            raise UserError(f"--seed {self.seed} must be 0 or more, and --seeds {self.seeds} at least 1")
+        if self.resamples < 0:
+            raise UserError(f"--resamples {self.resamples} must be 0 or more")
+        if self.penalties is not None:
+            ridge.check_penalties(self.penalties)
+
+
+def _known(what, given, known):
+    if not given:
+        raise UserError(f"name at least one {what}: {', '.join(known)}")
+    for name in given:
+        if name not in known:
+            raise UserError(f"unknown {what} '{name}': there is {', '.join(known)}")
+
+
+def fit_layers(
+    cache: HiddenStateCache | str | Path,
+    *,
+    dimensions: str | Sequence[str] = DIMENSIONS,
+    probe: str | Sequence[str] = "ridge",
+    features: str | Sequence[str] = ("mean",),
+    seed: int = 0,
+    seeds: int = 3,
+    folds: int = 5,
+    penalties: Sequence[float] | None = None,
+    resamples: int = 2000,
+    ungrouped: bool = False,
+    rescale: bool = False,
+    head: str = "linear",
+    device: str = "auto",
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> Results:
+    """Fit probes on every layer of a cache, and baselines beside them.
+
+    Parameters
+    ----------
+    cache : HiddenStateCache, str or Path
+    dimensions : str or sequence of str
+        "arousal", "valence", "dominance", "emotion", or "all" for the three dimensions.
+    probe : str or sequence of str
+        "ridge", "weighted", "mlp", "logistic", or "all".
+    features, seed, seeds, folds, penalties, resamples, ungrouped, rescale, head, device
+        See :class:`FitSettings`.
+    out : str or Path, optional
+        Folder of results to write to; nothing is written by default.
+    overwrite : bool
+        Fit anew what `out` already holds with the same protocol.
+    progress : bool
+        Show bars on standard error.
+
+    Returns
+    -------
+    Results
+        The runs of this call.
+
+    Raises
+    ------
+    UserError
+        If the cache is incomplete, or the target cannot be probed: no label, constant, too few speakers.
+
+    Examples
+    --------
+    >>> results = fit_layers("hidden_states.h5", dimensions="valence")  # doctest: +SKIP
+    >>> results.select(probe="ridge", fold="all")[["layer", "ccc", "ccc_low", "ccc_high"]]  # doctest: +SKIP
+    """
+    settings = FitSettings(
+        dimensions=DIMENSIONS if dimensions == "all" else _tuple(dimensions),
+        probes=("ridge", "mlp", "weighted") if probe == "all" else _tuple(probe),
+        features=_tuple(features),
+        seed=seed,
+        seeds=seeds,
+        folds=folds,
+        penalties=None if penalties is None else tuple(float(penalty) for penalty in penalties),
+        resamples=resamples,
+        ungrouped=ungrouped,
+        rescale=rescale,
+        head=head,
+        device=device,
+    )
+    return fit_caches([cache], settings, out=out, overwrite=overwrite, progress=progress)
+
+
+def _tuple(names) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def fit_caches(
+    caches: Iterable[HiddenStateCache | str | Path],
+    settings: FitSettings,
+    *,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    progress: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> Results:
+    """Fit the same probes on several caches; see :func:`fit_layers`.
+
+    Parameters
+    ----------
+    caches : iterable of HiddenStateCache, str or Path
+    settings : FitSettings
+    out : str or Path, optional
+        Each unit (cache, probe, features) is written there when it is done; a unit that is there with the same
+        protocol is not fitted again.
+    overwrite, progress : bool
+    say : callable
+        Told what is left out and why, a line at a time.
+
+    Returns
+    -------
+    Results
+        The runs that were asked for, whether fitted now or found.
+    """
+    found = Results.empty()
+    if out is not None and not overwrite and (Path(out) / "protocol.json").exists():
+        found = load_results(out)
+    wanted: list[tuple] = []
+    kept = Results.empty()
+    seen: dict = {}
+    for one in caches:
+        opened = not isinstance(one, HiddenStateCache)
+        cache = HiddenStateCache(one) if opened else one
+        try:
+            name = (cache.label, cache.corpus)
+            if name in seen:
+                raise UserError(
+                    f"{seen[name]} and {cache.path} are both '{cache.label}' on '{cache.corpus}', so their results "
+                    "could not be told apart: fit them into different folders, or give one another --label when it "
+                    "is extracted"
+                )
+            seen[name] = cache.path
+            study = _Study(cache, settings, say)
+            there: list[str] = []
+            for unit in study.units():
+                done = {entry["dimension"] for entry in found.protocol if study.is_same(entry, unit)}
+                dimensions = [dimension for dimension in study.dimensions_of(unit) if dimension not in done]
+                wanted += [study.key(unit, dimension) for dimension in study.dimensions_of(unit)]
+                if done:
+                    there.append(study.name(unit) + ("" if not dimensions else f" ({', '.join(sorted(done))})"))
+                if not dimensions:
+                    continue
+                new = study.run(unit, dimensions, progress=progress)
+                kept = kept.updated(new)
+                if out is not None:
+                    update_results(out, new)
+            if there:
+                say(f"not fitted again, {out} has it with this protocol: {'; '.join(there)}")
+        finally:
+            if opened:
+                cache.close()
+    everything = found.updated(kept)
+    return _only(everything, set(wanted))
+
+
+def _only(results: Results, keys: set) -> Results:
+    def rows(frame):
+        if not len(frame):
+            return frame
+        mask = [key in keys for key in zip(*(frame[name].astype(str) for name in KEY), strict=True)]
+        return frame[np.array(mask)].reset_index(drop=True)
+
+    return Results(
+        rows(results.scores),
+        rows(results.weights),
+        [entry for entry in results.protocol if tuple(str(entry[name]) for name in KEY) in keys],
+        rows(results.predictions),
+    )
+
+
+class _Study:
+    """One cache under one set of settings: its labels, its splits, its units of work."""
+
+    def __init__(self, cache: HiddenStateCache, settings: FitSettings, say: Callable[[str], None]):
+        self.cache, self.settings = cache, settings
+        if not cache.complete:
+            raise UserError(
+                f"{cache.path} is not complete: run the same probe-extract again, it goes on where it stopped"
+            )
+        for name in settings.features:
+            for statistic in name.split("+"):
+                if statistic not in cache.statistics:
+                    raise UserError(
+                        f"{cache.path} has no '{statistic}' (it has {', '.join(cache.statistics)}): extract it with "
+                        "probe-extract --pool, or leave it out of --features"
+                    )
+        self.table = cache.utterances
+        self.done = (self.table["status"] == "done").to_numpy()
+        self.targets = {name: self.table[name].to_numpy(np.float64) for name in DIMENSIONS}
+        emotion = self.table["emotion"].fillna("").astype(str).str.strip()
+        self.categories = sorted({name for name in emotion[self.done] if name})
+        number = {name: k for k, name in enumerate(self.categories)}
+        classes = np.array([number.get(name, -1) for name in emotion], dtype=np.int64)
+        self.classes = np.where(self.done, classes, -1)
+        self.labelled = {name: self.done & ~np.isnan(values) for name, values in self.targets.items()}
+        self.labelled[EMOTION] = self.classes >= 0
+        self.speakers = self.table["speaker"].fillna("").astype(str).tolist()
+        self.splits: dict[str, Split] = {}
+        self.left_out: dict[str, list[str]] = {}
+        self._digest = self._hash_of_cache()
+        problems = {}
+        for dimension in settings.dimensions:
+            try:
+                self.splits[dimension] = self._plan(dimension)
+            except UserError as error:
+                problems[dimension] = error
+        if not self.splits:
+            raise next(iter(problems.values()))
+        where = f"{cache.label} on {cache.corpus}"
+        for dimension, error in problems.items():
+            say(f"{where}: {dimension} is left out: {error}")
+        for line in dict.fromkeys(
+            line if line.startswith(dimension) or "status" in line else f"{dimension}: {line}"
+            for dimension, split in self.splits.items()
+            for line in (*self.left_out[dimension], *split.notes)
+        ):
+            say(f"{where}: {line}")
+
+    # What is fitted, and on whom ------------------------------------------------------------------------------------
+
+    def _plan(self, dimension: str) -> Split:
+        path, labelled = self.cache.path, self.labelled[dimension]
+        count = int(labelled.sum())
+        if count == 0:
+            raise UserError(
+                f"{path}: no utterance of '{self.cache.corpus}' has a label of {dimension}; give the corpus that "
+                "column and extract it again, or ask for another with --dim or --target"
+            )
+        if dimension == EMOTION:
+            present = np.unique(self.classes[labelled])
+            if len(present) < 2:
+                raise UserError(f"{path}: every utterance is '{self.categories[present[0]]}': nothing to tell apart")
+        else:
+            values = self.targets[dimension][labelled]
+            if np.ptp(values) == 0:
+                raise UserError(
+                    f"{path}: {dimension} is {values[0]:g} in all {count} labelled utterances: nothing to predict"
+                )
+        any_label = np.zeros(len(self.table), bool)
+        for mask in self.labelled.values():
+            any_label |= mask
+        settings = self.settings
+        try:
+            split = plan(
+                self.table["split"].fillna("").astype(str),
+                self.speakers,
+                self.done & any_label,
+                labelled,
+                n_folds=settings.folds,
+                seed=settings.seed,
+                ungrouped=settings.ungrouped,
+            )
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+        for fold in split.folds:
+            if not labelled[fold.train].any() or not all(labelled[train].any() for train, _ in fold.inner):
+                speakers = len(np.unique(split.groups[labelled]))
+                raise UserError(
+                    f"{path}: too few speakers have a label of {dimension} ({speakers}) for {settings.folds} folds: "
+                    "ask for fewer with --folds"
+                )
+        notes = []
+        missing = int(self.done.sum()) - count
+        if missing:
+            notes.append(f"{dimension}: {missing} of {int(self.done.sum())} utterances have no label and are left out")
+        for status, number in self.table["status"][~self.done].value_counts().sort_index().items():
+            notes.append(f"{number} utterances have no states and are left out (status {status})")
+        self.left_out[dimension] = notes
+        return split
+
+    def dimensions_of(self, unit) -> list[str]:
+        """Targets of a unit, in the order in which they were asked for."""
+        probe, _ = unit
+        return [
+            dimension
+            for dimension in self.splits
+            if probe in BASELINES or (dimension == EMOTION) == (probe == "logistic")
+        ]
+
+    def units(self) -> list[tuple[str, str]]:
+        """Units of work (probe, features): the baselines first, they are quick and everything is compared to them."""
+        probes = list(self.settings.probes)
+        if EMOTION in self.splits and "ridge" in probes and "logistic" not in probes:
+            probes.append("logistic")
+        units = [("mean", "")]
+        units += [(name, name) for name in self.cache.acoustics if name in BASELINES]
+        for probe in probes:
+            for features in self.settings.features:
+                if probe != "weighted" or features in SUMMABLE:
+                    units.append((probe, features))
+        if "weighted" in probes and not any(probe == "weighted" for probe, _ in units):
+            raise UserError(
+                f"a weighted sum of layers takes --features mean or mean_ln, not {', '.join(self.settings.features)}: "
+                "other statistics of a sum are no sum of statistics"
+            )
+        units = [unit for unit in units if self.dimensions_of(unit)]
+        if not any(probe not in BASELINES for probe, _ in units):
+            raise UserError(
+                f"the probe {', '.join(self.settings.probes)} does not fit {', '.join(self.splits)}: "
+                "categories take --probe logistic, dimensions take ridge, mlp or weighted"
+            )
+        return units
+
+    def name(self, unit) -> str:
+        """Unit in words, for bars and messages."""
+        probe, features = unit
+        where = f"{self.cache.label} on {self.cache.corpus}"
+        return f"{where}, {probe}" + (f" on {features}" if features and features != probe else "")
+
+    def key(self, unit, dimension: str) -> tuple[str, ...]:
+        probe, features = unit
+        return (self.cache.label, self.cache.corpus, dimension, probe, features)
+
+    # Protocol -------------------------------------------------------------------------------------------------------
+
+    def _hash_of_cache(self) -> str:
+        digest = hashlib.sha256(json.dumps(self.cache.provenance, sort_keys=True).encode())
+        for column in ("id", "speaker", "split", "emotion", "status", *DIMENSIONS):
+            digest.update("\x1f".join(map(str, self.table[column])).encode())
+        return digest.hexdigest()
+
+    def _settings_of(self, unit, dimension: str) -> dict:
+        """Settings on which the numbers of a unit depend."""
+        probe, features = unit
+        settings = self.settings
+        used = {
+            "probe": probe,
+            "features": features,
+            "dimension": dimension,
+            "seed": settings.seed,
+            "folds_asked": settings.folds,
+            "resamples": settings.resamples,
+            "ungrouped": settings.ungrouped,
+        }
+        if probe in ("ridge", "logmel", "mfcc", "logistic"):
+            used["penalties"] = [float(penalty) for penalty in self._penalties(dimension)]
+            used["rescale"] = settings.rescale and dimension != EMOTION
+        if probe == "weighted":
+            from dataclasses import asdict
+
+            from .weighted import WeightedSettings
+
+            used["seeds"] = self._seeds()
+            used["training"] = asdict(WeightedSettings(head=settings.head))
+        if probe == "mlp":
+            from dataclasses import asdict
+
+            from .mlp import MLPSettings
+
+            used["training"] = asdict(MLPSettings())
+        return used
+
+    def _penalties(self, dimension):
+        if self.settings.penalties is not None:
+            return ridge.check_penalties(self.settings.penalties)
+        return logistic.PENALTIES if dimension == EMOTION else ridge.PENALTIES
+
+    def _seeds(self) -> list[int]:
+        return list(range(self.settings.seed, self.settings.seed + self.settings.seeds))
+
+    def _hash(self, unit, dimension: str) -> str:
+        used = {"settings": self._settings_of(unit, dimension), "cache": self._digest}
+        return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()
+
+    def is_same(self, entry: dict, unit) -> bool:
+        """Whether an entry of a protocol is this unit, fitted with these settings on this cache."""
+        dimension = entry["dimension"]
+        return (
+            dimension in self.dimensions_of(unit)
+            and tuple(entry[name] for name in KEY) == self.key(unit, dimension)
+            and entry.get("hash") == self._hash(unit, dimension)
+        )
+
+    def _entry(self, unit, dimension: str, found: dict) -> dict:
+        split, labelled = self.splits[dimension], self.labelled[dimension]
+        provenance = self.cache.provenance
+        entry = dict(zip(KEY, self.key(unit, dimension), strict=True))
+        first = split.folds[0]
+        parts = {name: int(labelled[rows].sum()) for name, rows in first.tests.items()}
+        if split.kind == "official":
+            counts = {"train": int(labelled[first.train].sum()), **parts}
+        else:
+            counts = {fold.name: int(labelled[np.concatenate(list(fold.tests.values()))].sum()) for fold in split.folds}
+        known = [not is_unknown(speaker) for speaker in self.speakers]
+        entry.update(
+            {
+                "hash": self._hash(unit, dimension),
+                "cache": {
+                    "file": self.cache.path.name,
+                    "provenance": provenance,
+                    "utterances": len(self.table),
+                    "labelled": int(labelled.sum()),
+                    "speakers": len({s for s, k, u in zip(self.speakers, known, labelled, strict=True) if k and u}),
+                    "unknown_speaker": int((labelled & ~np.array(known, bool)).sum()),
+                    "left_out": self.left_out[dimension],
+                },
+                "split": {
+                    "kind": split.kind,
+                    "folds": len(split.folds),
+                    "inner_folds": len(first.inner),
+                    "counts": counts,
+                    "leakage": split.leakage,
+                    "notes": split.notes,
+                },
+                "settings": self._settings_of(unit, dimension),
+                "interval": "95 % percentile bootstrap over speakers; an utterance of unknown speaker counts as one",
+                "versions": versions(),
+                **found,
+            }
+        )
+        if dimension == EMOTION:
+            entry["categories"] = self.categories
+        return entry
+
+    # Running --------------------------------------------------------------------------------------------------------
+
+    def run(self, unit, dimensions: Sequence[str], *, progress: bool) -> Results:
+        """Fit one unit for the given dimensions."""
+        together: dict = {}
+        for dimension in dimensions:
+            # Dimensions with the same fits are solved together; categories always alone.
+            together.setdefault((dimension == EMOTION, _signature(self.splits[dimension])), []).append(dimension)
+        results = Results.empty()
+        for group in together.values():
+            results = results.updated(self._run(unit, group, progress))
+        return results
+
+    def _run(self, unit, dimensions, progress) -> Results:
+        probe, features = unit
+        emotion = dimensions == [EMOTION]
+        folds = self.splits[dimensions[0]].folds
+        bar = _Bar(self.name(unit), progress)
+        notes: dict[str, list[str]] = {dimension: [] for dimension in dimensions}
+        weights: list[dict] = []
+        fits: list[dict] = []
+        if probe == "mean":
+            targets = self._targets(dimensions)
+            predicted = commonest_category(self.classes, folds) if emotion else mean_predictor(targets, folds)
+            fits.append({"layer": -1, "predictions": predicted})
+        elif probe in BASELINES:
+            values = self.cache.acoustics[probe]
+            fits.append({"layer": -1, **self._linear(lambda rows: values[rows], dimensions, folds, notes)})
+        elif probe in ("ridge", "logistic"):
+            for layer in bar(range(self.cache.n_layers), "layer"):
+                found = self._linear(self._reader(features, layer), dimensions, folds, notes, f"layer {layer}")
+                fits.append({"layer": layer, **found})
+        elif probe == "mlp":
+            fits = self._mlp(features, dimensions, folds, bar)
+        else:
+            fits, weights = self._weighted(features, dimensions, folds, bar)
+        scores, predictions = [], []
+        for column, dimension in enumerate(dimensions):
+            rows, frame = self._score(unit, dimension, column, fits, notes[dimension])
+            scores += rows
+            predictions.append(frame)
+        entries = [
+            self._entry(unit, dimension, {"notes": list(dict.fromkeys(notes[dimension]))}) for dimension in dimensions
+        ]
+        import pandas as pd
+
+        return Results(
+            table(scores, SCORES), table(weights, WEIGHTS), entries, table(pd.concat(predictions), PREDICTIONS)
+        )
+
+    def _targets(self, dimensions) -> np.ndarray | None:
+        if dimensions == [EMOTION]:
+            return None
+        return np.stack([np.where(self.done, self.targets[name], np.nan) for name in dimensions], axis=1)
+
+    def _reader(self, features: str, layer: int) -> ridge.Reader:
+        names = features.split("+")
+
+        def read(rows):
+            parts = [self.cache.states(name, layers=layer, rows=_as_slice(rows)) for name in names]
+            return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+        return read
+
+    def _read_layers(self, features: str, layers=None) -> Callable[[np.ndarray], np.ndarray]:
+        names = features.split("+")
+
+        def read(rows, layers=layers):
+            parts = [self.cache.states(name, layers=layers, rows=_as_slice(rows)) for name in names]
+            return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+
+        return read
+
+    def _linear(self, read, dimensions, folds, notes, where="") -> dict:
+        """Ridge or logistic probe of one layer or baseline."""
+        penalties = self._penalties(dimensions[0])
+        if dimensions == [EMOTION]:
+            found = logistic.logistic_probe(read, self.classes, folds, penalties=penalties)
+            notes[EMOTION] += found.notes
+            chosen, inner = found.penalties[:, None], found.inner_scores[:, None]
+        else:
+            found = ridge.ridge_probe(
+                read, self._targets(dimensions), folds, penalties=penalties, rescale=self.settings.rescale
+            )
+            chosen, inner = found.penalties, found.inner_scores
+        for column, dimension in enumerate(dimensions):
+            if np.isnan(inner[:, column]).all(-1).any():
+                notes[dimension].append(
+                    f"{where or 'baseline'}: in a fold no penalty had a score to be chosen by; the largest was taken"
+                )
+            if len(penalties) > 1 and np.isin(chosen[:, column], [penalties[0], penalties[-1]]).any():
+                notes[dimension].append(f"{where or 'baseline'}: a chosen penalty is at the end of the grid")
+        return {"predictions": found.predictions, "penalties": chosen}
+
+    def _mlp(self, features, dimensions, folds, bar) -> list[dict]:
+        from .mlp import MLPSettings, mlp_probe
+
+        predictions = mlp_probe(
+            self._read_layers(features),
+            self.cache.n_layers,
+            self._targets(dimensions),
+            folds,
+            seed=self.settings.seed,
+            settings=MLPSettings(),
+            device=self.settings.device,
+            bar=lambda items: bar(items, "fold"),
+        )
+        return [{"layer": layer, "predictions": found} for layer, found in enumerate(predictions)]
+
+    def _weighted(self, features, dimensions, folds, bar) -> tuple[list[dict], list[dict]]:
+        from .weighted import WeightedSettings, norm_corrected, weighted_probe
+
+        found = weighted_probe(
+            self._read_layers(features),
+            self._targets(dimensions),
+            folds,
+            seeds=self._seeds(),
+            settings=WeightedSettings(head=self.settings.head),
+            device=self.settings.device,
+            bar=lambda items: bar(items, "fold"),
+        )
+        norm = self.cache.layers["norm"].to_numpy(np.float64)
+        # Layer-normed frames have one norm, so the weight is already the share.
+        normed = norm_corrected(found.weights, np.ones_like(norm) if features == "mean_ln" else norm)
+        fits = [
+            {"layer": None, "seed": seed, "predictions": found.predictions[k]} for k, seed in enumerate(self._seeds())
+        ]
+        weights = [
+            {
+                "model": self.cache.label,
+                "corpus": self.cache.corpus,
+                "dimension": dimension,
+                "layer": layer,
+                "depth": layer / max(self.cache.n_layers - 1, 1),
+                "seed": seed,
+                "weight": found.weights[k, :, column, layer].mean(),
+                "weight_normed": normed[k, :, column, layer].mean(),
+                "probe": "weighted",
+                "features": features,
+            }
+            for column, dimension in enumerate(dimensions)
+            for k, seed in enumerate(self._seeds())
+            for layer in range(self.cache.n_layers)
+        ]
+        return fits, weights
+
+    # Scoring --------------------------------------------------------------------------------------------------------
+
+    def _score(self, unit, dimension, column, fits, notes) -> tuple[list[dict], object]:
+        """Score rows and predictions of one dimension, all fits at once."""
+        import pandas as pd
+
+        split, emotion = self.splits[dimension], dimension == EMOTION
+        truth = self.classes.astype(np.float64) if emotion else self.targets[dimension]
+        labelled = self.labelled[dimension]
+        predicted = np.stack([fit["predictions"] if emotion else fit["predictions"][:, column] for fit in fits])
+        common = dict(zip(KEY, self.key(unit, dimension), strict=True))
+        identity = []
+        for fit in fits:
+            layer = fit["layer"]
+            inside = layer is not None and layer >= 0
+            identity.append(
+                {
+                    **common,
+                    "layer": layer,
+                    "depth": layer / max(self.cache.n_layers - 1, 1) if inside else None,
+                    "seed": fit.get("seed", self.settings.seed),
+                }
+            )
+        names = list(dict.fromkeys(name for fold in split.folds for name in fold.tests))
+        rows_out, frames = [], []
+        for name in names:
+            parts = [(f, fold, fold.tests[name][labelled[fold.tests[name]]]) for f, fold in enumerate(split.folds)]
+            rows = np.concatenate([part for *_, part in parts])
+            if not len(rows):
+                continue
+            where = np.concatenate([np.full(len(part), fold.name) for _, fold, part in parts])
+            by_speaker, measures = self._sums(truth, predicted, rows, split.groups, emotion)
+            speakers = len(by_speaker)
+            bounds = intervals(by_speaker, measures, resamples=self.settings.resamples, seed=self.settings.seed)
+            scored = [("all", None, by_speaker.sum(0), rows)]
+            if len(split.folds) > 1:
+                for f, fold, part in parts:
+                    if len(part):
+                        sums, _ = self._sums(truth, predicted, part, split.groups, emotion)
+                        scored.append((fold.name, f, sums.sum(0), part))
+            for k, fit in enumerate(fits):
+                for fold_name, f, sums, part in scored:
+                    pooled = f is None
+                    row = {
+                        **identity[k],
+                        "fold": fold_name,
+                        "split": name,
+                        "n": len(part),
+                        "speakers": speakers if pooled else len(np.unique(split.groups[part])),
+                    }
+                    for measure, function in measures.items():
+                        row[measure] = float(function(sums[k]))
+                        if pooled:
+                            row[f"{measure}_low"], row[f"{measure}_high"] = bounds[measure][:, k]
+                    if "penalties" in fit:
+                        chosen = fit["penalties"][:, 0 if emotion else column]
+                        if not pooled:
+                            row["penalty"] = chosen[f]
+                        elif len(chosen) == 1:
+                            row["penalty"] = chosen[0]
+                    row["reason"] = self._reason(row, emotion, pooled, truth[part], predicted[k, part])
+                    rows_out.append(row)
+                    if row["reason"] and pooled:
+                        notes.append(f"layer {row['layer']}, {name}: {row['reason']}")
+                frames.append(
+                    self._prediction_rows(identity[k], name, where, rows, predicted[k, rows], emotion, dimension)
+                )
+        return rows_out, pd.concat(frames, ignore_index=True)
+
+    def _sums(self, truth, predicted, rows, groups, emotion):
+        if emotion:
+            n = len(self.categories)
+            one = np.stack(
+                [confusion(truth[rows, None].astype(int), p[rows, None].astype(int), n) for p in predicted], 1
+            )
+            return sum_by_group(one, groups[rows]), _CATEGORY_MEASURES
+        return moments_by_speaker(truth[rows], predicted[:, rows], groups[rows]), _MEASURES
+
+    def _reason(self, row, emotion, pooled, truth, predicted) -> str:
+        """Why a number is missing or means little."""
+        if emotion:
+            missing = np.isnan(row["uar"])
+        else:
+            missing = np.isnan(row["ccc"]) or np.isnan(row["pearson"])
+        if missing and np.ptp(truth) == 0:
+            return "the labels that are scored are constant"
+        if missing:
+            return "the predictions are constant"
+        low = row.get("uar_low" if emotion else "ccc_low", np.nan)
+        if pooled and self.settings.resamples and np.isnan(low):
+            few = row["speakers"] < 2
+            return "one speaker: no interval" if few else "too many resamples have no score: no interval"
+        return ""
+
+    def _prediction_rows(self, identity, split_name, where, rows, predicted, emotion, dimension):
+        import pandas as pd
+
+        frame = pd.DataFrame(
+            {
+                "split": split_name,
+                "fold": where,
+                "id": self.table["id"].to_numpy()[rows],
+                "speaker": np.array(self.speakers, dtype=object)[rows],
+            }
+        )
+        for name, value in identity.items():
+            if name != "depth":
+                frame[name] = value
+        if emotion:
+            names = np.array(self.categories, dtype=object)
+            frame["true_category"] = names[self.classes[rows]]
+            frame["predicted_category"] = names[predicted.astype(int)]
+        else:
+            frame["truth"] = self.targets[dimension][rows]
+            frame["prediction"] = predicted
+        return frame
+
+
+def _signature(split: Split) -> str:
+    digest = hashlib.sha256()
+    for fold in split.folds:
+        for rows in (fold.train, *(rows for pair in fold.inner for rows in pair), *fold.tests.values()):
+            digest.update(np.ascontiguousarray(rows).tobytes() + b"|")
+        digest.update("|".join(fold.tests).encode())
+    return digest.hexdigest()
+
+
+def _as_slice(rows: np.ndarray):
+    """A slice where the rows follow each other: the cache reads that in one piece."""
+    if len(rows) and rows[-1] - rows[0] + 1 == len(rows) and (np.diff(rows) == 1).all():
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows
+
+
+class _Bar:
+    """A progress bar on standard error, or nothing."""
+
+    def __init__(self, name: str, show: bool):
+        self.name, self.show = name, show
+
+    def __call__(self, items, unit: str):
+        if not self.show:
+            return items
+        from tqdm import tqdm
+
+        return tqdm(items, desc=self.name, unit=unit, file=sys.stderr)
+
+
+__all__ = ["BASELINES", "PROBES", "FitSettings", "Fold", "fit_caches", "fit_layers"]

@@ -1,0 +1,264 @@
+"""The results on disk: a tidy table of scores, the learned weights, the predictions, and the protocol beside them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock
+
+from ..errors import UserError
+
+KEY = ("model", "corpus", "dimension", "probe", "features")
+
+_INTEGER, _NUMBER, _TEXT = "Int64", "float64", "str"
+
+SCORES = {
+    "model": _TEXT, "corpus": _TEXT, "dimension": _TEXT, "probe": _TEXT, "layer": _INTEGER, "depth": _NUMBER,
+    "fold": _TEXT, "seed": _INTEGER, "split": _TEXT, "n": _INTEGER,
+    "ccc": _NUMBER, "ccc_low": _NUMBER, "ccc_high": _NUMBER, "pearson": _NUMBER, "rmse": _NUMBER,
+    "pearson_low": _NUMBER, "pearson_high": _NUMBER, "rmse_low": _NUMBER, "rmse_high": _NUMBER,
+    "uar": _NUMBER, "uar_low": _NUMBER, "uar_high": _NUMBER,
+    "macro_f1": _NUMBER, "macro_f1_low": _NUMBER, "macro_f1_high": _NUMBER,
+    "speakers": _INTEGER, "penalty": _NUMBER, "features": _TEXT, "reason": _TEXT,
+}  # fmt: skip
+WEIGHTS = {
+    "model": _TEXT, "corpus": _TEXT, "dimension": _TEXT, "layer": _INTEGER, "depth": _NUMBER, "seed": _INTEGER,
+    "weight": _NUMBER, "weight_normed": _NUMBER, "probe": _TEXT, "features": _TEXT,
+}  # fmt: skip
+PREDICTIONS = {
+    "model": _TEXT, "corpus": _TEXT, "dimension": _TEXT, "probe": _TEXT, "features": _TEXT, "layer": _INTEGER,
+    "seed": _INTEGER, "split": _TEXT, "fold": _TEXT, "id": _TEXT, "speaker": _TEXT,
+    "truth": _NUMBER, "prediction": _NUMBER, "true_category": _TEXT, "predicted_category": _TEXT,
+}  # fmt: skip
+
+
+def table(rows, columns: dict[str, str]) -> pd.DataFrame:
+    """A table of the given columns and types; what a row lacks is empty.
+
+    Parameters
+    ----------
+    rows : list of dict, or dict of str to sequence, or DataFrame
+    columns : dict of str to dtype
+
+    Returns
+    -------
+    DataFrame
+    """
+    made = pd.DataFrame(rows).reindex(columns=list(columns))
+    for name, kind in columns.items():
+        if kind == _TEXT:
+            made[name] = made[name].astype("object").where(made[name].notna(), "").astype("str")
+        else:
+            made[name] = made[name].astype(kind)
+    return made
+
+
+@dataclass(frozen=True)
+class Results:
+    """Scores, weights, predictions and protocol of any number of runs.
+
+    Attributes
+    ----------
+    scores : DataFrame
+        One row a fit: `model, corpus, dimension, probe, layer, depth, fold, seed, split, n, ccc, ccc_low, ccc_high,
+        pearson, rmse`, then added columns. `fold` is "all" for the score pooled over folds, and only that has an
+        interval. Baselines have layer -1. `reason` says why a score is missing.
+    weights : DataFrame
+        Learned weights of the weighted-sum probes, averaged over folds: one row a layer and seed.
+    protocol : list of dict
+        One entry a run: what is needed to cite it and to run it again.
+    predictions : DataFrame
+        Prediction of every utterance that was scored, for statistics that the scores do not hold.
+    """
+
+    scores: pd.DataFrame
+    weights: pd.DataFrame
+    protocol: list[dict]
+    predictions: pd.DataFrame
+
+    @staticmethod
+    def empty() -> Results:
+        """Results of no run."""
+        return Results(table([], SCORES), table([], WEIGHTS), [], table([], PREDICTIONS))
+
+    def updated(self, new: Results) -> Results:
+        """These results with the runs of `new` in place of the runs of the same key, or after them."""
+        keys = {tuple(str(entry[name]) for name in KEY) for entry in new.protocol}
+        return Results(
+            _replaced(self.scores, new.scores, keys),
+            _replaced(self.weights, new.weights, keys),
+            [entry for entry in self.protocol if tuple(str(entry[name]) for name in KEY) not in keys] + new.protocol,
+            _replaced(self.predictions, new.predictions, keys),
+        )
+
+    def select(self, **values) -> pd.DataFrame:
+        """Rows of the scores whose columns have the given values, such as ``select(probe="ridge", fold="all")``."""
+        chosen = self.scores
+        for name, value in values.items():
+            chosen = chosen[chosen[name] == value]
+        return chosen
+
+    def best_layers(self) -> pd.DataFrame:
+        """For every run, the pooled score of its best layer, with its interval.
+
+        A layer chosen by the score that is then reported is chosen with hindsight: the interval does not cover that.
+
+        Returns
+        -------
+        DataFrame
+            Rows of `scores`: highest CCC (UAR for categories), one for each model, corpus, dimension, probe, features
+            and split; seeds of a learned sum are averaged.
+        """
+        pooled = self.scores[self.scores["fold"] == "all"].copy()
+        if not len(pooled):
+            return pooled
+        pooled["score"] = pooled["ccc"].where(pooled["dimension"] != "emotion", pooled["uar"])
+        seeded = pooled["layer"].isna()
+        mean = pooled[seeded].groupby([*KEY, "split"], sort=False, dropna=False, as_index=False).mean(numeric_only=True)
+        pooled = pd.concat([part for part in (pooled[~seeded], mean) if len(part)], ignore_index=True)
+        rows = [
+            part.loc[part["score"].idxmax()] if part["score"].notna().any() else part.iloc[0]
+            for _, part in pooled.groupby([*KEY, "split"], sort=False, dropna=False)
+        ]
+        return pd.DataFrame(rows).reset_index(drop=True).drop(columns="score")
+
+    def save(self, folder: str | Path) -> Path:
+        """Write all files to `folder`, each at once or not at all; the protocol, which says what is there, last."""
+        folder = Path(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _write(folder / "predictions.parquet", lambda path: self.predictions.to_parquet(path, index=False))
+            for name, frame in (("weights", self.weights), ("scores", self.scores)):
+                _write(folder / f"{name}.parquet", lambda path, frame=frame: frame.to_parquet(path, index=False))
+                _write(folder / f"{name}.csv", lambda path, frame=frame: frame.to_csv(path, index=False))
+            text = json.dumps(self.protocol, indent=1, ensure_ascii=False) + "\n"
+            _write(folder / "protocol.json", lambda path: path.write_text(text, encoding="utf-8"))
+        except OSError as error:
+            raise UserError(
+                f"the results cannot be written to {folder} ({error.strerror or error}): free the disk or give "
+                "another folder with --out"
+            ) from error
+        return folder
+
+    def _repr_html_(self) -> str:
+        runs = len(self.protocol)
+        best = self.best_layers()
+        shown = [
+            name
+            for name in ("model", "corpus", "dimension", "probe", "features", "layer", "split", "n", "ccc", "ccc_low",
+                         "ccc_high", "pearson", "rmse", "uar", "uar_low", "uar_high")
+            if name in best and best[name].notna().any()
+        ]  # fmt: skip
+        head = f"<p><b>Results</b> of {runs} runs, {len(self.scores)} fits. Best layer of each run:</p>"
+        return head + best[shown].to_html(index=False, float_format="{:.3f}".format, na_rep="")
+
+
+def _replaced(old: pd.DataFrame, new: pd.DataFrame, keys: set) -> pd.DataFrame:
+    if len(old):
+        same = np.array([key in keys for key in zip(*(old[name].astype(str) for name in KEY), strict=True)])
+        old = old[~same]
+    parts = [part for part in (old, new) if len(part)]
+    return pd.concat(parts, ignore_index=True) if parts else new
+
+
+def _write(path: Path, write) -> None:
+    """Write beside `path`, then take its place: a reader never sees half a file."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        write(beside)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def update_results(folder: str | Path, new: Results) -> Results:
+    """Put new runs into a folder of results, one process at a time.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Made if absent.
+    new : Results
+
+    Returns
+    -------
+    Results
+        All that the folder now holds.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            old = load_results(folder) if (folder / "protocol.json").exists() else Results.empty()
+            results = old.updated(new)
+            results.save(folder)
+    except OSError as error:
+        raise UserError(
+            f"the results cannot be written to {folder} ({error.strerror or error}): give another folder with --out"
+        ) from error
+    return results
+
+
+def load_results(folder: str | Path | Sequence[str | Path] = "results") -> Results:
+    """Read the results that ``probe-fit`` left.
+
+    Parameters
+    ----------
+    folder : str, Path or sequence of them
+        Folders of results; of several, runs of the same key come from the last.
+
+    Returns
+    -------
+    Results
+
+    Raises
+    ------
+    UserError
+        If a folder holds no results, or a file is damaged.
+    """
+    if not isinstance(folder, str | Path):
+        results = Results.empty()
+        for one in folder:
+            results = results.updated(load_results(one))
+        return results
+    folder = Path(folder)
+    if not (folder / "protocol.json").is_file():
+        raise UserError(f"{folder} holds no results: make them with `probe-fit --out {folder}`")
+    try:
+        protocol = json.loads((folder / "protocol.json").read_text(encoding="utf-8"))
+        if not isinstance(protocol, list) or not all(set(KEY) <= set(entry) for entry in protocol):
+            raise ValueError("it lists no runs")
+    except (ValueError, TypeError, OSError) as error:
+        raise _damaged(folder / "protocol.json", error) from error
+    frames = {}
+    for name, columns in (("scores", SCORES), ("weights", WEIGHTS), ("predictions", PREDICTIONS)):
+        path = folder / f"{name}.parquet"
+        if not path.exists() and (folder / f"{name}.csv").exists():
+            path = folder / f"{name}.csv"
+        try:
+            read = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype={"fold": str})
+            missing = [column for column in list(columns)[:9] if column not in read]
+            if missing:
+                raise ValueError(f"it lacks the columns {', '.join(missing)}")
+            frames[name] = table(read, columns)
+        except FileNotFoundError as error:
+            if name == "predictions":  # results may be handed on without this, the largest file
+                frames[name] = table([], columns)
+                continue
+            raise _damaged(path, error) from error
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise _damaged(path, error) from error
+    return Results(frames["scores"], frames["weights"], protocol, frames["predictions"])
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(
+        f"{path} is damaged or not of this program ({str(error)[:160]}): bring it back, or fit again with "
+        "`probe-fit --overwrite`"
+    )

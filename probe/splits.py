@@ -1,0 +1,337 @@
+"""Who is trained on and who is tested: a corpus's own split, or folds in which no speaker is on both sides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..errors import UserError
+
+CROSS_VALIDATION = "cross-validation"
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fit: rows to train on, rows to choose the penalty (or the epoch) on, rows to score.
+
+    Parameters
+    ----------
+    name : str
+        "1", "2", ... in a cross-validation, "all" for a corpus's own split.
+    train : ndarray of int
+        Rows of the final fit, ascending.
+    inner : tuple of (train, validation)
+        Fits from which the penalty is chosen: the development split alone, or inner folds of `train`.
+    tests : dict of str to ndarray of int
+        Rows to score by the name of their split.
+    """
+
+    name: str
+    train: np.ndarray
+    inner: tuple[tuple[np.ndarray, np.ndarray], ...]
+    tests: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Split:
+    """All fits of a corpus, who the speakers are, and what is to be said about it.
+
+    Parameters
+    ----------
+    kind : str
+        "official" or "speaker-grouped folds" or "ungrouped folds".
+    folds : tuple of Fold
+    groups : ndarray of int, shape (utterances,)
+        Number of the speaker; each row of an unknown speaker is a group of its own.
+    leakage : list of dict
+        For an official split: each pair of parts that share speakers, with the speakers and their utterances.
+    notes : list of str
+        Sentences for the protocol and the screen.
+    """
+
+    kind: str
+    folds: tuple[Fold, ...]
+    groups: np.ndarray
+    leakage: list[dict] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def speaker_groups(speakers) -> np.ndarray:
+    """Number the speakers; every row of an unknown one ("" or "unknown") becomes a group of its own.
+
+    Parameters
+    ----------
+    speakers : sequence of str, shape (utterances,)
+
+    Returns
+    -------
+    ndarray of int, shape (utterances,)
+        0 to groups - 1, in the order of first appearance.
+    """
+    names: dict = {}
+    groups = np.empty(len(speakers), dtype=np.int64)
+    for row, speaker in enumerate(speakers):
+        key = row if is_unknown(speaker) else str(speaker).strip()
+        groups[row] = names.setdefault(key, len(names))
+    return groups
+
+
+def is_unknown(speaker) -> bool:
+    """Whether a cell of the speaker column names nobody."""
+    return not isinstance(speaker, str) or speaker.strip().lower() in ("", "unknown", "nan")
+
+
+def group_folds(groups, n_folds: int, *, seed: int = 0) -> np.ndarray:
+    """Deal groups to folds of nearly equal size, none to two folds.
+
+    The largest group goes first, each to the fold that is smallest so far; groups of equal size are dealt in an order
+    drawn from `seed`.
+
+    Parameters
+    ----------
+    groups : array_like of int, shape (rows,)
+    n_folds : int
+    seed : int
+
+    Returns
+    -------
+    ndarray of int, shape (rows,)
+        Number of each row's fold, 0 to n_folds - 1.
+
+    Raises
+    ------
+    UserError
+        If there are fewer groups than folds.
+    """
+    names, member, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    if n_folds < 2:
+        raise UserError(f"{n_folds} folds cannot hold anything out: ask for 2 or more")
+    if len(names) < n_folds:
+        raise UserError(
+            f"{len(names)} speakers cannot fill {n_folds} folds without one on both sides: "
+            f"ask for at most {len(names)} with --folds"
+        )
+    order = np.random.default_rng(seed).permutation(len(names))
+    order = order[np.argsort(-sizes[order], kind="stable")]
+    fold_of_group = np.empty(len(names), dtype=np.int64)
+    filled = np.zeros(n_folds, dtype=np.int64)
+    for group in order:
+        smallest = int(filled.argmin())
+        fold_of_group[group] = smallest
+        filled[smallest] += sizes[group]
+    return fold_of_group[member]
+
+
+def shared_speakers(one, other, groups, speakers) -> list[dict]:
+    """Speakers with rows in both parts, with how many in each.
+
+    Parameters
+    ----------
+    one, other : ndarray of int
+        Rows of the two parts.
+    groups : ndarray of int, shape (utterances,)
+    speakers : sequence of str, shape (utterances,)
+
+    Returns
+    -------
+    list of dict
+        `speaker`, `first` and `second` (utterances in `one` and in `other`), by speaker's name.
+    """
+    both = np.intersect1d(groups[one], groups[other])
+    found = []
+    for group in both:
+        row = int(np.flatnonzero(groups == group)[0])
+        first, second = int((groups[one] == group).sum()), int((groups[other] == group).sum())
+        found.append({"speaker": str(speakers[row]), "first": first, "second": second})
+    return sorted(found, key=lambda entry: entry["speaker"])
+
+
+def refuse_leakage(folds, groups, speakers) -> None:
+    """Refuse folds in which a speaker is trained on and held out.
+
+    Raises
+    ------
+    UserError
+        Naming the fold, the speakers and their utterances.
+    """
+    for fold in folds:
+        parts = [(fold.train, rows, f"'{name}'") for name, rows in fold.tests.items()]
+        parts += [(train, validation, "its inner validation rows") for train, validation in fold.inner]
+        for train, held_out, name in parts:
+            shared = shared_speakers(train, held_out, groups, speakers)
+            if shared:
+                names = ", ".join(
+                    f"{entry['speaker'] or 'an unnamed row'} ({entry['first']} and {entry['second']} utterances)"
+                    for entry in shared[:5]
+                )
+                more = f" and {len(shared) - 5} more" if len(shared) > 5 else ""
+                raise UserError(
+                    f"fold {fold.name} trains on speakers who are also in {name}: {names}{more}; "
+                    "group the folds by speaker"
+                )
+
+
+def _inner(rows, groups, n_folds, seed):
+    """Speaker-grouped inner folds of `rows`, as many as there are speakers for, 2 at least."""
+    available = len(np.unique(groups[rows]))
+    if available < 2:
+        raise UserError(
+            f"the {len(rows)} training utterances come from {available} speaker: no speaker is left to choose the "
+            "penalty on; give the corpus a development split or more speakers"
+        )
+    fold = group_folds(groups[rows], min(n_folds, available), seed=seed)
+    return tuple((rows[fold != k], rows[fold == k]) for k in range(fold.max() + 1))
+
+
+def cross_validation(rows, groups, n_folds: int, *, seed: int = 0) -> tuple[Fold, ...]:
+    """Speaker-grouped folds, each with the other folds as its inner folds.
+
+    The inner fits of a fold leave out one more fold: the fit that leaves out folds i and j serves both. The first
+    inner validation fold of fold i is the one that follows it, so each is used for that once.
+
+    Parameters
+    ----------
+    rows : ndarray of int
+        Rows that take part, ascending.
+    groups : ndarray of int, shape (utterances,)
+    n_folds : int
+        At least 3: one to score, one to choose on, one to train on.
+    seed : int
+
+    Returns
+    -------
+    tuple of Fold
+
+    Raises
+    ------
+    UserError
+        If there are fewer groups than folds, or fewer folds than 3.
+    """
+    if n_folds < 3:
+        raise UserError(
+            f"--folds {n_folds} is too few: one scores, one chooses the penalty, the others train; ask for 3"
+        )
+    fold = group_folds(groups[rows], n_folds, seed=seed)
+    folds = []
+    for k in range(n_folds):
+        train = rows[fold != k]
+        others = [(k + step) % n_folds for step in range(1, n_folds)]
+        inner = tuple((rows[(fold != k) & (fold != j)], rows[fold == j]) for j in others)
+        folds.append(Fold(str(k + 1), train, inner, {CROSS_VALIDATION: rows[fold == k]}))
+    return tuple(folds)
+
+
+def plan(split, speakers, usable, labelled, *, n_folds: int = 5, seed: int = 0, ungrouped: bool = False) -> Split:
+    """Plan the fits of a corpus.
+
+    A corpus that names a training part and something to score is fitted on its own split: the penalty is chosen on
+    the development part, or, where that is absent or the only part to score, on inner speaker-grouped folds of the
+    training part. Any other corpus is cross-validated in speaker-grouped folds.
+
+    Parameters
+    ----------
+    split : sequence of str, shape (utterances,)
+        "", "train", "development", "test", "test1", ...
+    speakers : sequence of str, shape (utterances,)
+        "" is unknown.
+    usable : array_like of bool, shape (utterances,)
+        Whether the utterance has hidden states and any label at all. Folds are made of these rows whatever the
+        target, so that dimensions share them.
+    labelled : array_like of bool, shape (utterances, targets)
+        Whether the utterance has a label of each target that is about to be fitted.
+    n_folds : int
+    seed : int
+    ungrouped : bool
+        Allow folds by utterance in a corpus that names no speaker.
+
+    Returns
+    -------
+    Split
+
+    Raises
+    ------
+    UserError
+        If a fold cannot be made without a speaker on both sides, or speakers are unknown and `ungrouped` is false,
+        or `ungrouped` is true and speakers are known.
+    """
+    split = np.asarray([str(part) for part in split])
+    speakers = list(speakers)
+    usable, labelled = np.asarray(usable, bool), np.asarray(labelled, bool).reshape(len(split), -1)
+    groups = speaker_groups(speakers)
+    known = np.array([not is_unknown(speaker) for speaker in speakers], dtype=bool)
+    rows = np.flatnonzero(usable)
+    notes: list[str] = []
+
+    def part(name):
+        return np.flatnonzero(usable & (split == name))
+
+    tests = {}
+    for name in sorted({name for name in split if name.startswith("test")}):
+        found = part(name)
+        if labelled[found].any():
+            tests[name] = found
+        else:
+            notes.append(f"split '{name}' has no labels of what is fitted: it is not scored")
+    train, development = part("train"), part("development")
+    if len(development) and not labelled[development].any():
+        notes.append("split 'development' has no labels of what is fitted: it is not used")
+        development = development[:0]
+    if ungrouped and known[rows].any():
+        raise UserError(
+            "--ungrouped is for a corpus that names no speaker, and this one does: without it the folds are grouped "
+            "by speaker"
+        )
+
+    def need_speakers():
+        if known[rows].any() or ungrouped:
+            return
+        raise UserError(
+            "the corpus names no speaker, so folds cannot keep one on one side: add a speaker column to the manifest, "
+            "or accept folds by utterance with --ungrouped (scores will be too high if voices recur)"
+        )
+
+    if len(train) and (tests or len(development)):
+        left = np.setdiff1d(rows, np.concatenate([train, development, *tests.values()]))
+        if len(left):
+            notes.append(f"{len(left)} utterances belong to no part that is used and are left out")
+        if tests and len(development):
+            inner = ((train, development),)
+            tests = {"development": development, **tests}
+            notes.append("the penalty is chosen on 'development', so the score of that part is optimistic")
+        else:
+            need_speakers()
+            tests = tests or {"development": development}
+            inner = _inner(train, groups, n_folds, seed)
+            notes.append(f"the penalty is chosen on {len(inner)} inner folds of 'train', grouped by speaker")
+        parts = {"train": train, "development": development, **tests}
+        leakage = []
+        names = list(parts)
+        for i, one in enumerate(names):
+            for other in names[i + 1 :]:
+                shared = shared_speakers(parts[one], parts[other], groups, speakers)
+                if shared:
+                    leakage.append({"parts": [one, other], "speakers": shared})
+                    first = sum(entry["first"] for entry in shared)
+                    second = sum(entry["second"] for entry in shared)
+                    notes.append(
+                        f"LEAKAGE in the corpus's own split: {len(shared)} speakers are in both '{one}' "
+                        f"({first} utterances) and '{other}' ({second} utterances)"
+                    )
+        if not known[rows].any():
+            notes.append("the corpus names no speaker: whether its split shares speakers cannot be told")
+        fold = Fold("all", train, inner, tests)
+        if len(inner) > 1:
+            refuse_leakage([Fold("all", train, inner, {})], groups, speakers)
+        return Split("official", (fold,), groups, leakage, notes)
+
+    need_speakers()
+    if len(rows) == 0:
+        raise UserError("no utterance has both hidden states and a label")
+    folds = cross_validation(rows, groups, n_folds, seed=seed)
+    refuse_leakage(folds, groups, speakers)
+    kind = "speaker-grouped folds" if known[rows].any() else "ungrouped folds"
+    unknown = int((~known[rows]).sum())
+    if unknown and known[rows].any():
+        notes.append(f"{unknown} utterances have no speaker: each is a group of its own")
+    return Split(kind, folds, groups, [], notes)

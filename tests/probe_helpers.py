@@ -1,0 +1,84 @@
+"""A small cache whose truth is known, for the tests of the probes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from emoprobe.extract.corpora import COLUMNS, DIMENSIONS
+from emoprobe.extract.layout import Plan, lay_out
+
+
+def write_cache(
+    path: Path,
+    *,
+    n: int = 120,
+    layers: int = 4,
+    width: int = 12,
+    speakers: int = 12,
+    planted: dict[str, int] | None = None,
+    noise: float = 0.3,
+    seed: int = 0,
+    label: str = "planted",
+    scale: tuple[float, ...] | None = None,
+    pending: int = 0,
+    **columns,
+) -> pd.DataFrame:
+    """Write a cache in which each dimension is a noisy direction of one layer's states; return its table.
+
+    `columns` replaces columns of the table; `scale` multiplies each layer's states.
+    """
+    rng = np.random.default_rng(seed)
+    planted = {"arousal": 1, "valence": layers - 1, "dominance": 2 % layers} if planted is None else planted
+    scale = np.ones(layers) if scale is None else np.asarray(scale, float)
+    states = rng.standard_normal((layers, n, width))
+    table = pd.DataFrame(
+        {
+            "id": [f"u{i:04d}" for i in range(n)],
+            "path": [f"u{i:04d}.wav" for i in range(n)],
+            "speaker": [f"s{i % speakers:02d}" for i in range(n)],
+            "gender": "",
+            "split": "",
+            "emotion": "",
+            "transcript": "",
+        }
+    )
+    for dimension in DIMENSIONS:
+        direction = rng.standard_normal(width) / np.sqrt(width)
+        table[dimension] = 4 + states[planted[dimension]] @ direction + noise * rng.standard_normal(n)
+    table["emotion"] = np.where(table["arousal"] > 4.4, "angry", np.where(table["arousal"] < 3.6, "sad", "neutral"))
+    for name, values in columns.items():
+        table[name] = values
+    table = table[list(COLUMNS)].copy()
+    table["samples"], table["frames"], table["frame_start"] = 16000, 49, np.arange(n) * 49
+    table["seconds"], table["status"], table["reason"] = 1.0, "pending", ""
+    states = (states * scale[:, None, None]).astype("<f4")
+    statistics = ("mean", "std", "mean_ln")
+    acoustics = {"logmel": 6, "mfcc": 5}
+    provenance = {
+        "model": {"label": label, "name": label, "weights_sha256": "0" * 64, "revision": None},
+        "corpus": {"name": "handmade", "sha256": "1" * 64},
+        "pooling": list(statistics),
+        "precision": "float32",
+        "versions": {},
+    }
+    names = tuple(f"block {k}" for k in range(layers))
+    lay_out(path, Plan(table, statistics, names, width, acoustics, provenance))
+    with h5py.File(path, "r+") as file:
+        file["pooled/mean"][:] = states
+        file["pooled/std"][:] = np.abs(rng.standard_normal(states.shape))
+        normed = states - states.mean(-1, keepdims=True)
+        file["pooled/mean_ln"][:] = normed / normed.std(-1, keepdims=True)
+        for name, size in acoustics.items():
+            values = rng.standard_normal((n, size))
+            values[:, 0] = 0.5 * (table["arousal"].fillna(4) - 4) + rng.standard_normal(n)
+            file[f"acoustic/{name}"][:] = values
+        file["layers/norm"][:] = np.linalg.norm(states, axis=-1).mean(-1)
+        status = np.array(["done"] * n, dtype=object)
+        if pending:
+            status[-pending:] = "pending"
+        file["utterances/status"][:] = status
+    return table
