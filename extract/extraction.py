@@ -321,6 +321,7 @@ class _Progress:
             initial=total - ahead,
             disable=not show,
             unit="h",
+            mininterval=0.5,
             bar_format="extracting {percentage:3.0f}%|{bar}| {n:.2f} of {total:.2f} h [{elapsed}<{remaining}{postfix}]",
         )
         self._seconds = seconds

@@ -121,9 +121,10 @@ def _write_structure(file: h5py.File, plan: Plan, path: Path, frame_sources: Seq
     for column in ("samples", "frames", "frame_start"):
         file[f"utterances/{column}"] = table[column].to_numpy("<i8")
     for column, size in (("status", STATUS_BYTES), ("reason", REASON_BYTES)):
-        values = np.array([fixed(s, size) for s in table[column]], dtype=f"S{size}")
-        _reserve(file, f"utterances/{column}", (n,), h5py.string_dtype("utf-8", size))[:] = values
-    _reserve(file, "utterances/checksum", (n,), h5py.string_dtype("ascii", CHECKSUM_BYTES))[:] = b""
+        kind = h5py.string_dtype("utf-8", size)
+        _reserve(file, f"utterances/{column}", (n,), kind)[:] = np.array([fixed(s, size) for s in table[column]], kind)
+    kind = h5py.string_dtype("ascii", CHECKSUM_BYTES)
+    _reserve(file, "utterances/checksum", (n,), kind)[:] = np.zeros(n, kind)
     file["layers/index"] = np.arange(plan.n_layers)
     file.create_dataset("layers/name", data=list(plan.layer_names), dtype=h5py.string_dtype())
     _reserve(file, "layers/norm", (plan.n_layers,), "<f4")[:] = np.nan

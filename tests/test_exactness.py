@@ -1,0 +1,143 @@
+"""A hidden state does not depend on its batch: beside transformers' own forward of each utterance alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emoprobe.extract.backbones import Backbone
+from tests.tiny_models import VARIANTS, make_model
+
+# float32 keeps 24 bits (6e-8); some dozens of roundings in another order over a few layers stay below 1e-5 of a
+# layer's largest value, which is the promise. A leak of padding is off by 1e-2 and more.
+FLOAT32_TOLERANCE = 1e-5
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def pair(request: pytest.FixtureRequest) -> tuple[transformers.PreTrainedModel, Backbone]:
+    """Transformers' model as it comes, and ours around a copy of the same weights."""
+    return make_model(request.param), Backbone(make_model(request.param), name=request.param, normalise=True)
+
+
+def alone(model: transformers.PreTrainedModel, waveform: np.ndarray) -> list[np.ndarray]:
+    """Layers of one utterance by transformers, caught at the blocks, with its own feature extractor before them."""
+    values = transformers.Wav2Vec2FeatureExtractor(do_normalize=True)(
+        waveform, sampling_rate=16000, return_tensors="pt"
+    ).input_values
+    caught: list[torch.Tensor] = []
+    hooks = [model.encoder.layers[0].register_forward_pre_hook(_catch_input(caught), with_kwargs=True)]
+    hooks += [block.register_forward_hook(_catch_output(caught)) for block in model.encoder.layers]
+    try:
+        with torch.inference_mode():
+            model(values)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [states[0].numpy() for states in caught]
+
+
+def _catch_input(caught: list[torch.Tensor]):
+    return lambda block, args, kwargs: caught.append((args[0] if args else kwargs["hidden_states"]).clone())
+
+
+def _catch_output(caught: list[torch.Tensor]):
+    return lambda block, args, out: caught.append((out[0] if isinstance(out, tuple) else out).clone())
+
+
+def relative_error(found: np.ndarray, wanted: np.ndarray) -> float:
+    return float(np.abs(found - wanted).max() / np.abs(wanted).max())
+
+
+def waveforms(lengths: list[int], seed: int) -> list[np.ndarray]:
+    """Noise of very different levels and offsets, so that nothing of one utterance can pass for another's."""
+    rng = np.random.default_rng(seed)
+    return [
+        (rng.normal(rng.normal(), 1, n) * 10.0 ** rng.uniform(-3, 0)).astype(np.float32) for n in lengths
+    ]
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    lengths=st.lists(st.integers(400, 20_000), min_size=1, max_size=6),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_padded_batch_equals_each_utterance_alone(pair, lengths, seed):
+    model, backbone = pair
+    batch = waveforms(lengths, seed)
+    states, frames = backbone.hidden_states(batch)
+    for row, waveform in enumerate(batch):
+        wanted = alone(model, waveform)
+        assert len(wanted) == backbone.n_layers
+        for layer, reference in enumerate(wanted):
+            found = states[layer, row, : frames[row]].numpy()
+            assert found.shape == reference.shape
+            assert relative_error(found, reference) <= FLOAT32_TOLERANCE
+
+
+@pytest.mark.parametrize("variant", ["hubert-base", "wavlm-base", "data2vec-audio"])
+def test_plain_padding_would_not_do(variant):
+    """What the exactness is for: transformers' own padded batch with its mask is off by far more than the tolerance."""
+    model = make_model(variant)
+    short, long = waveforms([4000, 16000], 0)
+    padded = torch.zeros(2, 16000)
+    padded[0, :4000], padded[1] = torch.from_numpy(short), torch.from_numpy(long)
+    mask = torch.zeros(2, 16000, dtype=torch.long)
+    mask[0, :4000], mask[1] = 1, 1
+    with torch.inference_mode():
+        batched = model(padded, attention_mask=mask).last_hidden_state[0]
+        single = model(padded[:1, :4000]).last_hidden_state[0]
+    assert relative_error(batched[: len(single)].numpy(), single.numpy()) > 1e-3
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    # Half precision keeps 8 and 11 bits (4e-3, 5e-4); seven convolutions and three blocks multiply that by some ten
+    # (in Euclidean norm; at worst here 0.076 and 0.008, by the five stacked convolutions of data2vec-audio).
+    [(torch.bfloat16, 0.1), (torch.float16, 0.02)],
+)
+def test_half_precision_stays_near_float32(variant, dtype, tolerance):
+    backbone = Backbone(make_model(variant), name=variant, normalise=True)
+    batch = waveforms([16000, 9000, 400], 1)
+    exact, frames = backbone.hidden_states(batch)
+    with torch.autocast("cpu", dtype=dtype):
+        half, _ = backbone.hidden_states(batch)
+    for row, n in enumerate(frames):
+        for layer in range(backbone.n_layers):
+            wanted = exact[layer, row, :n]
+            assert torch.linalg.norm(half[layer, row, :n].float() - wanted) <= tolerance * torch.linalg.norm(wanted)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_layers_agree_with_the_tuple_of_transformers_before_its_last(variant):
+    """Up to the last block, where releases differ, transformers' tuple and the hooks name the same states."""
+    model = make_model(variant)
+    backbone = Backbone(make_model(variant), name=variant, normalise=False)
+    (waveform,) = waveforms([8000], 2)
+    with torch.inference_mode():
+        tuple_ = model(torch.from_numpy(waveform)[None], output_hidden_states=True).hidden_states
+    states, _ = backbone.hidden_states([waveform])
+    assert len(tuple_) == backbone.n_layers
+    for layer in range(backbone.n_layers - 1):
+        assert relative_error(states[layer, 0].numpy(), tuple_[layer][0].numpy()) <= FLOAT32_TOLERANCE
+
+
+@given(samples=st.integers(0, 60_000))
+def test_number_of_frames_is_that_of_transformers(samples):
+    backbone = Backbone(make_model("hubert-base"), name="tiny", normalise=False)
+    expected = int(backbone.model._get_feat_extract_output_lengths(samples)) if samples >= 400 else 0
+    assert backbone.frames(samples) == expected
+    assert backbone.receptive_field == 400
+
+
+def test_shortest_waveform_has_one_frame_and_a_shorter_one_is_refused():
+    backbone = Backbone(make_model("hubert-base"), name="tiny", normalise=True)
+    states, frames = backbone.hidden_states(waveforms([400], 3))
+    assert states.shape == (4, 1, 1, 16)
+    assert frames == [1]
+    with pytest.raises(ValueError, match="shorter than the 400"):
+        backbone.hidden_states(waveforms([399], 3))

@@ -1,0 +1,59 @@
+"""Small models of every accepted family, random but complete, in the form that transformers saves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+import transformers
+
+SIZES = {
+    "hidden_size": 16,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 24,
+    "conv_dim": (8,) * 7,
+    "num_conv_pos_embedding_groups": 4,
+}
+LARGE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
+
+#: Every accepted architecture, with both norms of the front end, post- and pre-norm blocks, and the odd parts.
+VARIANTS: dict[str, tuple[str, dict]] = {
+    "hubert-base": ("Hubert", {}),
+    "hubert-large": ("Hubert", LARGE),
+    "hubert-group-norm-pre-norm": ("Hubert", {"do_stable_layer_norm": True}),
+    "hubert-batch-norm-position": ("Hubert", {"conv_pos_batch_norm": True}),
+    "distilhubert": ("Hubert", {"num_hidden_layers": 2, "feat_proj_layer_norm": False}),
+    "wav2vec2-base": ("Wav2Vec2", {}),
+    "wav2vec2-large": ("Wav2Vec2", LARGE),
+    "wavlm-base": ("WavLM", {}),
+    "wavlm-large": ("WavLM", {**LARGE, "conv_bias": False}),
+    "data2vec-audio": ("Data2VecAudio", {"conv_pos_kernel_size": 19}),
+}
+
+
+def make_model(variant: str, *, seed: int = 0, **changes) -> transformers.PreTrainedModel:
+    """A random model of the variant in evaluation mode, its norms and biases away from their neutral start."""
+    family, kwargs = VARIANTS[variant]
+    config = getattr(transformers, f"{family}Config")(**{**SIZES, **kwargs, **changes})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = getattr(transformers, f"{family}Model")(config).eval()
+        for module in model.modules():
+            if isinstance(module, torch.nn.GroupNorm | torch.nn.LayerNorm | torch.nn.BatchNorm1d):
+                if module.weight is not None:
+                    torch.nn.init.normal_(module.weight, 1.0, 0.2)
+                    torch.nn.init.normal_(module.bias, 0.0, 0.2)
+            if isinstance(module, torch.nn.BatchNorm1d):
+                module.running_mean.normal_()
+                module.running_var.uniform_(0.5, 2.0)
+    return model
+
+
+def save_model(folder: Path, variant: str = "hubert-base", *, normalise: bool = True, seed: int = 0, **changes) -> Path:
+    """The same as a checkpoint folder."""
+    make_model(variant, seed=seed, **changes).save_pretrained(folder, safe_serialization=True)
+    settings = {"feature_extractor_type": "Wav2Vec2FeatureExtractor", "sampling_rate": 16000, "do_normalize": normalise}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    return folder
