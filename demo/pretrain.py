@@ -1,0 +1,599 @@
+"""Pretrain a small HuBERT by masked prediction of units: ``python -m emoprobe.demo.pretrain synthetic FOLDER ...``.
+
+Hsu et al. 2021 (HuBERT), with what a small machine needs: pre-norm blocks, a high learning rate, the loss on frames
+that are not masked counted as much as on masked ones, and units at two depths.  For synthetic speech the units are
+what the synthesiser says it spoke: the phone of each frame (predicted from a middle block) and the word that it is
+part of (predicted from the last).  For recorded speech they are discovered: k-means of MFCC, and from a given step on
+k-means of the model's own middle block (the second iteration of HuBERT).  Batches hold utterances of like length cut
+to the shortest, so nothing is padded.  Batch number i is a function of the seed and i alone, so a killed run that is
+started again sees what an unbroken one would have seen.
+"""
+
+import argparse
+import json
+import math
+import os
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..errors import UserError, run_command
+
+
+@dataclass(frozen=True)
+class PretrainSettings:
+    """Everything that the weights depend on, besides the audio."""
+
+    width: int = 192
+    blocks: int = 12
+    heads: int = 4
+    intermediate: int = 768
+    conv_dim: tuple[int, ...] = (32, 64, 128, 128, 128, 192, 192)
+    conv_kernel: tuple[int, ...] = (10, 8, 4, 4, 4, 2, 2)
+    conv_stride: tuple[int, ...] = (5, 4, 2, 2, 2, 2, 2)
+    position_kernel: int = 32
+    position_groups: int = 16
+    unit_block: int = 6
+    """Block whose output predicts phones and discovered units."""
+    word_units: int = 700
+    """The most frequent words; frames of others have no word to predict."""
+    discovered_units: int = 100
+    word_weight: float = 1.0
+    recluster: int = 0
+    """Step from which recorded speech has units of the model's own middle block; 0: never."""
+    recorded_share: float = 0.2
+    """Of the batches."""
+    batch_seconds: float = 32.0
+    longest: float = 6.0
+    mask_share: float = 0.4
+    mask_frames: int = 5
+    noise: float = 0.3
+    """Share of batches to which white noise is added, 10 to 40 dB below the speech."""
+    steps: int = 6000
+    warmup: int = 300
+    decay: int = 1500
+    """Last steps, over which the learning rate falls to zero."""
+    learning_rate: float = 1.5e-3
+    weight_decay: float = 0.01
+    seed: int = 0
+    frontend_only: bool = False
+    """Fit the convolutions and their projection to log-mel, and leave every block as it was drawn (a control)."""
+
+    @property
+    def hop(self) -> int:
+        return math.prod(self.conv_stride)
+
+    @property
+    def field(self) -> int:
+        """Receptive field of the front end, in samples."""
+        field, step = 1, 1
+        for kernel, stride in zip(self.conv_kernel, self.conv_stride, strict=True):
+            field, step = field + (kernel - 1) * step, step * stride
+        return field
+
+    def frames(self, samples: int) -> int:
+        return (samples - self.field) // self.hop + 1
+
+
+def hubert_config(settings: PretrainSettings):
+    """The transformers configuration of the model."""
+    from transformers import HubertConfig
+
+    return HubertConfig(
+        hidden_size=settings.width,
+        num_hidden_layers=settings.blocks,
+        num_attention_heads=settings.heads,
+        intermediate_size=settings.intermediate,
+        conv_dim=settings.conv_dim,
+        conv_kernel=settings.conv_kernel,
+        conv_stride=settings.conv_stride,
+        num_feat_extract_layers=len(settings.conv_dim),
+        num_conv_pos_embeddings=settings.position_kernel,
+        num_conv_pos_embedding_groups=settings.position_groups,
+        do_stable_layer_norm=True,
+        feat_extract_norm="group",
+        hidden_dropout=0.0,
+        attention_dropout=0.0,
+        activation_dropout=0.0,
+        feat_proj_dropout=0.0,
+        final_dropout=0.0,
+        layerdrop=0.0,
+        apply_spec_augment=True,
+        mask_time_prob=settings.mask_share,
+        mask_time_length=settings.mask_frames,
+        mask_feature_prob=0.0,
+        vocab_size=32,
+    )
+
+
+# ---------------------------------------------------------------------------------------------------- the batches
+
+
+class Batches:
+    """Batch i of the run, as a map-style dataset; a function of the seed and i alone.
+
+    Parameters
+    ----------
+    settings : PretrainSettings
+    synthetic, recorded : Store or None
+        Packed speech.
+    units : list of (first step, offsets, labels)
+        Discovered units of the recorded store: labels (frames,) of utterance u are ``offsets[u]:offsets[u + 1]``,
+        valid from the given step until the next entry's.
+    """
+
+    def __init__(self, settings, synthetic, recorded, units=()):
+        import numpy as np
+
+        self.settings, self.stores, self.units = settings, (synthetic, recorded), list(units)
+        self.order = [None if s is None else np.argsort(np.diff(s.offsets), kind="stable") for s in self.stores]
+        self.vocabulary = vocabulary(synthetic, settings) if synthetic is not None else {}
+        self.share = 1.0 if synthetic is None else 0.0 if recorded is None else settings.recorded_share
+
+    def __len__(self):
+        return self.settings.steps
+
+    def __getitem__(self, step):
+        import numpy as np
+        import torch
+
+        s = self.settings
+        rng = np.random.default_rng([s.seed, 7, step])
+        recorded = bool(rng.random() < self.share)
+        store, order = self.stores[recorded], self.order[recorded]
+        first = int(rng.integers(len(order)))
+        length = int(np.diff(store.offsets)[order[first]])
+        count = max(1, round(s.batch_seconds * 16_000 / min(max(length, s.field + s.hop), s.longest * 16_000)))
+        chosen = order[first : first + count]
+        # Frames on the grid of the whole utterance: discovered units are looked up, not computed again.
+        samples = max(min(int(np.diff(store.offsets)[c]) for c in chosen), s.field)
+        frames = min(s.frames(samples), s.frames(int(s.longest * 16_000)))
+        samples = (frames - 1) * s.hop + s.field
+        waves, labels = [], {}
+        for index in chosen:
+            wave = store.wave(int(index))
+            wave = np.pad(wave, (0, max(0, samples - len(wave))))
+            start = int(rng.integers(s.frames(len(wave)) - frames + 1))
+            waves.append(wave[start * s.hop : start * s.hop + samples].astype(np.float32))
+            for kind, label in self.labels(recorded, int(index), start, frames, step).items():
+                labels.setdefault(kind, []).append(label)
+        waves = np.stack(waves)
+        waves = (waves - waves.mean(1, keepdims=True)) / np.sqrt(waves.var(1, keepdims=True) + 1e-7)
+        if rng.random() < s.noise:
+            waves = waves + 10 ** (-rng.uniform(10, 40) / 20) * rng.standard_normal(waves.shape).astype(np.float32)
+        return {
+            "waves": torch.from_numpy(waves.astype(np.float32)),
+            "mask": torch.from_numpy(spans(rng, waves.shape[0], frames, s.mask_share, s.mask_frames)),
+            "labels": {kind: torch.from_numpy(np.stack(rows).astype(np.int64)) for kind, rows in labels.items()},
+        }
+
+    def labels(self, recorded: bool, index: int, start: int, frames: int, step: int) -> dict:
+        import numpy as np
+
+        s = self.settings
+        if not recorded:
+            times = ((start + np.arange(frames)) * s.hop + s.field / 2) / 16_000
+            store = self.stores[0]
+            return {
+                kind: np.append(table, -1)[store.label(kind, index, times)] for kind, table in self.vocabulary.items()
+            }
+        current = None
+        for number, (first, offsets, labels) in enumerate(self.units):
+            if step >= first:
+                current = number, offsets, labels
+        if current is None:
+            return {}
+        number, offsets, labels = current
+        row = labels[offsets[index] : offsets[index + 1]][start : start + frames]
+        return {f"units{number + 1}": np.pad(row.astype(np.int64), (0, frames - len(row)), constant_values=-1)}
+
+
+def spans(rng, rows: int, frames: int, share: float, length: int):
+    """Boolean mask (rows, frames) of spans that cover about `share` of each row (overlaps count once)."""
+    import numpy as np
+
+    mask = np.zeros((rows, frames), bool)
+    count = max(1, round(share * frames / length))
+    starts = rng.integers(0, max(1, frames - length + 1), (rows, count))
+    for shift in range(min(length, frames)):
+        mask[np.arange(rows)[:, None], starts + shift] = True
+    return mask
+
+
+def vocabulary(store, settings: PretrainSettings) -> dict:
+    """For ``phones`` and ``words``: the unit of each name of the store, -1 for rare ones."""
+    import numpy as np
+
+    tables = {}
+    for kind, (_, _, names, _) in store.events.items():
+        counts = np.bincount(names, minlength=len(store.names[kind]))
+        ranked = np.argsort(-counts, kind="stable")
+        kept = ranked[: settings.word_units] if kind == "words" else ranked[counts[ranked] >= 2e-4 * counts.sum()]
+        table = np.full(len(counts), -1, np.int64)
+        table[kept] = np.arange(len(kept))
+        tables[kind] = table
+    return tables
+
+
+# ------------------------------------------------------------------------------------------------------ the model
+
+
+def build_model(settings: PretrainSettings, classes: dict[str, int]):
+    """HubertModel with one linear head a kind of unit; returns the loss when given labels."""
+    import torch
+    from torch import nn
+    from transformers import HubertModel
+
+    class MaskedPrediction(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.hubert = HubertModel(hubert_config(settings))
+            # On a CPU the fused attention's backward pass in bfloat16 takes as long as everything else together.
+            self.hubert.set_attn_implementation("eager")
+            self.norm = nn.LayerNorm(settings.width)
+            self.heads = nn.ModuleDict({kind: nn.Linear(settings.width, n) for kind, n in classes.items()})
+            self.tally: dict[str, list[float]] = {}
+
+        def forward(self, waves, mask, labels):
+            out = self.hubert(waves, mask_time_indices=mask, output_hidden_states=True)
+            # Entry k is the output of block k in every release of transformers, for all but the last block.
+            middle = self.norm(out.hidden_states[settings.unit_block])
+            loss = waves.new_zeros(())
+            for kind, label in labels.items():
+                logits = self.heads[kind](out.last_hidden_state if kind == "words" else middle).float()
+                weight = settings.word_weight if kind == "words" else 1.0
+                known = label >= 0
+                for name, part in (("masked", mask & known), ("unmasked", ~mask & known)):
+                    if not part.any():
+                        continue
+                    entropy = nn.functional.cross_entropy(logits[part], label[part])
+                    loss = loss + 0.5 * weight * entropy
+                    right = (logits[part].argmax(-1) == label[part]).sum()
+                    sums = self.tally.setdefault(f"{kind}_{name}", [0.0, 0.0, 0.0])
+                    n = int(part.sum())
+                    sums[0] += float(entropy.detach()) * n
+                    sums[1] += float(right)
+                    sums[2] += n
+            return {"loss": loss}
+
+        def report(self) -> dict[str, float]:
+            """Mean cross-entropy and accuracy of each kind since the last report."""
+            out = {}
+            for key, (entropy, right, count) in sorted(self.tally.items()):
+                out[f"{key}_loss"], out[f"{key}_accuracy"] = round(entropy / count, 4), round(right / count, 4)
+            self.tally.clear()
+            return out
+
+    class FrontEnd(MaskedPrediction):
+        def __init__(self):
+            super().__init__()
+            import torchaudio
+
+            self.mel = torchaudio.transforms.MelSpectrogram(
+                n_fft=1024, win_length=settings.field, hop_length=settings.hop, n_mels=80, center=False, power=2.0
+            )
+            self.to_mel = nn.Linear(settings.width, 80)
+
+        def forward(self, waves, mask, labels):
+            features = self.hubert.feature_extractor(waves).transpose(1, 2)
+            # HubertFeatureProjection gives a tensor, or a tuple that starts with it, by release.
+            projected = self.hubert.feature_projection(features)
+            projected = projected[0] if isinstance(projected, tuple) else projected
+            padding = max(0, 1024 - settings.field)
+            target = torch.log(self.mel(nn.functional.pad(waves, (0, padding))) + 1e-3).transpose(1, 2)
+            count = min(target.shape[1], projected.shape[1])
+            target = target[:, :count]
+            target = (target - target.mean((0, 1))) / (target.std((0, 1)) + 1e-3)
+            loss = nn.functional.mse_loss(self.to_mel(projected[:, :count]).float(), target)
+            sums = self.tally.setdefault("mel", [0.0, 0.0, 0.0])
+            sums[0] += float(loss.detach()) * count
+            sums[1] += 0.0
+            sums[2] += count
+            return {"loss": loss}
+
+    torch.manual_seed(settings.seed)
+    return FrontEnd() if settings.frontend_only else MaskedPrediction()
+
+
+# ------------------------------------------------------------------------------------------- units of recorded speech
+
+
+def discover_units(store, settings: PretrainSettings, target: Path, model=None, *, sample: int = 200_000):
+    """k-means units of every frame of a store: of MFCC, or of a model's middle block when one is given.
+
+    Returns
+    -------
+    offsets, labels : numpy.ndarray
+        Labels of utterance u are ``labels[offsets[u]:offsets[u + 1]]``.  Written to `target` and read back if there.
+    """
+    import numpy as np
+    import torch
+    from sklearn.cluster import MiniBatchKMeans
+
+    if target.is_file():
+        with np.load(target, allow_pickle=False) as table:
+            return table["offsets"], table["labels"]
+    if model is None:
+        import torchaudio
+
+        hop = settings.hop // 2
+        mfcc = torchaudio.transforms.MFCC(
+            n_mfcc=13, melkwargs={"n_fft": 400, "win_length": 400, "hop_length": hop, "n_mels": 40, "center": False}
+        )
+
+    def features(wave):
+        frames = settings.frames(len(wave))
+        if frames < 1:
+            return np.zeros((0, 1), np.float32)
+        x = torch.from_numpy(wave.astype(np.float32))
+        x = (x - x.mean()) / (x.var(unbiased=False) + 1e-7).sqrt()
+        with torch.inference_mode():
+            if model is not None:
+                states = model.hubert(x[None], output_hidden_states=True).hidden_states[settings.unit_block]
+                return model.norm(states)[0].numpy()
+            # Two frames of MFCC with their slopes stand for each frame of the model.
+            base = mfcc(nn_pad(x, hop, frames))
+            both = torch.cat([base, torchaudio.functional.compute_deltas(base)])
+            both = both - both.mean(1, keepdim=True)
+            return torch.cat([both[:, 0 : 2 * frames : 2], both[:, 1 : 2 * frames : 2]]).T.numpy()
+
+    def nn_pad(x, hop, frames):
+        return torch.nn.functional.pad(x, (0, max(0, 400 + hop * (2 * frames - 1) - len(x))))
+
+    rows = [features(store.wave(u)) for u in range(len(store))]
+    offsets = np.cumsum([0] + [len(row) for row in rows])
+    table = np.concatenate([row for row in rows if len(row)])
+    rng = np.random.default_rng([settings.seed, 11])
+    means = MiniBatchKMeans(
+        settings.discovered_units, batch_size=4096, n_init=2, max_iter=40, random_state=settings.seed
+    ).fit(table[rng.permutation(len(table))[:sample]])
+    labels = np.concatenate([means.predict(table[i : i + 65_536]) for i in range(0, len(table), 65_536)])
+    partial = target.with_suffix(".part")
+    with open(partial, "wb") as file:
+        np.savez(file, offsets=offsets, labels=labels.astype(np.int16))
+    os.replace(partial, target)
+    return offsets, labels
+
+
+# ---------------------------------------------------------------------------------------------------- the training
+
+
+def trainer_for(model, dataset, run: Path, settings, *, stop: int, save_steps: int, log_steps: int, bf16: bool):
+    """transformers' Trainer over ready batches in their order, with a log in JSON lines."""
+    import torch
+    from torch.utils.data import SequentialSampler
+    from transformers import Trainer, TrainerCallback, TrainingArguments
+
+    log = run / "log.jsonl"
+    began = {"time": time.time()}
+
+    class Log(TrainerCallback):
+        def on_train_begin(self, args, state, control, **kwargs):
+            # What a killed run logged after its last checkpoint will be logged again.
+            if log.is_file():
+                kept = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= state.global_step]
+                log.write_text("".join(line + "\n" for line in kept))
+            began["time"] = time.time()
+
+        def on_log(self, args, state, control, logs=None, **kwargs):
+            if logs and "loss" in logs:
+                line = {"step": state.global_step, "loss": round(logs["loss"], 4)}
+                line["learning_rate"] = logs.get("learning_rate")
+                line |= model.report() | {"seconds": round(time.time() - began["time"], 1)}
+                with open(log, "a") as file:
+                    file.write(json.dumps(line) + "\n")
+                print(json.dumps(line), flush=True)
+                began["time"] = time.time()
+
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step >= stop:
+                control.should_save = control.should_training_stop = True
+            return control
+
+    class InOrder(Trainer):
+        def _get_train_sampler(self, *args, **kwargs):
+            return SequentialSampler(self.train_dataset)
+
+    arguments = TrainingArguments(
+        output_dir=str(run / "checkpoints"),
+        max_steps=settings.steps,
+        per_device_train_batch_size=1,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="warmup_stable_decay",
+        lr_scheduler_kwargs={"num_decay_steps": min(settings.decay, settings.steps - 1), "decay_type": "linear"},
+        warmup_steps=min(settings.warmup, max(1, settings.steps // 5)),
+        weight_decay=settings.weight_decay,
+        adam_beta2=0.98,
+        max_grad_norm=1.0,
+        save_steps=save_steps,
+        save_total_limit=2,
+        logging_steps=log_steps,
+        bf16=bf16,
+        use_cpu=not torch.cuda.is_available(),
+        seed=settings.seed,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        remove_unused_columns=False,
+        label_names=["labels"],
+        report_to=[],
+        disable_tqdm=True,
+    )
+    return InOrder(
+        model=model, args=arguments, train_dataset=dataset, data_collator=lambda rows: rows[0], callbacks=[Log()]
+    )
+
+
+def last_checkpoint(run: Path) -> Path | None:
+    """The newest finished checkpoint of a run."""
+    from transformers.trainer_utils import get_last_checkpoint
+
+    folder = run / "checkpoints"
+    found = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    return Path(found) if found else None
+
+
+def pretrain(
+    run: Path,
+    settings: PretrainSettings,
+    *,
+    synthetic=None,
+    recorded=None,
+    save_steps: int = 200,
+    log_steps: int = 50,
+    bf16: bool = False,
+):
+    """Train, or go on training, in a run folder.
+
+    Parameters
+    ----------
+    run : Path
+        Holds checkpoints, discovered units, ``log.jsonl`` and ``settings.json``.
+    settings : PretrainSettings
+    synthetic, recorded : emoprobe.demo.shards.Store or None
+        At least one.
+    save_steps, log_steps : int
+        How often a checkpoint and a line of the log are written.
+    bf16 : bool
+        Autocast to bfloat16.
+
+    Returns
+    -------
+    torch.nn.Module
+        The trained model with its heads.
+
+    Raises
+    ------
+    UserError
+        If there is no speech.
+    """
+    if synthetic is None and recorded is None:
+        raise UserError("no speech to train on: give the word 'synthetic', a folder of audio, or both")
+    run = Path(run)
+    run.mkdir(parents=True, exist_ok=True)
+    classes = {}
+    if synthetic is not None:
+        classes |= {kind: int(table.max()) + 1 for kind, table in vocabulary(synthetic, settings).items()}
+    units = []
+    if recorded is not None:
+        units.append((0, *discover_units(recorded, settings, run / "units1.npz")))
+        classes["units1"] = settings.discovered_units
+        if settings.recluster:
+            classes["units2"] = settings.discovered_units
+    (run / "settings.json").write_text(json.dumps(asdict(settings) | {"classes": classes}, indent=1) + "\n")
+    stops = [settings.steps]
+    if recorded is not None and 0 < settings.recluster < settings.steps:
+        stops.insert(0, settings.recluster)
+    model = None
+    for stop in stops:
+        found = last_checkpoint(run)
+        at = int(found.name.rsplit("-", 1)[1]) if found else 0
+        if stop < settings.steps and at > stop:
+            if not (run / "units2.npz").is_file():
+                raise UserError(f"{run}/units2.npz is missing: delete the checkpoints after step {stop}, or the run")
+            units.append((stop, *discover_units(recorded, settings, run / "units2.npz")))
+            continue
+        model = build_model(settings, classes)
+        if at < stop:
+            trainer = trainer_for(
+                model,
+                Batches(settings, synthetic, recorded, units),
+                run,
+                settings,
+                stop=stop,
+                save_steps=save_steps,
+                log_steps=log_steps,
+                bf16=bf16,
+            )
+            trainer.train(resume_from_checkpoint=str(found) if found else None)
+        else:
+            load_weights(model, found)
+        if stop < settings.steps:
+            model.to("cpu").eval()
+            units.append((stop, *discover_units(recorded, settings, run / "units2.npz", model)))
+    return model
+
+
+def load_weights(model, checkpoint: Path) -> None:
+    """Read a checkpoint's weights into a model of the same settings."""
+    from safetensors.torch import load_file
+
+    model.load_state_dict(load_file(checkpoint / "model.safetensors"), strict=False)
+
+
+def export(hubert, folder: Path) -> Path:
+    """Write a backbone in transformers' own format: float16 weights, configuration, preprocessor."""
+    import copy
+
+    import torch
+    from transformers import Wav2Vec2FeatureExtractor
+
+    folder = Path(folder)
+    half = copy.deepcopy(hubert).to(torch.float16)
+    half.save_pretrained(folder, safe_serialization=True)
+    # Stored in half the space, computed in full precision: releases that follow the file's type would compute in half.
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config.pop("torch_dtype", None)
+    config["dtype"] = "float32"
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    Wav2Vec2FeatureExtractor(
+        feature_size=1, sampling_rate=16_000, padding_value=0.0, do_normalize=True, return_attention_mask=True
+    ).save_pretrained(folder)
+    return folder
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m emoprobe.demo.pretrain", description=__doc__.split("\n")[0])
+    parser.add_argument("sources", nargs="+", help="'synthetic', folders of audio, or both")
+    parser.add_argument("--out", type=Path, default=Path("hubert-nano-run"), help="run folder (default %(default)s)")
+    parser.add_argument("--export", type=Path, help="folder for the finished checkpoint")
+    parser.add_argument("--hours", type=float, default=14.0, help="of synthetic speech (default %(default)s)")
+    parser.add_argument("--workers", type=int, default=1, help="processes that speak (default %(default)s)")
+    parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16, where the processor has it")
+    parser.add_argument("--save-steps", type=int, default=200)
+    parser.add_argument("--log-steps", type=int, default=50)
+    defaults = PretrainSettings()
+    for name in ("steps", "warmup", "decay", "recluster", "seed", "word_units", "discovered_units", "unit_block"):
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(defaults, name))
+    for name in ("learning_rate", "batch_seconds", "recorded_share", "mask_share", "word_weight"):
+        parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=getattr(defaults, name))
+    parser.add_argument("--frontend-only", action="store_true", help="the control whose front end alone is fitted")
+    options = parser.parse_args(arguments)
+    return run_command(lambda: _run(options))
+
+
+def _run(options) -> int:
+    from . import shards
+
+    names = set(PretrainSettings.__dataclass_fields__)
+    settings = PretrainSettings(**{k: v for k, v in vars(options).items() if k in names})
+    synthetic = recorded = None
+    folders = [Path(source) for source in options.sources if source != "synthetic"]
+    if "synthetic" in options.sources:
+        target = options.out / "synthetic"
+        synthetic = shards.open_store(
+            shards.make_synthetic(target, hours=options.hours, seed=settings.seed + 1, workers=options.workers)
+        )
+        print(f"synthetic speech: {synthetic.hours:.1f} hours, {len(synthetic)} utterances")
+    if len(folders) > 1:
+        raise UserError("one folder of audio at most: put the others inside it")
+    for folder in folders:
+        recorded = shards.open_store(shards.make_recorded(options.out / "recorded", folder))
+        print(f"recorded speech: {recorded.hours:.1f} hours, {len(recorded)} utterances")
+    model = pretrain(
+        options.out,
+        settings,
+        synthetic=synthetic,
+        recorded=recorded,
+        save_steps=options.save_steps,
+        log_steps=options.log_steps,
+        bf16=options.bf16,
+    )
+    if options.export:
+        export(model.hubert, options.export)
+        print(f"checkpoint in {options.export}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
