@@ -138,6 +138,8 @@ def _fit(given, draw) -> int:
 
 def summary(results) -> str:
     """A short table: the best layer of every run with its interval, and the baselines."""
+    import pandas as pd
+
     best = results.best_layers()
     lines = []
     for (dimension, model, corpus, split), part in best.groupby(["dimension", "model", "corpus", "split"], sort=False):
@@ -147,7 +149,7 @@ def summary(results) -> str:
             name = row["probe"]
             if row["features"] and row["features"] != name:
                 name += f" ({row['features']})"
-            if row["layer"] == row["layer"] and row["layer"] is not None and str(row["layer"]) != "<NA>":
+            if pd.notna(row["layer"]):
                 where = "baseline" if row["layer"] < 0 else f"best layer {int(row['layer'])}"
             else:
                 where = "all layers, mean over seeds"

@@ -1,0 +1,275 @@
+r"""Learned weighted sum of the layers: a softmax over layers, and a head on the sum, trained on a CCC loss.
+
+Mean pooling commutes with the sum, :math:`\overline{\sum_l w_l h_l} = \sum_l w_l \overline{h_l}`, so the pooled cache
+is enough, exactly (S. Yang et al., "SUPERB", Interspeech 2021, trains the same sum on frames). It does not commute with
+a layer norm of each frame: for that variant the cache pools the normed frames ("mean_ln").
+
+All seeds and targets are trained together, on batches that each read the cache once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..extract.devices import choose_device
+from .splits import Fold
+from .training import EarlyStopping, batches, ccc_loss, standardise_targets, validation_score
+
+
+@dataclass(frozen=True)
+class WeightedSettings:
+    """How a weighted sum is trained.
+
+    Parameters
+    ----------
+    head : str
+        "linear", or "mlp": one hidden layer.
+    hidden : int
+        Width of the hidden layer of the mlp.
+    epochs, patience : int
+        At most so many epochs; a fit is over when its validation CCC has not risen for `patience` of them.
+    batch : int
+        Utterances in a batch.
+    rate, layer_rate : float
+        Learning rate of the head and of the softmax over layers.
+    decay : float
+        Weight decay of the head (AdamW).
+    memory : float
+        GiB of pooled states to keep in memory; a larger cache is read again for every batch.
+    """
+
+    head: str = "linear"
+    hidden: int = 32
+    epochs: int = 400
+    patience: int = 50
+    batch: int = 512
+    rate: float = 5e-3
+    layer_rate: float = 5e-2
+    decay: float = 1e-2
+    memory: float = 2.0
+
+
+@dataclass(frozen=True)
+class WeightedResult:
+    """What was learned, over seeds, folds and targets.
+
+    Attributes
+    ----------
+    predictions : ndarray, shape (seeds, utterances, targets)
+        NaN where no fold scores the row.
+    weights : ndarray, shape (seeds, folds, targets, layers)
+        Softmax weights; they sum to one.
+    epochs : ndarray of int, shape (seeds, folds, targets)
+        Epoch whose parameters were kept.
+    coef : ndarray, shape (seeds, folds, targets, width), or None
+        Linear head in the unit of the states: the prediction is ``intercept + coef @ sum over layers of weight·state``.
+    intercept : ndarray, shape (seeds, folds, targets), or None
+    """
+
+    predictions: np.ndarray
+    weights: np.ndarray
+    epochs: np.ndarray
+    coef: np.ndarray | None
+    intercept: np.ndarray | None
+
+
+def norm_corrected(weights: np.ndarray, norms: np.ndarray) -> np.ndarray:
+    """Weight times the layer's mean state norm, renormalised to sum to one.
+
+    A layer whose states are twice as long says the same with half the weight.
+
+    Parameters
+    ----------
+    weights : ndarray, shape (..., layers)
+    norms : ndarray, shape (layers,)
+        Mean Euclidean norm of each layer's frames.
+
+    Returns
+    -------
+    ndarray, shape (..., layers)
+    """
+    scaled = weights * norms
+    return scaled / scaled.sum(-1, keepdims=True)
+
+
+def weighted_probe(
+    read: Callable[[np.ndarray], np.ndarray],
+    targets: np.ndarray,
+    folds: Sequence[Fold],
+    *,
+    seeds: Sequence[int] = (0, 1, 2),
+    settings: WeightedSettings = WeightedSettings(),
+    device: str = "auto",
+    bar: Callable[[Iterable], Iterable] = iter,
+) -> WeightedResult:
+    """Train weighted sums: all seeds and targets of a fold together.
+
+    Each fold trains on the training rows of its first inner pair and stops on that pair's validation rows. A seed sets
+    the head's first values; the order of the batches is that of the first seed, because a batch serves all of them.
+
+    Parameters
+    ----------
+    read : callable
+        ``read(rows)`` returns the states of ascending `rows`, shape (layers, len(rows), width).
+    targets : ndarray, shape (utterances, targets)
+        NaN where the label is missing.
+    folds : sequence of Fold
+    seeds : sequence of int
+    settings : WeightedSettings
+    device : str
+        "auto", "cpu", "cuda", "mps".
+    bar : callable
+        Wraps the folds to show progress.
+
+    Returns
+    -------
+    WeightedResult
+    """
+    where = choose_device(device)
+    targets = np.asarray(targets, dtype=np.float64)
+    states = _States(read, folds, settings.memory, where)
+    n_seeds, n_targets, n_layers = len(seeds), targets.shape[1], states.n_layers
+    predictions = np.full((n_seeds, *targets.shape), np.nan)
+    weights = np.full((n_seeds, len(folds), n_targets, n_layers), np.nan)
+    epochs = np.full((n_seeds, len(folds), n_targets), -1)
+    linear = settings.head == "linear"
+    coef = np.full((n_seeds, len(folds), n_targets, states.width), np.nan) if linear else None
+    intercept = np.full((n_seeds, len(folds), n_targets), np.nan) if linear else None
+    for f, fold in enumerate(bar(folds)):
+        train, validation = fold.inner[0]
+        standard, mean, spread = standardise_targets(targets, train)
+        states.standardise(train)
+        model = _Model(n_layers, states.width, n_targets, seeds, settings, where)
+        epochs[:, f] = _train(model, states, standard, train, validation, settings, seeds[0])
+        weights[:, f] = model.layer_weights().detach().cpu().double().numpy().reshape(n_seeds, n_targets, -1)
+        for rows in fold.tests.values():
+            predictions[:, rows] = _predict(model, states, rows, settings.batch) * spread + mean
+        if linear:
+            head = model.parameters[1].detach().cpu().double().numpy() / states.scale.cpu().double().numpy()
+            offset = model.parameters[2].detach().cpu().double().numpy()
+            centre = np.einsum("stl,lw->stw", weights[:, f], states.mean.cpu().double().numpy())
+            coef[:, f] = head * spread[:, None]
+            intercept[:, f] = (offset - (centre * head).sum(-1)) * spread + mean
+    return WeightedResult(predictions, weights, epochs, coef, intercept)
+
+
+class _States:
+    """States of rows as a tensor, from memory where they fit, centred and scaled by the training rows.
+
+    Every layer is centred by its own mean, and all layers are divided by one scale a feature: the head could do both
+    by itself (its bias, its weights), so the layers' weights keep the meaning that they have on raw states, and
+    training is as well conditioned as on standardised ones.
+    """
+
+    def __init__(self, read, folds, memory, device):
+        self.read, self.device = read, device
+        parts = [rows for fold in folds for rows in (*fold.inner[0], *fold.tests.values())]
+        self.rows = np.unique(np.concatenate(parts))
+        probe = read(self.rows[:1])
+        self.n_layers, _, self.width = probe.shape
+        size = probe.nbytes * len(self.rows) / 2**30
+        self.kept = torch.from_numpy(np.ascontiguousarray(read(self.rows))).to(device) if size <= memory else None
+        self.place = np.zeros(self.rows[-1] + 1, dtype=np.int64)
+        self.place[self.rows] = np.arange(len(self.rows))
+        self.mean = self.scale = None
+
+    def raw(self, rows) -> torch.Tensor:
+        if self.kept is not None:
+            return self.kept[:, torch.as_tensor(self.place[rows], device=self.device)]
+        return torch.from_numpy(np.ascontiguousarray(self.read(rows))).to(self.device)
+
+    def standardise(self, train, chunk=2048):
+        """Mean of each layer and scale of each feature over training rows, in two passes: the first gives the mean."""
+        kind = torch.float32 if self.device.type == "mps" else torch.float64
+        parts = [train[start : start + chunk] for start in range(0, len(train), chunk)]
+        mean = sum(self.raw(part).to(kind).sum(1) for part in parts) / len(train)
+        square = sum(((self.raw(part).to(kind) - mean[:, None]) ** 2).sum(1) for part in parts) / len(train)
+        scale = square.mean(0).sqrt()
+        scale = torch.where(scale > 1e-6 * mean.abs().amax(0).clamp(min=1e-30), scale, 1.0)
+        self.mean, self.scale = mean.float(), scale.float()
+
+    def __call__(self, rows) -> torch.Tensor:
+        return (self.raw(rows) - self.mean[:, None]) / self.scale
+
+
+class _Model:
+    """Parameters and forward pass of all seeds and targets."""
+
+    def __init__(self, n_layers, width, n_targets, seeds, settings, device):
+        self.shape = (len(seeds), n_targets)
+        self.linear = settings.head == "linear"
+
+        def same_for_targets(draw):
+            # The same first values for every target, so that a target does not depend on which others are fitted.
+            values = torch.stack([draw(torch.Generator().manual_seed(seed)) for seed in seeds])
+            values = values[:, None].expand(len(seeds), n_targets, *values.shape[1:])
+            return values.clone().to(device).requires_grad_()
+
+        def zeros(*size):
+            return torch.zeros(*self.shape, *size, device=device, requires_grad=True)
+
+        logits = zeros(n_layers)
+        if self.linear:
+            head = same_for_targets(lambda g: 0.1 * torch.randn(width, generator=g) / width**0.5)
+            self.parameters = [logits, head, zeros()]
+        else:
+            hidden = settings.hidden
+            first = same_for_targets(lambda g: torch.randn(width, hidden, generator=g) / width**0.5)
+            last = same_for_targets(lambda g: torch.randn(hidden, generator=g) / hidden**0.5)
+            self.parameters = [logits, first, zeros(hidden), last, zeros()]
+
+    def layer_weights(self) -> torch.Tensor:
+        """Softmax over layers, shape (seeds × targets, layers)."""
+        return self.parameters[0].flatten(0, 1).softmax(-1)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Predict from states (layers, rows, width), shape (seeds, rows, targets)."""
+        weights = self.layer_weights()
+        if self.linear:
+            # The head first: a number a layer and row, where summing first would be a state a fit and row.
+            _, head, bias = self.parameters
+            each = x @ head.flatten(0, 1).T
+            out = torch.einsum("lnk,kl->kn", each, weights) + bias.flatten()[:, None]
+        else:
+            _, first, first_bias, last, bias = (p if k == 0 else p.flatten(0, 1) for k, p in enumerate(self.parameters))
+            summed = (weights @ x.flatten(1)).reshape(-1, *x.shape[1:])
+            hidden = torch.nn.functional.gelu(torch.baddbmm(first_bias[:, None], summed, first))
+            out = (hidden @ last[:, :, None])[..., 0] + bias[:, None]
+        return out.reshape(*self.shape, -1).transpose(1, 2)
+
+
+def _train(model, states, targets, train, validation, settings, seed) -> np.ndarray:
+    truth = torch.from_numpy(targets[train]).float().to(states.device)
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": model.parameters[:1], "lr": settings.layer_rate, "weight_decay": 0.0},
+            {"params": model.parameters[1:], "lr": settings.rate, "weight_decay": settings.decay},
+        ]
+    )
+    stopping = EarlyStopping(model.parameters, model.shape, settings.patience)
+    rng = np.random.default_rng(seed)
+    for epoch in range(settings.epochs):
+        for batch in batches(train, settings.batch, rng):
+            loss = ccc_loss(model(states(train[batch])), truth[torch.as_tensor(batch, device=truth.device)]).sum()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        if stopping.update(
+            epoch, validation_score(targets[validation], _predict(model, states, validation, settings.batch))
+        ):
+            break
+    stopping.restore()
+    return stopping.epoch
+
+
+@torch.no_grad()
+def _predict(model, states, rows, size) -> np.ndarray:
+    """Standardised predictions, shape (seeds, rows, targets)."""
+    parts = [model(states(rows[start : start + size])) for start in range(0, len(rows), size)]
+    if not parts:
+        return np.empty((model.shape[0], 0, model.shape[1]))
+    return torch.cat(parts, dim=1).cpu().double().numpy()
