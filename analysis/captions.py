@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from .style import printable
 from .tables import Curve, Subject
@@ -48,8 +47,8 @@ def curve_caption(curves: Sequence[Curve], protocol: Sequence[dict], *, band: st
     else:
         subject = "; ".join(subject_name(subject) for subject in found)
     probes = _unique(_probe_name(curve) for curve in curves)
-    splits = _unique(printable(curve.split) for curve in curves)
-    sentences = [f"{subject}: {', '.join(probes)}, scored on {_split_name(splits)}{_counts(curves, protocol)}."]
+    runs = [run for run in protocol if any(_is_about(run, curve) for curve in curves)]
+    sentences = [f"{subject}: {', '.join(probes)}, scored on {_where(curves, runs)}{_counts(curves)}."]
     n_folds = max(curve.n_folds for curve in curves)
     n_seeds = max(curve.n_seeds for curve in curves)
     if n_folds:
@@ -58,11 +57,18 @@ def curve_caption(curves: Sequence[Curve], protocol: Sequence[dict], *, band: st
         sentences.append(f"Means of {n_seeds} seeds.")
     if band and any(curve.has_interval for curve in curves):
         mean = ", limits averaged over seeds" if n_seeds > 1 else ""
-        sentences.append(f"{band}: 95 % bootstrap intervals over speakers{mean}.")
-    return " ".join([*sentences, *_notes(found, protocol)])
+        sentences.append(f"{band}: 95 % bootstrap intervals over {interval_unit(curves)}{mean}.")
+    return " ".join([*sentences, *_remarks(runs)])
 
 
-def weights_caption(subject: Subject, features: Sequence[str], n_seeds: int, protocol: Sequence[dict]) -> str:
+def interval_unit(curves: Sequence[Curve]) -> str:
+    """What the bootstrap drew: speakers, or single utterances where no two are known to share a speaker."""
+    return "utterances" if all(curve.speakers and curve.speakers == curve.n for curve in curves) else "speakers"
+
+
+def weights_caption(
+    subject: Subject, probe: str, features: Sequence[str], n_seeds: int, protocol: Sequence[dict]
+) -> str:
     """Caption of a figure of learned weights."""
     spread = f"Means of {n_seeds} fits; bands: lowest to highest." if n_seeds > 1 else "One fit."
     pooled = ", ".join(printable(name) for name in features if name)
@@ -71,7 +77,8 @@ def weights_caption(subject: Subject, features: Sequence[str], n_seeds: int, pro
         f"{subject_name(subject)}: softmax weights of the learned weighted sum{of}, as learned and norm-corrected "
         f"(times the layer's mean state norm, renormalised). {spread} Dotted: equal weights."
     )
-    return " ".join([text, *_notes([subject], protocol)])
+    runs = [run for run in protocol if run["model"] == subject.model and run["corpus"] == subject.corpus]
+    return " ".join([text, *_remarks([run for run in runs if run["probe"] == probe])])
 
 
 def _probe_name(curve: Curve) -> str:
@@ -79,21 +86,26 @@ def _probe_name(curve: Curve) -> str:
     return f"{name} on {printable(curve.features)}" if curve.features else name
 
 
-def _split_name(splits: Sequence[str]) -> str:
-    named = [
-        "held-out folds" if split == "cross-validation" else f"{split or 'the held-out'} split" for split in splits
-    ]
-    return _listed(named)
+def _where(curves: Sequence[Curve], runs: Sequence[dict]) -> str:
+    """The parts that were scored; of a cross-validation also what kept its folds apart."""
+    names = []
+    for split in _unique(curve.split for curve in curves):
+        if split == "cross-validation":
+            folds = _unique(f"{run['split']['folds']} {run['split']['kind']}" for run in runs if "split" in run)
+            names += folds or ["held-out folds"]
+        else:
+            names.append(f"the {printable(split)} split" if split else "held-out data")
+    return _listed(names)
 
 
-def _counts(curves: Sequence[Curve], protocol: Sequence[dict]) -> str:
-    counted = [curve.n for curve in curves if curve.n]
+def _counts(curves: Sequence[Curve]) -> str:
     parts = []
-    if counted:
-        parts.append(_range(min(low for low, _ in counted), max(high for _, high in counted), "utterance"))
-    speakers = [number for curve in curves if (number := _speakers(curve, protocol)) is not None]
-    if speakers:
-        parts.append(_range(min(speakers), max(speakers), "speaker"))
+    for noun, ranges in (
+        ("utterance", [curve.n for curve in curves if curve.n]),
+        ("speaker", [curve.speakers for curve in curves if curve.speakers and interval_unit(curves) == "speakers"]),
+    ):
+        if ranges:
+            parts.append(_range(min(low for low, _ in ranges), max(high for _, high in ranges), noun))
     return f" ({', '.join(parts)})" if parts else ""
 
 
@@ -102,23 +114,22 @@ def _range(low: int, high: int, noun: str) -> str:
     return f"{low} {plural}" if low == high else f"{low} to {high} {plural}"
 
 
-def _speakers(curve: Curve, protocol: Sequence[dict]) -> int | None:
-    """Speakers that the scored utterances have, where the protocol says so."""
-    for run in protocol:
-        if _is_about(run, curve.subject) and run.get("dimension") == curve.dimension:
-            number = run.get("counts", {}).get("speakers")
-            if isinstance(number, int):
-                return number
-    return None
+def _is_about(run: dict, curve: Curve) -> bool:
+    parts = (curve.subject.model, curve.subject.corpus, curve.dimension, curve.probe, curve.features)
+    return tuple(run[name] for name in ("model", "corpus", "dimension", "probe", "features")) == parts
 
 
-def _is_about(run: Any, subject: Subject) -> bool:
-    return isinstance(run, dict) and run.get("model") == subject.model and run.get("corpus") == subject.corpus
-
-
-def _notes(found: Sequence[Subject], protocol: Sequence[dict]) -> list[str]:
-    """What the corpus itself wants said of any figure drawn from it."""
-    return []
+def _remarks(runs: Sequence[dict]) -> list[str]:
+    """What a reader must know to trust the numbers: shared speakers, rescaled predictions, speech that nobody spoke."""
+    remarks = []
+    if any(run.get("split", {}).get("leakage") for run in runs):
+        remarks.append("The corpus's own split shares speakers between its parts.")
+    if any(run.get("settings", {}).get("rescale") for run in runs):
+        remarks.append("Predictions rescaled on training data.")
+    for run in runs:
+        notes = run.get("cache", {}).get("provenance", {}).get("corpus", {}).get("notes", [])
+        remarks += [printable(note) for note in notes if "synthetic" in note.lower()]
+    return _unique(remarks)
 
 
 def _listed(names: Sequence[str]) -> str:

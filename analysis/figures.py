@@ -17,6 +17,7 @@ from .plots import plot_heatmap, plot_layers, plot_teacher_student, plot_weights
 from .style import printable, publication_style
 from .tables import (
     METRICS,
+    WEIGHTED,
     Subject,
     Tables,
     ordered_dimensions,
@@ -114,12 +115,12 @@ def _drawings(tables: Tables, metric: str) -> Iterator[_Drawing]:
     for subject in subjects(tables.weights):
         name = (subject.model, *((subject.corpus,) if several_corpora else ()))
         rows = _of(tables.weights, subject)
-        for position, features in enumerate(ordered_features(rows["features"])):
-            parts = (features,) if position else ()
-            yield _Drawing(
-                ("weights", *name, *parts),
-                partial(plot_weights, model=subject.model, corpus=subject.corpus, features=features),
-            )
+        for probe, fits in rows.groupby("probe"):
+            for position, features in enumerate(ordered_features(fits["features"])):
+                parts = (probe,) if probe != WEIGHTED else ()
+                parts += (features,) if position else ()
+                choice = {"model": subject.model, "corpus": subject.corpus, "probe": probe, "features": features}
+                yield _Drawing(("weights", *name, *parts), partial(plot_weights, **choice))
     for dimensions, score, prefix, ending in (
         (_ratings(scores), metric, (), suffix),
         (["emotion"], "uar", ("emotion",), ()),

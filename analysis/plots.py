@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import UserError
-from .captions import curve_caption, series_names, subject_name, weights_caption
+from .captions import curve_caption, interval_unit, series_names, subject_name, weights_caption
 from .style import (
     COLUMN_WIDTH,
     FONT_SIZE,
@@ -58,6 +58,7 @@ DEPTH_LABEL = "Relative depth\n(0 = input of the first block, 1 = last layer)"
 _LINE = SMALL_FONT_SIZE * 1.25 / 72  # height of a line of small text, in inches
 _BASELINE_NAMES = {"mean": "mean label", "logmel": "log-mel", "mfcc": "MFCC"}
 _BASELINE_ORDER = ("mean", "mfcc", "logmel")
+_Beside = tuple[dict[str, Point], dict[str, Point]]
 _MAX_NAME = 160  # characters of a name in a title; more would leave no room for the plot
 
 
@@ -139,29 +140,28 @@ def plot_layers(
             f"{subject_name(subject)}: no {METRICS[metric]} of probe={probe!r} for any of {wanted}: "
             "fit it with probe-fit, or choose another metric=, probe= or dimensions="
         )
-    points = {
+    beside = {
         curve.dimension: side_points(
             tables.scores, subject, dimension=curve.dimension, metric=metric, split=curve.split
         )
         if baselines
-        else {}
+        else ({}, {})
         for curve in curves
     }
     title = subject_name(subject)
     text = curve_caption(curves, tables.protocol, band="Bands and bars") if caption else ""
-    named = {name for found in points.values() for name in found}
-    if text and any(not name.startswith(WEIGHTED) for name in named):
+    if text and any(left for left, _ in beside.values()):
         text += " Left: baselines without the model."
-    if text and any(name.startswith(WEIGHTED) for name in named):
+    if text and any(right for _, right in beside.values()):
         text += " Right: learned weighted sum of all layers."
     with publication_style():
         sheet = _Sheet.open(
             ax, figure, width=COLUMN_WIDTH, panel_height=1.75, titles=[title], caption=text, legend_rows=1
         )
         axes = sheet.axes[0]
-        _draw_layers(axes, curves, points, n_layers(tables.scores, subject), panel_width=sheet.panel_width)
+        _draw_layers(axes, curves, beside, n_layers(tables.scores, subject), panel_width=sheet.panel_width)
         axes.set_ylabel(_score_label(curves, sheet.panel_height))
-        chance = _chance_lines(axes, curves, points)
+        chance = _chance_lines(axes, curves, beside)
         rows_of_legend = _dimension_legend(axes, [curve.dimension for curve in curves], chance)
         sheet.title(axes, title, legend_rows=rows_of_legend)
         sheet.caption_below(text)
@@ -179,12 +179,12 @@ def _of_categories(dimensions: Sequence[str], metric: str, probe: str) -> tuple[
 
 
 def _draw_layers(
-    ax: Axes, curves: Sequence[Curve], points: dict[str, dict[str, Point]], depth: int, *, panel_width: float
+    ax: Axes, curves: Sequence[Curve], beside: dict[str, _Beside], depth: int, *, panel_width: float
 ) -> None:
-    named = list(dict.fromkeys(name for found in points.values() for name in found))
-    left = [name for name in _BASELINE_ORDER if name in named]
-    left += sorted(name for name in named if not name.startswith(WEIGHTED) and name not in left)
-    right = sorted(name for name in named if name.startswith(WEIGHTED))
+    baselines = {name for found, _ in beside.values() for name in found}
+    left = [name for name in _BASELINE_ORDER if name in baselines]
+    left += sorted(baselines.difference(left))
+    right = sorted({name for _, found in beside.values() for name in found})
     last = depth - 1
     # One place beside the layers is as wide as it needs to be to hold an upright label, however many layers there are.
     pitch = max(0.3, last / 10)
@@ -197,8 +197,10 @@ def _draw_layers(
         ax.fill_between(layers, curve.low, curve.high, where=shown, color=look.color, alpha=0.18, linewidth=0, zorder=1)
         ax.plot(layers, curve.values, label=curve.dimension, gid=f"layers-{curve.dimension}", zorder=3, **look.line())
         shift = pitch * 0.28 * (position - (len(curves) - 1) / 2)
-        for name, point in points[curve.dimension].items():
-            _draw_point(ax, places[name] + shift, point, look, pitch, dash=name in right, name=name)
+        for side, found in zip(("left", "right"), beside[curve.dimension], strict=True):
+            for name, point in found.items():
+                gid = f"{side}-{name}-{curve.dimension}"
+                _draw_point(ax, places[name] + shift, point, look, pitch, dash=side == "right", gid=gid)
     for edge, shown in ((-0.65 * pitch, left), (last + 0.65 * pitch, right)):
         if shown:
             ax.axvline(edge, color=NEUTRAL, linewidth=0.5, linestyle=(0, (1, 2)), zorder=0)
@@ -223,13 +225,13 @@ def _layer_label(ax: Axes, last: int, *, width: float) -> None:
     ax.xaxis.set_label_coords(last / 2, 0, transform=blended_transform_factory(ax.transData, ax.transAxes + below))
 
 
-def _draw_point(ax: Axes, x: float, point: Point, look, pitch: float, *, dash: bool, name: str) -> None:
+def _draw_point(ax: Axes, x: float, point: Point, look, pitch: float, *, dash: bool, gid: str) -> None:
     if math.isfinite(point.low) and math.isfinite(point.high):
         ax.vlines(x, point.low, point.high, color=look.color, linewidth=0.8, zorder=2)
     if dash:
         half = 0.34 * pitch
         ax.hlines(point.value, x - half, x + half, color=look.color, linewidth=1.3, zorder=3)
-    ax.plot([x], [point.value], zorder=4, linestyle="none", gid=f"side-{name}", **look.points())
+    ax.plot([x], [point.value], zorder=4, linestyle="none", gid=gid, **look.points())
 
 
 def _place_name(name: str, curves: Sequence[Curve]) -> str:
@@ -265,7 +267,8 @@ def _score_label(curves: Sequence[Curve], height: float) -> str:
     metric = METRICS[curves[0].metric]
     inside = ", ".join(dict.fromkeys(printable(curve.split) for curve in curves if curve.split))
     if any(curve.has_interval for curve in curves):
-        inside = f"{inside}, 95 % interval over speakers" if inside else "95 % interval over speakers"
+        interval = f"95 % interval over {interval_unit(curves)}"
+        inside = f"{inside}, {interval}" if inside else interval
     if curves[0].metric == "rmse":
         metric = f"{metric} in label units"
     label = f"{metric} ({inside})" if inside else metric
@@ -275,7 +278,7 @@ def _score_label(curves: Sequence[Curve], height: float) -> str:
     return "\n".join([*wrap(head + comma.rstrip(), height, FONT_SIZE), *wrap(interval, height, FONT_SIZE)])
 
 
-def _chance_lines(ax: Axes, curves: Sequence[Curve], points: dict[str, dict[str, Point]]) -> dict[str, Any]:
+def _chance_lines(ax: Axes, curves: Sequence[Curve], beside: dict[str, _Beside]) -> dict[str, Any]:
     """Mark where a probe that knows nothing would be: chance for UAR, zero for CCC and Pearson.
 
     Returns the names and handles for the legend.
@@ -288,7 +291,7 @@ def _chance_lines(ax: Axes, curves: Sequence[Curve], points: dict[str, dict[str,
     if metric != "uar":
         return {}
     # A constant answer recalls one class wholly and no other: 1 / classes, as the table has it.
-    levels = sorted({found["mean"].value for found in points.values() if "mean" in found})
+    levels = sorted({left["mean"].value for left, _ in beside.values() if "mean" in left})
     return {
         f"chance ({level:.2f})": ax.axhline(
             level, color=NEUTRAL, linewidth=0.9, linestyle=(0, (3, 2)), zorder=0, gid="chance"
@@ -331,6 +334,7 @@ def plot_weights(
     model: str | None = None,
     dimensions: Sequence[str] | None = None,
     corpus: str | None = None,
+    probe: str = WEIGHTED,
     features: str | None = None,
     caption: bool = True,
     ax: Sequence[Axes] | None = None,
@@ -347,6 +351,8 @@ def plot_weights(
         As for :func:`plot_layers`; a DataFrame is the table of weights.
     model, corpus, dimensions, features, caption, figure
         As for :func:`plot_layers`.
+    probe : str
+        Which learned sum, where there are several.
     ax : two matplotlib Axes, optional
         Where to draw the raw and the corrected weights; by default one above the other in a figure one column wide.
 
@@ -368,7 +374,7 @@ def plot_weights(
     learned = [
         weights
         for dimension in wanted
-        if (weights := layer_weights(tables.weights, subject, dimension=dimension, features=features))
+        if (weights := layer_weights(tables.weights, subject, dimension=dimension, probe=probe, features=features))
     ]
     if not learned:
         raise UserError(
@@ -378,7 +384,7 @@ def plot_weights(
     title = subject_name(subject)
     n_fits = max(len(weights.raw) for weights in learned)
     kinds = list(dict.fromkeys(weights.features for weights in learned))
-    text = weights_caption(subject, kinds, n_fits, tables.protocol) if caption else ""
+    text = weights_caption(subject, probe, kinds, n_fits, tables.protocol) if caption else ""
     with publication_style():
         sheet = _Sheet.open(
             ax, figure, width=COLUMN_WIDTH, panel_height=1.2, n_rows=2, titles=[title], caption=text, legend_rows=1,
@@ -661,7 +667,7 @@ def _model_legend(sheet: _Sheet, names: Sequence[str], width: float, *, own: boo
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], **series_look(position).line()) for position in range(len(names))]
-    labels = ["\n".join(wrap(_clipped(name), width - 0.6, SMALL_FONT_SIZE)) for name in names]
+    labels = ["\n".join(wrap(_clipped(name), 0.97 * width - 0.6, SMALL_FONT_SIZE)) for name in names]
     if own:
         columns = _legend_columns(names, width)
         _legend(sheet.figure.legend, handles, labels, loc="outside upper left", ncols=columns, borderaxespad=0.2)
@@ -799,8 +805,9 @@ class _Sheet:
 
 
 def _title_lines(text: str, width: float) -> list[str]:
-    return wrap(_clipped(text), width, FONT_SIZE, weight="bold")
+    return wrap(_clipped(text), 0.97 * width, FONT_SIZE, weight="bold")
 
 
 def _caption_lines(text: str, width: float) -> list[str]:
-    return wrap(text, width - 0.12, SMALL_FONT_SIZE) if text else []
+    # Glyphs fitted to the pixels of a screen are up to 3 % wider than designed.
+    return wrap(text, 0.97 * width - 0.12, SMALL_FONT_SIZE) if text else []

@@ -198,16 +198,24 @@ def printable(text: object) -> str:
 
 
 def text_width(text: str, size: float, *, weight: str = "normal") -> float:
-    """Width in inches of one line of `text` in the house font at `size` points."""
+    """Width in inches of one line of `text` in the house font at `size` points, kerning aside."""
+    return sum(_advance(character, weight) for character in text) * size / 72
+
+
+@lru_cache(maxsize=4096)
+def _advance(character: str, weight: str) -> float:
+    """Width of a character, as a part of the font's size."""
     path, font = _font(weight)
-    width, _, _ = path.get_text_width_height_descent(text, font, ismath=False)
-    return width * size / font.get_size_in_points() / 72
+    # Between two letters, because a blank alone has no width of its own.
+    around, _, _ = path.get_text_width_height_descent(f"n{character}n", font, ismath=False)
+    bare, _, _ = path.get_text_width_height_descent("nn", font, ismath=False)
+    return (around - bare) / font.get_size_in_points()
 
 
 @lru_cache(maxsize=4)
 def _font(weight: str):
     from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import TextPath, TextToPath  # noqa: F401
+    from matplotlib.textpath import TextToPath
 
     return TextToPath(), FontProperties(family="DejaVu Sans", weight=weight, size=10)
 

@@ -34,9 +34,6 @@ _SPLIT_ORDER = ("test", "cross-validation")
 _LAST_SPLITS = ("development", "train")
 _SCORE_COLUMNS = ("model", "corpus", "dimension", "probe", "layer", "fold", "seed", "split")
 _WEIGHT_COLUMNS = ("model", "corpus", "dimension", "layer", "seed", "weight", "weight_normed")
-# The rows of a later folder take the place of equal ones of an earlier folder.
-_SCORE_KEY = ("model", "corpus", "dimension", "probe", "features")
-_WEIGHT_KEY = ("model", "corpus", "dimension", "features")
 
 
 @dataclass(frozen=True)
@@ -63,10 +60,9 @@ def read_tables(source: Any) -> Tables:
 
     Parameters
     ----------
-    source : results, pandas.DataFrame, path, or a sequence of these
-        An object with ``scores``, ``weights`` and ``protocol``; a table of scores or of weights alone; a folder that
-        ``probe-fit`` wrote. Several are put together: where two hold the same model, corpus, dimension, probe and
-        features, the later one counts.
+    source : Results, pandas.DataFrame, path, or a sequence of paths
+        What :func:`emoprobe.load_results` or :func:`emoprobe.fit_layers` returns; a table of scores or of weights
+        alone; a folder that ``probe-fit`` wrote. Of several folders, runs of the same key come from the last.
 
     Returns
     -------
@@ -77,55 +73,25 @@ def read_tables(source: Any) -> Tables:
     UserError
         If a folder holds no results, a file is damaged, or a table lacks a column.
     """
-    if isinstance(source, (str, Path)):
-        return _checked(_read_folder(Path(source)), f"{source}")
     if isinstance(source, pd.DataFrame):
-        empty = pd.DataFrame()
         weights = "weight" in source.columns
-        tables = Tables(empty, source) if weights else Tables(source, empty)
-        return _checked(tables, "the table")
-    if hasattr(source, "scores"):
-        weights = getattr(source, "weights", None)
-        weights = pd.DataFrame() if weights is None else weights
-        tables = Tables(source.scores, weights, list(getattr(source, "protocol", None) or []))
-        return _checked(tables, "the results")
-    if isinstance(source, Iterable):
-        parts = [read_tables(part) for part in source]
-        if parts:
-            return Tables(
-                scores=_merge([part.scores for part in parts], _SCORE_KEY),
-                weights=_merge([part.weights for part in parts], _WEIGHT_KEY),
-                protocol=[run for part in parts for run in part.protocol],
-            )
-    raise UserError(
-        f"cannot draw {type(source).__name__}: give the object that emoprobe.load_results returns, "
-        "a table of scores, or a results folder"
-    )
+        tables = Tables(pd.DataFrame(), source) if weights else Tables(source, pd.DataFrame())
+        return _checked(tables)
+    if isinstance(source, (str, Path)) or (isinstance(source, Sequence) and len(source)):
+        from ..probe.results import load_results
+
+        source = load_results(source)
+    if isinstance(source, Tables):
+        return source
+    if not hasattr(source, "scores"):
+        raise UserError(
+            f"cannot draw {type(source).__name__}: give the object that emoprobe.load_results returns, "
+            "a table of scores, or a results folder"
+        )
+    return _checked(Tables(source.scores, source.weights, list(source.protocol)))
 
 
-def _read_folder(folder: Path) -> Tables:
-    import json
-
-    path = folder / "scores.csv"
-    if not path.is_file():
-        raise UserError(f"{folder} holds no results (no scores.csv): make them with probe-fit --out {folder}")
-    weights = folder / "weights.csv"
-    protocol = folder / "protocol.json"
-    return Tables(
-        scores=_read_csv(path),
-        weights=_read_csv(weights) if weights.is_file() else pd.DataFrame(),
-        protocol=json.loads(protocol.read_text(encoding="utf-8")) if protocol.is_file() else [],
-    )
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path, keep_default_na=True, dtype={"model": str, "corpus": str, "fold": str})
-    except (ValueError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is damaged ({error}): write it anew with probe-fit") from error
-
-
-def _checked(tables: Tables, origin: str) -> Tables:
+def _checked(tables: Tables) -> Tables:
     for name, table, columns in (
         ("scores", tables.scores, _SCORE_COLUMNS),
         ("weights", tables.weights, _WEIGHT_COLUMNS),
@@ -133,7 +99,8 @@ def _checked(tables: Tables, origin: str) -> Tables:
         missing = [column for column in columns if column not in table.columns]
         if missing and len(table.columns):
             raise UserError(
-                f"{origin}: the {name} lack the column(s) {', '.join(missing)}: write them anew with probe-fit"
+                f"the table of {name} lacks the column(s) {', '.join(missing)}: read it with emoprobe.load_results, "
+                "or write it anew with probe-fit"
             )
     return Tables(_plain(tables.scores), _plain(tables.weights), tables.protocol)
 
@@ -143,32 +110,21 @@ def _plain(table: pd.DataFrame) -> pd.DataFrame:
     table = table.copy()
     if not len(table.columns):
         return table
-    if "features" not in table.columns:
-        table["features"] = ""
-    names = [*_SCORE_KEY, "split", "fold", "split_kind"]
-    for column in names:
+    for column, absent in (("features", ""), ("probe", WEIGHTED)):
+        if column not in table.columns:
+            table[column] = absent
+    for column in ("model", "corpus", "dimension", "probe", "features", "split", "fold"):
         if column in table.columns:
             table[column] = table[column].astype(object).where(table[column].notna(), "").map(str)
-    numbers = ["layer", "depth", "n", "weight", "weight_normed"]
+    if "weight" in table.columns:
+        table["probe"] = table["probe"].replace("", WEIGHTED)
+    numbers = ["layer", "n", "speakers", "weight", "weight_normed"]
     for metric in METRICS:
         numbers += [metric, f"{metric}_low", f"{metric}_high"]
     for column in numbers:
         if column in table.columns:
             table[column] = pd.to_numeric(table[column], errors="coerce").astype(float)
     return table
-
-
-def _merge(tables: Sequence[pd.DataFrame], key: tuple[str, ...]) -> pd.DataFrame:
-    tables = [table for table in tables if len(table)]
-    if not tables:
-        return pd.DataFrame()
-    kept: list[pd.DataFrame] = []
-    taken: set[tuple] = set()
-    for table in reversed(tables):
-        keys = list(zip(*(table[column] for column in key), strict=True))
-        kept.append(table[[row not in taken for row in keys]])
-        taken.update(keys)
-    return pd.concat([table for table in reversed(kept) if len(table)], ignore_index=True)
 
 
 @dataclass(frozen=True)
@@ -239,8 +195,8 @@ class Curve:
     dimension, probe, features, split, metric : str
     values, low, high : ndarray of shape (n_layers,)
         Layer 0 first. Means over seeds where there are several.
-    n : tuple of int
-        Fewest and most utterances scored.
+    n, speakers : tuple of int or None
+        Fewest and most utterances scored, and their speakers; None where the table does not say.
     n_seeds, n_folds : int
         Seeds averaged; folds averaged (0 where the table holds the score pooled over folds).
     """
@@ -255,6 +211,7 @@ class Curve:
     low: NDArray[np.float64]
     high: NDArray[np.float64]
     n: tuple[int, int] | None
+    speakers: tuple[int, int] | None
     n_seeds: int
     n_folds: int
 
@@ -339,15 +296,18 @@ def layer_curve(
         features=features,
         split=split,
         metric=metric,
-        n=_counts(rows, n_folds),
+        n=_counts(rows, "n", n_folds),
+        speakers=_counts(rows, "speakers", n_folds),
         n_seeds=rows["seed"].nunique(dropna=False),
         n_folds=n_folds,
         **columns,
     )
 
 
-def side_points(scores: pd.DataFrame, subject: Subject, *, dimension: str, metric: str, split: str) -> dict[str, Point]:
-    """Scores that belong to no layer: each baseline by its name, and ``weighted``.
+def side_points(
+    scores: pd.DataFrame, subject: Subject, *, dimension: str, metric: str, split: str
+) -> tuple[dict[str, Point], dict[str, Point]]:
+    """Scores that belong to no layer: baselines and learned sums, each by its name.
 
     Parameters
     ----------
@@ -357,18 +317,20 @@ def side_points(scores: pd.DataFrame, subject: Subject, *, dimension: str, metri
 
     Returns
     -------
-    dict
-        Name of the probe to its score; a weighted sum of other features than the first is ``weighted NAME``.
+    left, right : dict
+        Name of the baseline, or of the probe over all layers, to its score. A probe on other features than its first
+        is called ``PROBE FEATURES``.
     """
     rows = _scored(_of(scores, subject), metric)
     rows = rows[(rows["dimension"] == dimension) & (rows["split"] == split)]
     baselines = rows[rows["layer"] == BASELINE_LAYER]
-    weighted = rows[rows["probe"] == WEIGHTED]
-    points = {name: _point(part, metric) for name, part in baselines.groupby("probe", sort=False)}
-    for position, features in enumerate(ordered_features(weighted["features"])):
-        part = weighted[weighted["features"] == features]
-        points[f"{WEIGHTED} {features}" if position else WEIGHTED] = _point(part, metric)
-    return points
+    left = {name: _point(part, metric) for name, part in baselines.groupby("probe", sort=False)}
+    right = {}
+    for probe, fits in rows[rows["layer"].isna()].groupby("probe"):
+        for position, features in enumerate(ordered_features(fits["features"])):
+            name = f"{probe} {features}" if position else probe
+            right[name] = _point(fits[fits["features"] == features], metric)
+    return left, right
 
 
 def _point(rows: pd.DataFrame, metric: str) -> Point:
@@ -395,10 +357,10 @@ def _one_kind(rows: pd.DataFrame, split: str | None, features: str | None) -> tu
     return rows[rows["features"] == features], split, features
 
 
-def _counts(rows: pd.DataFrame, n_folds: int) -> tuple[int, int] | None:
-    if "n" not in rows.columns or n_folds or not rows["n"].notna().any():
+def _counts(rows: pd.DataFrame, column: str, n_folds: int) -> tuple[int, int] | None:
+    if column not in rows.columns or n_folds or not rows[column].notna().any():
         return None
-    return int(rows["n"].min()), int(rows["n"].max())
+    return int(rows[column].min()), int(rows[column].max())
 
 
 @dataclass(frozen=True)
@@ -408,24 +370,25 @@ class LayerWeights:
     Parameters
     ----------
     subject : Subject
-    dimension, features : str
+    dimension, probe, features : str
     raw, normed : ndarray of shape (n_seeds, n_layers)
         As learned, and norm-corrected; NaN where the table has none.
     """
 
     subject: Subject
     dimension: str
+    probe: str
     features: str
     raw: NDArray[np.float64]
     normed: NDArray[np.float64]
 
 
 def layer_weights(
-    weights: pd.DataFrame, subject: Subject, *, dimension: str, features: str | None = None
+    weights: pd.DataFrame, subject: Subject, *, dimension: str, probe: str = WEIGHTED, features: str | None = None
 ) -> LayerWeights | None:
-    """The learned weights of one dimension, a row a seed (and a fold, where the table tells folds apart)."""
+    """The learned weights of one dimension, a row a seed."""
     rows = _of(weights, subject)
-    rows = rows[(rows["dimension"] == dimension) & (rows["layer"] >= 0)]
+    rows = rows[(rows["dimension"] == dimension) & (rows["probe"] == probe) & (rows["layer"] >= 0)]
     if features is None:
         features = next(iter(ordered_features(rows["features"])), "")
     rows = rows[rows["features"] == features]
@@ -433,14 +396,14 @@ def layer_weights(
     if not len(rows):
         return None
     rows = rows.assign(layer=rows["layer"].astype(int), seed=rows["seed"].astype(str))
-    fits = ["seed", *(["fold"] if "fold" in rows.columns else [])]
     depth = range(n_layers(weights, subject))
+    seeds = sorted(rows["seed"].unique())
     arrays = [
-        rows.pivot_table(index=fits, columns="layer", values=column, aggfunc="mean", dropna=False)
-        .reindex(columns=depth)
-        .to_numpy(dtype=float)
-        if rows[column].notna().any()
-        else np.full((1, len(depth)), np.nan)
+        rows.groupby(["seed", "layer"])[column]
+        .mean()
+        .unstack("layer")
+        .reindex(index=seeds, columns=depth)
+        .to_numpy(float)
         for column in ("weight", "weight_normed")
     ]
-    return LayerWeights(subject, dimension, features, *arrays)
+    return LayerWeights(subject, dimension, probe, features, *arrays)
