@@ -144,7 +144,7 @@ def summary(results) -> str:
     lines = []
     for (dimension, model, corpus, split), part in best.groupby(["dimension", "model", "corpus", "split"], sort=False):
         measure = "uar" if dimension == "emotion" else "ccc"
-        lines.append(f"{dimension}, {model} on {corpus}, {split}, n = {part['n'].iloc[0]}, {measure.upper()}")
+        lines.append(f"{dimension}, {model} on {corpus}, {split}, n = {int(part['n'].iloc[0])}, {measure.upper()}")
         for _, row in part.sort_values(measure, ascending=False, kind="stable").iterrows():
             name = row["probe"]
             if row["features"] and row["features"] != name:
