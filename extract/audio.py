@@ -7,10 +7,12 @@ MP3, AIFF, ...), told by content, not by the file's name.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +20,7 @@ import soundfile
 import torch
 import torchaudio
 
-from .containers import container_problem, mp3_frames
+from .containers import container_kind, container_problem, mp3_frames
 
 SAMPLE_RATE = 16_000
 STATUSES = ("missing", "unreadable", "empty", "truncated", "silent", "non-finite", "too short", "too long")
@@ -101,11 +103,12 @@ def read_header(path: str | os.PathLike) -> AudioHeader:
         kind = file.format
     if rate <= 0 or channels <= 0 or frames < 0:
         raise AudioProblem("unreadable", f"the header claims {frames} samples, {rate} Hz, {channels} channels")
-    problem = container_problem(path, kind)
+    with _told():
+        problem = container_problem(path, kind)
+        counted, constant = mp3_frames(path) if kind == "MP3" else (None, True)
     if problem is not None:
         raise AudioProblem("truncated", problem)
     if kind == "MP3":
-        counted, constant = mp3_frames(path)
         if counted is not None and not constant:
             raise AudioProblem(
                 "unreadable",
@@ -153,9 +156,8 @@ def read_audio(path: str | os.PathLike, header: AudioHeader) -> np.ndarray:
     low, high = float(mono.min()), float(mono.max())
     if high - low <= SILENCE:
         about = "constant" if high == low else f"within {high - low:.1e} from peak to peak"
-        raise AudioProblem(
-            "silent", f"the signal is {about} (channels averaged)" if header.channels > 1 else f"the signal is {about}"
-        )
+        mixed = f", the mean of {header.channels} channels," if header.channels > 1 else ""
+        raise AudioProblem("silent", f"the signal{mixed} is {about}")
     waveform = resample(mono, header.sample_rate)
     if not np.isfinite(waveform).all():
         raise AudioProblem("non-finite", "the samples are too large to be resampled")
@@ -229,9 +231,26 @@ def _resample_directly(signal: np.ndarray, old: int, new: int, length: int) -> n
     return result
 
 
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Turn what the system says into a reason."""
+    try:
+        yield
+    except AudioProblem:
+        raise
+    except (FileNotFoundError, NotADirectoryError) as problem:
+        if problem.filename is not None and os.path.islink(problem.filename):  # noqa: PTH114 - path is text
+            raise AudioProblem("missing", "a symbolic link that leads nowhere") from None
+        raise AudioProblem("missing", "no such file") from None
+    except PermissionError:
+        raise AudioProblem("unreadable", "no permission to read the file") from None
+    except (OSError, ValueError) as problem:  # ValueError: a NUL in the name
+        raise AudioProblem("unreadable", getattr(problem, "strerror", None) or str(problem)) from None
+
+
 def _opened(path: str) -> soundfile.SoundFile:
     """Open a regular file by its content: libsndfile would go by the name for some endings, ``.raw`` for one."""
-    try:
+    with _told():
         status = os.stat(path)  # noqa: PTH116 - path is text
         if stat.S_ISDIR(status.st_mode):
             raise AudioProblem("unreadable", "is a folder")
@@ -240,20 +259,12 @@ def _opened(path: str) -> soundfile.SoundFile:
         if status.st_size == 0:
             raise AudioProblem("empty", "the file has no bytes")
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
-    except (FileNotFoundError, NotADirectoryError):
-        if os.path.islink(path):  # noqa: PTH114 - path is text
-            raise AudioProblem("missing", "a symbolic link that leads nowhere") from None
-        raise AudioProblem("missing", "no such file") from None
-    except PermissionError:
-        raise AudioProblem("unreadable", "no permission to read the file") from None
-    except AudioProblem:
-        raise
-    except (OSError, ValueError) as problem:  # ValueError: a NUL in the name
-        raise AudioProblem("unreadable", getattr(problem, "strerror", None) or str(problem)) from None
     try:
         return soundfile.SoundFile(descriptor, closefd=True)
     except soundfile.SoundFileError as problem:
-        raise AudioProblem("unreadable", _said(problem)) from None
+        with _told():
+            cut = container_problem(path, container_kind(path))
+        raise AudioProblem("unreadable" if cut is None else "truncated", cut or _said(problem)) from None
 
 
 def _said(problem: Exception) -> str:
@@ -262,7 +273,7 @@ def _said(problem: Exception) -> str:
     return text.rstrip(".") or "libsndfile cannot decode it"
 
 
-def _blocks(file: soundfile.SoundFile, frames: int):
+def _blocks(file: soundfile.SoundFile, frames: int) -> Iterator[np.ndarray]:
     """Blocks of shape (frames, channels), float32, until `frames` are read, or the file ends."""
     left, size = frames, max(1, _BLOCK_VALUES // file.channels)
     while left > 0:

@@ -14,7 +14,27 @@ from typing import BinaryIO
 # 64 KiB below a power of two): such a file is as long as it is.
 _PIPE_LENGTHS = (1 << 31, 1 << 32, 1 << 63, 1 << 64)
 _W64_DATA = bytes.fromhex("64617461f3acd3118cd100c04f8edb8a")
+_MOST_CHUNKS = 10_000  # before the audio; a file of nothing but headers is not searched for ever
 _LAST_PAGES = 1 << 17  # an Ogg page has at most 65,307 bytes, so the last one begins within this
+
+
+_KINDS = {
+    b"RIFF": "WAV",
+    b"RIFX": "WAV",
+    b"RF64": "RF64",
+    b"FORM": "AIFF",
+    b"riff": "W64",
+    b".snd": "AU",
+    b"dns.": "AU",
+    b"caff": "CAF",
+    b"OggS": "OGG",
+}
+
+
+def container_kind(path: str) -> str:
+    """libsndfile's name of the container by its first four bytes, ``""`` for others: for files that it refuses."""
+    with open(path, "rb") as file:  # noqa: PTH123 - path is text throughout
+        return _KINDS.get(file.read(4), "")
 
 
 def container_problem(path: str, kind: str) -> str | None:
@@ -23,7 +43,7 @@ def container_problem(path: str, kind: str) -> str | None:
     Parameters
     ----------
     path : str
-        An audio file that libsndfile could open.
+        An audio file.
     kind : str
         libsndfile's name of the container: ``WAV``, ``WAVEX``, ``RF64``, ``AIFF``, ``W64``, ``AU``, ``CAF``, ``OGG``;
         others promise nothing that could be checked without decoding.
@@ -57,12 +77,19 @@ def container_problem(path: str, kind: str) -> str | None:
     return None
 
 
+def _read_at(file: BinaryIO, position: int, count: int) -> bytes:
+    """Bytes at a place that a damaged header may put anywhere, even where no file can reach."""
+    if position > 1 << 62:
+        return b""
+    file.seek(position)
+    return file.read(count)
+
+
 def _chunks(file: BinaryIO, start: int, order: str, wide: bool = False):
     """(name, begin, length) of each chunk; `wide` for 64-bit lengths."""
     position, shape = start, order + ("4sq" if wide else "4sI")
-    while True:
-        file.seek(position)
-        head = file.read(struct.calcsize(shape))
+    for _ in range(_MOST_CHUNKS):
+        head = _read_at(file, position, struct.calcsize(shape))
         if len(head) < struct.calcsize(shape):
             return
         name, length = struct.unpack(shape, head)
@@ -78,8 +105,7 @@ def _riff(file: BinaryIO) -> tuple[int, int] | None:
     long_length = None
     for name, begin, length in _chunks(file, 12, order):
         if name == b"ds64" and length >= 16:
-            file.seek(begin + 8)
-            long_length = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))[0]
+            long_length = struct.unpack("<Q", _read_at(file, begin + 8, 8).ljust(8, b"\0"))[0]
         elif name == b"data":
             return begin, length if long_length is None or length != 0xFFFFFFFF else long_length
     return None
@@ -101,9 +127,8 @@ def _au(file: BinaryIO) -> tuple[int, int] | None:
 
 def _wave64(file: BinaryIO) -> tuple[int, int] | None:
     position = 40  # after riff's identifier, its length and wave's identifier
-    while True:
-        file.seek(position)
-        head = file.read(24)
+    for _ in range(_MOST_CHUNKS):
+        head = _read_at(file, position, 24)
         if len(head) < 24:
             return None
         (length,) = struct.unpack("<q", head[16:])
@@ -112,6 +137,7 @@ def _wave64(file: BinaryIO) -> tuple[int, int] | None:
         if length < 24:
             return None
         position += (length + 7) // 8 * 8
+    return None
 
 
 def _ogg_problem(file: BinaryIO, size: int) -> str | None:
