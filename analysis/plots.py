@@ -22,6 +22,7 @@ from .style import (
     FULL_WIDTH,
     NEUTRAL,
     SMALL_FONT_SIZE,
+    LineLook,
     dimension_look,
     printable,
     publication_style,
@@ -160,7 +161,7 @@ def plot_layers(
         )
         axes = sheet.axes[0]
         _draw_layers(axes, curves, beside, n_layers(tables.scores, subject), panel_width=sheet.panel_width)
-        axes.set_ylabel(_score_label(curves, sheet.panel_height))
+        axes.set_ylabel(_score_label(curves, sheet.panel_height), fontsize=FONT_SIZE)
         chance = _chance_lines(axes, curves, beside)
         rows_of_legend = _dimension_legend(axes, [curve.dimension for curve in curves], chance)
         sheet.title(axes, title, legend_rows=rows_of_legend)
@@ -193,8 +194,7 @@ def _draw_layers(
     layers = np.arange(depth)
     for position, curve in enumerate(curves):
         look = dimension_look(curve.dimension)
-        shown = np.isfinite(curve.low) & np.isfinite(curve.high)
-        ax.fill_between(layers, curve.low, curve.high, where=shown, color=look.color, alpha=0.18, linewidth=0, zorder=1)
+        _draw_band(ax, layers, curve, look, alpha=0.18)
         ax.plot(layers, curve.values, label=curve.dimension, gid=f"layers-{curve.dimension}", zorder=3, **look.line())
         shift = pitch * 0.28 * (position - (len(curves) - 1) / 2)
         for side, found in zip(("left", "right"), beside[curve.dimension], strict=True):
@@ -212,6 +212,18 @@ def _draw_layers(
     _plain_ticks(ax)
 
 
+def _draw_band(ax: Axes, places: np.ndarray, curve: Curve, look: LineLook, *, alpha: float) -> None:
+    """The interval as a band; as a bar where the layers on both sides have none."""
+    shown = np.isfinite(curve.low) & np.isfinite(curve.high)
+    ax.fill_between(
+        places, curve.low, curve.high, where=shown, color=look.color, alpha=alpha, linewidth=0, zorder=1, gid="band"
+    )
+    beside = np.pad(shown, 1)
+    alone = shown & ~beside[:-2] & ~beside[2:]
+    if alone.any():
+        ax.vlines(places[alone], curve.low[alone], curve.high[alone], color=look.color, linewidth=0.8, zorder=2)
+
+
 def _layer_label(ax: Axes, last: int, *, width: float) -> None:
     """The axis label under the layers' numbers, in two lines where `width` inches are too few for one.
 
@@ -220,12 +232,12 @@ def _layer_label(ax: Axes, last: int, *, width: float) -> None:
     from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
     fits = text_width(LAYER_LABEL, FONT_SIZE) <= width
-    ax.set_xlabel(LAYER_LABEL if fits else LAYER_LABEL.replace(" ", "\n", 1))
+    ax.set_xlabel(LAYER_LABEL if fits else LAYER_LABEL.replace(" ", "\n", 1), fontsize=FONT_SIZE)
     below = ScaledTranslation(0, -(2 * SMALL_FONT_SIZE) / 72, ax.figure.dpi_scale_trans)
     ax.xaxis.set_label_coords(last / 2, 0, transform=blended_transform_factory(ax.transData, ax.transAxes + below))
 
 
-def _draw_point(ax: Axes, x: float, point: Point, look, pitch: float, *, dash: bool, gid: str) -> None:
+def _draw_point(ax: Axes, x: float, point: Point, look: LineLook, pitch: float, *, dash: bool, gid: str) -> None:
     if math.isfinite(point.low) and math.isfinite(point.high):
         ax.vlines(x, point.low, point.high, color=look.color, linewidth=0.8, zorder=2)
     if dash:
@@ -403,7 +415,7 @@ def plot_weights(
                     axes.fill_between(layers, low, high, color=look.color, alpha=0.18, linewidth=0, zorder=1)
                 axes.plot(layers, mean, gid=f"{part}-{weights.dimension}", zorder=3, **look.line())
             axes.axhline(1 / depth, color=NEUTRAL, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=0)
-            axes.set_ylabel(label)
+            axes.set_ylabel(label, fontsize=FONT_SIZE)
             _layer_ticks(axes, depth - 1)
             axes.set_xlim(-0.4, depth - 0.6)
             _plain_ticks(axes)
@@ -411,7 +423,7 @@ def plot_weights(
         top = max(axes.get_ylim()[1] for axes in sheet.axes)
         for axes in sheet.axes:
             axes.set_ylim(0, top)
-        sheet.axes[1].set_xlabel(LAYER_LABEL)
+        sheet.axes[1].set_xlabel(LAYER_LABEL, fontsize=FONT_SIZE)
         if ax is None:
             sheet.axes[0].tick_params(labelbottom=False)
         rows_of_legend = _dimension_legend(sheet.axes[0], [weights.dimension for weights in learned])
@@ -501,7 +513,7 @@ def plot_heatmap(
             image = _draw_heatmap(axes, curves, columns, depth, low, high)
             sheet.title(axes, name)
         for axes in sheet.axes[::per_row]:
-            axes.set_ylabel(LAYER_LABEL)
+            axes.set_ylabel(LAYER_LABEL, fontsize=FONT_SIZE)
         bar = sheet.figure.colorbar(image, ax=list(sheet.axes), fraction=0.06, pad=0.02, aspect=30)
         bar.set_label(_score_label_plain(all_curves))
         bar.outline.set_linewidth(0.5)
@@ -638,8 +650,8 @@ def plot_teacher_student(
         for axes in sheet.axes:
             if all_curves[0].metric in ("ccc", "pearson") and low < 0 < high:
                 axes.axhline(0, color=NEUTRAL, linewidth=0.5, zorder=0)
-            axes.set_xlabel("Relative depth" if len(panels) > 1 else DEPTH_LABEL)
-        sheet.axes[0].set_ylabel(_score_label(all_curves, sheet.panel_height))
+            axes.set_xlabel("Relative depth" if len(panels) > 1 else DEPTH_LABEL, fontsize=FONT_SIZE)
+        sheet.axes[0].set_ylabel(_score_label(all_curves, sheet.panel_height), fontsize=FONT_SIZE)
         _model_legend(sheet, names, width, own=own)
         sheet.caption_below(text)
     return sheet.axes
@@ -648,8 +660,7 @@ def plot_teacher_student(
 def _draw_depth(ax: Axes, curve: Curve, position: int) -> None:
     look = series_look(position)
     depth = np.arange(len(curve.values)) / max(1, len(curve.values) - 1)
-    shown = np.isfinite(curve.low) & np.isfinite(curve.high)
-    ax.fill_between(depth, curve.low, curve.high, where=shown, color=look.color, alpha=0.15, linewidth=0, zorder=1)
+    _draw_band(ax, depth, curve, look, alpha=0.15)
     ax.plot(depth, curve.values, gid=f"depth-{position}", zorder=3 + 0.01 * position, **look.line())
 
 
@@ -759,7 +770,8 @@ class _Sheet:
             box = axes[0].get_window_extent()
             dpi = axes[0].figure.dpi
             height, panel_width = box.height / dpi, box.width / dpi
-            return cls(axes[0].figure, axes, panel_width, height, panel_width, own=False)
+            # The layout will take room from the Axes for what is written around them.
+            return cls(axes[0].figure, axes, panel_width, 0.75 * height, panel_width, own=False)
         if figure is None:
             import matplotlib.pyplot as plt
 

@@ -15,6 +15,8 @@ from ..errors import UserError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ..probe.results import Results
+
 METRICS = {
     "ccc": "CCC",
     "pearson": "Pearson r",
@@ -60,9 +62,9 @@ def read_tables(source: Any) -> Tables:
 
     Parameters
     ----------
-    source : Results, pandas.DataFrame, path, or a sequence of paths
+    source : Results, pandas.DataFrame, path, or a sequence of results and paths
         What :func:`emoprobe.load_results` or :func:`emoprobe.fit_layers` returns; a table of scores or of weights
-        alone; a folder that ``probe-fit`` wrote. Of several folders, runs of the same key come from the last.
+        alone; a folder that ``probe-fit`` wrote. Of several, runs of the same key come from the last.
 
     Returns
     -------
@@ -77,18 +79,39 @@ def read_tables(source: Any) -> Tables:
         weights = "weight" in source.columns
         tables = Tables(pd.DataFrame(), source) if weights else Tables(source, pd.DataFrame())
         return _checked(tables)
-    if isinstance(source, (str, Path)) or (isinstance(source, Sequence) and len(source)):
-        from ..probe.results import load_results
-
-        source = load_results(source)
     if isinstance(source, Tables):
         return source
+    if isinstance(source, (str, Path)):
+        source = _read_folder(Path(source))
+    elif isinstance(source, Sequence) and len(source):
+        parts = [_read_folder(Path(part)) if isinstance(part, (str, Path)) else part for part in source]
+        source = parts[0]
+        for part in parts[1:]:
+            source = source.updated(part)
     if not hasattr(source, "scores"):
         raise UserError(
             f"cannot draw {type(source).__name__}: give the object that emoprobe.load_results returns, "
             "a table of scores, or a results folder"
         )
     return _checked(Tables(source.scores, source.weights, list(source.protocol)))
+
+
+def _read_folder(folder: Path) -> Results:
+    from ..probe.results import KEY, load_results
+
+    results = load_results(folder)
+    # A table that was cut short can still be read; the protocol knows what it held.
+    scored = set(zip(*(results.scores[name].astype(str) for name in KEY), strict=True))
+    lost = [run for run in results.protocol if tuple(str(run[name]) for name in KEY) not in scored]
+    if lost:
+        path = folder / "scores.parquet"
+        path = path if path.exists() else path.with_suffix(".csv")
+        raise UserError(
+            f"{path} lacks {len(lost)} of the {len(results.protocol)} runs that protocol.json lists, the first "
+            f"{lost[0]['probe']} of {lost[0]['dimension']}, {lost[0]['model']} on {lost[0]['corpus']}: bring it back, "
+            "or fit again with probe-fit --overwrite"
+        )
+    return results
 
 
 def _checked(tables: Tables) -> Tables:
