@@ -320,7 +320,7 @@ def _source(name: str) -> str:
             return str(entry.load()())
     if name in ARCHITECTURES:
         return ARCHITECTURES[name].hub_name
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
         raise UserError(f"no model at {name}: it is not a folder, and cannot be the name of one on the hub")
     return name
 

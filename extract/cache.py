@@ -58,7 +58,7 @@ class HiddenStateCache:
         if not self.path.is_file():
             raise UserError(f"there is no cache {self.path}; make one with probe-extract --out {self.path}")
         try:
-            self._file = h5py.File(self.path, "r", locking=False)
+            self._file = h5py.File(self.path, "r")
         except OSError as error:
             raise _damaged(self.path, error) from error
         try:

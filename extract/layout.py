@@ -89,6 +89,9 @@ def lay_out(path: Path, plan: Plan, *, frame_sources: Sequence[tuple[str, int]] 
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as raw:
+            # Asked of the system first, since HDF5 does not fail gracefully on a disk that fills up under it.
+            os.posix_fallocate(raw.fileno(), 0, plan.nbytes())
         with h5py.File(temporary, "w", libver="earliest", track_order=False) as file:
             _write_structure(file, plan, path, frame_sources)
         with temporary.open("r+b") as raw:
@@ -152,15 +155,22 @@ def _reserve(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype
 def _link_frames(file: h5py.File, plan: Plan, path: Path, sources: Sequence[tuple[str, int]]) -> None:
     """One virtual dataset (layer, frame, width) over the parts in the folder beside the cache."""
     total = sum(count for _, count in sources)
-    layout = h5py.VirtualLayout((plan.n_layers, total, plan.width), dtype="<f2")
+    whole = (plan.n_layers, total, plan.width)
+    settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    settings.set_obj_track_times(False)  # the comfortable call would write the time, and no two runs would be equal
+    settings.set_fill_value(np.array(np.nan, "<f2"))
     start = 0
     for name, count in sources:
+        here = h5py.h5s.create_simple(whole)
+        here.select_hyperslab((0, start, 0), (plan.n_layers, count, plan.width))
+        there = h5py.h5s.create_simple((plan.n_layers, count, plan.width))
         # Relative to the cache, so that both can be moved together.
-        layout[:, start : start + count] = h5py.VirtualSource(
-            f"{frames_folder(path).name}/{name}", "states", (plan.n_layers, count, plan.width), dtype="<f2"
-        )
+        settings.set_virtual(here, f"{frames_folder(path).name}/{name}".encode(), b"states", there)
         start += count
-    file.create_virtual_dataset("frames/states", layout, fillvalue=np.nan)
+    links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
+    links.set_create_intermediate_group(True)
+    kind = h5py.h5t.py_create(np.dtype("<f2"))
+    h5py.h5d.create(file.id, b"frames/states", kind, h5py.h5s.create_simple(whole), dcpl=settings, lcpl=links)
 
 
 def frames_folder(path: Path) -> Path:

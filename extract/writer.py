@@ -54,7 +54,7 @@ class CacheWriter:
             self.statistics = cache.statistics
             self.n_layers, self.n_utterances, self.width = cache.n_layers, cache.n_utterances, cache.width
             self._status = cache.utterances["status"].to_numpy().copy()
-        with h5py.File(path, "r", locking=False) as file:
+        with h5py.File(path, "r") as file:
             self.acoustics = tuple(sorted(file["acoustic"]))
             self._acoustic_widths = {name: file["acoustic"][name].shape[1] for name in self.acoustics}
             self._offsets = {
@@ -140,15 +140,19 @@ class CacheWriter:
 
         folder = frames_folder(self.path)
         temporary = folder / f".{name}.new"
+        # HDF5 crashes when a disk fills up under it; so it writes to memory, and plain writes go to the disk.
+        with h5py.File.in_memory(libver="earliest") as file:
+            file.create_dataset(
+                "states",
+                data=states,
+                chunks=(1, min(512, states.shape[1]), self.width),
+                **hdf5plugin.Blosc2(cname="zstd", clevel=3, filters=hdf5plugin.Blosc2.BITSHUFFLE),
+            )
+            file.flush()
+            image = file.id.get_file_image()
         try:
             folder.mkdir(exist_ok=True)
-            with h5py.File(temporary, "w", libver="earliest") as file:
-                file.create_dataset(
-                    "states",
-                    data=states,
-                    chunks=(1, min(512, states.shape[1]), self.width),
-                    **hdf5plugin.Blosc2(cname="zstd", clevel=3, filters=hdf5plugin.Blosc2.BITSHUFFLE),
-                )
+            temporary.write_bytes(image)
             temporary.replace(folder / name)
         except OSError as error:
             raise UserError(

@@ -55,9 +55,7 @@ def relative_error(found: np.ndarray, wanted: np.ndarray) -> float:
 def waveforms(lengths: list[int], seed: int) -> list[np.ndarray]:
     """Noise of very different levels and offsets, so that nothing of one utterance can pass for another's."""
     rng = np.random.default_rng(seed)
-    return [
-        (rng.normal(rng.normal(), 1, n) * 10.0 ** rng.uniform(-3, 0)).astype(np.float32) for n in lengths
-    ]
+    return [(rng.normal(rng.normal(), 1, n) * 10.0 ** rng.uniform(-3, 0)).astype(np.float32) for n in lengths]
 
 
 @settings(max_examples=12, deadline=None)
