@@ -28,11 +28,14 @@ STATUSES = ("missing", "unreadable", "empty", "truncated", "silent", "non-finite
 # Two steps of 16-bit audio, peak to peak: what dithered digital silence has. The quietest speech has hundreds.
 SILENCE = 2.0**-14
 
+# Squares of larger samples overflow float32 in the spectra; recordings that were left in integers go up to 2**31.
+LOUDEST = 1e15
+
 # A header may claim any count; memory is taken for what is really decoded, a block at a time.
 _BLOCK_VALUES = 1 << 18
-# Entries of a polyphase kernel (16 MB). The usual rates need under 0.2 million; a rate such as 44,101 Hz, which shares
-# no factor with 16,000, would need 770 million.
-_LARGEST_KERNEL = 1 << 22
+# Entries of a polyphase kernel. The usual rates need under 0.3 million; a rate such as 44,101 Hz, which shares no
+# factor with 16,000, would need 700 million, most of them zero.
+_LARGEST_KERNEL = 1 << 19
 # libsndfile reports this count for a stream whose header does not tell its length.
 _UNKNOWN_LENGTH = 1 << 61
 
@@ -148,8 +151,9 @@ def read_audio(path: str | os.PathLike, header: AudioHeader) -> np.ndarray:
     Raises
     ------
     AudioProblem
-        ``truncated`` or ``unreadable`` when decoding ends early, ``non-finite`` for NaN or infinity, ``silent``
-        when the mono signal stays within :data:`SILENCE` from peak to peak (constant signals included).
+        ``truncated`` or ``unreadable`` when decoding ends early; ``non-finite`` for NaN, infinity or samples beyond
+        :data:`LOUDEST`; ``silent`` when the mono signal stays within :data:`SILENCE` from peak to peak (constant
+        signals included).
     """
     path = os.fspath(path)
     mono = _decode_mono(path, header)
@@ -158,10 +162,7 @@ def read_audio(path: str | os.PathLike, header: AudioHeader) -> np.ndarray:
         about = "constant" if high == low else f"within {high - low:.1e} from peak to peak"
         mixed = f", the mean of {header.channels} channels," if header.channels > 1 else ""
         raise AudioProblem("silent", f"the signal{mixed} is {about}")
-    waveform = resample(mono, header.sample_rate)
-    if not np.isfinite(waveform).all():
-        raise AudioProblem("non-finite", "the samples are too large to be resampled")
-    return waveform
+    return resample(mono, header.sample_rate)
 
 
 def resampled_length(frames: int, rate: int) -> int:
@@ -295,6 +296,8 @@ def _decode_mono(path: str, header: AudioHeader) -> np.ndarray:
             for block in _blocks(file, header.frames):
                 if not np.isfinite(block).all():
                     raise AudioProblem("non-finite", f"NaN or infinity within samples {count} to {count + len(block)}")
+                if np.abs(block).max() > LOUDEST:
+                    raise AudioProblem("non-finite", f"samples as large as {np.abs(block).max():.0e} overflow")
                 # The mean in double precision does not depend on how the file was cut into blocks.
                 parts.append(
                     block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float64).astype(np.float32)

@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emoprobe.extract import audio
+from emoprobe.extract.acoustics import acoustic_statistics
 from emoprobe.extract.audio import AudioHeader, AudioProblem, read_audio, read_header, resample, resampled_length
 from tests.corpus_fixtures import tone
 
@@ -309,10 +310,19 @@ def test_not_finite(tmp_path: Path, coding: str, value: float, place: int | slic
     assert problem(write(tmp_path / "a.wav", signal, 16_000, "WAV", coding)).status == "non-finite"
 
 
-def test_too_large_to_resample(tmp_path: Path) -> None:
-    """Finite as stored in double precision, infinite in single."""
-    signal = tone(0.3).astype(np.float64) * 1e300
-    assert problem(write(tmp_path / "a.wav", signal, 22_050, "WAV", "DOUBLE")).status == "non-finite"
+@pytest.mark.parametrize("gain", [1e300, 1e37, 1e20])
+def test_too_large_to_compute_with(tmp_path: Path, gain: float) -> None:
+    """Finite in double precision as stored, infinite in single precision, there or when squared."""
+    path = write(tmp_path / "a.wav", gain * tone(0.3).astype(np.float64), 22_050, "WAV", "DOUBLE")
+    assert problem(path).status == "non-finite"
+
+
+def test_floats_in_the_range_of_integers(tmp_path: Path) -> None:
+    """A common slip of writers, harmless to a model that normalises its input; nothing overflows."""
+    path = write(tmp_path / "a.wav", 2.0**31 * tone(0.3), 16_000, "WAV", "FLOAT")
+    np.testing.assert_array_equal(read(path), 2.0**31 * tone(0.3))
+    loudest = np.float32(audio.LOUDEST) * np.sign(tone(0.3))
+    assert all(np.isfinite(values).all() for values in acoustic_statistics(loudest).values())
 
 
 @pytest.mark.parametrize("container", ["WAV", "FLAC", "OGG", "MP3"])
