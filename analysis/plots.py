@@ -155,6 +155,7 @@ def plot_layers(
         text += " Left: baselines without the model."
     if text and any(right for _, right in beside.values()):
         text += " Right: learned weighted sum of all layers."
+    figure = _to_draw_on(ax, figure)
     with publication_style():
         sheet = _Sheet.open(
             ax, figure, width=COLUMN_WIDTH, panel_height=1.75, titles=[title], caption=text, legend_rows=1
@@ -397,6 +398,7 @@ def plot_weights(
     n_fits = max(len(weights.raw) for weights in learned)
     kinds = list(dict.fromkeys(weights.features for weights in learned))
     text = weights_caption(subject, probe, kinds, n_fits, tables.protocol) if caption else ""
+    figure = _to_draw_on(ax, figure)
     with publication_style():
         sheet = _Sheet.open(
             ax, figure, width=COLUMN_WIDTH, panel_height=1.2, n_rows=2, titles=[title], caption=text, legend_rows=1,
@@ -496,6 +498,7 @@ def plot_heatmap(
         low, high = low - 0.05, high + 0.05
     width = COLUMN_WIDTH if len(grid) == 1 else FULL_WIDTH
     per_row = min(len(grid), 4)
+    figure = _to_draw_on(ax, figure)
     with publication_style():
         sheet = _Sheet.open(
             ax,
@@ -625,6 +628,7 @@ def plot_teacher_student(
     text = curve_caption(all_curves, tables.protocol, band="Bands") if caption else ""
     width = COLUMN_WIDTH if len(panels) == 1 else FULL_WIDTH
     own = ax is None
+    figure = _to_draw_on(ax, figure)
     with publication_style():
         sheet = _Sheet.open(
             ax,
@@ -734,6 +738,21 @@ def _clipped(name: str) -> str:
     return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
 
 
+def _to_draw_on(ax: Any, figure: Figure | None) -> Figure | None:
+    """A new figure of pyplot where neither Axes nor a figure is given.
+
+    Made outside the house style: the first figure of a session chooses the backend, which changes global settings
+    (a notebook turns interactive to show figures), and leaving the style would undo that.
+    """
+    if ax is not None or figure is not None:
+        return figure
+    import matplotlib.pyplot as plt
+
+    figure = plt.figure(facecolor="white")
+    figure.set_dpi(150)
+    return figure
+
+
 @dataclass(frozen=True)
 class _Sheet:
     """The figure that a plot is drawn on: its own, sized so that title, legend and caption fit; or the caller's."""
@@ -772,10 +791,6 @@ class _Sheet:
             height, panel_width = box.height / dpi, box.width / dpi
             # The layout will take room from the Axes for what is written around them.
             return cls(axes[0].figure, axes, panel_width, 0.75 * height, panel_width, own=False)
-        if figure is None:
-            import matplotlib.pyplot as plt
-
-            figure = plt.figure()
         panel_width = (width - 0.6) / n_columns
         title_rows = max(len(_title_lines(title, panel_width)) for title in titles)
         furniture = (title_rows + legend_rows + 0.6) * _LINE * n_rows + 0.62
