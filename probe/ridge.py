@@ -470,12 +470,13 @@ class RidgeProbe(MultiOutputMixin, RegressorMixin, BaseEstimator):
         -------
         RidgeProbe
         """
-        y = np.asarray(y)
-        X, checked = validate_data(
-            self, X, np.where(_is_nan(y), 0.0, y) if y.dtype.kind == "f" else y, multi_output=True, y_numeric=True
-        )
-        checked = np.asarray(checked, dtype=np.float64)
-        targets = np.where(_is_nan(y), np.nan, checked) if y.dtype.kind == "f" else checked
+        # scikit-learn refuses NaN in y; here it is a missing label, so the check sees zeros in its place.
+        missing = np.isnan(np.asarray(y)) if getattr(y, "dtype", np.dtype(object)).kind == "f" else None
+        complete = y if missing is None else np.where(missing, 0.0, y)
+        X, targets = validate_data(self, X, complete, multi_output=True, y_numeric=True)
+        targets = np.array(targets, dtype=np.float64)
+        if missing is not None:
+            targets[missing.reshape(targets.shape)] = np.nan
         one = targets.ndim == 1
         targets = targets.reshape(len(X), -1)
         rows = np.flatnonzero(~np.isnan(targets).all(1))
@@ -496,7 +497,3 @@ class RidgeProbe(MultiOutputMixin, RegressorMixin, BaseEstimator):
         check_is_fitted(self)
         X = validate_data(self, X, reset=False)
         return X @ self.coef_.T + self.intercept_
-
-
-def _is_nan(y):
-    return np.isnan(y) if y.dtype.kind == "f" else np.zeros(y.shape, bool)
