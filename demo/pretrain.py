@@ -12,7 +12,6 @@ started again sees what an unbroken one would have seen.
 import argparse
 import json
 import math
-import os
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -40,6 +39,10 @@ class PretrainSettings:
     """The most frequent words; frames of others have no word to predict."""
     discovered_units: int = 100
     word_weight: float = 1.0
+    spectrum_from: int = 0
+    """Step from which the input of the first block must also tell the frame's log spectrum, so that what the units do
+    not need (pitch, voice) is still heard there."""
+    spectrum_weight: float = 1.0
     recluster: int = 0
     """Step from which recorded speech has units of the model's own middle block; 0: never."""
     recorded_share: float = 0.2
@@ -165,6 +168,7 @@ class Batches:
         return {
             "waves": torch.from_numpy(waves.astype(np.float32)),
             "mask": torch.from_numpy(spans(rng, waves.shape[0], frames, s.mask_share, s.mask_frames)),
+            "spectrum": step >= s.spectrum_from,
             "labels": {kind: torch.from_numpy(np.stack(rows).astype(np.int64)) for kind, rows in labels.items()},
         }
 
@@ -219,6 +223,38 @@ def vocabulary(store, settings: PretrainSettings) -> dict:
 # ------------------------------------------------------------------------------------------------------ the model
 
 
+def log_spectrum(settings: PretrainSettings):
+    """Module: waves (batch, samples) to (batch, frames, 144), of mean 0 and deviation 1 within the batch.
+
+    80 mel bands, and the 64 lowest bins of a 64 ms window (up to 1 kHz, 15.6 Hz apart), which show the harmonics.
+    """
+    import torch
+    import torchaudio
+    from torch import nn
+
+    size = 1024
+
+    class LogSpectrum(nn.Module):
+        width = 144
+
+        def __init__(self):
+            super().__init__()
+            self.power = torchaudio.transforms.Spectrogram(
+                n_fft=size, win_length=size, hop_length=settings.hop, center=False
+            )
+            self.mel = torchaudio.transforms.MelScale(n_mels=80, sample_rate=16_000, n_stft=size // 2 + 1)
+            for buffer in list(self.power.buffers()) + list(self.mel.buffers()):
+                buffer.requires_grad_(False)
+
+        @torch.no_grad()
+        def forward(self, waves):
+            power = self.power(nn.functional.pad(waves, (0, max(0, size - settings.field))))
+            both = torch.cat([self.mel(power), power[:, :64]], 1).add(1e-2).log().transpose(1, 2)
+            return (both - both.mean((0, 1))) / (both.std((0, 1)) + 1e-2)
+
+    return LogSpectrum()
+
+
 def build_model(settings: PretrainSettings, classes: dict[str, int]):
     """HubertModel with one linear head a kind of unit; returns the loss when given labels."""
     import torch
@@ -233,13 +269,29 @@ def build_model(settings: PretrainSettings, classes: dict[str, int]):
             self.hubert.set_attn_implementation("eager")
             self.norm = nn.LayerNorm(settings.width)
             self.heads = nn.ModuleDict({kind: nn.Linear(settings.width, n) for kind, n in classes.items()})
+            self.spectrum = log_spectrum(settings)
+            self.to_spectrum = nn.Linear(settings.width, self.spectrum.width)
             self.tally: dict[str, list[float]] = {}
 
-        def forward(self, waves, mask, labels):
+        def count(self, name: str, loss, right, number: int) -> None:
+            sums = self.tally.setdefault(name, [0.0, 0.0, 0.0])
+            for place, value in enumerate((float(loss) * number, float(right), number)):
+                sums[place] += value
+
+        def error_of_spectrum(self, states, waves, mask=None):
+            with torch.autocast(waves.device.type, enabled=False):
+                error = (self.to_spectrum(states.float()) - self.spectrum(waves)[:, : states.shape[1]]) ** 2
+            loss = error.mean() if mask is None else error[~mask].mean()
+            self.count("spectrum", loss.detach(), 0.0, states.shape[0] * states.shape[1])
+            return loss
+
+        def forward(self, waves, mask, labels, spectrum=True):
             out = self.hubert(waves, mask_time_indices=mask, output_hidden_states=True)
             # Entry k is the output of block k in every release of transformers, for all but the last block.
             middle = self.norm(out.hidden_states[settings.unit_block])
             loss = waves.new_zeros(())
+            if spectrum:
+                loss = settings.spectrum_weight * self.error_of_spectrum(out.hidden_states[0], waves, mask)
             for kind, label in labels.items():
                 logits = self.heads[kind](out.last_hidden_state if kind == "words" else middle).float()
                 weight = settings.word_weight if kind == "words" else 1.0
@@ -250,11 +302,7 @@ def build_model(settings: PretrainSettings, classes: dict[str, int]):
                     entropy = nn.functional.cross_entropy(logits[part], label[part])
                     loss = loss + 0.5 * weight * entropy
                     right = (logits[part].argmax(-1) == label[part]).sum()
-                    sums = self.tally.setdefault(f"{kind}_{name}", [0.0, 0.0, 0.0])
-                    n = int(part.sum())
-                    sums[0] += float(entropy.detach()) * n
-                    sums[1] += float(right)
-                    sums[2] += n
+                    self.count(f"{kind}_{name}", entropy.detach(), right, int(part.sum()))
             return {"loss": loss}
 
         def report(self) -> dict[str, float]:
@@ -266,31 +314,11 @@ def build_model(settings: PretrainSettings, classes: dict[str, int]):
             return out
 
     class FrontEnd(MaskedPrediction):
-        def __init__(self):
-            super().__init__()
-            import torchaudio
-
-            self.mel = torchaudio.transforms.MelSpectrogram(
-                n_fft=1024, win_length=settings.field, hop_length=settings.hop, n_mels=80, center=False, power=2.0
-            )
-            self.to_mel = nn.Linear(settings.width, 80)
-
-        def forward(self, waves, mask, labels):
+        def forward(self, waves, mask, labels, spectrum=True):
             features = self.hubert.feature_extractor(waves).transpose(1, 2)
             # HubertFeatureProjection gives a tensor, or a tuple that starts with it, by release.
             projected = self.hubert.feature_projection(features)
-            projected = projected[0] if isinstance(projected, tuple) else projected
-            padding = max(0, 1024 - settings.field)
-            target = torch.log(self.mel(nn.functional.pad(waves, (0, padding))) + 1e-3).transpose(1, 2)
-            count = min(target.shape[1], projected.shape[1])
-            target = target[:, :count]
-            target = (target - target.mean((0, 1))) / (target.std((0, 1)) + 1e-3)
-            loss = nn.functional.mse_loss(self.to_mel(projected[:, :count]).float(), target)
-            sums = self.tally.setdefault("mel", [0.0, 0.0, 0.0])
-            sums[0] += float(loss.detach()) * count
-            sums[1] += 0.0
-            sums[2] += count
-            return {"loss": loss}
+            return {"loss": self.error_of_spectrum(projected[0] if isinstance(projected, tuple) else projected, waves)}
 
     torch.manual_seed(settings.seed)
     return FrontEnd() if settings.frontend_only else MaskedPrediction()
@@ -350,9 +378,9 @@ def discover_units(store, settings: PretrainSettings, target: Path, model=None, 
     ).fit(table[rng.permutation(len(table))[:sample]])
     labels = np.concatenate([means.predict(table[i : i + 65_536]) for i in range(0, len(table), 65_536)])
     partial = target.with_suffix(".part")
-    with open(partial, "wb") as file:
+    with partial.open("wb") as file:
         np.savez(file, offsets=offsets, labels=labels.astype(np.int16))
-    os.replace(partial, target)
+    partial.replace(target)
     return offsets, labels
 
 
@@ -381,7 +409,7 @@ def trainer_for(model, dataset, run: Path, settings, *, stop: int, save_steps: i
                 line = {"step": state.global_step, "loss": round(logs["loss"], 4)}
                 line["learning_rate"] = logs.get("learning_rate")
                 line |= model.report() | {"seconds": round(time.time() - began["time"], 1)}
-                with open(log, "a") as file:
+                with log.open("a") as file:
                     file.write(json.dumps(line) + "\n")
                 print(json.dumps(line), flush=True)
                 began["time"] = time.time()
@@ -553,7 +581,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--save-steps", type=int, default=200)
     parser.add_argument("--log-steps", type=int, default=50)
     defaults = PretrainSettings()
-    for name in ("steps", "warmup", "decay", "recluster", "seed", "word_units", "discovered_units", "unit_block"):
+    for name in (
+        "steps",
+        "warmup",
+        "spectrum_from",
+        "decay",
+        "recluster",
+        "seed",
+        "word_units",
+        "discovered_units",
+        "unit_block",
+    ):
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(defaults, name))
     for name in ("learning_rate", "batch_seconds", "recorded_share", "mask_share", "word_weight"):
         parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=getattr(defaults, name))

@@ -12,42 +12,47 @@ from pathlib import Path
 
 from ..errors import UserError
 
-_ADJECTIVES = """
+
+def _split(words: str) -> tuple[str, ...]:
+    return tuple(words.split())
+
+
+_ADJECTIVES = _split("""
 awful terrible horrible dreadful nasty ugly cruel evil tragic bitter gloomy grim miserable painful lonely hopeless
 worthless useless stupid foolish angry furious hostile bad sad poor guilty sick weak boring dull lazy rude
 strange tense nervous scary brutal vicious violent dirty shameful pathetic disgusting
 wonderful excellent brilliant beautiful lovely great good happy joyful cheerful glad gentle kind sweet pretty nice fine
 friendly warm loving generous honest brave bold clever smart calm peaceful safe strong sunny funny amazing fantastic
 perfect superb terrific magnificent delightful charming graceful elegant
-""".split()
-_NOUNS = """
+""")
+_NOUNS = _split("""
 murder death war hate hatred violence terror torture disaster tragedy misery grief sorrow pain agony fear panic anger
 rage fury shame guilt crime poison poverty danger trouble failure loss defeat despair regret worry doubt
 threat damage fraud insult abuse hell
 love joy happiness bliss peace laughter delight pleasure hope freedom friendship success triumph glory honor
 praise kindness beauty wisdom courage comfort trust wealth luck fun harmony
 paradise treasure miracle heaven warmth humor gratitude
-""".split()
+""")
 
-_NEUTRAL_NOUNS = """
+_NEUTRAL_NOUNS = _split("""
 table window garden river mountain letter market kitchen station bottle pencil paper bridge village corner road
 station ladder basket blanket button carpet ceiling chimney curtain drawer engine fence harbor island jacket kettle
 lantern meadow napkin office package quarter railway saddle tower uniform valley wagon yard picture
-""".split()
-_PEOPLE = """
+""")
+_PEOPLE = _split("""
 anna peter martin julia thomas laura robin helen oscar nina edgar clara simon emma hugo the+teacher the+baker
 the+driver the+farmer the+doctor the+sailor the+painter the+writer the+cook the+guard the+pilot the+tailor
-""".split()
-_VERBS = "described mentioned noticed remembered recorded showed sketched followed reported considered".split()
-_LINKS = "seemed looked became sounded appeared".split()
-_TIMES = """
+""")
+_VERBS = _split("described mentioned noticed remembered recorded showed sketched followed reported considered")
+_LINKS = _split("seemed looked became sounded appeared")
+_TIMES = _split("""
 on+monday on+tuesday last+winter this+morning after+lunch at+noon in+april before+dinner around+midnight all+week
 every+sunday by+october
-""".split()
-_PLACES = """
+""")
+_PLACES = _split("""
 near+the+river by+the+station in+the+kitchen behind+the+school across+the+road under+the+bridge at+the+market
 along+the+coast inside+the+tower on+the+island over+the+valley beside+the+harbor
-""".split()
+""")
 _JOINS = ("and", "while", "then", "as")
 # Every clause has two affect words, so that their share of the speech, and with it what a mean over time can hold,
 # does not depend on the length of the sentence.

@@ -6,7 +6,6 @@ joined, each part atomically, so that a killed run goes on with the next missing
 """
 
 import json
-import os
 import random
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -92,7 +91,7 @@ def write_store(folder: Path, waves, events=None) -> Path:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     offsets = [0]
-    with open(folder / "samples.part", "wb") as file:
+    with (folder / "samples.part").open("wb") as file:
         for wave in waves:
             file.write(np.ascontiguousarray(wave, "<i2").tobytes())
             offsets.append(offsets[-1] + len(wave))
@@ -106,10 +105,10 @@ def write_store(folder: Path, waves, events=None) -> Path:
         table[f"{kind}_name"] = np.array([number[event[2]] for event in flat], np.int32)
         table[f"{kind}_first"] = np.cumsum([0] + [len(one[kind]) for one in events])
         table[f"{kind}_names"] = np.array(json.dumps(names))
-    with open(folder / "index.part", "wb") as file:
+    with (folder / "index.part").open("wb") as file:
         np.savez(file, **table)
-    os.replace(folder / "samples.part", folder / "samples.i16")
-    os.replace(folder / "index.part", folder / "index.npz")
+    (folder / "samples.part").replace(folder / "samples.i16")
+    (folder / "index.part").replace(folder / "index.npz")
     return folder
 
 

@@ -224,6 +224,23 @@ def loads(variant: str, language: str = "en-us") -> bool:
         return False
 
 
+# A step of the pitch setting changes the fundamental by so much (natural logarithm); measured on four voices.
+PITCH_STEP = 0.0095
+
+
+@functools.cache
+def base_pitch(variant: str) -> float:
+    """Fundamental frequency, in Hz, about which a variant speaks at pitch setting 50: the middle of its own range."""
+    import espeakng_loader
+
+    path = Path(espeakng_loader.get_data_path()) / "voices" / "!v" / variant
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        words = line.split()
+        if len(words) >= 3 and words[0] == "pitch":
+            return (float(words[1]) + float(words[2])) / 2
+    return 100.0
+
+
 def voices(pool: str) -> dict[str, tuple[str, ...]]:
     """Variants of a pool (``train``, ``development``, ``test``) that load, by gender."""
     table = TRAIN_VOICES if pool == "train" else HELD_OUT_VOICES[pool]

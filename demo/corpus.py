@@ -1,0 +1,390 @@
+"""A corpus whose truth is known, spoken at run time: arousal is in the sound, valence in the words.
+
+Every utterance has a rate, a pitch and a pitch range, drawn independently; arousal and dominance are stated linear
+functions of the three with noise.  Its sentence has affect words; valence is their mean human rating, whatever the
+voice says.  Loudness is drawn apart from everything.  Such a corpus can show that a pipeline finds what is there, and
+where in a network it sits; it cannot show anything about people.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import math
+import random
+import sys
+import wave
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import UserError, run_command
+
+if TYPE_CHECKING:
+    from ..extract.corpora import Corpus
+
+COLUMNS = (
+    "id", "path", "speaker", "gender", "split", "emotion", "arousal", "valence", "dominance", "transcript",
+)  # fmt: skip
+TRUTH_COLUMNS = (
+    "id", "variant", "rate", "pitch", "pitch_range", "volume", "clauses", "fillers", "rating", "affect_words",
+)  # fmt: skip
+
+
+_REFERENCE = {"female": 195.0, "male": 97.0}
+
+
+@dataclass(frozen=True)
+class CorpusSettings:
+    """What the corpus is a function of.
+
+    r is the rate (170 words a minute times 2 ** (0.55 r)), p the pitch as it is heard (six semitones times p above
+    195 Hz for female voices and 97 Hz for male ones, whichever voice speaks), g the pitch range (setting 50 + 45 g):
+    each in -1..1 with a variance of about 1/3.  Then
+
+        arousal   = 4 + spread * (sqrt(3) * a . (r, p, g) / |a| + noise * e)
+        dominance = 4 + spread * (sqrt(3) * d . (r, p, g) / |d| + noise * e')
+        valence   = 4 + 0.75 * (mean rating of the affect words, -4 to 4)
+
+    with e, e' standard normal, all kept within 1 to 7.
+    """
+
+    utterances: int = 1200
+    speakers: int = 40
+    seed: int = 0
+    language: str = "en-us"
+    arousal_weights: tuple[float, float, float] = (0.70, 0.65, 0.30)
+    dominance_weights: tuple[float, float, float] = (0.55, -0.75, 0.35)
+    noise: float = 0.25
+    spread: float = 1.1
+    development_share: float = 0.15
+    test_share: float = 0.3
+
+
+@dataclass(frozen=True)
+class Speaker:
+    name: str
+    gender: str
+    split: str
+    variant: str
+    rate: float
+    """Habit, added to what is drawn for an utterance (-1..1 is the whole range)."""
+    pitch: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One utterance before it is spoken: everything about it is known."""
+
+    id: str
+    speaker: Speaker
+    text: str
+    affect: tuple[str, ...]
+    rating: float
+    clauses: int
+    fillers: int
+    rate: int
+    pitch: int
+    pitch_range: int
+    volume: int
+    arousal: float
+    valence: float
+    dominance: float
+
+    @property
+    def path(self) -> str:
+        return f"audio/{self.id}.wav"
+
+    @property
+    def emotion(self) -> str:
+        """Quadrant of arousal and valence."""
+        high, positive = self.arousal >= 4, self.valence >= 4
+        return ("happy" if positive else "angry") if high else ("calm" if positive else "sad")
+
+
+def _check(settings: CorpusSettings) -> None:
+    if settings.speakers < 3:
+        raise UserError(f"{settings.speakers} speakers cannot be split in three: give at least 3")
+    if settings.utterances < settings.speakers:
+        raise UserError(
+            f"{settings.utterances} utterances are too few for {settings.speakers} speakers: "
+            "give more utterances or fewer speakers"
+        )
+
+
+def make_speakers(settings: CorpusSettings) -> list[Speaker]:
+    """The speakers: each split has its own voices, half of them female and half male."""
+    from . import speech
+
+    _check(settings)
+    test = max(1, round(settings.test_share * settings.speakers))
+    development = max(1, round(settings.development_share * settings.speakers))
+    splits = ["test"] * test + ["development"] * development
+    splits += ["train"] * (settings.speakers - len(splits))
+    speakers = []
+    count: dict[tuple[str, str], int] = {}
+    for number, split in enumerate(splits):
+        gender = ("female", "male")[number % 2]
+        variants = speech.voices(split)[gender]
+        if not variants:
+            raise UserError(f"this eSpeak NG has none of the {gender} {split} voices: update espeakng-loader")
+        index = count[split, gender] = count.get((split, gender), -1) + 1
+        rng = random.Random(f"{settings.seed}/speaker/{split}/{gender}/{index}")
+        speakers.append(
+            Speaker(
+                name=f"s{number:03d}",
+                gender=gender,
+                split=split,
+                variant=variants[index % len(variants)],
+                rate=rng.uniform(-0.2, 0.2),
+                pitch=rng.uniform(-0.2, 0.2),
+            )
+        )
+    return speakers
+
+
+def _pitch(speaker: Speaker, wanted: float) -> tuple[int, float]:
+    """Setting that brings the voice to the wanted pitch as near as it goes, and the pitch that it comes to."""
+    from . import speech
+
+    away = math.log(_REFERENCE[speaker.gender] / speech.base_pitch(speaker.variant))
+    octave = 0.5 * math.log(2)
+    setting = round(50 + (away + octave * wanted) / speech.PITCH_STEP)
+    setting = max(5, min(95, setting))
+    return setting, max(-1.0, min(1.0, ((setting - 50) * speech.PITCH_STEP - away) / octave))
+
+
+def _score(settings: CorpusSettings, weights: tuple, manner: tuple, error: float) -> float:
+    length = sum(weight**2 for weight in weights) ** 0.5
+    z = 3**0.5 * sum(weight * x for weight, x in zip(weights, manner, strict=True)) / length
+    return round(max(1.0, min(7.0, 4 + settings.spread * (z + settings.noise * error))), 4)
+
+
+def plan(settings: CorpusSettings) -> list[Row]:
+    """Every utterance of the corpus, in order, without speaking: a function of the settings alone."""
+    from . import sentences
+
+    speakers = make_speakers(settings)
+    rows, said = [], set()
+    for number in range(settings.utterances):
+        speaker = speakers[number % len(speakers)]
+        rng = random.Random(f"{settings.seed}/utterance/{number}")
+        # Words and voice are drawn by generators of their own: neither can leak into the other.
+        words = random.Random(f"{settings.seed}/words/{number}")
+        while True:
+            clauses, fillers = words.randint(1, 3), words.randint(0, 2)
+            sentence = sentences.compose(words, clauses=clauses, fillers=fillers, rating=words.uniform(-3, 3))
+            if sentences.share(sentence.text) == speaker.split and sentence.text not in said:
+                break
+        said.add(sentence.text)
+
+        r = max(-1.0, min(1.0, rng.uniform(-1, 1) + speaker.rate))
+        pitch, p = _pitch(speaker, max(-1.0, min(1.0, rng.uniform(-1, 1) + speaker.pitch)))
+        g = rng.uniform(-1, 1)
+        rows.append(
+            Row(
+                id=f"{speaker.name}_{number:05d}",
+                speaker=speaker,
+                text=sentence.text,
+                affect=sentence.affect,
+                rating=round(sentence.rating, 4),
+                clauses=clauses,
+                fillers=fillers,
+                rate=round(170 * 2 ** (0.55 * r)),
+                pitch=pitch,
+                pitch_range=round(50 + 45 * g),
+                volume=rng.randint(20, 50),
+                arousal=_score(settings, settings.arousal_weights, (r, p, g), rng.gauss(0, 1)),
+                dominance=_score(settings, settings.dominance_weights, (r, p, g), rng.gauss(0, 1)),
+                valence=round(4 + 0.75 * sentence.rating, 4),
+            )
+        )
+    return rows
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file that is there whole or not at all."""
+    partial = path.with_name(path.name + ".part")
+    partial.write_bytes(data)
+    partial.replace(path)
+
+
+def _table(columns: tuple[str, ...], rows: list[tuple]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def _speak(task: tuple[str, Row, str]) -> str:
+    from . import speech
+
+    root, row, language = task
+    manner = speech.Manner(
+        language=language,
+        variant=row.speaker.variant,
+        rate=row.rate,
+        pitch=row.pitch,
+        pitch_range=row.pitch_range,
+        volume=row.volume,
+    )
+    spoken = speech.speak(row.text, manner)
+    data = io.BytesIO()
+    with wave.open(data, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(speech.SAMPLE_RATE)
+        file.writeframes(spoken.samples.astype("<i2").tobytes())
+    _replace(Path(root) / row.path, data.getvalue())
+    return row.id
+
+
+def make_corpus(
+    root: Path,
+    *,
+    utterances: int = CorpusSettings.utterances,
+    speakers: int = CorpusSettings.speakers,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    workers: int = 1,
+) -> Path:
+    """Speak the corpus into a folder; a killed run leaves what was finished, and the next goes on.
+
+    Parameters
+    ----------
+    root : Path
+        Gets ``audio/*.wav`` (16 kHz mono int16), ``manifest.csv``, ``truth.csv`` (how each was spoken) and
+        ``settings.json``.
+    utterances, speakers, seed : int
+        See :class:`CorpusSettings`.
+    progress : callable, optional
+        Called with the number done and the number wanted.
+    workers : int
+        Processes that speak; the bytes are the same for any number.
+
+    Returns
+    -------
+    Path
+        Of the manifest, written last.
+
+    Raises
+    ------
+    UserError
+        If the folder holds a corpus of other settings, or eSpeak NG or the lexicon is not installed.
+    """
+    settings = CorpusSettings(utterances=utterances, speakers=speakers, seed=seed)
+    _check(settings)
+    root = Path(root)
+    stated = (json.dumps(asdict(settings), indent=1) + "\n").encode()
+    if (root / "settings.json").is_file() and (root / "settings.json").read_bytes() != stated:
+        raise UserError(f"{root} holds a demo corpus of other settings: delete the folder or name another")
+    if root.exists() and not root.is_dir():
+        raise UserError(f"{root} is a file: name a folder for the demo corpus")
+    manifest = root / "manifest.csv"
+    rows = plan(settings)
+    (root / "audio").mkdir(parents=True, exist_ok=True)
+    _replace(root / "settings.json", stated)
+    missing = [(str(root), row, settings.language) for row in rows if not (root / row.path).is_file()]
+    done = len(rows) - len(missing)
+    for _ in _each(_speak, missing, workers):
+        done += 1
+        if progress is not None:
+            progress(done, len(rows))
+    _replace(
+        root / "truth.csv",
+        _table(
+            TRUTH_COLUMNS,
+            [
+                (r.id, r.speaker.variant, r.rate, r.pitch, r.pitch_range, r.volume, r.clauses, r.fillers, r.rating,
+                 " ".join(r.affect))
+                for r in rows
+            ],
+        ),
+    )  # fmt: skip
+    _replace(
+        manifest,
+        _table(
+            COLUMNS,
+            [
+                (r.id, r.path, r.speaker.name, r.speaker.gender, r.speaker.split, r.emotion, r.arousal, r.valence,
+                 r.dominance, r.text)
+                for r in rows
+            ],
+        ),
+    )  # fmt: skip
+    return manifest
+
+
+def _each(function, tasks: list, workers: int):
+    if workers <= 1 or len(tasks) < 2:
+        yield from map(function, tasks)
+        return
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    # eSpeak NG is not thread-safe; spawned processes share nothing with it.
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(function, tasks, chunksize=8)
+
+
+def read(root: Path | None = None, **settings) -> Corpus:
+    """The demo corpus as a corpus; it is spoken first where the folder does not hold it.
+
+    Parameters
+    ----------
+    root : Path, optional
+        Default ``demo_corpus`` in the current folder.
+    **settings
+        ``utterances``, ``speakers``, ``seed`` and ``progress`` of :func:`make_corpus`; without any, a corpus that the
+        folder already holds is taken as it is.
+
+    Returns
+    -------
+    emoprobe.extract.corpora.Corpus
+    """
+    from ..extract.corpora import read_manifest
+
+    root = Path("demo_corpus" if root is None else root)
+    manifest = root / "manifest.csv"
+    if not manifest.is_file() or settings:
+        if not settings and (root / "settings.json").is_file():
+            stated = json.loads((root / "settings.json").read_text())
+            settings = {key: stated[key] for key in ("utterances", "speakers", "seed")}
+        manifest = make_corpus(root, **settings)
+    return read_manifest(manifest)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """``python -m emoprobe.demo.corpus``: speak the demo corpus."""
+    parser = argparse.ArgumentParser(prog="python -m emoprobe.demo.corpus", description=__doc__.split("\n")[0])
+    parser.add_argument("root", nargs="?", type=Path, default=Path("demo_corpus"), help="folder (default %(default)s)")
+    parser.add_argument("--utterances", type=int, default=CorpusSettings.utterances, help="default %(default)s")
+    parser.add_argument("--speakers", type=int, default=CorpusSettings.speakers, help="default %(default)s")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1, help="processes that speak (default %(default)s)")
+    options = parser.parse_args(arguments)
+
+    def body() -> int:
+        from tqdm import tqdm
+
+        with tqdm(total=options.utterances, unit="utterance", desc="speaking") as bar:
+            manifest = make_corpus(
+                options.root,
+                utterances=options.utterances,
+                speakers=options.speakers,
+                seed=options.seed,
+                workers=options.workers,
+                progress=lambda done, _: bar.update(done - bar.n),
+            )
+        print(f"{options.utterances} utterances in {manifest}")
+        return 0
+
+    return run_command(body)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,383 @@
+"""Has it learned something?  ``python -m emoprobe.demo.evaluate``: layer by layer against its controls.
+
+Three seeds of each probe, nobody on both sides: the phone of each frame on held-out synthetic voices; arousal, valence
+and dominance of the demo corpus's test voices; arousal and valence of EMO-DB and RAVDESS where their manifests are
+given.  The controls are the same architecture with random weights, the same with a front end fitted to log-mel,
+log-mel itself and MFCC in context.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import UserError, run_command
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SAMPLE_RATE = 16_000
+_PENALTIES = np.logspace(-1, 5, 13)
+
+
+class Acoustics:
+    """Log-mel or context MFCC in the place of a model: one layer, frames at the model's own rate."""
+
+    def __init__(self, kind: str, hop: int, field: int):
+        import torchaudio
+
+        self.kind, self.hop, self.field, self.n_layers = kind, hop, field, 1
+        mel = {"n_fft": 512, "win_length": 400, "hop_length": 160, "center": False}
+        if kind == "log-mel":
+            spectrum = torchaudio.transforms.MelSpectrogram(SAMPLE_RATE, n_mels=80, **mel)
+            self.transform = lambda x: (spectrum(x) + 1e-10).log()
+        else:
+            self.transform = torchaudio.transforms.MFCC(SAMPLE_RATE, n_mfcc=13, melkwargs={"n_mels": 40, **mel})
+
+    def frames(self, wave: np.ndarray) -> np.ndarray:
+        """(1, frames, width): the 10 ms windows nearest each frame; for MFCC with slopes and 4 frames either side."""
+        import torch
+        import torchaudio
+
+        count = (len(wave) - self.field) // self.hop + 1
+        x = torch.from_numpy(wave)
+        x = (x - x.mean()) / (x.var(unbiased=False) + 1e-7).sqrt()
+        table = self.transform(x)
+        if self.kind != "log-mel":
+            slopes = torchaudio.functional.compute_deltas(table)
+            table = torch.cat([table, slopes, torchaudio.functional.compute_deltas(slopes)])
+        centre = (np.arange(count) * self.hop + self.field // 2 - 200) // 160
+        if self.kind == "log-mel":
+            window = np.arange(-1, 3)
+            at = np.clip(centre[:, None] + window, 0, table.shape[1] - 1)
+            return table[:, at].mean(-1).T[None].numpy()
+        window = np.arange(-4, 5) * (self.hop // 160)
+        at = np.clip(centre[:, None] + window, 0, table.shape[1] - 1)
+        return table[:, at].permute(1, 0, 2).reshape(count, -1)[None].numpy()
+
+
+def every_frame(model, waves: list[np.ndarray], *, seconds: float = 60.0):
+    """Yield (layers, frames, width) for each waveform, in order."""
+    if isinstance(model, Acoustics):
+        yield from (model.frames(wave) for wave in waves)
+        return
+    order = sorted(range(len(waves)), key=lambda i: len(waves[i]))
+    done: dict[int, np.ndarray] = {}
+    batch: list[int] = []
+    wanted = 0
+    batches = []
+    for i in order:
+        if batch and (len(batch) + 1) * len(waves[i]) > seconds * SAMPLE_RATE:
+            batches.append(batch)
+            batch = []
+        batch.append(i)
+    batches.append(batch)
+    for batch in batches:
+        states, frames = model.hidden_states([waves[i] for i in batch])
+        for row, i in enumerate(batch):
+            done[i] = states[:, row, : frames[row]].numpy().astype(np.float16)
+    while wanted < len(waves):
+        yield done.pop(wanted).astype(np.float32)
+        wanted += 1
+
+
+def pooled(model, waves: list[np.ndarray]) -> np.ndarray:
+    """Mean and standard deviation over time: (layers, utterances, 2 * width)."""
+    rows = [np.concatenate([x.mean(1), x.std(1)], 1) for x in every_frame(model, waves)]
+    return np.stack(rows, 1)
+
+
+def concordance(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """Concordance correlation coefficient, population form (Lin 1989)."""
+    both = np.cov(truth, predicted, bias=True)
+    return float(2 * both[0, 1] / (both[0, 0] + both[1, 1] + (truth.mean() - predicted.mean()) ** 2))
+
+
+def _ridge(train: np.ndarray, y: np.ndarray, test: np.ndarray) -> np.ndarray:
+    from sklearn.linear_model import RidgeCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), RidgeCV(_PENALTIES)).fit(train, y).predict(test)
+
+
+def regress(features: np.ndarray, table: pd.DataFrame, target: str, *, seed: int) -> list[float]:
+    """CCC of each layer: the table's own split where it has one, else five folds of speakers.
+
+    The seed draws four fifths of the training speakers, or the folds.
+    """
+    from sklearn.model_selection import GroupKFold
+
+    known = table[target].notna().to_numpy()
+    features, table = features[:, known], table[known]
+    y, speaker = table[target].to_numpy(float), table["speaker"].to_numpy()
+    rng = np.random.default_rng([seed, 5])
+    if "split" in table and (table["split"] == "test").any():
+        people = np.unique(speaker[table["split"] == "train"])
+        drawn = rng.permutation(people)[: max(1, round(0.8 * len(people)))]
+        folds = [(np.flatnonzero(np.isin(speaker, drawn)), np.flatnonzero(table["split"] == "test"))]
+    else:
+        names = np.unique(speaker)
+        renamed = rng.permutation(len(names))[np.searchsorted(names, speaker)]
+        folds = list(GroupKFold(5, shuffle=True, random_state=seed).split(y, groups=renamed))
+    scores = []
+    for layer in features:
+        predicted = np.full(len(y), np.nan)
+        for train, test in folds:
+            predicted[test] = _ridge(layer[train], y[train], layer[test])
+        scored = ~np.isnan(predicted)
+        scores.append(concordance(y[scored], predicted[scored]))
+    return scores
+
+
+def phone_frames(pool: str, share: str, count: int, *, seed: int):
+    """Utterances of a pool of voices, as waveforms and their phones with times."""
+    from . import shards
+
+    waves, phones = [], []
+    for number in range(count):
+        _, spoken, _ = shards.synthetic_utterance(seed, number, pool=pool, share=share)
+        waves.append(spoken.samples.astype(np.float32) / 32768)
+        phones.append([(s, e, shards.phone_name(name)) for s, e, name in spoken.phones])
+    return waves, phones
+
+
+def _label(phones: list, times: np.ndarray) -> np.ndarray:
+    starts = np.array([p[0] for p in phones])
+    at = np.searchsorted(starts, times, side="right") - 1
+    return np.array([phones[i][2] if i >= 0 and t < phones[i][1] else "" for i, t in zip(at, times, strict=True)])
+
+
+def _softmax_probe(x, y, test, *, classes: int, seed: int) -> np.ndarray:
+    """Multinomial logistic regression (weight decay 1e-4, Adam), standardised inputs; predicted classes."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    mean, std = x.mean(0), x.std(0) + 1e-5
+    x, test = torch.from_numpy((x - mean) / std), torch.from_numpy((test - mean) / std)
+    y = torch.from_numpy(y)
+    weight = torch.zeros(x.shape[1], classes, requires_grad=True)
+    bias = torch.zeros(classes, requires_grad=True)
+    epochs, size = 12, 512
+    optimiser = torch.optim.AdamW([weight, bias], lr=5e-3, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.02, epochs)
+    for _ in range(epochs):
+        for rows in torch.randperm(len(x), generator=generator).split(size):
+            optimiser.zero_grad()
+            torch.nn.functional.cross_entropy(x[rows] @ weight + bias, y[rows]).backward()
+            optimiser.step()
+        schedule.step()
+    with torch.inference_mode():
+        return (test @ weight + bias).argmax(1).numpy()
+
+
+def identify_phones(model, hop: int, field: int, *, train: int, test: int, seeds: int, per: int = 40) -> list[dict]:
+    """Accuracy of a linear probe of each layer on the phone of single frames, pauses left out.
+
+    Voices of the probe's training are those that the model heard in pretraining; the test voices nobody has heard.
+    """
+    drawn = []
+    for pool, share, count in (("train", "train", train), ("test", "test", test)):
+        waves, phones = phone_frames(pool, share, count, seed=99)
+        rng = np.random.default_rng([7, count])
+        states, labels = [], []
+        for states_of_one, said in zip(every_frame(model, waves), phones, strict=True):
+            times = (np.arange(states_of_one.shape[1]) * hop + field / 2) / SAMPLE_RATE
+            names = _label(said, times)
+            kept = np.flatnonzero(names != "")
+            kept = np.sort(rng.permutation(kept)[:per])
+            states.append(states_of_one[:, kept])
+            labels.append(names[kept])
+        drawn.append((np.concatenate(states, 1), np.concatenate(labels)))
+    (x, names), (test_x, test_names) = drawn
+    classes, y = np.unique(names, return_inverse=True)
+    rows = []
+    for seed in range(seeds):
+        sample = np.random.default_rng([seed, 3]).permutation(len(y))[: round(0.8 * len(y))]
+        for layer in range(len(x)):
+            guess = _softmax_probe(x[layer][sample], y[sample], test_x[layer], classes=len(classes), seed=seed)
+            rows.append({"layer": layer, "seed": seed, "score": float(np.mean(classes[guess] == test_names))})
+    return rows
+
+
+def read_waves(table: pd.DataFrame, root: Path) -> list[np.ndarray]:
+    """Decode the corpus's files: 16 kHz mono float32."""
+    import soundfile
+
+    waves = []
+    for path in table["path"]:
+        wave, rate = soundfile.read(root / path, dtype="float32", always_2d=True)
+        if rate != SAMPLE_RATE:
+            raise UserError(f"{root / path} is at {rate} Hz: the evaluation reads 16 kHz")
+        waves.append(wave.mean(1))
+    return waves
+
+
+def evaluate(
+    models: dict, corpora: dict[str, Path], *, hop: int, field: int, seeds: int = 3,
+    phones: tuple[int, int] = (300, 150), limit: int | None = None, say=print,
+) -> pd.DataFrame:  # fmt: skip
+    """All tasks for all models.
+
+    Parameters
+    ----------
+    models : dict of str to Backbone or Acoustics
+    corpora : dict of str to Path
+        Manifests; the name is the task's.
+    hop, field : int
+        Samples between frames, and that a frame sees.
+    seeds : int
+        Of each probe.
+    phones : tuple of int
+        Synthetic utterances that the phone probe learns from and is tested on; (0, 0) leaves the task out.
+    limit : int, optional
+        At most so many utterances of each corpus and split, evenly over it.
+
+    Returns
+    -------
+    DataFrame
+        ``model, task, target, measure, pool, layer, depth, seed, score``.
+    """
+    import pandas as pd
+
+    rows: list[dict] = []
+
+    def add(found: list[dict], **same) -> None:
+        last = max(1, max(row["layer"] for row in found))
+        rows.extend({**same, **row, "depth": round(row["layer"] / last, 4)} for row in found)
+
+    for task, manifest in corpora.items():
+        table = pd.read_csv(manifest)
+        if limit is not None and len(table) > limit:
+            table = table.iloc[np.unique(np.linspace(0, len(table) - 1, limit).astype(int))].reset_index(drop=True)
+        waves = read_waves(table, Path(manifest).parent)
+        for name, model in models.items():
+            features = pooled(model, waves)
+            width = features.shape[2] // 2
+            for target in ("arousal", "valence", "dominance"):
+                for pool, part in (("mean", features[:, :, :width]), ("mean+std", features)):
+                    for seed in range(seeds):
+                        scores = regress(part, table, target, seed=seed)
+                        add(
+                            [{"layer": k, "seed": seed, "score": s} for k, s in enumerate(scores)],
+                            model=name, task=task, target=target, measure="ccc", pool=pool,
+                        )  # fmt: skip
+            say(f"{task}: {name}")
+    if all(phones):
+        for name, model in models.items():
+            found = identify_phones(model, hop, field, train=phones[0], test=phones[1], seeds=seeds)
+            add(found, model=name, task="phones", target="phone", measure="accuracy", pool="frame")
+            say(f"phones: {name}")
+    columns = ["model", "task", "target", "measure", "pool", "layer", "depth", "seed", "score"]
+    return pd.DataFrame(rows)[columns].round({"score": 5})
+
+
+def summary(scores: pd.DataFrame) -> pd.DataFrame:
+    """Mean over seeds, one row a task, target, pool and model, one column a layer."""
+    keys = ["task", "target", "pool", "model"]
+    return scores.groupby([*keys, "layer"], sort=False)["score"].mean().unstack("layer").round(3)
+
+
+def draw(scores: pd.DataFrame, path: Path, *, pool: str = "mean") -> Path:
+    """One panel a task and target, one line a model, controls without depth as level lines."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    shown = scores[scores["pool"].isin((pool, "frame")) & (scores["target"] != "dominance")]
+    panels = list(dict.fromkeys(zip(shown["task"], shown["target"], strict=True)))
+    models = list(dict.fromkeys(shown["model"]))
+    # Okabe and Ito's colours are told apart by the colour-blind.
+    colours = dict(zip(models, ("#0072B2", "#56B4E9", "#999999", "#E69F00", "#009E73", "#CC79A7"), strict=False))
+    columns = min(3, len(panels))
+    lines = -(-len(panels) // columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(3.6 * columns, 2.9 * lines), squeeze=False)
+    for ax in axes.flat[len(panels) :]:
+        ax.set_visible(False)
+    for ax, (task, target) in zip(axes.flat, panels, strict=False):
+        part = shown[(shown["task"] == task) & (shown["target"] == target)]
+        for model in models:
+            curve = part[part["model"] == model].groupby("layer")["score"].agg(["mean", "min", "max"])
+            if len(curve) == 1:
+                ax.axhline(curve["mean"].iloc[0], color=colours[model], ls="--", lw=1.2, label=model)
+            elif len(curve):
+                x = curve.index / curve.index.max()
+                ax.plot(x, curve["mean"], color=colours[model], marker="o", ms=3, lw=1.5, label=model)
+                ax.fill_between(x, curve["min"], curve["max"], color=colours[model], alpha=0.2, lw=0)
+        ax.set_title(f"{task}: {target}" if target != "phone" else "phone of a frame, unheard voices", fontsize=9)
+        ax.set_xlabel("relative depth", fontsize=8)
+        ax.set_ylabel("accuracy" if target == "phone" else "CCC", fontsize=8)
+        ax.tick_params(labelsize=8)
+        ax.grid(alpha=0.3)
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=3, fontsize=8, frameon=False)
+    figure.tight_layout(rect=(0, 0.09 if lines > 1 else 0.16, 1, 1))
+    figure.savefig(path, dpi=160)
+    plt.close(figure)
+    return path
+
+
+def load_models(teacher: str | Path, *, student=None, front_end=None, random_init: int = 0) -> tuple[dict, int, int]:
+    """The model, its controls and its student as :func:`evaluate` wants them, with hop and receptive field."""
+    from ..extract.backbones import load_backbone
+
+    models = {"hubert-nano": load_backbone(str(teacher))}
+    if student is not None:
+        models["distilhubert-nano"] = load_backbone(str(student))
+    models["random weights"] = load_backbone(str(teacher), random_init=random_init)
+    if front_end is not None:
+        models["front end alone fitted"] = load_backbone(str(front_end))
+    config = models["hubert-nano"].config
+    hop, field = int(np.prod(config.conv_stride)), models["hubert-nano"].receptive_field
+    for kind in ("log-mel", "context MFCC"):
+        models[kind] = Acoustics(kind, hop, field)
+    return models, hop, field
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m emoprobe.demo.evaluate", description=__doc__.split("\n")[0])
+    parser.add_argument("--model", help="folder (default: the packaged hubert-nano)")
+    parser.add_argument("--student", help="folder (default: the packaged distilhubert-nano)")
+    parser.add_argument("--front-end", help="folder of the twin whose front end alone was fitted")
+    parser.add_argument("--corpus", type=Path, default=Path("demo_corpus"), help="demo corpus, made if absent")
+    parser.add_argument("--manifest", action="append", default=[], metavar="NAME=CSV", help="further corpora")
+    parser.add_argument("--limit", type=int, help="utterances of each corpus")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--phones", type=int, nargs=2, default=(300, 150), help="utterances to learn from, to test on")
+    parser.add_argument("--out", type=Path, default=Path("evaluation.csv"))
+    parser.add_argument("--figure", type=Path, default=Path("evaluation.png"))
+    options = parser.parse_args(arguments)
+    return run_command(lambda: _run(options))
+
+
+def _run(options) -> int:
+    from . import zoo
+    from .corpus import make_corpus
+
+    manifest = options.corpus / "manifest.csv"
+    corpora = {"demo": manifest if manifest.is_file() else make_corpus(options.corpus)}
+    for given in options.manifest:
+        name, _, path = given.partition("=")
+        if not Path(path).is_file():
+            raise UserError(f"--manifest {given}: no such file; write NAME=FILE.csv")
+        corpora[name] = Path(path)
+    teacher = options.model or zoo.model_folder("hubert-nano")
+    student = options.student or (None if options.model else zoo.model_folder("distilhubert-nano"))
+    models, hop, field = load_models(teacher, student=student, front_end=options.front_end)
+    scores = evaluate(
+        models, corpora, hop=hop, field=field, seeds=options.seeds, phones=tuple(options.phones), limit=options.limit
+    )
+    scores.to_csv(options.out, index=False)
+    print(summary(scores).to_string())
+    draw(scores, options.figure)
+    print(f"{options.out} {options.figure}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
