@@ -41,6 +41,34 @@ def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]
     return path
 
 
+def mutate(data: bytes, rng: np.random.Generator) -> bytes:
+    """One of the things that happen to files."""
+    damaged = bytearray(data)
+    # Half of the places in the first bytes, where the structure is.
+    end = len(data) if rng.random() < 0.5 else min(len(data), 256)
+    place, length = int(rng.integers(end)), int(rng.integers(1, 1 + max(1, len(data) // 4)))
+    match rng.integers(8):
+        case 0:
+            del damaged[int(rng.integers(len(data))) :]
+        case 1:
+            for where in rng.integers(0, end, rng.integers(1, 20)):
+                damaged[where] ^= 1 << int(rng.integers(8))
+        case 2:
+            for where in rng.integers(0, end, rng.integers(1, 20)):
+                damaged[where] = int(rng.integers(256))
+        case 3:
+            damaged[place : place + length] = bytes(len(damaged[place : place + length]))
+        case 4:
+            damaged[place : place + length] = b"\xff" * len(damaged[place : place + length])
+        case 5:
+            damaged[place:place] = rng.bytes(min(length, 512))
+        case 6:
+            del damaged[place : place + length]
+        case 7:
+            damaged = bytearray(rng.bytes(len(data)))
+    return bytes(damaged)
+
+
 MSP_HEADER = ("FileName", "EmoClass", "EmoAct", "EmoVal", "EmoDom", "SpkrID", "Gender", "Split_Set")
 MSP_ROWS = (
     ("MSP-PODCAST_9001_0001.wav", "N", "2.2", "4.0", "2.6", "30", "Male", "Test1"),

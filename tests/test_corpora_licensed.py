@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from emoprobe import UserError
 from emoprobe.extract.corpora import read_corpus
@@ -15,6 +17,7 @@ from tests.corpus_fixtures import (
     MSP_WORDS,
     make_iemocap,
     make_msp_podcast,
+    mutate,
 )
 
 PARTITIONS = "".join(f"{row[7]}; {row[0]}\n" for row in MSP_ROWS)
@@ -191,3 +194,44 @@ def test_iemocap_refuses_another_folder(tmp_path: Path) -> None:
     (tmp_path / "Session1").mkdir()
     with pytest.raises(UserError, match="no evaluation files"):
         read_corpus(f"iemocap:{tmp_path}")
+
+
+LABEL_FILES = (
+    "msp/Labels/labels_consensus.csv",
+    "msp/Partitions.txt",
+    "msp/Speaker_ids.txt",
+    "msp-json/Labels/labels_consensus.json",
+    "iemocap/Session1/dialog/EmoEvaluation/Ses01F_impro91.txt",
+    "iemocap/Session2/dialog/transcriptions/Ses02F_impro91.txt",
+)
+
+
+@pytest.fixture(scope="module")
+def three_corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("corpora")
+    for name in ("msp", "msp-json", "iemocap"):
+        (folder / name).mkdir()
+    make_msp_podcast(folder / "msp", partitions=PARTITIONS, speaker_ids=SPEAKER_IDS, audio=False)
+    make_msp_podcast(folder / "msp-json", labels="labels_consensus.json", audio=False)
+    make_iemocap(folder / "iemocap", audio=False)
+    return folder
+
+
+@pytest.mark.parametrize("file", LABEL_FILES)
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_damaged_label_files(file: str, seed: int, three_corpora: Path) -> None:
+    """A corpus or an error that names the file or its folder, and never anything else."""
+    path = three_corpora / file
+    reader = file.split("/", maxsplit=1)[0]
+    spec = f"{'iemocap' if reader == 'iemocap' else 'msp-podcast'}:{three_corpora / reader}"
+    whole = path.read_bytes()
+    said = str(three_corpora / reader)
+    try:
+        path.write_bytes(mutate(whole, np.random.default_rng(seed)))
+        said = read_corpus(spec).summary()
+    except UserError as problem:
+        said = str(problem)
+    finally:
+        path.write_bytes(whole)
+    assert str(three_corpora / reader) in said

@@ -346,3 +346,19 @@ def test_real_manifests(shared_data: Path) -> None:
         assert all(Path(path).is_file() for path in corpus.utterances["path"])
         expected = [float(row["valence"]) if row["valence"] else math.nan for row in rows]
         np.testing.assert_array_equal(corpus.utterances["valence"], expected)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file names are bytes on POSIX alone")
+def test_a_folder_whose_name_is_not_utf8(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    try:
+        folder.mkdir()
+    except OSError as problem:
+        pytest.skip(f"this file system refuses the name: {problem}")
+    corpus = read_manifest(manifest(folder, "path,speaker\na.wav,1\n", "metadata.csv"))
+    assert corpus.utterances["path"][0] == str(folder / "a.wav")
+    moved = manifest(tmp_path, "path,speaker\na.wav,1\n")
+    assert corpus.sha256 == read_manifest(moved).sha256
+    assert corpus.name == r"caf\xe9"
+    assert rf"caf\xe9 ({tmp_path}/caf\xe9)" in corpus.summary()
+    corpus.summary().encode()  # can be printed

@@ -40,6 +40,11 @@ def first(items: Iterable[object], shown: int = _SHOWN) -> str:
     return ", ".join(items[:shown]) + more
 
 
+def printable(text: str) -> str:
+    r"""The text with the bytes of a file name that is not UTF-8 written as ``\xe9``; other text is unchanged."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def normalise_split(name: str) -> str | None:
     """The project's word for a split: ``""``, ``train``, ``development``, ``test`` or ``test<number>``.
 
@@ -214,11 +219,11 @@ class Corpus:
 
         for dimension in DIMENSIONS:
             columns[dimension] = _ratings(table, dimension, source, where, notes)
-        frame = pd.DataFrame(columns, columns=list(COLUMNS))
-        for column in _TEXT_COLUMNS:
-            # Plain Python strings on every version of pandas: `str(dtype)` must not differ between machines.
-            frame[column] = frame[column].astype(object)
-        return cls(name=name, root=root, utterances=frame, notes=tuple(notes))
+        # Plain Python strings on every version of pandas: newer ones infer a text type that refuses file names which
+        # are not UTF-8 (lone surrogates in Python).
+        texts = {name: pd.Series(columns[name], dtype=object) for name in _TEXT_COLUMNS}
+        frame = pd.DataFrame({**texts, **{name: columns[name] for name in DIMENSIONS}}, columns=list(COLUMNS))
+        return cls(name=printable(name), root=root, utterances=frame, notes=tuple(notes))
 
     def __post_init__(self) -> None:
         if tuple(self.utterances.columns) != COLUMNS:
@@ -271,7 +276,7 @@ class Corpus:
             f"  labels missing  {missing}",
             f"  transcripts     {(table['transcript'] != '').sum():,}",
         ]
-        return "\n".join(lines + [f"  note: {note}" for note in self.notes])
+        return printable("\n".join(lines + [f"  note: {note}" for note in self.notes]))
 
 
 def _text(value: object, source: Path, column: str, where: Callable[[int], str], row: int) -> str:
