@@ -243,8 +243,6 @@ def log_spectrum(settings: PretrainSettings):
                 n_fft=size, win_length=size, hop_length=settings.hop, center=False
             )
             self.mel = torchaudio.transforms.MelScale(n_mels=80, sample_rate=16_000, n_stft=size // 2 + 1)
-            for buffer in list(self.power.buffers()) + list(self.mel.buffers()):
-                buffer.requires_grad_(False)
 
         @torch.no_grad()
         def forward(self, waves):
@@ -548,16 +546,26 @@ def load_weights(model, checkpoint: Path) -> None:
     model.load_state_dict(load_file(checkpoint / "model.safetensors"), strict=False)
 
 
-def export(hubert, folder: Path) -> Path:
-    """Write a backbone in transformers' own format: float16 weights, configuration, preprocessor."""
+def export(model, folder: Path, *, normalise: bool = True, half: bool = True) -> Path:
+    """Write a model without head in transformers' own format: weights, configuration, preprocessor.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+    folder : Path
+    normalise : bool
+        Whether the model wants each waveform at zero mean and unit variance.
+    half : bool
+        Store the weights in float16.
+    """
     import copy
 
     import torch
     from transformers import Wav2Vec2FeatureExtractor
 
     folder = Path(folder)
-    half = copy.deepcopy(hubert).to(torch.float16)
-    half.save_pretrained(folder, safe_serialization=True)
+    stored = copy.deepcopy(model).to(torch.float16 if half else torch.float32)
+    stored.save_pretrained(folder)
     # Stored in half the space, computed in full precision: releases that follow the file's type would compute in half.
     path = folder / "config.json"
     config = json.loads(path.read_text())
@@ -565,7 +573,7 @@ def export(hubert, folder: Path) -> Path:
     config["dtype"] = "float32"
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     Wav2Vec2FeatureExtractor(
-        feature_size=1, sampling_rate=16_000, padding_value=0.0, do_normalize=True, return_attention_mask=True
+        feature_size=1, sampling_rate=16_000, padding_value=0.0, do_normalize=normalise, return_attention_mask=True
     ).save_pretrained(folder)
     return folder
 

@@ -1,0 +1,338 @@
+"""Distil a speech model into one of two blocks: the command ``probe-distill``.
+
+DistilHuBERT (Chang, Yang and Lee, ICASSP 2022): the student is the teacher's front end and first two blocks; a linear
+head for each of the teacher's layers 4, 8 and 12 of 12 (scaled to its depth) predicts that layer from the student's
+output; the loss is the L1 distance plus the negative log-sigmoid of the cosine, summed over the layers.  The heads are
+left out of the checkpoint.  Utterances of like length are cut to the shortest, so nothing is padded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..errors import UserError, run_command
+
+SAMPLE_RATE = 16_000
+
+
+@dataclass(frozen=True)
+class DistillSettings:
+    """What the student is a function of, besides teacher and speech."""
+
+    blocks: int = 2
+    layers: tuple[int, ...] = ()
+    """Teacher's layers to predict; empty: 4, 8 and 12 of 12, scaled to its depth."""
+    cosine_weight: float = 1.0
+    batch_seconds: float = 24.0
+    longest: float = 6.0
+    steps: int = 2000
+    warmup: int = 140
+    decay: int = 1860
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    seed: int = 0
+
+
+def predicted_layers(blocks: int) -> tuple[int, ...]:
+    """Layers of a teacher of so many blocks that stand where 4, 8 and 12 stand in one of twelve."""
+    return tuple(sorted({max(1, round(blocks * part / 12)) for part in (4, 8, 12)}))
+
+
+class Crops:
+    """Batch i of the run as a map-style dataset: waveforms of one length; a function of the seed and i alone.
+
+    Parameters
+    ----------
+    lengths : sequence of int
+        Samples of each utterance.
+    read : callable
+        From an utterance's number to its waveform (float32, as it comes from the file).
+    shortest : int
+        Utterances shorter than this many samples are left out.
+    """
+
+    def __init__(self, lengths, read, settings: DistillSettings, *, prepare, shortest: int):
+        import numpy as np
+
+        self.lengths, self.read, self.settings, self.prepare = np.asarray(lengths), read, settings, prepare
+        order = np.argsort(self.lengths, kind="stable")
+        self.order = order[self.lengths[order] >= shortest]
+        if not len(self.order):
+            raise UserError("the corpus has no utterance long enough for the teacher")
+
+    def __len__(self):
+        return self.settings.steps
+
+    def __getitem__(self, step):
+        import numpy as np
+        import torch
+
+        s = self.settings
+        rng = np.random.default_rng([s.seed, 13, step])
+        first = int(rng.integers(len(self.order)))
+        length = min(int(self.lengths[self.order[first]]), int(s.longest * SAMPLE_RATE))
+        count = max(1, round(s.batch_seconds * SAMPLE_RATE / length))
+        waves = []
+        for index in self.order[first : first + count]:
+            wave = self.read(int(index))[: self.lengths[index]]
+            start = int(rng.integers(len(wave) - length + 1))
+            waves.append(self.prepare(wave[start : start + length].astype(np.float32)))
+        return {"waves": torch.from_numpy(np.stack(waves))}
+
+
+def student_of(model, blocks: int):
+    """A model of the teacher's class with its front end and first blocks, weights copied.
+
+    Raises
+    ------
+    UserError
+        If the teacher has fewer blocks.
+    """
+    if not 1 <= blocks <= model.config.num_hidden_layers:
+        raise UserError(f"the teacher has {model.config.num_hidden_layers} blocks: --blocks must be 1 to that")
+    config = copy.deepcopy(model.config)
+    config.num_hidden_layers = blocks
+    student = type(model)(config)
+    wanted = student.state_dict()
+    weights = {name: value for name, value in model.state_dict().items() if name in wanted}
+    missing = sorted(set(wanted) - set(weights))
+    if missing:
+        raise UserError(f"the teacher lacks the weights {', '.join(missing[:3])}: its architecture is not supported")
+    student.load_state_dict(weights)
+    return student
+
+
+def build_distiller(teacher, settings: DistillSettings):
+    """Module of the student with its heads, whose forward pass gives the loss against the teacher's states."""
+    import torch
+    from torch import nn
+
+    layers = settings.layers or predicted_layers(teacher.n_layers - 1)
+    if any(not 1 <= layer < teacher.n_layers for layer in layers):
+        raise UserError(f"layers {layers} are not all among 1 to {teacher.n_layers - 1} of the teacher")
+    # A pre-norm model's states grow with depth: each layer is brought to unit size, or the last would drown the rest.
+    scaled = bool(getattr(teacher.config, "do_stable_layer_norm", False))
+
+    class Distiller(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.student = student_of(teacher.model, settings.blocks)
+            self.student.config.apply_spec_augment = False
+            self.student.config.layerdrop = 0.0
+            if hasattr(self.student, "set_attn_implementation"):
+                self.student.set_attn_implementation("eager")
+            width = teacher.config.hidden_size
+            self.heads = nn.ModuleList(nn.Linear(width, width) for _ in layers)
+            self.register_buffer("size", torch.zeros(len(layers)))
+            self.seen: list = []
+            self.student.encoder.layers[-1].register_forward_hook(
+                lambda _, __, out: self.seen.append(out[0] if isinstance(out, tuple) else out)
+            )
+            # In a list, so that it is no part of this module and of its checkpoints.
+            self.teacher = [teacher]
+            self.tally: dict[str, list[float]] = {}
+
+        def targets(self, waves):
+            found = {}
+            with torch.no_grad():
+                self.teacher[0].to(waves.device)
+                self.teacher[0].walk(list(waves.cpu().numpy()), lambda k, states: found.__setitem__(k, states.float()))
+            stacked = [found[layer] for layer in layers]
+            if scaled and not bool(self.size.any()):
+                self.size.copy_(torch.stack([states.pow(2).mean().sqrt() for states in stacked]))
+            return [s / self.size[i] for i, s in enumerate(stacked)] if scaled else stacked
+
+        def forward(self, waves):
+            targets = self.targets(waves)
+            self.seen.clear()
+            self.student(waves)
+            output = self.seen.pop()
+            loss = waves.new_zeros(())
+            for layer, head, target in zip(layers, self.heads, targets, strict=True):
+                predicted = head(output).float()
+                distance = nn.functional.l1_loss(predicted, target)
+                cosine = nn.functional.cosine_similarity(predicted, target, dim=-1)
+                loss = loss + distance - settings.cosine_weight * nn.functional.logsigmoid(cosine).mean()
+                for name, value in (("l1", distance), ("cosine", cosine.mean())):
+                    sums = self.tally.setdefault(f"layer{layer}_{name}", [0.0, 0.0])
+                    sums[0] += float(value.detach())
+                    sums[1] += 1.0
+            return {"loss": loss}
+
+        def report(self) -> dict[str, float]:
+            out = {name: round(total / count, 4) for name, (total, count) in sorted(self.tally.items())}
+            self.tally.clear()
+            return out
+
+    torch.manual_seed(settings.seed)
+    return Distiller()
+
+
+def open_speech(spec: str):
+    """Speech to distil on: lengths in samples, and a function from number to waveform.
+
+    Parameters
+    ----------
+    spec : str
+        Anything that ``probe-extract --corpus`` takes (its test rows are left out), or a store of packed speech.
+    """
+    import numpy as np
+
+    if (Path(spec) / "index.npz").is_file():
+        from . import shards
+
+        store = shards.open_store(Path(spec))
+        return np.diff(store.offsets), lambda i: store.wave(i).astype(np.float32) / 32768
+    from ..extract.audio import AudioProblem, read_audio, read_header
+    from ..extract.corpora import read_corpus
+
+    table = read_corpus(spec).utterances
+    table = table[~table["split"].str.startswith("test")]
+    headers, left_out = {}, 0
+    for path in table["path"]:
+        try:
+            headers[path] = read_header(path)
+        except AudioProblem:
+            left_out += 1
+    if left_out:
+        print(f"{left_out} of {len(table)} files cannot be read and are left out")
+    if not headers:
+        raise UserError(f"{spec}: no file of the corpus (its test split aside) can be read")
+    paths = list(headers)
+
+    def read(index: int) -> np.ndarray:
+        try:
+            return read_audio(paths[index], headers[paths[index]])
+        except AudioProblem as problem:
+            raise UserError(f"{paths[index]}: {problem}; take it out of the corpus") from problem
+
+    return np.array([headers[path].samples for path in paths]), read
+
+
+def distill(
+    teacher,
+    lengths,
+    read,
+    run: Path,
+    settings: DistillSettings = DistillSettings(),
+    *,
+    save_steps: int = 200,
+    log_steps: int = 50,
+    bf16: bool = False,
+):
+    """Train a student, or go on training it, in a run folder.
+
+    Parameters
+    ----------
+    teacher : emoprobe.extract.backbones.Backbone
+    lengths : sequence of int
+        Samples of each utterance.
+    read : callable
+        From number to waveform.
+    run : Path
+        Holds checkpoints, ``log.jsonl`` and ``settings.json``.
+
+    Returns
+    -------
+    transformers.PreTrainedModel
+        The student without heads.
+    """
+    from .pretrain import last_checkpoint, load_weights, trainer_for
+
+    run = Path(run)
+    run.mkdir(parents=True, exist_ok=True)
+    stated = asdict(settings) | {"teacher": teacher.provenance()}
+    known = run / "settings.json"
+    if known.is_file():
+        before = json.loads(known.read_text())
+        if before["teacher"]["weights_sha256"] != stated["teacher"]["weights_sha256"]:
+            raise UserError(
+                f"{run} holds a run with another teacher ({before['teacher']['name']}): name another folder"
+            )
+    known.write_text(json.dumps(stated, indent=1) + "\n")
+    model = build_distiller(teacher, settings)
+    batches = Crops(lengths, read, settings, prepare=teacher.prepare, shortest=teacher.receptive_field)
+    found = last_checkpoint(run)
+    if found and int(found.name.rsplit("-", 1)[1]) >= settings.steps:
+        load_weights(model, found)
+    else:
+        trainer = trainer_for(
+            model, batches, run, settings, stop=settings.steps, save_steps=save_steps, log_steps=log_steps, bf16=bf16
+        )
+        trainer.train(resume_from_checkpoint=str(found) if found else None)
+    return model.student.cpu().eval()
+
+
+def save_student(student, folder: Path, *, normalise: bool, half: bool) -> Path:
+    """Write the student as a checkpoint that transformers loads, with its preprocessor."""
+    from .pretrain import export
+
+    return export(student, folder, normalise=normalise, half=half)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """``probe-distill``."""
+    parser = argparse.ArgumentParser(prog="probe-distill", description=__doc__.split("\n")[0])
+    parser.add_argument("--teacher", default="hubert-nano", help="packaged model, folder or hub name (%(default)s)")
+    parser.add_argument("--revision", help="of a teacher on the hub")
+    parser.add_argument(
+        "--corpus", default="demo", help="as in probe-extract, or a folder of packed speech; default %(default)s"
+    )
+    parser.add_argument("--out", type=Path, default=Path("student"), help="folder of the checkpoint (%(default)s)")
+    parser.add_argument("--run", type=Path, help="folder of the training (default: OUT-run)")
+    defaults = DistillSettings()
+    for name in ("blocks", "steps", "warmup", "decay", "seed"):
+        parser.add_argument(f"--{name}", type=int, default=getattr(defaults, name), help="default %(default)s")
+    for name in ("learning_rate", "batch_seconds", "longest"):
+        flag = f"--{name.replace('_', '-')}"
+        parser.add_argument(flag, type=float, default=getattr(defaults, name), help="default %(default)s")
+    parser.add_argument("--layers", type=int, nargs="+", default=(), help="of the teacher (default: 4, 8, 12 of 12)")
+    parser.add_argument("--half", action="store_true", help="store the weights in float16")
+    parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16, where the processor has it")
+    parser.add_argument("--threads", type=int, help="of the processor")
+    parser.add_argument("--save-steps", type=int, default=200)
+    parser.add_argument("--log-steps", type=int, default=50)
+    options = parser.parse_args(arguments)
+    return run_command(lambda: _run(options))
+
+
+def _run(options) -> int:
+    import torch
+
+    from ..extract.backbones import load_backbone
+
+    if options.steps < 1:
+        raise UserError(f"--steps {options.steps}: give at least 1")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    names = set(DistillSettings.__dataclass_fields__)
+    given = {k: v for k, v in vars(options).items() if k in names}
+    settings = DistillSettings(**(given | {"layers": tuple(options.layers)}))
+    teacher = load_backbone(options.teacher, revision=options.revision)
+    lengths, read = open_speech(options.corpus)
+    print(f"teacher {teacher.label}: {teacher.n_layers - 1} blocks of width {teacher.width}")
+    print(f"speech: {len(lengths)} utterances, {lengths.sum() / SAMPLE_RATE / 3600:.2f} hours")
+    run = options.run or options.out.with_name(options.out.name + "-run")
+    student = distill(
+        teacher,
+        lengths,
+        read,
+        run,
+        settings,
+        save_steps=options.save_steps,
+        log_steps=options.log_steps,
+        bf16=options.bf16,
+    )
+    save_student(student, options.out, normalise=teacher.normalise, half=options.half)
+    size = sum(p.numel() for p in student.parameters())
+    print(f"student: {settings.blocks} blocks, {size:,} parameters, in {options.out}; training log {run / 'log.jsonl'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
