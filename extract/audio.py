@@ -294,14 +294,12 @@ def _decode_mono(path: str, header: AudioHeader) -> np.ndarray:
         kind = file.format
         try:
             for block in _blocks(file, header.frames):
-                if not np.isfinite(block).all():
+                peak = np.abs(block).max()  # NaN if there is one
+                if not np.isfinite(peak):
                     raise AudioProblem("non-finite", f"NaN or infinity within samples {count} to {count + len(block)}")
-                if np.abs(block).max() > LOUDEST:
-                    raise AudioProblem("non-finite", f"samples as large as {np.abs(block).max():.0e} overflow")
-                # The mean in double precision does not depend on how the file was cut into blocks.
-                parts.append(
-                    block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float64).astype(np.float32)
-                )
+                if peak > LOUDEST:
+                    raise AudioProblem("non-finite", f"samples as large as {peak:.0e} overflow")
+                parts.append(_mean_of_channels(block))
                 count += len(block)
         except soundfile.SoundFileError as problem:
             failure = _said(problem)
@@ -315,6 +313,17 @@ def _decode_mono(path: str, header: AudioHeader) -> np.ndarray:
     if count < header.frames:
         parts.append(np.zeros(header.frames - count, dtype=np.float32))
     return np.concatenate(parts)
+
+
+def _mean_of_channels(block: np.ndarray) -> np.ndarray:
+    if block.shape[1] == 1:
+        return block[:, 0]
+    # In double precision, then rounded once; channel by channel, which is many times as fast as `mean` along the
+    # short axis.
+    total = block[:, 0].astype(np.float64)
+    for channel in block.T[1:]:
+        total += channel
+    return (total / block.shape[1]).astype(np.float32)
 
 
 def _tolerated(kind: str) -> int:
