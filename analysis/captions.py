@@ -66,6 +66,12 @@ def interval_unit(curves: Sequence[Curve]) -> str:
     return "utterances" if all(curve.speakers and curve.speakers == curve.n for curve in curves) else "speakers"
 
 
+def n_categories(curve: Curve, protocol: Sequence[dict]) -> int | None:
+    """How many categories the probe told apart; None where the protocol does not say."""
+    counts = [len(run["categories"]) for run in protocol if run.get("categories") and _is_about(run, curve)]
+    return max(counts, default=None)
+
+
 def weights_caption(
     subject: Subject, probe: str, features: Sequence[str], n_seeds: int, protocol: Sequence[dict]
 ) -> str:
@@ -83,7 +89,7 @@ def weights_caption(
 
 def _probe_name(curve: Curve) -> str:
     name = PROBE_NAMES.get(curve.probe, printable(curve.probe))
-    return f"{name} on {printable(curve.features)}" if curve.features else name
+    return f"{name} on pooled states ({printable(curve.features)})" if curve.features else name
 
 
 def _where(curves: Sequence[Curve], runs: Sequence[dict]) -> str:

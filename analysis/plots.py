@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import UserError
-from .captions import curve_caption, interval_unit, series_names, subject_name, weights_caption
+from .captions import curve_caption, interval_unit, n_categories, series_names, subject_name, weights_caption
 from .style import (
     COLUMN_WIDTH,
     FONT_SIZE,
@@ -153,8 +153,10 @@ def plot_layers(
     text = curve_caption(curves, tables.protocol, band="Bands and bars") if caption else ""
     if text and any(left for left, _ in beside.values()):
         text += " Left: baselines without the model."
-    if text and any(right for _, right in beside.values()):
-        text += " Right: learned weighted sum of all layers."
+    sums = [point for _, right in beside.values() for point in right.values()]
+    if text and sums:
+        seeds = max(point.n_seeds for point in sums)
+        text += " Right: learned weighted sum of all layers" + (f" (mean of {seeds} seeds)." if seeds > 1 else ".")
     figure = _to_draw_on(ax, figure)
     with publication_style():
         sheet = _Sheet.open(
@@ -163,7 +165,7 @@ def plot_layers(
         axes = sheet.axes[0]
         _draw_layers(axes, curves, beside, n_layers(tables.scores, subject), panel_width=sheet.panel_width)
         axes.set_ylabel(_score_label(curves, sheet.panel_height), fontsize=FONT_SIZE)
-        chance = _chance_lines(axes, curves, beside)
+        chance = _chance_lines(axes, curves, tables.protocol)
         rows_of_legend = _dimension_legend(axes, [curve.dimension for curve in curves], chance)
         sheet.title(axes, title, legend_rows=rows_of_legend)
         sheet.caption_below(text)
@@ -291,7 +293,7 @@ def _score_label(curves: Sequence[Curve], height: float) -> str:
     return "\n".join([*wrap(head + comma.rstrip(), height, FONT_SIZE), *wrap(interval, height, FONT_SIZE)])
 
 
-def _chance_lines(ax: Axes, curves: Sequence[Curve], beside: dict[str, _Beside]) -> dict[str, Any]:
+def _chance_lines(ax: Axes, curves: Sequence[Curve], protocol: Sequence[dict]) -> dict[str, Any]:
     """Mark where a probe that knows nothing would be: chance for UAR, zero for CCC and Pearson.
 
     Returns the names and handles for the legend.
@@ -301,16 +303,13 @@ def _chance_lines(ax: Axes, curves: Sequence[Curve], beside: dict[str, _Beside])
         low, high = ax.get_ylim()
         if low < 0 < high:
             ax.axhline(0, color=NEUTRAL, linewidth=0.5, zorder=0)
-    if metric != "uar":
+    number = n_categories(curves[0], protocol) if metric == "uar" else None
+    if not number:
         return {}
-    # A constant answer recalls one class wholly and no other: 1 / classes, as the table has it.
-    levels = sorted({left["mean"].value for left, _ in beside.values() if "mean" in left})
-    return {
-        f"chance ({level:.2f})": ax.axhline(
-            level, color=NEUTRAL, linewidth=0.9, linestyle=(0, (3, 2)), zorder=0, gid="chance"
-        )
-        for level in levels
-    }
+    # A constant answer recalls one category wholly and no other. The commonest category of the training part, drawn
+    # as a baseline, can fall below: where folds differ in it, it recalls none of them wholly.
+    style = {"color": NEUTRAL, "linewidth": 0.9, "linestyle": (0, (3, 2)), "zorder": 0}
+    return {f"chance (1/{number})": ax.axhline(1 / number, gid="chance", **style)}
 
 
 def _dimension_legend(ax: Axes, dimensions: Sequence[str], others: dict[str, Any] | None = None) -> int:
@@ -548,7 +547,7 @@ def _draw_heatmap(
         for column in range(len(columns)):
             value = cells[layer, column]
             if math.isfinite(value):
-                text, colour = f"{value:.2f}", _readable_on(colours((value - low) / (high - low)))
+                text, colour = f"{value:.2f}".replace("-", "−"), _readable_on(colours((value - low) / (high - low)))
             else:
                 text, colour = "–", "black"
             place = {"ha": "center", "va": "center_baseline", "clip_on": True}
@@ -556,8 +555,10 @@ def _draw_heatmap(
     for column in range(len(columns)):
         if np.isfinite(cells[:, column]).any():
             best = (np.nanargmin if lower else np.nanargmax)(cells[:, column])
-            frame = {"facecolor": "none", "linewidth": 1.4, "zorder": 3, "clip_on": False}
-            ax.add_patch(Rectangle((column - 0.5, best - 0.5), 1, 1, edgecolor="black", **frame))
+            # White below black: one of them stands out from any colour.
+            for edge, linewidth in (("white", 3.0), ("black", 1.3)):
+                frame = {"edgecolor": edge, "linewidth": linewidth, "zorder": 3, "clip_on": False}
+                ax.add_patch(Rectangle((column - 0.5, best - 0.5), 1, 1, facecolor="none", **frame))
     ax.set_xticks(range(len(columns)), [printable(column) for column in columns])
     step = 1 if depth <= 13 else 2
     ax.set_yticks(range(0, depth, step), [str(layer) for layer in range(0, depth, step)])
@@ -626,6 +627,8 @@ def plot_teacher_student(
     all_curves = [curve for _, curves in grid for curve in curves]
     panels = ordered_dimensions(curve.dimension for curve in all_curves)
     text = curve_caption(all_curves, tables.protocol, band="Bands") if caption else ""
+    if text and all_curves[0].metric == "uar" and (number := n_categories(all_curves[0], tables.protocol)):
+        text += f" Dashed: chance (1/{number})."
     width = COLUMN_WIDTH if len(panels) == 1 else FULL_WIDTH
     own = ax is None
     figure = _to_draw_on(ax, figure)
@@ -650,10 +653,8 @@ def plot_teacher_student(
             axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
             _plain_ticks(axes)
             axes.set_title(printable(dimension), loc="left")
-        low, high = sheet.axes[0].get_ylim()
         for axes in sheet.axes:
-            if all_curves[0].metric in ("ccc", "pearson") and low < 0 < high:
-                axes.axhline(0, color=NEUTRAL, linewidth=0.5, zorder=0)
+            _chance_lines(axes, all_curves, tables.protocol)
             axes.set_xlabel("Relative depth" if len(panels) > 1 else DEPTH_LABEL, fontsize=FONT_SIZE)
         sheet.axes[0].set_ylabel(_score_label(all_curves, sheet.panel_height), fontsize=FONT_SIZE)
         _model_legend(sheet, names, width, own=own)

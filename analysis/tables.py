@@ -251,6 +251,7 @@ class Point:
     value: float
     low: float
     high: float
+    n_seeds: int
 
 
 def n_layers(table: pd.DataFrame, subject: Subject) -> int:
@@ -362,7 +363,7 @@ def _point(rows: pd.DataFrame, metric: str) -> Point:
     for column in (f"{metric}_low", f"{metric}_high"):
         known = column in rows.columns and not n_folds
         ends.append(float(rows[column].mean()) if known else np.nan)
-    return Point(float(rows[metric].mean()), *ends)
+    return Point(float(rows[metric].mean()), *ends, n_seeds=rows["seed"].nunique(dropna=False))
 
 
 def _pooled(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:

@@ -229,11 +229,20 @@ def test_models_share_an_axis_of_relative_depth(figure):
 
 def test_categories_are_drawn_with_their_chance_level(figure):
     scores = some_scores(dimensions=("emotion",))
-    ax = plot_layers(scores, figure=figure)
+    protocol = runs_of(scores, categories=["angry", "calm", "happy", "sad", "tired"])
+    ax = plot_layers(Results(scores, table([], WEIGHTS), protocol, table([], PREDICTIONS)), figure=figure)
     np.testing.assert_array_equal(line(ax, "layers-emotion").get_ydata(), column(scores, "uar", probe="logistic"))
-    assert set(line(ax, "chance").get_ydata()) == {0.25}
+    assert set(line(ax, "chance").get_ydata()) == {1 / 5}
     assert ax.get_ylabel().startswith("UAR (test")
-    assert "chance (0.25)" in [text.get_text() for text in ax.get_legend().get_texts()]
+    assert "chance (1/5)" in [text.get_text() for text in ax.get_legend().get_texts()]
+    two = pd.concat([scores, some_scores("other", 2, dimensions=("emotion",))])
+    results = Results(two, table([], WEIGHTS), runs_of(two, categories=["a", "b", "c", "d"]), table([], PREDICTIONS))
+    (depth,) = plot_teacher_student(results, figure=Figure())
+    assert set(line(depth, "chance").get_ydata()) == {1 / 4}
+    assert "chance (1/4)" in depth.figure.get_supxlabel().replace("\n", " ")
+    # The number of categories is not in the scores, and the commonest category need not be at chance.
+    alone = plot_layers(scores, figure=Figure())
+    assert not [artist for artist in alone.get_lines() if artist.get_gid() == "chance"]
 
 
 def test_pooled_scores_are_drawn_and_folds_only_where_there_are_no_others(figure):
@@ -428,7 +437,8 @@ def test_caption_says_what_was_measured():
     split = {"kind": "speaker-grouped folds", "folds": 5, "leakage": []}
     text = curve_caption([curve], runs_of(scores, split=split), band="Bands")
     assert text == (
-        "base on speech: ridge probes on mean, scored on 5 speaker-grouped folds (412 utterances, 10 speakers). "
+        "base on speech: ridge probes on pooled states (mean), scored on 5 speaker-grouped folds "
+        "(412 utterances, 10 speakers). "
         "Bands: 95 % bootstrap intervals over speakers."
     )
     leaking = runs_of(scores, split=split | {"leakage": [{"parts": ["train", "test"]}]}, settings={"rescale": True})
