@@ -51,6 +51,8 @@ class PretrainSettings:
     longest: float = 6.0
     mask_share: float = 0.4
     mask_frames: int = 5
+    mask_longest: int = 15
+    """Spans of a batch are between these two long: a phone, or a word, must be told from what is around it."""
     noise: float = 0.3
     """Share of batches to which white noise is added, 10 to 40 dB below the speech."""
     steps: int = 6000
@@ -124,14 +126,18 @@ class Batches:
     units : list of (first step, offsets, labels)
         Discovered units of the recorded store: labels (frames,) of utterance u are ``offsets[u]:offsets[u + 1]``,
         valid from the given step until the next entry's.
+    names : dict of str to list of str, optional
+        Units of the synthetic speech; chosen from it when left out.
     """
 
-    def __init__(self, settings, synthetic, recorded, units=()):
+    def __init__(self, settings, synthetic, recorded, units=(), names=None):
         import numpy as np
 
         self.settings, self.stores, self.units = settings, (synthetic, recorded), list(units)
         self.order = [None if s is None else np.argsort(np.diff(s.offsets), kind="stable") for s in self.stores]
-        self.vocabulary = vocabulary(synthetic, settings) if synthetic is not None else {}
+        self.vocabulary = {}
+        if synthetic is not None:
+            self.vocabulary = vocabulary(synthetic, names or choose_vocabulary(synthetic, settings))
         self.share = 1.0 if synthetic is None else 0.0 if recorded is None else settings.recorded_share
 
     def __len__(self):
@@ -165,9 +171,10 @@ class Batches:
         waves = (waves - waves.mean(1, keepdims=True)) / np.sqrt(waves.var(1, keepdims=True) + 1e-7)
         if rng.random() < s.noise:
             waves = waves + 10 ** (-rng.uniform(10, 40) / 20) * rng.standard_normal(waves.shape).astype(np.float32)
+        span = int(rng.integers(s.mask_frames, max(s.mask_frames, s.mask_longest) + 1))
         return {
             "waves": torch.from_numpy(waves.astype(np.float32)),
-            "mask": torch.from_numpy(spans(rng, waves.shape[0], frames, s.mask_share, s.mask_frames)),
+            "mask": torch.from_numpy(spans(rng, waves.shape[0], frames, s.mask_share, span)),
             "spectrum": step >= s.spectrum_from,
             "labels": {kind: torch.from_numpy(np.stack(rows).astype(np.int64)) for kind, rows in labels.items()},
         }
@@ -205,18 +212,27 @@ def spans(rng, rows: int, frames: int, share: float, length: int):
     return mask
 
 
-def vocabulary(store, settings: PretrainSettings) -> dict:
-    """For ``phones`` and ``words``: the unit of each name of the store, -1 for rare ones."""
+def choose_vocabulary(store, settings: PretrainSettings) -> dict[str, list[str]]:
+    """Units of synthetic speech: every phone but the rarest, and the most frequent words, in order of frequency."""
     import numpy as np
 
-    tables = {}
+    chosen = {}
     for kind, (_, _, names, _) in store.events.items():
         counts = np.bincount(names, minlength=len(store.names[kind]))
         ranked = np.argsort(-counts, kind="stable")
         kept = ranked[: settings.word_units] if kind == "words" else ranked[counts[ranked] >= 2e-4 * counts.sum()]
-        table = np.full(len(counts), -1, np.int64)
-        table[kept] = np.arange(len(kept))
-        tables[kind] = table
+        chosen[kind] = [store.names[kind][i] for i in kept]
+    return chosen
+
+
+def vocabulary(store, names: dict[str, list[str]]) -> dict:
+    """For ``phones`` and ``words``: the unit of each name of the store, -1 for names that are no unit."""
+    import numpy as np
+
+    tables = {}
+    for kind in store.events:
+        unit = {name: number for number, name in enumerate(names[kind])}
+        tables[kind] = np.array([unit.get(name, -1) for name in store.names[kind]], np.int64)
     return tables
 
 
@@ -496,9 +512,13 @@ def pretrain(
         raise UserError("no speech to train on: give the word 'synthetic', a folder of audio, or both")
     run = Path(run)
     run.mkdir(parents=True, exist_ok=True)
-    classes = {}
+    classes, names = {}, None
     if synthetic is not None:
-        classes |= {kind: int(table.max()) + 1 for kind, table in vocabulary(synthetic, settings).items()}
+        # Kept with the run: other speech may be given when it goes on, and the units must stay what they are.
+        kept = run / "vocabulary.json"
+        names = json.loads(kept.read_text()) if kept.is_file() else choose_vocabulary(synthetic, settings)
+        kept.write_text(json.dumps(names) + "\n")
+        classes |= {kind: len(units) for kind, units in names.items()}
     units = []
     if recorded is not None:
         units.append((0, *discover_units(recorded, settings, run / "units1.npz")))
@@ -522,7 +542,7 @@ def pretrain(
         if at < stop:
             trainer = trainer_for(
                 model,
-                Batches(settings, synthetic, recorded, units),
+                Batches(settings, synthetic, recorded, units, names),
                 run,
                 settings,
                 stop=stop,

@@ -130,10 +130,10 @@ def synthetic_utterance(seed: int, number: int, *, pool: str = "train", share: s
     rng = random.Random(f"{seed}/{pool}/{number}")
     by_gender = speech.voices(pool)
     variant = rng.choice(by_gender[rng.choice(sorted(by_gender))])
-    if rng.random() < 0.7:
+    if rng.random() < 0.8:
         while True:
             text = sentences.compose(
-                rng, clauses=rng.randint(1, 2), fillers=rng.randint(0, 2), rating=rng.uniform(-3, 3), width=2.0
+                rng, clauses=rng.randint(1, 2), fillers=rng.randint(0, 2), rating=rng.uniform(-3, 3)
             ).text
             if sentences.share(text) == share:
                 break

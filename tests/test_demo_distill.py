@@ -1,0 +1,165 @@
+"""probe-distill at toy size, for every accepted family."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("accelerate", reason="the recipe trains with transformers' Trainer, which needs accelerate")
+
+import transformers
+
+from emoprobe.demo import distill
+from emoprobe.errors import UserError
+from emoprobe.extract.backbones import load_backbone
+
+FAMILIES = {
+    "hubert": (transformers.HubertConfig, transformers.HubertModel, {}),
+    "hubert-prenorm": (transformers.HubertConfig, transformers.HubertModel, {"do_stable_layer_norm": True}),
+    "wav2vec2": (transformers.Wav2Vec2Config, transformers.Wav2Vec2Model, {"feat_extract_norm": "layer"}),
+    "wavlm": (transformers.WavLMConfig, transformers.WavLMModel, {}),
+    "data2vec-audio": (transformers.Data2VecAudioConfig, transformers.Data2VecAudioModel, {"conv_pos_kernel_size": 5}),
+}
+SETTINGS = distill.DistillSettings(steps=10, warmup=1, decay=4, batch_seconds=3.0, longest=1.0, learning_rate=3e-3)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def save_teacher(folder, family):
+    config_class, model_class, more = FAMILIES[family]
+    common = {
+        "hidden_size": 32,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "intermediate_size": 48,
+        "conv_dim": (16, 16, 32),
+        "conv_kernel": (10, 8, 4),
+        "conv_stride": (5, 8, 4),
+        "num_feat_extract_layers": 3,
+        "num_conv_pos_embeddings": 8,
+        "num_conv_pos_embedding_groups": 4,
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model_class(config_class(**common, **more)).save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps(
+            {"do_normalize": True, "feature_extractor_type": "Wav2Vec2FeatureExtractor", "sampling_rate": 16_000}
+        )
+    )
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def speech():
+    rng = np.random.default_rng(1)
+    waves = [rng.standard_normal(n).astype(np.float32) for n in rng.integers(9_000, 24_000, 12)]
+    return [len(wave) for wave in waves], waves.__getitem__
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_student_of_every_family_learns_and_loads(family, speech, tmp_path):
+    teacher = load_backbone(save_teacher(tmp_path / "teacher", family))
+    student = distill.distill(teacher, *speech, tmp_path / "run", SETTINGS, log_steps=2)
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert losses[-1] < losses[0]
+    distill.save_student(student, tmp_path / "student", normalise=teacher.normalise, half=False)
+    model, info = type(student).from_pretrained(tmp_path / "student", output_loading_info=True)
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    assert model.config.num_hidden_layers == 2
+    loaded = load_backbone(str(tmp_path / "student"))
+    states, _ = loaded.hidden_states([np.random.default_rng(0).standard_normal(9_000).astype(np.float32)])
+    assert states.shape[0] == 3
+    assert torch.isfinite(states).all()
+
+
+def test_student_starts_as_the_teacher(tmp_path):
+    """Before any step, layers 0 to 2 of the student are the teacher's."""
+    teacher = load_backbone(save_teacher(tmp_path / "teacher", "hubert"))
+    student = distill.student_of(teacher.model, 2)
+    distill.save_student(student, tmp_path / "student", normalise=True, half=False)
+    wave = [np.random.default_rng(0).standard_normal(9_000).astype(np.float32)]
+    of_student, _ = load_backbone(str(tmp_path / "student")).hidden_states(wave)
+    of_teacher, _ = teacher.hidden_states(wave)
+    assert torch.allclose(of_student, of_teacher[:3], atol=1e-5)
+
+
+def test_loss_is_the_papers(tmp_path):
+    """Against the formula written out: mean absolute difference minus the log of the sigmoid of the cosine."""
+    teacher = load_backbone(save_teacher(tmp_path / "teacher", "hubert"))
+    module = distill.build_distiller(teacher, SETTINGS).eval()
+    waves = torch.randn(2, 8_000)
+    with torch.no_grad():
+        found = float(module(waves)["loss"])
+        states = []
+        teacher.walk(list(waves.numpy()), lambda _, s: states.append(s.clone()))
+        output = module.student(waves).last_hidden_state
+    wanted = 0.0
+    for layer, head in zip(distill.predicted_layers(3), module.heads, strict=True):
+        predicted, target = head(output).detach().numpy().astype(float), states[layer].numpy().astype(float)
+        cosine = (predicted * target).sum(-1) / np.linalg.norm(predicted, axis=-1) / np.linalg.norm(target, axis=-1)
+        wanted += np.abs(predicted - target).mean() + np.log1p(np.exp(-cosine)).mean()
+    assert found == pytest.approx(wanted, rel=1e-4)
+
+
+def test_killed_and_resumed_equals_unbroken(speech, tmp_path, monkeypatch):
+    class Killed(Exception):
+        pass
+
+    name = save_teacher(tmp_path / "teacher", "hubert-prenorm")
+    unbroken = distill.distill(load_backbone(name), *speech, tmp_path / "a", SETTINGS, save_steps=3)
+    original = distill.Crops.__getitem__
+
+    def fetch(self, step):
+        if step == 7:
+            raise Killed
+        return original(self, step)
+
+    monkeypatch.setattr(distill.Crops, "__getitem__", fetch)
+    with pytest.raises(Killed):
+        distill.distill(load_backbone(name), *speech, tmp_path / "b", SETTINGS, save_steps=3)
+    monkeypatch.setattr(distill.Crops, "__getitem__", original)
+    resumed = distill.distill(load_backbone(name), *speech, tmp_path / "b", SETTINGS, save_steps=3)
+    for (key, one), (_, other) in zip(unbroken.state_dict().items(), resumed.state_dict().items(), strict=True):
+        assert torch.equal(one, other), key
+
+
+@pytest.mark.parametrize(("blocks", "layers"), [(12, (4, 8, 12)), (24, (8, 16, 24)), (3, (1, 2, 3)), (1, (1,))])
+def test_predicted_layers_scale_with_depth(blocks, layers):
+    assert distill.predicted_layers(blocks) == layers
+
+
+def test_command_distils_a_manifest_and_tells_errors(speech, tmp_path, capsys):
+    import soundfile
+
+    name = save_teacher(tmp_path / "teacher", "hubert")
+    lines = ["id,path,speaker,split"]
+    for i in range(6):
+        soundfile.write(tmp_path / f"u{i}.wav", 0.1 * speech[1](i), 16_000)
+        lines.append(f"u{i},u{i}.wav,s{i},{'test' if i == 5 else 'train'}")
+    (tmp_path / "m.csv").write_text("\n".join(lines) + "\n")
+    options = ["--teacher", name, "--corpus", str(tmp_path / "m.csv"), "--out", str(tmp_path / "out")]
+    small = ["--steps", "2", "--warmup", "1", "--decay", "1", "--batch-seconds", "2", "--longest", "1"]
+    assert distill.main([*options, *small]) == 0
+    assert "5 utterances" in capsys.readouterr().out
+    assert load_backbone(str(tmp_path / "out")).n_layers == 3
+    assert distill.main([*options, *small, "--blocks", "9", "--run", str(tmp_path / "other")]) == 2
+    assert "error:" in capsys.readouterr().err
+
+
+def test_run_of_another_teacher_is_refused(speech, tmp_path):
+    first = load_backbone(save_teacher(tmp_path / "one", "hubert"))
+    distill.distill(first, *speech, tmp_path / "run", SETTINGS)
+    second = load_backbone(save_teacher(tmp_path / "two", "wavlm"))
+    with pytest.raises(UserError, match="another teacher"):
+        distill.distill(second, *speech, tmp_path / "run", SETTINGS)
