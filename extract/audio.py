@@ -268,10 +268,17 @@ def _opened(path: str) -> soundfile.SoundFile:
         raise AudioProblem("unreadable" if cut is None else "truncated", cut or _said(problem)) from None
 
 
+# What libsndfile says of damaged files where it means something else.
+_MISLEADING = {
+    "File does not exist or is not a regular file (possibly a pipe?)": "no MPEG audio is found in the file",
+    "Internal psf_fseek() failed": "decoding cannot go on after that",
+}
+
+
 def _said(problem: Exception) -> str:
     """What libsndfile says, without the number of the descriptor that stands for the file's name."""
-    text = str(getattr(problem, "error_string", "") or problem).strip()
-    return text.rstrip(".") or "libsndfile cannot decode it"
+    text = str(getattr(problem, "error_string", "") or problem).strip().removeprefix("Error : ").rstrip(".")
+    return _MISLEADING.get(text, text) or "libsndfile cannot decode it"
 
 
 def _blocks(file: soundfile.SoundFile, frames: int) -> Iterator[np.ndarray]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -36,7 +37,8 @@ AUDIO_KINDS = (
     ("mp3", "MP3", "MPEG_LAYER_III"),
     ("aiff", "AIFF", "PCM_16"),
 )
-N_AUDIO, N_CSV, N_PARQUET, N_CACHE = 14 * len(AUDIO_KINDS), 40, 25, 60
+N_AUDIO, N_CSV, N_PARQUET, N_CACHE, N_NUMBERS = 14 * len(AUDIO_KINDS), 40, 25, 60, 15
+PLACES = ("pooled/mean", "pooled/std", "pooled/mean_ln", "acoustic/logmel", "acoustic/mfcc")
 
 
 @dataclass(frozen=True)
@@ -377,5 +379,33 @@ def test_caches(tmp_path: Path, model: Path, reference: Reference, work: Worker)
     assert told > len(made) // 2
 
 
+def test_numbers_in_caches(tmp_path: Path, model: Path, reference: Reference, work: Worker) -> None:
+    """One bit of one number: `--verify` names the utterance and no other, and the others keep their numbers."""
+    rng = np.random.default_rng(7)
+    data = reference.cache.read_bytes()
+    with h5py.File(reference.cache) as file:
+        places = {name: (file[name].id.get_offset(), file[name].shape[-1]) for name in PLACES}
+        layers = len(file["layers/index"])
+    jobs, hit = [], []
+    for index in range(N_NUMBERS):
+        name = PLACES[index % len(PLACES)]
+        offset, width = places[name]
+        row, layer = int(rng.integers(len(GOOD))), int(rng.integers(layers)) if name.startswith("pooled") else 0
+        number = (layer * len(GOOD) + row) * width + int(rng.integers(width))
+        damaged = bytearray(data)
+        damaged[offset + 4 * number + int(rng.integers(4))] ^= 1 << int(rng.integers(8))
+        path = tmp_path / f"number{index}.h5"
+        path.write_bytes(damaged)
+        jobs.append(job(reference.manifest, model, path, verify=True))
+        hit.append(row)
+    for item, row, ended in zip(jobs, hit, work(jobs), strict=True):
+        ended.check()
+        verified, resumed = ended.runs
+        assert (verified["status"], resumed["status"]) == (1, 0)
+        assert [name for name in GOOD if f"the states of {name} " in verified["err"]] == [GOOD[row]]
+        assert item["cache"] in verified["err"]
+        assert_equal_rows(read(Path(item["cache"])), reference.arrays, [name for name in GOOD if name != GOOD[row]])
+
+
 def test_there_are_at_least_200() -> None:
-    assert N_AUDIO + N_CSV + N_PARQUET + N_CACHE >= 200
+    assert N_AUDIO + N_CSV + N_PARQUET + N_CACHE + N_NUMBERS >= 200
