@@ -1,0 +1,429 @@
+"""From a cache to results: what is found, left out, refused, skipped and repeated; the command end to end."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from emoprobe.errors import UserError
+from emoprobe.extract import HiddenStateCache
+from emoprobe.probe import fit_layers, load_results
+from emoprobe.probe.cli import main
+from emoprobe.probe.metrics import ccc, uar
+from emoprobe.probe.results import KEY, Results
+from tests.probe_helpers import write_cache
+
+CONTRACT = [
+    *("model", "corpus", "dimension", "probe", "layer", "depth", "fold", "seed", "split", "n"),
+    *("ccc", "ccc_low", "ccc_high", "pearson", "rmse"),
+]
+SPEAKERS = [f"s{i // 10:02d}" for i in range(120)]
+QUICK = {"resamples": 50, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("cache") / "hidden_states.h5"
+    write_cache(path)
+    return path
+
+
+def test_the_planted_layers_are_found_and_the_baselines_are_there(cache):
+    results = fit_layers(cache, **QUICK)
+    assert list(results.scores.columns[: len(CONTRACT)]) == CONTRACT
+    best = results.best_layers().set_index(["dimension", "probe"])["layer"]
+    assert [best[name, "ridge"] for name in ("arousal", "valence", "dominance")] == [1, 3, 2]
+    baselines = results.scores[results.scores["layer"] == -1]
+    assert set(baselines["probe"]) == {"mean", "logmel", "mfcc"}
+    assert baselines["depth"].isna().all()
+    pooled = results.select(probe="ridge", fold="all", dimension="arousal")
+    assert list(pooled["layer"]) == [0, 1, 2, 3]
+    np.testing.assert_allclose(pooled["depth"].astype(float), [0, 1 / 3, 2 / 3, 1])
+    assert (pooled["ccc_low"] < pooled["ccc"]).all()
+    assert (pooled["ccc"] < pooled["ccc_high"]).all()
+    folds = results.select(probe="ridge", layer=1, dimension="arousal")
+    assert list(folds["fold"]) == ["all", "1", "2", "3", "4", "5"]
+    assert folds["n"].iloc[1:].sum() == folds["n"].iloc[0] == 120
+    # Acoustics were made with arousal in them and nothing else.
+    assert pooled["ccc"].max() > results.select(probe="logmel", fold="all", dimension="arousal")["ccc"].item() > 0.1
+    assert abs(results.select(probe="mean", fold="all", dimension="arousal")["ccc"].item()) < 0.1
+
+
+def test_scores_follow_from_the_predictions(cache):
+    results = fit_layers(cache, dimensions=("valence", "emotion"), **QUICK)
+    predictions, scores = results.predictions, results.scores
+    for (probe, layer), part in predictions[predictions["dimension"] == "valence"].groupby(["probe", "layer"]):
+        row = scores[(scores["probe"] == probe) & (scores["layer"] == layer) & (scores["dimension"] == "valence")]
+        pooled = row[row["fold"] == "all"]
+        assert ccc(part["truth"], part["prediction"]) == pytest.approx(pooled["ccc"].item(), abs=1e-12)
+        for fold, rows in part.groupby("fold"):
+            assert ccc(rows["truth"], rows["prediction"]) == pytest.approx(
+                row[row["fold"] == fold]["ccc"].item(), abs=1e-12
+            )
+        # No speaker was scored in two folds.
+        assert part.groupby("speaker")["fold"].nunique().max() == 1
+    for (probe, layer), part in predictions[predictions["dimension"] == "emotion"].groupby(["probe", "layer"]):
+        row = scores[(scores["probe"] == probe) & (scores["layer"] == layer) & (scores["dimension"] == "emotion")]
+        found = uar(part["true_category"], part["predicted_category"])
+        assert found == pytest.approx(row[row["fold"] == "all"]["uar"].item(), abs=1e-12)
+    best = results.best_layers().set_index(["dimension", "probe"])
+    assert best.loc[("emotion", "logistic"), "layer"] == 1  # categories were cut from arousal
+    assert best.loc[("emotion", "mean"), "uar"] == pytest.approx(1 / 3)
+
+
+def test_every_probe_finds_the_planted_layer(cache):
+    results = fit_layers(
+        cache, dimensions="arousal", probe="all", features=("mean", "mean_ln"), seeds=2, folds=3, **QUICK
+    )
+    pooled = results.scores[(results.scores["fold"] == "all") & ~results.scores["layer"].eq(-1).fillna(False)]
+    assert set(zip(pooled["probe"], pooled["features"], strict=True)) == {
+        (probe, features) for probe in ("ridge", "mlp", "weighted") for features in ("mean", "mean_ln")
+    }
+    best = results.best_layers().set_index(["probe", "features"])["layer"]
+    for probe in ("ridge", "mlp"):
+        for features in ("mean", "mean_ln"):
+            assert best[probe, features] == 1
+    weighted = results.select(probe="weighted", fold="all", features="mean")
+    assert list(weighted["seed"]) == [0, 1]
+    assert weighted["layer"].isna().all()
+    assert weighted["depth"].isna().all()
+    weights = results.weights
+    contract = ["model", "corpus", "dimension", "layer", "depth", "seed", "weight", "weight_normed"]
+    assert list(weights.columns[:8]) == contract
+    for _, part in weights.groupby(["features", "seed"]):
+        assert part["weight"].sum() == pytest.approx(1, abs=1e-5)
+        assert part["weight_normed"].sum() == pytest.approx(1, abs=1e-5)
+        assert part["layer"].iloc[part["weight"].argmax()] == 1
+    normed = weights[weights["features"] == "mean_ln"]
+    np.testing.assert_allclose(normed["weight"], normed["weight_normed"], atol=1e-6)
+
+
+def test_deterministic_for_a_seed_and_other_for_another(cache):
+    one, same, other = (fit_layers(cache, dimensions="valence", seed=seed, **QUICK) for seed in (1, 1, 2))
+    pd.testing.assert_frame_equal(one.scores, same.scores)
+    assert one.protocol == same.protocol
+    rows = [r.select(probe="ridge", fold="all", layer=3)["ccc_low"].item() for r in (one, other)]
+    assert rows[0] != rows[1]
+
+
+def test_a_dimension_does_not_depend_on_its_company(cache):
+    alone = fit_layers(cache, dimensions="valence", **QUICK).scores
+    together = fit_layers(cache, **QUICK).select(dimension="valence")
+    numbers = ["ccc", "ccc_low", "ccc_high", "pearson", "rmse", "penalty"]
+    np.testing.assert_allclose(alone[numbers], together[numbers], atol=1e-9)
+
+
+def test_official_split(tmp_path):
+    path = tmp_path / "c.h5"
+    parts = ["train"] * 60 + ["development"] * 20 + ["test1"] * 20 + ["test3"] * 20
+    arousal = write_cache(path)["arousal"].to_numpy().copy()
+    arousal[100:] = np.nan
+    table = write_cache(path, split=parts, arousal=arousal, speaker=[f"s{i // 10}" for i in range(120)], emotion="")
+    assert table["valence"].notna().all()
+    results = fit_layers(path, dimensions=("arousal", "valence"), **QUICK)
+    ridge = results.select(probe="ridge", layer=1)
+    assert list(ridge[ridge["dimension"] == "arousal"]["split"]) == ["development", "test1"]
+    assert list(ridge[ridge["dimension"] == "valence"]["split"]) == ["development", "test1", "test3"]
+    assert set(ridge["fold"]) == {"all"}
+    assert ridge["penalty"].notna().all()
+    entry = next(e for e in results.protocol if e["probe"] == "ridge" and e["dimension"] == "arousal")
+    assert entry["split"]["kind"] == "official"
+    assert entry["split"]["counts"] == {"train": 60, "development": 20, "test1": 20}
+    assert any("test3" in note for note in entry["split"]["notes"])
+    assert entry["cache"]["left_out"] == ["arousal: 20 of 120 utterances have no label and are left out"]
+    # Speakers 5 and 6 are in development alone, and so on: this split is clean.
+    assert entry["split"]["leakage"] == []
+
+
+def test_official_leakage_is_in_the_protocol_and_on_the_screen(tmp_path, capsys):
+    path = tmp_path / "c.h5"
+    write_cache(path, split=["train"] * 60 + ["development"] * 30 + ["test"] * 30)
+    assert main([str(path), "--dim", "arousal", "--out", str(tmp_path / "r"), "--quiet"]) == 0
+    assert "LEAKAGE" in capsys.readouterr().err
+    entry = load_results(tmp_path / "r").protocol[0]
+    assert {tuple(leak["parts"]) for leak in entry["split"]["leakage"]} >= {("train", "test")}
+    assert entry["split"]["leakage"][0]["speakers"][0] == {"speaker": "s00", "first": 5, "second": 3}
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"arousal": np.nan}, "no utterance of 'handmade' has a label of arousal"),
+        ({"arousal": 3.0}, "arousal is 3 in all 120 labelled utterances"),
+        ({"speaker": [f"s{i % 4}" for i in range(120)]}, "at most 4 with --folds"),
+        ({"speaker": ""}, "--ungrouped"),
+        (
+            {"arousal": [float(i) if i < 10 else np.nan for i in range(120)], "speaker": SPEAKERS},
+            "too few speakers have a label of arousal",
+        ),
+    ],
+)
+def test_what_cannot_be_probed_is_refused(tmp_path, columns, message):
+    path = tmp_path / "c.h5"
+    write_cache(path, **columns)
+    with pytest.raises(UserError, match=message):
+        fit_layers(path, dimensions="arousal", **QUICK)
+
+
+def test_refusals_of_the_rest(tmp_path, cache):
+    write_cache(tmp_path / "c.h5", pending=3)
+    with pytest.raises(UserError, match="not complete: run the same probe-extract again"):
+        fit_layers(tmp_path / "c.h5")
+    write_cache(tmp_path / "c.h5", emotion="calm")
+    with pytest.raises(UserError, match="every utterance is 'calm'"):
+        fit_layers(tmp_path / "c.h5", dimensions="emotion")
+    for options, message in [
+        ({"dimensions": "joy"}, "unknown dimension 'joy'"),
+        ({"probe": "forest"}, "unknown probe 'forest'"),
+        ({"features": ("median",)}, "has no 'median'"),
+        ({"features": ("std",), "probe": "weighted"}, "takes --features mean or mean_ln"),
+        ({"dimensions": "emotion", "probe": "mlp"}, "does not fit emotion"),
+        ({"penalties": [0]}, "penalties must be positive"),
+        ({"seeds": 0}, "--seeds 0"),
+        ({"folds": 2}, "too few"),
+        ({"ungrouped": True}, "this one does"),
+        ({"device": "abacus", "probe": "mlp"}, "abacus"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            fit_layers(cache, **{"dimensions": "arousal", **options})
+
+
+def test_ungrouped_counts_every_utterance_as_a_speaker(tmp_path):
+    path = tmp_path / "c.h5"
+    write_cache(path, speaker="")
+    results = fit_layers(path, dimensions="arousal", ungrouped=True, **QUICK)
+    assert results.select(probe="ridge", fold="all")["speakers"].eq(120).all()
+    assert results.protocol[0]["split"]["kind"] == "ungrouped folds"
+
+
+def test_dimensions_without_labels_are_left_out_of_all(tmp_path, capsys):
+    path = tmp_path / "c.h5"
+    write_cache(path, dominance=np.nan)
+    assert main([str(path), "--out", str(tmp_path / "r"), "--quiet", "--resamples", "20"]) == 0
+    assert "dominance is left out" in capsys.readouterr().err
+    assert set(load_results(tmp_path / "r").scores["dimension"]) == {"arousal", "valence"}
+
+
+def test_missing_labels_are_counted_and_left_out(tmp_path, capsys):
+    path = tmp_path / "c.h5"
+    valence = write_cache(path)["valence"].to_numpy().copy()
+    valence[:30] = np.nan
+    write_cache(path, valence=valence)
+    assert main([str(path), "--out", str(tmp_path / "r"), "--quiet", "--resamples", "20"]) == 0
+    assert "valence: 30 of 120 utterances have no label and are left out" in capsys.readouterr().err
+    pooled = load_results(tmp_path / "r").select(probe="ridge", fold="all", layer=0).set_index("dimension")["n"]
+    assert pooled.to_dict() == {"arousal": 120, "valence": 90, "dominance": 120}
+
+
+def test_a_constant_fold_has_a_reason(tmp_path):
+    path = tmp_path / "c.h5"
+    arousal = write_cache(path)["arousal"].to_numpy().copy()
+    speaker = [f"s{i // 10:02d}" for i in range(120)]
+    arousal[:10] = 4.0
+    write_cache(path, arousal=arousal, speaker=speaker)
+    results = fit_layers(path, dimensions="arousal", folds=12, **QUICK)
+    rows = results.select(probe="ridge", layer=1)
+    constant = rows[rows["pearson"].isna()]
+    assert len(constant) == 1
+    assert constant["reason"].item() == "the labels that are scored are constant"
+    assert constant["ccc"].item() == 0
+
+
+def test_rerun_skips_and_a_changed_protocol_does_not(cache, tmp_path, capsys):
+    out = tmp_path / "r"
+    arguments = [str(cache), "--dim", "valence", "--out", str(out), "--quiet", "--resamples", "30"]
+    assert main(arguments) == 0
+    capsys.readouterr()
+    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in out.iterdir() if path.is_file()}
+    assert main(arguments) == 0
+    assert "not fitted again" in capsys.readouterr().err
+    after = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in out.iterdir() if path.is_file()}
+    assert {name for name, value in before.items() if after[name] != value} <= {".lock"}
+    # Another dimension is added, another seed replaces, and nothing is there twice.
+    assert main([str(cache), "--dim", "arousal", "--out", str(out), "--quiet", "--resamples", "30"]) == 0
+    assert set(load_results(out).scores["dimension"]) == {"valence", "arousal"}
+    capsys.readouterr()
+    assert main([*arguments, "--seed", "5"]) == 0
+    assert "not fitted again" not in capsys.readouterr().err
+    results = load_results(out)
+    assert set(results.select(dimension="valence")["seed"]) == {5}
+    assert set(results.select(dimension="arousal")["seed"]) == {0}
+    assert not results.scores.duplicated([*KEY, "layer", "fold", "seed", "split"]).any()
+    capsys.readouterr()
+    assert main([*arguments, "--seed", "5", "--overwrite"]) == 0
+    assert "not fitted again" not in capsys.readouterr().err
+
+
+def test_a_changed_label_is_fitted_again(tmp_path):
+    path, out = tmp_path / "c.h5", tmp_path / "r"
+    table = write_cache(path)
+    first = fit_layers(path, dimensions="arousal", out=out, **QUICK)
+    changed = table["arousal"].to_numpy().copy()
+    changed[0] += 1
+    write_cache(path, arousal=changed)
+    second = fit_layers(path, dimensions="arousal", out=out, **QUICK)
+    assert first.protocol[0]["hash"] != second.protocol[0]["hash"]
+    assert len(load_results(out).protocol) == len(first.protocol)
+
+
+def test_several_caches_stay_apart_and_the_same_twice_is_refused(cache, tmp_path):
+    write_cache(
+        tmp_path / "student.h5", label="student", layers=3, planted={"arousal": 0, "valence": 2, "dominance": 1}
+    )
+    out = tmp_path / "r"
+    arguments = [str(cache), str(tmp_path / "student.h5"), "--dim", "arousal", "--out", str(out), "--quiet"]
+    assert main([*arguments, "--resamples", "30"]) == 0
+    best = load_results(out).best_layers().set_index(["model", "probe"])["layer"]
+    assert (best["planted", "ridge"], best["student", "ridge"]) == (1, 0)
+    write_cache(tmp_path / "again.h5", seed=4)
+    assert main([str(cache), str(tmp_path / "again.h5"), "--out", str(tmp_path / "q"), "--quiet"]) == 2
+
+
+def test_joined_features_are_one_feature_set(cache):
+    results = fit_layers(
+        cache, dimensions="arousal", features=("mean+std", "mean"), probe=("ridge", "weighted"), **QUICK
+    )
+    keys = {(entry["probe"], entry["features"]) for entry in results.protocol if entry["features"]}
+    # A weighted sum of standard deviations is no standard deviation of a weighted sum, so that pair is absent.
+    assert keys - {("logmel", "logmel"), ("mfcc", "mfcc")} == {
+        ("ridge", "mean+std"), ("ridge", "mean"), ("weighted", "mean")
+    }  # fmt: skip
+    best = results.best_layers().set_index(["probe", "features"])
+    assert best.loc[("ridge", "mean+std"), "layer"] == 1
+    # The standard deviations are noise here: they cost something, so they were indeed among the features.
+    assert best.loc[("ridge", "mean+std"), "ccc"] < best.loc[("ridge", "mean"), "ccc"]
+
+
+KILLED = """
+import os, signal, sys
+from emoprobe.probe import results
+from emoprobe.probe.cli import main
+
+replace, left = results.Path.replace, int(sys.argv[1])
+
+def dying(beside, path):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)  # the new file is written, the old one is still in its place
+    return replace(beside, path)
+
+results.Path.replace = dying
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def test_killed_between_any_two_files_it_goes_on(cache, tmp_path):
+    """After SIGKILL the folder loads, at most the unit under way is lost, and the end is what an unbroken run finds."""
+    out = tmp_path / "r"
+    arguments = [str(cache), "--resamples", "50", "--quiet", "--out", str(out)]
+    done = 0
+    # A unit writes six files, the protocol last; four units. The instants fall into the first unit (nothing is there
+    # yet), after its scores and before its protocol, and into later units.
+    for left, units in ((3, 0), (6, 0), (8, 1), (17, 3)):
+        run = subprocess.run([sys.executable, "-c", KILLED, str(left), *arguments], capture_output=True)
+        assert run.returncode == -signal.SIGKILL
+        if units == 0:
+            assert not (out / "protocol.json").exists()
+            continue
+        kept = load_results(out)
+        assert len({entry["probe"] for entry in kept.protocol}) == units > done
+        assert not kept.scores.duplicated([*KEY, "layer", "fold", "seed", "split"]).any()
+        done = units
+    found = fit_layers(cache, out=out, **QUICK)
+    whole = fit_layers(cache, **QUICK)
+    pd.testing.assert_frame_equal(found.scores, whole.scores)
+    pd.testing.assert_frame_equal(load_results(out).scores, whole.scores)
+    assert load_results(out).protocol == whole.protocol
+
+
+def test_results_on_disk(cache, tmp_path):
+    out = tmp_path / "r"
+    made = fit_layers(cache, dimensions="arousal", probe=("ridge", "weighted"), folds=3, out=out, **QUICK)
+    csv, parquet = pd.read_csv(out / "scores.csv", dtype={"fold": str}), pd.read_parquet(out / "scores.parquet")
+    assert list(csv.columns) == list(parquet.columns)
+    np.testing.assert_allclose(csv["ccc"], parquet["ccc"], atol=0)
+    loaded = load_results(out)
+    pd.testing.assert_frame_equal(loaded.scores, made.scores)
+    assert loaded.protocol == made.protocol
+    assert "<table" in loaded._repr_html_()
+    for entry in loaded.protocol:
+        assert entry["cache"]["provenance"]["corpus"]["sha256"]
+        assert entry["versions"]["scikit-learn"]
+    (out / "scores.parquet").unlink()  # the CSV alone will do
+    pd.testing.assert_frame_equal(load_results(out).scores, made.scores, check_exact=False)
+    (out / "predictions.parquet").unlink()
+    assert not len(load_results(out).predictions)
+    (out / "scores.csv").write_text("model,corpus\n1,2\n")
+    with pytest.raises(UserError, match=r"scores\.csv is damaged"):
+        load_results(out)
+    (out / "protocol.json").write_text("[{")
+    with pytest.raises(UserError, match=r"protocol\.json is damaged"):
+        load_results(out)
+    with pytest.raises(UserError, match="holds no results: make them with `probe-fit"):
+        load_results(tmp_path / "nowhere")
+
+
+def test_results_of_several_folders(cache, tmp_path):
+    fit_layers(cache, dimensions="arousal", out=tmp_path / "a", **QUICK)
+    fit_layers(cache, dimensions="valence", out=tmp_path / "b", **QUICK)
+    both = load_results([tmp_path / "a", tmp_path / "b"])
+    assert set(both.scores["dimension"]) == {"arousal", "valence"}
+    assert len(Results.empty().best_layers()) == 0
+
+
+def test_an_open_cache_is_taken_and_left_open(cache):
+    with HiddenStateCache(cache) as opened:
+        fit_layers(opened, dimensions="arousal", **QUICK)
+        assert opened.states(layers=0).shape == (120, 12)
+
+
+def test_command_without_arguments(cache, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["--dim", "valence"]) == 2
+    assert "error: there is no cache hidden_states.h5: make it with probe-extract" in capsys.readouterr().err
+    (tmp_path / "hidden_states.h5").write_bytes(cache.read_bytes())
+    drawn = []
+
+    def draw(results, figures):
+        drawn.append((results, figures, (results / "scores.csv").exists()))
+        return [figures / "ccc.png"]
+
+    assert main(["--dim", "valence"], draw=draw) == 0
+    said = capsys.readouterr()
+    assert drawn == [(Path("results"), Path("figures"), True)]
+    assert "best layer 3" in said.out
+    assert "figure: figures/ccc.png" in said.out
+    assert "layer" in said.err  # the bar
+
+
+def test_command_says_errors_in_a_line(tmp_path, cache, capsys):
+    (tmp_path / "no.h5").write_bytes(b"no cache at all")
+    for arguments in (
+        [str(tmp_path / "no.h5")],
+        [str(tmp_path / "absent.h5")],
+        [str(cache), "--target", "emotion", "--probe", "mlp"],
+        [str(cache), "--penalties", "-1"],
+    ):
+        assert main([*arguments, "--out", str(tmp_path / "r")]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("error: ")
+        assert said.count("\n") == 1
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys\nfrom emoprobe.probe.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit as end:\n    assert end.code == 0\n"
+        "heavy = {'torch', 'pandas', 'numpy', 'sklearn', 'matplotlib', 'h5py', 'scipy'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--ungrouped" in done.stdout
