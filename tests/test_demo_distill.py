@@ -6,15 +6,14 @@ import json
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
-pytest.importorskip("accelerate", reason="the recipe trains with transformers' Trainer, which needs accelerate")
-
+import torch
 import transformers
 
 from emoprobe.demo import distill
 from emoprobe.errors import UserError
 from emoprobe.extract.backbones import load_backbone
+
+pytest.importorskip("accelerate", reason="the recipe trains with transformers' Trainer, which needs accelerate")
 
 FAMILIES = {
     "hubert": (transformers.HubertConfig, transformers.HubertModel, {}),

@@ -7,13 +7,13 @@ import json
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
-pytest.importorskip("accelerate", reason="the recipe trains with transformers' Trainer, which needs accelerate")
-pytest.importorskip("espeakng_loader", reason="synthetic speech needs espeakng-loader")
+import torch
 
 from emoprobe.demo import pretrain, shards, zoo
 from emoprobe.errors import UserError
+
+pytest.importorskip("accelerate", reason="the recipe trains with transformers' Trainer, which needs accelerate")
+pytest.importorskip("espeakng_loader", reason="synthetic speech needs espeakng-loader")
 
 TINY = pretrain.PretrainSettings(
     width=32,
@@ -26,14 +26,14 @@ TINY = pretrain.PretrainSettings(
     unit_block=1,
     word_units=40,
     discovered_units=8,
-    recluster=8,
+    recluster=20,
     spectrum_from=0,
     recorded_share=0.3,
     batch_seconds=6.0,
     longest=2.0,
-    steps=16,
-    warmup=2,
-    decay=4,
+    steps=40,
+    warmup=4,
+    decay=10,
     learning_rate=5e-3,
 )
 
@@ -63,27 +63,27 @@ def train(run, stores, settings=TINY, **options):
 @pytest.fixture(scope="module")
 def unbroken(stores, tmp_path_factory):
     run = tmp_path_factory.mktemp("run")
-    return run, train(run, stores, save_steps=4)
+    return run, train(run, stores, save_steps=10)
 
 
 def test_training_lowers_the_loss(unbroken):
     run, _ = unbroken
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == list(range(2, 17, 2))
+    assert [line["step"] for line in lines] == list(range(2, 41, 2))
     phones = [line["phones_unmasked_loss"] for line in lines if "phones_unmasked_loss" in line]
     spectrum = [line["spectrum_loss"] for line in lines]
-    assert phones[-1] < phones[0]
-    assert spectrum[-1] < spectrum[0]
+    for losses in (phones, spectrum):
+        assert np.mean(losses[-4:]) < np.mean(losses[:4])
 
 
 def test_killed_and_resumed_equals_unbroken(unbroken, stores, tmp_path, monkeypatch):
-    """Stopped at the checkpoint of step 4 and again after the second units: weights and log as if never stopped."""
+    """Stopped at the checkpoint of step 10 and again after the second units: weights and log as if never stopped."""
 
     class Killed(Exception):
         pass
 
     original = pretrain.Batches.__getitem__
-    for broken_at in (6, 11):
+    for broken_at in (13, 27):
 
         def fetch(self, step, broken_at=broken_at):
             if step == broken_at:
@@ -92,9 +92,9 @@ def test_killed_and_resumed_equals_unbroken(unbroken, stores, tmp_path, monkeypa
 
         monkeypatch.setattr(pretrain.Batches, "__getitem__", fetch)
         with pytest.raises(Killed):
-            train(tmp_path, stores, save_steps=4)
+            train(tmp_path, stores, save_steps=10)
     monkeypatch.setattr(pretrain.Batches, "__getitem__", original)
-    resumed = train(tmp_path, stores, save_steps=4)
+    resumed = train(tmp_path, stores, save_steps=10)
     for (name, one), (_, other) in zip(unbroken[1].state_dict().items(), resumed.state_dict().items(), strict=True):
         # The same operations in the same order on one thread: not a bit differs.
         assert torch.equal(one, other), name
@@ -186,13 +186,13 @@ def test_exported_checkpoint_loads_and_has_no_heads(unbroken, tmp_path):
 
 
 def test_a_store_is_resumed_part_by_part(tmp_path):
-    first = shards.make_synthetic(tmp_path / "a", hours=0.01, seed=6, part=6)
+    first = shards.make_synthetic(tmp_path / "a", hours=0.004, seed=6, part=3)
     import shutil
 
     # As a killed run leaves it: some parts, no joined store.
     (tmp_path / "b").mkdir()
     shutil.copytree(first / "part-0000000", tmp_path / "b" / "part-0000000")
-    second = shards.make_synthetic(tmp_path / "b", hours=0.01, seed=6, part=6)
+    second = shards.make_synthetic(tmp_path / "b", hours=0.004, seed=6, part=3)
     assert (first / "samples.i16").read_bytes() == (second / "samples.i16").read_bytes()
 
 
