@@ -38,7 +38,7 @@ class MLPSettings:
     patience: int = 20
     batch: int = 256
     rate: float = 1e-3
-    decay: float = 1e-1
+    decay: float = 1.0
     dropout: float = 0.2
     memory: float = 2.0
 

@@ -37,19 +37,19 @@ class WeightedSettings:
     rate, layer_rate : float
         Learning rate of the head and of the softmax over layers.
     decay : float
-        Weight decay of the head (AdamW).
+        Weight decay of the head (AdamW). Strong, because a corpus often has fewer utterances than a state has features.
     memory : float
         GiB of pooled states to keep in memory; a larger cache is read again for every batch.
     """
 
     head: str = "linear"
     hidden: int = 32
-    epochs: int = 400
+    epochs: int = 600
     patience: int = 50
     batch: int = 512
-    rate: float = 5e-3
+    rate: float = 2e-3
     layer_rate: float = 5e-2
-    decay: float = 1e-2
+    decay: float = 2.0
     memory: float = 2.0
 
 

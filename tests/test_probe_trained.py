@@ -16,7 +16,7 @@ from emoprobe.probe.weighted import WeightedSettings, norm_corrected, weighted_p
 
 LAYERS, ROWS, WIDTH = 5, 240, 8
 FOLD = Fold("all", np.arange(140), ((np.arange(140), np.arange(140, 190)),), {"test": np.arange(190, ROWS)})
-QUICK = WeightedSettings(epochs=120, patience=30, batch=64)
+QUICK = WeightedSettings(epochs=120, patience=30, batch=64, rate=1e-2, decay=0.01)
 
 
 def planted(layer, *, seed=0, scale=None, n_targets=1, shared=1.0):
@@ -37,7 +37,7 @@ def reader(states):
 @pytest.mark.parametrize(("layer", "head"), [(0, "linear"), (3, "linear"), (2, "mlp")])
 def test_weighted_sum_finds_the_planted_layer(layer, head):
     states, targets = planted(layer, shared=0.0)
-    settings = WeightedSettings(head=head, epochs=120, patience=40, batch=64)
+    settings = WeightedSettings(head=head, epochs=120, patience=40, batch=64, rate=5e-3, decay=0.01)
     found = weighted_probe(reader(states), targets, [FOLD], seeds=(0, 1), settings=settings, device="cpu")
     assert found.weights.shape == (2, 1, 1, LAYERS)
     np.testing.assert_allclose(found.weights.sum(-1), 1, atol=1e-5)
@@ -57,7 +57,7 @@ def test_norm_correction_undoes_a_layer_of_longer_states():
     noise = rng.standard_normal((2, ROWS, WIDTH))
     states = np.stack([base + noise[0], 4 * (base + noise[1])]).astype("f4")
     norms = np.linalg.norm(states, axis=-1).mean(-1)
-    settings = WeightedSettings(epochs=300, patience=100, batch=64)
+    settings = WeightedSettings(epochs=300, patience=100, batch=64, rate=5e-3, decay=0.01)
     found = weighted_probe(reader(states), targets, [FOLD], settings=settings, device="cpu")
     raw, corrected = found.weights[:, 0, 0], norm_corrected(found.weights, norms)[:, 0, 0]
     assert (raw[:, 0] > raw[:, 1] + 0.3).all()
