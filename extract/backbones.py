@@ -375,7 +375,9 @@ def _load_weights(model_class: type, config: PretrainedConfig, source: str, revi
         model, found = model_class.from_pretrained(
             source, config=config, revision=revision, use_safetensors=True, output_loading_info=True
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except SafetensorError as error:
+        raise UserError(f"{source}: the safetensors weights are damaged ({error}); download the model again") from error
+    except (OSError, ValueError, RuntimeError) as error:
         raise UserError(
             f"{source}: no usable safetensors weights ({_first_line(error)}). Weights in pickle files are not loaded. "
             "On the hub, a revision that holds safetensors often exists as a pull request of the converter: try "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +15,20 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UserError
-from .layout import DIMENSIONS, DONE, FORMAT, PENDING, TEXT_COLUMNS, checksum, layout_sha256
+from .layout import (
+    DIMENSIONS,
+    DONE,
+    FORMAT,
+    PENDING,
+    PROBLEMS,
+    TEXT_COLUMNS,
+    checksum,
+    checksum_of,
+    frames_folder,
+    layout_sha256,
+    mean_layer_norms,
+    part_name,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -55,6 +68,8 @@ class HiddenStateCache:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
+        if self.path.is_dir():
+            raise UserError(f"{self.path} is a folder; give the cache's file, such as {self.path / 'hidden_states.h5'}")
         if not self.path.is_file():
             raise UserError(f"there is no cache {self.path}; make one with probe-extract --out {self.path}")
         try:
@@ -139,6 +154,12 @@ class HiddenStateCache:
         return pd.DataFrame(columns)
 
     def _status(self) -> np.ndarray:
+        status = self._marks()
+        # A mark that nobody wrote is damage: such an utterance is computed again, not lost.
+        status[~np.isin(status, (DONE, *PROBLEMS))] = PENDING
+        return status
+
+    def _marks(self) -> np.ndarray:
         return _text(self._file["utterances/status"][:])
 
     @property
@@ -212,6 +233,13 @@ class HiddenStateCache:
         return taken
 
     @property
+    def frame_norms(self) -> np.ndarray:
+        """Mean Euclidean norm of each utterance's frames, (layers, utterances) float32; NaN as above."""
+        norms = np.array(self._view("frame_norm"))
+        norms[:, ~self.done] = np.nan
+        return norms
+
+    @property
     def acoustics(self) -> dict[str, np.ndarray]:
         """Acoustic baselines by name, each (utterances, width): mean and standard deviation over time; NaN as above."""
         found = {}
@@ -244,7 +272,17 @@ class HiddenStateCache:
             raise UserError(f"{self.path} holds no utterance {utterance!r} that is done")
         group = self._file["utterances"]
         start, count = int(group["frame_start"][found[0]]), int(group["frames"][found[0]])
-        return self._file["frames/states"][_index(layers), start : start + count]
+        ends = np.cumsum(self._file["frames/part_frames"][:])
+        part = frames_folder(self.path) / part_name(int(np.searchsorted(ends, start, side="right")))
+        try:
+            if not part.is_file():  # HDF5 would give NaN without a word
+                raise FileNotFoundError(f"{part} is missing")
+            return self._file["frames/states"][_index(layers), start : start + count]
+        except OSError as error:
+            raise UserError(
+                f"{part}: the single frames of {utterance!r} cannot be read ({error}); bring the folder back from a "
+                "copy, or run probe-extract again with --repair"
+            ) from error
 
     def to_torch(self, statistic: str = "mean", **selection) -> torch.Tensor:
         """:meth:`states` as a tensor."""
@@ -262,25 +300,63 @@ class HiddenStateCache:
     # Trust -------------------------------------------------------------------------------------------------------
 
     def verify(self) -> list[str]:
-        """Compute the checksum of every utterance that is done and compare it with the one stored.
+        """Compare everything that was written with its checksum.
 
         Returns
         -------
         list of str
-            The `id` of each utterance whose numbers have changed since they were written; empty when all is well.
+            What has changed since it was written, for a person; empty when all is well.
         """
+        return [what for what, _ in self._damage()]
+
+    def damaged(self) -> np.ndarray:
+        """Boolean (utterances,): what :meth:`verify` complains of, and ``--repair`` extracts again."""
+        wrong = np.zeros(self.n_utterances, dtype=bool)
+        for _, rows in self._damage():
+            wrong[rows] = True
+        return wrong
+
+    def _damage(self) -> Iterator[tuple[str, np.ndarray | int | slice]]:
+        """Each finding, and the rows that it concerns."""
+        names = self._description["id"]
+        marks, reasons = self._marks(), self._file["utterances/reason"][:]
         stored = self._file["utterances/checksum"][:]
         pooled = [self._view(f"pooled/{s}") for s in self.statistics]
         norms = self._view("frame_norm")
         acoustics = [self._view(f"acoustic/{name}") for name in sorted(self._file["acoustic"])]
-        wrong = []
-        for row in np.nonzero(self.done)[0]:
-            found = checksum(
-                np.stack([p[:, row] for p in pooled]), norms[:, row], [values[row] for values in acoustics]
-            )
-            if found != stored[row]:
-                wrong.append(self._description["id"][row])
-        return wrong
+        for row, mark in enumerate(marks):
+            if mark == DONE:
+                found = checksum(
+                    np.stack([p[:, row] for p in pooled]), norms[:, row], [values[row] for values in acoustics]
+                )
+                if found != stored[row] or reasons[row]:
+                    yield f"the states of {names[row]} have changed since they were written", row
+            elif mark in PROBLEMS:
+                if stored[row] != checksum_of(mark.encode(), reasons[row]):
+                    yield f"the reason why {names[row]} was left out has changed since it was written", row
+            elif mark != PENDING:
+                yield f"the status of {names[row]} is damaged", row
+        done = self.done
+        norm = self._file["layers/norm"][:]
+        if self.complete and np.isfinite(norm).all() and done.any():
+            wanted = mean_layer_norms(norms[:, done], self._description["frames"].to_numpy()[done])
+            for layer in np.nonzero(norm != wanted)[0]:
+                yield f"the mean norm of layer {layer} has changed since it was written", slice(0, 0)
+        if "frames" in self._file:
+            yield from self._damaged_parts()
+
+    def _damaged_parts(self) -> Iterator[tuple[str, np.ndarray]]:
+        starts = self._file["utterances/frame_start"][:]
+        ends = np.cumsum(self._file["frames/part_frames"][:])
+        part_of = np.searchsorted(ends, starts, side="right")
+        frames = self._description["frames"].to_numpy()
+        for index, stored in enumerate(self._file["frames/part_checksum"][:]):
+            rows = np.nonzero((part_of == index) & self.done & (frames > 0))[0]
+            part = frames_folder(self.path) / part_name(index)
+            if len(rows) and not part.is_file():
+                yield f"the single frames in {part} are missing", rows
+            elif len(rows) and checksum_of(part.read_bytes()) != stored:
+                yield f"the single frames in {part} have changed since they were written", rows
 
     def _fixed_places(self) -> dict[str, np.memmap]:
         names = [f"pooled/{s}" for s in self.statistics] + [f"acoustic/{a}" for a in self._file["acoustic"]]

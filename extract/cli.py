@@ -77,6 +77,7 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--workers", type=int, default=4, metavar="N", help="threads that decode ahead (default: 4)")
     how.add_argument("--strict", action="store_true", help="stop at the first file that has a problem")
     how.add_argument("--overwrite", action="store_true", help="start anew where there is a cache already")
+    how.add_argument("--repair", action="store_true", help="extract again what --verify finds damaged")
     how.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
     p.add_argument(
         "--verify", action="store_true", help="check the checksums of the cache at --out, and do nothing else"
@@ -96,16 +97,16 @@ def _verify(options: argparse.Namespace) -> int:
 
     with HiddenStateCache(options.out) as cache:
         wrong = cache.verify()
-        for name in wrong:
-            print(f"{options.out}: the states of {name} have changed since they were written", file=sys.stderr)
-        done = int(cache.done.sum())
+        for finding in wrong:
+            print(f"{options.out}: {finding}", file=sys.stderr)
         if wrong:
             print(
-                f"error: {len(wrong)} of {done} utterances are damaged; bring the file back from a copy, or make it "
-                "anew with --overwrite",
+                f"error: {options.out} is damaged; bring it back from a copy, or run the command that made it with "
+                "--repair",
                 file=sys.stderr,
             )
             return 1
+        done = int(cache.done.sum())
         waiting = "" if cache.complete else "; the extraction is not finished: run the same command again"
         print(f"{options.out}: the checksums of all {done} utterances are right{waiting}")
     return 0
@@ -128,6 +129,7 @@ def _extract(options: argparse.Namespace) -> int:
         limit=options.limit,
         strict=options.strict,
         overwrite=options.overwrite,
+        repair=options.repair,
         workers=options.workers,
     )
     _quiet_transformers()

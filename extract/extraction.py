@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,8 +20,9 @@ from .backbones import SAMPLE_RATE, Backbone, load_backbone
 from .batching import plan_batches
 from .cache import HiddenStateCache
 from .corpora import Corpus, read_corpus
+from .corpora.table import printable
 from .devices import PRECISIONS, choose_device, default_batch_seconds, is_out_of_memory, numerics
-from .layout import Plan, frames_folder, lay_out
+from .layout import Plan, frames_folder, lay_out, part_name
 from .pooling import STATISTICS, pool
 from .scan import scan
 from .versions import versions
@@ -52,6 +54,8 @@ class ExtractionSettings:
         Stop at the first file with a problem.
     overwrite : bool
         Start anew where there is a cache already.
+    repair : bool
+        Compare a cache that is there with its checksums first, and extract again what has changed.
     workers : int
         Threads that decode ahead.
     """
@@ -65,6 +69,7 @@ class ExtractionSettings:
     limit: int | None = None
     strict: bool = False
     overwrite: bool = False
+    repair: bool = False
     workers: int = 4
 
     def __post_init__(self) -> None:
@@ -77,8 +82,8 @@ class ExtractionSettings:
             raise UserError(f"no precision {self.precision!r}; there is {', '.join(PRECISIONS)}")
         for name in ("batch_seconds", "longest", "limit", "workers"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise UserError(f"{name} is {value}; it must be more than 0")
+            if value is not None and not 0 < value < math.inf:
+                raise UserError(f"{name} is {value}; it must be a number above 0")
         if self.frames:
             try:
                 import hdf5plugin  # noqa: F401
@@ -152,6 +157,10 @@ def extract(
             batches = _go_on(out, table, provenance, say)
         paths = corpus.utterances["path"].to_numpy()
         with CacheWriter(out) as writer:
+            if settings.repair:
+                _forget_damaged(out, writer, say)
+            unusable = np.nonzero(table["samples"] == 0)[0]
+            writer.list_problems({row: (table["status"][row], table["reason"][row]) for row in unusable})
             todo = [(i, rows) for i, rows in enumerate(batches) if writer.pending(rows)]
             if todo:
                 seconds = table["samples"].to_numpy() / SAMPLE_RATE
@@ -185,7 +194,7 @@ def _provenance(corpus: Corpus, backbone: Backbone, settings: ExtractionSettings
         "model": backbone.provenance(),
         "corpus": {
             "name": corpus.name,
-            "root": str(corpus.root),
+            "root": printable(str(corpus.root)),
             "sha256": corpus.sha256,
             "utterances": len(corpus.utterances),
             "notes": [note[:300] for note in corpus.notes[:20]],
@@ -222,7 +231,7 @@ def _start(
     table["frame_start"] = starts
     table["path"] = [_relative(path, corpus.root) for path in table["path"]]
     plan = Plan(table, settings.statistics, backbone.layer_names, backbone.width, ACOUSTIC_WIDTHS, provenance)
-    sources = [(_part(i), int(frames[rows].sum())) for i, rows in enumerate(batches)] if settings.frames else []
+    sources = [(part_name(i), int(frames[rows].sum())) for i, rows in enumerate(batches)] if settings.frames else []
     _check_room(out, plan, backbone, frames, settings, say)
     if frames_folder(out).exists():
         shutil.rmtree(frames_folder(out))
@@ -295,13 +304,16 @@ def _go_on(out: Path, table, provenance: dict, say: Callable[[str], None]) -> li
     return plan_batches(samples, budget=int(there["batch_seconds"] * SAMPLE_RATE))
 
 
+def _forget_damaged(out: Path, writer: CacheWriter, say: Callable[[str], None]) -> None:
+    with HiddenStateCache(out) as cache:
+        rows = np.nonzero(cache.damaged())[0]
+    writer.reset(rows)
+    say(f"{len(rows)} utterances of {out} are damaged" + (" and are extracted again" if len(rows) else ""))
+
+
 def _short(value: object) -> str:
     text = str(value)
     return text[:12] + "…" if len(text) == 64 else text
-
-
-def _part(batch: int) -> str:
-    return f"{batch:06d}.h5"
 
 
 def _stop_at_problem(problems: Iterable[tuple[str, str, str]]) -> None:
@@ -504,4 +516,4 @@ class _Job:
             count = self.backbone.frames(self.headers[row].samples)
             missing = torch.full((self.backbone.n_layers, count, self.backbone.width), torch.nan, dtype=torch.half)
             parts.append(found.get(int(row), missing))
-        self.writer.write_frames(_part(index), torch.cat(parts, dim=1).numpy())
+        self.writer.write_frames(index, torch.cat(parts, dim=1).numpy())

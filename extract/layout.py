@@ -18,12 +18,16 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UserError
+from .audio import STATUSES
 from .corpora import COLUMNS, DIMENSIONS
 
 FORMAT = "emoprobe hidden states 1"
 
 #: Status of an utterance whose states are in the cache, and of one that is still to come; any other is a problem.
 DONE, PENDING = "done", "pending"
+
+#: What can be wrong with an utterance: with its file, or with what the device made of it.
+PROBLEMS = (*STATUSES, "memory", "overflow")
 
 STATUS_BYTES, REASON_BYTES, CHECKSUM_BYTES = 16, 240, 16
 
@@ -127,7 +131,11 @@ def _write_structure(file: h5py.File, plan: Plan, path: Path, frame_sources: Seq
         kind = h5py.string_dtype("utf-8", size)
         _reserve(file, f"utterances/{column}", (n,), kind)[:] = np.array([fixed(s, size) for s in table[column]], kind)
     kind = h5py.string_dtype("ascii", CHECKSUM_BYTES)
-    _reserve(file, "utterances/checksum", (n,), kind)[:] = np.zeros(n, kind)
+    sums = [
+        b"" if status == PENDING else checksum_of(status.encode(), fixed(reason, REASON_BYTES))
+        for status, reason in zip(table["status"], table["reason"], strict=True)
+    ]
+    _reserve(file, "utterances/checksum", (n,), kind)[:] = np.array(sums, kind)
     file["layers/index"] = np.arange(plan.n_layers)
     file.create_dataset("layers/name", data=list(plan.layer_names), dtype=h5py.string_dtype())
     _reserve(file, "layers/norm", (plan.n_layers,), "<f4")[:] = np.nan
@@ -171,6 +179,9 @@ def _link_frames(file: h5py.File, plan: Plan, path: Path, sources: Sequence[tupl
     links.set_create_intermediate_group(True)
     kind = h5py.h5t.py_create(np.dtype("<f2"))
     h5py.h5d.create(file.id, b"frames/states", kind, h5py.h5s.create_simple(whole), dcpl=settings, lcpl=links)
+    file["frames/part_frames"] = np.array([count for _, count in sources], dtype="<i8")
+    checksums = h5py.string_dtype("ascii", CHECKSUM_BYTES)
+    _reserve(file, "frames/part_checksum", (len(sources),), checksums)[:] = np.zeros(len(sources), checksums)
 
 
 def frames_folder(path: Path) -> Path:
@@ -194,6 +205,9 @@ def layout_sha256(file: h5py.File) -> str:
             digest.update(values.tobytes())
     for name in file["layers/name"][:]:
         digest.update(name)
+    digest.update(file["layers/index"][:].tobytes())
+    if "frames" in file:
+        digest.update(file["frames/part_frames"][:].tobytes())
     return digest.hexdigest()
 
 
@@ -212,7 +226,34 @@ def checksum(states: np.ndarray, norms: np.ndarray, acoustics: Sequence[np.ndarr
     acoustics : sequence of ndarray
         In the order of their names.
     """
+    return checksum_of(*(np.ascontiguousarray(part, dtype="<f4") for part in (states, norms, *acoustics)))
+
+
+def checksum_of(*parts: bytes | np.ndarray) -> bytes:
+    """Checksum of some bytes, as it is stored."""
     digest = hashlib.blake2b(digest_size=CHECKSUM_BYTES // 2)
-    for part in (states, norms, *acoustics):
-        digest.update(np.ascontiguousarray(part, dtype="<f4"))
+    for part in parts:
+        digest.update(part)
     return digest.hexdigest().encode()
+
+
+def part_name(index: int) -> str:
+    """File name of that part of the single frames; there is one a batch."""
+    return f"{index:06d}.h5"
+
+
+def mean_layer_norms(norms: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """Each layer's mean frame norm over a corpus.
+
+    Parameters
+    ----------
+    norms : ndarray, (layers, utterances)
+        Mean frame norm of each utterance.
+    frames : ndarray, (utterances,)
+        Its frames.
+
+    Returns
+    -------
+    ndarray, (layers,), float32
+    """
+    return (norms.astype(np.float64) @ (frames / frames.sum())).astype("<f4")

@@ -12,7 +12,19 @@ import numpy as np
 
 from ..errors import UserError
 from .cache import HiddenStateCache
-from .layout import CHECKSUM_BYTES, DONE, PENDING, REASON_BYTES, STATUS_BYTES, checksum, fixed, frames_folder
+from .layout import (
+    CHECKSUM_BYTES,
+    DONE,
+    PENDING,
+    REASON_BYTES,
+    STATUS_BYTES,
+    checksum,
+    checksum_of,
+    fixed,
+    frames_folder,
+    mean_layer_norms,
+    part_name,
+)
 
 
 def lock_cache(path: Path) -> filelock.FileLock:
@@ -23,9 +35,11 @@ def lock_cache(path: Path) -> filelock.FileLock:
     UserError
         If another process is writing the cache.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; give --out the name of a file, such as {path / 'hidden_states.h5'}")
     lock = filelock.FileLock(path.with_name(f"{path.name}.lock"), timeout=0)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except filelock.Timeout:
         raise UserError(
@@ -64,6 +78,7 @@ class CacheWriter:
                     *(f"acoustic/{a}" for a in self.acoustics),
                     *("frame_norm", "layers/norm"),
                     *(f"utterances/{c}" for c in ("status", "reason", "checksum")),
+                    *(["frames/part_checksum"] if "frames" in file else []),
                 )
             }
             self._frames_of = file["utterances/frames"][:]
@@ -115,30 +130,46 @@ class CacheWriter:
         for i, row in enumerate(rows):
             parts = [acoustics[name][i] for name in self.acoustics]
             self._put("utterances/checksum", CHECKSUM_BYTES * row, checksum(states[:, :, i], norms[:, i], parts))
-        for row, (_, reason) in problems.items():
-            self._put(
-                "utterances/reason",
-                REASON_BYTES * row,
-                fixed(reason, REASON_BYTES).ljust(REASON_BYTES, b"\0"),
-            )
+        self._explain(problems)
         os.fdatasync(self._fd)  # the data must be on disk before the mark that says so
         for row in rows:
             self._mark(row, DONE)
         for row, (status, _) in problems.items():
             self._mark(row, status)
 
-    def write_frames(self, name: str, states: np.ndarray) -> None:
+    def list_problems(self, problems: dict[int, tuple[str, str]]) -> None:
+        """Write what is wrong with utterances that no batch holds, where the cache does not say it."""
+        problems = {row: problem for row, problem in problems.items() if self._status[row] == PENDING}
+        self._explain(problems)
+        os.fdatasync(self._fd)
+        for row, (status, _) in problems.items():
+            self._mark(row, status)
+
+    def _explain(self, problems: dict[int, tuple[str, str]]) -> None:
+        for row, (status, reason) in problems.items():
+            text = fixed(reason, REASON_BYTES)
+            self._put("utterances/reason", REASON_BYTES * row, text.ljust(REASON_BYTES, b"\0"))
+            self._put("utterances/checksum", CHECKSUM_BYTES * row, checksum_of(status.encode(), text))
+
+    def reset(self, rows: np.ndarray) -> None:
+        """Mark utterances as still to come, whatever was there."""
+        for row in rows:
+            self._mark(row, PENDING)
+            self._put("utterances/reason", REASON_BYTES * row, bytes(REASON_BYTES))
+        os.fdatasync(self._fd)
+
+    def write_frames(self, index: int, states: np.ndarray) -> None:
         """Write one part of the single frames, atomically.
 
         Parameters
         ----------
-        name : str
-            File name in the folder beside the cache.
+        index : int
+            Number of the batch.
         states : ndarray, (layers, frames, width), float16
         """
         import hdf5plugin
 
-        folder = frames_folder(self.path)
+        folder, name = frames_folder(self.path), part_name(index)
         temporary = folder / f".{name}.new"
         # HDF5 crashes when a disk fills up under it; so it writes to memory, and plain writes go to the disk.
         with h5py.File.in_memory(libver="earliest") as file:
@@ -161,15 +192,15 @@ class CacheWriter:
             ) from error
         finally:
             temporary.unlink(missing_ok=True)
+        self._put("frames/part_checksum", CHECKSUM_BYTES * index, checksum_of(image))
 
     def finish(self) -> None:
         """Write each layer's mean frame norm, from the norms of all utterances that are done."""
         with HiddenStateCache(self.path) as cache:
             done = np.nonzero(cache.done)[0]
-            norms = np.array(cache._view("frame_norm")[:, done], dtype=np.float64)
+            norms = cache.frame_norms[:, done]
         if len(done):
-            frames = self._frames_of[done].astype(np.float64)
-            self._put("layers/norm", 0, (norms @ (frames / frames.sum())).astype("<f4"))
+            self._put("layers/norm", 0, mean_layer_norms(norms, self._frames_of[done]))
         os.fdatasync(self._fd)
 
     def _mark(self, row: int, status: str) -> None:

@@ -48,6 +48,17 @@ def run(manifest: Path, model: Path, out: Path, *more: str) -> int:
     )
 
 
+@pytest.fixture(scope="module")
+def damageable(model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A cache with frames whose first file is missing and whose last is silent, and its manifest."""
+    manifest = make_corpus(tmp_path_factory.mktemp("corpus"), utterances=8)
+    (manifest.parent / "u000.wav").unlink()
+    soundfile.write(manifest.parent / "u007.wav", np.zeros(8000), 16000)
+    out = tmp_path_factory.mktemp("damageable") / "states.h5"
+    assert run(manifest, model, out, "--frames", "--batch-seconds", "3") == 3
+    return out, manifest
+
+
 class TestValues:
     """What is in the cache is what transformers and numpy give, utterance by utterance."""
 
@@ -322,29 +333,66 @@ class TestCache:
         assert torch.__version__.startswith(provenance["versions"]["torch"])
 
     def test_jupyter_shows_it_with_foreign_text_escaped(self, manifest, tmp_path):
-        cache = extract(manifest, Backbone(make_model("hubert-base"), name="<b>x</b>", normalise=True, label="<b>x</b>"),
-                        tmp_path / "states.h5", progress=False, device="cpu", limit=2)  # fmt: skip
-        with cache:
+        backbone = Backbone(make_model("hubert-base"), name="tiny", normalise=True, label="<b>x</b>")
+        out = tmp_path / "states.h5"
+        with extract(manifest, backbone, out, progress=False, device="cpu", limit=2) as cache:
             assert "&lt;b&gt;x" in cache._repr_html_()
             assert "<b>x" not in cache._repr_html_()
-            assert "12" not in repr(cache.n_utterances)
-            assert "4 layers" in repr(cache)
+            assert "4 layers, 2 of 2 utterances" in repr(cache)
 
-    def test_verify_finds_any_changed_number(self, cache_path, tmp_path, capsys):
-        assert main(["--verify", "--out", str(cache_path)]) == 0
-        copy = tmp_path / "states.h5"
-        places = {"pooled/std": 5 * 16, "acoustic/mfcc": 3, "frame_norm": 7}
-        for name, number in places.items():
-            shutil.copy(cache_path, copy)
-            with h5py.File(copy, "r+") as file:
-                offset = file[name].id.get_offset() + 4 * number
-            with copy.open("r+b") as raw:
-                raw.seek(offset)
-                byte = raw.read(1)[0]
-                raw.seek(offset)
-                raw.write(bytes([byte ^ 1]))
-            assert main(["--verify", "--out", str(copy)]) == 1
-            assert "have changed since they were written" in capsys.readouterr().err
+    @pytest.mark.parametrize(
+        ("name", "byte"),
+        [
+            ("pooled/std", 4 * 5 * 16),
+            ("acoustic/mfcc", 4 * 2 * 160 + 13),
+            ("frame_norm", 13),
+            ("layers/norm", 2),
+            ("utterances/status", 16 * 3 + 3),
+            ("utterances/status", 1),
+            ("utterances/reason", 240 * 4),
+            ("utterances/reason", 3),
+            ("utterances/checksum", 16 * 6),
+            ("frames/part_checksum", 5),
+        ],
+    )
+    def test_any_changed_byte_is_found_and_repaired(self, name, byte, model, tmp_path, capsys, damageable):
+        whole, manifest = damageable
+        copy = tmp_path / whole.name
+        shutil.copy(whole, copy)
+        shutil.copytree(f"{whole}.frames", f"{copy}.frames")
+        with h5py.File(copy) as file:
+            place = file[name].id.get_offset() + byte
+        damaged = bytearray(copy.read_bytes())
+        damaged[place] ^= 1
+        copy.write_bytes(damaged)
+        assert main(["--verify", "--out", str(copy)]) == 1
+        assert "--repair" in capsys.readouterr().err
+        assert run(manifest, model, copy, "--frames", "--batch-seconds", "3", "--repair") == 3
+        assert copy.read_bytes() == whole.read_bytes()
+        assert main(["--verify", "--out", str(copy)]) == 0
+
+    @pytest.mark.parametrize("damage", ["cut", "gone"])
+    def test_damaged_single_frames_are_found_and_repaired(self, damage, model, tmp_path, capsys, damageable):
+        whole, manifest = damageable
+        copy = tmp_path / whole.name
+        shutil.copy(whole, copy)
+        shutil.copytree(f"{whole}.frames", f"{copy}.frames")
+        part = Path(f"{copy}.frames") / "000001.h5"
+        content = part.read_bytes()
+        part.unlink()
+        if damage == "cut":
+            part.write_bytes(content[: len(content) // 2])
+        assert main(["--verify", "--out", str(copy)]) == 1
+        assert str(part) in capsys.readouterr().err
+        with HiddenStateCache(copy) as cache:
+            wrong = cache.utterances["id"][cache.damaged()].tolist()
+            assert wrong
+            for name in wrong:
+                with pytest.raises(UserError, match="--repair"):
+                    cache.frames(name)
+        assert run(manifest, model, copy, "--frames", "--batch-seconds", "3", "--repair") == 3
+        assert part.read_bytes() == content
+        assert copy.read_bytes() == whole.read_bytes()
 
     def test_changed_labels_are_recognised_at_opening(self, cache_path, tmp_path):
         copy = tmp_path / "states.h5"
@@ -403,7 +451,9 @@ class TestModels:
         content = (folder / "model.safetensors").read_bytes()
         damaged = {"truncated": content[: len(content) // 2], "random": bytes(range(256)) * 40, "empty": b""}
         (folder / "model.safetensors").write_bytes(damaged[damage])
-        assert str(folder) in self.refusal(folder)
+        message = self.refusal(folder)
+        assert str(folder) in message
+        assert "damaged" in message
 
     def test_damaged_config_is_refused(self, model, tmp_path):
         folder = shutil.copytree(model, tmp_path / "broken")
@@ -476,8 +526,22 @@ class TestBatches:
         assert len(plan_batches(samples, budget=1)) == 298
 
     def test_settings_that_make_no_sense_are_refused(self, manifest, model, tmp_path, capsys):
-        for option, value in (("--batch-seconds", "0"), ("--limit", "0"), ("--longest", "-1"), ("--workers", "0")):
+        for option, value in (
+            ("--batch-seconds", "0"),
+            ("--batch-seconds", "inf"),
+            ("--longest", "nan"),
+            ("--limit", "0"),
+            ("--longest", "-1"),
+            ("--workers", "0"),
+        ):
             assert run(manifest, model, tmp_path / "states.h5", option, value) == 2
             assert option[2:].replace("-", "_") in capsys.readouterr().err
         assert run(manifest, model, tmp_path / "states.h5", "--device", "cuda:9") == 2
         assert run(manifest, model, tmp_path / "states.h5", "--pool", "mean", "mean") == 2
+
+    def test_a_place_that_cannot_be_is_refused(self, manifest, model, tmp_path, capsys):
+        (tmp_path / "file").write_text("")
+        assert run(manifest, model, tmp_path / "file" / "states.h5") == 2
+        assert run(manifest, model, tmp_path) == 2
+        assert "is a folder" in capsys.readouterr().err
+        assert main(["--verify", "--out", str(tmp_path)]) == 2

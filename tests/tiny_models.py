@@ -41,10 +41,10 @@ def make_model(variant: str, *, seed: int = 0, **changes) -> transformers.PreTra
         torch.manual_seed(seed)
         model = getattr(transformers, f"{family}Model")(config).eval()
         for module in model.modules():
-            if isinstance(module, torch.nn.GroupNorm | torch.nn.LayerNorm | torch.nn.BatchNorm1d):
-                if module.weight is not None:
-                    torch.nn.init.normal_(module.weight, 1.0, 0.2)
-                    torch.nn.init.normal_(module.bias, 0.0, 0.2)
+            norm = isinstance(module, torch.nn.GroupNorm | torch.nn.LayerNorm | torch.nn.BatchNorm1d)
+            if norm and module.weight is not None:
+                torch.nn.init.normal_(module.weight, 1.0, 0.2)
+                torch.nn.init.normal_(module.bias, 0.0, 0.2)
             if isinstance(module, torch.nn.BatchNorm1d):
                 module.running_mean.normal_()
                 module.running_var.uniform_(0.5, 2.0)
