@@ -34,7 +34,7 @@ TRUTH_COLUMNS = (
 )  # fmt: skip
 
 
-_REFERENCE = {"female": 195.0, "male": 97.0}
+_REFERENCE = 140.0  # Hz; female and male voices both reach it
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class CorpusSettings:
     """What the corpus is a function of.
 
     r is the rate (170 words a minute times 2 ** (0.55 r)), p the pitch as it is heard (six semitones times p above
-    195 Hz for female voices and 97 Hz for male ones, whichever voice speaks), g the pitch range (setting 50 + 45 g):
-    each in -1..1 with a variance of about 1/3.  Then
+    140 Hz, whoever speaks; a voice that does not reach what was drawn comes as near as it goes, and p is what it
+    comes to), g the pitch range (setting 50 + 45 g): each about -1..1 with a variance of about 1/3.  Then
 
         arousal   = 4 + spread * (sqrt(3) * a . (r, p, g) / |a| + noise * e)
         dominance = 4 + spread * (sqrt(3) * d . (r, p, g) / |d| + noise * e')
@@ -56,8 +56,8 @@ class CorpusSettings:
     speakers: int = 40
     seed: int = 0
     language: str = "en-us"
-    arousal_weights: tuple[float, float, float] = (0.70, 0.65, 0.30)
-    dominance_weights: tuple[float, float, float] = (0.55, -0.75, 0.35)
+    arousal_weights: tuple[float, float, float] = (0.75, 0.60, 0.25)
+    dominance_weights: tuple[float, float, float] = (0.50, -0.75, 0.35)
     noise: float = 0.25
     spread: float = 1.1
     development_share: float = 0.15
@@ -150,11 +150,11 @@ def _pitch(speaker: Speaker, wanted: float) -> tuple[int, float]:
     """Setting that brings the voice to the wanted pitch as near as it goes, and the pitch that it comes to."""
     from . import speech
 
-    away = math.log(_REFERENCE[speaker.gender] / speech.base_pitch(speaker.variant))
-    octave = 0.5 * math.log(2)
-    setting = round(50 + (away + octave * wanted) / speech.PITCH_STEP)
+    away = math.log(_REFERENCE / speech.base_pitch(speaker.variant))
+    half_octave = 0.5 * math.log(2)
+    setting = round(50 + (away + half_octave * wanted) / speech.PITCH_STEP)
     setting = max(5, min(95, setting))
-    return setting, max(-1.0, min(1.0, ((setting - 50) * speech.PITCH_STEP - away) / octave))
+    return setting, ((setting - 50) * speech.PITCH_STEP - away) / half_octave
 
 
 def _score(settings: CorpusSettings, weights: tuple, manner: tuple, error: float) -> float:

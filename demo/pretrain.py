@@ -465,6 +465,35 @@ def trainer_for(model, dataset, run: Path, settings, *, stop: int, save_steps: i
     )
 
 
+def measure(model, batches: Batches, *, first: int = 0, count: int = 40) -> dict[str, float]:
+    """Losses and accuracies of a model on batches that it does not learn from, beside what the commonest unit scores.
+
+    Returns
+    -------
+    dict
+        As the training log has them, and for each kind ``KIND_unigram``: the share of its most frequent unit.
+    """
+    import numpy as np
+    import torch
+
+    # The mask is applied in training mode alone; every dropout of these models is zero, so nothing else changes.
+    model.train()
+    model.tally.clear()
+    seen: dict[str, list] = {}
+    with torch.inference_mode():
+        for step in range(first, first + count):
+            batch = batches[step]
+            model(**batch)
+            for kind, label in batch["labels"].items():
+                seen.setdefault(kind, []).append(label[label >= 0].numpy())
+    model.eval()
+    found = model.report()
+    for kind, labels in seen.items():
+        counts = np.bincount(np.concatenate(labels))
+        found[f"{kind}_unigram"] = round(float(counts.max() / counts.sum()), 4)
+    return found
+
+
 def last_checkpoint(run: Path) -> Path | None:
     """The newest finished checkpoint of a run."""
     from transformers.trainer_utils import get_last_checkpoint
