@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from ..errors import UserError
-from .acoustics import ACOUSTIC_WIDTHS, acoustic_statistics
-from .audio import AudioHeader, AudioProblem, read_audio
+from .acoustics import ACOUSTIC_WIDTHS
 from .backbones import SAMPLE_RATE, Backbone, load_backbone
 from .batching import plan_batches
 from .cache import HiddenStateCache
 from .corpora import Corpus, read_corpus
 from .corpora.table import printable
-from .devices import PRECISIONS, choose_device, default_batch_seconds, is_out_of_memory, numerics
+from .devices import PRECISIONS, choose_device, default_batch_seconds
 from .layout import Plan, frames_folder, lay_out, part_name
-from .pooling import STATISTICS, pool
+from .pipeline import Pipeline, Progress, stop_at_problem
+from .pooling import STATISTICS
 from .scan import scan
 from .versions import versions
 from .writer import CacheWriter, lock_cache
@@ -143,7 +141,7 @@ def extract(
         table, headers = scan(corpus, shortest=backbone.receptive_field, longest=settings.longest, progress=progress)
         _describe(corpus, table, say)
         if settings.strict:
-            _stop_at_problem(zip(table["path"], table["status"], table["reason"], strict=True))
+            stop_at_problem(zip(table["path"], table["status"], table["reason"], strict=True))
         if not (table["samples"] > 0).any():
             first = table.iloc[0]
             raise UserError(
@@ -164,10 +162,10 @@ def extract(
             todo = [(i, rows) for i, rows in enumerate(batches) if writer.pending(rows)]
             if todo:
                 seconds = table["samples"].to_numpy() / SAMPLE_RATE
-                bar = _Progress(seconds, batches, todo, show=progress)
-                job = _Job(backbone.to(device), device, settings, writer, paths, headers)
+                bar = Progress(seconds, batches, todo, show=progress)
+                pipeline = Pipeline(backbone.to(device), device, settings, writer, paths, headers)
                 with bar:
-                    job.run(todo, bar)
+                    pipeline.run(todo, bar)
             else:
                 say(f"{out} is complete; nothing to do")
             writer.finish()
@@ -314,206 +312,3 @@ def _forget_damaged(out: Path, writer: CacheWriter, say: Callable[[str], None]) 
 def _short(value: object) -> str:
     text = str(value)
     return text[:12] + "…" if len(text) == 64 else text
-
-
-def _stop_at_problem(problems: Iterable[tuple[str, str, str]]) -> None:
-    for path, status, reason in problems:
-        if reason:
-            raise UserError(f"{path} is {status}: {reason}; mend it, or leave --strict out to go on without it")
-
-
-class _Progress:
-    """A bar in hours of audio, with the speed as times real time."""
-
-    def __init__(self, seconds: np.ndarray, batches: list, todo: list, *, show: bool):
-        ahead = sum(float(seconds[rows].sum()) for _, rows in todo) / 3600
-        total = float(seconds.sum()) / 3600
-        self._bar = tqdm(
-            total=total,
-            initial=total - ahead,
-            disable=not show,
-            unit="h",
-            mininterval=0.5,
-            bar_format="extracting {percentage:3.0f}%|{bar}| {n:.2f} of {total:.2f} h [{elapsed}<{remaining}{postfix}]",
-        )
-        self._seconds = seconds
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.close()
-
-    def advance(self, rows: np.ndarray) -> None:
-        """Count a batch that is on disk."""
-        self._bar.update(float(self._seconds[rows].sum()) / 3600)
-        elapsed = self._bar.format_dict["elapsed"]
-        if elapsed:
-            speed = 3600 * (self._bar.n - self._bar.initial) / elapsed
-            self._bar.set_postfix_str(f"{speed:.0f} x real time")
-
-
-@dataclass(frozen=True)
-class _Decoded:
-    """One utterance, ready for the model."""
-
-    waveform: np.ndarray
-    acoustics: dict[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class _Result:
-    """What the device made of some rows of a batch; still on the device."""
-
-    rows: list[int]
-    states: torch.Tensor  # (statistics, layers, rows, width)
-    norms: torch.Tensor  # (layers, rows)
-    frames: list[torch.Tensor]  # (layers, frames, width) a row, if every frame is kept
-
-
-class _Job:
-    """The pipeline: threads decode ahead, this thread feeds the device, one thread writes."""
-
-    def __init__(
-        self,
-        backbone: Backbone,
-        device: torch.device,
-        settings: ExtractionSettings,
-        writer: CacheWriter,
-        paths: np.ndarray,
-        headers: list[AudioHeader | None],
-    ):
-        self.backbone, self.device, self.settings = backbone, device, settings
-        self.writer, self.paths, self.headers = writer, paths, headers
-
-    def run(self, todo: list[tuple[int, np.ndarray]], bar: _Progress) -> None:
-        """Extract the batches in their order."""
-        decoders = ThreadPoolExecutor(self.settings.workers, thread_name_prefix="decode")
-        disk = ThreadPoolExecutor(1, thread_name_prefix="write")
-        writing: list[tuple[Future, np.ndarray]] = []
-        try:
-            for index, rows, decoded in self._decode_ahead(decoders, todo):
-                problems = {row: (p.status, p.reason) for row, p in decoded.items() if isinstance(p, AudioProblem)}
-                if self.settings.strict:
-                    _stop_at_problem((self.paths[row], *problem) for row, problem in problems.items())
-                good = {row: d for row, d in decoded.items() if isinstance(d, _Decoded)}
-                with numerics(self.device, self.settings.precision):
-                    results = self._compute(list(good), good, problems)
-                writing.append((disk.submit(self._store, index, rows, results, good, problems), rows))
-                # One batch may wait for the disk while the next is computed; more would only take memory.
-                while len(writing) > 1:
-                    self._wait(writing, bar)
-            while writing:
-                self._wait(writing, bar)
-        finally:
-            decoders.shutdown(cancel_futures=True)
-            disk.shutdown(cancel_futures=True)
-
-    @staticmethod
-    def _wait(writing: list[tuple[Future, np.ndarray]], bar: _Progress) -> None:
-        future, rows = writing.pop(0)
-        future.result()
-        bar.advance(rows)
-
-    def _decode_ahead(
-        self, decoders: ThreadPoolExecutor, todo: list[tuple[int, np.ndarray]]
-    ) -> Iterator[tuple[int, np.ndarray, dict[int, _Decoded | AudioProblem]]]:
-        """Decode two batches ahead of the one that the device works on."""
-        waiting: list[tuple[int, np.ndarray, list[Future]]] = []
-        for index, rows in todo:
-            waiting.append((index, rows, [decoders.submit(self._decode, row) for row in rows]))
-            if len(waiting) > 2:
-                yield self._collect(*waiting.pop(0))
-        while waiting:
-            yield self._collect(*waiting.pop(0))
-
-    @staticmethod
-    def _collect(
-        index: int, rows: np.ndarray, futures: list[Future]
-    ) -> tuple[int, np.ndarray, dict[int, _Decoded | AudioProblem]]:
-        return index, rows, {int(row): f.result() for row, f in zip(rows, futures, strict=True)}
-
-    def _decode(self, row: int) -> _Decoded | AudioProblem:
-        try:
-            waveform = read_audio(self.paths[row], self.headers[row])
-        except AudioProblem as problem:
-            return problem
-        return _Decoded(self.backbone.prepare(waveform), acoustic_statistics(waveform))
-
-    def _compute(self, rows: list[int], decoded: dict[int, _Decoded], problems: dict) -> list[_Result]:
-        """Forward and pool; halve the batch for as long as it does not fit in memory."""
-        if not rows:
-            return []
-        try:
-            return [self._forward(rows, decoded)]
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-        # Outside the handler, where the failed pass's tensors are no longer held by its traceback.
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        if len(rows) == 1:
-            seconds = len(decoded[rows[0]].waveform) / SAMPLE_RATE
-            problems[rows[0]] = ("memory", f"{seconds:.1f} s alone need more memory than the {self.device.type} has")
-            if self.settings.strict:
-                _stop_at_problem([(self.paths[rows[0]], *problems[rows[0]])])
-            return []
-        half = len(rows) // 2
-        return self._compute(rows[:half], decoded, problems) + self._compute(rows[half:], decoded, problems)
-
-    def _forward(self, rows: list[int], decoded: dict[int, _Decoded]) -> _Result:
-        pooled: list[tuple[torch.Tensor, torch.Tensor]] = []
-        kept: list[torch.Tensor] = []
-        waveforms = [decoded[row].waveform for row in rows]
-        frames = [self.backbone.frames(len(w)) for w in waveforms]
-
-        def see(layer: int, states: torch.Tensor) -> None:
-            pooled.append(pool(states, frames, self.settings.statistics))
-            if self.settings.frames:
-                kept.append(states.half().cpu())
-
-        self.backbone.walk(waveforms, see)
-        singles = [torch.stack([k[i, :n] for k in kept]) for i, n in enumerate(frames)] if kept else []
-        return _Result(
-            rows, torch.stack([p for p, _ in pooled], dim=1), torch.stack([norm for _, norm in pooled]), singles
-        )
-
-    def _store(
-        self,
-        index: int,
-        batch: np.ndarray,
-        results: list[_Result],
-        decoded: dict[int, _Decoded],
-        problems: dict[int, tuple[str, str]],
-    ) -> None:
-        """Fetch what the device computed and write it; runs in the writing thread."""
-        if self.settings.frames:
-            self._store_frames(index, batch, results)
-        rows = [row for result in results for row in result.rows]
-        shape = (len(self.settings.statistics), self.backbone.n_layers, 0, self.backbone.width)
-        states = np.concatenate([np.empty(shape, np.float32), *(r.states.cpu().numpy() for r in results)], axis=2)
-        norms = np.concatenate([np.empty(shape[1:3], np.float32), *(r.norms.cpu().numpy() for r in results)], axis=1)
-        finite = np.isfinite(states).all(axis=(0, 1, 3))
-        for row in np.asarray(rows, dtype=int)[~finite]:
-            problems[int(row)] = (
-                "overflow",
-                f"the model gave non-finite states in {self.settings.precision}; use --dtype bfloat16 or float32",
-            )
-        if self.settings.strict:
-            _stop_at_problem((self.paths[row], *problem) for row, problem in problems.items())
-        rows = [row for row, good in zip(rows, finite, strict=True) if good]
-        acoustics = {
-            name: np.stack([decoded[row].acoustics[name] for row in rows]) if rows else np.empty((0, width), np.float32)
-            for name, width in ACOUSTIC_WIDTHS.items()
-        }
-        self.writer.write(rows, states[:, :, finite], norms[:, finite], acoustics, problems)
-
-    def _store_frames(self, index: int, batch: np.ndarray, results: list[_Result]) -> None:
-        """One part of the single frames, in the order of the batch; NaN for an utterance that did not come out."""
-        found = {row: single for result in results for row, single in zip(result.rows, result.frames, strict=True)}
-        parts = []
-        for row in batch:
-            count = self.backbone.frames(self.headers[row].samples)
-            missing = torch.full((self.backbone.n_layers, count, self.backbone.width), torch.nan, dtype=torch.half)
-            parts.append(found.get(int(row), missing))
-        self.writer.write_frames(index, torch.cat(parts, dim=1).numpy())
