@@ -1,7 +1,7 @@
 """Probes: from a cache of hidden states to a tidy table of scores.
 
 In the order of the data flow: `splits`, `metrics`, the probes (`ridge`, `logistic`, `mlp`, `weighted`, `baselines`),
-`bootstrap`, `results`, and `fit`, which runs them on a cache. Names are loaded when they are first used.
+`bootstrap`, `scoring`, `results`, and `fit`, which runs them on a cache. Names are loaded when they are first used.
 """
 
 import lazy_loader as _lazy
@@ -17,7 +17,9 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "mlp",
         "results",
         "ridge",
+        "scoring",
         "splits",
+        "training",
         "weighted",
     ],
     submod_attrs={

@@ -17,17 +17,9 @@ from ..extract.corpora import DIMENSIONS
 from ..extract.versions import versions
 from . import logistic, ridge
 from .baselines import commonest_category, mean_predictor
-from .bootstrap import intervals, moments_by_speaker, sum_by_group
-from .metrics import (
-    ccc_from_moments,
-    confusion,
-    macro_f1_from_confusion,
-    pearson_from_moments,
-    rmse_from_moments,
-    uar_from_confusion,
-)
 from .results import KEY, PREDICTIONS, SCORES, WEIGHTS, Results, load_results, table, update_results
-from .splits import Fold, Split, is_unknown, plan
+from .scoring import Scored, score
+from .splits import Split, is_unknown, plan
 
 EMOTION = "emotion"
 PROBES = ("ridge", "weighted", "mlp", "logistic")
@@ -35,9 +27,6 @@ BASELINES = ("mean", "logmel", "mfcc")
 
 #: Statistics of which a weighted sum of layers is the pooled weighted sum of their frames.
 SUMMABLE = ("mean", "mean_ln")
-
-_MEASURES = {"ccc": ccc_from_moments, "pearson": pearson_from_moments, "rmse": rmse_from_moments}
-_CATEGORY_MEASURES = {"uar": uar_from_confusion, "macro_f1": macro_f1_from_confusion}
 
 
 @dataclass(frozen=True)
@@ -520,7 +509,10 @@ class _Study:
             together.setdefault((dimension == EMOTION, _signature(self.splits[dimension])), []).append(dimension)
         results = Results.empty()
         for group in together.values():
-            results = results.updated(self._run(unit, group, progress))
+            try:
+                results = results.updated(self._run(unit, group, progress))
+            except UserError as error:
+                raise UserError(f"{self.cache.path}: {error}") from error
         return results
 
     def _run(self, unit, dimensions, progress) -> Results:
@@ -548,9 +540,21 @@ class _Study:
             fits, weights = self._weighted(features, dimensions, folds, bar)
         scores, predictions = [], []
         for column, dimension in enumerate(dimensions):
-            rows, frame = self._score(unit, dimension, column, fits, notes[dimension])
+            scored = Scored(
+                split=self.splits[dimension],
+                truth=self.classes if emotion else self.targets[dimension],
+                labelled=self.labelled[dimension],
+                predictions=np.stack([f["predictions"] if emotion else f["predictions"][:, column] for f in fits]),
+                identity=[self._identity(unit, dimension, fit) for fit in fits],
+                penalties=[fit["penalties"][:, column] if "penalties" in fit else None for fit in fits],
+                categories=self.categories if emotion else None,
+                ids=self.table["id"].to_numpy(),
+                speakers=self.speakers,
+            )
+            rows, frame, reasons = score(scored, resamples=self.settings.resamples, seed=self.settings.seed)
             scores += rows
             predictions.append(frame)
+            notes[dimension] += reasons
         entries = [
             self._entry(unit, dimension, {"notes": list(dict.fromkeys(notes[dimension]))}) for dimension in dimensions
         ]
@@ -559,6 +563,17 @@ class _Study:
         return Results(
             table(scores, SCORES), table(weights, WEIGHTS), entries, table(pd.concat(predictions), PREDICTIONS)
         )
+
+    def _identity(self, unit, dimension, fit) -> dict:
+        """Columns that say which fit a row is of."""
+        layer = fit["layer"]
+        inside = layer is not None and layer >= 0
+        return {
+            **dict(zip(KEY, self.key(unit, dimension), strict=True)),
+            "layer": layer,
+            "depth": layer / max(self.cache.n_layers - 1, 1) if inside else None,
+            "seed": fit.get("seed", self.settings.seed),
+        }
 
     def _targets(self, dimensions) -> np.ndarray | None:
         if dimensions == [EMOTION]:
@@ -656,123 +671,6 @@ class _Study:
         ]
         return fits, weights
 
-    # Scoring --------------------------------------------------------------------------------------------------------
-
-    def _score(self, unit, dimension, column, fits, notes) -> tuple[list[dict], object]:
-        """Score rows and predictions of one dimension, all fits at once."""
-        import pandas as pd
-
-        split, emotion = self.splits[dimension], dimension == EMOTION
-        truth = self.classes.astype(np.float64) if emotion else self.targets[dimension]
-        labelled = self.labelled[dimension]
-        predicted = np.stack([fit["predictions"] if emotion else fit["predictions"][:, column] for fit in fits])
-        common = dict(zip(KEY, self.key(unit, dimension), strict=True))
-        identity = []
-        for fit in fits:
-            layer = fit["layer"]
-            inside = layer is not None and layer >= 0
-            identity.append(
-                {
-                    **common,
-                    "layer": layer,
-                    "depth": layer / max(self.cache.n_layers - 1, 1) if inside else None,
-                    "seed": fit.get("seed", self.settings.seed),
-                }
-            )
-        names = list(dict.fromkeys(name for fold in split.folds for name in fold.tests))
-        rows_out, frames = [], []
-        for name in names:
-            parts = [(f, fold, fold.tests[name][labelled[fold.tests[name]]]) for f, fold in enumerate(split.folds)]
-            rows = np.concatenate([part for *_, part in parts])
-            if not len(rows):
-                continue
-            where = np.concatenate([np.full(len(part), fold.name) for _, fold, part in parts])
-            by_speaker, measures = self._sums(truth, predicted, rows, split.groups, emotion)
-            speakers = len(by_speaker)
-            bounds = intervals(by_speaker, measures, resamples=self.settings.resamples, seed=self.settings.seed)
-            scored = [("all", None, by_speaker.sum(0), rows)]
-            if len(split.folds) > 1:
-                for f, fold, part in parts:
-                    if len(part):
-                        sums, _ = self._sums(truth, predicted, part, split.groups, emotion)
-                        scored.append((fold.name, f, sums.sum(0), part))
-            for k, fit in enumerate(fits):
-                for fold_name, f, sums, part in scored:
-                    pooled = f is None
-                    row = {
-                        **identity[k],
-                        "fold": fold_name,
-                        "split": name,
-                        "n": len(part),
-                        "speakers": speakers if pooled else len(np.unique(split.groups[part])),
-                    }
-                    for measure, function in measures.items():
-                        row[measure] = float(function(sums[k]))
-                        if pooled:
-                            row[f"{measure}_low"], row[f"{measure}_high"] = bounds[measure][:, k]
-                    if "penalties" in fit:
-                        chosen = fit["penalties"][:, 0 if emotion else column]
-                        if not pooled:
-                            row["penalty"] = chosen[f]
-                        elif len(chosen) == 1:
-                            row["penalty"] = chosen[0]
-                    row["reason"] = self._reason(row, emotion, pooled, truth[part], predicted[k, part])
-                    rows_out.append(row)
-                    if row["reason"] and pooled:
-                        notes.append(f"layer {row['layer']}, {name}: {row['reason']}")
-                frames.append(
-                    self._prediction_rows(identity[k], name, where, rows, predicted[k, rows], emotion, dimension)
-                )
-        return rows_out, pd.concat(frames, ignore_index=True)
-
-    def _sums(self, truth, predicted, rows, groups, emotion):
-        if emotion:
-            n = len(self.categories)
-            one = np.stack(
-                [confusion(truth[rows, None].astype(int), p[rows, None].astype(int), n) for p in predicted], 1
-            )
-            return sum_by_group(one, groups[rows]), _CATEGORY_MEASURES
-        return moments_by_speaker(truth[rows], predicted[:, rows], groups[rows]), _MEASURES
-
-    def _reason(self, row, emotion, pooled, truth, predicted) -> str:
-        """Why a number is missing or means little."""
-        if emotion:
-            missing = np.isnan(row["uar"])
-        else:
-            missing = np.isnan(row["ccc"]) or np.isnan(row["pearson"])
-        if missing and np.ptp(truth) == 0:
-            return "the labels that are scored are constant"
-        if missing:
-            return "the predictions are constant"
-        low = row.get("uar_low" if emotion else "ccc_low", np.nan)
-        if pooled and self.settings.resamples and np.isnan(low):
-            few = row["speakers"] < 2
-            return "one speaker: no interval" if few else "too many resamples have no score: no interval"
-        return ""
-
-    def _prediction_rows(self, identity, split_name, where, rows, predicted, emotion, dimension):
-        import pandas as pd
-
-        frame = pd.DataFrame(
-            {
-                "split": split_name,
-                "fold": where,
-                "id": self.table["id"].to_numpy()[rows],
-                "speaker": np.array(self.speakers, dtype=object)[rows],
-            }
-        )
-        for name, value in identity.items():
-            if name != "depth":
-                frame[name] = value
-        if emotion:
-            names = np.array(self.categories, dtype=object)
-            frame["true_category"] = names[self.classes[rows]]
-            frame["predicted_category"] = names[predicted.astype(int)]
-        else:
-            frame["truth"] = self.targets[dimension][rows]
-            frame["prediction"] = predicted
-        return frame
-
 
 def _signature(split: Split) -> str:
     digest = hashlib.sha256()
@@ -802,6 +700,3 @@ class _Bar:
         from tqdm import tqdm
 
         return tqdm(items, desc=self.name, unit=unit, file=sys.stderr)
-
-
-__all__ = ["BASELINES", "PROBES", "FitSettings", "Fold", "fit_caches", "fit_layers"]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -192,6 +193,18 @@ def test_refusals_of_the_rest(tmp_path, cache):
     ]:
         with pytest.raises(UserError, match=message):
             fit_layers(cache, **{"dimensions": "arousal", **options})
+
+
+def test_states_that_are_no_numbers_are_refused_by_every_probe(tmp_path):
+    path = tmp_path / "c.h5"
+    write_cache(path, n=40, speakers=8)
+    with h5py.File(path, "r+") as file:
+        file["pooled/mean"][2, 17, 3] = np.nan
+    for probe in ("ridge", "mlp", "weighted"):
+        with pytest.raises(UserError, match=r"c\.h5: .*(not a finite number|predicts no number)"):
+            fit_layers(path, dimensions="arousal", probe=probe, folds=3, seeds=1, **QUICK)
+    with pytest.raises(UserError, match=r"c\.h5: .*not a finite number"):
+        fit_layers(path, dimensions="emotion", probe="logistic", folds=3, **QUICK)
 
 
 def test_ungrouped_counts_every_utterance_as_a_speaker(tmp_path):

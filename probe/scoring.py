@@ -1,0 +1,163 @@
+"""From predictions to rows of the results: pooled scores with intervals, scores of folds, and what a number lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ..errors import UserError
+from .bootstrap import intervals, moments_by_speaker, sum_by_group
+from .metrics import (
+    ccc_from_moments,
+    confusion,
+    macro_f1_from_confusion,
+    pearson_from_moments,
+    rmse_from_moments,
+    uar_from_confusion,
+)
+from .splits import Split
+
+DIMENSION_MEASURES = {"ccc": ccc_from_moments, "pearson": pearson_from_moments, "rmse": rmse_from_moments}
+CATEGORY_MEASURES = {"uar": uar_from_confusion, "macro_f1": macro_f1_from_confusion}
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Predictions of one target by several fits, and what they are compared with.
+
+    Attributes
+    ----------
+    split : Split
+    truth : ndarray, shape (utterances,)
+        Labels, or numbers of categories.
+    labelled : ndarray of bool, shape (utterances,)
+    predictions : ndarray, shape (fits, utterances)
+    identity : list of dict
+        For each fit, the columns that say which it is.
+    penalties : list of ndarray, shape (folds,), or None
+        For each fit, the chosen penalty of every fold.
+    categories : list of str or None
+        Names, where the target is categories.
+    ids, speakers : sequence of str, shape (utterances,)
+    """
+
+    split: Split
+    truth: np.ndarray
+    labelled: np.ndarray
+    predictions: np.ndarray
+    identity: list[dict]
+    penalties: list[np.ndarray | None]
+    categories: list[str] | None
+    ids: Sequence[str]
+    speakers: Sequence[str]
+
+
+def score(scored: Scored, *, resamples: int, seed: int) -> tuple[list[dict], pd.DataFrame, list[str]]:
+    """Score all fits of a target on every split and fold.
+
+    Parameters
+    ----------
+    scored : Scored
+    resamples, seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    tuple
+        Rows of the scores, the table of predictions, and reasons why pooled scores lack something.
+
+    Raises
+    ------
+    UserError
+        If a prediction is not a number.
+    """
+    split = scored.split
+    measures = DIMENSION_MEASURES if scored.categories is None else CATEGORY_MEASURES
+    rows_out, frames, reasons = [], [], []
+    for name in dict.fromkeys(name for fold in split.folds for name in fold.tests):
+        # Rows of each fold, with its place among the folds; the pooled score takes them all.
+        parts = [
+            (k, fold.name, fold.tests[name][scored.labelled[fold.tests[name]]]) for k, fold in enumerate(split.folds)
+        ]
+        rows = np.concatenate([part for *_, part in parts])
+        if not len(rows):
+            continue
+        _check(scored, rows)
+        by_speaker = _sums(scored, rows)
+        bounds = intervals(by_speaker, measures, resamples=resamples, seed=seed)
+        sets = [(None, "all", rows, by_speaker.sum(0))]
+        if len(split.folds) > 1:
+            sets += [(k, fold, part, _sums(scored, part).sum(0)) for k, fold, part in parts if len(part)]
+        fold_of_row = np.concatenate([np.full(len(part), fold, dtype=object) for _, fold, part in parts])
+        for fit, identity in enumerate(scored.identity):
+            for k, fold, part, sums in sets:
+                row = {**identity, "fold": fold, "split": name, "n": len(part)}
+                row["speakers"] = len(np.unique(split.groups[part]))
+                for measure, function in measures.items():
+                    row[measure] = float(function(sums[fit]))
+                    if k is None:
+                        row[f"{measure}_low"], row[f"{measure}_high"] = bounds[measure][:, fit]
+                row["penalty"] = _penalty(scored.penalties[fit], k)
+                row["reason"] = _reason(row, scored.truth[part], wanted=k is None and resamples > 0)
+                rows_out.append(row)
+                if row["reason"] and k is None:
+                    reasons.append(f"layer {row['layer']}, {name}: {row['reason']}")
+            frames.append(_predictions(scored, fit, name, fold_of_row, rows))
+    return rows_out, pd.concat(frames, ignore_index=True), reasons
+
+
+def _check(scored, rows):
+    wrong = ~np.isfinite(scored.predictions[:, rows])
+    if wrong.any():
+        fit, row = np.argwhere(wrong)[0]
+        identity = scored.identity[fit]
+        raise UserError(
+            f"the {identity['probe']} probe of {identity['dimension']} predicts no number for "
+            f"{scored.ids[rows[row]]}: its states are not finite or far too large; extract the cache anew"
+        )
+
+
+def _sums(scored, rows) -> np.ndarray:
+    """Sums for each speaker and fit from which every measure follows."""
+    truth, predicted, groups = scored.truth[rows], scored.predictions[:, rows], scored.split.groups[rows]
+    if scored.categories is None:
+        return moments_by_speaker(truth, predicted, groups)
+    n = len(scored.categories)
+    single = [confusion(truth[:, None].astype(int), fit[:, None].astype(int), n) for fit in predicted]
+    return sum_by_group(np.stack(single, axis=1), groups)
+
+
+def _penalty(chosen, fold) -> float | None:
+    """Penalty of a fold; the pooled score has one only where there is one fit."""
+    if chosen is None or (fold is None and len(chosen) > 1):
+        return None
+    return float(chosen[fold or 0])
+
+
+def _reason(row, truth, *, wanted) -> str:
+    """Why a number is missing; `wanted` says whether an interval should be there."""
+    first = "uar" if "uar" in row else "ccc"
+    if np.isnan(row[first]) or np.isnan(row.get("pearson", 0.0)):
+        return "the labels that are scored are constant" if np.ptp(truth) == 0 else "the predictions are constant"
+    if wanted and np.isnan(row[f"{first}_low"]):
+        few = row["speakers"] < 2
+        return "one speaker: no interval" if few else "too many resamples have no score: no interval"
+    return ""
+
+
+def _predictions(scored, fit, split_name, fold_of_row, rows) -> pd.DataFrame:
+    frame = pd.DataFrame({"split": split_name, "fold": fold_of_row, "id": np.asarray(scored.ids, dtype=object)[rows]})
+    frame["speaker"] = np.asarray(scored.speakers, dtype=object)[rows]
+    for name, value in scored.identity[fit].items():
+        if name != "depth":
+            frame[name] = value
+    if scored.categories is None:
+        frame["truth"], frame["prediction"] = scored.truth[rows], scored.predictions[fit, rows]
+    else:
+        names = np.array(scored.categories, dtype=object)
+        frame["true_category"] = names[scored.truth[rows].astype(int)]
+        frame["predicted_category"] = names[scored.predictions[fit, rows].astype(int)]
+    return frame
