@@ -3,10 +3,11 @@
 Hsu et al. 2021 (HuBERT), with what a small machine needs: pre-norm blocks, a high learning rate, the loss on frames
 that are not masked counted as much as on masked ones, and units at two depths.  For synthetic speech the units are
 what the synthesiser says it spoke: the phone of each frame (predicted from a middle block) and the word that it is
-part of (predicted from the last); the input of the first block tells the log spectrum.  For recorded speech they are discovered: k-means of MFCC, and from a given step on
-k-means of the model's own middle block (the second iteration of HuBERT).  Batches hold utterances of like length cut
-to the shortest, so nothing is padded.  Batch number i is a function of the seed and i alone, so a killed run that is
-started again sees what an unbroken one would have seen.
+part of (predicted from the last); the input of the first block tells the log spectrum.  For recorded speech they are
+discovered: k-means of MFCC, and from a given step on k-means of the model's own middle block (the second iteration of
+HuBERT).  Batches hold utterances of like length cut to the shortest, so nothing is padded.  Batch number i is a
+function of the seed and i alone, so a killed run that is started
+again sees what an unbroken one would have seen.
 """
 
 import argparse
