@@ -300,7 +300,13 @@ def test_several_caches_stay_apart_and_the_same_twice_is_refused(cache, tmp_path
 
 def test_joined_features_are_one_feature_set(cache):
     results = fit_layers(
-        cache, dimensions="arousal", features=("mean+std", "mean"), probe=("ridge", "weighted"), **QUICK
+        cache,
+        dimensions="arousal",
+        features=("mean+std", "mean"),
+        probe=("ridge", "weighted"),
+        folds=3,
+        seeds=1,
+        **QUICK,
     )
     keys = {(entry["probe"], entry["features"]) for entry in results.protocol if entry["features"]}
     # A weighted sum of standard deviations is no standard deviation of a weighted sum, so that pair is absent.
