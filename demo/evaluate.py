@@ -329,8 +329,14 @@ def draw(scores: pd.DataFrame, path: Path, *, pool: str = "mean") -> Path:
         ax.tick_params(labelsize=8)
         ax.grid(alpha=0.3)
     handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=3, fontsize=8, frameon=False)
-    figure.tight_layout(rect=(0, 0.09 if lines > 1 else 0.16, 1, 1))
+    if columns * lines - len(panels) >= 1:
+        axes.flat[-1].set_visible(True)
+        axes.flat[-1].axis("off")
+        axes.flat[-1].legend(handles, labels, loc="center", fontsize=9, frameon=False)
+        figure.tight_layout()
+    else:
+        figure.legend(handles, labels, loc="lower center", ncols=3, fontsize=8, frameon=False)
+        figure.tight_layout(rect=(0, 0.16 if lines == 1 else 0.09, 1, 1))
     figure.savefig(path, dpi=160)
     plt.close(figure)
     return path
