@@ -37,9 +37,10 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--features",
         nargs="+",
-        default=["mean"],
+        default=[],
         metavar="SET",
-        help="statistics of the cache, each a feature set of its own (mean, std, mean_ln), or joined: mean+std",
+        help="statistics of the cache, each a feature set of its own (mean, std, mean_ln), or joined by + (default: "
+        "mean+std for probes of single layers, mean for the weighted sum)",
     )
     what.add_argument("--head", choices=("linear", "mlp"), default="linear", help="what reads the weighted sum")
     how = made.add_argument_group("how")

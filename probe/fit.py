@@ -42,7 +42,8 @@ class FitSettings:
         weighted sum of the layers).
     features : tuple of str
         Feature sets, each a statistic of the cache or several joined by "+", such as "mean+std". A weighted sum takes
-        "mean" or "mean_ln" alone.
+        "mean" or "mean_ln" alone. Left empty, a probe of single layers reads mean and standard deviation together (how
+        a voice varies is in the second), a weighted sum the mean; each as far as the cache holds them.
     seed : int
         Of the folds, the bootstrap, and the first seed of the trained probes.
     seeds : int
@@ -65,7 +66,7 @@ class FitSettings:
 
     dimensions: tuple[str, ...] = DIMENSIONS
     probes: tuple[str, ...] = ("ridge",)
-    features: tuple[str, ...] = ("mean",)
+    features: tuple[str, ...] = ()
     seed: int = 0
     seeds: int = 3
     folds: int = 5
@@ -79,8 +80,6 @@ class FitSettings:
     def __post_init__(self):
         _known("dimension", self.dimensions, (*DIMENSIONS, EMOTION))
         _known("probe", self.probes, PROBES)
-        if not self.features:
-            raise UserError("name at least one statistic in --features, such as mean")
         if self.head not in ("linear", "mlp"):
             raise UserError(f"unknown head '{self.head}': there is linear and mlp")
         if self.seed < 0 or self.seeds < 1:
@@ -104,7 +103,7 @@ def fit_layers(
     *,
     dimensions: str | Sequence[str] = DIMENSIONS,
     probe: str | Sequence[str] = "ridge",
-    features: str | Sequence[str] = ("mean",),
+    features: str | Sequence[str] = (),
     seed: int = 0,
     seeds: int = 3,
     folds: int = 5,
@@ -364,6 +363,14 @@ class _Study:
             if probe in BASELINES or (dimension == EMOTION) == (probe == "logistic")
         ]
 
+    def features_of(self, probe: str) -> list[str]:
+        """Feature sets that a probe reads: those asked for that it can, or its own choice of what the cache holds."""
+        there = self.cache.statistics
+        if probe == "weighted":
+            asked = self.settings.features or [name for name in SUMMABLE if name in there][:1]
+            return [name for name in asked if name in SUMMABLE]
+        return list(self.settings.features) or ["+".join(s for s in ("mean", "std") if s in there) or there[0]]
+
     def units(self) -> list[tuple[str, str]]:
         """Units of work (probe, features): the baselines first, they are quick and everything is compared to them."""
         probes = list(self.settings.probes)
@@ -372,9 +379,7 @@ class _Study:
         units = [("mean", "")]
         units += [(name, name) for name in self.cache.acoustics if name in BASELINES]
         for probe in probes:
-            for features in self.settings.features:
-                if probe != "weighted" or features in SUMMABLE:
-                    units.append((probe, features))
+            units += [(probe, features) for features in self.features_of(probe)]
         if "weighted" in probes and not any(probe == "weighted" for probe, _ in units):
             raise UserError(
                 f"a weighted sum of layers takes --features mean or mean_ln, not {', '.join(self.settings.features)}: "
