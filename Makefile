@@ -19,6 +19,20 @@ $(VENV)/installed-test: setup.cfg pyproject.toml $(VENV)/installed-demo
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[frames,demo,test]'
 	touch $@
 
+# The teacher, its student and its random twin, all three dimensions. Every command goes on where it stopped.
+demo: $(VENV)/installed-demo
+	mkdir -p $(DEMO)
+	cd $(DEMO) && $(abspath $(BIN))/probe-extract
+	cd $(DEMO) && $(abspath $(BIN))/probe-extract --model distilhubert-nano --out distilhubert-nano.h5
+	cd $(DEMO) && $(abspath $(BIN))/probe-extract --random-init 0 --out random.h5
+	cd $(DEMO) && $(abspath $(BIN))/probe-fit hidden_states.h5 distilhubert-nano.h5 random.h5 --dim all
+	cd $(DEMO) && $(abspath $(BIN))/probe-fit --dim all --probe weighted
+	@echo "the figures are in $(DEMO)/figures, their numbers in $(DEMO)/results"
+
+# The gallery that the README shows, from the numbers that stand beside it.
+figures: $(VENV)/installed-demo
+	$(BIN)/probe-plot figures/results --figures figures --format png
+
 test: $(VENV)/installed-test lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadscope
 

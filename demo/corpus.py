@@ -17,7 +17,7 @@ import random
 import sys
 import wave
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,8 @@ TRUTH_COLUMNS = (
 
 
 _REFERENCE = 140.0  # Hz; female and male voices both reach it
+
+NOTE = "Synthetic speech with planted truth: it shows that the probes find what is there, and nothing about people."
 
 
 @dataclass(frozen=True)
@@ -355,7 +357,7 @@ def read(root: Path | None = None, **settings) -> Corpus:
             stated = json.loads((root / "settings.json").read_text())
             settings = {key: stated[key] for key in ("utterances", "speakers", "seed")}
         manifest = make_corpus(root, **settings)
-    return read_manifest(manifest)
+    return replace(read_manifest(manifest), name="demo", notes=(NOTE,))
 
 
 def main(arguments: list[str] | None = None) -> int:
