@@ -124,6 +124,11 @@ class HiddenStateCache:
         return self.provenance["corpus"]["name"]
 
     @property
+    def corpus_root(self) -> Path:
+        """Folder that the paths of the utterances are relative to, as it was when the cache was started."""
+        return Path(self._file.attrs["corpus_root"])
+
+    @property
     def complete(self) -> bool:
         """Whether every utterance is either done or listed with a reason."""
         return PENDING not in set(self._status())

@@ -192,7 +192,6 @@ def _provenance(corpus: Corpus, backbone: Backbone, settings: ExtractionSettings
         "model": backbone.provenance(),
         "corpus": {
             "name": corpus.name,
-            "root": printable(str(corpus.root)),
             "sha256": corpus.sha256,
             "utterances": len(corpus.utterances),
             "notes": [note[:300] for note in corpus.notes[:20]],
@@ -228,7 +227,15 @@ def _start(
     starts[order] = np.cumsum(frames[order]) - frames[order]
     table["frame_start"] = starts
     table["path"] = [_relative(path, corpus.root) for path in table["path"]]
-    plan = Plan(table, settings.statistics, backbone.layer_names, backbone.width, ACOUSTIC_WIDTHS, provenance)
+    plan = Plan(
+        table,
+        settings.statistics,
+        backbone.layer_names,
+        backbone.width,
+        ACOUSTIC_WIDTHS,
+        provenance,
+        printable(str(corpus.root)),
+    )
     sources = [(part_name(i), int(frames[rows].sum())) for i, rows in enumerate(batches)] if settings.frames else []
     _check_room(out, plan, backbone, frames, settings, say)
     if frames_folder(out).exists():

@@ -53,6 +53,8 @@ class Plan:
         Acoustic baselines and their widths.
     provenance : dict
         What made the cache; JSON.
+    root : str
+        Where the audio lay, for whoever wants to hear it; no part of what made the cache, and of no result.
     """
 
     utterances: pd.DataFrame
@@ -61,6 +63,7 @@ class Plan:
     width: int
     acoustics: dict[str, int]
     provenance: dict
+    root: str
 
     @property
     def n_layers(self) -> int:
@@ -143,6 +146,7 @@ def _write_structure(file: h5py.File, plan: Plan, path: Path, frame_sources: Seq
         _link_frames(file, plan, path, frame_sources)
     file.attrs["format"] = FORMAT
     file.attrs["provenance"] = json.dumps(plan.provenance, ensure_ascii=False)
+    file.attrs["corpus_root"] = plan.root
     file.attrs["layout_sha256"] = layout_sha256(file)
 
 
