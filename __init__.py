@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submodules=["analysis", "demo", "extract", "probe"],
     submod_attrs={
-        "analysis": ["plot_heatmap", "plot_layers", "plot_teacher_student", "plot_weights"],
+        "analysis": ["plot_heatmap", "plot_layers", "plot_teacher_student", "plot_weights", "relevance_centroids"],
         "errors": ["UserError"],
         "extract": ["HiddenStateCache", "extract"],
         "probe": ["fit_layers", "load_results"],

@@ -1,0 +1,79 @@
+"""The relevance centroid: a closed form, a naive bootstrap, and planted depths."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from emoprobe.analysis import relevance_centroids
+from emoprobe.errors import UserError
+from emoprobe.probe import Results, ccc
+from emoprobe.probe.bootstrap import resample_counts
+
+
+def planted(signal: dict[str, np.ndarray], *, speakers: int = 15, each: int = 20, seed: int = 0) -> Results:
+    """Predictions whose every layer follows the truth with a correlation of its own."""
+    rng = np.random.default_rng(seed)
+    n = speakers * each
+    rows = []
+    for dimension, strength in signal.items():
+        truth = rng.normal(size=n)
+        for layer, share in enumerate(strength):
+            prediction = share * truth + np.sqrt(1 - share**2) * rng.normal(size=n)
+            rows.append(
+                pd.DataFrame(
+                    {
+                        "model": "m", "corpus": "c", "dimension": dimension, "probe": "ridge", "features": "mean",
+                        "layer": layer, "seed": 0, "split": "test", "fold": "all",
+                        "id": [f"u{i}" for i in range(n)], "speaker": [f"s{i % speakers}" for i in range(n)],
+                        "truth": truth, "prediction": prediction,
+                    }
+                )
+            )  # fmt: skip
+    return Results(pd.DataFrame(), pd.DataFrame(), [], pd.concat(rows, ignore_index=True))
+
+
+def naive(table: pd.DataFrame, chosen: list[str]) -> float:
+    """Centroid of the utterances of the chosen speakers, drawn with repetition, layer by layer."""
+    scores = []
+    for _, part in table.groupby("layer"):
+        drawn = pd.concat([part[part["speaker"] == speaker] for speaker in chosen])
+        scores.append(max(float(ccc(drawn["truth"], drawn["prediction"])), 0.0))
+    depth = np.arange(len(scores)) / (len(scores) - 1)
+    return float(np.dot(scores, depth) / np.sum(scores))
+
+
+def test_it_equals_the_closed_form_and_a_naive_bootstrap():
+    results = planted({"arousal": np.array([0.8, 0.5, 0.3, 0.2])})
+    found = relevance_centroids(results, resamples=60, seed=3).iloc[0]
+    table = results.predictions
+    names = sorted(table["speaker"].unique())
+    assert found["centroid"] == pytest.approx(naive(table, names), abs=1e-12)
+    drawn = []
+    for counts in np.concatenate(list(resample_counts(len(names), 60, seed=3))):
+        drawn.append(naive(table, [s for s, count in zip(names, counts, strict=True) for _ in range(int(count))]))
+    assert [found["low"], found["high"]] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=1e-12)
+
+
+def test_planted_depths_are_told_apart_and_equal_ones_are_not():
+    shallow, deep = np.linspace(0.9, 0.2, 13), np.linspace(0.2, 0.9, 13)
+    found = relevance_centroids(planted({"arousal": shallow, "valence": deep, "dominance": shallow}))
+    found = found.set_index("dimension")
+    assert found.loc["arousal", "centroid"] < 0.45 < 0.55 < found.loc["valence", "centroid"]
+    assert found.loc["valence − arousal", "low"] > 0
+    same = found.loc["dominance − arousal"]
+    assert same["low"] < 0 < same["high"]
+
+
+def test_layers_that_know_nothing_have_no_centroid_or_a_wide_one():
+    found = relevance_centroids(planted({"valence": np.zeros(5)}, speakers=6, each=5)).iloc[0]
+    assert np.isnan(found["low"]) or found["high"] - found["low"] > 0.3
+
+
+def test_what_is_not_there_is_said():
+    results = planted({"arousal": np.array([0.5, 0.5])})
+    with pytest.raises(UserError, match="probe-fit --probe mlp"):
+        relevance_centroids(results, probe="mlp")
+    with pytest.raises(UserError, match="there are test"):
+        relevance_centroids(results, split="development")
