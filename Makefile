@@ -11,7 +11,7 @@ DEMO   := demo_out
 
 # Installed once, and again only when the requirements change.
 $(VENV)/installed-demo: setup.cfg pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[frames,demo]'
 	touch $@
 

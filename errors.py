@@ -24,11 +24,15 @@ def run_command(command: Callable[[], int]) -> int:
     Returns
     -------
     int
-        The status of `command`; 2 after a :class:`UserError`; 130 when interrupted from the keyboard.
+        The status of `command`; 2 after a :class:`UserError`, or when the system refused a file; 130 when
+        interrupted from the keyboard.
     """
     try:
         return command()
     except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

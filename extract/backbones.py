@@ -241,7 +241,11 @@ def load_config(
     """
     import transformers
 
+    if random_init is not None and not 0 <= random_init < 2**63:
+        raise UserError(f"--random-init {random_init} is no seed; give a number from 0 to {2**63 - 1}")
     known = ARCHITECTURES.get(name)
+    if revision is not None and (name in packaged_models() or (known is not None and random_init is not None)):
+        raise UserError(f"--revision is for checkpoints on the hub, and {name} is not taken from there; leave it out")
     if known is not None and random_init is not None:
         config_class = getattr(transformers, _FAMILIES[known.model_type][0])
         return config_class(**known.config), known.hub_name
@@ -249,7 +253,7 @@ def load_config(
     raw, _ = _from_hub(
         lambda: transformers.PretrainedConfig.get_config_dict(source, revision=revision), source, revision
     )
-    model_type = raw.get("model_type")
+    model_type = raw.get("model_type") if isinstance(raw, dict) else None
     if model_type not in _FAMILIES:
         raise UserError(
             f"{source} is a {model_type or 'model of unknown type'}, which is not supported; supported are "
@@ -297,13 +301,18 @@ def load_backbone(
     import transformers
 
     config, source = load_config(name, revision=revision, random_init=random_init)
+    if min(config.num_hidden_layers, config.hidden_size) < 1:
+        raise UserError(f"{source}: config.json describes a model without layers or width")
     model_class = getattr(transformers, _FAMILIES[config.model_type][1])
     if normalise is None:
         normalise = _normalisation(name, source, revision, random_init)
     if random_init is not None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(random_init)
-            model = model_class(config)
+            try:
+                model = model_class(config)
+            except Exception as error:  # sizes that do not fit together raise what each layer happens to raise
+                raise UserError(f"{source}: config.json describes no model ({_first_line(error)})") from error
     else:
         model = _load_weights(model_class, config, source, revision)
     return Backbone(model.float(), name=name, normalise=normalise, label=label, random_init=random_init)
@@ -331,7 +340,7 @@ def _from_hub(load: Callable, source: str, revision: str | None):
         return load()
     except json.JSONDecodeError as error:
         raise UserError(f"{source}: config.json is not valid JSON ({error}); download the model again") from error
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a damaged config raises nearly anything; what is told is the place and the reason
         if Path(source).is_dir():
             raise UserError(f"{source}: the model cannot be read ({_first_line(error)})") from error
         at = f" at revision {revision}" if revision else ""
@@ -377,7 +386,7 @@ def _load_weights(model_class: type, config: PretrainedConfig, source: str, revi
         )
     except SafetensorError as error:
         raise UserError(f"{source}: the safetensors weights are damaged ({error}); download the model again") from error
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # as above
         raise UserError(
             f"{source}: no usable safetensors weights ({_first_line(error)}). Weights in pickle files are not loaded. "
             "On the hub, a revision that holds safetensors often exists as a pull request of the converter: try "

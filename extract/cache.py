@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -73,16 +74,22 @@ class HiddenStateCache:
         if not self.path.is_file():
             raise UserError(f"there is no cache {self.path}; make one with probe-extract --out {self.path}")
         try:
+            # The numbers are mapped from this, not from the path: what replaces the file later is another cache.
+            self._raw = self.path.open("rb")
             self._file = h5py.File(self.path, "r")
+        except PermissionError as error:
+            raise UserError(f"{self.path} may not be read; change its permissions") from error
         except OSError as error:
             raise _damaged(self.path, error) from error
+        if os.fstat(self._raw.fileno()).st_ino != self.path.stat().st_ino:
+            raise UserError(f"{self.path} was replaced while it was opened; open it again")
         try:
             self._check()
         except UserError:
-            self._file.close()
+            self.close()
             raise
         except Exception as error:  # HDF5 raises nearly anything on a damaged structure
-            self._file.close()
+            self.close()
             raise _damaged(self.path, error) from error
 
     def _check(self) -> None:
@@ -93,11 +100,12 @@ class HiddenStateCache:
         self.provenance: dict = json.loads(self._file.attrs["provenance"])
         self.statistics = tuple(s for s in self.provenance["pooling"] if s in self._file["pooled"])
         self.n_layers, self.n_utterances, self.width = self._file["pooled"][self.statistics[0]].shape
-        end = self.path.stat().st_size
+        end = os.fstat(self._raw.fileno()).st_size
         for name, values in self._fixed_places().items():
             if name != "layers/norm" and values.offset + values.nbytes > end:
                 raise _damaged(self.path, "it ends before its numbers do")
         self._status()
+        self._finished: np.ndarray | None = None
 
     def __enter__(self) -> HiddenStateCache:
         return self
@@ -110,6 +118,7 @@ class HiddenStateCache:
     def close(self) -> None:
         """Close the file; arrays that were taken from it stay valid."""
         self._file.close()
+        self._raw.close()
 
     # What it holds -----------------------------------------------------------------------------------------------
 
@@ -130,8 +139,11 @@ class HiddenStateCache:
 
     @property
     def complete(self) -> bool:
-        """Whether every utterance is either done or listed with a reason."""
-        return PENDING not in set(self._status())
+        """Whether every utterance is either done or listed with a reason, and the layers' norms are there."""
+        status = self._status()
+        if PENDING in set(status):
+            return False
+        return not (status == DONE).any() or bool(np.isfinite(self._file["layers/norm"][:]).all())
 
     @property
     def layers(self) -> pd.DataFrame:
@@ -166,6 +178,20 @@ class HiddenStateCache:
 
     def _marks(self) -> np.ndarray:
         return _text(self._file["utterances/status"][:])
+
+    @property
+    def samples(self) -> np.ndarray:
+        """Length of each waveform at 16 kHz, (utterances,); 0 where the file had a problem from the start."""
+        return self._file["utterances/samples"][:]
+
+    def _readable(self) -> np.ndarray:
+        """The same as :attr:`done`, read once when nothing is to come any more."""
+        if self._finished is None:
+            done = self.done
+            if not self.complete:
+                return done
+            self._finished = done
+        return self._finished
 
     @property
     def done(self) -> np.ndarray:
@@ -234,8 +260,13 @@ class HiddenStateCache:
         rows = slice(None) if rows is None else rows
         block = self._view(f"pooled/{statistic}")[_index(layers)]
         taken = np.array(block[..., rows, :], dtype=dtype or np.float32)
-        taken[..., ~self.done[rows], :] = np.nan
+        taken[..., ~self._readable()[rows], :] = np.nan
         return taken
+
+    @property
+    def checksums(self) -> np.ndarray:
+        """Checksum of each utterance's states as it was stored, (utterances,) bytes."""
+        return self._file["utterances/checksum"][:]
 
     @property
     def frame_norms(self) -> np.ndarray:
@@ -277,13 +308,15 @@ class HiddenStateCache:
             raise UserError(f"{self.path} holds no utterance {utterance!r} that is done")
         group = self._file["utterances"]
         start, count = int(group["frame_start"][found[0]]), int(group["frames"][found[0]])
-        ends = np.cumsum(self._file["frames/part_frames"][:])
-        part = frames_folder(self.path) / part_name(int(np.searchsorted(ends, start, side="right")))
+        sizes = self._file["frames/part_frames"][:]
+        index = int(np.searchsorted(np.cumsum(sizes), start, side="right"))
+        start -= int(sizes[:index].sum())
+        part = frames_folder(self.path) / part_name(index)
         try:
-            if not part.is_file():  # HDF5 would give NaN without a word
-                raise FileNotFoundError(f"{part} is missing")
-            return self._file["frames/states"][_index(layers), start : start + count]
-        except OSError as error:
+            # Not through the virtual dataset, which names the folder as it was called at first and hides a loss.
+            with h5py.File(part, "r") as file:
+                return file["states"][_index(layers), start : start + count]
+        except (OSError, KeyError) as error:
             raise UserError(
                 f"{part}: the single frames of {utterance!r} cannot be read ({error}); bring the folder back from a "
                 "copy, or run probe-extract again with --repair"
@@ -343,7 +376,7 @@ class HiddenStateCache:
                 yield f"the status of {names[row]} is damaged", row
         done = self.done
         norm = self._file["layers/norm"][:]
-        if self.complete and np.isfinite(norm).all() and done.any():
+        if PENDING not in set(self._status()) and done.any():
             wanted = mean_layer_norms(norms[:, done], self._description["frames"].to_numpy()[done])
             for layer in np.nonzero(norm != wanted)[0]:
                 yield f"the mean norm of layer {layer} has changed since it was written", slice(0, 0)
@@ -369,7 +402,7 @@ class HiddenStateCache:
 
     def _view(self, name: str) -> np.memmap:
         dataset = self._file[name]
-        return np.memmap(self.path, dtype=dataset.dtype, mode="r", offset=dataset.id.get_offset(), shape=dataset.shape)
+        return np.memmap(self._raw, dtype=dataset.dtype, mode="r", offset=dataset.id.get_offset(), shape=dataset.shape)
 
     def __repr__(self) -> str:
         return (

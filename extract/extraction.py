@@ -150,18 +150,21 @@ def extract(
             )
         provenance = _provenance(corpus, backbone, settings, device)
         if settings.overwrite or not out.exists():
+            samples = table["samples"].to_numpy()
             batches = _start(out, corpus, backbone, settings, table, provenance, say)
         else:
-            batches = _go_on(out, table, provenance, say)
+            batches, samples = _go_on(out, table, provenance, say)
         paths = corpus.utterances["path"].to_numpy()
         with CacheWriter(out) as writer:
             if settings.repair:
                 _forget_damaged(out, writer, say)
-            unusable = np.nonzero(table["samples"] == 0)[0]
-            writer.list_problems({row: (table["status"][row], table["reason"][row]) for row in unusable})
+            problems = {
+                row: (table["status"][row], table["reason"][row]) for row in np.nonzero(table["samples"] == 0)[0]
+            }
+            writer.list_problems({row: problem for row, problem in problems.items() if samples[row] == 0})
             todo = [(i, rows) for i, rows in enumerate(batches) if writer.pending(rows)]
             if todo:
-                seconds = table["samples"].to_numpy() / SAMPLE_RATE
+                seconds = samples / SAMPLE_RATE
                 bar = Progress(seconds, batches, todo, show=progress)
                 pipeline = Pipeline(backbone.to(device), device, settings, writer, paths, headers)
                 with bar:
@@ -238,9 +241,10 @@ def _start(
     )
     sources = [(part_name(i), int(frames[rows].sum())) for i, rows in enumerate(batches)] if settings.frames else []
     _check_room(out, plan, backbone, frames, settings, say)
+    lay_out(out, plan, frame_sources=sources)
+    # Only now, when the new cache stands: a part that outlives a kill here is replaced when its batch is written.
     if frames_folder(out).exists():
         shutil.rmtree(frames_folder(out))
-    lay_out(out, plan, frame_sources=sources)
     return batches
 
 
@@ -270,8 +274,8 @@ def _check_room(
         )
 
 
-def _go_on(out: Path, table, provenance: dict, say: Callable[[str], None]) -> list[np.ndarray]:
-    """Make sure that the cache on disk is of the same thing; return its batches."""
+def _go_on(out: Path, table, provenance: dict, say: Callable[[str], None]) -> tuple[list[np.ndarray], np.ndarray]:
+    """Make sure that the cache on disk is of the same thing; return its batches and the lengths it was laid out for."""
     with HiddenStateCache(out) as cache:
         there = cache.provenance
         differ = [
@@ -293,8 +297,9 @@ def _go_on(out: Path, table, provenance: dict, say: Callable[[str], None]) -> li
                 f"{out} is a cache of something else: {'; '.join(differ)}. Give another place with --out, or "
                 "--overwrite to start anew"
             )
-        samples = cache._file["utterances/samples"][:]
-        changed = np.nonzero(samples != table["samples"].to_numpy())[0]
+        samples, now = cache.samples, table["samples"].to_numpy()
+        # A file that is gone, or has come, since the first run costs its own utterance alone.
+        changed = np.nonzero((samples != now) & (samples > 0) & (now > 0))[0]
         if len(changed):
             path = table["path"][changed[0]]
             raise UserError(
@@ -306,7 +311,7 @@ def _go_on(out: Path, table, provenance: dict, say: Callable[[str], None]) -> li
             say("note: the cache was started with other library versions or on another device; its record keeps those")
     if n:
         say(f"going on with {out}: {cache.n_utterances - n} of {cache.n_utterances} utterances are there")
-    return plan_batches(samples, budget=int(there["batch_seconds"] * SAMPLE_RATE))
+    return plan_batches(samples, budget=int(there["batch_seconds"] * SAMPLE_RATE)), samples
 
 
 def _forget_damaged(out: Path, writer: CacheWriter, say: Callable[[str], None]) -> None:

@@ -93,17 +93,18 @@ def lay_out(path: Path, plan: Plan, *, frame_sources: Sequence[tuple[str, int]] 
     UserError
         If the disk has no room, or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    # One name, under the writer's lock, so that a killed run leaves at most one behind, and the next takes its place.
+    temporary = path.with_name(f".{path.name}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as raw:
             # Asked of the system first, since HDF5 does not fail gracefully on a disk that fills up under it.
-            os.posix_fallocate(raw.fileno(), 0, plan.nbytes())
+            _reserve_disk(raw.fileno(), plan.nbytes())
         with h5py.File(temporary, "w", libver="earliest", track_order=False) as file:
             _write_structure(file, plan, path, frame_sources)
         with temporary.open("r+b") as raw:
             # Holes would let the disk fill up in the middle of a run.
-            os.posix_fallocate(raw.fileno(), 0, os.fstat(raw.fileno()).st_size)
+            _reserve_disk(raw.fileno(), os.fstat(raw.fileno()).st_size)
             os.fsync(raw.fileno())
         temporary.replace(path)
     except OSError as error:
@@ -113,6 +114,12 @@ def lay_out(path: Path, plan: Plan, *, frame_sources: Sequence[tuple[str, int]] 
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _reserve_disk(fd: int, size: int) -> None:
+    """Take the room on disk now, where the system can (macOS cannot: there a full disk shows when it is met)."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(fd, 0, size)
 
 
 def _write_structure(file: h5py.File, plan: Plan, path: Path, frame_sources: Sequence[tuple[str, int]]) -> None:

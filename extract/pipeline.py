@@ -90,8 +90,8 @@ class Pipeline:
     settings : ExtractionSettings
     writer : CacheWriter
     paths : ndarray of str, (utterances,)
-    headers : list of AudioHeader or None
-        One an utterance.
+    headers : list of AudioHeader or AudioProblem
+        One an utterance: what its file holds, or why it cannot be used.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Pipeline:
         settings: ExtractionSettings,
         writer: CacheWriter,
         paths: np.ndarray,
-        headers: list[AudioHeader | None],
+        headers: list[AudioHeader | AudioProblem],
     ):
         self.backbone, self.device, self.settings = backbone, device, settings
         self.writer, self.paths, self.headers = writer, paths, headers
@@ -154,8 +154,11 @@ class Pipeline:
         return index, rows, {int(row): f.result() for row, f in zip(rows, futures, strict=True)}
 
     def _decode(self, row: int) -> _Decoded | AudioProblem:
+        header = self.headers[row]
+        if isinstance(header, AudioProblem):  # the file was there when the cache was laid out
+            return header
         try:
-            waveform = read_audio(self.paths[row], self.headers[row])
+            waveform = read_audio(self.paths[row], header)
         except AudioProblem as problem:
             return problem
         return _Decoded(self.backbone.prepare(waveform), acoustic_statistics(waveform))
@@ -233,7 +236,7 @@ class Pipeline:
         found = {row: single for result in results for row, single in zip(result.rows, result.frames, strict=True)}
         parts = []
         for row in batch:
-            count = self.backbone.frames(self.headers[row].samples)
+            count = int(self.writer.frames[row])
             missing = torch.full((self.backbone.n_layers, count, self.backbone.width), torch.nan, dtype=torch.half)
             parts.append(found.get(int(row), missing))
         self.writer.write_frames(index, torch.cat(parts, dim=1).numpy())

@@ -32,8 +32,8 @@ def scan(corpus: Corpus, *, shortest: int, longest: float, progress: bool = True
     -------
     table : DataFrame
         The corpus's columns and `seconds`, `samples` (at 16 kHz; 0 where there is a problem), `status`, `reason`.
-    headers : list of AudioHeader or None
-        One an utterance.
+    headers : list of AudioHeader or AudioProblem
+        One an utterance: what its file holds, or why it cannot be used.
     """
     paths = corpus.utterances["path"]
     with ThreadPoolExecutor(min(32, 4 * (os.cpu_count() or 1))) as pool:
@@ -52,7 +52,11 @@ def scan(corpus: Corpus, *, shortest: int, longest: float, progress: bool = True
     table["seconds"] = np.array([r[1] for r in rows], dtype=np.float64)
     table["status"] = [r[2] for r in rows]
     table["reason"] = [r[3] for r in rows]
-    return table, [r if isinstance(r, AudioHeader) else None for r in results]
+    headers = [
+        result if status == PENDING else AudioProblem(status, reason)
+        for result, (_, _, status, reason) in zip(results, rows, strict=True)
+    ]
+    return table, headers
 
 
 def _try_header(path: str) -> AudioHeader | AudioProblem:

@@ -27,6 +27,11 @@ from .layout import (
 )
 
 
+def _sync(fd: int) -> None:
+    """Have the data on disk when this returns; macOS knows only the slower call."""
+    getattr(os, "fdatasync", os.fsync)(fd)
+
+
 def lock_cache(path: Path) -> filelock.FileLock:
     """Refuse a second writer for as long as the lock is held; the kernel frees it when its holder dies.
 
@@ -81,7 +86,7 @@ class CacheWriter:
                     *(["frames/part_checksum"] if "frames" in file else []),
                 )
             }
-            self._frames_of = file["utterances/frames"][:]
+            self.frames = file["utterances/frames"][:]
         self._fd = os.open(path, os.O_RDWR)
 
     def __enter__(self) -> CacheWriter:
@@ -130,8 +135,10 @@ class CacheWriter:
         for i, row in enumerate(rows):
             parts = [acoustics[name][i] for name in self.acoustics]
             self._put("utterances/checksum", CHECKSUM_BYTES * row, checksum(states[:, :, i], norms[:, i], parts))
+        for row in rows:
+            self._put("utterances/reason", REASON_BYTES * row, bytes(REASON_BYTES))
         self._explain(problems)
-        os.fdatasync(self._fd)  # the data must be on disk before the mark that says so
+        _sync(self._fd)  # the data must be on disk before the mark that says so
         for row in rows:
             self._mark(row, DONE)
         for row, (status, _) in problems.items():
@@ -141,7 +148,7 @@ class CacheWriter:
         """Write what is wrong with utterances that no batch holds, where the cache does not say it."""
         problems = {row: problem for row, problem in problems.items() if self._status[row] == PENDING}
         self._explain(problems)
-        os.fdatasync(self._fd)
+        _sync(self._fd)
         for row, (status, _) in problems.items():
             self._mark(row, status)
 
@@ -154,9 +161,9 @@ class CacheWriter:
     def reset(self, rows: np.ndarray) -> None:
         """Mark utterances as still to come, whatever was there."""
         for row in rows:
-            self._mark(row, PENDING)
             self._put("utterances/reason", REASON_BYTES * row, bytes(REASON_BYTES))
-        os.fdatasync(self._fd)
+            self._mark(row, PENDING)
+        _sync(self._fd)
 
     def write_frames(self, index: int, states: np.ndarray) -> None:
         """Write one part of the single frames, atomically.
@@ -183,7 +190,10 @@ class CacheWriter:
             image = file.id.get_file_image()
         try:
             folder.mkdir(exist_ok=True)
-            temporary.write_bytes(image)
+            with temporary.open("wb") as part:
+                part.write(image)
+                part.flush()
+                _sync(part.fileno())
             temporary.replace(folder / name)
         except OSError as error:
             raise UserError(
@@ -200,8 +210,8 @@ class CacheWriter:
             done = np.nonzero(cache.done)[0]
             norms = cache.frame_norms[:, done]
         if len(done):
-            self._put("layers/norm", 0, mean_layer_norms(norms, self._frames_of[done]))
-        os.fdatasync(self._fd)
+            self._put("layers/norm", 0, mean_layer_norms(norms, self.frames[done]))
+        _sync(self._fd)
 
     def _mark(self, row: int, status: str) -> None:
         self._put("utterances/status", STATUS_BYTES * row, fixed(status, STATUS_BYTES).ljust(STATUS_BYTES, b"\0"))

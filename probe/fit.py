@@ -82,8 +82,8 @@ class FitSettings:
         _known("probe", self.probes, PROBES)
         if self.head not in ("linear", "mlp"):
             raise UserError(f"unknown head '{self.head}': there is linear and mlp")
-        if self.seed < 0 or self.seeds < 1:
-            raise UserError(f"--seed {self.seed} must be 0 or more, and --seeds {self.seeds} at least 1")
+        if not 0 <= self.seed < 2**32 or self.seeds < 1:
+            raise UserError(f"--seed {self.seed} must be from 0 to 2**32 - 1, and --seeds {self.seeds} at least 1")
         if self.resamples < 0:
             raise UserError(f"--resamples {self.resamples} must be 0 or more")
         if self.penalties is not None:
@@ -198,9 +198,10 @@ def fit_caches(
     Results
         The runs that were asked for, whether fitted now or found.
     """
-    found = Results.empty()
-    if out is not None and not overwrite and (Path(out) / "protocol.json").exists():
-        found = load_results(out)
+    found = there_already = Results.empty()
+    if out is not None and (Path(out) / "protocol.json").exists():
+        there_already = load_results(out)
+        found = Results.empty() if overwrite else there_already
     wanted: list[tuple] = []
     kept = Results.empty()
     seen: dict = {}
@@ -216,6 +217,7 @@ def fit_caches(
                     "is extracted"
                 )
             seen[name] = cache.path
+            _refuse_mixture(there_already, cache, out)
             study = _Study(cache, settings, say)
             there: list[str] = []
             for unit in study.units():
@@ -237,6 +239,22 @@ def fit_caches(
                 cache.close()
     everything = found.updated(kept)
     return _only(everything, set(wanted))
+
+
+def _refuse_mixture(there: Results, cache: HiddenStateCache, out: str | Path | None) -> None:
+    """Keep numbers of different models, corpora or precisions from standing under one name."""
+
+    def identity(provenance: dict) -> tuple:
+        model, corpus = provenance["model"], provenance["corpus"]
+        return model.get("weights_sha256"), model.get("normalise"), corpus["sha256"], provenance.get("precision")
+
+    for entry in there.protocol:
+        same_name = (entry["model"], entry["corpus"]) == (cache.label, cache.corpus)
+        if same_name and identity(entry["cache"]["provenance"]) != identity(cache.provenance):
+            raise UserError(
+                f"{out} holds results of another '{cache.label}' on '{cache.corpus}' (other weights, corpus or "
+                f"precision than {cache.path}): give another folder with --out, or extract with another --label"
+            )
 
 
 def _only(results: Results, keys: set) -> Results:
@@ -407,6 +425,8 @@ class _Study:
 
     def _hash_of_cache(self) -> str:
         digest = hashlib.sha256(json.dumps(self.cache.provenance, sort_keys=True).encode())
+        digest.update(versions()["emoprobe"].encode())
+        digest.update(self.cache.checksums.tobytes())  # the states themselves: a repaired cache is another
         for column in ("id", "speaker", "split", "emotion", "status", *DIMENSIONS):
             digest.update("\x1f".join(map(str, self.table[column])).encode())
         return digest.hexdigest()

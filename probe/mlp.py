@@ -56,7 +56,7 @@ def mlp_probe(
 ) -> np.ndarray:
     """Train one probe a layer and target, and predict the rows to score.
 
-    Features are standardised by the training rows. Each fold trains on the training rows of its first inner pair and
+    Features are standardised by the training rows. Each fold trains on the rows of :attr:`.Fold.stopping` and
     stops on that pair's validation rows.
 
     Parameters
@@ -83,7 +83,7 @@ def mlp_probe(
     where = choose_device(device)
     targets = np.asarray(targets, dtype=np.float64)
     predictions = np.full((n_layers, *targets.shape), np.nan)
-    rows = np.unique(np.concatenate([r for fold in folds for r in (*fold.inner[0], *fold.tests.values())]))
+    rows = np.unique(np.concatenate([r for fold in folds for r in (*fold.stopping, *fold.tests.values())]))
     one = read(rows[:1], layers=slice(0, 1))
     at_once = max(1, int(settings.memory * 2**30 // max(one.nbytes * len(rows), 1)))
     place = np.zeros(rows[-1] + 1, dtype=np.int64)
@@ -102,7 +102,7 @@ def mlp_probe(
 
 def _fit(states, place, layers, targets, fold, seed, settings):
     """Train the probes of some layers on one fold; yield the rows of each test and their predictions."""
-    train, validation = fold.inner[0]
+    train, validation = fold.stopping
     device, width, n_targets, hidden = states.device, states.shape[-1], targets.shape[1], settings.hidden
     standard, mean, spread = standardise_targets(targets, train)
     truth = torch.from_numpy(standard[train]).float().to(device)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,18 +132,26 @@ class Results:
         folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            self._strike_out_changed(folder)
             _write(folder / "predictions.parquet", lambda path: self.predictions.to_parquet(path, index=False))
             for name, frame in (("weights", self.weights), ("scores", self.scores)):
                 _write(folder / f"{name}.parquet", lambda path, frame=frame: frame.to_parquet(path, index=False))
                 _write(folder / f"{name}.csv", lambda path, frame=frame: frame.to_csv(path, index=False))
-            text = json.dumps(self.protocol, indent=1, ensure_ascii=False) + "\n"
-            _write(folder / "protocol.json", lambda path: path.write_text(text, encoding="utf-8"))
+            _write_protocol(folder, self.protocol)
         except OSError as error:
             raise UserError(
                 f"the results cannot be written to {folder} ({error.strerror or error}): free the disk or give "
                 "another folder with --out"
             ) from error
         return folder
+
+    def _strike_out_changed(self, folder: Path) -> None:
+        """Take runs whose rows are about to change out of the protocol on disk: killed here, they are fitted again."""
+        path = folder / "protocol.json"
+        there = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        unchanged = [entry for entry in there if entry in self.protocol]
+        if unchanged != there:
+            _write_protocol(folder, unchanged)
 
     def _repr_html_(self) -> str:
         runs = len(self.protocol)
@@ -167,9 +174,14 @@ def _replaced(old: pd.DataFrame, new: pd.DataFrame, keys: set) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else new
 
 
+def _write_protocol(folder: Path, protocol: list[dict]) -> None:
+    text = json.dumps(protocol, indent=1, ensure_ascii=False) + "\n"
+    _write(folder / "protocol.json", lambda path: path.write_text(text, encoding="utf-8"))
+
+
 def _write(path: Path, write) -> None:
     """Write beside `path`, then take its place: a reader never sees half a file."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    beside = path.with_name(f".{path.name}.new")  # one name, so that a killed run leaves nothing for ever
     try:
         write(beside)
         beside.replace(path)
@@ -260,5 +272,5 @@ def load_results(folder: str | Path | Sequence[str | Path] = "results") -> Resul
 def _damaged(path: Path, error: Exception) -> UserError:
     return UserError(
         f"{path} is damaged or not of this program ({str(error)[:160]}): bring it back, or fit again with "
-        "`probe-fit --overwrite`"
+        "another --out, or move the folder away and run the same `probe-fit` again"
     )

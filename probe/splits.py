@@ -11,6 +11,10 @@ from ..errors import UserError
 CROSS_VALIDATION = "cross-validation"
 
 
+#: Known speakers of a training part from which its own folds choose a penalty better than a development part would.
+_FEWEST_SPEAKERS = 5
+
+
 @dataclass(frozen=True)
 class Fold:
     """One fit: rows to train on, rows to choose the penalty (or the epoch) on, rows to score.
@@ -22,15 +26,23 @@ class Fold:
     train : ndarray of int
         Rows of the final fit, ascending.
     inner : tuple of (train, validation)
-        Fits from which the penalty is chosen: the development split alone, or inner folds of `train`.
+        Fits from which the penalty is chosen: inner folds of `train`, or the development split alone.
     tests : dict of str to ndarray of int
         Rows to score by the name of their split.
+    development : ndarray of int, optional
+        Rows of the corpus's own development part, on which probes that are trained by epochs stop.
     """
 
     name: str
     train: np.ndarray
     inner: tuple[tuple[np.ndarray, np.ndarray], ...]
     tests: dict[str, np.ndarray]
+    development: np.ndarray | None = None
+
+    @property
+    def stopping(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows that a probe is trained on by epochs, and the rows on which it stops."""
+        return self.inner[0] if self.development is None else (self.train, self.development)
 
 
 @dataclass(frozen=True)
@@ -208,6 +220,12 @@ def cross_validation(rows, groups, n_folds: int, *, seed: int = 0) -> tuple[Fold
     UserError
         If there are fewer groups than folds, or fewer folds than 3.
     """
+    speakers = len(np.unique(groups[rows]))
+    if speakers < 3:
+        raise UserError(
+            f"{speakers} speakers are too few: one is scored, one chooses the penalty, the others train; "
+            "at least 3 are needed"
+        )
     if n_folds < 3:
         raise UserError(
             f"--folds {n_folds} is too few: one scores, one chooses the penalty, the others train; ask for 3"
@@ -226,8 +244,9 @@ def plan(split, speakers, usable, labelled, *, n_folds: int = 5, seed: int = 0, 
     """Plan the fits of a corpus.
 
     A corpus that names a training part and something to score is fitted on its own split: the penalty is chosen on
-    the development part, or, where that is absent or the only part to score, on inner speaker-grouped folds of the
-    training part. Any other corpus is cross-validated in speaker-grouped folds.
+    inner speaker-grouped folds of the training part, which has many more speakers than a development part; on the
+    development part only where the training part names fewer than five speakers. Any other corpus is cross-validated
+    in speaker-grouped folds.
 
     Parameters
     ----------
@@ -296,12 +315,17 @@ def plan(split, speakers, usable, labelled, *, n_folds: int = 5, seed: int = 0, 
         if len(left):
             notes.append(f"{len(left)} utterances belong to no part that is used and are left out")
         if tests and len(development):
-            inner = ((train, development),)
             tests = {"development": development, **tests}
-            notes.append("the penalty is chosen on 'development', so the score of that part is optimistic")
+            stop = development
+            notes.append("probes trained by epochs stop on 'development', so their score of that part is optimistic")
         else:
             need_speakers()
             tests = tests or {"development": development}
+            stop = None
+        if stop is not None and len(np.unique(groups[train[known[train]]])) < _FEWEST_SPEAKERS:
+            inner = ((train, development),)
+            notes.append("the penalty is chosen on 'development', so the score of that part is optimistic")
+        else:
             inner = _inner(train, groups, n_folds, seed)
             notes.append(f"the penalty is chosen on {len(inner)} inner folds of 'train', grouped by speaker")
         parts = {"train": train, "development": development, **tests}
@@ -320,7 +344,7 @@ def plan(split, speakers, usable, labelled, *, n_folds: int = 5, seed: int = 0, 
                     )
         if not known[rows].any():
             notes.append("the corpus names no speaker: whether its split shares speakers cannot be told")
-        fold = Fold("all", train, inner, tests)
+        fold = Fold("all", train, inner, tests, stop)
         if len(inner) > 1:
             refuse_leakage([Fold("all", train, inner, {})], groups, speakers)
         return Split("official", (fold,), groups, leakage, notes)

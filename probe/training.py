@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from ..errors import UserError
 from .metrics import ccc_from_moments, moments
 
 
@@ -74,7 +75,18 @@ class EarlyStopping:
         return bool(self.over.all())
 
     def restore(self) -> None:
-        """Put the best parameters back."""
+        """Put the best parameters back.
+
+        Raises
+        ------
+        UserError
+            If a fit was never scored, so that its parameters would be the random ones of the start.
+        """
+        if (self.epoch < 0).any():
+            raise UserError(
+                "training has no score to stop by: the rows on which it stops have no label, or only one value, of a "
+                "dimension (fit that one with --probe ridge), or a state is not a finite number (extract it anew)"
+            )
         with torch.no_grad():
             for kept, parameter in zip(self.best, self.parameters, strict=True):
                 parameter.copy_(kept)

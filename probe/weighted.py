@@ -108,7 +108,7 @@ def weighted_probe(
 ) -> WeightedResult:
     """Train weighted sums: all seeds and targets of a fold together.
 
-    Each fold trains on the training rows of its first inner pair and stops on that pair's validation rows. A seed sets
+    Each fold trains on the rows of :attr:`.Fold.stopping` and stops on that pair's validation rows. A seed sets
     the head's first values; the order of the batches is that of the first seed, because a batch serves all of them.
 
     Parameters
@@ -140,7 +140,7 @@ def weighted_probe(
     coef = np.full((n_seeds, len(folds), n_targets, states.width), np.nan) if linear else None
     intercept = np.full((n_seeds, len(folds), n_targets), np.nan) if linear else None
     for f, fold in enumerate(bar(folds)):
-        train, validation = fold.inner[0]
+        train, validation = fold.stopping
         standard, mean, spread = standardise_targets(targets, train)
         states.standardise(train)
         model = _Model(n_layers, states.width, n_targets, seeds, settings, where)
@@ -167,7 +167,7 @@ class _States:
 
     def __init__(self, read, folds, memory, device):
         self.read, self.device = read, device
-        parts = [rows for fold in folds for rows in (*fold.inner[0], *fold.tests.values())]
+        parts = [rows for fold in folds for rows in (*fold.stopping, *fold.tests.values())]
         self.rows = np.unique(np.concatenate(parts))
         probe = read(self.rows[:1])
         self.n_layers, _, self.width = probe.shape

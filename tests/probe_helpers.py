@@ -66,7 +66,7 @@ def write_cache(
         "versions": {},
     }
     names = tuple(f"block {k}" for k in range(layers))
-    lay_out(path, Plan(table, statistics, names, width, acoustics, provenance))
+    lay_out(path, Plan(table, statistics, names, width, acoustics, provenance, "/corpus"))
     with h5py.File(path, "r+") as file:
         file["pooled/mean"][:] = states
         file["pooled/std"][:] = np.abs(rng.standard_normal(states.shape))

@@ -18,7 +18,7 @@ from emoprobe.extract import HiddenStateCache, extract, load_backbone
 from emoprobe.extract.backbones import Backbone
 from emoprobe.extract.batching import plan_batches
 from emoprobe.extract.cli import main
-from emoprobe.extract.writer import lock_cache
+from emoprobe.extract.writer import CacheWriter, lock_cache
 from tests.speech import make_corpus, tone
 from tests.test_exactness import alone, relative_error
 from tests.tiny_models import make_model, save_model
@@ -170,6 +170,28 @@ class TestRuns:
         assert run(manifest, model, tmp_path / "states.h5") == 2
         assert "u001.wav" in capsys.readouterr().err
         assert run(manifest, model, tmp_path / "states.h5", "--overwrite") == 0
+
+    def test_a_file_that_is_gone_at_the_second_run_costs_its_own_utterance_alone(self, model, tmp_path, monkeypatch):
+        manifest = make_corpus(tmp_path / "corpus", utterances=6)
+        out = tmp_path / "states.h5"
+        write, done = CacheWriter.write, []
+
+        def stop_after_the_first(self, *arguments):
+            if done:
+                raise UserError("stopped")
+            done.append(write(self, *arguments))
+
+        monkeypatch.setattr(CacheWriter, "write", stop_after_the_first)
+        assert run(manifest, model, out, "--batch-seconds", "2") == 2
+        monkeypatch.undo()
+        with HiddenStateCache(out) as cache:
+            gone = cache.utterances["path"][~cache.done].iloc[0]
+        (manifest.parent / gone).unlink()
+        assert run(manifest, model, out, "--batch-seconds", "2") == 3
+        with HiddenStateCache(out) as cache:
+            table = cache.utterances.set_index("path")
+            assert table["status"].to_dict() == {p: "missing" if p == gone else "done" for p in table.index}
+            assert cache.verify() == []
 
     def test_the_corpus_may_move_and_the_cache_too(self, cache_path, manifest, model, tmp_path):
         shutil.copytree(manifest.parent, tmp_path / "elsewhere")
@@ -394,6 +416,23 @@ class TestCache:
         assert part.read_bytes() == content
         assert copy.read_bytes() == whole.read_bytes()
 
+    def test_frames_are_those_of_the_folder_beside_it_whatever_it_is_called(self, cache_path, tmp_path):
+        shutil.copy(cache_path, tmp_path / "renamed.h5")
+        shutil.copytree(f"{cache_path}.frames", tmp_path / "renamed.h5.frames")
+        with HiddenStateCache(tmp_path / "renamed.h5") as renamed, HiddenStateCache(cache_path) as cache:
+            np.testing.assert_array_equal(renamed.frames("u003"), cache.frames("u003"))
+            assert np.isfinite(renamed.frames("u003")).all()
+
+    def test_an_open_cache_stays_itself_when_the_file_is_replaced(self, manifest, model, tmp_path):
+        out = tmp_path / "states.h5"
+        assert run(manifest, model, out, "--limit", "3") == 0
+        with HiddenStateCache(out) as cache:
+            before = cache.states("mean")
+            assert run(manifest, model, out, "--limit", "3", "--random-init", "5", "--overwrite") == 0
+            np.testing.assert_array_equal(cache.states("mean"), before)
+        with HiddenStateCache(out) as cache:
+            assert not np.array_equal(cache.states("mean"), before)
+
     def test_changed_labels_are_recognised_at_opening(self, cache_path, tmp_path):
         copy = tmp_path / "states.h5"
         shutil.copy(cache_path, copy)
@@ -455,9 +494,18 @@ class TestModels:
         assert str(folder) in message
         assert "damaged" in message
 
-    def test_damaged_config_is_refused(self, model, tmp_path):
+    @pytest.mark.parametrize(
+        "content",
+        [
+            '{"model_type": "hub',
+            "[]",
+            '{"model_type": "hubert", "hidden_size": "abc"}',
+            '{"model_type": "hubert", "num_hidden_layers": 0}',
+        ],
+    )
+    def test_damaged_config_is_refused(self, content, model, tmp_path):
         folder = shutil.copytree(model, tmp_path / "broken")
-        (folder / "config.json").write_text('{"model_type": "hub')
+        (folder / "config.json").write_text(content)
         assert "broken" in self.refusal(folder)
 
     def test_unknown_normalisation_must_be_said(self, model, tmp_path):
@@ -537,6 +585,8 @@ class TestBatches:
             assert run(manifest, model, tmp_path / "states.h5", option, value) == 2
             assert option[2:].replace("-", "_") in capsys.readouterr().err
         assert run(manifest, model, tmp_path / "states.h5", "--device", "cuda:9") == 2
+        assert run(manifest, model, tmp_path / "states.h5", "--device", "meta") == 2
+        assert run(manifest, model, tmp_path / "states.h5", "--random-init", "9" * 20) == 2
         assert run(manifest, model, tmp_path / "states.h5", "--pool", "mean", "mean") == 2
 
     def test_a_place_that_cannot_be_is_refused(self, manifest, model, tmp_path, capsys):

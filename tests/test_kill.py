@@ -70,8 +70,8 @@ def test_killed_in_the_middle_of_a_write(share, arguments, unbroken, tmp_path):
     """Half of a number is written, then nothing: whatever number it is."""
     reference, _ = unbroken
     out = tmp_path / "states.h5"
-    # 12 pooled layers (3 statistics), 4 norms, 2 acoustics, a checksum and a mark an utterance.
-    total = 59 * (12 + 4 + 2 + 1 + 1)
+    # 12 pooled layers (3 statistics), 4 norms, 2 acoustics, a checksum, a reason and a mark an utterance.
+    total = 59 * (12 + 4 + 2 + 1 + 1 + 1)
     assert finish([*arguments, str(out)], die_at=1 + int(share * total)) == -signal.SIGKILL
     before = done(out)
     assert before < 59
@@ -80,12 +80,50 @@ def test_killed_in_the_middle_of_a_write(share, arguments, unbroken, tmp_path):
     assert content(out) == content(reference)
 
 
+def test_killed_in_the_last_write(arguments, unbroken, tmp_path):
+    """All utterances are done and the layers' norms are not: that is no complete cache."""
+    reference, _ = unbroken
+    out = tmp_path / "states.h5"
+    assert finish([*arguments, str(out)], die_at=writes(arguments, tmp_path)) == -signal.SIGKILL
+    with HiddenStateCache(out) as cache:
+        assert cache.done.sum() == 59
+        assert not cache.complete
+    assert finish([*arguments, str(out)]) == 3
+    assert content(out) == content(reference)
+
+
+def writes(arguments, tmp_path) -> int:
+    """How many writes a whole run makes."""
+    low, high = 1, 1 << 14
+    while low < high:  # a run that is to die at a write that never comes ends by itself
+        middle = (low + high + 1) // 2
+        ended = finish([*arguments, str(tmp_path / f"probe{middle}" / "states.h5")], die_at=middle)
+        low, high = (middle, high) if ended == -signal.SIGKILL else (low, middle - 1)
+    return low
+
+
+def test_killed_while_laying_out_leaves_at_most_one_file(arguments, tmp_path):
+    out = tmp_path / "states.h5"
+    for _ in range(2):
+        (tmp_path / ".states.h5.new").write_bytes(b"left by a killed run")
+        assert finish([*arguments, str(out), "--overwrite"]) == 3
+        assert not (tmp_path / ".states.h5.new").exists()
+
+
+def test_full_disk_while_starting_anew_keeps_the_frames(arguments, unbroken, tmp_path):
+    out = tmp_path / "states.h5"
+    assert finish([*arguments, str(out)]) == 3
+    before = content(out)
+    assert finish([*arguments, str(out), "--overwrite"], file_limit=50_000, errors=tmp_path / "errors") == 2
+    assert content(out) == before
+
+
 def test_killed_again_and_again(arguments, unbroken, tmp_path):
     """Each run gets a little further; the last ends as if there had been one."""
     reference, _ = unbroken
     out = tmp_path / "states.h5"
     reached = [0]
-    while finish([*arguments, str(out)], die_at=260) == -signal.SIGKILL:
+    while finish([*arguments, str(out)], die_at=280) == -signal.SIGKILL:
         reached.append(done(out))
         assert reached[-1] > reached[-2]
     assert len(reached) > 3

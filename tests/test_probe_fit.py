@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -14,7 +15,9 @@ import pytest
 
 from emoprobe.errors import UserError
 from emoprobe.extract import HiddenStateCache
+from emoprobe.extract.layout import layout_sha256
 from emoprobe.probe import fit_layers, load_results
+from emoprobe.probe import results as results_module
 from emoprobe.probe.cli import main
 from emoprobe.probe.metrics import ccc, uar
 from emoprobe.probe.results import KEY, Results
@@ -446,3 +449,48 @@ def test_help_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "--ungrouped" in done.stdout
+
+
+def test_other_states_are_fitted_again_and_another_corpus_is_refused(tmp_path, capsys):
+    """Under one name there is one thing: changed states make other numbers, other data need another folder."""
+    out = tmp_path / "results"
+    settings = {"dimensions": "arousal", "folds": 3, "resamples": 20, "out": out}
+    write_cache(tmp_path / "a.h5")
+    first = fit_layers(tmp_path / "a.h5", **settings).scores["ccc"]
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        file["pooled/mean"][:] = np.random.default_rng(3).normal(size=file["pooled/mean"].shape)
+        file["utterances/checksum"][:] = np.full(len(file["utterances/checksum"]), b"f" * 16)
+    second = fit_layers(tmp_path / "a.h5", **settings).scores["ccc"]
+    assert not np.allclose(first, second, equal_nan=True)
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        provenance = json.loads(file.attrs["provenance"])
+        provenance["corpus"]["sha256"] = "2" * 64
+        file.attrs["provenance"] = json.dumps(provenance, ensure_ascii=False)
+        file.attrs["layout_sha256"] = layout_sha256(file)
+    with pytest.raises(UserError, match="--out"):
+        fit_layers(tmp_path / "a.h5", **settings)
+
+
+def test_killed_in_a_second_fit_the_first_is_not_taken_for_it(tmp_path, monkeypatch):
+    """The tables hold seed 7 and nobody says so: the next run with seed 0 must not believe them to be its own."""
+    out = tmp_path / "results"
+    cache = tmp_path / "a.h5"
+    write_cache(cache)
+    settings = {"dimensions": "arousal", "folds": 3, "resamples": 20, "out": out}
+    wanted = fit_layers(cache, seed=0, **settings).scores
+    write, calls = results_module._write_protocol, []
+
+    def killed(folder, protocol):
+        calls.append(len(protocol))
+        if len(calls) % 2 == 0:
+            raise KeyboardInterrupt
+        write(folder, protocol)
+
+    monkeypatch.setattr(results_module, "_write_protocol", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fit_layers(cache, seed=7, **settings)
+    monkeypatch.undo()
+    found = fit_layers(cache, seed=0, **settings).scores
+    keys = ["probe", "layer", "fold", "split"]
+    left, right = (t.sort_values(keys).reset_index(drop=True)[[*keys, "ccc"]] for t in (found, wanted))
+    pd.testing.assert_frame_equal(left, right)

@@ -20,6 +20,7 @@ from .text import decode_leniently, read_bytes, read_text
 _UTTERANCE = re.compile(r"\[\s*[\d.]+\s*-\s*[\d.]+\s*\]\s+(\S+)\s+(\S+)\s+\[([^\]]*)\]\s*")
 _NAME = re.compile(r"Ses(\d+)[FM]_\w+_([FM])\w*")
 _SPOKEN = re.compile(r"(\S+)\s+\[[^\]]*\]:\s*(.*)")
+_NO_AGREEMENT = "xxx"
 _GENDER = {"F": "female", "M": "male"}
 
 
@@ -34,9 +35,9 @@ def read(root: Path) -> Corpus:
     Returns
     -------
     Corpus
-        Utterances in the order of sessions, dialogues and time. All emotion codes are kept, ``xxx`` and ``oth``
-        too. The speaker is the session and the letter in the utterance's own name, ``Ses01M``. No splits. A
-        missing rating is NaN.
+        Utterances in the order of sessions, dialogues and time. Emotion codes are kept, ``oth`` too; ``xxx``,
+        on which the raters did not agree, is no emotion and becomes ``""``. The speaker is the session and the
+        letter in the utterance's own name, ``Ses01M``. No splits. A missing rating is NaN.
 
     Raises
     ------
@@ -104,7 +105,7 @@ def _read_dialogue(path: Path, session: Path, rows: list[dict[str, object]], pla
                 "path": f"{session.name}/sentences/wav/{dialogue}/{utterance[1]}.wav",
                 "speaker": f"Ses{name[1]}{name[2]}",
                 "gender": _GENDER[name[2]],
-                "emotion": utterance[2],
+                "emotion": "" if utterance[2] == _NO_AGREEMENT else utterance[2],
                 "arousal": arousal,
                 "valence": valence,
                 "dominance": dominance,

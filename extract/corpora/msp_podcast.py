@@ -34,6 +34,8 @@ _FIELDS = {
     "split_set": "split",
 }
 
+_NO_AGREEMENT = "X"
+
 
 def read(root: Path) -> Corpus:
     """Read MSP-Podcast from its root folder.
@@ -47,7 +49,8 @@ def read(root: Path) -> Corpus:
     Returns
     -------
     Corpus
-        One row for each file that has labels or is in a partition. ``EmoClass`` codes are kept. Speakers ``Unknown``
+        One row for each file that has labels or is in a partition. ``EmoClass`` codes are kept, but for
+        ``X``, no agreement, which is no emotion and becomes ``""``. Speakers ``Unknown``
         become ``""``. Rows whose labels are withheld have NaN.
 
     Raises
@@ -73,6 +76,8 @@ def read(root: Path) -> Corpus:
     if "speaker_ids.txt" in extra:
         _add_speakers(table, extra["speaker_ids.txt"], notes)
     table["speaker"] = [_speaker(name) for name in table["speaker"]]
+    if "emotion" in table:
+        table.loc[table["emotion"].str.strip() == _NO_AGREEMENT, "emotion"] = ""
 
     unlisted = _audio_files(audio) - set(table["path"])
     if unlisted:
