@@ -27,7 +27,7 @@ def test_no_speaker_on_both_sides(names, n_folds, seed):
     groups = speaker_groups(names)
     rows = np.arange(len(names))
     if len(set(groups)) < n_folds:
-        with pytest.raises(UserError, match="cannot fill|are too few"):
+        with pytest.raises(UserError, match=r"cannot fill|are too few"):
             cross_validation(rows, groups, n_folds, seed=seed)
         return
     folds = cross_validation(rows, groups, n_folds, seed=seed)
