@@ -11,9 +11,11 @@ from ..errors import UserError
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-# On a CPU the front end's tensors (6.5 MB a second for 512 channels) leave the caches in a larger batch: of 4 to 48
-# seconds, 8 was the fastest for DistilHuBERT (17.5 times real time, 13 at 24) and for a model of 128 channels.
-_CPU_BATCH_SECONDS = 8.0
+# On a CPU a larger batch pays until the first convolution's output (channels x 3,200 steps a second) leaves the caches:
+# of 4 to 48 seconds, 8 was best for DistilHuBERT with its 512 channels (14 to 17 times real time; 13 at 24), while
+# hubert-nano with its 32 channels ran at 91 and 104 times with 24 seconds, at 75 and 67 with 8.
+_CPU_CHANNEL_SECONDS = 8.0 * 512
+_CPU_MOST_SECONDS = 24.0
 
 # Memory that one padded second takes in the largest front end in use (512 channels at 3,200 steps a second in float32,
 # five such tensors at once), with a margin for the blocks.
@@ -43,12 +45,19 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def default_batch_seconds(device: torch.device) -> float:
-    """Seconds of audio, padding included, that one batch takes on the device."""
+def default_batch_seconds(device: torch.device, channels: int) -> float:
+    """Seconds of audio, padding included, that one batch takes on the device.
+
+    Parameters
+    ----------
+    device : torch.device
+    channels : int
+        Of the model's first convolution.
+    """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return float(min(600, max(30, int(0.5 * free / _BYTES_PER_SECOND))))
-    return _CPU_BATCH_SECONDS
+    return min(_CPU_MOST_SECONDS, max(4.0, _CPU_CHANNEL_SECONDS / channels))
 
 
 @contextmanager

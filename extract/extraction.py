@@ -203,7 +203,7 @@ def _provenance(corpus: Corpus, backbone: Backbone, settings: ExtractionSettings
         "frames": settings.frames,
         "precision": settings.precision,
         "longest_seconds": settings.longest,
-        "batch_seconds": settings.batch_seconds or default_batch_seconds(device),
+        "batch_seconds": settings.batch_seconds or default_batch_seconds(device, backbone.config.conv_dim[0]),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "acoustics": "mean and population standard deviation over time of log-mel and MFCC",
         "versions": versions(),
