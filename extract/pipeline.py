@@ -58,7 +58,7 @@ class Progress:
         elapsed = self._bar.format_dict["elapsed"]
         if elapsed:
             speed = 3600 * (self._bar.n - self._bar.initial) / elapsed
-            self._bar.set_postfix_str(f"{speed:.0f} x real time")
+            self._bar.set_postfix_str(f"{speed:.0f} x real time", refresh=False)
 
 
 @dataclass(frozen=True)
