@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
         help="bring each waveform to zero mean and unit variance (default: what the checkpoint says)",
     )
     what.add_argument("--label", help="short name of the model in tables and legends")
-    what.add_argument("--limit", type=int, metavar="N", help="only N utterances, spread evenly over the corpus")
+    what.add_argument("--limit", type=int, metavar="N", help="only N utterances, drawn by lot, always the same")
     keep = p.add_argument_group("what is kept")
     keep.add_argument("--out", type=Path, default=Path("hidden_states.h5"), help="default: hidden_states.h5")
     keep.add_argument(

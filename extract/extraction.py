@@ -47,7 +47,7 @@ class ExtractionSettings:
     longest : float
         Seconds; longer files are left out, with that reason.
     limit : int or None
-        Extract that many utterances, spread evenly over the corpus.
+        Extract only that many utterances, drawn by lot, always the same.
     strict : bool
         Stop at the first file with a problem.
     overwrite : bool
@@ -176,11 +176,15 @@ def extract(
 
 
 def _limit(corpus: Corpus, limit: int | None) -> Corpus:
-    """That many utterances, evenly spread, so that a sorted corpus does not shrink to its first speaker."""
+    """That many utterances, drawn by lot and always the same.
+
+    The first would be the first speaker's in a sorted corpus, and every k-th the same few speakers' in a corpus
+    that takes its speakers in turn, as RAVDESS does.
+    """
     n = len(corpus.utterances)
     if limit is None or limit >= n:
         return corpus
-    rows = np.arange(limit) * n // limit
+    rows = np.sort(np.random.default_rng(0).permutation(n)[:limit])
     return replace(corpus, utterances=corpus.utterances.iloc[rows].reset_index(drop=True))
 
 

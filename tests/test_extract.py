@@ -245,10 +245,17 @@ class TestRuns:
         assert run(manifest, model, tmp_path / "states.h5") == 2
         assert "u000.wav, is missing" in capsys.readouterr().err
 
-    def test_limit_is_spread_over_the_corpus(self, manifest, model, tmp_path):
-        assert run(manifest, model, tmp_path / "states.h5", "--limit", "4") == 0
-        with HiddenStateCache(tmp_path / "states.h5") as cache:
-            assert list(cache.utterances["id"]) == ["u000", "u003", "u006", "u009"]
+    def test_limit_keeps_speakers_that_come_in_turn(self, model, tmp_path):
+        manifest = make_corpus(tmp_path, utterances=24, speakers=6, longest=0.3)
+        found = []
+        for name in ("one.h5", "two.h5"):
+            assert run(manifest, model, tmp_path / name, "--limit", "12") == 0
+            with HiddenStateCache(tmp_path / name) as cache:
+                found.append(cache.utterances)
+        pd.testing.assert_frame_equal(found[0], found[1])
+        assert len(found[0]) == 12
+        assert found[0]["speaker"].nunique() > 3  # every second one would be of three speakers
+        assert found[0]["id"].is_monotonic_increasing
 
     @pytest.mark.parametrize("fits", [1, 2, 3])
     def test_a_batch_that_does_not_fit_is_halved(self, fits, cache_path, manifest, model, tmp_path, monkeypatch):
