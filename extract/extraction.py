@@ -170,7 +170,7 @@ def extract(
                 with bar:
                     pipeline.run(todo, bar)
             else:
-                say(f"{out} is complete; nothing to do")
+                say(f"{out} is complete; nothing to do (what was left out is tried again with --overwrite alone)")
             writer.finish()
     return HiddenStateCache(out)
 

@@ -38,7 +38,7 @@ class Progress:
         total = float(seconds.sum()) / 3600
         self._bar = tqdm(
             total=total,
-            initial=total - ahead,
+            initial=max(0.0, total - ahead),
             disable=not show,
             unit="h",
             mininterval=0.5,

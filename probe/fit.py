@@ -309,7 +309,7 @@ class _Study:
             except UserError as error:
                 problems[dimension] = error
         if not self.splits:
-            raise next(iter(problems.values()))
+            raise UserError("; ".join(str(error) for error in problems.values()))
         where = f"{cache.label} on {cache.corpus}"
         for dimension, error in problems.items():
             say(f"{where}: {dimension} is left out: {error}")

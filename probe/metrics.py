@@ -7,6 +7,8 @@ pooled score, and neither needs the predictions again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 MOMENTS = ("n", "truth", "prediction", "truth²", "prediction²", "truth×prediction")
@@ -202,6 +204,27 @@ def uar_from_confusion(counts) -> np.ndarray:
     with np.errstate(invalid="ignore", divide="ignore"):
         recall = np.where(present, hits / support, 0.0)
         return recall.sum(-1) / present.sum(-1)
+
+
+def only_with_all_classes(measure: Callable[[np.ndarray], np.ndarray], classes: np.ndarray):
+    """A measure of confusion matrices that is NaN where one of the classes is absent from the truth.
+
+    A resample of speakers that loses a rare class is scored on an easier task, and an interval over such resamples
+    would lie too high.
+
+    Parameters
+    ----------
+    measure : callable
+        Takes confusion matrices, shape (..., classes, classes), rows for the truth.
+    classes : ndarray of bool, shape (classes,)
+        Which must be there.
+    """
+
+    def measured(counts: np.ndarray) -> np.ndarray:
+        whole = (np.asarray(counts).sum(-1) > 0)[..., classes].all(-1)
+        return np.where(whole, measure(counts), np.nan)
+
+    return measured
 
 
 def macro_f1_from_confusion(counts) -> np.ndarray:

@@ -14,6 +14,7 @@ from .metrics import (
     ccc_from_moments,
     confusion,
     macro_f1_from_confusion,
+    only_with_all_classes,
     pearson_from_moments,
     rmse_from_moments,
     uar_from_confusion,
@@ -87,7 +88,11 @@ def score(scored: Scored, *, resamples: int, seed: int) -> tuple[list[dict], pd.
             continue
         _check(scored, rows)
         by_speaker = _sums(scored, rows)
-        bounds = intervals(by_speaker, measures, resamples=resamples, seed=seed)
+        resampled = measures
+        if scored.categories is not None:
+            present = by_speaker.sum((0, 1)).sum(-1) > 0
+            resampled = {measure: only_with_all_classes(f, present) for measure, f in measures.items()}
+        bounds = intervals(by_speaker, resampled, resamples=resamples, seed=seed)
         sets = [(None, "all", rows, by_speaker.sum(0))]
         if len(split.folds) > 1:
             sets += [(k, fold, part, _sums(scored, part).sum(0)) for k, fold, part in parts if len(part)]

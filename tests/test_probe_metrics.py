@@ -104,3 +104,14 @@ def test_ccc_is_the_population_form():
     truth, prediction = np.array([1.0, 2.0, 3.0]), np.array([2.0, 3.0, 4.0])
     biased = 2 * (2 / 3) / (2 / 3 + 2 / 3 + 1)
     assert metrics.ccc(truth, prediction) == pytest.approx(biased, abs=1e-15)
+
+
+def test_a_resample_without_a_class_has_no_score():
+    counts = np.array([[[3, 1, 0], [0, 2, 0], [0, 0, 2]], [[3, 1, 0], [0, 2, 0], [0, 0, 0]]])
+    found = metrics.only_with_all_classes(metrics.uar_from_confusion, np.array([True, True, True]))(counts)
+    assert found[0] == pytest.approx((0.75 + 1 + 1) / 3)
+    assert np.isnan(found[1])
+    # A class that nobody has anywhere is no part of the task.
+    assert np.isfinite(
+        metrics.only_with_all_classes(metrics.uar_from_confusion, np.array([True, True, False]))(counts)
+    ).all()
