@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -27,7 +29,7 @@ def alone(model: transformers.PreTrainedModel, waveform: np.ndarray) -> list[np.
     """Layers of one utterance by transformers, caught at the blocks, with its own feature extractor before them."""
     values = transformers.Wav2Vec2FeatureExtractor(do_normalize=True)(
         waveform, sampling_rate=16000, return_tensors="pt"
-    ).input_values
+    ).input_values.to(next(model.parameters()).dtype)
     caught: list[torch.Tensor] = []
     hooks = [model.encoder.layers[0].register_forward_pre_hook(_catch_input(caught), with_kwargs=True)]
     hooks += [block.register_forward_hook(_catch_output(caught)) for block in model.encoder.layers]
@@ -73,7 +75,13 @@ def test_padded_batch_equals_each_utterance_alone(pair, lengths, seed):
         for layer, reference in enumerate(wanted):
             found = states[layer, row, : frames[row]].numpy()
             assert found.shape == reference.shape
-            assert relative_error(found, reference) <= FLOAT32_TOLERANCE
+            if relative_error(found, reference) > FLOAT32_TOLERANCE:
+                # A tiny model's layer norms divide by the spread of a few channels, which some input makes nearly
+                # nothing: float32 itself, transformers' forward included, is then off by more (data2vec-audio with 8
+                # channels: 2e-5). Both must then be equally near to float64, up to the scatter of two small errors.
+                exact = alone(copy.deepcopy(model).double(), waveform)[layer]
+                assert relative_error(found, reference) <= 1e-4
+                assert relative_error(found, exact) <= 16 * relative_error(reference, exact)
 
 
 @pytest.mark.parametrize("variant", ["hubert-base", "wavlm-base", "data2vec-audio"])
