@@ -285,6 +285,29 @@ class HiddenStateCache:
             found[name] = values
         return found
 
+    @property
+    def baselines(self) -> dict[str, dict]:
+        """What is known of each utterance without the model, by name, and what made it: see :meth:`baseline`."""
+        return {"duration": {}} | {name: {} for name in self._file["acoustic"]}
+
+    def baseline(self, name: str) -> np.ndarray:
+        """Features of one baseline.
+
+        Parameters
+        ----------
+        name : str
+            One of :attr:`baselines`: ``"duration"`` (seconds and their logarithm), ``"logmel"``, ``"mfcc"``.
+
+        Returns
+        -------
+        ndarray, (utterances, width), float32
+            NaN for an utterance that is not done, or lacks what the baseline is computed from.
+        """
+        if name == "duration":
+            seconds = np.where(self.done, self._description["seconds"].to_numpy(), np.nan)
+            return np.stack([seconds, np.log(seconds)], axis=1).astype(np.float32)
+        return self.acoustics[name]
+
     def frames(self, utterance: str, *, layers: int | Sequence[int] | slice | None = None) -> np.ndarray:
         """Every frame of one utterance, where the cache was made with ``--frames``.
 

@@ -1,4 +1,7 @@
-"""What a layer has to beat: the mean of the training labels, and acoustic statistics without any network."""
+"""What a layer has to beat: the mean of the training labels, and what is known of an utterance without the model.
+
+The features are read by `HiddenStateCache.baseline`: the utterance's duration, acoustic statistics, the words alone.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,35 @@ from collections.abc import Sequence
 import numpy as np
 
 from .splits import Fold
+
+#: Predictors that belong to no layer, in the order in which they are fitted; all but the first are ridge probes.
+BASELINES = ("mean", "duration", "logmel", "mfcc", "egemaps", "text")
+
+
+def fill_missing(features: np.ndarray, folds: Sequence[Fold]) -> np.ndarray:
+    """Put a value that says nothing where a baseline has none: the mean over the rows that are trained on.
+
+    Dropping these rows would score the baseline on other utterances than the layers it is compared with.
+
+    Parameters
+    ----------
+    features : ndarray, shape (utterances, width)
+        NaN where the baseline is missing, as for an utterance without transcript.
+    folds : sequence of Fold
+
+    Returns
+    -------
+    ndarray, shape (utterances, width)
+        No NaN in rows that the folds use; 0 where no row that is trained on has a value.
+    """
+    missing = np.isnan(features)
+    if not missing.any():
+        return features
+    trained = np.unique(np.concatenate([fold.train for fold in folds]))
+    there = ~missing[trained]
+    sums = np.where(there, features[trained], 0).sum(0, dtype=np.float64)
+    mean = np.divide(sums, there.sum(0), out=np.zeros(features.shape[1]), where=there.any(0))
+    return np.where(missing, mean.astype(features.dtype), features)
 
 
 def mean_predictor(targets: np.ndarray, folds: Sequence[Fold]) -> np.ndarray:

@@ -16,14 +16,13 @@ from ..extract.cache import HiddenStateCache
 from ..extract.corpora import DIMENSIONS
 from ..extract.versions import versions
 from . import logistic, ridge
-from .baselines import commonest_category, mean_predictor
+from .baselines import BASELINES, commonest_category, fill_missing, mean_predictor
 from .results import KEY, PREDICTIONS, SCORES, WEIGHTS, Results, load_results, table, update_results
 from .scoring import Scored, score
 from .splits import Split, is_unknown, plan
 
 EMOTION = "emotion"
 PROBES = ("ridge", "weighted", "mlp", "logistic")
-BASELINES = ("mean", "logmel", "mfcc")
 
 #: Statistics of which a weighted sum of layers is the pooled weighted sum of their frames.
 SUMMABLE = ("mean", "mean_ln")
@@ -289,6 +288,7 @@ class _Study:
                         "probe-extract --pool, or leave it out of --features"
                     )
         self.table = cache.utterances
+        self.baselines = cache.baselines
         self.done = (self.table["status"] == "done").to_numpy()
         self.targets = {name: self.table[name].to_numpy(np.float64) for name in DIMENSIONS}
         emotion = self.table["emotion"].fillna("").astype(str).str.strip()
@@ -395,7 +395,7 @@ class _Study:
         if EMOTION in self.splits and "ridge" in probes and "logistic" not in probes:
             probes.append("logistic")
         units = [("mean", "")]
-        units += [(name, name) for name in self.cache.acoustics if name in BASELINES]
+        units += [(name, name) for name in BASELINES if name in self.baselines]
         for probe in probes:
             units += [(probe, features) for features in self.features_of(probe)]
         if "weighted" in probes and not any(probe == "weighted" for probe, _ in units):
@@ -444,7 +444,9 @@ class _Study:
             "resamples": settings.resamples,
             "ungrouped": settings.ungrouped,
         }
-        if probe in ("ridge", "logmel", "mfcc", "logistic"):
+        if self.baselines.get(probe):
+            used["baseline"] = self.baselines[probe]
+        if probe in ("ridge", "logistic", *BASELINES[1:]):
             used["penalties"] = [float(penalty) for penalty in self._penalties(dimension)]
             used["rescale"] = settings.rescale and dimension != EMOTION
         if probe == "weighted":
@@ -553,7 +555,7 @@ class _Study:
             predicted = commonest_category(self.classes, folds) if emotion else mean_predictor(targets, folds)
             fits.append({"layer": -1, "predictions": predicted})
         elif probe in BASELINES:
-            values = self.cache.acoustics[probe]
+            values = self._baseline(probe, dimensions, notes)
             fits.append({"layer": -1, **self._linear(lambda rows: values[rows], dimensions, folds, notes)})
         elif probe in ("ridge", "logistic"):
             for layer in bar(range(self.cache.n_layers), "layer"):
@@ -604,6 +606,19 @@ class _Study:
         if dimensions == [EMOTION]:
             return None
         return np.stack([np.where(self.done, self.targets[name], np.nan) for name in dimensions], axis=1)
+
+    def _baseline(self, name: str, dimensions, notes) -> np.ndarray:
+        """Features of a baseline for every labelled utterance, and a note on those that have none."""
+        values = self.cache.baseline(name)
+        for dimension in dimensions:
+            labelled = self.labelled[dimension]
+            lacking = int(np.isnan(values[labelled]).any(1).sum())
+            if lacking:
+                notes[dimension].append(
+                    f"{lacking} of {int(labelled.sum())} labelled utterances lack the baseline '{name}': the mean over "
+                    "the training utterances stands in for it"
+                )
+        return fill_missing(values, self.splits[dimensions[0]].folds)
 
     def _reader(self, features: str, layer: int) -> ridge.Reader:
         names = features.split("+")

@@ -44,7 +44,7 @@ def test_the_planted_layers_are_found_and_the_baselines_are_there(cache):
     best = results.best_layers().set_index(["dimension", "probe"])["layer"]
     assert [best[name, "ridge"] for name in ("arousal", "valence", "dominance")] == [1, 3, 2]
     baselines = results.scores[results.scores["layer"] == -1]
-    assert set(baselines["probe"]) == {"mean", "logmel", "mfcc"}
+    assert set(baselines["probe"]) == {"mean", "duration", "logmel", "mfcc"}
     assert baselines["depth"].isna().all()
     pooled = results.select(probe="ridge", fold="all", dimension="arousal")
     assert list(pooled["layer"]) == [0, 1, 2, 3]
@@ -313,7 +313,7 @@ def test_joined_features_are_one_feature_set(cache):
     )
     keys = {(entry["probe"], entry["features"]) for entry in results.protocol if entry["features"]}
     # A weighted sum of standard deviations is no standard deviation of a weighted sum, so that pair is absent.
-    assert keys - {("logmel", "logmel"), ("mfcc", "mfcc")} == {
+    assert keys - {("duration", "duration"), ("logmel", "logmel"), ("mfcc", "mfcc")} == {
         ("ridge", "mean+std"), ("ridge", "mean"), ("weighted", "mean")
     }  # fmt: skip
     best = results.best_layers().set_index(["probe", "features"])
