@@ -144,17 +144,37 @@ class Backbone:
             padded[row, : len(waveform)] = torch.as_tensor(waveform)
         if self.device.type == "cuda":
             padded = padded.pin_memory()
-        padded = padded.to(self.device, non_blocking=True)
-        equal = min(samples) == max(samples)
-        mask = None if equal else frame_mask(samples, max(samples), self.device).long()
-        self._lengths.samples = None if equal else samples
+        self.forward(padded.to(self.device, non_blocking=True), samples, visit)
+        return [self.frames(n) for n in samples]
+
+    def forward(self, padded: torch.Tensor, samples: Sequence[int], visit: Visit | None = None) -> torch.Tensor:
+        """One forward pass of a batch that is a tensor already, such as in training.
+
+        Parameters
+        ----------
+        padded : Tensor, (batch, samples)
+            On the model's device, zero past each waveform's end, already through :meth:`prepare`.
+        samples : sequence of int
+            Length of each waveform.
+        visit : callable, optional
+            As in :meth:`walk`.
+
+        Returns
+        -------
+        Tensor, (batch, frames, width)
+            What the model itself returns: the last block's output, after the final norm where the model has one.
+        """
+        samples = [int(n) for n in samples]
+        whole = min(samples) == padded.shape[1]
+        mask = None if whole else frame_mask(samples, padded.shape[1], padded.device).long()
+        self._lengths.samples = None if whole else samples
         self._visit = visit
         try:
-            self.model(padded, attention_mask=mask)
+            return self.model(padded, attention_mask=mask).last_hidden_state
         finally:
             self._visit = None
-            self._lengths.samples = None
-        return [self.frames(n) for n in samples]
+            if not torch.is_grad_enabled():  # a checkpointed layer runs again in the backward pass, on these lengths
+                self._lengths.samples = None
 
     @torch.inference_mode()
     def hidden_states(self, waveforms: Sequence[np.ndarray | torch.Tensor]) -> tuple[torch.Tensor, list[int]]:
@@ -312,7 +332,7 @@ def load_backbone(
             try:
                 model = model_class(config)
             except Exception as error:  # sizes that do not fit together raise what each layer happens to raise
-                raise UserError(f"{source}: config.json describes no model ({_first_line(error)})") from error
+                raise UserError(f"{source}: config.json describes no model ({first_line(error)})") from error
     else:
         model = _load_weights(model_class, config, source, revision)
     return Backbone(model.float(), name=name, normalise=normalise, label=label, random_init=random_init)
@@ -342,10 +362,10 @@ def _from_hub(load: Callable, source: str, revision: str | None):
         raise UserError(f"{source}: config.json is not valid JSON ({error}); download the model again") from error
     except Exception as error:  # a damaged config raises nearly anything; what is told is the place and the reason
         if Path(source).is_dir():
-            raise UserError(f"{source}: the model cannot be read ({_first_line(error)})") from error
+            raise UserError(f"{source}: the model cannot be read ({first_line(error)})") from error
         at = f" at revision {revision}" if revision else ""
         raise UserError(
-            f"the model {source}{at} is neither a folder here nor to be had from the hub ({_first_line(error)}). "
+            f"the model {source}{at} is neither a folder here nor to be had from the hub ({first_line(error)}). "
             f"Without a network: on a machine that has one run `hf download {source} --local-dir FOLDER`, bring the "
             f"folder here, and give --model FOLDER. Models that need no network: {', '.join(packaged_models())}; "
             f"with --random-init SEED also {', '.join(ARCHITECTURES)}"
@@ -388,7 +408,7 @@ def _load_weights(model_class: type, config: PretrainedConfig, source: str, revi
         raise UserError(f"{source}: the safetensors weights are damaged ({error}); download the model again") from error
     except Exception as error:  # as above
         raise UserError(
-            f"{source}: no usable safetensors weights ({_first_line(error)}). Weights in pickle files are not loaded. "
+            f"{source}: no usable safetensors weights ({first_line(error)}). Weights in pickle files are not loaded. "
             "On the hub, a revision that holds safetensors often exists as a pull request of the converter: try "
             f"--revision refs/pr/N. Or convert on a machine where you trust the file: load it with "
             f"transformers.{model_class.__name__}, save_pretrained to a folder, copy preprocessor_config.json beside "
@@ -415,6 +435,7 @@ def _label(name: str, random_init: int | None) -> str:
     return short if random_init is None else f"{short} (random {random_init})"
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an exception says, in one line that a message can hold."""
     lines = str(error).strip().splitlines()
     return (lines[0] if lines else type(error).__name__)[:200]

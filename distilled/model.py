@@ -1,0 +1,272 @@
+"""The audio-textual model: two encoders, masked pooling, fusion by concatenation, one head for all dimensions.
+
+After de Oliveira, Prabhu and Gerkmann (Interspeech 2023): a distilled speech encoder lacks the depth in which a large one
+holds valence, and a text encoder gives it back. What a batch's padding holds never reaches a prediction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from ..errors import UserError
+from ..extract.backbones import Backbone
+from ..extract.exactness import frame_mask
+from ..probe.training import ccc_loss
+from .settings import ModelSettings
+
+
+class AudioEncoder(nn.Module):
+    """A speech model that can be trained and is exact under padding (:class:`~emoprobe.extract.backbones.Backbone`).
+
+    Parameters
+    ----------
+    backbone : Backbone
+    layers : str
+        "last" or "sum".
+    """
+
+    def __init__(self, backbone: Backbone, *, layers: str):
+        super().__init__()
+        # A skipped block has no state to sum, and a mask drawn over ten frames does not fit into a short utterance.
+        backbone.config.layerdrop = 0.0
+        backbone.config.apply_spec_augment = False
+        self.model = backbone.model
+        self.backbone = backbone
+        self.width = backbone.width
+        self.layer_logits = nn.Parameter(torch.zeros(backbone.n_layers)) if layers == "sum" else None
+
+    def forward(self, waveforms: torch.Tensor, samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """States (batch, frames, width) and their mask (batch, frames) of zero-padded waveforms (batch, samples)."""
+        lengths = samples.tolist()
+        if self.layer_logits is None:
+            states = self.backbone.forward(waveforms, lengths)
+        else:
+            weights = self.layer_logits.softmax(0)
+            total: list[torch.Tensor] = []
+
+            def add(layer: int, seen: torch.Tensor) -> None:
+                part = weights[layer] * seen
+                total[:] = [total[0] + part] if total else [part]
+
+            self.backbone.forward(waveforms, lengths, add)
+            states = total[0]
+        frames = [self.backbone.frames(n) for n in lengths]
+        return states, frame_mask(frames, states.shape[1], states.device)
+
+
+class Pooling(nn.Module):
+    """Mean, or attention-weighted mean, over the valid steps of each utterance.
+
+    Parameters
+    ----------
+    width : int
+    attentive : bool
+        Weigh each step by the softmax of a learned score (two linear layers with tanh between them).
+    """
+
+    def __init__(self, width: int, *, attentive: bool):
+        super().__init__()
+        self.score = nn.Sequential(nn.Linear(width, 128), nn.Tanh(), nn.Linear(128, 1)) if attentive else None
+
+    def forward(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Pool `states` (batch, steps, width) where `mask` (batch, steps) is true; shape (batch, width)."""
+        states = states.float()
+        if self.score is None:
+            weights = mask.to(states.dtype)
+            weights = weights / weights.sum(1, keepdim=True).clamp(min=1)
+        else:
+            weights = self.score(states)[..., 0].float().masked_fill(~mask, -torch.inf).softmax(1)
+        return torch.einsum("bt,btw->bw", weights, states.masked_fill(~mask[..., None], 0.0))
+
+
+class AudioTextModel(nn.Module):
+    """Predict the dimensions of emotion from speech, its words, or both.
+
+    Parameters
+    ----------
+    settings : ModelSettings
+    backbone : Backbone, optional
+        The speech encoder; as `settings.audio` says.
+    text : transformers.PreTrainedModel, optional
+        The text encoder without a head; as `settings.text` says.
+    weights : tuple of float, optional
+        Of each dimension's loss; all 1 by default.
+
+    Attributes
+    ----------
+    label_mean, label_spread : Tensor, (dimensions,)
+        Mean and standard deviation of the training labels: a prediction in the corpus's units is
+        ``label_mean + label_spread * logits``.
+    """
+
+    def __init__(
+        self,
+        settings: ModelSettings,
+        *,
+        backbone: Backbone | None = None,
+        text: nn.Module | None = None,
+        weights: tuple[float, ...] = (),
+    ):
+        super().__init__()
+        if (backbone is None) != (settings.audio is None) or (text is None) != (settings.text is None):
+            raise ValueError("the encoders are not those that the settings name")
+        self.settings = settings
+        attentive = settings.pooling == "attentive"
+        self.audio = None if backbone is None else AudioEncoder(backbone, layers=settings.layers)
+        self.text = text
+        widths = []
+        if self.audio is not None:
+            widths.append(self.audio.width)
+            self.audio_pooling = Pooling(self.audio.width, attentive=attentive)
+            self.audio_norm = nn.LayerNorm(self.audio.width)
+        if self.text is not None:
+            widths.append(self.text.config.hidden_size)
+            self.text_pooling = Pooling(self.text.config.hidden_size, attentive=attentive)
+            self.text_norm = nn.LayerNorm(self.text.config.hidden_size)
+        if len(widths) == 2:
+            # What stands for a side that is hidden or absent.
+            self.no_audio = nn.Parameter(torch.zeros(widths[0]))
+            self.no_text = nn.Parameter(torch.zeros(widths[1]))
+        elif self.text is not None:
+            self.no_text = nn.Parameter(torch.zeros(widths[0]))
+        self.head = nn.Sequential(
+            nn.Linear(sum(widths), settings.hidden),
+            nn.GELU(),
+            nn.Dropout(settings.dropout),
+            nn.Linear(settings.hidden, len(settings.dimensions)),
+        )
+        self.register_buffer("label_mean", torch.zeros(len(settings.dimensions)))
+        self.register_buffer("label_spread", torch.ones(len(settings.dimensions)))
+        weights = weights or (1.0,) * len(settings.dimensions)
+        if len(weights) != len(settings.dimensions):
+            raise UserError(
+                f"--weights gives {len(weights)} numbers for the {len(settings.dimensions)} dimensions "
+                f"{', '.join(settings.dimensions)}"
+            )
+        self.register_buffer("loss_weights", torch.tensor(weights), persistent=False)
+        self._freeze()
+
+    # What is trained ------------------------------------------------------------------------------------------------
+
+    def _freeze(self) -> None:
+        for module in self.frozen_modules():
+            module.requires_grad_(False)
+            if hasattr(module, "_freeze_parameters"):  # the front end asks for gradients of its input otherwise
+                module._freeze_parameters()
+        if self.settings.freeze and not any(p.requires_grad for p in self.parameters()):
+            raise UserError("--freeze leaves nothing to train")
+
+    def frozen_modules(self) -> list[nn.Module]:
+        """The parts that training leaves as they are."""
+        found = []
+        for part in self.settings.freeze:
+            encoder = self.audio if part in ("frontend", "audio") else self.text
+            if encoder is None:
+                continue
+            if part == "frontend":
+                found.append(encoder.model.feature_extractor)
+            elif part == "audio":
+                found.append(encoder.model)
+            else:
+                found.append(encoder if part == "text" else text_embeddings(encoder))
+        return found
+
+    def train(self, mode: bool = True) -> AudioTextModel:
+        """Set the mode; frozen parts stay in evaluation mode, so that they give what they were pretrained to give."""
+        super().train(mode)
+        for module in self.frozen_modules():
+            module.eval()
+        return self
+
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """Trained parameters that were pretrained; the others are the head's."""
+        modules = [] if self.audio is None else [self.audio.model]
+        modules += [] if self.text is None else [self.text]
+        return [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
+
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict | None = None) -> None:
+        """Trade time for memory in both encoders (called by transformers' Trainer)."""
+        for module in ([] if self.audio is None else [self.audio.model]) + ([] if self.text is None else [self.text]):
+            module.gradient_checkpointing_enable(gradient_checkpointing_kwargs)
+
+    # Prediction -----------------------------------------------------------------------------------------------------
+
+    def forward(
+        self,
+        waveforms: torch.Tensor | None = None,
+        samples: torch.Tensor | None = None,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        has_text: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Predict a batch.
+
+        Parameters
+        ----------
+        waveforms : Tensor, (batch, samples) float32
+            16 kHz, prepared as the speech encoder wants it, zero past each end.
+        samples : Tensor of int, (batch,)
+        input_ids, attention_mask : Tensor of int, (batch, tokens)
+        has_text : Tensor of bool, (batch,)
+            False for an utterance without text: a learned state stands for it.
+        labels : Tensor, (batch, dimensions), optional
+            In the corpus's units; NaN where one is missing.
+
+        Returns
+        -------
+        dict
+            `logits` (batch, dimensions), in units of the training labels' mean and spread; with `labels` also `loss`:
+            the weighted sum over dimensions of 1 − CCC within the batch, a missing label left out of its dimension.
+        """
+        parts = []
+        if self.audio is not None:
+            parts.append(self.audio_norm(self.audio_pooling(*self.audio(waveforms, samples))))
+        if self.text is not None:
+            states = self.text(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+            pooled = self.text_norm(self.text_pooling(states, attention_mask.bool()))
+            parts.append(torch.where(has_text[:, None], pooled, self.no_text))
+        if len(parts) == 2 and self.training:
+            parts = self._hide_a_side(*parts)
+        logits = self.head(torch.cat(parts, dim=1))
+        if labels is None:
+            return {"logits": logits}
+        losses = ccc_loss(logits.float(), (labels - self.label_mean) / self.label_spread)
+        return {"loss": (self.loss_weights * losses).sum(), "logits": logits}
+
+    def _hide_a_side(self, audio: torch.Tensor, text: torch.Tensor) -> list[torch.Tensor]:
+        """Modality dropout: one draw an utterance, so that never both sides are hidden."""
+        draw = torch.rand(len(audio), 1, device=audio.device)
+        hide_text = draw < self.settings.text_dropout
+        hide_audio = draw > 1 - self.settings.audio_dropout
+        return [torch.where(hide_audio, self.no_audio, audio), torch.where(hide_text, self.no_text, text)]
+
+    @torch.no_grad()
+    def in_units(self, logits: torch.Tensor) -> torch.Tensor:
+        """Predictions in the corpus's units."""
+        return self.label_mean + self.label_spread * logits.float()
+
+    @torch.no_grad()
+    def learn_labels(self, mean: Iterable[float], spread: Iterable[float]) -> None:
+        """Take the mean and spread of the training labels, each (dimensions,)."""
+        self.label_mean.copy_(torch.as_tensor(mean))
+        self.label_spread.copy_(torch.as_tensor(spread))
+
+
+def text_embeddings(text: nn.Module) -> nn.Module:
+    """The embedding layers of a text encoder.
+
+    Raises
+    ------
+    UserError
+        If its architecture keeps them elsewhere.
+    """
+    found = getattr(text, "embeddings", None)
+    if not isinstance(found, nn.Module):
+        raise UserError(
+            f"--freeze embeddings: {type(text).__name__} has no part of that name; leave it out, or freeze text"
+        )
+    return found
