@@ -10,5 +10,6 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "cache": ["HiddenStateCache"],
         "corpora": ["Corpus", "read_corpus"],
         "extraction": ["ExtractionSettings", "extract"],
+        "texts": ["TextEncoder", "load_text_encoder"],
     },
 )

