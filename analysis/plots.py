@@ -31,7 +31,9 @@ from .style import (
     wrap,
 )
 from .tables import (
+    BASELINE_NAMES,
     CATEGORY_METRICS,
+    END_TO_END,
     LOWER_IS_BETTER,
     METRICS,
     WEIGHTED,
@@ -42,6 +44,7 @@ from .tables import (
     layer_weights,
     n_layers,
     one_subject,
+    ordered_baselines,
     ordered_dimensions,
     ordered_splits,
     read_tables,
@@ -57,8 +60,7 @@ LAYER_LABEL = "Layer (0 = input of the first block)"
 DEPTH_LABEL = "Relative depth\n(0 = input of the first block, 1 = last layer)"
 
 _LINE = SMALL_FONT_SIZE * 1.25 / 72  # height of a line of small text, in inches
-_BASELINE_NAMES = {"mean": "mean label", "logmel": "log-mel", "mfcc": "MFCC"}
-_BASELINE_ORDER = ("mean", "mfcc", "logmel")
+_UPRIGHT = 0.65  # length of an upright name beside the layers for which a figure has room anyway, in inches
 _Beside = tuple[dict[str, Point], dict[str, Point]]
 _MAX_NAME = 160  # characters of a name in a title; more would leave no room for the plot
 
@@ -80,8 +82,8 @@ def plot_layers(
 ) -> Axes:
     """Draw the score of each layer with its bootstrap interval, one line a dimension.
 
-    Left of layer 0, apart, stand the baselines (predictor of the mean, MFCC and log-mel statistics); right of the last
-    layer, as a horizontal mark, the learned weighted sum over all layers.
+    Left of layer 0, apart, stand the baselines (predictor of the mean, duration, acoustic statistics, the words); right
+    of the last layer, as horizontal marks, the learned weighted sum over all layers and models trained end to end.
 
     Parameters
     ----------
@@ -153,14 +155,22 @@ def plot_layers(
     text = curve_caption(curves, tables.protocol, band="Bands and bars") if caption else ""
     if text and any(left for left, _ in beside.values()):
         text += " Left: baselines without the model."
-    sums = [point for _, right in beside.values() for point in right.values()]
-    if text and sums:
-        seeds = max(point.n_seeds for point in sums)
-        text += " Right: learned weighted sum of all layers" + (f" (mean of {seeds} seeds)." if seeds > 1 else ".")
+    right = [(name, point) for _, found in beside.values() for name, point in found.items()]
+    if text and right:
+        text += f" Right: {_right_caption(right)}."
     figure = _to_draw_on(ax, figure)
     with publication_style():
+        names = [_place_name(name, curves) for found in beside.values() for side in found for name in side]
+        longest = max((text_width(name, SMALL_FONT_SIZE) for name in names), default=0.0)
         sheet = _Sheet.open(
-            ax, figure, width=COLUMN_WIDTH, panel_height=1.75, titles=[title], caption=text, legend_rows=1
+            ax,
+            figure,
+            width=COLUMN_WIDTH,
+            panel_height=1.75,
+            titles=[title],
+            caption=text,
+            legend_rows=1,
+            below=max(0.0, longest - _UPRIGHT),
         )
         axes = sheet.axes[0]
         _draw_layers(axes, curves, beside, n_layers(tables.scores, subject), panel_width=sheet.panel_width)
@@ -170,6 +180,17 @@ def plot_layers(
         sheet.title(axes, title, legend_rows=rows_of_legend)
         sheet.caption_below(text)
     return axes
+
+
+def _right_caption(found: Sequence[tuple[str, Point]]) -> str:
+    """What stands right of the layers, and of how many seeds it is the mean."""
+    kinds = []
+    for kind, is_one in (("learned weighted sum of all layers", False), ("models trained end to end", True)):
+        points = [point for name, point in found if name.startswith(END_TO_END) == is_one]
+        if points:
+            seeds = max(point.n_seeds for point in points)
+            kinds.append(kind + (f" (mean of {seeds} seeds)" if seeds > 1 else ""))
+    return "; ".join(kinds)
 
 
 def _of_categories(dimensions: Sequence[str], metric: str, probe: str) -> tuple[str, str]:
@@ -185,10 +206,8 @@ def _of_categories(dimensions: Sequence[str], metric: str, probe: str) -> tuple[
 def _draw_layers(
     ax: Axes, curves: Sequence[Curve], beside: dict[str, _Beside], depth: int, *, panel_width: float
 ) -> None:
-    baselines = {name for found, _ in beside.values() for name in found}
-    left = [name for name in _BASELINE_ORDER if name in baselines]
-    left += sorted(baselines.difference(left))
-    right = sorted({name for _, found in beside.values() for name in found})
+    left = ordered_baselines(name for found, _ in beside.values() for name in found)
+    right = _right_names(beside)
     last = depth - 1
     # One place beside the layers is as wide as it needs to be to hold an upright label, however many layers there are.
     pitch = max(0.3, last / 10)
@@ -252,9 +271,17 @@ def _draw_point(ax: Axes, x: float, point: Point, look: LineLook, pitch: float, 
 def _place_name(name: str, curves: Sequence[Curve]) -> str:
     if name.startswith(WEIGHTED):
         return printable(name).replace(" mean_ln", " LN")
+    if name.startswith(END_TO_END):
+        return printable(name).replace(f"{END_TO_END} ", "end to end, ")
     if name == "mean" and curves[0].metric in CATEGORY_METRICS:
         return "majority"
-    return _BASELINE_NAMES.get(name, printable(name))
+    return BASELINE_NAMES.get(name, printable(name))
+
+
+def _right_names(beside: dict[str, _Beside]) -> list[str]:
+    """Names of what stands right of the layers: learned sums of them first, then models trained end to end."""
+    names = dict.fromkeys(name for _, found in beside.values() for name in found)
+    return sorted(names, key=lambda name: name.startswith(END_TO_END))
 
 
 def _layer_ticks(ax: Axes, last: int, others: dict[float, str] | None = None) -> None:
@@ -781,6 +808,7 @@ class _Sheet:
         legend_rows: int = 0,
         share_x: bool = False,
         share_y: bool = False,
+        below: float = 0.0,
     ) -> _Sheet:
         n_panels = n_rows * n_columns if n_panels is None else n_panels
         if ax is not None:
@@ -794,7 +822,7 @@ class _Sheet:
             return cls(axes[0].figure, axes, panel_width, 0.75 * height, panel_width, own=False)
         panel_width = (width - 0.6) / n_columns
         title_rows = max(len(_title_lines(title, panel_width)) for title in titles)
-        furniture = (title_rows + legend_rows + 0.6) * _LINE * n_rows + 0.62
+        furniture = (title_rows + legend_rows + 0.6) * _LINE * n_rows + 0.62 + below
         height = n_rows * panel_height + furniture + len(_caption_lines(caption, width)) * _LINE
         figure.set_layout_engine("constrained", h_pad=0.03, w_pad=0.03)
         figure.set_size_inches(width, height)

@@ -30,6 +30,17 @@ CATEGORY_METRICS = ("uar", "macro_f1")
 LOWER_IS_BETTER = ("rmse",)
 BASELINE_LAYER = -1
 WEIGHTED = "weighted"
+END_TO_END = "end-to-end"
+
+BASELINE_NAMES = {
+    "mean": "mean label",
+    "duration": "duration",
+    "mfcc": "MFCC",
+    "logmel": "log-mel",
+    "egemaps": "eGeMAPS",
+    "text": "words",
+}
+"""Names of the baselines as figures show them, in the order of every figure."""
 
 _DIMENSION_ORDER = ("arousal", "valence", "dominance", "emotion")
 _SPLIT_ORDER = ("test", "cross-validation")
@@ -203,6 +214,12 @@ def ordered_splits(found: Iterable[str]) -> list[str]:
     return sorted(set(found), key=rank)
 
 
+def ordered_baselines(found: Iterable[str]) -> list[str]:
+    """Names of baselines in the order of every figure, those that it does not know last."""
+    found = set(found)
+    return [name for name in BASELINE_NAMES if name in found] + sorted(found.difference(BASELINE_NAMES))
+
+
 def ordered_features(found: Iterable[str]) -> list[str]:
     """Names of features (what was pooled), the plain ones first."""
     return sorted(set(found), key=lambda name: (name.endswith("_ln"), len(name), name))
@@ -342,8 +359,8 @@ def side_points(
     Returns
     -------
     left, right : dict
-        Name of the baseline, or of the probe over all layers, to its score. A probe on other features than its first
-        is called ``PROBE FEATURES``.
+        Name of the baseline, or of the probe over all layers, to its score. A probe on other features than its first,
+        and every model trained end to end, is called ``PROBE FEATURES``.
     """
     rows = _scored(_of(scores, subject), metric)
     rows = rows[(rows["dimension"] == dimension) & (rows["split"] == split)]
@@ -352,7 +369,7 @@ def side_points(
     right = {}
     for probe, fits in rows[rows["layer"].isna()].groupby("probe"):
         for position, features in enumerate(ordered_features(fits["features"])):
-            name = f"{probe} {features}" if position else probe
+            name = f"{probe} {features}" if position or probe == END_TO_END else probe
             right[name] = _point(fits[fits["features"] == features], metric)
     return left, right
 
