@@ -247,14 +247,13 @@ def _draw_band(ax: Axes, places: np.ndarray, curve: Curve, look: LineLook, *, al
 
 
 def _layer_label(ax: Axes, last: int, *, width: float) -> None:
-    """The axis label under the layers' numbers, in two lines where `width` inches are too few for one.
+    """The axis label under the layers' numbers, broken where `width` inches are too few for it.
 
     Placed by hand: matplotlib would put it below the upright names beside the layers, far from what it names.
     """
     from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
-    fits = text_width(LAYER_LABEL, FONT_SIZE) <= width
-    ax.set_xlabel(LAYER_LABEL if fits else LAYER_LABEL.replace(" ", "\n", 1), fontsize=FONT_SIZE)
+    ax.set_xlabel("\n".join(wrap(LAYER_LABEL, width, FONT_SIZE)), fontsize=FONT_SIZE)
     below = ScaledTranslation(0, -(2 * SMALL_FONT_SIZE) / 72, ax.figure.dpi_scale_trans)
     ax.xaxis.set_label_coords(last / 2, 0, transform=blended_transform_factory(ax.transData, ax.transAxes + below))
 
@@ -280,8 +279,8 @@ def _place_name(name: str, curves: Sequence[Curve]) -> str:
 
 def _right_names(beside: dict[str, _Beside]) -> list[str]:
     """Names of what stands right of the layers: learned sums of them first, then models trained end to end."""
-    names = dict.fromkeys(name for _, found in beside.values() for name in found)
-    return sorted(names, key=lambda name: name.startswith(END_TO_END))
+    names = {name for _, found in beside.values() for name in found}
+    return sorted(names, key=lambda name: (name.startswith(END_TO_END), name.count("+"), name))
 
 
 def _layer_ticks(ax: Axes, last: int, others: dict[float, str] | None = None) -> None:
