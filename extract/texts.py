@@ -384,6 +384,9 @@ def _load_tokenizer(source: str, revision: str | None) -> PreTrainedTokenizerBas
     tokenizer = _from_hub(
         lambda: AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False), source, revision
     )
+    # Without its files transformers makes a tokeniser that knows no word, and says nothing.
+    if len(tokenizer) <= len(set(tokenizer.all_special_tokens)):
+        raise UserError(f"{source} holds no tokeniser; copy tokenizer.json (or the vocabulary) of the model beside it")
     if tokenizer.pad_token_id is None:
         raise UserError(f"{source}: the tokeniser has no padding token; set `pad_token` in tokenizer_config.json")
     return tokenizer

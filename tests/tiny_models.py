@@ -57,3 +57,37 @@ def save_model(folder: Path, variant: str = "hubert-base", *, normalise: bool = 
     settings = {"feature_extractor_type": "Wav2Vec2FeatureExtractor", "sampling_rate": 16000, "do_normalize": normalise}
     (folder / "preprocessor_config.json").write_text(json.dumps(settings))
     return folder
+
+
+#: The whole vocabulary of the tiny text encoders.
+WORDS = ("a", "bad", "good", "went", "no", "oh", "one", "out", "so", "that", "the", "was", "weather", "morning", "!")
+TEXT_SIZES = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 24,
+    "max_position_embeddings": 24,
+    "pad_token_id": 0,
+}
+
+
+def save_text_model(folder: Path, family: str = "distilbert", *, seed: int = 0, **changes) -> Path:
+    """A random text encoder of the family (`bert`, `distilbert`, `roberta`, …) with a tokeniser of a few words."""
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    vocabulary = {token: i for i, token in enumerate([*special, *WORDS])}
+    sizes = {**TEXT_SIZES, "vocab_size": len(vocabulary), **changes}
+    if family == "roberta":  # positions start behind the padding token's number
+        sizes["pad_token_id"] = 1
+        vocabulary["[PAD]"], vocabulary["[UNK]"] = 1, 0
+    if family == "convbert":
+        sizes["embedding_size"] = sizes["hidden_size"]
+    config = transformers.AutoConfig.for_model(family, **sizes)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = transformers.AutoModel.from_config(config).eval()
+        for parameter in model.parameters():  # the usual start is so small that one layer looks like the next
+            if parameter.dim() > 1:
+                torch.nn.init.normal_(parameter, 0.0, 0.3)
+    model.save_pretrained(folder, safe_serialization=True)
+    transformers.BertTokenizerFast(vocab=vocabulary).save_pretrained(folder)
+    return folder
