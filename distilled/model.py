@@ -1,7 +1,7 @@
 """The audio-textual model: two encoders, masked pooling, fusion by concatenation, one head for all dimensions.
 
-After de Oliveira, Prabhu and Gerkmann (Interspeech 2023): a distilled speech encoder lacks the depth in which a large one
-holds valence, and a text encoder gives it back. What a batch's padding holds never reaches a prediction.
+After de Oliveira, Prabhu and Gerkmann (Interspeech 2023): a distilled speech encoder lacks the depth in which a large
+one holds valence, and a text encoder gives it back. What a batch's padding holds never reaches a prediction.
 """
 
 from __future__ import annotations

@@ -249,7 +249,8 @@ def _refuse_mixture(there: Results, cache: HiddenStateCache, out: str | Path | N
 
     for entry in there.protocol:
         same_name = (entry["model"], entry["corpus"]) == (cache.label, cache.corpus)
-        if same_name and identity(entry["cache"]["provenance"]) != identity(cache.provenance):
+        probed = "cache" in entry  # a model trained end to end has none
+        if same_name and probed and identity(entry["cache"]["provenance"]) != identity(cache.provenance):
             raise UserError(
                 f"{out} holds results of another '{cache.label}' on '{cache.corpus}' (other weights, corpus or "
                 f"precision than {cache.path}): give another folder with --out, or extract with another --label"

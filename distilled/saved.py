@@ -1,0 +1,279 @@
+"""A trained model as a folder: safetensors, configurations, tokeniser and card; no network and no pickle to load it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..errors import UserError
+from ..extract.backbones import SAMPLE_RATE, load_backbone
+from ..extract.batching import plan_batches
+from ..extract.devices import choose_device, default_batch_seconds, numerics
+from ..extract.texts import TextEncoder, load_text_encoder
+from ..extract.versions import versions
+from .data import Collator
+from .model import AudioTextModel
+from .settings import ModelSettings
+
+FORMAT = "emoprobe audio-text model 1"
+_LONGEST_BATCH = 64
+
+
+class EmotionModel:
+    """A trained model, ready to predict.
+
+    Parameters
+    ----------
+    model : AudioTextModel
+    text : TextEncoder or None
+        Whose tokeniser the model reads with.
+    config : dict
+        As `config.json` of a saved model.
+
+    Attributes
+    ----------
+    dimensions : tuple of str
+        Columns of what :meth:`predict` returns.
+    label : str
+        Short name of its encoders.
+    """
+
+    def __init__(self, model: AudioTextModel, text: TextEncoder | None, config: dict):
+        self.model = model.eval()
+        self.text = text
+        self.config = config
+        self.dimensions: tuple[str, ...] = model.settings.dimensions
+        self.label: str = config["label"]
+
+    @property
+    def uses_audio(self) -> bool:
+        """Whether it hears."""
+        return self.model.audio is not None
+
+    @property
+    def uses_text(self) -> bool:
+        """Whether it reads."""
+        return self.model.text is not None
+
+    @property
+    def receptive_field(self) -> int:
+        """Samples at 16 kHz that an utterance needs; 0 for a model of text alone."""
+        return self.model.audio.backbone.receptive_field if self.uses_audio else 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.label_mean.device
+
+    def predict(
+        self,
+        waveforms: Sequence[np.ndarray] | None,
+        texts: Sequence[str | None] | None = None,
+        *,
+        batch_seconds: float | None = None,
+    ) -> np.ndarray:
+        """Dimensions of utterances, in the units of the corpus that the model was trained on.
+
+        Parameters
+        ----------
+        waveforms : sequence of ndarray, (samples,) float32, or None
+            At 16 kHz, each at least `receptive_field` long; None for a model of text alone.
+        texts : sequence of str or None
+            What was said; "" or None where that is not known. Left out, nothing is known of any.
+        batch_seconds : float, optional
+            Audio in a batch, padding included; by default what suits the device. No prediction depends on it.
+
+        Returns
+        -------
+        ndarray, (utterances, dimensions) float32
+
+        Raises
+        ------
+        UserError
+            If an argument is missing or a waveform is too short.
+        """
+        if self.uses_audio and waveforms is None:
+            raise UserError(f"{self.label} hears speech: give waveforms")
+        if not self.uses_audio and texts is None:
+            raise UserError(f"{self.label} reads text alone: give texts")
+        count = len(waveforms) if self.uses_audio else len(texts)
+        said = [""] * count if texts is None else [text or "" for text in texts]
+        if len(said) != count:
+            raise UserError(f"{count} waveforms and {len(said)} texts: give one text for each, or none at all")
+        if self.uses_audio:
+            short = [len(waveform) for waveform in waveforms if len(waveform) < self.receptive_field]
+            if short:
+                raise UserError(
+                    f"a waveform of {short[0]} samples is shorter than the {self.receptive_field} that one frame of "
+                    f"{self.label} needs; leave it out"
+                )
+        predictions = np.empty((count, len(self.dimensions)), np.float32)
+        collate = Collator(self.text.tokenise if self.uses_text else None)
+        for rows in self._batches(waveforms, said, batch_seconds):
+            items = [{"text": said[row]} for row in rows]
+            if self.uses_audio:
+                prepare = self.model.audio.backbone.prepare
+                for item, row in zip(items, rows, strict=True):
+                    item["waveform"] = prepare(np.asarray(waveforms[row], np.float32))
+            batch = {name: values.to(self.device) for name, values in collate(items).items()}
+            with numerics(self.device, "float32"):
+                predictions[rows] = self.model.in_units(self.model(**batch)["logits"]).cpu().numpy()
+        return predictions
+
+    def _batches(self, waveforms, texts, batch_seconds) -> list[np.ndarray]:
+        """Rows that go through the model together: of like length, within a budget."""
+        if not self.uses_audio:
+            order = np.argsort([len(text) for text in texts], kind="stable")
+            return [order[start : start + _LONGEST_BATCH] for start in range(0, len(order), _LONGEST_BATCH)]
+        channels = self.model.audio.backbone.config.conv_dim[0]
+        seconds = batch_seconds or default_batch_seconds(self.device, channels)
+        samples = np.array([len(waveform) for waveform in waveforms], dtype=np.int64)
+        return plan_batches(samples, budget=int(seconds * SAMPLE_RATE))
+
+
+def build(
+    settings: ModelSettings, *, weights: tuple[float, ...] = (), seed: int = 0, label: str | None = None
+) -> tuple[AudioTextModel, TextEncoder | None]:
+    """A model with pretrained encoders and new heads.
+
+    Parameters
+    ----------
+    settings : ModelSettings
+    weights : tuple of float
+        Of each dimension's loss.
+    seed : int
+        Of the new weights. The global random state is left alone.
+    label : str, optional
+        Of the speech encoder.
+
+    Returns
+    -------
+    AudioTextModel, and the TextEncoder that it reads with, or None
+    """
+    backbone = text = None
+    if settings.audio is not None:
+        backbone = load_backbone(
+            settings.audio, revision=settings.audio_revision, random_init=settings.audio_random, label=label
+        )
+    if settings.text is not None:
+        text = load_text_encoder(settings.text, revision=settings.text_revision, random_init=settings.text_random)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = AudioTextModel(settings, backbone=backbone, text=None if text is None else text.model, weights=weights)
+    return model, text
+
+
+def save_model(folder: Path, model: AudioTextModel, text: TextEncoder | None, config: dict) -> Path:
+    """Write a model as a folder, whole or not at all.
+
+    Parameters
+    ----------
+    folder : Path
+        Replaced if it is there.
+    model : AudioTextModel
+    text : TextEncoder or None
+    config : dict
+        What is to be known of it; `format`, `settings`, `normalise` and `versions` are added.
+
+    Returns
+    -------
+    Path
+        `folder`.
+    """
+    from safetensors.torch import save_file
+
+    folder = Path(folder)
+    beside, before = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    for path in (beside, before):
+        shutil.rmtree(path, ignore_errors=True)
+    beside.mkdir(parents=True)
+    config = {"format": FORMAT, **config, "settings": asdict(model.settings), "versions": versions()}
+    if model.audio is not None:
+        backbone = model.audio.backbone
+        config["normalise"] = backbone.normalise
+        backbone.config.save_pretrained(beside / "audio")
+    if text is not None:
+        text.model.config.save_pretrained(beside / "text")
+        text.tokenizer.save_pretrained(beside / "text")
+    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    save_file(weights, beside / "model.safetensors", metadata={"format": "pt"})
+    (beside / "config.json").write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if folder.exists():
+        folder.rename(before)
+    beside.rename(folder)
+    shutil.rmtree(before, ignore_errors=True)
+    return folder
+
+
+def read_config(folder: str | Path) -> dict:
+    """`config.json` of a saved model.
+
+    Raises
+    ------
+    UserError
+        If the folder holds no model of this program.
+    """
+    folder = Path(folder)
+    path = folder / "config.json"
+    if not path.is_file():
+        raise UserError(f"{folder} holds no config.json: give the folder of a model that probe-train wrote")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        known = config.get("format") == FORMAT
+    except (ValueError, OSError, AttributeError) as error:
+        raise UserError(f"{path} cannot be read ({error}); bring the folder back from a copy") from error
+    if not known:
+        raise UserError(f"{folder} is no model of probe-train ('{FORMAT}'); give the folder that it wrote")
+    return config
+
+
+def load_model(folder: str | Path, *, device: str = "cpu") -> EmotionModel:
+    """Load a model that ``probe-train`` saved; no network is asked.
+
+    Parameters
+    ----------
+    folder : str or Path
+    device : str
+        "auto", "cpu", "cuda", "mps".
+
+    Returns
+    -------
+    EmotionModel
+
+    Raises
+    ------
+    UserError
+        If the folder holds no such model, or it is damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    folder = Path(folder)
+    config = read_config(folder)
+    try:
+        given = config["settings"]
+        settings = ModelSettings(
+            **{
+                field.name: tuple(given[field.name]) if isinstance(given[field.name], list) else given[field.name]
+                for field in fields(ModelSettings)
+            }
+        )
+        backbone = text = None
+        if settings.audio is not None:
+            backbone = load_backbone(
+                str(folder / "audio"), random_init=0, normalise=config["normalise"], label=config["label"]
+            )
+        if settings.text is not None:
+            text = load_text_encoder(str(folder / "text"), random_init=0)
+        model = AudioTextModel(settings, backbone=backbone, text=None if text is None else text.model)
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+    except (KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"{folder} is damaged ({reason}); bring it back from a copy, or train again") from error
+    return EmotionModel(model.to(choose_device(device)), text, config)

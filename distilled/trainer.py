@@ -1,0 +1,303 @@
+"""transformers' Trainer for one model: two learning rates, batches of like length, CCC on the development part."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_model as load_model_weights
+from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import TrainerState
+
+from ..errors import UserError
+from ..probe.metrics import ccc
+from .data import Collator, LengthGrouped, Utterances
+from .model import AudioTextModel
+from .settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How a training ended.
+
+    Attributes
+    ----------
+    score : float
+        Best development CCC, the mean over dimensions; the weights are of that epoch.
+    best_step, steps, epochs : int
+        The step of the best score, and where training ended.
+    """
+
+    score: float
+    best_step: int
+    steps: int
+    epochs: int
+
+
+class EmotionTrainer(Trainer):
+    """Trainer whose heads learn faster than its encoders, and whose order of batches is a function of seed and epoch.
+
+    Parameters
+    ----------
+    training : TrainingSettings
+    sampler : LengthGrouped
+        Of the training items.
+    **kwargs
+        Of `transformers.Trainer`.
+    """
+
+    def __init__(self, *, training: TrainingSettings, sampler: LengthGrouped, **kwargs):
+        self.training, self.sampler = training, sampler
+        super().__init__(**kwargs)
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        """AdamW in four groups: encoder or head, matrices with weight decay or vectors (biases, norms) without."""
+        if self.optimizer is None:
+            encoder = {id(parameter) for parameter in self.model.encoder_parameters()}
+            groups: dict[tuple[bool, bool], list] = {}
+            for parameter in self.model.parameters():
+                if parameter.requires_grad:
+                    key = (id(parameter) in encoder, parameter.ndim > 1)
+                    groups.setdefault(key, []).append(parameter)
+            self.optimizer = torch.optim.AdamW(
+                [
+                    {
+                        "params": parameters,
+                        "lr": self.training.rate if pretrained else self.training.head_rate,
+                        "weight_decay": self.training.decay if matrix else 0.0,
+                    }
+                    for (pretrained, matrix), parameters in groups.items()
+                ]
+            )
+        return self.optimizer
+
+    def _get_train_sampler(self, train_dataset=None) -> LengthGrouped:
+        return self.sampler
+
+
+class _Epochs(TrainerCallback):
+    """Tell the sampler its epoch, which accelerate does not in every arrangement of processes."""
+
+    def __init__(self, sampler: LengthGrouped):
+        self.sampler = sampler
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        self.sampler.set_epoch(math.floor((state.epoch or 0.0) + 1e-6))
+
+
+class _Log(TrainerCallback):
+    """Write what is logged as JSON lines, and one line an epoch to the screen.
+
+    The first logs of a resumed run take the place of those that came after its checkpoint.
+    """
+
+    def __init__(self, path: Path, say: Callable[[str], None]):
+        self.path, self.say = path, say
+        self.began = time.monotonic()
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.began = time.monotonic()
+        if state.is_world_process_zero and self.path.is_file():
+            lines = [line for line in self.path.read_text().splitlines() if _step(line) <= state.global_step]
+            self.path.write_text("".join(f"{line}\n" for line in lines))
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if not state.is_world_process_zero or not logs:
+            return
+        line = {"step": state.global_step, **{name: value for name, value in logs.items() if "per_second" not in name}}
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        if "eval_ccc" in logs:
+            scores = ", ".join(
+                f"{name.removeprefix('eval_ccc_')} {value:.3f}"
+                for name, value in logs.items()
+                if name.startswith("eval_ccc_")
+            )
+            elapsed = time.monotonic() - self.began
+            self.say(f"  epoch {state.epoch:.0f}: development CCC {scores} ({elapsed:.0f} s)")
+
+
+def _step(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError):  # the line that a kill cut short
+        return math.inf
+
+
+class _Checkpoints(TrainerCallback):
+    """A checkpoint every so many steps, besides the one at the end of each epoch that the score is of."""
+
+    def __init__(self, steps: int):
+        self.steps = steps
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step % self.steps == 0:
+            control.should_save = True
+        return control
+
+
+def train_one(
+    model: AudioTextModel,
+    *,
+    train: Utterances,
+    development: Utterances,
+    collate: Collator,
+    training: TrainingSettings,
+    seed: int,
+    folder: Path,
+    say: Callable[[str], None] = lambda line: None,
+    progress: bool = False,
+) -> Trained:
+    """Train one model, or go on where it was stopped; its best epoch's weights are in `model` afterwards.
+
+    Parameters
+    ----------
+    model : AudioTextModel
+        With the weights it starts from.
+    train, development : Utterances
+    collate : Collator
+    training : TrainingSettings
+    seed : int
+        Of order, cuts and dropout.
+    folder : Path
+        Holds `checkpoints/` and `log.jsonl`.
+    say : callable
+        Told the development score of each epoch.
+    progress : bool
+        Show bars.
+
+    Returns
+    -------
+    Trained
+        What became of it.
+
+    Raises
+    ------
+    UserError
+        If the loss is not a number, or no epoch has a score.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    labels = model.settings.dimensions
+    arguments = _arguments(training, seed=seed, folder=folder, progress=progress)
+    sampler = LengthGrouped(train.lengths(), training.batch * training.accumulate * arguments.world_size, seed=seed)
+    trainer = EmotionTrainer(
+        training=training,
+        sampler=sampler,
+        model=model,
+        args=arguments,
+        train_dataset=train,
+        eval_dataset=development,
+        data_collator=collate,
+        compute_metrics=lambda found: _development_scores(model, found, labels),
+        callbacks=[
+            _Epochs(sampler),
+            _Log(folder / "log.jsonl", say),
+            _Checkpoints(training.save_steps),
+            EarlyStoppingCallback(early_stopping_patience=training.patience),
+        ],
+    )
+    if not progress:
+        trainer.remove_callback(PrinterCallback)
+    checkpoint = last_whole_checkpoint(folder / "checkpoints", clean=arguments.should_save)
+    if checkpoint is not None and _is_over(checkpoint, training):
+        trainer.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        best = folder / "checkpoints" / Path(trainer.state.best_model_checkpoint).name
+        load_model_weights(model, str(best / "model.safetensors"))
+    else:
+        if checkpoint is not None:
+            say(f"  going on from step {checkpoint.name.rsplit('-', 1)[1]}")
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    state = trainer.state
+    if state.best_metric is None or not math.isfinite(state.best_metric):
+        raise UserError(
+            f"{folder}: training has no development score: the development part has no label, or only one value, of "
+            "every dimension, or the loss became infinite (lower --rate and --head-rate)"
+        )
+    trainer.accelerator.wait_for_everyone()
+    epochs = round(state.epoch or 0)
+    return Trained(float(state.best_metric), int(state.best_global_step), int(state.global_step), epochs)
+
+
+def _is_over(checkpoint: Path, training: TrainingSettings) -> bool:
+    """Whether the run had ended when this was written, and only what follows was cut short."""
+    state = json.loads((checkpoint / "trainer_state.json").read_text())
+    stopping = state["stateful_callbacks"]["EarlyStoppingCallback"]["attributes"]
+    waited = stopping["early_stopping_patience_counter"] >= training.patience
+    return waited or state["epoch"] >= training.epochs
+
+
+def _arguments(training: TrainingSettings, *, seed: int, folder: Path, progress: bool) -> TrainingArguments:
+    from ..extract.devices import choose_device
+
+    device = choose_device(training.device)
+    workers = training.workers if training.workers is not None else (4 if device.type == "cuda" else 0)
+    arguments = TrainingArguments(
+        output_dir=str(folder / "checkpoints"),
+        num_train_epochs=training.epochs,
+        per_device_train_batch_size=training.batch,
+        per_device_eval_batch_size=training.batch,
+        gradient_accumulation_steps=training.accumulate,
+        learning_rate=training.head_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=training.warmup,
+        weight_decay=training.decay,
+        max_grad_norm=1.0,
+        bf16=training.precision == "bfloat16",
+        fp16=training.precision == "float16",
+        gradient_checkpointing=training.checkpointing,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=2,
+        logging_strategy="epoch",
+        load_best_model_at_end=True,
+        metric_for_best_model="ccc",
+        greater_is_better=True,
+        restore_callback_states_from_checkpoint=True,
+        seed=seed,
+        use_cpu=device.type == "cpu",
+        dataloader_num_workers=workers,
+        dataloader_persistent_workers=workers > 0,
+        dataloader_pin_memory=device.type == "cuda",
+        remove_unused_columns=False,
+        label_names=["labels"],
+        # A side that every utterance of a batch lacks, or that modality dropout hid, has no gradient in it.
+        ddp_find_unused_parameters=True,
+        report_to=[],
+        disable_tqdm=not progress,
+    )
+    if arguments.n_gpu > 1:
+        # One process with several GPUs would copy the model by threads, which its hooks on layers do not survive;
+        # several processes, by `accelerate launch`, are faster as well.
+        arguments._n_gpu = 1
+    return arguments
+
+
+def _development_scores(model: AudioTextModel, found, dimensions: tuple[str, ...]) -> dict[str, float]:
+    logits = found.predictions[0] if isinstance(found.predictions, tuple) else found.predictions
+    mean, spread = model.label_mean.cpu().numpy(), model.label_spread.cpu().numpy()
+    scores = ccc(np.asarray(found.label_ids).T, (mean + spread * np.asarray(logits, np.float64)).T)
+    named = {f"ccc_{name}": float(score) for name, score in zip(dimensions, scores, strict=True)}
+    return {"ccc": float(np.nanmean(scores)) if np.isfinite(scores).any() else -math.inf, **named}
+
+
+def last_whole_checkpoint(folder: Path, *, clean: bool = True) -> Path | None:
+    """The newest checkpoint that was written to its end; what a kill left half-written is removed where `clean`.
+
+    The Trainer writes the state of the training last, so a checkpoint with a readable one is whole.
+    """
+    for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda path: -int(path.name.rsplit("-", 1)[1])):
+        try:
+            json.loads((checkpoint / "trainer_state.json").read_text())
+        except (OSError, ValueError):
+            if clean:
+                shutil.rmtree(checkpoint, ignore_errors=True)
+            continue
+        return checkpoint
+    return None
