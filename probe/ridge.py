@@ -12,7 +12,7 @@ scikit-learn's contract.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,15 +97,31 @@ def ridge_probe(
     UserError
         If a fit has no labelled row, a penalty is not positive, or a feature is not finite.
     """
-    targets = np.asarray(targets, dtype=np.float64)
+    return solve(accumulate(read, targets, folds, chunk_rows=chunk_rows), penalties=penalties, rescale=rescale)
+
+
+def solve(system: System, *, penalties: Sequence[float] = PENALTIES, rescale: bool = False) -> RidgeResult:
+    """Choose the penalties, fit and predict; :func:`ridge_probe` once the sums are there.
+
+    Parameters
+    ----------
+    system : System
+        Of :func:`accumulate`.
+    penalties, rescale
+        See :func:`ridge_probe`.
+
+    Returns
+    -------
+    RidgeResult
+    """
     penalties = check_penalties(penalties)
-    system = _accumulate(read, targets, folds, chunk_rows)
+    folds = system.folds
     fitted: dict = {}
-    n_folds, n_targets = len(folds), targets.shape[1]
+    n_folds, n_targets = len(folds), system.y.shape[1]
     inner_scores = np.full((n_folds, n_targets, len(penalties)), np.nan)
     chosen = np.full((n_folds, n_targets), np.nan)
     coef, intercept = None, np.full((n_folds, n_targets), np.nan)
-    predictions = np.full(targets.shape, np.nan)
+    predictions = np.full((len(system.block_of_row), n_targets), np.nan)
     for f, fold in enumerate(folds):
         for columns in system.target_sets():
             sums = 0.0
@@ -129,7 +145,7 @@ def ridge_probe(
             for k, column in enumerate(columns):
                 weights, offset = final[0][best_at[k], :, k], final[1][best_at[k], k]
                 if rescale:
-                    gain, shift = _rescaling(sums[best[k], k])
+                    gain, shift = rescaling(sums[best[k], k])
                     weights, offset = weights * gain, offset * gain + shift
                 if coef is None:
                     coef = np.full((n_folds, n_targets, len(weights)), np.nan)
@@ -137,11 +153,9 @@ def ridge_probe(
                 coef[f, column], intercept[f, column] = system.in_units(weights, offset, column)
     for f, fold in enumerate(folds):
         for rows in fold.tests.values():
-            for start in range(0, len(rows), chunk_rows):
-                some = rows[start : start + chunk_rows]
-                x = np.asarray(read(some), dtype=np.float64)
+            for some, x in system.chunks(rows):
                 # Centred before the product: a feature far from zero would cost the digits that matter.
-                predictions[some] = (x - system.shift) @ coef[f].T + (intercept[f] + coef[f] @ system.shift)
+                predictions[some] = x @ (coef[f] * system.spread).T + (intercept[f] + coef[f] @ system.shift)
     return RidgeResult(predictions, chosen, inner_scores, coef, intercept)
 
 
@@ -169,18 +183,44 @@ def choose(scores: np.ndarray) -> np.ndarray:
     return scores.shape[-1] - 1 - np.flip(tied, -1).argmax(-1)
 
 
-def _rescaling(sums: np.ndarray) -> tuple[float, float]:
-    """Gain and shift that give predictions the mean and standard deviation of their labels."""
-    n, t, p, tt, pp, _ = sums
-    spread_t, spread_p = max(tt / n - (t / n) ** 2, 0.0), max(pp / n - (p / n) ** 2, 0.0)
-    if spread_p <= 1e-20 * max(spread_t, 1e-300):
-        return 1.0, 0.0  # a constant prediction has no spread to match
-    gain = float(np.sqrt(spread_t / spread_p))
-    return gain, float(t / n - gain * p / n)
+def rescaling(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Gain and shift that give predictions the mean and standard deviation of their labels.
+
+    Parameters
+    ----------
+    sums : ndarray, shape (..., 6)
+        Of `metrics.moments`.
+
+    Returns
+    -------
+    tuple of ndarray, shape (...)
+    """
+    n, t, p, tt, pp, _ = np.moveaxis(sums, -1, 0)
+    spread_t, spread_p = np.maximum(tt / n - (t / n) ** 2, 0.0), np.maximum(pp / n - (p / n) ** 2, 0.0)
+    constant = spread_p <= 1e-20 * np.maximum(spread_t, 1e-300)  # a constant prediction has no spread to match
+    gain = np.where(constant, 1.0, np.sqrt(spread_t / np.where(constant, 1.0, spread_p)))
+    return gain, np.where(constant, 0.0, t / n - gain * p / n)
 
 
-def _accumulate(read, targets, folds, chunk_rows):
-    """First pass: blocks, units and sums (or, for fewer rows than features, the rows themselves)."""
+def accumulate(read: Reader, targets: np.ndarray, folds: Sequence[Fold], *, chunk_rows: int = CHUNK_ROWS) -> System:
+    """First pass: blocks, units and sums (or, for fewer rows than features, the rows themselves).
+
+    Parameters
+    ----------
+    read, targets, folds, chunk_rows
+        See :func:`ridge_probe`.
+
+    Returns
+    -------
+    System
+        What every fit on these rows follows from.
+
+    Raises
+    ------
+    UserError
+        If no row to train on has a label, or a feature is not finite.
+    """
+    targets = np.asarray(targets, dtype=np.float64)
     n_rows = len(targets)
     parts = [fold.train for fold in folds]
     parts += [rows for fold in folds for pair in fold.inner for rows in pair]
@@ -196,38 +236,34 @@ def _accumulate(read, targets, folds, chunk_rows):
     # A cell holds the rows of one block that have the same labels missing: targets that differ in their rows still
     # share every cell that both have.
     cells, cell = np.unique(np.stack([block.ravel(), pattern.ravel()], 1), axis=0, return_inverse=True)
-    cell = cell.ravel()
     block_of_row = np.full(n_rows, -1)
     block_of_row[used] = block.ravel()
 
     y = targets[used]
     unit_y = np.array([_unit(column[~np.isnan(column)]) for column in y.T])
-    y = np.where(np.isnan(y), 0.0, (y - unit_y[:, 0]) / unit_y[:, 1])
 
     first = np.asarray(read(used[:chunk_rows]), dtype=np.float64)
-    _check_finite(first, used[:chunk_rows])
+    check_finite(first, used[:chunk_rows])
     shift, spread = first.mean(0), first.std(0)
-    # A feature that is constant here may vary later; one unit is as good as another, this only keeps sums near 1.
-    spread = np.where(spread > 0, spread, 1.0)
-    common = {
-        "cells": cells,
-        "present": patterns[cells[:, 1]],
-        "block_of_row": block_of_row,
-        "unit_y": unit_y,
-        "shift": shift,
-        "spread": spread,
-    }
     kind = _Rows if len(used) <= len(shift) else _Sums
-    system = kind(y=y, cell=cell, **common)
-    for start in range(0, len(used), chunk_rows):
-        rows = used[start : start + chunk_rows]
-        x = first if start == 0 else np.asarray(read(rows), dtype=np.float64)
-        if start:
-            _check_finite(x, rows)
-        x -= shift
-        x /= spread
-        system.add(x, slice(start, start + len(rows)))
-        first = None
+    system = kind(
+        read=read,
+        folds=folds,
+        chunk_rows=chunk_rows,
+        rows=used,
+        y=np.where(np.isnan(y), 0.0, (y - unit_y[:, 0]) / unit_y[:, 1]),
+        cell=cell.ravel(),
+        cells=cells,
+        present=patterns[cells[:, 1]],
+        block_of_row=block_of_row,
+        unit_y=unit_y,
+        shift=shift,
+        # A feature that is constant here may vary later; one unit is as good as another, this only keeps sums near 1.
+        spread=np.where(spread > 0, spread, 1.0),
+    )
+    for rows, x in system.chunks(used, first):
+        check_finite(x, rows)
+        system.add(x, slice(*np.searchsorted(used, [rows[0], rows[-1] + 1])))
     return system
 
 
@@ -239,19 +275,37 @@ def _unit(values: np.ndarray) -> tuple[float, float]:
     return float(values.mean()), float(spread) if spread > 0 else 1.0
 
 
-def _check_finite(x, rows):
+def check_finite(x: np.ndarray, rows: np.ndarray) -> None:
+    """Refuse features that are no numbers, naming the utterance."""
     if not np.isfinite(x).all():
         row, column = np.argwhere(~np.isfinite(x))[0]
         raise UserError(f"feature {column} of utterance {rows[row]} is not a finite number: extract the cache anew")
 
 
-class _System:
-    """What primal and dual share: which cells make up a training set, and the units of the result."""
+class System:
+    """What every fit on a layer follows from: which cells make up a training set, sums or rows, and the units.
 
-    def __init__(self, *, y, cell, cells, present, block_of_row, unit_y, shift, spread):
+    Labels are the right-hand sides of its equations. Its own are `labels`; :meth:`labels_from` reads the features
+    again to make others for the same rows, which any fit and score then takes instead. A system is made by
+    :func:`accumulate`.
+    """
+
+    def __init__(self, *, read, folds, chunk_rows, rows, y, cell, cells, present, block_of_row, unit_y, shift, spread):
+        self.read, self.folds, self.chunk_rows, self.rows = read, folds, chunk_rows, rows
         self.y, self.cell, self.cells, self.present = y, cell, cells, present
         self.block_of_row, self.unit_y, self.shift, self.spread = block_of_row, unit_y, shift, spread
         self._blocks: dict = {}
+        self._scratch = None
+
+    def chunks(self, rows: np.ndarray, first: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Rows, a chunk at a time, with their features in the units of the system; `first` if it was read already."""
+        for start in range(0, len(rows), self.chunk_rows):
+            some = rows[start : start + self.chunk_rows]
+            given = start == 0 and first is not None
+            x = first if given else np.array(self.read(some), dtype=np.float64)
+            x -= self.shift
+            x /= self.spread
+            yield some, x
 
     def target_sets(self) -> list[tuple[int, ...]]:
         """Targets whose labels are missing in the same rows, together: they share every factorisation."""
@@ -268,6 +322,20 @@ class _System:
             self._blocks[key] = frozenset(found[found >= 0].tolist())
         return self._blocks[key]
 
+    def fit(self, blocks, columns, penalties):
+        """Coefficients (penalty, width, target) and intercepts (penalty, target) in the units of the system."""
+        matrix, right, finish = self._equations(blocks, columns, self._own(columns))
+        return finish(solve_penalties(matrix, right, penalties, scratch=self._scratch))
+
+    def refit(self, blocks, columns, penalties, labels):
+        """The same for other labels (last axis of the result), each with the one penalty given for it."""
+        matrix, right, finish = self._equations(blocks, columns, labels)
+        solution = np.empty((1, *right.shape))
+        for penalty in np.unique(penalties):
+            which = np.flatnonzero(penalties == penalty)
+            solution[:, :, which] = solve_penalties(matrix, right[:, which], [penalty], scratch=self._scratch)
+        return finish(solution)
+
     def _cells(self, blocks: frozenset, columns: tuple[int, ...]) -> np.ndarray:
         return np.flatnonzero(np.isin(self.cells[:, 0], list(blocks)) & self.present[:, columns[0]])
 
@@ -278,44 +346,71 @@ class _System:
         return weights, offset * spread + mean - weights @ self.shift
 
 
-class _Sums(_System):
+class _LabelSums:
+    """Of each cell, the sums in which labels occur: Σxy, Σy, Σy²."""
+
+    def __init__(self, cells: int, width: int, targets: int):
+        self.xy = np.zeros((cells, width, targets))
+        self.y, self.yy = np.zeros((cells, targets)), np.zeros((cells, targets))
+
+    def add(self, c: int, x: np.ndarray, y: np.ndarray) -> None:
+        self.xy[c] += x.T @ y
+        self.y[c] += y.sum(0)
+        self.yy[c] += np.einsum("nt,nt->t", y, y)
+
+    def take(self, columns) -> _LabelSums:
+        some = _LabelSums(0, 0, 0)
+        some.xy, some.y, some.yy = self.xy[:, :, columns], self.y[:, columns], self.yy[:, columns]
+        return some
+
+
+class _Sums(System):
     """Normal equations from the sums of each cell."""
 
     def __init__(self, **common):
         super().__init__(**common)
-        n_cells, width, n_targets = len(self.cells), len(self.shift), self.y.shape[1]
+        n_cells, width = len(self.cells), len(self.shift)
         self.count = np.bincount(self.cell, minlength=n_cells).astype(np.float64)
         self.x = np.zeros((n_cells, width))
         self.xx = np.zeros((n_cells, width, width))
-        self.xy = np.zeros((n_cells, width, n_targets))
-        self.sum_y = np.zeros((n_cells, n_targets))
-        self.sum_yy = np.zeros((n_cells, n_targets))
-        for c in range(n_cells):
-            here = self.y[self.cell == c]
-            self.sum_y[c], self.sum_yy[c] = here.sum(0), (here**2).sum(0)
+        self.labels = _LabelSums(n_cells, width, self.y.shape[1])
         self._scratch = np.empty((width, width))
         self._matrix = np.empty((width, width))
 
     def add(self, x, rows):
         cell, y = self.cell[rows], self.y[rows]
         for c in np.unique(cell):
-            part, here = x[cell == c], y[cell == c]
+            part = x[cell == c]
             self.x[c] += part.sum(0)
             self.xx[c] += np.matmul(part.T, part, out=self._scratch)
-            self.xy[c] += part.T @ here
+            self.labels.add(c, part, y[cell == c])
 
-    def fit(self, blocks, columns, penalties):
-        """Coefficients (penalty, width, target) and intercepts (penalty, target) in shifted units."""
-        cells, columns = self._cells(blocks, columns), list(columns)
+    def labels_from(self, draw, targets):
+        """Other labels of the same rows; ``draw(rows)`` gives them, shape (rows, targets)."""
+        found = _LabelSums(len(self.cells), len(self.shift), targets)
+        for rows, x in self.chunks(self.rows):
+            cell = self.cell[np.searchsorted(self.rows, rows)]
+            for c in np.unique(cell):
+                found.add(c, x[cell == c], draw(rows[cell == c]))
+        return found
+
+    def _own(self, columns):
+        return self.labels.take(list(columns))
+
+    def _equations(self, blocks, columns, labels):
+        """Matrix and right-hand side of the standardised features, and what makes a fit of their solution."""
+        cells = self._cells(blocks, columns)
         n = self.count[cells].sum()
         if n == 0:
             raise UserError("a fold has no labelled utterance to train on: ask for fewer --folds")
         mean = self.x[cells].sum(0) / n
-        mean_y = self.sum_y[cells][:, columns].sum(0) / n
+        mean_y = labels.y[cells].sum(0) / n
         matrix = self._matrix
         matrix[:] = self.xx[cells[0]]
+        right = labels.xy[cells[0]] - n * np.outer(mean, mean_y)
         for c in cells[1:]:
             matrix += self.xx[c]
+            right += labels.xy[c]
         variance = np.diagonal(matrix) / n - mean**2
         # The rounding of a sum of n terms: below it a feature is constant on these rows, and has nothing to say.
         varies = variance > 4 * n * np.finfo(np.float64).eps * (np.diagonal(matrix) / n)
@@ -324,25 +419,29 @@ class _Sums(_System):
         matrix -= np.multiply.outer(n * mean, mean, out=self._scratch)
         matrix *= inverse
         matrix *= inverse[:, None]
-        right = self.xy[cells][:, :, columns].sum(0) - n * np.outer(mean, mean_y)
         right *= inverse[:, None]
-        coef = solve_penalties(matrix, right, penalties, scratch=self._scratch) * inverse[:, None]
-        return coef, mean_y - mean @ coef
 
-    def score(self, fit, blocks, columns):
+        def finish(solution):
+            coef = solution * inverse[:, None]
+            return coef, mean_y - mean @ coef
+
+        return matrix, right, finish
+
+    def score(self, fit, blocks, columns, labels=None):
         """Moments (penalty, target, 6) of labels and predictions on `blocks`, from the sums alone."""
-        (coef, intercept), cells, columns = fit, self._cells(blocks, columns), list(columns)
+        (coef, intercept), cells = fit, self._cells(blocks, columns)
         n = self.count[cells].sum()
         if n == 0:
             return np.zeros((*intercept.shape, 6))
+        labels = self._own(columns) if labels is None else labels
         x = self.x[cells].sum(0)
-        xy = self.xy[cells][:, :, columns].sum(0)
-        y, yy = self.sum_y[cells][:, columns].sum(0), self.sum_yy[cells][:, columns].sum(0)
+        y, yy = labels.y[cells].sum(0), labels.yy[cells].sum(0)
         n_penalties, width, n_targets = coef.shape
         flat = coef.transpose(1, 0, 2).reshape(width, -1)
-        product = self.xx[cells[0]] @ flat
+        product, xy = self.xx[cells[0]] @ flat, labels.xy[cells[0]].copy()
         for c in cells[1:]:
             product += self.xx[c] @ flat
+            xy += labels.xy[c]
         square = (flat * product).sum(0).reshape(n_penalties, n_targets)
         linear = np.einsum("w,pwt->pt", x, coef)
         p = linear + n * intercept
@@ -352,7 +451,7 @@ class _Sums(_System):
         return np.stack([n * full, y * full, p, yy * full, pp, yp], -1)
 
 
-class _Rows(_System):
+class _Rows(System):
     """The same from the rows themselves, where there are fewer of them than features: a kernel is smaller."""
 
     def __init__(self, **common):
@@ -362,11 +461,18 @@ class _Rows(_System):
     def add(self, x, rows):
         self.features[rows] = x
 
-    def fit(self, blocks, columns, penalties):
+    def labels_from(self, draw, targets):
+        """Other labels of the same rows; ``draw(rows)`` gives them, shape (rows, targets)."""
+        return draw(self.rows)
+
+    def _own(self, columns):
+        return self.y[:, list(columns)]
+
+    def _equations(self, blocks, columns, labels):
         rows = np.isin(self.cell, self._cells(blocks, columns))
         if not rows.any():
             raise UserError("a fold has no labelled utterance to train on: ask for fewer --folds")
-        x, y = self.features[rows], self.y[rows][:, list(columns)]
+        x, y = self.features[rows], labels[rows]
         mean, mean_y = x.mean(0), y.mean(0)
         x -= mean
         variance = (x**2).mean(0)
@@ -374,15 +480,19 @@ class _Rows(_System):
         inverse = np.zeros_like(mean)
         inverse[varies] = 1 / np.sqrt(variance[varies])
         x *= inverse
-        dual = solve_penalties(x @ x.T, y - mean_y, penalties)
-        coef = (x.T @ dual) * inverse[:, None]
-        return coef, mean_y - mean @ coef
 
-    def score(self, fit, blocks, columns):
+        def finish(dual):
+            coef = (x.T @ dual) * inverse[:, None]
+            return coef, mean_y - mean @ coef
+
+        return x @ x.T, y - mean_y, finish
+
+    def score(self, fit, blocks, columns, labels=None):
         coef, intercept = fit
         rows = np.isin(self.cell, self._cells(blocks, columns))
+        labels = self._own(columns) if labels is None else labels
         predicted = np.einsum("nw,pwt->ptn", self.features[rows], coef, optimize=True) + intercept[..., None]
-        return moments(self.y[rows][:, list(columns)].T, predicted)
+        return moments(labels[rows].T, predicted)
 
 
 def solve_penalties(matrix, right, penalties, *, scratch=None) -> np.ndarray:

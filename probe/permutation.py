@@ -1,0 +1,277 @@
+"""The null of permuted labels: what a ridge probe scores when its labels belong to other utterances.
+
+Permuted labels are more right-hand sides, not more fits: the features of a fold are standardised and factorised once
+for all permutations of all targets. Every layer and baseline meets the same permutations, so nulls are comparable
+along a curve.
+
+The penalty of each fold and target is the one chosen on the true labels. Choosing anew for every permutation would
+cost as many factorisations' worth of products as there are penalties; the calibration in `tests/test_calibration.py`
+shows that the test keeps its level without. Mean and spread of `rescale` are those of the permuted labels.
+
+What is exchangeable decides what the test tests. Labels permuted freely among the utterances test whether features and
+labels are independent; if speakers differ in their mean label *and* in their features, they are not, although the
+features may say nothing about emotion. Permuted within speakers, every speaker keeps their labels, and what the
+features know of the speaker is part of the null.
+
+References
+----------
+J. Hewitt and P. Liang, "Designing and interpreting probes with control tasks", EMNLP 2019: selectivity. Their control
+task gives each word type a random label; an utterance occurs once, so its control task is a permuted label.
+P. Good, "Permutation, parametric and bootstrap tests of hypotheses", 2005. B. Phipson and G. Smyth, "Permutation
+p-values should never be zero", 2010.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from .metrics import ccc_from_moments
+from .ridge import RidgeResult, System, rescaling
+from .splits import Fold
+
+#: Bytes that the permuted labels and their sums may take at once.
+MEMORY = 256 * 2**20
+
+
+def exchangeable(folds: Sequence[Fold], groups: np.ndarray, *, within_speakers: bool = False) -> np.ndarray:
+    """Number the sets of rows within which labels are permuted.
+
+    Parameters
+    ----------
+    folds : sequence of Fold
+        Of a cross-validation, whose rows are all one set, or the one fit of an official split, each of whose parts is
+        a set.
+    groups : ndarray of int, shape (utterances,)
+        Number of each row's speaker.
+    within_speakers : bool
+        Whether a set holds one speaker only.
+
+    Returns
+    -------
+    ndarray of int, shape (utterances,)
+        -1 for rows that no fit uses.
+    """
+    part = np.full(len(groups), -1)
+    if len(folds) > 1:
+        for fold in folds:
+            part[np.concatenate([fold.train, *fold.tests.values()])] = 0
+    else:
+        rows = [*folds[0].tests.values(), *(rows for pair in folds[0].inner for rows in pair), folds[0].train]
+        for number, some in enumerate(rows):
+            part[some] = min(number, len(folds[0].tests) + 2 * len(folds[0].inner))
+    if within_speakers:
+        part = np.where(part >= 0, part * (groups.max() + 1) + groups, -1)
+    return part
+
+
+def permutations(sets: np.ndarray, count: int, *, seed: int = 0, chunk: int = 100) -> Iterator[np.ndarray]:
+    """Draw permutations of the rows within their sets.
+
+    Parameters
+    ----------
+    sets : ndarray of int, shape (utterances,)
+        Number of each row's set; rows below 0 keep their place.
+    count : int
+        How many permutations.
+    seed : int
+        The permutations of a set depend on this, on its place among the sets and on its size alone, not on `chunk`.
+    chunk : int
+        How many to yield at once.
+
+    Yields
+    ------
+    ndarray of int32, shape (up to `chunk`, utterances)
+        The row whose label each row receives.
+    """
+    numbers = np.unique(sets[sets >= 0])
+    members = [np.flatnonzero(sets == number).astype(np.int32) for number in numbers]
+    drawn = [(rows, np.random.default_rng([seed, k])) for k, rows in enumerate(members) if len(rows) > 1]
+    for start in range(0, count, chunk):
+        size = min(chunk, count - start)
+        order = np.tile(np.arange(len(sets), dtype=np.int32), (size, 1))
+        for rows, rng in drawn:
+            order[:, rows] = rng.permuted(np.tile(rows, (size, 1)), axis=1)
+        yield order
+
+
+def permuted_scores(
+    system: System,
+    targets: np.ndarray,
+    found: RidgeResult,
+    sets: np.ndarray,
+    *,
+    count: int = 1000,
+    seed: int = 0,
+    rescale: bool = False,
+) -> dict[str, np.ndarray]:
+    """CCC of the probes of one layer for permuted labels, pooled over folds.
+
+    Parameters
+    ----------
+    system : System
+        Of the layer.
+    targets : ndarray, shape (utterances, targets)
+        NaN where the label is missing; such a row takes no part in the permutations of that target.
+    found : RidgeResult
+        For the true labels; its penalties are kept.
+    sets : ndarray of int, shape (utterances,)
+        Of :func:`exchangeable`.
+    count, seed : int
+        See :func:`permutations`.
+    rescale : bool
+        As the probes were.
+
+    Returns
+    -------
+    dict of str to ndarray, shape (count, targets)
+        By the name of the split that is scored.
+    """
+    targets = np.asarray(targets, dtype=np.float64)
+    names = dict.fromkeys(name for fold in system.folds for name in fold.tests)
+    scores = {name: np.full((count, targets.shape[1]), np.nan) for name in names}
+    # No measure depends on the unit of the labels, so all is left in that of the system.
+    labels = (targets - system.unit_y[:, 0]) / system.unit_y[:, 1]
+    for columns in system.target_sets():
+        present = ~np.isnan(targets[:, columns[0]])
+        here = np.where(present, sets, -1)
+        size = _chunk(system, len(columns), len(targets))
+        for k, order in enumerate(permutations(here, count, seed=seed, chunk=size)):
+            sums = permuted_moments(system, labels, found.penalties, columns, order, rescale=rescale)
+            for name, each in sums.items():
+                scores[name][k * size : k * size + len(order), columns] = ccc_from_moments(each.sum(0))
+    return scores
+
+
+def permuted_moments(
+    system: System,
+    labels: np.ndarray,
+    penalties: np.ndarray,
+    columns: Sequence[int],
+    order: np.ndarray,
+    *,
+    rescale: bool = False,
+) -> dict[str, np.ndarray]:
+    """Moments of permuted labels and of their predictions, for targets whose labels are missing in the same rows.
+
+    Parameters
+    ----------
+    system : System
+    labels : ndarray, shape (utterances, targets)
+        In the unit in which the moments are wanted.
+    penalties : ndarray, shape (folds, targets)
+    columns : sequence of int
+        Targets.
+    order : ndarray of int, shape (permutations, utterances)
+        The row whose label each row receives.
+    rescale : bool
+
+    Returns
+    -------
+    dict of str to ndarray, shape (folds that score the split, permutations, len(columns), 6)
+        By the name of the split.
+    """
+    columns = tuple(columns)
+    present = ~np.isnan(labels[:, columns[0]])
+    zeroed = np.where(np.isnan(labels), 0.0, labels)  # rows without label fill cells that no fit here uses
+
+    def draw(rows):
+        """Labels that `rows` receive, shape (rows, targets x permutations)."""
+        given = order[:, rows]
+        return np.concatenate([zeroed[:, column][given] for column in columns]).T
+
+    right = system.labels_from(draw, len(columns) * len(order))
+    sums: dict[str, list] = {}
+    for f, fold in enumerate(system.folds):
+        each = np.repeat(penalties[f, list(columns)], len(order))
+        (coef,), (intercept,) = system.refit(system.blocks_of(fold.train), columns, each, right)
+        gain, shift = _rescaled(system, fold, columns, each, right) if rescale else (1.0, 0.0)
+        coef *= gain
+        intercept = intercept * gain + shift
+        for name, rows in fold.tests.items():
+            total = np.zeros((6, len(intercept)))
+            for some, x in system.chunks(rows[present[rows]]):
+                t, p = draw(some), x @ coef
+                p += intercept
+                total += [
+                    np.full(len(intercept), len(some)),
+                    t.sum(0),
+                    p.sum(0),
+                    np.einsum("nk,nk->k", t, t),
+                    np.einsum("nk,nk->k", p, p),
+                    np.einsum("nk,nk->k", t, p),
+                ]
+            sums.setdefault(name, []).append(total.reshape(6, len(columns), len(order)).transpose(2, 1, 0))
+    return {name: np.stack(each) for name, each in sums.items()}
+
+
+def _rescaled(system, fold, columns, penalties, right):
+    """Gain and shift of every permutation, from the inner validation rows with permuted labels."""
+    sums = 0.0
+    for train, validation in fold.inner:
+        fit = system.refit(system.blocks_of(train), columns, penalties, right)
+        sums = sums + system.score(fit, system.blocks_of(validation), columns, right)
+    return rescaling(sums[0])
+
+
+def _chunk(system, n_targets, n_rows) -> int:
+    """Permutations at once, so that labels and sums stay within `MEMORY`."""
+    width, cells = len(system.shift), len(system.cells)
+    sums = min(len(system.rows), cells * width) + 3 * width + 3 * min(system.chunk_rows, n_rows)
+    return max(1, int(MEMORY / (8 * n_targets * sums + 4 * n_rows)))
+
+
+def summarise(score: float, null: np.ndarray) -> dict[str, float]:
+    """What a score and its null say together.
+
+    Parameters
+    ----------
+    score : float
+    null : ndarray, shape (permutations,)
+
+    Returns
+    -------
+    dict
+        `null_mean`, `null_high` (95th percentile), `p` = (1 + #{null >= score}) / (1 + permutations), `selectivity`
+        (score minus `null_mean`), `permutations`. NaN where score or null are not defined.
+    """
+    defined = np.isfinite(score) and np.isfinite(null).all() and len(null) > 0
+    high = np.quantile(null, 0.95) if defined else np.nan
+    return {
+        "null_mean": float(null.mean()) if defined else np.nan,
+        "null_high": float(high),
+        "p": float((1 + (null >= score).sum()) / (1 + len(null))) if defined else np.nan,
+        "selectivity": float(score - null.mean()) if defined else np.nan,
+        "permutations": len(null),
+    }
+
+
+def holm(p: Sequence[float]) -> np.ndarray:
+    """Holm's correction of a family of p values.
+
+    Parameters
+    ----------
+    p : sequence of float, shape (tests,)
+        NaN are left out of the family.
+
+    Returns
+    -------
+    ndarray, shape (tests,)
+
+    References
+    ----------
+    S. Holm, "A simple sequentially rejective multiple test procedure", 1979.
+
+    Examples
+    --------
+    >>> holm([0.01, 0.04, 0.03]).round(3).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    p = np.asarray(p, dtype=np.float64)
+    found = np.full(p.shape, np.nan)
+    there = np.flatnonzero(~np.isnan(p))
+    order = there[np.argsort(p[there], kind="stable")]
+    steps = p[order] * np.arange(len(order), 0, -1)
+    found[order] = np.minimum(np.maximum.accumulate(steps), 1.0) if len(order) else steps
+    return found
