@@ -8,7 +8,7 @@ import lazy_loader as _lazy
 
 __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
-    submodules=["iemocap", "manifest", "msp_podcast", "registry", "table", "text"],
+    submodules=["emobank", "iemocap", "manifest", "msp_podcast", "registry", "table", "text"],
     submod_attrs={
         "manifest": ["read_manifest"],
         "registry": ["read_corpus"],

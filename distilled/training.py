@@ -1,0 +1,404 @@
+"""Train a model on a corpus: seeds and folds, each resumable, scored into the same table as the probes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from ..errors import UserError
+from ..extract.corpora import Corpus
+from ..extract.devices import choose_device
+from ..extract.scan import scan
+from ..extract.versions import versions
+from ..probe.results import KEY, PREDICTIONS, SCORES, Results, load_results, table, update_results
+from ..probe.scoring import Scored, score
+from ..probe.splits import Fold, Split, plan
+from ..probe.training import standardise_targets
+from .card import write_card
+from .data import Collator, Speech, Utterances
+from .model import AudioTextModel
+from .saved import EmotionModel, build, read_config, save_model
+from .settings import ModelSettings, TrainingSettings
+from .trainer import train_one
+
+PROBE = "end-to-end"
+
+#: Longer files are left out, as in extraction: attention over a minute of speech takes gigabytes.
+LONGEST_SECONDS = 60.0
+
+# Utterances that are decoded at once where predictions are made.
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Material:
+    """A corpus as training sees it.
+
+    Attributes
+    ----------
+    table : DataFrame
+        The corpus's utterances with `status` ("done" where it can be used) and `reason`.
+    speech : Speech or None
+        None for a model of text alone.
+    labels : ndarray, (utterances, dimensions)
+    split : Split
+    """
+
+    table: pd.DataFrame
+    speech: Speech | None
+    labels: np.ndarray
+    split: Split
+
+
+def train(
+    corpus: Corpus,
+    model: ModelSettings | None = None,
+    training: TrainingSettings | None = None,
+    *,
+    out: str | Path,
+    results: str | Path | None = None,
+    label: str | None = None,
+    overwrite: bool = False,
+    progress: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> tuple[Results, pd.DataFrame]:
+    """Train a model for every seed and fold, score it, and keep the one with the best development score.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    model : ModelSettings, optional
+    training : TrainingSettings, optional
+    out : str or Path
+        Folder of the run: `model/` (the best one), `run.json` (everything needed to run it again), `runs/` (a folder
+        a seed and fold, with the log of its training). A run that was stopped goes on where it was.
+    results : str or Path, optional
+        Folder of results, shared with the probes; nothing is written there by default.
+    label : str, optional
+        Name in the column `model`; by default that of the speech encoder, so that it stands beside its probes.
+    overwrite : bool
+        Start anew where `out` holds another run.
+    progress : bool
+        Show bars.
+    say : callable
+        Told what is going on, a line at a time.
+
+    Returns
+    -------
+    results : Results
+        Rows of this model: one a dimension, seed and split.
+    left_out : DataFrame
+        Utterances that could not be used, with the reason.
+
+    Raises
+    ------
+    UserError
+        If the corpus has no label or too few speakers, `out` holds another run, or training fails.
+    """
+    out, model, training = Path(out), model or ModelSettings(), training or TrainingSettings()
+    first, text = build(model, weights=training.weights, seed=training.seed, label=label)
+    name = label or (first.audio.backbone.label if first.audio is not None else text.label)
+    stated = _statement(corpus, model, training, first, text, name)
+    leads = int(os.environ.get("RANK", "0")) == 0  # of several processes one writes
+    if leads:
+        _claim(out, stated, overwrite)
+        if results is not None:
+            _refuse_mixture(results, stated, name, corpus.name, overwrite)
+    material = _material(corpus, model, training, first, progress=progress, say=say)
+    left_out = material.table[material.table["status"] != "done"]
+    counts = f"{sum(p.numel() for p in first.parameters() if p.requires_grad):,} of "
+    counts += f"{sum(p.numel() for p in first.parameters()):,}"
+    say(f"{name}, {model.modality}: {counts} parameters are trained; {material.split.kind}")
+    for note in material.split.notes:
+        say(f"note: {note}")
+    seeds = range(training.seed, training.seed + training.seeds)
+    jobs = [(seed, fold) for seed in seeds for fold in material.split.folds]
+    predictions = np.full((len(seeds), *material.labels.shape), np.nan)
+    ended = []
+    for position, (seed, fold) in enumerate(jobs, start=1):
+        folder = out / "runs" / f"seed{seed}-fold-{fold.name}"
+        if not (folder / "result.json").is_file():
+            say(f"training {position} of {len(jobs)}: seed {seed}, fold {fold.name}")
+            _run(folder, out, material, model, training, fold, seed, name, stated, leads, progress=progress, say=say)
+        if leads:
+            result = json.loads((folder / "result.json").read_text())
+            rows = np.concatenate(list(fold.tests.values()))
+            predictions[seed - training.seed, rows] = np.load(folder / "predictions.npy", allow_pickle=False)
+            ended.append({"seed": seed, "fold": fold.name, **result})
+    if not leads:
+        return Results.empty(), left_out
+    found = _score(corpus, material, model, training, predictions, stated, ended, left_out, name)
+    if results is not None:
+        update_results(results, found)
+    write_card(out / "model", read_config(out / "model"), found, ended)
+    return found, left_out
+
+
+# What is run ---------------------------------------------------------------------------------------------------------
+
+
+def _statement(corpus, model, training, first: AudioTextModel, text, name) -> dict:
+    """Everything on which the numbers depend, as JSON."""
+    free = ("device", "workers", "memory", "save_steps", "checkpointing")  # no number depends on these
+    return {
+        "label": name,
+        "model": asdict(model),
+        "training": {key: value for key, value in asdict(training).items() if key not in free},
+        "corpus": {"name": corpus.name, "sha256": corpus.sha256, "notes": list(corpus.notes)},
+        "audio": None if first.audio is None else first.audio.backbone.provenance(),
+        "text": None if text is None else text.provenance(),
+        "versions": versions(),
+    }
+
+
+def _identity(stated: dict) -> str:
+    kept = {key: value for key, value in stated.items() if key != "versions"}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=list).encode()).hexdigest()
+
+
+def _claim(out: Path, stated: dict, overwrite: bool) -> None:
+    """Make `out` the folder of this run, and of no other."""
+    path = out / "run.json"
+    if path.is_file():
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            before = {}
+        if _identity(before) == _identity(json.loads(json.dumps(stated))):
+            return
+        if not overwrite:
+            changed = [key for key in stated if key != "versions" and _plain(stated[key]) != before.get(key)]
+            raise UserError(
+                f"{out} holds another run (it differs in {', '.join(changed) or 'its record'}): give another folder "
+                "with --out, or --overwrite to start anew"
+            )
+        for old in ("runs", "model"):
+            shutil.rmtree(out / old, ignore_errors=True)
+    elif out.exists() and any(out.iterdir()):
+        raise UserError(f"{out} is no folder of probe-train and is not empty: give another with --out")
+    out.mkdir(parents=True, exist_ok=True)
+    _write_json(path, stated)
+
+
+def _plain(value):
+    return json.loads(json.dumps(value))
+
+
+def _write_json(path: Path, value) -> None:
+    beside = path.with_name(f".{path.name}.new")
+    beside.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    beside.replace(path)
+
+
+def _refuse_mixture(results, stated, name, corpus_name, overwrite) -> None:
+    """Keep two different models from standing under one name in a table."""
+    if overwrite or not (Path(results) / "protocol.json").is_file():
+        return
+    for entry in load_results(results).protocol:
+        same = (entry["model"], entry["corpus"], entry["probe"]) == (name, corpus_name, PROBE)
+        if same and entry["features"] == _features(stated) and entry["run"]["text"] != _plain(stated["text"]):
+            raise UserError(
+                f"{results} holds '{name}' with another text encoder on '{corpus_name}': give this one a name of its "
+                "own with --label, another folder with --results, or --overwrite"
+            )
+
+
+def _features(stated: dict) -> str:
+    return "+".join(side for side in ("audio", "text") if stated[side] is not None)
+
+
+def _material(corpus, model, training, first: AudioTextModel, *, progress, say) -> Material:
+    """Check every file, and plan the fits on what can be used."""
+    tabled = corpus.utterances.copy()
+    tabled["status"], tabled["reason"] = "done", ""
+    labels = tabled[list(model.dimensions)].to_numpy(np.float64)
+    speech = None
+    if first.audio is not None:
+        _, headers = scan(
+            corpus, shortest=first.audio.backbone.receptive_field, longest=LONGEST_SECONDS, progress=progress
+        )
+        speech = Speech(list(tabled["path"]), headers, room=training.memory * 2**30)
+        for row, problem in enumerate(speech.check(progress=progress)):
+            if problem is not None:
+                tabled.loc[row, ["status", "reason"]] = problem.status, problem.reason
+    usable = (tabled["status"] == "done").to_numpy()
+    labelled = usable[:, None] & ~np.isnan(labels)
+    for column, dimension in enumerate(model.dimensions):
+        values = labels[labelled[:, column], column]
+        if len(values) == 0:
+            raise UserError(f"'{corpus.name}' has no utterance with a label of {dimension}: leave it out with --dim")
+        if np.ptp(values) == 0:
+            raise UserError(f"{dimension} is {values[0]:g} in all labelled utterances: leave it out with --dim")
+    if model.text is not None:
+        absent = int((tabled["transcript"].str.strip() == "")[usable].sum())
+        if absent == usable.sum():
+            raise UserError(
+                f"'{corpus.name}' has no transcripts: fill them in with probe-transcribe, or give --text none"
+            )
+        if absent:
+            say(f"note: {absent} of {usable.sum()} utterances have no transcript: a learned state stands for it")
+    split = plan(
+        tabled["split"],
+        tabled["speaker"].tolist(),
+        labelled.any(1),
+        labelled,
+        n_folds=training.folds,
+        seed=training.seed,
+        ungrouped=training.ungrouped,
+    )
+    return Material(tabled, speech, labels, split)
+
+
+# One seed and fold ---------------------------------------------------------------------------------------------------
+
+
+def _run(folder, out, material, settings, training, fold: Fold, seed, name, stated, leads, *, progress, say) -> None:
+    """Train, predict the rows to score, keep the model if it is the best so far; `result.json` says that it is done."""
+    import torch
+
+    torch.manual_seed(seed)
+    model, text = build(settings, weights=training.weights, seed=seed, label=name)
+    rows, development = fold.stopping
+    rows = rows[~np.isnan(material.labels[rows]).all(1)]
+    _, mean, spread = standardise_targets(material.labels, rows)
+    model.learn_labels(mean, spread)
+    prepare = None if model.audio is None else model.audio.backbone.prepare
+    collate = Collator(None if text is None else text.tokenise)
+    texts = material.table["transcript"].tolist()
+
+    def items(rows, longest=0):
+        return Utterances(
+            rows,
+            speech=material.speech,
+            prepare=prepare,
+            texts=texts,
+            labels=material.labels,
+            longest=longest,
+            seed=seed,
+        )
+
+    trained = train_one(
+        model,
+        train=items(rows, longest=int(training.longest * 16_000)),
+        development=items(development),
+        collate=collate,
+        training=training,
+        seed=seed,
+        folder=folder,
+        say=say,
+        progress=progress,
+    )
+    if not leads:
+        return
+    config = {
+        "label": name,
+        "dimensions": list(settings.dimensions),
+        "scale": {
+            dimension: [float(np.nanmin(material.labels[:, k])), float(np.nanmax(material.labels[:, k]))]
+            for k, dimension in enumerate(settings.dimensions)
+        },
+        "seed": seed,
+        "fold": fold.name,
+        "development_ccc": trained.score,
+        "run": stated,
+    }
+    ready = EmotionModel(model.to(choose_device(training.device)), text, config)
+    np.save(folder / "predictions.npy", _predict(ready, material, fold, progress=progress), allow_pickle=False)
+    best = out / "model"
+    if not best.is_dir() or _kept_score(best) < trained.score:
+        save_model(best, model, text, config)
+    _write_json(folder / "result.json", {"ccc": trained.score, **asdict(trained)})
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
+def _kept_score(folder: Path) -> float:
+    return float(read_config(folder)["development_ccc"])
+
+
+def _predict(ready: EmotionModel, material: Material, fold: Fold, *, progress: bool) -> np.ndarray:
+    """Predictions of whole utterances of the fold's scored rows, (rows, dimensions), in the order of `fold.tests`."""
+    rows = np.concatenate(list(fold.tests.values()))
+    texts = material.table["transcript"].to_numpy()[rows]
+    speech = material.speech
+    lengths = [len(text) for text in texts] if speech is None else [speech.headers[row].samples for row in rows]
+    order = np.argsort(lengths, kind="stable")
+    found = np.empty((len(rows), len(ready.dimensions)))
+    parts = [order[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
+    for part in tqdm(parts, desc="predicting", unit="chunk", disable=not progress):
+        waveforms = None if speech is None else [speech[int(row)] for row in rows[part]]
+        found[part] = ready.predict(waveforms, list(texts[part]))
+    return found
+
+
+# Results -------------------------------------------------------------------------------------------------------------
+
+
+def _score(corpus, material, model, training, predictions, stated, ended, left_out, name) -> Results:
+    """Scores, predictions and protocol, as the probes' are."""
+    seeds = list(range(training.seed, training.seed + training.seeds))
+    rows, frames, entries = [], [], []
+    usable = (material.table["status"] == "done").to_numpy()
+    for column, dimension in enumerate(model.dimensions):
+        identity = dict(zip(KEY, (name, corpus.name, dimension, PROBE, model.modality), strict=True))
+        labelled = usable & ~np.isnan(material.labels[:, column])
+        scored = Scored(
+            split=material.split,
+            truth=material.labels[:, column],
+            labelled=labelled,
+            predictions=predictions[:, :, column],
+            identity=[{**identity, "layer": None, "depth": None, "seed": seed} for seed in seeds],
+            penalties=[None] * len(seeds),
+            categories=None,
+            ids=material.table["id"].to_numpy(),
+            speakers=material.table["speaker"].tolist(),
+        )
+        found, predicted, reasons = score(scored, resamples=training.resamples, seed=training.seed)
+        rows += found
+        frames.append(predicted)
+        first = material.split.folds[0]
+        parts = {
+            "train": first.train,
+            **(first.tests if material.split.kind == "official" else {}),
+        }
+        entries.append(
+            {
+                **identity,
+                "hash": _identity(stated),
+                "run": _plain(stated),
+                "runs": ended,
+                "split": {
+                    "kind": material.split.kind,
+                    "folds": len(material.split.folds),
+                    "counts": {part: int(labelled[members].sum()) for part, members in parts.items()},
+                    "leakage": material.split.leakage,
+                    "notes": material.split.notes,
+                },
+                "utterances": len(material.table),
+                "labelled": int(labelled.sum()),
+                "left_out": [f"{row.id} is {row.status}: {row.reason}" for row in left_out.itertuples()],
+                "text": _text_source(material.table, model),
+                "interval": "95 % percentile bootstrap over speakers; an utterance of unknown speaker counts as one",
+                "notes": reasons,
+                "versions": versions(),
+            }
+        )
+    empty = Results.empty()
+    return replace(
+        empty, scores=table(rows, SCORES), protocol=entries, predictions=table(pd.concat(frames), PREDICTIONS)
+    )
+
+
+def _text_source(tabled: pd.DataFrame, model: ModelSettings) -> str:
+    if model.text is None:
+        return "none"
+    absent = int((tabled["transcript"].str.strip() == "").sum())
+    return f"transcripts of the corpus; none for {absent} of {len(tabled)} utterances"
