@@ -1,0 +1,623 @@
+r"""How alike layers are: linear CKA without bias, and PWCCA; with each other, with another model's, with features.
+
+Both are computed from sums over utterances that are read in chunks, one layer against all others at a time: the
+memory is that of one width × width matrix a layer, however many utterances there are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lazy_loader as _lazy
+
+from ..errors import UserError, run_command
+from .stored import MADE_FROM, cache_hash, fingerprint, load_table, update_table
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from ..extract.cache import HiddenStateCache
+else:
+    np, pd = _lazy.load("numpy"), _lazy.load("pandas")
+
+MEASURES = ("cka", "pwcca")
+
+#: Share of a layer's variance that PWCCA keeps by default, as SVCCA does.
+VARIANCE = 0.99
+
+CHUNK_ROWS = 2048
+
+COLUMNS = (
+    "measure",
+    "model",
+    "corpus",
+    "layer",
+    "other",
+    "other_layer",
+    "n",
+    "value",
+    "chance",
+    "statistic",
+    "reason",
+    MADE_FROM,
+)
+_KEY = ("measure", "model", "corpus", "other", "statistic")
+FILE = "similarity.csv"
+
+
+def linear_cka(x, y) -> float:
+    r"""Linear centred kernel alignment of two matrices of the same rows, from unbiased estimates of HSIC.
+
+    With K and L the kernels :math:`XX^\top` and :math:`YY^\top` with zeros on their diagonals,
+
+    .. math::
+        \mathrm{HSIC}_1 = \frac{1}{n (n - 3)} \left[ \mathrm{tr}(KL) + \frac{1^\top K 1 \; 1^\top L 1}{(n-1)(n-2)}
+        - \frac{2}{n - 2} 1^\top K L 1 \right]
+
+    and CKA is HSIC(K, L) divided by the root of HSIC(K, K) HSIC(L, L). It does not change when either side is shifted,
+    rotated or scaled as a whole; it is 1 for matrices that differ in that alone, and about 0, on either side of it,
+    for unrelated ones, even with more columns than rows, where the plain estimate is near 1.
+
+    Parameters
+    ----------
+    x, y : array_like, shape (rows, width) and (rows, other width)
+        No NaN.
+
+    Returns
+    -------
+    float
+        NaN for fewer than 4 rows, or where a side does not vary.
+
+    References
+    ----------
+    S. Kornblith et al., "Similarity of neural network representations revisited", ICML 2019, equation 4.
+    L. Song et al., "Feature selection via dependence maximization", JMLR 13, 2012, equation 5.
+    T. Nguyen et al., "Do wide and deep networks learn the same things?", ICLR 2021, equation 3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.random.default_rng(0).standard_normal((50, 4))
+    >>> round(linear_cka(x, 3 * x[:, ::-1] + 1), 6)
+    1.0
+    """
+    return _compare_arrays(x, y, ("cka",), VARIANCE).cka
+
+
+def pwcca(x, y, *, variance: float = VARIANCE) -> float:
+    r"""Canonical correlations of two matrices, averaged with the weights that `x` gives them.
+
+    The canonical directions :math:`h_i` of `x` are weighted by :math:`\alpha_i = \sum_j |\langle h_i, x_j \rangle|`
+    over its columns :math:`x_j`. Weights come from `x` alone, so exchanging `x` and `y` gives another value: how much
+    of what `x` holds is in `y`, as far as the narrower side reaches. With ``variance=1`` no invertible linear map of
+    `y` changes it; a rotation of `x` does.
+
+    Both sides are first reduced to the principal components that hold `variance`, as SVCCA does: directions of next to
+    no variance correlate by chance. What chance remains is about the root of k / (n - 1), with k the components of the
+    side that has more: the exact quadratic mean of the correlations when rows are paired at random.
+
+    Parameters
+    ----------
+    x, y : array_like, shape (rows, width) and (rows, other width)
+        No NaN.
+    variance : float
+        Share of the variance to keep, above 0 and up to 1.
+
+    Returns
+    -------
+    float
+        0 to 1; NaN where both sides together keep as many components as there are rows (some correlations are then 1
+        whatever the values), or where a side does not vary.
+
+    References
+    ----------
+    A. Morcos, M. Raghu, S. Bengio, "Insights on representational similarity in neural networks with canonical
+    correlation", NeurIPS 2018, section 3.
+    M. Raghu et al., "SVCCA", NeurIPS 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.random.default_rng(0).standard_normal((50, 4))
+    >>> round(pwcca(x, 3 * x[:, ::-1] + 1), 6)
+    1.0
+    """
+    return _compare_arrays(x, y, ("pwcca",), variance).pwcca
+
+
+def _compare_arrays(x, y, measures, variance) -> _Pair:
+    x, y = np.asarray(x), np.asarray(y)
+    if x.ndim != 2 or y.ndim != 2 or len(x) != len(y):
+        raise ValueError(f"two matrices of the same rows are needed, got shapes {x.shape} and {y.shape}")
+    one, other = (_Matrix(values.__getitem__, *values.shape) for values in (x, y))
+    (pair,) = _compare([one], [other], measures, variance)
+    return pair
+
+
+def similarity_table(
+    caches: HiddenStateCache | str | Path | Sequence[HiddenStateCache | str | Path],
+    *,
+    measures: Sequence[str] = MEASURES,
+    statistic: str = "mean",
+    features: Sequence[str] | None = None,
+    variance: float = VARIANCE,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Compare the layers of each cache with one another, with acoustic and other features, and with the other caches.
+
+    Two caches are compared on the utterances that both hold, matched by id. Layers are compared as they are; features
+    (``cache.acoustics``) are standardised column by column first, because their units differ, and only on utterances
+    that have them.
+
+    A similarity says what two sets of numbers share over these utterances, not what a model uses; whatever drives
+    both (the speaker, the duration, the sentence) makes them alike.
+
+    Parameters
+    ----------
+    caches : HiddenStateCache, path, or a sequence of these
+    measures : sequence of str
+        Of "cka" (:func:`linear_cka`) and "pwcca" (:func:`pwcca`).
+    statistic : str
+        Which pooled statistic of the states: "mean", "std", "mean_ln".
+    features : sequence of str, optional
+        Names in ``cache.acoustics``; by default all that a cache holds. Empty for none.
+    variance : float
+        See :func:`pwcca`.
+    out : path, optional
+        Folder that keeps the table, ``similarity.csv``. Each comparison is written when it is done; one that is there,
+        of the same caches and settings, is not made again.
+    overwrite : bool
+        Make them all again.
+    progress : bool
+        Show bars on standard error.
+
+    Returns
+    -------
+    DataFrame
+        One row a measure and pair: `measure`, `model`, `corpus`, `layer`, `other` (label of a model, or name of a
+        feature), `other_layer` (empty for features), `n` (utterances), `value`, `chance` (expected of unrelated rows:
+        0 for CKA; see :func:`pwcca`), `statistic`, `reason` (why there is no value), `made_from`. Pairs of layers are
+        there in both orders; PWCCA is weighted by the side of `layer`.
+
+    Raises
+    ------
+    UserError
+        If a cache is incomplete or lacks what is asked for, two caches have one name, or hold different audio under
+        the same id.
+    """
+    _check_settings(measures, variance)
+    path = None if out is None else Path(out) / FILE
+    there = pd.DataFrame(columns=list(COLUMNS)) if path is None or overwrite else load_table(path, COLUMNS)
+    with ExitStack() as stack:
+        opened = _opened(caches, stack)
+        settings = {"statistic": statistic, "variance": variance}
+        hashes = {cache.path: cache_hash(cache) for cache in opened}
+        found = []
+        for comparison in _comparisons(opened, statistic, features):
+            made_from = fingerprint(**settings, caches=[hashes[cache.path] for cache in comparison.caches])
+            rows, missing = _kept(there, comparison, measures, statistic, made_from)
+            found += rows
+            if missing:
+                new = _rows(comparison, missing, variance, statistic, made_from, progress)
+                if path is not None:
+                    update_table(path, new, key=_KEY)
+                found.append(new)
+    return pd.concat(found, ignore_index=True)
+
+
+def load_similarity(folder: str | Path) -> pd.DataFrame:
+    """Read the table that :func:`similarity_table` keeps in a folder; empty where there is none."""
+    return load_table(Path(folder) / FILE, COLUMNS)
+
+
+def _check_settings(measures, variance) -> None:
+    for name in measures:
+        if name not in MEASURES:
+            raise UserError(f"unknown measure '{name}': there is {', '.join(MEASURES)}")
+    if not 0 < variance <= 1:
+        raise UserError(f"--variance {variance:g} must be above 0 and up to 1")
+
+
+def _opened(caches, stack: ExitStack) -> list[HiddenStateCache]:
+    from ..extract.cache import HiddenStateCache
+
+    one = isinstance(caches, str | Path | HiddenStateCache)
+    opened = []
+    for cache in [caches] if one else caches:
+        if not isinstance(cache, HiddenStateCache):
+            cache = stack.enter_context(HiddenStateCache(cache))
+        if not cache.complete:
+            raise UserError(
+                f"{cache.path} is not complete: run the same probe-extract again, it goes on where it stopped"
+            )
+        same = next((other for other in opened if (other.label, other.corpus) == (cache.label, cache.corpus)), None)
+        if same is not None:
+            raise UserError(
+                f"{same.path} and {cache.path} are both '{cache.label}' on '{cache.corpus}': "
+                "give one another --label when it is extracted"
+            )
+        opened.append(cache)
+    return opened
+
+
+# Which comparisons ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """One unit of work: the layers of a cache, and what they are compared with."""
+
+    caches: tuple[HiddenStateCache, ...]
+    others: tuple[str, ...]
+    one: list[_Matrix]
+    other: list[_Matrix] | None
+
+    @property
+    def names(self) -> list[tuple[str, str, str]]:
+        """Model, corpus and other of each set of rows that this gives."""
+        first = self.caches[0]
+        names = [(first.label, first.corpus, other) for other in self.others]
+        if len(self.caches) > 1:
+            names.append((self.caches[1].label, self.caches[1].corpus, first.label))
+        return names
+
+
+def _comparisons(caches, statistic, features) -> Iterator[_Comparison]:
+    for position, cache in enumerate(caches):
+        done = np.flatnonzero(cache.done)
+        yield _Comparison((cache,), (cache.label,), _layers(cache, statistic, done), None)
+        yield from _with_features(cache, statistic, features)
+        for other in caches[position + 1 :]:
+            rows, other_rows = _matched(cache, other)
+            one, two = _layers(cache, statistic, rows), _layers(other, statistic, other_rows)
+            yield _Comparison((cache, other), (other.label,), one, two)
+
+
+def _with_features(cache, statistic, names) -> Iterator[_Comparison]:
+    """Features that the same utterances have, together."""
+    held = cache.acoustics
+    together: dict = {}
+    for name in held if names is None else names:
+        if name not in held:
+            raise UserError(f"{cache.path} holds no '{name}'; it holds {', '.join(held)}")
+        rows = np.flatnonzero(cache.done & np.isfinite(held[name]).all(1))
+        together.setdefault(rows.tobytes(), (rows, []))[1].append(name)
+    for rows, group in together.values():
+        values = [held[name][rows] for name in group]
+        other = [_Matrix(of.__getitem__, *of.shape, standardise=True) for of in values]
+        yield _Comparison((cache,), tuple(group), _layers(cache, statistic, rows), other)
+
+
+def _layers(cache, statistic, rows) -> list[_Matrix]:
+    def reader(layer) -> Callable[[slice], np.ndarray]:
+        return lambda part: cache.states(statistic, layers=layer, rows=rows[part])
+
+    cache.states(statistic, layers=0, rows=slice(0, 0))  # complains of a statistic that is not there
+    return [_Matrix(reader(layer), len(rows), cache.width) for layer in range(cache.n_layers)]
+
+
+def _matched(one: HiddenStateCache, other: HiddenStateCache) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the utterances that both have done, in the order of the first."""
+    place = {name: row for row, name in enumerate(other.utterances["id"]) if other.done[row]}
+    pairs = [(row, place[name]) for row, name in enumerate(one.utterances["id"]) if one.done[row] and name in place]
+    if not pairs:
+        raise UserError(f"{one.path} and {other.path} share no utterance: their ids differ")
+    rows, other_rows = np.array(pairs).T
+    differ = one.samples[rows] != other.samples[other_rows]
+    if differ.any():
+        name = one.utterances["id"].iloc[rows[differ][0]]
+        raise UserError(
+            f"{name} is {one.samples[rows[differ][0]]} samples long in {one.path} and "
+            f"{other.samples[other_rows[differ][0]]} in {other.path}: caches of different audio cannot be compared"
+        )
+    return rows, other_rows
+
+
+def _kept(there, comparison, measures, statistic, made_from) -> tuple[list, list[str]]:
+    """Rows that need not be made again, and measures that must be made."""
+    kept, missing = [], []
+    for measure in measures:
+        of_measure = there[
+            (there["measure"] == measure) & (there["statistic"] == statistic) & (there[MADE_FROM] == made_from)
+        ]
+        parts = [
+            of_measure[
+                (of_measure["model"] == model) & (of_measure["corpus"] == corpus) & (of_measure["other"] == other)
+            ]
+            for model, corpus, other in comparison.names
+        ]
+        if all(len(part) for part in parts):
+            kept += parts
+        else:
+            missing.append(measure)
+    return kept, missing
+
+
+def _rows(comparison, measures, variance, statistic, made_from, progress) -> pd.DataFrame:
+    label = f"{comparison.caches[0].label} with {', '.join(comparison.others)}"
+    names = comparison.names
+    n = comparison.one[0].n
+    rows = []
+
+    def add(measure, name, layer, other_layer, value, chance, reason):
+        model, corpus, other = name
+        rows.append((measure, model, corpus, layer, other, other_layer, n, value, chance, statistic, reason, made_from))
+
+    for pair in _compare(comparison.one, comparison.other, measures, variance, bar=_bar(label, progress)):
+        if comparison.other is None:
+            orders = [(names[0], pair.i, pair.j, pair.pwcca)]
+            orders += [(names[0], pair.j, pair.i, pair.pwcca_back)] if pair.i != pair.j else []
+        elif len(comparison.caches) > 1:
+            orders = [(names[0], pair.i, pair.j, pair.pwcca), (names[1], pair.j, pair.i, pair.pwcca_back)]
+        else:
+            orders = [(names[pair.j], pair.i, None, pair.pwcca)]
+        for name, layer, other_layer, weighted in orders:
+            if "cka" in measures:
+                add("cka", name, layer, other_layer, pair.cka, 0.0, pair.cka_reason)
+            if "pwcca" in measures:
+                add("pwcca", name, layer, other_layer, weighted, pair.chance, pair.pwcca_reason)
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table[["layer", "other_layer", "n"]] = table[["layer", "other_layer", "n"]].astype("Int64")
+    order = ["measure", "model", "other", "layer", "other_layer"]
+    return table.sort_values(order, kind="stable", ignore_index=True)
+
+
+def _bar(label: str, progress: bool) -> Callable[[Any], Any]:
+    if not progress:
+        return iter
+    from tqdm import tqdm
+
+    return lambda items: tqdm(items, desc=label, unit="layer", file=sys.stderr)
+
+
+# The measures --------------------------------------------------------------------------------------------------------
+
+
+class _Matrix:
+    """A matrix of shape (n, width), read in chunks of rows; its columns centred, and standardised where asked."""
+
+    def __init__(self, read: Callable[[slice], np.ndarray], n: int, width: int, *, standardise: bool = False):
+        self.read, self.n, self.width, self.standardise = read, n, width, standardise
+        self.mean = self.scale = None
+
+    def starts(self) -> range:
+        return range(0, self.n, CHUNK_ROWS)
+
+    def part(self, start: int, size: int = CHUNK_ROWS) -> np.ndarray:
+        """Rows from `start`, float64."""
+        if self.mean is None:
+            self._summarise()
+        return (self._raw(start, size) - self.mean) / self.scale
+
+    def _raw(self, start: int, size: int = CHUNK_ROWS) -> np.ndarray:
+        return np.asarray(self.read(slice(start, min(start + size, self.n))), dtype=np.float64)
+
+    def _summarise(self) -> None:
+        mean = sum(self._raw(start).sum(0) for start in self.starts()) / self.n
+        if not np.isfinite(mean).all():
+            raise UserError("a state or feature is not a finite number: extract the cache anew")
+        self.mean, self.scale = mean, 1.0
+        if self.standardise:
+            variance = sum((self.part(start) ** 2).sum(0) for start in self.starts()) / self.n
+            # Below the rounding of a sum of n terms a column is constant, and stays zero.
+            varies = variance > self.n * np.finfo(np.float64).eps * (variance + mean**2)
+            self.scale = np.where(varies, np.sqrt(variance), np.inf)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """What was found of matrix `i` of one side and `j` of the other; `pwcca_back` has the weights of `j`."""
+
+    i: int
+    j: int
+    cka: float
+    cka_reason: str
+    pwcca: float
+    pwcca_back: float
+    pwcca_reason: str
+    chance: float
+
+
+@dataclass(frozen=True)
+class _Summary:
+    """What is kept of one matrix X.
+
+    Attributes
+    ----------
+    norms : ndarray, shape (n,)
+        Squared norms of the centred rows.
+    square : float
+        Squared Frobenius norm of the Gram matrix (or, which is the same, of the kernel).
+    kernel : ndarray, shape (n, n), or None
+        Only where rows are fewer than columns.
+    basis : ndarray, shape (width, k) or (n, k), or None
+        What makes the first k principal components, each of unit length, of X (times X, or, with a kernel, itself).
+    loadings : ndarray, shape (k, width), or None
+        Scalar products of these components with the columns of X.
+    """
+
+    norms: np.ndarray
+    square: float
+    kernel: np.ndarray | None = None
+    basis: np.ndarray | None = None
+    loadings: np.ndarray | None = None
+
+
+def _compare(
+    one: list[_Matrix],
+    other: list[_Matrix] | None,
+    measures: Sequence[str],
+    variance: float,
+    *,
+    bar: Callable[[Any], Any] = iter,
+) -> Iterator[_Pair]:
+    """Every matrix of one side with every one of the other; without another side, with itself and those after it."""
+    n = one[0].n
+    both = one if other is None else one + other
+    by_rows = n <= max(matrix.width for matrix in both)
+    reduced = variance if "pwcca" in measures else None
+    summaries = [(_summary_by_rows if by_rows else _summary)(matrix, reduced) for matrix in both]
+    first = summaries[: len(one)]
+    second = first if other is None else summaries[len(one) :]
+    against = one if other is None else other
+    for i in bar(range(len(one))):
+        partners = range(i if other is None else 0, len(against))
+        if by_rows:
+            products = None
+        else:
+            products = {j: np.zeros((one[i].width, against[j].width)) for j in partners}
+            for start in one[i].starts():
+                x = one[i].part(start)
+                for j in partners:
+                    products[j] += x.T @ (x if against[j] is one[i] else against[j].part(start))
+        for j in partners:
+            x, y = first[i], second[j]
+            square = float(np.vdot(x.kernel, y.kernel) if by_rows else (products[j] ** 2).sum())
+            cka, cka_reason = _cka(square, x, y)
+            there = back = chance = float("nan")
+            reason = ""
+            if reduced is not None:
+                middle = None if by_rows else products[j]
+                there, back, chance, reason = _pwcca(x, y, middle, n)
+            yield _Pair(i, j, cka, cka_reason, there, back, reason, chance)
+
+
+def _summary(matrix: _Matrix, variance: float | None) -> _Summary:
+    norms, gram = np.empty(matrix.n), np.zeros((matrix.width, matrix.width))
+    for start in matrix.starts():
+        x = matrix.part(start)
+        norms[start : start + len(x)] = np.einsum("nw,nw->n", x, x)
+        gram += x.T @ x
+    square = float((gram**2).sum())
+    if variance is None:
+        return _Summary(norms, square)
+    values, vectors = _principal(gram, variance)
+    return _Summary(norms, square, basis=vectors / np.sqrt(values), loadings=np.sqrt(values)[:, None] * vectors.T)
+
+
+def _summary_by_rows(matrix: _Matrix, variance: float | None) -> _Summary:
+    x = matrix.part(0, matrix.n)
+    kernel = x @ x.T
+    norms, square = np.diagonal(kernel).copy(), float((kernel**2).sum())
+    if variance is None:
+        return _Summary(norms, square, kernel)
+    _, vectors = _principal(kernel, variance)
+    return _Summary(norms, square, kernel, basis=vectors, loadings=vectors.T @ x)
+
+
+def _principal(matrix: np.ndarray, variance: float) -> tuple[np.ndarray, np.ndarray]:
+    """Largest eigenvalues that hold `variance` of the trace, and their vectors (size, k)."""
+    values, vectors = np.linalg.eigh(matrix)
+    values, vectors = values[::-1], vectors[:, ::-1]
+    # What is below the rounding of the largest is no direction but noise.
+    rank = int((values > len(values) * np.finfo(np.float64).eps * max(values[0], 0.0)).sum())
+    if rank == 0:
+        return values[:0], vectors[:, :0]
+    share = np.cumsum(values[:rank]) / values[:rank].sum()
+    kept = rank if variance >= 1 else int(np.searchsorted(share, variance)) + 1
+    return values[: min(kept, rank)], vectors[:, : min(kept, rank)]
+
+
+def _hsic(square: float, norms: np.ndarray, other: np.ndarray) -> float:
+    """Unbiased HSIC of centred features from the squared Frobenius norm of their product and their rows' norms.
+
+    For centred columns the kernels' rows sum to zero, so with the diagonals left out 1ᵀK1 = -Σ norms, and the rows of
+    K sum to -norms: the three terms of Song et al. collapse to what is below.
+    """
+    n = len(norms)
+    return (square - n / (n - 2) * (norms @ other) + norms.sum() * other.sum() / ((n - 1) * (n - 2))) / (n * (n - 3))
+
+
+def _cka(square: float, x: _Summary, y: _Summary) -> tuple[float, str]:
+    n = len(x.norms)
+    if n < 4:
+        return float("nan"), f"{n} utterances: 4 are needed"
+    if x.square == 0 or y.square == 0:
+        return float("nan"), "one side does not vary"
+    own, others = _hsic(x.square, x.norms, x.norms), _hsic(y.square, y.norms, y.norms)
+    # Both terms of an estimate are of the size of the square; what is left at its rounding is no estimate.
+    if own <= 1e-12 * x.square / n**2 or others <= 1e-12 * y.square / n**2:
+        return float("nan"), "the estimate of one side's own HSIC is not positive: too few utterances"
+    return float(_hsic(square, x.norms, y.norms) / np.sqrt(own * others)), ""
+
+
+def _pwcca(x: _Summary, y: _Summary, product: np.ndarray | None, n: int) -> tuple[float, float, float, str]:
+    """PWCCA with the weights of `x`, with those of `y`, the level of chance, and why there is none."""
+    nothing = float("nan")
+    sizes = x.basis.shape[1], y.basis.shape[1]
+    if 0 in sizes:
+        return nothing, nothing, nothing, "one side does not vary"
+    if sum(sizes) > n - 1:
+        reason = f"{sizes[0]} and {sizes[1]} components of {n} utterances: some correlate by counting alone"
+        return nothing, nothing, nothing, reason
+    middle = x.basis.T @ y.basis if product is None else x.basis.T @ product @ y.basis
+    left, correlations, right = np.linalg.svd(middle, full_matrices=False)
+    correlations = np.clip(correlations, 0.0, 1.0)
+    there = np.abs(left.T @ x.loadings).sum(1)
+    back = np.abs(right @ y.loadings).sum(1)
+    chance = float(np.sqrt(max(sizes) / (n - 1)))
+    return float(correlations @ there / there.sum()), float(correlations @ back / back.sum()), chance, ""
+
+
+# The command ---------------------------------------------------------------------------------------------------------
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of ``python -m emoprobe.analysis.similarity``."""
+    made = argparse.ArgumentParser(
+        prog="python -m emoprobe.analysis.similarity",
+        description="How alike layers are (linear CKA without bias, PWCCA): within each model, between models on the "
+        "utterances that both hold, and with the acoustic and other features of the cache. Writes similarity.csv and "
+        "figures.",
+        epilog="Run again: comparisons that the folder holds, of the same caches and settings, are not made again.",
+    )
+    made.add_argument("caches", nargs="+", type=Path, metavar="CACHE", help="caches that probe-extract wrote")
+    made.add_argument("--out", type=Path, default=Path("similarity"), metavar="FOLDER", help="default: %(default)s")
+    made.add_argument("--measure", nargs="+", choices=MEASURES, default=list(MEASURES), help="default: both")
+    made.add_argument("--statistic", default="mean", help="pooled statistic of the states (default: %(default)s)")
+    made.add_argument("--features", nargs="*", metavar="NAME", help="such as logmel (default: all in the cache)")
+    made.add_argument(
+        "--variance", type=float, default=VARIANCE, help="that PWCCA keeps of each side (default: %(default)s)"
+    )
+    made.add_argument("--format", nargs="+", choices=("png", "svg", "pdf"), default=["png"], help="default: png")
+    made.add_argument("--overwrite", action="store_true", help="make all comparisons again")
+    made.add_argument("--quiet", action="store_true", help="no progress bars")
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    given = parser().parse_args(argv)
+
+    def body() -> int:
+        from .similarity_plots import draw_similarity
+
+        table = similarity_table(
+            given.caches,
+            measures=given.measure,
+            statistic=given.statistic,
+            features=given.features,
+            variance=given.variance,
+            out=given.out,
+            overwrite=given.overwrite,
+            progress=not given.quiet,
+        )
+        print(given.out / FILE)
+        for path in draw_similarity(table, given.out, formats=given.format):
+            print(path)
+        return 0
+
+    return run_command(body)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

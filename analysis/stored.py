@@ -1,0 +1,151 @@
+"""Tables of the longer analyses on disk: each row says what it was made from, so that nothing is computed twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import lazy_loader as _lazy
+
+from ..errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from ..extract.cache import HiddenStateCache
+else:
+    # The commands of this folder answer --help before these are imported.
+    np, pd = _lazy.load("numpy"), _lazy.load("pandas")
+
+#: Last column of a stored table: :func:`fingerprint` of the inputs and settings of its row.
+MADE_FROM = "made_from"
+
+
+def cache_hash(cache: HiddenStateCache) -> str:
+    """Hash of what a cache holds: provenance, states, acoustics, and the columns that an analysis reads.
+
+    Parameters
+    ----------
+    cache : HiddenStateCache
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
+    digest = hashlib.sha256(json.dumps(cache.provenance, sort_keys=True).encode())
+    digest.update(cache.checksums.tobytes())
+    for name, values in sorted(cache.acoustics.items()):
+        digest.update(name.encode() + np.ascontiguousarray(values).tobytes())
+    table = cache.utterances
+    for column in ("id", "speaker", "split", "status", "arousal", "valence", "dominance"):
+        digest.update("\x1f".join(map(str, table[column])).encode())
+    return digest.hexdigest()
+
+
+def fingerprint(**parts: object) -> str:
+    """Short hash of inputs and settings and of this package's version, 16 hexadecimal digits."""
+    from ..extract.versions import versions
+
+    text = json.dumps({**parts, "emoprobe": versions()["emoprobe"]}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def load_table(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Read a table that :func:`update_table` wrote; an empty one where there is none.
+
+    Parameters
+    ----------
+    path : str or Path
+    columns : sequence of str
+        What it must hold.
+
+    Returns
+    -------
+    DataFrame
+
+    Raises
+    ------
+    UserError
+        If the file is not such a table.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return pd.DataFrame(columns=list(columns))
+    try:
+        # Names are text even where they look like numbers or like a missing value.
+        text = {name: str for name in columns if name in TEXT}
+        table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""], float_precision="round_trip")
+        missing = [name for name in columns if name not in table]
+        if missing:
+            raise ValueError(f"it lacks the columns {', '.join(missing)}")
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} is damaged or not of this program ({str(error)[:160]}): bring it back, or remove it and run the "
+            "same command again"
+        ) from error
+    for name in text:
+        table[name] = table[name].fillna("")
+    for name in ("layer", "other_layer", "n", "trained"):
+        if name in table:
+            table[name] = table[name].astype("Int64")
+    return table[list(columns)]
+
+
+#: Columns of names.
+TEXT = (
+    "measure",
+    "model",
+    "corpus",
+    "other",
+    "statistic",
+    "features",
+    "dimension",
+    "opinion",
+    "split",
+    "reason",
+    MADE_FROM,
+)
+
+
+def update_table(path: str | Path, new: pd.DataFrame, *, key: Sequence[str]) -> pd.DataFrame:
+    """Put rows into a table on disk, in place of those of the same key; whole or not at all.
+
+    Parameters
+    ----------
+    path : str or Path
+        CSV; its folder is made where it is absent.
+    new : DataFrame
+    key : sequence of str
+        Columns that name what a row is about.
+
+    Returns
+    -------
+    DataFrame
+        All that the file now holds.
+
+    Raises
+    ------
+    UserError
+        If the folder cannot be written.
+    """
+    from filelock import FileLock
+
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(f".{path.name}.lock")):
+            old = load_table(path, list(new.columns))
+            replaced = pd.MultiIndex.from_frame(old[list(key)]).isin(pd.MultiIndex.from_frame(new[list(key)]))
+            parts = [part for part in (old[~replaced], new) if len(part)]
+            table = pd.concat(parts, ignore_index=True) if parts else new
+            beside = path.with_name(f".{path.name}.new")
+            table.to_csv(beside, index=False)
+            beside.replace(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror or error}): name another folder") from error
+    return table
