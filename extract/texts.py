@@ -276,21 +276,13 @@ def load_text_encoder(name: str, *, revision: str | None = None, random_init: in
     UserError
         If the model or its tokeniser cannot be had, it is not a text encoder, lacks weights, or holds no safetensors.
     """
-    import transformers
-
     config, source = load_text_config(name, revision=revision, random_init=random_init)
-    model_class = transformers.MODEL_MAPPING[type(config)]
-    # Nothing here reads the pooling layer of BERT's kin, and it is random in many checkpoints.
-    options = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(model_class).parameters else {}
     if random_init is not None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(random_init)
-            try:
-                model = model_class(config, **options)
-            except Exception as error:  # sizes that do not fit together raise what each layer happens to raise
-                raise UserError(f"{source}: config.json describes no model ({first_line(error)})") from error
+            model = new_text_model(config, source)
     else:
-        model = _load_weights(model_class, config, source, revision, options)
+        model = _load_weights(config, source, revision)
     tokenizer = _load_tokenizer(_tokenizer_source(name, source, random_init), revision)
     if len(tokenizer) > config.vocab_size:
         raise UserError(
@@ -298,6 +290,37 @@ def load_text_encoder(name: str, *, revision: str | None = None, random_init: in
             "copy the tokeniser that belongs to the model into its folder"
         )
     return TextEncoder(model.float(), tokenizer, name=name, random_init=random_init)
+
+
+def new_text_model(config: PretrainedConfig, source: str) -> PreTrainedModel:
+    """A text encoder of random weights, without a pooling layer; on the device of the context that it is made in.
+
+    Parameters
+    ----------
+    config : transformers.PretrainedConfig
+        Of an accepted family (:func:`load_text_config`).
+    source : str
+        Where it is from, for the message.
+
+    Raises
+    ------
+    UserError
+        If its sizes do not fit together.
+    """
+    model_class, options = _class_of(config)
+    try:
+        return model_class(config, **options)
+    except Exception as error:  # sizes that do not fit together raise what each layer happens to raise
+        raise UserError(f"{source}: config.json describes no model ({first_line(error)})") from error
+
+
+def _class_of(config: PretrainedConfig) -> tuple[type, dict]:
+    """The encoder's class and its options: nothing here reads the pooling layer, which many checkpoints lack."""
+    import transformers
+
+    model_class = transformers.MODEL_MAPPING[type(config)]
+    pools = "add_pooling_layer" in inspect.signature(model_class).parameters
+    return model_class, {"add_pooling_layer": False} if pools else {}
 
 
 def _source(name: str) -> str:
@@ -340,12 +363,11 @@ def _from_hub(load: Callable, source: str, revision: str | None):
         ) from error
 
 
-def _load_weights(
-    model_class: type, config: PretrainedConfig, source: str, revision: str | None, options: dict
-) -> PreTrainedModel:
+def _load_weights(config: PretrainedConfig, source: str, revision: str | None) -> PreTrainedModel:
     """The checkpoint's weights, all of them, from safetensors."""
     from safetensors import SafetensorError
 
+    model_class, options = _class_of(config)
     try:
         model, found = model_class.from_pretrained(
             source, config=config, revision=revision, use_safetensors=True, output_loading_info=True, **options
