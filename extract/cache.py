@@ -30,6 +30,7 @@ from .layout import (
     mean_layer_norms,
     part_name,
 )
+from .sidecars import SIDECARS, read_about, read_sidecar, sidecar_path
 
 if TYPE_CHECKING:
     import torch
@@ -135,6 +136,8 @@ class HiddenStateCache:
     @property
     def corpus_root(self) -> Path:
         """Folder that the paths of the utterances are relative to, as it was when the cache was started."""
+        if "corpus_root" not in self._file.attrs:  # caches of early versions do not say
+            raise UserError(f"{self.path} does not say where its audio lies; name the corpus with --corpus")
         return Path(self._file.attrs["corpus_root"])
 
     @property
@@ -287,8 +290,24 @@ class HiddenStateCache:
 
     @property
     def baselines(self) -> dict[str, dict]:
-        """What is known of each utterance without the model, by name, and what made it: see :meth:`baseline`."""
-        return {"duration": {}} | {name: {} for name in self._file["acoustic"]}
+        """What is known of each utterance without the model: names for :meth:`baseline`.
+
+        For those that are kept beside the cache (``"egemaps"``, ``"text"``: made by ``probe-extract --baselines``) the
+        value says what made them, with the hash of their table.
+
+        Raises
+        ------
+        UserError
+            If one of them is of another corpus, or damaged.
+        """
+        found: dict[str, dict] = {"duration": {}} | {name: {} for name in self._file["acoustic"]}
+        for name in SIDECARS:
+            path = sidecar_path(self.path, name)
+            if path.exists():
+                about = read_about(path)
+                self._refuse_other_corpus(path, about)
+                found[name] = {"settings": about["settings"], "sha256": about["sha256"]}
+        return found
 
     def baseline(self, name: str) -> np.ndarray:
         """Features of one baseline.
@@ -296,17 +315,41 @@ class HiddenStateCache:
         Parameters
         ----------
         name : str
-            One of :attr:`baselines`: ``"duration"`` (seconds and their logarithm), ``"logmel"``, ``"mfcc"``.
+            One of :attr:`baselines`: ``"duration"`` (seconds and their logarithm), ``"logmel"``, ``"mfcc"``,
+            ``"egemaps"``, ``"text"``.
 
         Returns
         -------
         ndarray, (utterances, width), float32
             NaN for an utterance that is not done, or lacks what the baseline is computed from.
+
+        Raises
+        ------
+        UserError
+            If the cache has no such baseline, or its file is of another corpus, or damaged.
         """
         if name == "duration":
             seconds = np.where(self.done, self._description["seconds"].to_numpy(), np.nan)
             return np.stack([seconds, np.log(seconds)], axis=1).astype(np.float32)
-        return self.acoustics[name]
+        if name in self._file["acoustic"]:
+            return self.acoustics[name]
+        path = sidecar_path(self.path, name)
+        if name not in SIDECARS or not path.exists():
+            raise UserError(
+                f"{self.path} has no baseline {name!r} (it has {', '.join(self.baselines)}); egemaps and text are made "
+                "with probe-extract --baselines"
+            )
+        sidecar = read_sidecar(path)
+        self._refuse_other_corpus(path, sidecar.about)
+        return np.where(self.done[:, None], sidecar.features, np.float32(np.nan))
+
+    def _refuse_other_corpus(self, path: Path, about: dict) -> None:
+        if about["corpus"]["sha256"] != self.provenance["corpus"]["sha256"]:
+            raise UserError(
+                f"{path} is of another corpus ({about['corpus']['name']}, {about['corpus']['sha256'][:12]}…) than the "
+                f"cache beside it; make it anew with probe-extract --out {self.path} --baselines {path.stem}, or "
+                "remove it"
+            )
 
     def frames(self, utterance: str, *, layers: int | Sequence[int] | slice | None = None) -> np.ndarray:
         """Every frame of one utterance, where the cache was made with ``--frames``.

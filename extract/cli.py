@@ -9,6 +9,7 @@ from pathlib import Path
 from .. import __version__
 from ..errors import UserError, run_command
 
+DEFAULT_CORPUS, DEFAULT_MODEL = "demo", "hubert-nano"
 LEFT_OUT = 3  # exit status when some files were left out
 
 _EPILOG = """\
@@ -31,13 +32,11 @@ def parser() -> argparse.ArgumentParser:
     what = p.add_argument_group("what")
     what.add_argument(
         "--corpus",
-        default="demo",
         metavar="CORPUS",
         help="demo, a manifest (CSV or Parquet), msp-podcast:ROOT or iemocap:ROOT (default: demo)",
     )
     what.add_argument(
         "--model",
-        default="hubert-nano",
         help="folder with config.json and safetensors, hub name, or short name such as hubert-base, distilhubert, "
         "wavlm-large (default: hubert-nano, which needs no network)",
     )
@@ -62,6 +61,15 @@ def parser() -> argparse.ArgumentParser:
         help="statistics over the frames; mean_ln is the mean of layer-normed frames (default: all three)",
     )
     keep.add_argument("--frames", action="store_true", help="keep every frame too (float16, compressed; large)")
+    keep.add_argument(
+        "--baselines",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="kept beside the cache, as rivals of every layer: egemaps (opensmile's 88 functionals), text or "
+        "text=ENCODER (sentence embedding of the transcript; default encoder: minilm). With no other choice than --out "
+        "they are added to a cache that is finished",
+    )
     how = p.add_argument_group("how")
     how.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     how.add_argument(
@@ -89,7 +97,13 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit status."""
     options = parser().parse_args(argv)
-    return run_command(lambda: _verify(options) if options.verify else _extract(options))
+
+    def command() -> int:
+        if options.verify:
+            return _verify(options)
+        return _add_baselines(options, None) if _asks_for_baselines_alone(options) else _extract(options)
+
+    return run_command(command)
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -113,7 +127,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _extract(options: argparse.Namespace) -> int:
-    if options.revision and Path(options.model).is_dir():
+    if options.revision and options.model and Path(options.model).is_dir():
         raise UserError(f"--revision is for models on the hub, and {options.model} is a folder; leave it out")
     from .backbones import load_backbone
     from .corpora import read_corpus
@@ -132,10 +146,10 @@ def _extract(options: argparse.Namespace) -> int:
         repair=options.repair,
         workers=options.workers,
     )
-    _quiet_transformers()
-    corpus = read_corpus(options.corpus)
+    quiet_transformers()
+    corpus = read_corpus(options.corpus or DEFAULT_CORPUS)
     backbone = load_backbone(
-        options.model,
+        options.model or DEFAULT_MODEL,
         revision=options.revision,
         random_init=options.random_init,
         normalise=None if options.normalise is None else options.normalise == "yes",
@@ -150,7 +164,49 @@ def _extract(options: argparse.Namespace) -> int:
         report=None if options.quiet else print,
     )
     with cache:
-        return _conclude(cache, quiet=options.quiet)
+        status = _conclude(cache, quiet=options.quiet)
+    return max(status, _add_baselines(options, corpus.root) if options.baselines else 0)
+
+
+def _asks_for_baselines_alone(options: argparse.Namespace) -> bool:
+    """Whether the cache is there and finished, and nothing is said of how to extract it."""
+    from .cache import HiddenStateCache
+
+    if not options.baselines or not options.out.is_file():
+        return False
+    free = {"out", "baselines", "device", "workers", "quiet"}
+    usual = vars(parser().parse_args([]))
+    if any(value != usual[name] for name, value in vars(options).items() if name not in free):
+        return False
+    with HiddenStateCache(options.out) as cache:
+        return cache.complete
+
+
+def _add_baselines(options: argparse.Namespace, root: Path | None) -> int:
+    from .baselines import NO_TRANSCRIPT, add_baselines
+    from .cache import HiddenStateCache
+    from .writer import lock_cache
+
+    quiet_transformers()
+    with lock_cache(options.out), HiddenStateCache(options.out) as cache:
+        made = add_baselines(
+            cache,
+            options.baselines,
+            root=root,
+            device=options.device,
+            workers=options.workers,
+            progress=not options.quiet,
+            report=None if options.quiet else print,
+        )
+        # What has no states is told already, and words that nobody wrote down are no bad file.
+        done = cache.done
+    failed = {name: s.reasons[done & (s.reasons != "") & (s.reasons != NO_TRANSCRIPT)] for name, s in made.items()}
+    for name, reasons in failed.items():
+        for reason in reasons[:20]:
+            print(f"left out of {name}: {reason}", file=sys.stderr)
+        if len(reasons) > 20:
+            print(f"… and {len(reasons) - 20} more: column `reason` of the baseline's file", file=sys.stderr)
+    return LEFT_OUT if any(len(reasons) for reasons in failed.values()) else 0
 
 
 def _conclude(cache, *, quiet: bool) -> int:
@@ -167,7 +223,7 @@ def _conclude(cache, *, quiet: bool) -> int:
     return LEFT_OUT if len(left_out) else 0
 
 
-def _quiet_transformers() -> None:
+def quiet_transformers() -> None:
     """Its progress bars and notes on unused heads would bury the summary."""
     from transformers.utils import logging
 
