@@ -50,6 +50,18 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--penalties", nargs="+", type=float, metavar="P", help="penalties to choose from")
     how.add_argument("--resamples", type=int, default=2000, metavar="N", help="of the bootstrap (default 2000)")
     how.add_argument(
+        "--permutations",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="of the labels, for the null of every ridge probe (default 1000; 0 for none)",
+    )
+    how.add_argument(
+        "--permute-within-speakers",
+        action="store_true",
+        help="permute labels within speakers, so that knowing the speaker is part of the null",
+    )
+    how.add_argument(
         "--ungrouped", action="store_true", help="accept folds by utterance in a corpus that names no speaker"
     )
     how.add_argument(
@@ -116,6 +128,8 @@ def _fit(given, draw) -> int:
         folds=given.folds,
         penalties=None if given.penalties is None else tuple(given.penalties),
         resamples=given.resamples,
+        permutations=given.permutations,
+        permute_within_speakers=given.permute_within_speakers,
         ungrouped=given.ungrouped,
         rescale=given.rescale,
         head=given.head,

@@ -17,6 +17,7 @@ from ..extract.corpora import DIMENSIONS
 from ..extract.versions import versions
 from . import logistic, ridge
 from .baselines import BASELINES, commonest_category, fill_missing, mean_predictor
+from .permutation import exchangeable, permuted_scores
 from .results import KEY, PREDICTIONS, SCORES, WEIGHTS, Results, load_results, table, update_results
 from .scoring import Scored, score
 from .splits import Split, is_unknown, plan
@@ -55,6 +56,10 @@ class FitSettings:
         Bootstrap resamples of the speakers.
     ungrouped : bool
         Allow folds by utterance in a corpus that names no speaker.
+    permutations : int
+        Permutations of the labels that give each ridge probe its null; 0 for none.
+    permute_within_speakers : bool
+        Permute labels within speakers only: what the features know of the speaker is then part of the null.
     rescale : bool
         Give ridge predictions the mean and spread of the labels, fitted on inner validation rows.
     head : str
@@ -71,6 +76,8 @@ class FitSettings:
     folds: int = 5
     penalties: tuple[float, ...] | None = None
     resamples: int = 2000
+    permutations: int = 1000
+    permute_within_speakers: bool = False
     ungrouped: bool = False
     rescale: bool = False
     head: str = "linear"
@@ -83,8 +90,9 @@ class FitSettings:
             raise UserError(f"unknown head '{self.head}': there is linear and mlp")
         if not 0 <= self.seed < 2**32 or self.seeds < 1:
             raise UserError(f"--seed {self.seed} must be from 0 to 2**32 - 1, and --seeds {self.seeds} at least 1")
-        if self.resamples < 0:
-            raise UserError(f"--resamples {self.resamples} must be 0 or more")
+        for name in ("resamples", "permutations"):
+            if getattr(self, name) < 0:
+                raise UserError(f"--{name} {getattr(self, name)} must be 0 or more")
         if self.penalties is not None:
             ridge.check_penalties(self.penalties)
 
@@ -108,6 +116,8 @@ def fit_layers(
     folds: int = 5,
     penalties: Sequence[float] | None = None,
     resamples: int = 2000,
+    permutations: int = 1000,
+    permute_within_speakers: bool = False,
     ungrouped: bool = False,
     rescale: bool = False,
     head: str = "linear",
@@ -125,7 +135,9 @@ def fit_layers(
         "arousal", "valence", "dominance", "emotion", or "all" for the three dimensions.
     probe : str or sequence of str
         "ridge", "weighted", "mlp", "logistic", or "all".
-    features, seed, seeds, folds, penalties, resamples, ungrouped, rescale, head, device
+    features, seed, seeds, folds, penalties, resamples, permutations, permute_within_speakers, ungrouped, rescale
+        See :class:`FitSettings`.
+    head, device
         See :class:`FitSettings`.
     out : str or Path, optional
         Folder of results to write to; nothing is written by default.
@@ -158,6 +170,8 @@ def fit_layers(
         folds=folds,
         penalties=None if penalties is None else tuple(float(penalty) for penalty in penalties),
         resamples=resamples,
+        permutations=permutations,
+        permute_within_speakers=permute_within_speakers,
         ungrouped=ungrouped,
         rescale=rescale,
         head=head,
@@ -450,6 +464,9 @@ class _Study:
         if probe in ("ridge", "logistic", *BASELINES[1:]):
             used["penalties"] = [float(penalty) for penalty in self._penalties(dimension)]
             used["rescale"] = settings.rescale and dimension != EMOTION
+            if dimension != EMOTION:
+                used["permutations"] = settings.permutations
+                used["permuted"] = "within speakers" if settings.permute_within_speakers else "among utterances"
         if probe == "weighted":
             from dataclasses import asdict
 
@@ -578,6 +595,11 @@ class _Study:
                 categories=self.categories if emotion else None,
                 ids=self.table["id"].to_numpy(),
                 speakers=self.speakers,
+                nulls=[
+                    {name: null[:, column] for name, null in fit["nulls"].items()} if fit.get("nulls") else None
+                    for fit in fits
+                ],
+                codes=[None for fit in fits],
             )
             rows, frame, reasons = score(scored, resamples=self.settings.resamples, seed=self.settings.seed)
             scores += rows
@@ -642,14 +664,27 @@ class _Study:
     def _linear(self, read, dimensions, folds, notes, where="") -> dict:
         """Ridge or logistic probe of one layer or baseline."""
         penalties = self._penalties(dimensions[0])
+        nulls = None
         if dimensions == [EMOTION]:
             found = logistic.logistic_probe(read, self.classes, folds, penalties=penalties)
             notes[EMOTION] += found.notes
             chosen, inner = found.penalties[:, None], found.inner_scores[:, None]
         else:
-            found = ridge.ridge_probe(
-                read, self._targets(dimensions), folds, penalties=penalties, rescale=self.settings.rescale
-            )
+            targets, settings = self._targets(dimensions), self.settings
+            system = ridge.accumulate(read, targets, folds)
+            found = ridge.solve(system, penalties=penalties, rescale=settings.rescale)
+            if settings.permutations:
+                groups = self.splits[dimensions[0]].groups
+                sets = exchangeable(folds, groups, within_speakers=settings.permute_within_speakers)
+                nulls = permuted_scores(
+                    system,
+                    targets,
+                    found,
+                    sets,
+                    count=settings.permutations,
+                    seed=settings.seed,
+                    rescale=settings.rescale,
+                )
             chosen, inner = found.penalties, found.inner_scores
         for column, dimension in enumerate(dimensions):
             if np.isnan(inner[:, column]).all(-1).any():
@@ -658,7 +693,7 @@ class _Study:
                 )
             if len(penalties) > 1 and np.isin(chosen[:, column], [penalties[0], penalties[-1]]).any():
                 notes[dimension].append(f"{where or 'baseline'}: a chosen penalty is at the end of the grid")
-        return {"predictions": found.predictions, "penalties": chosen}
+        return {"predictions": found.predictions, "penalties": chosen, "nulls": nulls}
 
     def _mlp(self, features, dimensions, folds, bar) -> list[dict]:
         from .mlp import MLPSettings, mlp_probe

@@ -185,34 +185,32 @@ def permuted_moments(
     sums: dict[str, list] = {}
     for f, fold in enumerate(system.folds):
         each = np.repeat(penalties[f, list(columns)], len(order))
-        (coef,), (intercept,) = system.refit(system.blocks_of(fold.train), columns, each, right)
-        gain, shift = _rescaled(system, fold, columns, each, right) if rescale else (1.0, 0.0)
-        coef *= gain
-        intercept = intercept * gain + shift
+        predict = system.refit(system.blocks_of(fold.train), columns, each, right)
+        gain, shift = 1.0, 0.0
+        if rescale:
+            inner = 0.0
+            for train, rows in fold.inner:
+                half = system.refit(system.blocks_of(train), columns, each, right)
+                inner = inner + _moments(system, half, rows[present[rows]], draw)
+            gain, shift = rescaling(inner)
         for name, rows in fold.tests.items():
-            total = np.zeros((6, len(intercept)))
-            for some, x in system.chunks(rows[present[rows]]):
-                t, p = draw(some), x @ coef
-                p += intercept
-                total += [
-                    np.full(len(intercept), len(some)),
-                    t.sum(0),
-                    p.sum(0),
-                    np.einsum("nk,nk->k", t, t),
-                    np.einsum("nk,nk->k", p, p),
-                    np.einsum("nk,nk->k", t, p),
-                ]
-            sums.setdefault(name, []).append(total.reshape(6, len(columns), len(order)).transpose(2, 1, 0))
+            total = _moments(system, predict, rows[present[rows]], draw, gain, shift)
+            by_permutation = total.reshape(len(columns), len(order), 6).transpose(1, 0, 2)
+            sums.setdefault(name, []).append(by_permutation)
     return {name: np.stack(each) for name, each in sums.items()}
 
 
-def _rescaled(system, fold, columns, penalties, right):
-    """Gain and shift of every permutation, from the inner validation rows with permuted labels."""
-    sums = 0.0
-    for train, validation in fold.inner:
-        fit = system.refit(system.blocks_of(train), columns, penalties, right)
-        sums = sums + system.score(fit, system.blocks_of(validation), columns, right)
-    return rescaling(sums[0])
+def _moments(system, predict, rows, draw, gain=1.0, shift=0.0) -> np.ndarray:
+    """Moments (right-hand sides, 6) of the labels that `rows` receive and of gain x prediction + shift."""
+    total = np.zeros((draw(rows[:0]).shape[1], 6))
+    for some, x in system.chunks(rows):
+        t, p = draw(some), predict(x)
+        if np.ndim(gain):
+            p = p * gain + shift
+        n = np.full(t.shape[1], len(some))
+        squares = [np.einsum("nk,nk->k", a, b) for a, b in ((t, t), (p, p), (t, p))]
+        total += np.stack([n, t.sum(0), p.sum(0), *squares], -1)
+    return total
 
 
 def _chunk(system, n_targets, n_rows) -> int:

@@ -25,6 +25,8 @@ SCORES = {
     "uar": _NUMBER, "uar_low": _NUMBER, "uar_high": _NUMBER,
     "macro_f1": _NUMBER, "macro_f1_low": _NUMBER, "macro_f1_high": _NUMBER,
     "speakers": _INTEGER, "penalty": _NUMBER, "features": _TEXT, "reason": _TEXT,
+    "null_mean": _NUMBER, "null_high": _NUMBER, "p": _NUMBER, "p_holm": _NUMBER, "selectivity": _NUMBER,
+    "permutations": _INTEGER, "mdl_bits": _NUMBER, "compression": _NUMBER,
 }  # fmt: skip
 WEIGHTS = {
     "model": _TEXT, "corpus": _TEXT, "dimension": _TEXT, "layer": _INTEGER, "depth": _NUMBER, "seed": _INTEGER,
@@ -67,7 +69,10 @@ class Results:
     scores : DataFrame
         One row a fit: `model, corpus, dimension, probe, layer, depth, fold, seed, split, n, ccc, ccc_low, ccc_high,
         pearson, rmse`, then added columns. `fold` is "all" for the score pooled over folds, and only that has an
-        interval. Baselines have layer -1. `reason` says why a score is missing.
+        interval. Baselines have layer -1. `reason` says why a score is missing. `null_mean`, `null_high` (95th
+        percentile), `p` and `selectivity` (CCC above `null_mean`) compare the CCC of a ridge probe with that for
+        permuted labels, `p_holm` is corrected for the number of layers; `mdl_bits` and `compression` are the length of
+        the labels' online code and its gain over a code without features (`mdl`).
     weights : DataFrame
         Learned weights of the weighted-sum probes, averaged over folds: one row a layer and seed.
     protocol : list of dict

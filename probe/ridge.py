@@ -324,17 +324,18 @@ class System:
 
     def fit(self, blocks, columns, penalties):
         """Coefficients (penalty, width, target) and intercepts (penalty, target) in the units of the system."""
-        matrix, right, finish = self._equations(blocks, columns, self._own(columns))
-        return finish(solve_penalties(matrix, right, penalties, scratch=self._scratch))
+        equations = self._equations(blocks, columns, self._own(columns))
+        return equations.fit(solve_penalties(equations.matrix, equations.right, penalties, scratch=self._scratch))
 
-    def refit(self, blocks, columns, penalties, labels):
-        """The same for other labels (last axis of the result), each with the one penalty given for it."""
-        matrix, right, finish = self._equations(blocks, columns, labels)
-        solution = np.empty((1, *right.shape))
+    def refit(self, blocks, columns, penalties, labels) -> Callable[[np.ndarray], np.ndarray]:
+        """Fit other labels, each with the one penalty given for it; return what predicts them from features."""
+        equations = self._equations(blocks, columns, labels)
+        solution = np.empty_like(equations.right)
         for penalty in np.unique(penalties):
-            which = np.flatnonzero(penalties == penalty)
-            solution[:, :, which] = solve_penalties(matrix, right[:, which], [penalty], scratch=self._scratch)
-        return finish(solution)
+            which = penalties == penalty
+            right = equations.right[:, which]
+            solution[:, which] = solve_penalties(equations.matrix, right, [penalty], scratch=self._scratch)[0]
+        return equations.predictor(solution)
 
     def _cells(self, blocks: frozenset, columns: tuple[int, ...]) -> np.ndarray:
         return np.flatnonzero(np.isin(self.cells[:, 0], list(blocks)) & self.present[:, columns[0]])
@@ -344,6 +345,31 @@ class System:
         mean, spread = self.unit_y[target]
         weights = weights * spread / self.spread
         return weights, offset * spread + mean - weights @ self.shift
+
+
+@dataclass(frozen=True)
+class _Equations:
+    """Normal equations of a training set, its features standardised, or with `rows` their dual."""
+
+    matrix: np.ndarray
+    right: np.ndarray
+    mean: np.ndarray
+    inverse: np.ndarray
+    mean_y: np.ndarray
+    rows: np.ndarray | None = None
+
+    def fit(self, solution):
+        """Coefficients and intercepts, leading axes as `solution` has them."""
+        coef = solution if self.rows is None else self.rows.T @ solution
+        coef = coef * self.inverse[:, None]
+        return coef, self.mean_y - self.mean @ coef
+
+    def predictor(self, solution):
+        """What predicts from features; by the kernel where the solution is dual, without the coefficients."""
+        if self.rows is None:
+            coef, intercept = self.fit(solution)
+            return lambda x: x @ coef + intercept
+        return lambda x: ((x - self.mean) * self.inverse @ self.rows.T) @ solution + self.mean_y
 
 
 class _LabelSums:
@@ -398,7 +424,6 @@ class _Sums(System):
         return self.labels.take(list(columns))
 
     def _equations(self, blocks, columns, labels):
-        """Matrix and right-hand side of the standardised features, and what makes a fit of their solution."""
         cells = self._cells(blocks, columns)
         n = self.count[cells].sum()
         if n == 0:
@@ -420,20 +445,15 @@ class _Sums(System):
         matrix *= inverse
         matrix *= inverse[:, None]
         right *= inverse[:, None]
+        return _Equations(matrix, right, mean, inverse, mean_y)
 
-        def finish(solution):
-            coef = solution * inverse[:, None]
-            return coef, mean_y - mean @ coef
-
-        return matrix, right, finish
-
-    def score(self, fit, blocks, columns, labels=None):
+    def score(self, fit, blocks, columns):
         """Moments (penalty, target, 6) of labels and predictions on `blocks`, from the sums alone."""
         (coef, intercept), cells = fit, self._cells(blocks, columns)
         n = self.count[cells].sum()
         if n == 0:
             return np.zeros((*intercept.shape, 6))
-        labels = self._own(columns) if labels is None else labels
+        labels = self._own(columns)
         x = self.x[cells].sum(0)
         y, yy = labels.y[cells].sum(0), labels.yy[cells].sum(0)
         n_penalties, width, n_targets = coef.shape
@@ -480,19 +500,13 @@ class _Rows(System):
         inverse = np.zeros_like(mean)
         inverse[varies] = 1 / np.sqrt(variance[varies])
         x *= inverse
+        return _Equations(x @ x.T, y - mean_y, mean, inverse, mean_y, rows=x)
 
-        def finish(dual):
-            coef = (x.T @ dual) * inverse[:, None]
-            return coef, mean_y - mean @ coef
-
-        return x @ x.T, y - mean_y, finish
-
-    def score(self, fit, blocks, columns, labels=None):
+    def score(self, fit, blocks, columns):
         coef, intercept = fit
         rows = np.isin(self.cell, self._cells(blocks, columns))
-        labels = self._own(columns) if labels is None else labels
         predicted = np.einsum("nw,pwt->ptn", self.features[rows], coef, optimize=True) + intercept[..., None]
-        return moments(labels[rows].T, predicted)
+        return moments(self._own(columns)[rows].T, predicted)
 
 
 def solve_penalties(matrix, right, penalties, *, scratch=None) -> np.ndarray:

@@ -19,6 +19,7 @@ from .metrics import (
     rmse_from_moments,
     uar_from_confusion,
 )
+from .permutation import holm, summarise
 from .splits import Split
 
 DIMENSION_MEASURES = {"ccc": ccc_from_moments, "pearson": pearson_from_moments, "rmse": rmse_from_moments}
@@ -43,6 +44,10 @@ class Scored:
     categories : list of str or None
         Names, where the target is categories.
     ids, speakers : sequence of str, shape (utterances,)
+    nulls : list of dict of str to ndarray, shape (permutations,), or None
+        For each fit, its scores for permuted labels by the name of the split.
+    codes : list of dict or None
+        For each fit, more columns of its pooled rows.
     """
 
     split: Split
@@ -54,6 +59,8 @@ class Scored:
     categories: list[str] | None
     ids: Sequence[str]
     speakers: Sequence[str]
+    nulls: list[dict[str, np.ndarray] | None]
+    codes: list[dict | None]
 
 
 def score(scored: Scored, *, resamples: int, seed: int) -> tuple[list[dict], pd.DataFrame, list[str]]:
@@ -97,6 +104,7 @@ def score(scored: Scored, *, resamples: int, seed: int) -> tuple[list[dict], pd.
         if len(split.folds) > 1:
             sets += [(k, fold, part, _sums(scored, part).sum(0)) for k, fold, part in parts if len(part)]
         fold_of_row = np.concatenate([np.full(len(part), fold, dtype=object) for _, fold, part in parts])
+        pooled = []
         for fit, identity in enumerate(scored.identity):
             for k, fold, part, sums in sets:
                 row = {**identity, "fold": fold, "split": name, "n": len(part)}
@@ -107,10 +115,17 @@ def score(scored: Scored, *, resamples: int, seed: int) -> tuple[list[dict], pd.
                         row[f"{measure}_low"], row[f"{measure}_high"] = bounds[measure][:, fit]
                 row["penalty"] = _penalty(scored.penalties[fit], k)
                 row["reason"] = _reason(row, scored.truth[part], wanted=k is None and resamples > 0)
+                if k is None:
+                    if scored.nulls[fit] is not None:
+                        row.update(summarise(row["ccc"], scored.nulls[fit][name]))
+                    row.update(scored.codes[fit] or {})
+                    pooled.append(row)
                 rows_out.append(row)
                 if row["reason"] and k is None:
                     reasons.append(f"layer {row['layer']}, {name}: {row['reason']}")
             frames.append(_predictions(scored, fit, name, fold_of_row, rows))
+        for row, p in zip(pooled, holm([row.get("p", np.nan) for row in pooled]), strict=True):
+            row["p_holm"] = p
     return rows_out, pd.concat(frames, ignore_index=True), reasons
 
 
