@@ -15,30 +15,58 @@ from .splits import Fold
 BASELINES = ("mean", "duration", "logmel", "mfcc", "egemaps", "text")
 
 
-def fill_missing(features: np.ndarray, folds: Sequence[Fold]) -> np.ndarray:
-    """Put a value that says nothing where a baseline has none: the mean over the rows that are trained on.
+#: Robust standard deviations from the median beyond which a feature of eGeMAPS is brought back. Its coefficients of
+#: variation divide by means that can be next to nothing, and one utterance of such a value decides over a whole fit:
+#: left alone, a baseline that every layer should have to beat would be a poor one.
+EGEMAPS_LIMIT = 5.0
 
-    Dropping these rows would score the baseline on other utterances than the layers it is compared with.
+
+def probe_features(name: str, features: np.ndarray, folds: Sequence[Fold]) -> np.ndarray:
+    """Features of a baseline as a probe takes them: without gaps, those of eGeMAPS without outliers.
 
     Parameters
     ----------
+    name : str
+        Of the baseline.
     features : ndarray, shape (utterances, width)
         NaN where the baseline is missing, as for an utterance without transcript.
     folds : sequence of Fold
+        What is put in a gap, and what counts as an outlier, is learned from the rows that are trained on.
 
     Returns
     -------
     ndarray, shape (utterances, width)
-        No NaN in rows that the folds use; 0 where no row that is trained on has a value.
+    """
+    trained = np.unique(np.concatenate([fold.train for fold in folds]))
+    if name == "egemaps":
+        features = _limited(features, trained)
+    return _filled(features, trained)
+
+
+def _limited(features: np.ndarray, trained: np.ndarray) -> np.ndarray:
+    """Bring each feature to within `EGEMAPS_LIMIT` robust standard deviations of its median."""
+    there = features[trained]
+    there = there[~np.isnan(there).any(1)]
+    if not len(there):
+        return features
+    low, median, high = np.quantile(there, [0.25, 0.5, 0.75], axis=0)
+    reach = EGEMAPS_LIMIT * (high - low) / 1.349  # the quartiles of a normal distribution are 1.349 sigma apart
+    reach = np.where(reach > 0, reach, np.inf)  # a feature that is mostly one value has no scale
+    return np.clip(features, median - reach, median + reach)
+
+
+def _filled(features: np.ndarray, trained: np.ndarray) -> np.ndarray:
+    """Put a value that says nothing where there is none: the mean over the rows that are trained on.
+
+    Dropping these rows would score the baseline on other utterances than the layers it is compared with.
     """
     missing = np.isnan(features)
     if not missing.any():
         return features
-    trained = np.unique(np.concatenate([fold.train for fold in folds]))
     there = ~missing[trained]
     sums = np.where(there, features[trained], 0).sum(0, dtype=np.float64)
     mean = np.divide(sums, there.sum(0), out=np.zeros(features.shape[1]), where=there.any(0))
-    return np.where(missing, mean.astype(features.dtype), features)
+    return np.where(missing, mean, features)
 
 
 def mean_predictor(targets: np.ndarray, folds: Sequence[Fold]) -> np.ndarray:

@@ -16,7 +16,7 @@ from ..extract.cache import HiddenStateCache
 from ..extract.corpora import DIMENSIONS
 from ..extract.versions import versions
 from . import logistic, ridge
-from .baselines import BASELINES, commonest_category, fill_missing, mean_predictor
+from .baselines import BASELINES, EGEMAPS_LIMIT, commonest_category, mean_predictor, probe_features
 from .permutation import exchangeable, permuted_scores
 from .results import KEY, PREDICTIONS, SCORES, WEIGHTS, Results, load_results, table, update_results
 from .scoring import Scored, score
@@ -461,6 +461,8 @@ class _Study:
         }
         if self.baselines.get(probe):
             used["baseline"] = self.baselines[probe]
+        if probe == "egemaps":
+            used["limit"] = EGEMAPS_LIMIT
         if probe in ("ridge", "logistic", *BASELINES[1:]):
             used["penalties"] = [float(penalty) for penalty in self._penalties(dimension)]
             used["rescale"] = settings.rescale and dimension != EMOTION
@@ -641,7 +643,7 @@ class _Study:
                     f"{lacking} of {int(labelled.sum())} labelled utterances lack the baseline '{name}': the mean over "
                     "the training utterances stands in for it"
                 )
-        return fill_missing(values, self.splits[dimensions[0]].folds)
+        return probe_features(name, values, self.splits[dimensions[0]].folds)
 
     def _reader(self, features: str, layer: int) -> ridge.Reader:
         names = features.split("+")
