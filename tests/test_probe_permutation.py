@@ -1,0 +1,218 @@
+"""Nulls of permuted labels against refits by scikit-learn, one permutation at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import Ridge
+from sklearn.metrics import make_scorer
+from sklearn.model_selection import permutation_test_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from emoprobe.errors import UserError
+from emoprobe.probe import fit_layers, load_results, permutation
+from emoprobe.probe.metrics import ccc, ccc_from_moments
+from emoprobe.probe.permutation import (
+    exchangeable,
+    holm,
+    permutations,
+    permuted_moments,
+    permuted_scores,
+    summarise,
+)
+from emoprobe.probe.results import SCORES
+from emoprobe.probe.ridge import accumulate, solve
+from emoprobe.probe.splits import Fold, cross_validation
+from tests.probe_helpers import write_cache
+
+# Gram matrices square the condition number; float64 leaves more than ten digits at these penalties.
+TOLERANCE = 1e-9
+
+
+def problem(n=80, width=10, n_targets=2, speakers=12, missing=0.0, seed=0):
+    rng = np.random.default_rng(seed)
+    x = (rng.standard_normal((n, width)) * rng.uniform(0.1, 9, width) + rng.normal(0, 5, width)).astype("f4")
+    targets = 4 + rng.standard_normal((n, n_targets)) + 0.3 * (x - x.mean(0)) @ rng.standard_normal((width, n_targets))
+    targets[rng.random(targets.shape) < missing] = np.nan
+    return x, targets, np.arange(n) % speakers
+
+
+def official(n):
+    rows = np.arange(n)
+    train, development, test = rows[: n // 2], rows[n // 2 : 3 * n // 4], rows[3 * n // 4 :]
+    half = len(train) // 2
+    inner = ((train[:half], train[half:]), (train[half:], train[:half]))
+    return [Fold("all", train, inner, {"development": development, "test": test})]
+
+
+def folds_of(kind, speaker):
+    return official(len(speaker)) if kind == "official" else list(cross_validation(np.arange(len(speaker)), speaker, 4))
+
+
+def naive(x, targets, folds, penalties, order, target, *, rescale=False):
+    """Scores of one target for the permutations in `order`, refitted by scikit-learn."""
+    x, found = x.astype(np.float64), {}
+    for one in order:
+        y = targets[one, target]
+        truth, predicted = {}, {}
+        for f, fold in enumerate(folds):
+
+            def fitted(train, rows, y=y, f=f):
+                train, rows = train[~np.isnan(y[train])], rows[~np.isnan(y[rows])]
+                model = make_pipeline(StandardScaler(), Ridge(alpha=penalties[f, target])).fit(x[train], y[train])
+                return y[rows], model.predict(x[rows])
+
+            gain, shift = 1.0, 0.0
+            if rescale:
+                held = [np.concatenate(parts) for parts in zip(*(fitted(*pair) for pair in fold.inner), strict=True)]
+                gain = held[0].std() / held[1].std()
+                shift = held[0].mean() - gain * held[1].mean()
+            for name, rows in fold.tests.items():
+                t, p = fitted(fold.train, rows)
+                truth.setdefault(name, []).append(t)
+                predicted.setdefault(name, []).append(p * gain + shift)
+        for name in truth:
+            found.setdefault(name, []).append(ccc(np.concatenate(truth[name]), np.concatenate(predicted[name])))
+    return found
+
+
+@pytest.mark.parametrize("rescale", [False, True])
+@pytest.mark.parametrize("kind", ["official", "cross-validation"])
+@pytest.mark.parametrize("width", [10, 120])  # both solvers: fewer features than rows, and more
+def test_equals_refits_with_missing_labels(kind, width, rescale, monkeypatch):
+    x, targets, speaker = problem(width=width, missing=0.15)
+    folds = folds_of(kind, speaker)
+    system = accumulate(lambda rows: x[rows], targets, folds, chunk_rows=17)
+    found = solve(system, penalties=[3.0, 100.0], rescale=rescale)
+    sets = exchangeable(folds, speaker)
+    monkeypatch.setattr(permutation, "MEMORY", 1)  # one permutation at a time: chunks must not change the draw
+    scores = permuted_scores(system, targets, found, sets, count=5, seed=3, rescale=rescale)
+    for target in range(2):
+        here = np.where(np.isnan(targets[:, target]), -1, sets)
+        order = np.concatenate(list(permutations(here, 5, seed=3)))
+        expected = naive(x, targets, folds, found.penalties, order, target, rescale=rescale)
+        assert set(scores) == set(expected)
+        for name, values in expected.items():
+            np.testing.assert_allclose(scores[name][:, target], values, atol=TOLERANCE)
+
+
+def test_equals_permutation_test_score_of_scikit_learn():
+    """The same permutations (scikit-learn's), folds, pipeline and penalty: the same scores."""
+    x, targets, speaker = problem(n=60, width=7, n_targets=1, seed=2)
+    folds = cross_validation(np.arange(60), speaker, 3)
+    pairs = [(fold.train, fold.tests["cross-validation"]) for fold in folds]
+    score, null, p = permutation_test_score(
+        make_pipeline(StandardScaler(), Ridge(alpha=5.0)),
+        x.astype(np.float64),
+        targets[:, 0],
+        cv=pairs,
+        scoring=make_scorer(lambda t, p: float(ccc(t, p))),
+        n_permutations=20,
+        random_state=4,
+    )
+    random = np.random.RandomState(4)
+    order = np.stack([random.permutation(60) for _ in range(20)])
+    system = accumulate(lambda rows: x[rows], targets, folds)
+    found = solve(system, penalties=[5.0])
+    sums = permuted_moments(system, targets, found.penalties, (0,), order)["cross-validation"]
+    ours = ccc_from_moments(sums)[..., 0].mean(0)  # scikit-learn averages folds
+    np.testing.assert_allclose(ours, null, atol=1e-6)
+    identity = permuted_moments(system, targets, found.penalties, (0,), np.arange(60)[None])["cross-validation"]
+    true = ccc_from_moments(identity)[..., 0].mean()
+    assert true == pytest.approx(score, abs=1e-6)
+    assert summarise(true, ours)["p"] == pytest.approx(p)
+
+
+def test_labels_stay_within_their_set_and_prefixes_agree():
+    _, _, speaker = problem()
+    for kind in ("official", "cross-validation"):
+        folds = folds_of(kind, speaker)
+        for within in (False, True):
+            sets = exchangeable(folds, speaker, within_speakers=within)
+            many = np.concatenate(list(permutations(sets, 30, seed=1, chunk=7)))
+            few = np.concatenate(list(permutations(sets, 11, seed=1)))
+            np.testing.assert_array_equal(many[:11], few)
+            assert (np.sort(many, axis=1) == np.arange(80)).all()
+            assert (sets[many] == sets).all()
+            if within:
+                assert (speaker[many] == speaker).all()
+            assert (many != np.arange(80)).any(1).all()
+        parts = 3 if kind == "official" else 1
+        # Inner folds of the training part are no parts of their own, nor is a development part that is also scored.
+        assert len(np.unique(exchangeable(folds, speaker))) == parts
+    other = np.concatenate(list(permutations(sets, 11, seed=2)))
+    assert (other != few).any()
+
+
+def test_every_layer_meets_the_same_permutations_and_a_target_does_not_depend_on_its_company():
+    x, targets, speaker = problem(missing=0.1)
+    folds = folds_of("cross-validation", speaker)
+    sets = exchangeable(folds, speaker)
+
+    def null(features, targets):
+        system = accumulate(lambda rows: features[rows], targets, folds)
+        found = solve(system, penalties=[10.0])
+        return permuted_scores(system, targets, found, sets, count=8)["cross-validation"]
+
+    np.testing.assert_allclose(null(x, targets)[:, 1:], null(x, targets[:, 1:]), atol=TOLERANCE)
+    # A layer that is a linear image of another has the same null, permutation by permutation.
+    np.testing.assert_allclose(null(x, targets), null(x * np.float32(-2), targets), atol=1e-6)
+
+
+def test_p_value_and_selectivity_by_hand():
+    found = summarise(0.5, np.array([0.1, 0.5, 0.6, 0.0]))
+    assert found["p"] == pytest.approx(3 / 5)
+    assert found["null_mean"] == pytest.approx(0.3)
+    assert found["selectivity"] == pytest.approx(0.2)
+    assert found["null_high"] == pytest.approx(np.quantile([0.1, 0.5, 0.6, 0.0], 0.95))
+    assert summarise(0.9, np.zeros(999))["p"] == pytest.approx(1 / 1000)
+    assert np.isnan(summarise(np.nan, np.zeros(9))["p"])
+
+
+def test_holm_by_hand():
+    found = holm([0.01, np.nan, 0.04, 0.03, 0.9])
+    np.testing.assert_allclose(found, [0.04, np.nan, 0.09, 0.09, 0.9])
+    assert len(holm([])) == 0
+
+
+def test_the_table_has_the_null_of_every_ridge_probe(tmp_path):
+    path = tmp_path / "c.h5"
+    write_cache(path)
+    results = fit_layers(path, dimensions="arousal", resamples=20, permutations=99, out=tmp_path / "r")
+    pooled = results.select(fold="all")
+    probes = pooled[pooled["probe"] != "mean"]
+    assert (probes["permutations"] == 99).all()
+    assert pooled[pooled["probe"] == "mean"]["p"].isna().all()
+    np.testing.assert_allclose(probes["selectivity"], probes["ccc"] - probes["null_mean"])
+    assert (probes["null_mean"] < probes["null_high"]).all()
+    layers = probes[probes["probe"] == "ridge"].set_index("layer")
+    assert layers["p"].idxmin() == 1
+    assert layers.loc[1, "p"] == pytest.approx(1 / 100)
+    np.testing.assert_allclose(layers["p_holm"], holm(layers["p"]))
+    baselines = probes[probes["layer"] == -1]
+    np.testing.assert_allclose(baselines["p_holm"], baselines["p"])
+    single = results.scores[results.scores["fold"] != "all"]
+    assert single["p"].isna().all()
+    assert single["permutations"].isna().all()
+    # Another number of permutations, or kind, is another protocol.
+    for options in ({"permutations": 0}, {"permutations": 99, "permute_within_speakers": True}):
+        changed = fit_layers(path, dimensions="arousal", resamples=20, **options)
+        assert changed.protocol[-1]["hash"] != results.protocol[-1]["hash"]
+    assert fit_layers(path, dimensions="arousal", resamples=20, permutations=0).scores["p"].isna().all()
+    with pytest.raises(UserError, match="--permutations -1"):
+        fit_layers(path, permutations=-1)
+
+
+def test_older_results_without_the_columns_are_read(tmp_path):
+    path = tmp_path / "c.h5"
+    write_cache(path)
+    made = fit_layers(path, dimensions="arousal", resamples=20, permutations=9, out=tmp_path / "r")
+    new = list(SCORES)[list(SCORES).index("reason") + 1 :]
+    for name in ("scores.parquet", "scores.csv"):
+        (tmp_path / "r" / name).unlink()
+    made.scores.drop(columns=new).to_parquet(tmp_path / "r" / "scores.parquet", index=False)
+    loaded = load_results(tmp_path / "r")
+    assert loaded.scores[new].isna().all().all()
+    pd.testing.assert_frame_equal(loaded.scores.drop(columns=new), made.scores.drop(columns=new))
