@@ -13,7 +13,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_model as load_model_weights
-from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import (
+    EarlyStoppingCallback,
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
 from transformers.trainer_callback import TrainerState
 
 from ..errors import UserError
@@ -131,6 +138,13 @@ def _step(line: str) -> float:
         return math.inf
 
 
+class _Bar(ProgressCallback):
+    """The Trainer's bars, without its printing of every log."""
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        pass
+
+
 class _Checkpoints(TrainerCallback):
     """A checkpoint every so many steps, besides the one at the end of each epoch that the score is of."""
 
@@ -186,6 +200,9 @@ def train_one(
     folder.mkdir(parents=True, exist_ok=True)
     labels = model.settings.dimensions
     arguments = _arguments(training, seed=seed, folder=folder, progress=progress)
+    batches = math.ceil(len(train) / (training.batch * arguments.world_size))
+    steps = math.ceil(batches / training.accumulate) * training.epochs
+    arguments.warmup_steps = math.ceil(training.warmup * steps)
     sampler = LengthGrouped(train.lengths(), training.batch * training.accumulate * arguments.world_size, seed=seed)
     trainer = EmotionTrainer(
         training=training,
@@ -203,8 +220,10 @@ def train_one(
             EarlyStoppingCallback(early_stopping_patience=training.patience),
         ],
     )
-    if not progress:
-        trainer.remove_callback(PrinterCallback)
+    # What is logged goes to the file and, in one line an epoch, to `say`.
+    trainer.remove_callback(ProgressCallback if progress else PrinterCallback)
+    if progress:
+        trainer.add_callback(_Bar)
     checkpoint = last_whole_checkpoint(folder / "checkpoints", clean=arguments.should_save)
     if checkpoint is not None and _is_over(checkpoint, training):
         trainer.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
@@ -237,6 +256,8 @@ def _arguments(training: TrainingSettings, *, seed: int, folder: Path, progress:
     from ..extract.devices import choose_device
 
     device = choose_device(training.device)
+    # Named only where it is wanted: releases of transformers differ in what they call it.
+    optional = {"gradient_checkpointing": True} if training.checkpointing else {}
     workers = training.workers if training.workers is not None else (4 if device.type == "cuda" else 0)
     arguments = TrainingArguments(
         output_dir=str(folder / "checkpoints"),
@@ -246,12 +267,10 @@ def _arguments(training: TrainingSettings, *, seed: int, folder: Path, progress:
         gradient_accumulation_steps=training.accumulate,
         learning_rate=training.head_rate,
         lr_scheduler_type="linear",
-        warmup_steps=training.warmup,
         weight_decay=training.decay,
         max_grad_norm=1.0,
         bf16=training.precision == "bfloat16",
         fp16=training.precision == "float16",
-        gradient_checkpointing=training.checkpointing,
         eval_strategy="epoch",
         save_strategy="epoch",
         save_total_limit=2,
@@ -271,6 +290,7 @@ def _arguments(training: TrainingSettings, *, seed: int, folder: Path, progress:
         ddp_find_unused_parameters=True,
         report_to=[],
         disable_tqdm=not progress,
+        **optional,
     )
     if arguments.n_gpu > 1:
         # One process with several GPUs would copy the model by threads, which its hooks on layers do not survive;

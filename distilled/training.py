@@ -118,7 +118,7 @@ def train(
     counts = f"{sum(p.numel() for p in first.parameters() if p.requires_grad):,} of "
     counts += f"{sum(p.numel() for p in first.parameters()):,}"
     say(f"{name}, {model.modality}: {counts} parameters are trained; {material.split.kind}")
-    for note in material.split.notes:
+    for note in _notes(material.split):
         say(f"note: {note}")
     seeds = range(training.seed, training.seed + training.seeds)
     jobs = [(seed, fold) for seed in seeds for fold in material.split.folds]
@@ -357,6 +357,8 @@ def _score(corpus, material, model, training, predictions, stated, ended, left_o
             predictions=predictions[:, :, column],
             identity=[{**identity, "layer": None, "depth": None, "seed": seed} for seed in seeds],
             penalties=[None] * len(seeds),
+            nulls=[None] * len(seeds),
+            codes=[None] * len(seeds),
             categories=None,
             ids=material.table["id"].to_numpy(),
             speakers=material.table["speaker"].tolist(),
@@ -380,7 +382,7 @@ def _score(corpus, material, model, training, predictions, stated, ended, left_o
                     "folds": len(material.split.folds),
                     "counts": {part: int(labelled[members].sum()) for part, members in parts.items()},
                     "leakage": material.split.leakage,
-                    "notes": material.split.notes,
+                    "notes": _notes(material.split),
                 },
                 "utterances": len(material.table),
                 "labelled": int(labelled.sum()),
@@ -395,6 +397,11 @@ def _score(corpus, material, model, training, predictions, stated, ended, left_o
     return replace(
         empty, scores=table(rows, SCORES), protocol=entries, predictions=table(pd.concat(frames), PREDICTIONS)
     )
+
+
+def _notes(split: Split) -> list[str]:
+    """What is to be said of the split; nothing here has a penalty to choose."""
+    return [note for note in split.notes if "penalty" not in note]
 
 
 def _text_source(tabled: pd.DataFrame, model: ModelSettings) -> str:
