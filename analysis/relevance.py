@@ -371,8 +371,9 @@ def load_relevance(folder: str | Path) -> pd.DataFrame:
 def agreement(table: pd.DataFrame) -> pd.DataFrame:
     """Rank correlations between opinions over the layers.
 
-    Layers next to each other are alike, so these are not independent: the coefficients describe, and come with no
-    p value.
+    The layer that a cumulative opinion starts with is compared with nothing, and comes first by construction: it is
+    left out of that opinion. Layers next to each other are alike, so they are not independent: the coefficients
+    describe, and come with no p value.
 
     Parameters
     ----------
@@ -389,7 +390,8 @@ def agreement(table: pd.DataFrame) -> pd.DataFrame:
 
     rows = []
     for key, part in table.groupby(["model", "corpus", "features", "dimension"], sort=False):
-        wide = part.pivot(index="layer", columns="opinion", values="relevance")
+        compared = part[~starts(part)]
+        wide = compared.pivot(index="layer", columns="opinion", values="relevance")
         names = list(dict.fromkeys(part["opinion"]))
         for i, one in enumerate(names):
             for other in names[i + 1 :]:
@@ -410,6 +412,12 @@ def agreement(table: pd.DataFrame) -> pd.DataFrame:
                 )
     names = ["model", "corpus", "features", "dimension", "opinion", "other", "layers", "spearman", "kendall"]
     return pd.DataFrame(rows, columns=[*names, "best", "other_best"])
+
+
+def starts(table: pd.DataFrame) -> pd.Series:
+    """Whether each row is the layer that a cumulative opinion starts with, whose gain is its whole score."""
+    bottom = (table["opinion"] == "cumulative_bottom") & (table["depth"] == 0)
+    return bottom | ((table["opinion"] == "cumulative_top") & (table["depth"] == 1))
 
 
 # Whom they ask -------------------------------------------------------------------------------------------------------

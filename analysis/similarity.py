@@ -155,7 +155,7 @@ def similarity_table(
     """Compare the layers of each cache with one another, with acoustic and other features, and with the other caches.
 
     Two caches are compared on the utterances that both hold, matched by id. Layers are compared as they are; features
-    (``cache.acoustics``) are standardised column by column first, because their units differ, and only on utterances
+    (``cache.baselines``) are standardised column by column first, because their units differ, and only on utterances
     that have them.
 
     A similarity says what two sets of numbers share over these utterances, not what a model uses; whatever drives
@@ -169,7 +169,7 @@ def similarity_table(
     statistic : str
         Which pooled statistic of the states: "mean", "std", "mean_ln".
     features : sequence of str, optional
-        Names in ``cache.acoustics``; by default all that a cache holds. Empty for none.
+        Names in ``cache.baselines``; by default all that a cache has. Empty for none.
     variance : float
         See :func:`pwcca`.
     out : path, optional
@@ -203,14 +203,21 @@ def similarity_table(
         hashes = {cache.path: cache_hash(cache) for cache in opened}
         found = []
         for comparison in _comparisons(opened, statistic, features):
-            made_from = fingerprint(**settings, caches=[hashes[cache.path] for cache in comparison.caches])
-            rows, missing = _kept(there, comparison, measures, statistic, made_from)
-            found += rows
+            made_from = fingerprint(
+                **settings, about=comparison.about, caches=[hashes[cache.path] for cache in comparison.caches]
+            )
+            choice = {"statistic": statistic, MADE_FROM: made_from}
+            missing = [
+                measure
+                for measure in measures
+                if not all(len(_of(there, name, measure=measure, **choice)) for name in comparison.names)
+            ]
             if missing:
                 new = _rows(comparison, missing, variance, statistic, made_from, progress)
                 if path is not None:
                     update_table(path, new, key=_KEY)
-                found.append(new)
+                there = pd.concat([there, new], ignore_index=True) if len(there) else new
+            found += [_of(there, name, measure=measure, **choice) for measure in measures for name in comparison.names]
     return pd.concat(found, ignore_index=True)
 
 
@@ -257,44 +264,41 @@ class _Comparison:
     """One unit of work: the layers of a cache, and what they are compared with."""
 
     caches: tuple[HiddenStateCache, ...]
-    others: tuple[str, ...]
+    name: str
     one: list[_Matrix]
-    other: list[_Matrix] | None
+    other: list[_Matrix] | None = None
+    about: dict | None = None
 
     @property
     def names(self) -> list[tuple[str, str, str]]:
         """Model, corpus and other of each set of rows that this gives."""
-        first = self.caches[0]
-        names = [(first.label, first.corpus, other) for other in self.others]
-        if len(self.caches) > 1:
-            names.append((self.caches[1].label, self.caches[1].corpus, first.label))
-        return names
+        first, last = self.caches[0], self.caches[-1]
+        names = [(first.label, first.corpus, self.name)]
+        return names if first is last else [*names, (last.label, last.corpus, first.label)]
 
 
 def _comparisons(caches, statistic, features) -> Iterator[_Comparison]:
     for position, cache in enumerate(caches):
         done = np.flatnonzero(cache.done)
-        yield _Comparison((cache,), (cache.label,), _layers(cache, statistic, done), None)
+        yield _Comparison((cache,), cache.label, _layers(cache, statistic, done))
         yield from _with_features(cache, statistic, features)
         for other in caches[position + 1 :]:
             rows, other_rows = _matched(cache, other)
             one, two = _layers(cache, statistic, rows), _layers(other, statistic, other_rows)
-            yield _Comparison((cache, other), (other.label,), one, two)
+            yield _Comparison((cache, other), other.label, one, two)
 
 
 def _with_features(cache, statistic, names) -> Iterator[_Comparison]:
-    """Features that the same utterances have, together."""
-    held = cache.acoustics
-    together: dict = {}
-    for name in held if names is None else names:
-        if name not in held:
-            raise UserError(f"{cache.path} holds no '{name}'; it holds {', '.join(held)}")
-        rows = np.flatnonzero(cache.done & np.isfinite(held[name]).all(1))
-        together.setdefault(rows.tobytes(), (rows, []))[1].append(name)
-    for rows, group in together.values():
-        values = [held[name][rows] for name in group]
-        other = [_Matrix(of.__getitem__, *of.shape, standardise=True) for of in values]
-        yield _Comparison((cache,), tuple(group), _layers(cache, statistic, rows), other)
+    for name in cache.baselines if names is None else names:
+        values = cache.baseline(name)
+        # Not every utterance has words, say.
+        rows = np.flatnonzero(cache.done & np.isfinite(values).all(1))
+        if not len(rows):
+            raise UserError(f"{cache.path}: no utterance has '{name}'; leave it out with --features")
+        values = values[rows]
+        other = [_Matrix(values.__getitem__, *values.shape, standardise=True)]
+        about = {name: cache.baselines[name]}
+        yield _Comparison((cache,), name, _layers(cache, statistic, rows), other, about)
 
 
 def _layers(cache, statistic, rows) -> list[_Matrix]:
@@ -322,28 +326,14 @@ def _matched(one: HiddenStateCache, other: HiddenStateCache) -> tuple[np.ndarray
     return rows, other_rows
 
 
-def _kept(there, comparison, measures, statistic, made_from) -> tuple[list, list[str]]:
-    """Rows that need not be made again, and measures that must be made."""
-    kept, missing = [], []
-    for measure in measures:
-        of_measure = there[
-            (there["measure"] == measure) & (there["statistic"] == statistic) & (there[MADE_FROM] == made_from)
-        ]
-        parts = [
-            of_measure[
-                (of_measure["model"] == model) & (of_measure["corpus"] == corpus) & (of_measure["other"] == other)
-            ]
-            for model, corpus, other in comparison.names
-        ]
-        if all(len(part) for part in parts):
-            kept += parts
-        else:
-            missing.append(measure)
-    return kept, missing
+def _of(table: pd.DataFrame, name: tuple[str, str, str], **choice: str) -> pd.DataFrame:
+    """Rows of one comparison by one measure."""
+    choice |= dict(zip(("model", "corpus", "other"), name, strict=True))
+    return table[np.logical_and.reduce([(table[column] == value).to_numpy(bool) for column, value in choice.items()])]
 
 
 def _rows(comparison, measures, variance, statistic, made_from, progress) -> pd.DataFrame:
-    label = f"{comparison.caches[0].label} with {', '.join(comparison.others)}"
+    label = f"{comparison.caches[0].label} with {comparison.name}"
     names = comparison.names
     n = comparison.one[0].n
     rows = []
@@ -359,7 +349,7 @@ def _rows(comparison, measures, variance, statistic, made_from, progress) -> pd.
         elif len(comparison.caches) > 1:
             orders = [(names[0], pair.i, pair.j, pair.pwcca), (names[1], pair.j, pair.i, pair.pwcca_back)]
         else:
-            orders = [(names[pair.j], pair.i, None, pair.pwcca)]
+            orders = [(names[0], pair.i, None, pair.pwcca)]
         for name, layer, other_layer, weighted in orders:
             if "cka" in measures:
                 add("cka", name, layer, other_layer, pair.cka, 0.0, pair.cka_reason)

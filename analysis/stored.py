@@ -13,20 +13,21 @@ import lazy_loader as _lazy
 from ..errors import UserError
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
     from ..extract.cache import HiddenStateCache
 else:
-    # The commands of this folder answer --help before these are imported.
-    np, pd = _lazy.load("numpy"), _lazy.load("pandas")
+    # The commands of this folder answer --help before it is imported.
+    pd = _lazy.load("pandas")
 
 #: Last column of a stored table: :func:`fingerprint` of the inputs and settings of its row.
 MADE_FROM = "made_from"
 
 
 def cache_hash(cache: HiddenStateCache) -> str:
-    """Hash of what a cache holds: provenance, states, acoustics, and the columns that an analysis reads.
+    """Hash of what a cache holds: provenance, states with their acoustics, and the columns that an analysis reads.
+
+    What is kept beside the cache has a hash of its own, in ``cache.baselines``.
 
     Parameters
     ----------
@@ -39,8 +40,6 @@ def cache_hash(cache: HiddenStateCache) -> str:
     """
     digest = hashlib.sha256(json.dumps(cache.provenance, sort_keys=True).encode())
     digest.update(cache.checksums.tobytes())
-    for name, values in sorted(cache.acoustics.items()):
-        digest.update(name.encode() + np.ascontiguousarray(values).tobytes())
     table = cache.utterances
     for column in ("id", "speaker", "split", "status", "arousal", "valence", "dominance"):
         digest.update("\x1f".join(map(str, table[column])).encode())

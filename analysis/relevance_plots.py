@@ -1,0 +1,203 @@
+"""Where the opinions on relevance agree: one row an opinion, one column a layer, one panel a dimension."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import UserError
+from .figures import _make_folder
+from .plots import LAYER_LABEL, _plain_ticks, _readable_on, _Sheet, _to_draw_on
+from .relevance import agreement, starts
+from .similarity_plots import _only, write_drawings
+from .style import COLUMN_WIDTH, FONT_SIZE, FULL_WIDTH, SMALL_FONT_SIZE, printable, publication_style
+from .tables import ordered_dimensions
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+OPINION_NAMES = {
+    "best_layer": "each layer alone",
+    "cumulative_bottom": "gain from below",
+    "cumulative_top": "gain from above",
+    "leave_one_out": "loss without it",
+    "learned_weights": "learned weights",
+    "banded_ridge": "banded ridge",
+}
+
+_STAR, _HOLLOW, _START = "★", "☆", "•"
+
+_CENTRED = {"ha": "center", "va": "center_baseline", "clip_on": True}
+
+
+def plot_relevance(
+    table: pd.DataFrame,
+    *,
+    model: str | None = None,
+    corpus: str | None = None,
+    dimensions: Sequence[str] | None = None,
+    caption: bool = True,
+    ax: Axes | Sequence[Axes] | None = None,
+    figure: Figure | None = None,
+) -> np.ndarray:
+    """Draw what each opinion says of each layer, so that it shows where they agree.
+
+    Each row is an opinion's own: its most relevant layer is a star, the others are percent of that; what is negative
+    counts as 0. A hollow star is one whose interval includes 0, a dot the layer that a cumulative opinion starts with,
+    which is compared with nothing. The number above each panel is Kendall's tau between two opinions, the mean over
+    all pairs.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of :func:`emoprobe.analysis.relevance_opinions`.
+    model, corpus : str, optional
+        Needed where the table holds several.
+    dimensions : sequence of str, optional
+        All in the table, by default.
+    caption : bool
+        Whether to say below the axes what is shown.
+    ax : matplotlib Axes or a sequence of them, optional
+        One a dimension; by default one below the other in a figure of its own, one column wide (two for more than 16
+        layers).
+    figure : matplotlib Figure, optional
+        An empty figure to fill instead of a new one from pyplot.
+
+    Returns
+    -------
+    ndarray of matplotlib Axes
+        One a dimension.
+
+    Raises
+    ------
+    UserError
+        If the table holds no such rows, or several models and none is named.
+    """
+    if not len(table):
+        raise UserError("there is nothing to draw: the table of opinions is empty")
+    model = _only(table, "model", model)
+    rows = table[table["model"] == model]
+    corpus = _only(rows, "corpus", corpus)
+    rows = rows[rows["corpus"] == corpus]
+    features = _only(rows, "features", None)
+    wanted = ordered_dimensions(rows["dimension"]) if dimensions is None else list(dimensions)
+    rows = rows[rows["dimension"].isin(wanted)]
+    if not len(rows):
+        raise UserError(f"the table holds no opinion on {', '.join(wanted)} of {model}")
+    names = [name for name in OPINION_NAMES if name in set(rows["opinion"])]
+    depth = int(rows["layer"].max()) + 1
+    text = _caption(rows, features) if caption else ""
+    compared = agreement(rows)
+    title = f"{printable(model)} on {printable(corpus)}"
+    figure = _to_draw_on(ax, figure)
+    with publication_style():
+        sheet = _Sheet.open(
+            ax,
+            figure,
+            width=COLUMN_WIDTH if depth <= 16 else FULL_WIDTH,
+            panel_height=0.165 * len(names),
+            n_rows=len(wanted),
+            titles=[title],
+            caption=text,
+            share_x=True,
+        )
+        for axes, dimension in zip(sheet.axes, wanted, strict=True):
+            part = rows[rows["dimension"] == dimension]
+            part = part.assign(start=starts(part)).set_index(["opinion", "layer"])
+            _draw_opinions(axes, part, names, depth)
+            tau = compared.loc[compared["dimension"] == dimension, "kendall"].mean()
+            agreed = f" (mean τ {tau:.2f})".replace("-", "−") if math.isfinite(tau) else ""
+            heading = f"{printable(dimension)}{agreed}"
+            sheet.title(axes, f"{title}: {heading}" if len(wanted) == 1 else heading)
+        if len(wanted) > 1 and sheet.own:
+            sheet.figure.suptitle(title, fontsize=FONT_SIZE, weight="bold")
+        sheet.axes[-1].set_xlabel(LAYER_LABEL, fontsize=FONT_SIZE)
+        sheet.caption_below(text)
+    return sheet.axes
+
+
+def _draw_opinions(ax: Axes, part: pd.DataFrame, names: Sequence[str], depth: int) -> None:
+    from matplotlib import colormaps
+
+    colours = colormaps["cividis"]
+    shares, stars = np.full((len(names), depth), np.nan), {}
+    for row, name in enumerate(names):
+        if name not in part.index.get_level_values(0):
+            continue
+        of_name = part.loc[name].reindex(range(depth))
+        values, low = of_name["relevance"].to_numpy(float), of_name["low"].to_numpy(float)
+        start = of_name["start"].fillna(False).to_numpy(bool)
+        values[start] = np.nan
+        for layer in np.flatnonzero(start):
+            ax.text(layer, row, _START, color="black", fontsize=SMALL_FONT_SIZE, **_CENTRED)
+        if not (np.isfinite(values).any() and np.nanmax(values) > 0):
+            continue
+        best = int(np.nanargmax(values))
+        shares[row] = np.maximum(values, 0) / values[best]
+        stars[row, best] = _HOLLOW if low[best] <= 0 else _STAR
+    ax.set_facecolor("#E4E4E4")
+    edges = np.arange(depth + 1) - 0.5, np.arange(len(names) + 1) - 0.5
+    ax.pcolormesh(*edges, np.ma.masked_invalid(shares), cmap=colours, vmin=0, vmax=1, edgecolors="white", linewidth=0.3)
+    for (row, layer), share in np.ndenumerate(shares):
+        if math.isfinite(share):
+            # Below the star, even where it rounds to as much.
+            text = stars.get((row, layer), str(min(round(100 * share), 99)))
+            ax.text(layer, row, text, color=_readable_on(colours(share)), fontsize=SMALL_FONT_SIZE, **_CENTRED)
+    ax.invert_yaxis()
+    ax.set_yticks(range(len(names)), [OPINION_NAMES[name] for name in names])
+    ax.set_xticks(range(0, depth, 2))
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
+    _plain_ticks(ax)
+    ax.tick_params(length=0)
+
+
+def _caption(rows: pd.DataFrame, features: str) -> str:
+    low, high = int(rows["n"].min()), int(rows["n"].max())
+    count = f"{low}" if low == high else f"{low} to {high}"
+    splits = ", ".join(printable(name) for name in dict.fromkeys(rows["split"]))
+    text = (
+        f"Relevance of pooled states ({printable(features)}), scored by CCC on {splits} ({count} utterances). "
+        f"{_STAR}: the row's most relevant layer; numbers: percent of it, negative as 0."
+    )
+    first = starts(rows)
+    others = rows[~first]
+    best = others.loc[others.groupby(["dimension", "opinion"])["relevance"].idxmax()]
+    if ((best["low"] <= 0) & (best["relevance"] > 0)).any():
+        text += f" {_HOLLOW}: its 95 % interval includes 0."
+    return f"{text} {_START}: where a cumulative opinion starts." if first.any() else text
+
+
+def draw_relevance(table: pd.DataFrame, folder: str | Path, *, formats: Sequence[str] = ("png",)) -> list[Path]:
+    """Draw the opinions on each model of a table, ``relevance_MODEL``, and write the figures into a folder.
+
+    Parameters
+    ----------
+    table : DataFrame
+    folder : path
+        Made where it is absent; files of the same name are replaced, whole or not at all.
+    formats : sequence of str
+        Of "png", "svg", "pdf".
+
+    Returns
+    -------
+    list of Path
+    """
+    folder = Path(folder)
+    _make_folder(folder)
+    several = table["corpus"].nunique() > 1
+    drawings = [
+        (
+            ("relevance", model, *((corpus,) if several else ()), *(() if features == "mean" else (features,))),
+            partial(plot_relevance, part, model=model, corpus=corpus),
+        )
+        for (model, corpus, features), part in table.groupby(["model", "corpus", "features"], sort=False)
+    ]
+    return write_drawings(drawings, folder, formats)

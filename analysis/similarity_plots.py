@@ -1,0 +1,315 @@
+"""How alike layers are, as figures: heat maps of layers by layers, and curves of what layers share with features."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import UserError
+from .figures import _encoded, _make_folder, _replace, file_stems
+from .plots import _layer_ticks, _legend_rows, _model_legend, _plain_ticks, _readable_on, _Sheet, _to_draw_on
+from .style import (
+    COLUMN_WIDTH,
+    FONT_SIZE,
+    FULL_WIDTH,
+    SMALL_FONT_SIZE,
+    printable,
+    publication_style,
+    series_look,
+    text_width,
+)
+from .tables import BASELINE_NAMES, ordered_baselines
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+NAMES = {"cka": "Linear CKA", "pwcca": "PWCCA"}
+
+
+def plot_similarity(
+    table: pd.DataFrame,
+    *,
+    model: str | None = None,
+    other: str | None = None,
+    measure: str = "cka",
+    corpus: str | None = None,
+    caption: bool = True,
+    ax: Axes | None = None,
+    figure: Figure | None = None,
+) -> Axes:
+    """Draw layers by layers as a heat map, of one model with itself or with another.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of :func:`emoprobe.analysis.similarity_table`.
+    model, corpus : str, optional
+        Whose layers are the rows; needed where the table holds several.
+    other : str, optional
+        Whose layers are the columns; the model's own by default.
+    measure : str
+        "cka" or "pwcca".
+    caption : bool
+        Whether to say below the axes what is shown.
+    ax : matplotlib Axes, optional
+        Where to draw; by default in a figure of its own, one column wide.
+    figure : matplotlib Figure, optional
+        An empty figure to fill instead of a new one from pyplot.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    UserError
+        If the table holds no such comparison, or several.
+    """
+    rows = _of_layers(table, measure)
+    model = _only(rows, "model", model)
+    rows = rows[rows["model"] == model]
+    corpus = _only(rows, "corpus", corpus)
+    other = model if other is None else other
+    rows = rows[(rows["corpus"] == corpus) & (rows["other"] == other)]
+    if not len(rows):
+        raise UserError(f"the table holds no {NAMES[measure]} of {model} with {other} on {corpus}")
+    wide = rows.pivot(index="layer", columns="other_layer", values="value").astype(float)
+    values = wide.to_numpy()
+    title = printable(model) if other == model else f"{printable(model)} and {printable(other)}"
+    text = _caption(rows, measure) if caption else ""
+    if text and measure == "pwcca":
+        text += f" Weighted by the layers of the rows; chance {_range(rows['chance'])}."
+    figure = _to_draw_on(ax, figure)
+    with publication_style():
+        height = max(0.9, min(2.5, 0.19 * len(wide)))
+        sheet = _Sheet.open(ax, figure, width=COLUMN_WIDTH, panel_height=height, titles=[title], caption=text)
+        axes = sheet.axes[0]
+        image = _draw_layers_by_layers(axes, values, cell=0.8 * sheet.panel_width / values.shape[1])
+        same = other == model
+        axes.set_xlabel("Layer" if same else f"Layer of {printable(other)}", fontsize=FONT_SIZE)
+        axes.set_ylabel("Layer" if same else f"Layer of {printable(model)}", fontsize=FONT_SIZE)
+        bar = sheet.figure.colorbar(image, ax=axes, fraction=0.06, pad=0.02, aspect=25)
+        bar.set_label(NAMES[measure], fontsize=FONT_SIZE)
+        bar.outline.set_linewidth(0.5)
+        bar.ax.tick_params(labelsize=SMALL_FONT_SIZE, labelfontfamily="DejaVu Sans", width=0.6, length=2.5)
+        sheet.title(axes, title)
+        sheet.caption_below(text)
+    return axes
+
+
+def _draw_layers_by_layers(ax: Axes, values: np.ndarray, *, cell: float) -> Any:
+    from matplotlib import colormaps
+
+    known = values[np.isfinite(values)]
+    # From the tenth below the lowest: within a model everything is alike, and the differences are what is to be seen.
+    low = min(math.floor(10 * known.min()) / 10, 0.9) if len(known) else 0.0
+    colours = colormaps["cividis"]
+    ax.set_facecolor("#E4E4E4")
+    edges = [np.arange(size + 1) - 0.5 for size in values.shape]
+    image = ax.pcolormesh(
+        edges[1], edges[0], np.ma.masked_invalid(values), cmap=colours, vmin=low, vmax=1.0, edgecolors="white",
+        linewidth=0.3,
+    )  # fmt: skip
+    # A digit that does not fit its cell would be a smudge; colour has to do there.
+    if text_width("0.00", SMALL_FONT_SIZE) <= 0.95 * cell:
+        for (row, column), value in np.ndenumerate(values):
+            if math.isfinite(value):
+                colour = _readable_on(colours((value - low) / (1 - low)))
+                text = f"{value:.2f}".replace("-", "−")
+                place = {"ha": "center", "va": "center_baseline", "clip_on": True}
+                ax.text(column, row, text, color=colour, fontsize=SMALL_FONT_SIZE, **place)
+    _layer_ticks(ax, values.shape[1] - 1)
+    step = 1 if len(values) <= 7 else 2 if len(values) <= 13 else 4
+    ax.set_yticks(range(0, len(values), step))
+    ax.spines[:].set_visible(False)
+    ax.minorticks_off()
+    ax.tick_params(length=0)
+    _plain_ticks(ax)
+    return image
+
+
+def plot_feature_similarity(
+    table: pd.DataFrame,
+    *,
+    models: Sequence[str] | None = None,
+    measure: str = "cka",
+    features: Sequence[str] | None = None,
+    corpus: str | None = None,
+    caption: bool = True,
+    ax: Axes | Sequence[Axes] | None = None,
+    figure: Figure | None = None,
+) -> np.ndarray:
+    """Draw what each layer shares with acoustic features and with the words, one line a feature, one panel a model.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of :func:`emoprobe.analysis.similarity_table`.
+    models, features : sequence of str, optional
+        All in the table, by default.
+    measure, corpus, caption, figure
+        As for :func:`plot_similarity`.
+    ax : matplotlib Axes or a sequence of them, optional
+        One a model.
+
+    Returns
+    -------
+    ndarray of matplotlib Axes
+        One a model.
+
+    Raises
+    ------
+    UserError
+        If the table holds no such comparison.
+    """
+    rows = table[(table["measure"] == measure) & table["other_layer"].isna()]
+    if not len(rows):
+        raise UserError(f"the table compares no layer with features by {measure!r}")
+    corpus = _only(rows, "corpus", corpus)
+    rows = rows[rows["corpus"] == corpus]
+    models = list(dict.fromkeys(rows["model"])) if models is None else list(models)
+    rows = rows[rows["model"].isin(models)]
+    names = ordered_baselines(rows["other"]) if features is None else list(features)
+    rows = rows[rows["other"].isin(names)]
+    if not len(rows):
+        raise UserError(f"the table compares no layer of {', '.join(models)} with {', '.join(names)}")
+    text = _caption(rows, measure) if caption else ""
+    if text and measure == "pwcca":
+        text += " Weighted by the layer. Dotted: chance."
+    shown = [BASELINE_NAMES.get(name, printable(name)) for name in names]
+    width = COLUMN_WIDTH if len(models) == 1 else FULL_WIDTH
+    own = ax is None
+    figure = _to_draw_on(ax, figure)
+    with publication_style():
+        sheet = _Sheet.open(
+            ax,
+            figure,
+            width=width,
+            panel_height=1.5,
+            n_rows=math.ceil(len(models) / 3),
+            n_columns=min(len(models), 3),
+            n_panels=len(models),
+            titles=models,
+            caption=text,
+            legend_rows=_legend_rows(shown, width) if own else 0,
+            share_y=True,
+        )
+        for axes, model in zip(sheet.axes, models, strict=True):
+            of_model = rows[rows["model"] == model]
+            for position, name in enumerate(names):
+                curve = of_model[of_model["other"] == name].sort_values("layer")
+                look = series_look(position)
+                layers, values = curve["layer"].to_numpy(int), curve["value"].to_numpy(float)
+                axes.plot(layers, values, gid=f"similarity-{name}", zorder=3, **look.line())
+                if measure == "pwcca":
+                    dotted = {"color": look.color, "linestyle": (0, (1, 1.5)), "linewidth": 0.8, "zorder": 1}
+                    axes.plot(layers, curve["chance"].to_numpy(float), gid=f"chance-{name}", **dotted)
+            _layer_ticks(axes, int(of_model["layer"].max()))
+            _plain_ticks(axes)
+            axes.set_xlabel("Layer", fontsize=FONT_SIZE)
+            sheet.title(axes, printable(model))
+        bottom = min(0.0, float(np.nanmin([axes.get_ylim()[0] for axes in sheet.axes])))
+        for axes in sheet.axes:
+            axes.set_ylim(bottom=bottom)
+        sheet.axes[0].set_ylabel(NAMES[measure], fontsize=FONT_SIZE)
+        _model_legend(sheet, shown, width, own=own)
+        sheet.caption_below(text)
+    return sheet.axes
+
+
+def draw_similarity(table: pd.DataFrame, folder: str | Path, *, formats: Sequence[str] = ("png",)) -> list[Path]:
+    """Draw every figure that a table of similarities supports, and write it into a folder.
+
+    ``similarity_MEASURE_MODEL``, ``similarity_MEASURE_MODEL_OTHER`` (each pair of models once) and
+    ``features_MEASURE``, with the corpus in the name where there are several.
+
+    Parameters
+    ----------
+    table : DataFrame
+    folder : path
+        Made where it is absent; files of the same name are replaced, whole or not at all.
+    formats : sequence of str
+        Of "png", "svg", "pdf".
+
+    Returns
+    -------
+    list of Path
+    """
+    folder = Path(folder)
+    _make_folder(folder)
+    drawings = list(_drawings(table))
+    return write_drawings(drawings, folder, formats)
+
+
+def write_drawings(drawings: Sequence[tuple[tuple[str, ...], Any]], folder: Path, formats: Sequence[str]) -> list[Path]:
+    """Write drawings, each a file name in parts and a function that fills a ``figure=``."""
+    from matplotlib.figure import Figure
+
+    written = []
+    for (_, draw), stem in zip(drawings, file_stems([parts for parts, _ in drawings]), strict=True):
+        with publication_style():
+            # Not through pyplot, which would keep every figure open.
+            figure = Figure()
+            draw(figure=figure)
+            for kind in formats:
+                path = folder / f"{stem}.{kind}"
+                _replace(path, _encoded(figure, kind))
+                written.append(path)
+    return written
+
+
+def _drawings(table: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], Any]]:
+    several = table["corpus"].nunique() > 1
+    for (measure, corpus), part in table.groupby(["measure", "corpus"], sort=False):
+        end = (corpus,) if several else ()
+        choice = {"measure": measure, "corpus": corpus}
+        drawn = set()
+        for model, other in (
+            part[part["other_layer"].notna()][["model", "other"]].drop_duplicates().itertuples(index=False)
+        ):
+            if frozenset((model, other)) in drawn:
+                continue
+            drawn.add(frozenset((model, other)))
+            names = (model,) if model == other else (model, other)
+            draw = partial(plot_similarity, part, model=model, other=other, **choice)
+            yield ("similarity", measure, *names, *end), draw
+        if part["other_layer"].isna().any():
+            yield ("features", measure, *end), partial(plot_feature_similarity, part, **choice)
+
+
+def _of_layers(table: pd.DataFrame, measure: str) -> pd.DataFrame:
+    rows = table[(table["measure"] == measure) & table["other_layer"].notna()]
+    if not len(rows):
+        raise UserError(f"the table compares no layers by {measure!r}")
+    return rows
+
+
+def _only(rows: pd.DataFrame, column: str, wanted: str | None) -> str:
+    there = list(dict.fromkeys(rows[column]))
+    if wanted is None and len(there) == 1:
+        return there[0]
+    if wanted in there:
+        return wanted
+    raise UserError(f"{column}={wanted!r}: the table holds {', '.join(map(repr, there))}; name one of them")
+
+
+def _caption(rows: pd.DataFrame, measure: str) -> str:
+    what = {"cka": "linear CKA (unbiased)", "pwcca": "PWCCA of principal components"}[measure]
+    statistics = ", ".join(dict.fromkeys(rows["statistic"]))
+    low, high = int(rows["n"].min()), int(rows["n"].max())
+    count = f"{low}" if low == high else f"{low} to {high}"
+    text = f"{printable(rows['corpus'].iloc[0])}: {what} of pooled states ({statistics}), {count} utterances."
+    reasons = [reason for reason in dict.fromkeys(rows["reason"]) if reason]
+    return f"{text} Missing: {'; '.join(reasons)}." if reasons else text
+
+
+def _range(values: pd.Series) -> str:
+    low, high = f"{values.min():.2f}", f"{values.max():.2f}"
+    return f"about {low}" if low == high else f"{low} to {high}"
