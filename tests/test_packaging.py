@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # What takes seconds to import; a command that only prints its help must touch none of it.
 HEAVY = {"torch", "torchaudio", "transformers", "pandas", "numpy", "sklearn", "matplotlib", "seaborn", "h5py", "scipy"}
 
+COMMANDS = ("probe-extract", "probe-fit", "probe-plot", "probe-distill", "probe-transcribe", "probe-predict")
+
 STAGES = ("analysis", "demo", "extract", "probe")
 
 
@@ -72,7 +74,7 @@ def test_the_wheel_works_where_it_is_unpacked(distributions, tmp_path):
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=tmp_path, check=True)
 
 
-@pytest.mark.parametrize("command", ["probe-extract", "probe-fit", "probe-plot", "probe-distill"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_needs_nothing_heavy(command):
     (entry,) = [e for e in entry_points(group="console_scripts") if e.name == command]
     code = (

@@ -2,7 +2,8 @@
 
 Columns: ``id, path, speaker, gender, split, emotion, arousal, valence, dominance, transcript``, by name in any order;
 only ``path`` is required. An empty cell is a missing value. ``path`` is relative to the manifest's folder and may not
-lead out of it; an absolute path is taken as the user's explicit choice, and noted.
+lead out of it; an absolute path is taken as the user's explicit choice, and noted. So is ``transcript_source``, as
+`probe-transcribe` writes it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import pandas as pd
 from ...errors import UserError
 from .table import COLUMNS, Corpus, first
 from .text import decode, read_bytes
+
+SOURCE = "transcript_source"  # "corpus", or the recogniser that heard it
 
 # Names that say what the file is, not what it holds: the folder's name says more.
 _GENERIC = frozenset({"metadata", "manifest", "corpus", "index", "labels", "table", "data", "utterances"})
@@ -50,14 +53,12 @@ def read_manifest(path: Path) -> Corpus:
         found = sorted(child.name for child in path.iterdir() if child.suffix.lower() in (".csv", ".parquet"))
         hint = f"; did you mean {path / found[0]}?" if len(found) == 1 else "; name the manifest inside it"
         raise UserError(f"{path}: is a folder, not a manifest{hint}")
-    data = read_bytes(path)
-    if not data.strip():
-        raise UserError(f"{path}: is empty; a manifest needs a header line with a column 'path'")
-    if data[:4] == b"PAR1":
-        table, places = _parquet(data, path), None
-    else:
-        table, places = _csv(data, path)
+    table, places = _table(path)
     notes = []
+    whence = _sources(table)
+    if whence:
+        counts = Counter(source for source in whence if source)
+        notes.append("transcripts by source: " + first([f"{name} {n:,}" for name, n in counts.most_common()]))
     table, unused = _known_columns(table, path)
     if unused:
         notes.append(f"columns not used: {first(unused, 12)}")
@@ -73,12 +74,46 @@ def read_manifest(path: Path) -> Corpus:
     )
 
 
+def transcript_sources(path: Path) -> list[str]:
+    """Where each transcript of a manifest comes from, in the order of its rows.
+
+    Parameters
+    ----------
+    path : Path
+        A manifest that :func:`read_manifest` reads.
+
+    Returns
+    -------
+    list of str
+        ``corpus``, or a recogniser's name and revision; empty where there is no transcript. An empty list where the
+        manifest does not say it.
+    """
+    table, _ = _table(Path(path))
+    return _sources(table)
+
+
+def _table(path: Path) -> tuple[pd.DataFrame, list[int] | None]:
+    """The cells as they are, and the line of each row of a CSV."""
+    data = read_bytes(path)
+    if not data.strip():
+        raise UserError(f"{path}: is empty; a manifest needs a header line with a column 'path'")
+    return (_parquet(data, path), None) if data[:4] == b"PAR1" else _csv(data, path)
+
+
+def _sources(table: pd.DataFrame) -> list[str]:
+    for place, name in enumerate(table.columns):
+        if str(name).strip().casefold() == SOURCE:
+            return ["" if cell is None else str(cell).strip() for cell in table.iloc[:, place]]
+    return []
+
+
 def _known_columns(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[str]]:
     names = [str(name).strip().casefold() for name in table.columns]
     twice = [name for name, count in Counter(names).items() if count > 1 and name in COLUMNS]
     if twice:
         raise UserError(f"{path}: the column {first(map(repr, twice))} occurs more than once; keep one of them")
-    unused = [str(column) for column, name in zip(table.columns, names, strict=True) if name not in COLUMNS]
+    known = (*COLUMNS, SOURCE)
+    unused = [str(column) for column, name in zip(table.columns, names, strict=True) if name not in known]
     if "path" not in names:
         raise UserError(
             f"{path}: no column 'path' (columns: {first(table.columns, 12)}); name the column of audio files 'path'"
@@ -135,7 +170,8 @@ def _parquet(data: bytes, path: Path) -> pd.DataFrame:
     try:
         table = pq.read_table(io.BytesIO(data), use_threads=False)
         names = table.column_names
-        wanted = [index for index, name in enumerate(names) if str(name).strip().casefold() in COLUMNS]
+        known = (*COLUMNS, SOURCE)
+        wanted = [index for index, name in enumerate(names) if str(name).strip().casefold() in known]
         cells = {index: table.column(index).to_pylist() for index in wanted}
     except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError, MemoryError) as problem:
         said = (str(problem).strip().splitlines() or [type(problem).__name__])[0]

@@ -1,0 +1,169 @@
+"""What a long run has finished, kept beside its output: killed at any instant, it goes on where it stopped.
+
+``OUT.journal`` holds one JSON object a line: first what made the results, then the results of one batch a line, each
+with a stamp of what it was computed from. A line is on disk before the next batch begins; a line that a kill tore is
+dropped when the journal is opened again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import UserError
+from ..extract.corpora.table import printable
+from ..extract.writer import lock_cache
+
+_FORMAT = "emoprobe journal 1"
+
+
+class Journal:
+    """The results there are; made by :func:`open_journal`.
+
+    Attributes
+    ----------
+    path : Path
+    settings : dict
+        Of the run that started the journal: what later runs keep so that they compute the same.
+    """
+
+    def __init__(self, path: Path, settings: dict, results: dict[str, tuple[list, object]]):
+        self.path = path
+        self.settings = settings
+        self._results = results
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def __contains__(self, item: tuple[str, list]) -> bool:
+        key, stamp = item
+        return key in self._results and self._results[key][0] == stamp
+
+    def __getitem__(self, key: str) -> object:
+        return self._results[key][1]
+
+    def append(self, results: Mapping[str, tuple[list, object]]) -> None:
+        """Have one batch's results on disk when this returns.
+
+        Parameters
+        ----------
+        results : dict of str to (stamp, result)
+            By key. A result is what JSON can hold.
+
+        Raises
+        ------
+        UserError
+            If the disk is full, or the file can no longer be written.
+        """
+        try:
+            with self.path.open("ab") as file:
+                file.write(_line(results))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise UserError(
+                f"{self.path} cannot be written ({error.strerror}); free disk space, then run the same command again "
+                "to go on"
+            ) from error
+        self._results.update(results)
+
+
+@contextmanager
+def open_journal(out: Path, *, made_by: dict, settings: dict, overwrite: bool) -> Iterator[Journal]:
+    """The journal beside `out`, started or gone on with; no other process may write it meanwhile.
+
+    Parameters
+    ----------
+    out : Path
+        The file that the results will go to.
+    made_by : dict
+        What the results depend on, as JSON. A journal with another `made_by` is refused.
+    settings : dict
+        Kept by a new journal; one that is there keeps its own.
+    overwrite : bool
+        Start anew, whatever is there.
+
+    Raises
+    ------
+    UserError
+        If the journal is of something else, or `out` is there and no journal tells what made it.
+    """
+    if out.is_dir():
+        raise UserError(f"{out} is a folder; give --out the name of a file, such as {out / 'out.csv'}")
+    path = out.with_name(f"{out.name}.journal")
+    with lock_cache(out):
+        if not overwrite and out.exists() and not path.exists():
+            raise UserError(f"{out} is there already; give another place with --out, or --overwrite to replace it")
+        if overwrite or not path.exists():
+            header = {"format": _FORMAT, "made_by": made_by, "settings": settings}
+            write_beside(path, _line(header))
+            yield Journal(path, settings, {})
+        else:
+            yield _read(path, made_by, out)
+
+
+def _read(path: Path, made_by: dict, out: Path) -> Journal:
+    remedy = f"give another place than {out} with --out, or --overwrite to start anew"
+    data = path.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    if whole < len(data):
+        with path.open("r+b") as file:
+            file.truncate(whole)
+    lines = [_parsed(line) for line in data[:whole].splitlines()]
+    header = lines[0] if lines else None
+    if header is None or header.get("format") != _FORMAT or not {"made_by", "settings"} <= set(header):
+        raise UserError(f"{path} is damaged or no journal of this version; {remedy}")
+    differ = [
+        f"{what} (there {_short(header['made_by'].get(what))}, now {_short(now)})"
+        for what, now in made_by.items()
+        if header["made_by"].get(what) != now
+    ]
+    if differ:
+        raise UserError(f"{path} is of something else: {'; '.join(differ)}; {remedy}")
+    results: dict[str, tuple[list, object]] = {}
+    for line in lines[1:]:
+        # A damaged line costs its batch alone, which is computed again.
+        results.update({key: (stamp, result) for key, (stamp, result) in (line or {}).items()})
+    return Journal(path, header["settings"], results)
+
+
+def _line(content: Mapping) -> bytes:
+    return json.dumps(content).encode() + b"\n"
+
+
+def _parsed(line: bytes) -> dict | None:
+    try:
+        content = json.loads(line)
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _short(value: object) -> str:
+    text = printable(str(value))
+    return text[:12] + "…" if len(text) == 64 else text
+
+
+def write_beside(path: Path, data: bytes) -> None:
+    """Replace `path` by `data` at once: a kill leaves the old file or the new one.
+
+    Raises
+    ------
+    UserError
+        If it cannot be written.
+    """
+    new = path.with_name(f".{path.name}.new")
+    try:
+        with new.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise UserError(
+            f"{path} cannot be written ({error.strerror}); free disk space, or give another --out"
+        ) from error
