@@ -11,9 +11,10 @@ __version__ = "0.1.0"
 
 __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
-    submodules=["analysis", "demo", "extract", "probe"],
+    submodules=["analysis", "demo", "distilled", "extract", "probe"],
     submod_attrs={
         "analysis": ["plot_heatmap", "plot_layers", "plot_teacher_student", "plot_weights", "relevance_centroids"],
+        "distilled": ["predict"],
         "errors": ["UserError"],
         "extract": ["HiddenStateCache", "extract"],
         "probe": ["fit_layers", "load_results"],

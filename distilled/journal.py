@@ -1,14 +1,15 @@
 """What a long run has finished, kept beside its output: killed at any instant, it goes on where it stopped.
 
-``OUT.journal`` holds one JSON object a line: first what made the results, then the results of one batch a line, each
-with a stamp of what it was computed from. A line is on disk before the next batch begins; a line that a kill tore is
-dropped when the journal is opened again.
+``OUT.journal`` holds a checksum and a JSON object a line: first what made the results, then the results of one batch a
+line, each with a stamp of what it was computed from. A line is on disk before the next batch begins; a line that a kill
+tore is dropped when the journal is opened again.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -114,7 +115,7 @@ def _read(path: Path, made_by: dict, out: Path) -> Journal:
             file.truncate(whole)
     lines = [_parsed(line) for line in data[:whole].splitlines()]
     header = lines[0] if lines else None
-    if header is None or header.get("format") != _FORMAT or not {"made_by", "settings"} <= set(header):
+    if header is None or header.get("format") != _FORMAT:
         raise UserError(f"{path} is damaged or no journal of this version; {remedy}")
     differ = [
         f"{what} (there {_short(header['made_by'].get(what))}, now {_short(now)})"
@@ -123,23 +124,20 @@ def _read(path: Path, made_by: dict, out: Path) -> Journal:
     ]
     if differ:
         raise UserError(f"{path} is of something else: {'; '.join(differ)}; {remedy}")
-    results: dict[str, tuple[list, object]] = {}
-    for line in lines[1:]:
-        # A damaged line costs its batch alone, which is computed again.
-        results.update({key: (stamp, result) for key, (stamp, result) in (line or {}).items()})
+    # A damaged line costs its batch alone, which is computed again.
+    results = {key: (stamp, result) for line in lines[1:] for key, (stamp, result) in (line or {}).items()}
     return Journal(path, header["settings"], results)
 
 
 def _line(content: Mapping) -> bytes:
-    return json.dumps(content).encode() + b"\n"
+    data = json.dumps(content).encode()
+    return b"%08x %s\n" % (zlib.crc32(data), data)
 
 
 def _parsed(line: bytes) -> dict | None:
-    try:
-        content = json.loads(line)
-    except ValueError:
-        return None
-    return content if isinstance(content, dict) else None
+    """What a line holds; None if it is damaged."""
+    checksum, _, data = line.partition(b" ")
+    return json.loads(data) if checksum == b"%08x" % zlib.crc32(data) else None
 
 
 def _short(value: object) -> str:

@@ -19,7 +19,7 @@ HEAVY = {"torch", "torchaudio", "transformers", "pandas", "numpy", "sklearn", "m
 
 COMMANDS = ("probe-extract", "probe-fit", "probe-plot", "probe-distill", "probe-transcribe", "probe-predict")
 
-STAGES = ("analysis", "demo", "extract", "probe")
+STAGES = ("analysis", "demo", "distilled", "extract", "probe")
 
 
 @pytest.fixture(scope="module")

@@ -167,6 +167,35 @@ def test_a_torn_line_costs_its_batch_alone(tmp_path):
             assert ("three", ["y"]) not in again
 
 
+def test_a_damaged_line_costs_its_batch_alone(tmp_path):
+    """Whatever bit is wrong: no result is lost but those of that line, and none comes out changed."""
+    out = tmp_path / "out.csv"
+    with open_journal(out, made_by={}, settings={}, overwrite=False) as journal:
+        for number in range(3):
+            journal.append({f"u{number}": ([number], f"text {number}")})
+    whole = journal.path.read_bytes()
+    header = whole.index(b"\n") + 1
+    rng = np.random.default_rng(0)
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << int(rng.integers(8))
+        journal.path.write_bytes(damaged)
+        if place < header:
+            with (
+                pytest.raises(UserError, match="--overwrite"),
+                open_journal(out, made_by={}, settings={}, overwrite=False),
+            ):
+                pass
+            continue
+        with open_journal(out, made_by={}, settings={}, overwrite=False) as found:
+            there = [number for number in range(3) if (f"u{number}", [number]) in found]
+            hit = whole[header:place].count(b"\n")
+            # A line end that is lost takes the next line with it.
+            assert {0, 1, 2} - set(there) <= {hit, hit + 1}
+            assert hit not in there
+            assert all(found[f"u{number}"] == f"text {number}" for number in there)
+
+
 def test_a_journal_of_something_else_is_refused(tmp_path):
     out = tmp_path / "out.csv"
     with (
