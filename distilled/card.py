@@ -55,7 +55,7 @@ def write_card(folder: Path, config: dict, results: Results, runs: list[dict]) -
         f"{run['model']['text_dropout']:g}, without audio: {run['model']['audio_dropout']:g}.",
         f"- Text: {_plain(results.protocol[0]['text'])}.",
         f"- Loss: 1 − CCC, summed over dimensions. At most {settings['epochs']} epochs, batch {settings['batch']} x "
-        f"{settings['accumulate']}, learning rate {settings['rate']:g} (heads {settings['head_rate']:g}), "
+        f"{settings['accumulate']}, learning rates {_rates(settings)}, "
         f"{settings['precision']}. {kept}",
         *(f"- {_plain(note)}" for note in results.protocol[0]["split"]["notes"]),
         "",
@@ -95,6 +95,10 @@ def _rows(results: Results):
             f"| {row.dimension} | {row.split} | {row.seed} | {row.n} | {row.ccc:.3f} [{row.ccc_low:.3f}, "
             f"{row.ccc_high:.3f}] | {row.pearson:.3f} | {row.rmse:.3f} |"
         )
+
+
+def _rates(settings: dict) -> str:
+    return ", ".join(f"{settings[f'{part}_rate']:g} ({part})" for part in ("audio", "text", "head"))
 
 
 def _encoder(found: dict) -> str:

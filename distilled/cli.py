@@ -92,8 +92,11 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--patience", type=int, default=6, metavar="N", help="epochs without a rise (default: 6)")
     how.add_argument("--batch", type=int, default=32, metavar="N", help="utterances on each device (default: 32)")
     how.add_argument("--accumulate", type=int, default=1, metavar="N", help="batches a step (default: 1)")
-    how.add_argument("--rate", type=float, default=5e-5, help="learning rate of the encoders (default: 5e-5)")
-    how.add_argument("--head-rate", type=float, default=1e-3, metavar="RATE", help="of the heads (default: 1e-3)")
+    how.add_argument(
+        "--audio-rate", type=float, default=5e-5, metavar="RATE", help="learning rate of the speech encoder (5e-5)"
+    )
+    how.add_argument("--text-rate", type=float, default=5e-5, metavar="RATE", help="of the text encoder (5e-5)")
+    how.add_argument("--head-rate", type=float, default=1e-3, metavar="RATE", help="of the heads (1e-3)")
     how.add_argument("--decay", type=float, default=0.01, help="weight decay (default: 0.01)")
     how.add_argument("--warmup", type=float, default=0.1, help="share of the steps (default: 0.1)")
     how.add_argument("--weights", type=float, nargs="+", default=[], metavar="W", help="of each dimension's loss")

@@ -41,20 +41,23 @@ class AudioEncoder(nn.Module):
     def forward(self, waveforms: torch.Tensor, samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """States (batch, frames, width) and their mask (batch, frames) of zero-padded waveforms (batch, samples)."""
         lengths = samples.tolist()
-        if self.layer_logits is None:
-            states = self.backbone.forward(waveforms, lengths)
-        else:
-            weights = self.layer_logits.softmax(0)
-            total: list[torch.Tensor] = []
-
-            def add(layer: int, seen: torch.Tensor) -> None:
-                part = weights[layer] * seen
-                total[:] = [total[0] + part] if total else [part]
-
-            self.backbone.forward(waveforms, lengths, add)
-            states = total[0]
+        states = self.states(waveforms, lengths)
         frames = [self.backbone.frames(n) for n in lengths]
         return states, frame_mask(frames, states.shape[1], states.device)
+
+    def states(self, waveforms: torch.Tensor, lengths: list[int] | None) -> torch.Tensor:
+        """States (batch, frames, width) of waveforms of these lengths; None where nothing is padded."""
+        if self.layer_logits is None:
+            return self.backbone.forward(waveforms, lengths)
+        weights = self.layer_logits.softmax(0)
+        total: list[torch.Tensor] = []
+
+        def add(layer: int, seen: torch.Tensor) -> None:
+            part = weights[layer] * seen
+            total[:] = [total[0] + part] if total else [part]
+
+        self.backbone.forward(waveforms, lengths, add)
+        return total[0]
 
 
 class Pooling(nn.Module):
@@ -156,8 +159,6 @@ class AudioTextModel(nn.Module):
             module.requires_grad_(False)
             if hasattr(module, "_freeze_parameters"):  # the front end asks for gradients of its input otherwise
                 module._freeze_parameters()
-        if self.settings.freeze and not any(p.requires_grad for p in self.parameters()):
-            raise UserError("--freeze leaves nothing to train")
 
     def frozen_modules(self) -> list[nn.Module]:
         """The parts that training leaves as they are."""
@@ -181,11 +182,17 @@ class AudioTextModel(nn.Module):
             module.eval()
         return self
 
-    def encoder_parameters(self) -> list[nn.Parameter]:
-        """Trained parameters that were pretrained; the others are the head's."""
-        modules = [] if self.audio is None else [self.audio.model]
-        modules += [] if self.text is None else [self.text]
-        return [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """What is trained of "audio" and "text", which were pretrained, and of the "head", which was not."""
+        encoders = {"audio": None if self.audio is None else self.audio.model, "text": self.text}
+        found = {
+            name: [parameter for parameter in encoder.parameters() if parameter.requires_grad]
+            for name, encoder in encoders.items()
+            if encoder is not None
+        }
+        pretrained = {id(parameter) for parameters in found.values() for parameter in parameters}
+        rest = [p for p in self.parameters() if p.requires_grad and id(p) not in pretrained]
+        return {**found, "head": rest}
 
     def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict | None = None) -> None:
         """Trade time for memory in both encoders (called by transformers' Trainer)."""

@@ -100,8 +100,8 @@ class TrainingSettings:
     batch, accumulate : int
         Utterances in a batch on each device, and batches whose gradients are added up before a step. The loss is a CCC
         within a batch, so a batch should not be small.
-    rate, head_rate : float
-        Highest learning rate of the encoders, and of the heads (pooling, fusion and what is learned from nothing).
+    audio_rate, text_rate, head_rate : float
+        Highest learning rate of each encoder, and of the heads (pooling, fusion, and all that starts from nothing).
     decay : float
         Weight decay (AdamW), of matrices alone.
     warmup : float
@@ -137,7 +137,8 @@ class TrainingSettings:
     patience: int = 6
     batch: int = 32
     accumulate: int = 1
-    rate: float = 5e-5
+    audio_rate: float = 5e-5
+    text_rate: float = 5e-5
     head_rate: float = 1e-3
     decay: float = 0.01
     warmup: float = 0.1
@@ -160,7 +161,7 @@ class TrainingSettings:
         for name in ("epochs", "patience", "batch", "accumulate", "seeds", "save_steps"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)} must be at least 1")
-        for name in ("rate", "head_rate", "longest"):
+        for name in ("audio_rate", "text_rate", "head_rate", "longest"):
             if not getattr(self, name) > 0:
                 raise UserError(f"--{name.replace('_', '-')} {getattr(self, name):g} must be above 0")
         if not 0 <= self.seed < 2**32 - self.seeds:

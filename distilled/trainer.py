@@ -65,24 +65,16 @@ class EmotionTrainer(Trainer):
         super().__init__(**kwargs)
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
-        """AdamW in four groups: encoder or head, matrices with weight decay or vectors (biases, norms) without."""
+        """AdamW: a rate for each part of the model, weight decay for matrices and none for vectors (biases, norms)."""
         if self.optimizer is None:
-            encoder = {id(parameter) for parameter in self.model.encoder_parameters()}
-            groups: dict[tuple[bool, bool], list] = {}
-            for parameter in self.model.parameters():
-                if parameter.requires_grad:
-                    key = (id(parameter) in encoder, parameter.ndim > 1)
-                    groups.setdefault(key, []).append(parameter)
-            self.optimizer = torch.optim.AdamW(
-                [
-                    {
-                        "params": parameters,
-                        "lr": self.training.rate if pretrained else self.training.head_rate,
-                        "weight_decay": self.training.decay if matrix else 0.0,
-                    }
-                    for (pretrained, matrix), parameters in groups.items()
-                ]
-            )
+            groups = []
+            for part, parameters in self.model.parts().items():
+                rate = getattr(self.training, f"{part}_rate")
+                for matrices, decay in ((True, self.training.decay), (False, 0.0)):
+                    chosen = [parameter for parameter in parameters if (parameter.ndim > 1) is matrices]
+                    if chosen:
+                        groups.append({"params": chosen, "lr": rate, "weight_decay": decay})
+            self.optimizer = torch.optim.AdamW(groups)
         return self.optimizer
 
     def _get_train_sampler(self, train_dataset=None) -> LengthGrouped:
@@ -237,7 +229,7 @@ def train_one(
     if state.best_metric is None or not math.isfinite(state.best_metric):
         raise UserError(
             f"{folder}: training has no development score: the development part has no label, or only one value, of "
-            "every dimension, or the loss became infinite (lower --rate and --head-rate)"
+            "every dimension, or the loss became infinite (lower the learning rates)"
         )
     trainer.accelerator.wait_for_everyone()
     epochs = round(state.epoch or 0)

@@ -183,7 +183,7 @@ def _claim(out: Path, stated: dict, overwrite: bool) -> None:
             )
         for old in ("runs", "model"):
             shutil.rmtree(out / old, ignore_errors=True)
-    elif out.exists() and any(out.iterdir()):
+    elif out.exists() and any(path.name != "runs" for path in out.iterdir()):  # another process may be ahead
         raise UserError(f"{out} is no folder of probe-train and is not empty: give another with --out")
     out.mkdir(parents=True, exist_ok=True)
     _write_json(path, stated)

@@ -242,7 +242,9 @@ def test_settings_that_make_no_model_are_refused(wrong):
         ModelSettings(**wrong)
 
 
-@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"rate": 0.0}, {"weights": (-1.0, 1.0, 1.0)}, {"precision": "int8"}])
+@pytest.mark.parametrize(
+    "wrong", [{"epochs": 0}, {"text_rate": 0.0}, {"weights": (-1.0, 1.0, 1.0)}, {"precision": "int8"}]
+)
 def test_settings_that_train_nothing_are_refused(wrong):
     with pytest.raises(UserError):
         TrainingSettings(**wrong)

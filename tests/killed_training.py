@@ -1,0 +1,43 @@
+"""Train a model in a process that is killed at a step of its choice."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+from emoprobe.distilled.settings import ModelSettings, TrainingSettings
+
+# Each run starts from a process that has imported everything and computed nothing: quick to start, safe to kill.
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(["emoprobe.distilled.training", "tests.killed_training"])
+
+
+def _run(corpus: str, model: ModelSettings, training: TrainingSettings, out: Path, die_after: int | None) -> None:
+    import torch
+
+    from emoprobe.distilled.trainer import EmotionTrainer
+    from emoprobe.distilled.training import train
+    from emoprobe.extract.corpora import read_corpus
+
+    torch.set_num_threads(1)
+    step, count = EmotionTrainer.training_step, 0
+
+    def step_or_die(self, *args, **kwargs):
+        nonlocal count
+        count += 1
+        if die_after is not None and count > die_after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step(self, *args, **kwargs)
+
+    EmotionTrainer.training_step = step_or_die
+    train(read_corpus(corpus), model, training, out=out)
+
+
+def finish(corpus: str, model: ModelSettings, training: TrainingSettings, out: Path, *, die_after=None) -> int:
+    """Train, killed after so many steps; returns the exit status, or minus the signal."""
+    process = _processes.Process(target=_run, args=(corpus, model, training, out, die_after))
+    process.start()
+    process.join()
+    return process.exitcode
