@@ -147,15 +147,15 @@ class Backbone:
         self.forward(padded.to(self.device, non_blocking=True), samples, visit)
         return [self.frames(n) for n in samples]
 
-    def forward(self, padded: torch.Tensor, samples: Sequence[int], visit: Visit | None = None) -> torch.Tensor:
+    def forward(self, padded: torch.Tensor, samples: Sequence[int] | None, visit: Visit | None = None) -> torch.Tensor:
         """One forward pass of a batch that is a tensor already, such as in training.
 
         Parameters
         ----------
         padded : Tensor, (batch, samples)
             On the model's device, zero past each waveform's end, already through :meth:`prepare`.
-        samples : sequence of int
-            Length of each waveform.
+        samples : sequence of int or None
+            Length of each waveform; None where nothing is padded.
         visit : callable, optional
             As in :meth:`walk`.
 
@@ -164,10 +164,12 @@ class Backbone:
         Tensor, (batch, frames, width)
             What the model itself returns: the last block's output, after the final norm where the model has one.
         """
-        samples = [int(n) for n in samples]
-        whole = min(samples) == padded.shape[1]
-        mask = None if whole else frame_mask(samples, padded.shape[1], padded.device).long()
-        self._lengths.samples = None if whole else samples
+        if samples is not None:
+            samples = [int(n) for n in samples]
+            if min(samples) == padded.shape[1]:
+                samples = None
+        mask = None if samples is None else frame_mask(samples, padded.shape[1], padded.device).long()
+        self._lengths.samples = samples
         self._visit = visit
         try:
             return self.model(padded, attention_mask=mask).last_hidden_state
