@@ -167,10 +167,10 @@ def summary(results) -> str:
             if pd.notna(row["layer"]):
                 where = "baseline" if row["layer"] < 0 else f"best layer {int(row['layer'])}"
             else:
-                where = "all layers, mean over seeds"
+                where = "mean over seeds" if row["probe"] == "end-to-end" else "all layers, mean over seeds"
             bounds = f"[{row[measure + '_low']:.3f}, {row[measure + '_high']:.3f}]"
             other = f"macro F1 {row['macro_f1']:.3f}" if dimension == "emotion" else f"r {row['pearson']:.3f}"
             lines.append(f"  {name:<20} {where:<28} {row[measure]:6.3f} {bounds:<18} {other}")
-    if lines:
+    if (best["layer"] >= 0).any():
         lines.append("The best layer is chosen on the rows that are scored; its interval does not cover the choice.")
     return "\n".join(lines)
