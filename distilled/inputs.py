@@ -41,14 +41,22 @@ def find_audio(places: Sequence[str | os.PathLike]) -> list[str]:
         if not inside:
             raise UserError(f"{place} holds no audio files ({', '.join(sorted(AUDIO_ENDINGS))})")
         found += inside
-    return list(dict.fromkeys(found))
+    each: dict[str, str] = {}
+    for path in found:
+        each.setdefault(os.path.abspath(path), path)  # noqa: PTH100 - as above
+    return list(each.values())
 
 
 def _files(folder: str) -> list[str]:
+    """Every file below the folder, sorted; links to folders are followed, each folder once."""
     paths = []
-    for parent, subfolders, names in os.walk(folder):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        paths += [os.path.join(parent, name) for name in names if not name.startswith(".")]  # noqa: PTH118
+    seen = {os.path.realpath(folder)}
+    for parent, subfolders, names in os.walk(folder, followlinks=True):
+        shown = sorted(name for name in subfolders if name[0] != ".")
+        visible = {os.path.realpath(os.path.join(parent, name)): name for name in shown}  # noqa: PTH118
+        subfolders[:] = [name for place, name in visible.items() if place not in seen]
+        seen |= set(visible)
+        paths += [os.path.join(parent, name) for name in names if name[0] != "."]  # noqa: PTH118
     return sorted(paths)
 
 

@@ -22,9 +22,11 @@ from emoprobe.distilled.prediction import predict, predict_files
 from emoprobe.distilled.saved import EmotionModel, build, load_model, save_model
 from emoprobe.distilled.settings import ModelSettings
 from emoprobe.errors import UserError
-from emoprobe.extract.audio import read_audio, read_header, resample
+from emoprobe.extract.audio import STATUSES, read_audio, read_header, resample
+from tests.corpus_fixtures import mutate
 from tests.killed_journal import finish
 from tests.speech import tone
+from tests.test_bad_inputs import AUDIO_KINDS, odd_audio
 from tests.tiny_models import WORDS, save_text_model
 from tests.tiny_models import save_model as save_speech_model
 
@@ -124,7 +126,7 @@ def test_a_folder(models, audio, tmp_path, capsys):
 
 def test_files_come_in_the_order_given_each_once(models, audio, tmp_path):
     out = tmp_path / "p.csv"
-    given = [audio / "u5.flac", audio / "below", audio / "u1.flac", audio / "absent.wav", audio / "u5.flac"]
+    given = [audio / "u5.flac", audio / "below", audio / "u1.flac", audio / "absent.wav", f"{audio}/./u5.flac"]
     assert run(models / "audio", *given, out=out) == 3
     inside = [audio / "below" / "deep" / name for name in ("u0.wav", "u3.flac", "u6.wav", "u9.flac")]
     assert [row["path"] for row in rows(out)] == list(
@@ -133,11 +135,56 @@ def test_files_come_in_the_order_given_each_once(models, audio, tmp_path):
     assert rows(out)[-1]["status"] == "missing"
 
 
+def test_linked_folders_are_followed_once(audio, tmp_path):
+    (tmp_path / "linked").symlink_to(audio / "below")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    found = find_audio([tmp_path])
+    assert [Path(path).name for path in found] == ["u0.wav", "u3.flac", "u6.wav", "u9.flac"]
+    assert all(path.startswith(str(tmp_path / "linked")) for path in found)
+
+
 def test_a_model_of_two_dimensions_leaves_the_third_empty(models, audio, tmp_path):
     assert run(models / "two", audio / "u1.flac", out=tmp_path / "p.csv") == 0
     (row,) = rows(tmp_path / "p.csv")
     assert_row(row, expected(load_model(models / "two"), row["path"]), ("valence", "arousal"))
     assert row["dominance"] == ""
+
+
+def test_bad_files_cost_nobody_else(models, tmp_path):
+    """Damaged and odd files between good ones: a reason each, and the good ones keep their numbers."""
+    folder = tmp_path / "audio"
+    folder.mkdir()
+    wanted: dict[str, str | None] = dict(odd_audio(folder))
+    (folder / "whole.wav").unlink()
+    del wanted["absent.wav"], wanted["folder.wav"], wanted["x" * 300 + ".wav"]  # no folder lists them as files
+    rng = np.random.default_rng(2305)
+    for index in range(5 * len(AUDIO_KINDS)):
+        ending, container, coding = AUDIO_KINDS[index % len(AUDIO_KINDS)]
+        path = folder / f"mutated{index}.{ending}"
+        soundfile.write(path, tone(0.25, seed=index), 16_000, format=container, subtype=coding)
+        path.write_bytes(mutate(path.read_bytes(), rng))
+        wanted[path.name] = None
+    for index in range(6):
+        soundfile.write(folder / f"good{index}.wav", tone(0.4 + 0.1 * index, seed=index), 16_000)
+    out = tmp_path / "p.csv"
+    assert run(models / "audio", folder, "--longest", "5", out=out) == 3
+    table = {Path(row["path"]).name: row for row in rows(out)}
+    model = load_model(models / "audio")
+    left_out = 0
+    for name, row in table.items():
+        if name.startswith("good"):
+            assert_row(row, expected(model, row["path"]), model.dimensions)
+        elif row["status"] == "done":  # a flipped bit in the samples is not to be told from the sound
+            assert wanted[name] is None
+            assert all(np.isfinite(float(row[dimension])) for dimension in model.dimensions)
+        else:
+            left_out += 1
+            assert row["status"] in STATUSES
+            assert row["reason"]
+            assert wanted[name] in (None, row["status"])
+            assert [row[dimension] for dimension in model.dimensions] == ["", "", ""]
+    assert set(table) == {*wanted, *(f"good{index}.wav" for index in range(6))}
+    assert left_out > 30
 
 
 # Texts ---------------------------------------------------------------------------------------------------------------
