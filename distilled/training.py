@@ -183,7 +183,8 @@ def _claim(out: Path, stated: dict, overwrite: bool) -> None:
             )
         for old in ("runs", "model"):
             shutil.rmtree(out / old, ignore_errors=True)
-    elif out.exists() and any(path.name != "runs" for path in out.iterdir()):  # another process may be ahead
+    elif out.exists() and any(path.name not in ("runs", "cost.csv") for path in out.iterdir()):
+        # "runs" alone: another process of this training is ahead.
         raise UserError(f"{out} is no folder of probe-train and is not empty: give another with --out")
     out.mkdir(parents=True, exist_ok=True)
     _write_json(path, stated)
@@ -346,6 +347,7 @@ def _score(corpus, material, model, training, predictions, stated, ended, left_o
     """Scores, predictions and protocol, as the probes' are."""
     seeds = list(range(training.seed, training.seed + training.seeds))
     rows, frames, entries = [], [], []
+    source = "" if model.text is None else corpus.text_source
     usable = (material.table["status"] == "done").to_numpy()
     for column, dimension in enumerate(model.dimensions):
         identity = dict(zip(KEY, (name, corpus.name, dimension, PROBE, model.modality), strict=True))
@@ -355,7 +357,9 @@ def _score(corpus, material, model, training, predictions, stated, ended, left_o
             truth=material.labels[:, column],
             labelled=labelled,
             predictions=predictions[:, :, column],
-            identity=[{**identity, "layer": None, "depth": None, "seed": seed} for seed in seeds],
+            identity=[
+                {**identity, "layer": None, "depth": None, "seed": seed, "text_source": source} for seed in seeds
+            ],
             penalties=[None] * len(seeds),
             nulls=[None] * len(seeds),
             codes=[None] * len(seeds),
@@ -387,7 +391,7 @@ def _score(corpus, material, model, training, predictions, stated, ended, left_o
                 "utterances": len(material.table),
                 "labelled": int(labelled.sum()),
                 "left_out": [f"{row.id} is {row.status}: {row.reason}" for row in left_out.itertuples()],
-                "text": _text_source(material.table, model),
+                "text": _text_of(material.table, source),
                 "interval": "95 % percentile bootstrap over speakers; an utterance of unknown speaker counts as one",
                 "notes": reasons,
                 "versions": versions(),
@@ -404,8 +408,8 @@ def _notes(split: Split) -> list[str]:
     return [note for note in split.notes if "penalty" not in note]
 
 
-def _text_source(tabled: pd.DataFrame, model: ModelSettings) -> str:
-    if model.text is None:
+def _text_of(tabled: pd.DataFrame, source: str) -> str:
+    if not source:
         return "none"
     absent = int((tabled["transcript"].str.strip() == "").sum())
-    return f"transcripts of the corpus; none for {absent} of {len(tabled)} utterances"
+    return f"transcripts by {source}; none for {absent} of {len(tabled)} utterances"

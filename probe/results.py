@@ -26,7 +26,7 @@ SCORES = {
     "macro_f1": _NUMBER, "macro_f1_low": _NUMBER, "macro_f1_high": _NUMBER,
     "speakers": _INTEGER, "penalty": _NUMBER, "features": _TEXT, "reason": _TEXT,
     "null_mean": _NUMBER, "null_high": _NUMBER, "p": _NUMBER, "p_holm": _NUMBER, "selectivity": _NUMBER,
-    "permutations": _INTEGER, "mdl_bits": _NUMBER, "compression": _NUMBER,
+    "permutations": _INTEGER, "mdl_bits": _NUMBER, "compression": _NUMBER, "text_source": _TEXT,
 }  # fmt: skip
 WEIGHTS = {
     "model": _TEXT, "corpus": _TEXT, "dimension": _TEXT, "layer": _INTEGER, "depth": _NUMBER, "seed": _INTEGER,

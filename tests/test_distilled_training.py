@@ -108,7 +108,7 @@ def test_the_table_is_shared_with_the_probes_and_says_what_it_is(place, tmp_path
     entry = found.protocol[0]
     assert entry["run"]["audio"]["weights_sha256"]
     assert entry["run"]["training"]["epochs"] == SHORT["epochs"]
-    assert "none for 2 of 24" in entry["text"]
+    assert "transcripts by corpus; none for 2 of 24" in entry["text"]
     # Scores follow from the predictions, by another implementation.
     rows = found.predictions.query("dimension == 'arousal' and split == 'test' and seed == 1")
     stated = found.scores.query("dimension == 'arousal' and split == 'test' and seed == 1 and fold == 'all'")

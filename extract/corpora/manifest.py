@@ -55,10 +55,12 @@ def read_manifest(path: Path) -> Corpus:
         raise UserError(f"{path}: is a folder, not a manifest{hint}")
     table, places = _table(path)
     notes = []
-    whence = _sources(table)
-    if whence:
-        counts = Counter(source for source in whence if source)
-        notes.append("transcripts by source: " + first([f"{name} {n:,}" for name, n in counts.most_common()]))
+    counts = Counter(source for source in _sources(table) if source)
+    source = (
+        first([f"{name} ({n:,})" for name, n in counts.most_common()]) if len(counts) > 1 else next(iter(counts), "")
+    )
+    if source:
+        notes.append(f"transcripts by {source}")
     table, unused = _known_columns(table, path)
     if unused:
         notes.append(f"columns not used: {first(unused, 12)}")
@@ -71,6 +73,7 @@ def read_manifest(path: Path) -> Corpus:
         source=path,
         notes=notes,
         where=None if places is None else (lambda row: f"line {places[row]}"),
+        text_source=source or "corpus",
     )
 
 

@@ -136,12 +136,15 @@ class Corpus:
         ``train``, ``development``, ``test``, ``test1``, ``test2``, ...
     notes : tuple of str
         What the reader found odd, and what it did about it.
+    text_source : str
+        Where the transcripts come from: "corpus", or the recogniser that heard them.
     """
 
     name: str
     root: Path
     utterances: pd.DataFrame = field(repr=False)
     notes: tuple[str, ...] = ()
+    text_source: str = "corpus"
 
     @classmethod
     def from_table(
@@ -153,6 +156,7 @@ class Corpus:
         source: Path,
         notes: Iterable[str] = (),
         where: Callable[[int], str] | None = None,
+        text_source: str = "corpus",
     ) -> Corpus:
         """Make a corpus from whatever columns there are.
 
@@ -170,6 +174,8 @@ class Corpus:
             What the reader has to say already.
         where : callable, optional
             Tells a row's place in `source` (default: ``row 1``, ``row 2``, ...).
+        text_source : str
+            Where the transcripts come from.
 
         Raises
         ------
@@ -223,7 +229,7 @@ class Corpus:
         # are not UTF-8 (lone surrogates in Python).
         texts = {name: pd.Series(columns[name], dtype=object) for name in _TEXT_COLUMNS}
         frame = pd.DataFrame({**texts, **{name: columns[name] for name in DIMENSIONS}}, columns=list(COLUMNS))
-        return cls(name=printable(name), root=root, utterances=frame, notes=tuple(notes))
+        return cls(printable(name), root, frame, tuple(notes), printable(text_source))
 
     def __post_init__(self) -> None:
         if tuple(self.utterances.columns) != COLUMNS:
