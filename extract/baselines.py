@@ -33,6 +33,9 @@ from .versions import versions
 DEFAULT_TEXT_ENCODER = "minilm"
 NO_TRANSCRIPT = "no transcript"
 
+#: Utterances that are stored together, and lost together when a run is killed.
+PER_PART = {"egemaps": 256, "text": 1024}
+
 #: Features of some utterances (rows of the cache, in order) and, for each, why it has none.
 Compute = Callable[[np.ndarray], tuple[np.ndarray, list[str]]]
 
@@ -50,8 +53,6 @@ class _Baseline:
         What the features depend on, besides the corpus.
     versions : dict
         Of the library that computes them.
-    per_part : int
-        Utterances that are stored together, and lost together when a run is killed.
     compute : callable
     """
 
@@ -59,7 +60,6 @@ class _Baseline:
     columns: tuple[str, ...]
     settings: dict
     versions: dict
-    per_part: int
     compute: Compute
 
 
@@ -167,12 +167,12 @@ def _computed(
 ) -> Sidecar:
     """Compute part by part, each on disk before the next; put the parts together at the end."""
     ids = cache.utterances["id"].to_numpy(object)
-    starts = range(0, len(ids), baseline.per_part)
+    size = PER_PART[baseline.name]
     parts = path.with_suffix(".parts")
     found = []
     with tqdm(total=len(ids), disable=not progress, unit="utterance", mininterval=0.5, desc=baseline.name) as bar:
-        for number, start in enumerate(starts):
-            rows = np.arange(start, min(start + baseline.per_part, len(ids)))
+        for number, start in enumerate(range(0, len(ids), size)):
+            rows = np.arange(start, min(start + size, len(ids)))
             part = _part(parts / f"{number:06d}.parquet", about, ids[rows])
             if part is None:
                 features, reasons = baseline.compute(rows)
@@ -246,7 +246,7 @@ def _egemaps(cache: HiddenStateCache, root: Path, workers: int) -> _Baseline:
         "sample_rate": SAMPLE_RATE,
         "opensmile": opensmile.__version__,
     }
-    return _Baseline("egemaps", columns, settings, versions(), 256, compute)
+    return _Baseline("egemaps", columns, settings, versions(), compute)
 
 
 def _text(cache: HiddenStateCache, name: str, device: str) -> _Baseline:
@@ -267,4 +267,4 @@ def _text(cache: HiddenStateCache, name: str, device: str) -> _Baseline:
         return encoder.embed(texts), ["" if text else NO_TRANSCRIPT for text in texts]
 
     columns = tuple(f"text_{k}" for k in range(encoder.width))
-    return _Baseline("text", columns, encoder.provenance(), versions(), 1024, compute)
+    return _Baseline("text", columns, encoder.provenance(), versions(), compute)

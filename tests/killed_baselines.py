@@ -1,0 +1,31 @@
+"""Compute a baseline in a process that is killed in the middle of a write."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+
+def add_and_die(path: str, encoder: str, die_at: int) -> None:
+    """Compute with small parts; be killed half-way through the write of that number."""
+    import pyarrow.parquet as pq
+
+    from emoprobe import HiddenStateCache
+    from emoprobe.extract import baselines as module
+
+    module.PER_PART = {"egemaps": 4, "text": 4}
+    write, count = pq.write_table, 0
+
+    def write_and_die(table, where):
+        nonlocal count
+        count += 1
+        write(table, where)
+        if count == die_at:
+            content = Path(where).read_bytes()
+            Path(where).write_bytes(content[: len(content) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    pq.write_table = write_and_die
+    with HiddenStateCache(path) as cache:
+        module.add_baselines(cache, [f"text={encoder}"], progress=False)
