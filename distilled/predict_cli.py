@@ -37,7 +37,8 @@ def parser() -> argparse.ArgumentParser:
         help="what was said: a CSV with the columns path or id, and transcript; or a folder of <stem>.txt",
     )
     p.add_argument("--out", type=Path, default=Path("predictions.csv"), help="default: predictions.csv")
-    p.add_argument("--onnx", action="store_true", help="use the ONNX form that probe-train export wrote")
+    p.add_argument("--onnx", action="store_true", help="use the ONNX form that `probe-train export` wrote (on the CPU)")
+    p.add_argument("--int8", action="store_true", help="use its form of 8 bits")
     p.add_argument("--overwrite", action="store_true", help="start anew where there are predictions already")
     p.add_argument("--batch-seconds", type=float, metavar="S", help="audio in a batch (default: by the device)")
     p.add_argument(
@@ -59,6 +60,8 @@ def main(argv: list[str] | None = None) -> int:
 def _predict(options: argparse.Namespace) -> int:
     if options.audio and options.corpus:
         raise UserError("give audio files or --corpus, not both")
+    if options.int8 and not options.onnx:
+        raise UserError("--int8 is a form of --onnx: give both")
     from ..extract.cli import quiet_transformers
     from .prediction import PredictionSettings, model_identity, predict_files
     from .transcribe_cli import conclude
@@ -85,7 +88,7 @@ def _predict(options: argparse.Namespace) -> int:
         paths,
         texts,
         options.out,
-        made_by=model_identity(options.model, onnx=options.onnx),
+        made_by=model_identity(options.model, onnx=options.onnx, int8=options.int8),
         settings=settings,
         progress=not options.quiet,
         report=say,
@@ -99,9 +102,9 @@ def _load(options: argparse.Namespace):
         from .saved import load_model
 
         return load_model(options.model, device=options.device)
-    from .export import OnnxModel
+    from .exported import OnnxModel
 
-    return OnnxModel(options.model)
+    return OnnxModel(options.model, int8=options.int8)
 
 
 def _inputs(options: argparse.Namespace, model) -> tuple[list[str], list[str | None] | None]:

@@ -21,6 +21,7 @@ from ..extract.corpora import COLUMNS, DIMENSIONS, Corpus
 from ..extract.corpora.table import printable
 from ..extract.scan import scan
 from .batchwise import Problem, run_batches
+from .exported import FLOAT, INSIDE, INT8, OnnxModel
 from .journal import open_journal, write_beside
 from .saved import EmotionModel, load_model
 from .transcription import check_positive, stamp
@@ -65,7 +66,7 @@ def predict(
     *,
     sampling_rate: int = SAMPLE_RATE,
     text: str | None = None,
-    model: EmotionModel | str | os.PathLike,
+    model: EmotionModel | OnnxModel | str | os.PathLike,
 ) -> dict[str, float]:
     """Dimensions of one utterance.
 
@@ -77,7 +78,7 @@ def predict(
         In Hz; brought to 16 kHz by :func:`emoprobe.extract.audio.resample`.
     text : str, optional
         What was said, for a model that reads.
-    model : EmotionModel, or folder of one
+    model : EmotionModel, OnnxModel, or folder of an EmotionModel
         A model is loaded at each call from a folder; load it once with :func:`.saved.load_model` for many utterances.
 
     Returns
@@ -137,7 +138,7 @@ def _checked(waveform: np.ndarray | None, rate: int) -> np.ndarray:
 
 
 def predict_files(
-    model: EmotionModel,
+    model: EmotionModel | OnnxModel,
     paths: Sequence[str],
     texts: Sequence[str | None] | None = None,
     out: str | Path = "predictions.csv",
@@ -203,8 +204,8 @@ def predict_files(
         keys = [f"{printable(name)} {digest}" for name, (digest,) in zip(paths, stamps, strict=True)]
 
     def compute(rows: list[int], loaded: list) -> list:
-        kwargs = {} if settings.batch_seconds is None else {"batch_seconds": settings.batch_seconds}
-        values = model.predict(loaded if model.uses_audio else None, [said[row] for row in rows], **kwargs)
+        waveforms = loaded if model.uses_audio else None
+        values = model.predict(waveforms, [said[row] for row in rows], batch_seconds=settings.batch_seconds)
         return [
             [float(value) for value in row]
             if np.isfinite(row).all()
@@ -212,8 +213,8 @@ def predict_files(
             for row in values
         ]
 
-    device = getattr(model, "device", None)  # ONNX runs on the CPU
-    group = max(_GROUP_SECONDS["cpu" if device is None else device.type], settings.batch_seconds or 0.0)
+    device = "cpu" if isinstance(model, OnnxModel) else model.device.type
+    group = max(_GROUP_SECONDS[device], settings.batch_seconds or 0.0)
     with open_journal(out, made_by=made_by or {}, settings={}, overwrite=settings.overwrite) as journal:
         if len(journal):
             say(f"going on with {out}: {len(journal)} predictions are there")
@@ -234,25 +235,34 @@ def predict_files(
     return table
 
 
-def model_identity(folder: str | os.PathLike, *, onnx: bool = False) -> dict:
+def model_identity(folder: str | os.PathLike, *, onnx: bool = False, int8: bool = False) -> dict:
     """What a prediction depends on: the hash of the model's files.
 
     Parameters
     ----------
     folder : path-like
-        A saved model.
-    onnx : bool
-        Whether its ONNX form is meant.
+        A saved model, or for `onnx` also an export of one.
+    onnx, int8 : bool
+        Whether its ONNX form, and of that the form of 8 bits, is meant.
     """
     folder = Path(folder)
-    endings = {".json", ".txt", ".model", ".onnx" if onnx else ".safetensors"}
+    if onnx:
+        folder = folder / INSIDE if (folder / INSIDE / "config.json").is_file() else folder
+        graph = INT8 if int8 else FLOAT
+        files = [folder / name for name in ("config.json", "tokenizer.json", graph, f"{graph}.data")]
+    else:
+        known = {".json", ".txt", ".model", ".safetensors"}  # the card is no part of it
+        files = [
+            path for path in folder.rglob("*") if path.suffix in known and not path.is_relative_to(folder / INSIDE)
+        ]
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.suffix in endings and path.is_file()):
+    for path in sorted(path for path in files if path.is_file()):
         digest.update(path.relative_to(folder).as_posix().encode("utf-8", "surrogateescape") + b"\0")
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
-    return {"the model": digest.hexdigest(), "its form": "onnx" if onnx else "torch"}
+    form = "torch" if not onnx else "onnx int8" if int8 else "onnx"
+    return {"the model": digest.hexdigest(), "its form": form}
 
 
 def _waveforms(paths: list[str], headers: list) -> Callable[[int], np.ndarray]:

@@ -324,6 +324,36 @@ def test_the_same_text_twice_is_one_text(tmp_path):
     assert read_texts(tmp_path / "t.csv").of("anywhere/u1.wav") == "so"
 
 
+@pytest.mark.slow
+def test_the_onnx_form(models, audio, tmp_path, capsys):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    from emoprobe.distilled.export import TOLERANCE as allowed
+    from emoprobe.distilled.export import export_model
+
+    folder = shutil.copytree(models / "both", tmp_path / "model")
+    (tmp_path / "t.csv").write_text("id,transcript\nu1,so good\nu2,oh no\n")
+    arguments = [audio / "u1.flac", audio / "u2.wav", audio / "text.wav", "--transcripts", tmp_path / "t.csv"]
+    out = tmp_path / "torch.csv"
+    assert run(folder, *arguments, out=out) == 3
+    assert run(folder, *arguments, "--onnx", out=tmp_path / "onnx.csv") == 2
+    assert "probe-train export" in capsys.readouterr().err
+    export_model(folder, [tone(0.5, seed=1), tone(0.9, seed=2)], ["so", "no"], int8=True)
+    assert run(folder, *arguments, out=out) == 3  # the export is no part of the torch form, whose rows are kept
+    assert run(folder, *arguments, "--onnx", out=tmp_path / "onnx.csv") == 3
+    assert run(folder, *arguments, "--onnx", "--int8", out=tmp_path / "int8.csv") == 3
+    assert run(folder, *arguments, "--onnx", "--int8", out=tmp_path / "onnx.csv") == 2
+    assert run(folder, *arguments, "--int8", out=tmp_path / "onnx.csv") == 2
+    dimensions = load_model(folder).dimensions
+    for one, other, small in zip(rows(out), rows(tmp_path / "onnx.csv"), rows(tmp_path / "int8.csv"), strict=True):
+        assert (one["path"], one["status"], one["text_used"]) == (other["path"], other["status"], other["text_used"])
+        if one["status"] == "done":
+            for dimension in dimensions:  # the export allows that much, in units of the labels' spread
+                assert float(other[dimension]) == pytest.approx(float(one[dimension]), rel=0, abs=2.0 * allowed)
+            assert small["status"] == "done"
+            assert any(small[dimension] != one[dimension] for dimension in dimensions)
+
+
 # Again, and kills -----------------------------------------------------------------------------------------------------
 
 
