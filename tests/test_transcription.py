@@ -393,6 +393,16 @@ def test_nothing_is_computed_twice(corpus, checkpoints, tmp_path, monkeypatch):
     assert out.read_bytes() == before
     pd.testing.assert_frame_equal(table, again)
     assert "going on with" in lines[-1]
+    heard = table["status"] == "done"
+    assert set(table.loc[heard, "transcript_source"]) == {recogniser.label}
+    # A corpus that was read already keeps the source that it tells.
+    corpus = read_manifest(out)
+    assert corpus.text_source == recogniser.label
+    kept = TranscriptionSettings(only_missing=True, device="cpu")
+    again = transcribe(corpus, load_recogniser(str(checkpoints / "whisper")), tmp_path / "2", settings=kept)
+    texts = heard & table["transcript"].ne("")
+    assert set(again.loc[texts, "transcript_source"]) == {recogniser.label}
+    assert set(again.loc[texts, "status"]) == {"kept"}
 
 
 # Kills ---------------------------------------------------------------------------------------------------------------
@@ -400,6 +410,7 @@ def test_nothing_is_computed_twice(corpus, checkpoints, tmp_path, monkeypatch):
 TRANSCRIBE = "emoprobe.distilled.transcribe_cli"
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_ends_as_if_it_had_not_been(corpus, checkpoints, tmp_path):
     reference, out = tmp_path / "unbroken" / "out.csv", tmp_path / "killed" / "out.csv"
     assert finish(TRANSCRIBE, command(corpus, checkpoints / "hubert-base", reference)) == 3
