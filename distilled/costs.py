@@ -5,9 +5,7 @@ Nothing is computed and no weight is read: the models are built on the meta devi
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
-from pathlib import Path
 
 import pandas as pd
 import torch
@@ -17,7 +15,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..extract.architectures import ARCHITECTURES
 from ..extract.backbones import SAMPLE_RATE, load_backbone
 from ..extract.texts import TEXT_ARCHITECTURES, load_text_config, new_text_model
-from .journal import write_beside
 from .model import AudioTextModel
 from .settings import ModelSettings
 
@@ -30,64 +27,30 @@ PARTS = ("audio encoder", "text encoder", "before heads", "head", "all")
 _COUNTED = ("trainable", "total", "macs_per_second", "bytes")
 
 
-def count(
-    settings: ModelSettings,
-    *,
-    out: str | Path | None = None,
-    seconds: float = SECONDS,
-    tokens_per_second: float = TOKENS_PER_SECOND,
-) -> pd.DataFrame:
-    """Print what a model costs beside HuBERT large, and write it as CSV: ``probe-train ... --count``.
-
-    Parameters
-    ----------
-    settings : ModelSettings
-        Of the model.
-    out : str or Path, optional
-        CSV file, replaced if it is there.
-    seconds, tokens_per_second : float
-        As in :func:`count_model`.
-
-    Returns
-    -------
-    DataFrame
-        As :func:`compare` returns it.
-    """
-    table = compare(settings, seconds=seconds, tokens_per_second=tokens_per_second)
-    print(describe(table, seconds=seconds, tokens_per_second=tokens_per_second))
-    if out is not None:
-        Path(out).absolute().parent.mkdir(parents=True, exist_ok=True)
-        text = io.StringIO()
-        table.to_csv(text, index=False)
-        write_beside(Path(out), text.getvalue().encode())
-        print(f"written to {out}")
-    return table
-
-
-def compare(
+def count_model(
     settings: ModelSettings, *, seconds: float = SECONDS, tokens_per_second: float = TOKENS_PER_SECOND
 ) -> pd.DataFrame:
-    """Costs of a model and of HuBERT large with its front end frozen.
+    """Costs of a model and of HuBERT large with its front end frozen: ``probe-train ... --count``.
 
     Parameters
     ----------
     settings : ModelSettings
         Of the model; HuBERT large gets the same head, and no text.
     seconds, tokens_per_second : float
-        As in :func:`count_model`.
+        As in :func:`count_parts`.
 
     Returns
     -------
     DataFrame
-        `model`, then the columns of :func:`count_model`, then each of its counts as a ratio to HuBERT large:
+        `model`, then the columns of :func:`count_parts`, then each of its counts as a ratio to HuBERT large:
         `trainable_ratio`, `total_ratio`, `macs_per_second_ratio`, `bytes_ratio`. Encoders are set against all that
         HuBERT large has before its head, the head against its head, all against all.
     """
     teacher = replace(settings, audio=TEACHER, audio_revision=None, text=None, text_revision=None, freeze=("frontend",))
     assumed = {"seconds": seconds, "tokens_per_second": tokens_per_second}
     tables = {
-        "this model": count_model(settings, **assumed),
-        f"{TEACHER}, front end frozen": count_model(teacher, **assumed),
+        "this model": count_parts(settings, **assumed),
+        f"{TEACHER}, front end frozen": count_parts(teacher, **assumed),
     }
     table = pd.concat([rows.assign(model=name) for name, rows in tables.items()], ignore_index=True)
     reference = table[table["model"] != "this model"].set_index("part")
@@ -97,7 +60,7 @@ def compare(
     return table[["model", *(name for name in table.columns if name != "model")]]
 
 
-def count_model(
+def count_parts(
     settings: ModelSettings, *, seconds: float = SECONDS, tokens_per_second: float = TOKENS_PER_SECOND
 ) -> pd.DataFrame:
     """Parameters, multiply-adds and size of a model, part by part.
@@ -191,8 +154,8 @@ def _multiply_adds(model: AudioTextModel, samples: int, tokens: int) -> dict[str
     }
 
 
-def describe(table: pd.DataFrame, *, seconds: float = SECONDS, tokens_per_second: float = TOKENS_PER_SECOND) -> str:
-    """The table of :func:`compare` for a person, with what it assumes."""
+def report(table: pd.DataFrame, *, seconds: float = SECONDS, tokens_per_second: float = TOKENS_PER_SECOND) -> str:
+    """The table of :func:`count_model` for a person, with what it assumes."""
     lines = []
     for model, rows in table.groupby("model", sort=False):
         lines.append(f"{model}")

@@ -194,10 +194,13 @@ class AudioTextModel(nn.Module):
         rest = [p for p in self.parameters() if p.requires_grad and id(p) not in pretrained]
         return {**found, "head": rest}
 
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict | None = None) -> None:
-        """Trade time for memory in both encoders (called by transformers' Trainer)."""
-        for module in ([] if self.audio is None else [self.audio.model]) + ([] if self.text is None else [self.text]):
-            module.gradient_checkpointing_enable(gradient_checkpointing_kwargs)
+    def checkpoint_blocks(self) -> None:
+        """Let the encoders compute their blocks again in the backward pass: less memory, more time."""
+        for encoder in (None if self.audio is None else self.audio.model, self.text):
+            if encoder is not None:
+                # Renamed in transformers 5; the old name warns there.
+                enable = getattr(encoder, "activation_checkpointing_enable", encoder.gradient_checkpointing_enable)
+                enable({"use_reentrant": False})
 
     # Prediction -----------------------------------------------------------------------------------------------------
 

@@ -195,6 +195,8 @@ def train_one(
     batches = math.ceil(len(train) / (training.batch * arguments.world_size))
     steps = math.ceil(batches / training.accumulate) * training.epochs
     arguments.warmup_steps = math.ceil(training.warmup * steps)
+    if training.checkpointing:
+        model.checkpoint_blocks()
     sampler = LengthGrouped(train.lengths(), training.batch * training.accumulate * arguments.world_size, seed=seed)
     trainer = EmotionTrainer(
         training=training,
@@ -248,8 +250,8 @@ def _arguments(training: TrainingSettings, *, seed: int, folder: Path, progress:
     from ..extract.devices import choose_device
 
     device = choose_device(training.device)
-    # Named only where it is wanted: releases of transformers differ in what they call it.
-    optional = {"gradient_checkpointing": True} if training.checkpointing else {}
+    if training.precision == "float16" and device.type == "cpu":
+        raise UserError("--precision float16 is for a GPU: take bfloat16 or float32 here")
     workers = training.workers if training.workers is not None else (4 if device.type == "cuda" else 0)
     arguments = TrainingArguments(
         output_dir=str(folder / "checkpoints"),
@@ -282,7 +284,6 @@ def _arguments(training: TrainingSettings, *, seed: int, folder: Path, progress:
         ddp_find_unused_parameters=True,
         report_to=[],
         disable_tqdm=not progress,
-        **optional,
     )
     if arguments.n_gpu > 1:
         # One process with several GPUs would copy the model by threads, which its hooks on layers do not survive;

@@ -120,6 +120,7 @@ def train(
     say(f"{name}, {model.modality}: {counts} parameters are trained; {material.split.kind}")
     for note in _notes(material.split):
         say(f"note: {note}")
+    del first, text  # a teacher of a gigabyte would lie beside the one in training
     seeds = range(training.seed, training.seed + training.seeds)
     jobs = [(seed, fold) for seed in seeds for fold in material.split.folds]
     predictions = np.full((len(seeds), *material.labels.shape), np.nan)
@@ -201,15 +202,19 @@ def _write_json(path: Path, value) -> None:
 
 
 def _refuse_mixture(results, stated, name, corpus_name, overwrite) -> None:
-    """Keep two different models from standing under one name in a table."""
+    """Keep two different models from standing under one name in a table; the same one trained otherwise replaces it."""
     if overwrite or not (Path(results) / "protocol.json").is_file():
         return
+    key = (name, corpus_name, PROBE, _features(stated))
     for entry in load_results(results).protocol:
-        same = (entry["model"], entry["corpus"], entry["probe"]) == (name, corpus_name, PROBE)
-        if same and entry["features"] == _features(stated) and entry["run"]["text"] != _plain(stated["text"]):
+        if tuple(entry[column] for column in ("model", "corpus", "probe", "features")) != key:
+            continue
+        changed = [part for part in ("model", "audio", "text") if entry["run"][part] != _plain(stated[part])]
+        if changed:
             raise UserError(
-                f"{results} holds '{name}' with another text encoder on '{corpus_name}': give this one a name of its "
-                "own with --label, another folder with --results, or --overwrite"
+                f"{results} holds another '{name}' ({_features(stated)}) on '{corpus_name}' (it differs in "
+                f"{', '.join(changed)}): give this one a name of its own with --label, another folder with --results, "
+                "or --overwrite"
             )
 
 

@@ -87,7 +87,7 @@ def test_checkpointed_blocks_give_the_same_gradients(encoders):
         for layer in model.text.transformer.layer:
             layer.attention.dropout.p = 0.0
         if checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            model.checkpoint_blocks()
         model.train()
         batch = pad(WAVEFORMS) | reader.tokenise(TEXTS) | {"has_text": torch.tensor([True, False, True, True])}
         model(**batch)["logits"].sum().backward()
