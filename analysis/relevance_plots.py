@@ -132,9 +132,9 @@ def _draw_opinions(ax: Axes, part: pd.DataFrame, names: Sequence[str], depth: in
         if name not in part.index.get_level_values(0):
             continue
         of_name = part.loc[name].reindex(range(depth))
-        values, low = of_name["relevance"].to_numpy(float), of_name["low"].to_numpy(float)
-        start = of_name["start"].fillna(False).to_numpy(bool)
-        values[start] = np.nan
+        start = of_name["start"].eq(True).to_numpy(bool)
+        values = np.where(start, np.nan, of_name["relevance"].to_numpy(float))
+        low = of_name["low"].to_numpy(float)
         for layer in np.flatnonzero(start):
             ax.text(layer, row, _START, color="black", fontsize=SMALL_FONT_SIZE, **_CENTRED)
         if not (np.isfinite(values).any() and np.nanmax(values) > 0):

@@ -382,14 +382,18 @@ class _Matrix:
     def starts(self) -> range:
         return range(0, self.n, CHUNK_ROWS)
 
-    def part(self, start: int, size: int = CHUNK_ROWS) -> np.ndarray:
-        """Rows from `start`, float64."""
+    def part(self, start: int) -> np.ndarray:
+        """One chunk of rows, from `start`, float64."""
         if self.mean is None:
             self._summarise()
-        return (self._raw(start, size) - self.mean) / self.scale
+        return (self._raw(start) - self.mean) / self.scale
 
-    def _raw(self, start: int, size: int = CHUNK_ROWS) -> np.ndarray:
-        return np.asarray(self.read(slice(start, min(start + size, self.n))), dtype=np.float64)
+    def whole(self) -> np.ndarray:
+        """All rows."""
+        return np.concatenate([self.part(start) for start in self.starts()])
+
+    def _raw(self, start: int) -> np.ndarray:
+        return np.asarray(self.read(slice(start, min(start + CHUNK_ROWS, self.n))), dtype=np.float64)
 
     def _summarise(self) -> None:
         mean = sum(self._raw(start).sum(0) for start in self.starts()) / self.n
@@ -495,7 +499,7 @@ def _summary(matrix: _Matrix, variance: float | None) -> _Summary:
 
 
 def _summary_by_rows(matrix: _Matrix, variance: float | None) -> _Summary:
-    x = matrix.part(0, matrix.n)
+    x = matrix.whole()
     kernel = x @ x.T
     norms, square = np.diagonal(kernel).copy(), float((kernel**2).sum())
     if variance is None:

@@ -24,6 +24,23 @@ else:
 MADE_FROM = "made_from"
 
 
+#: Columns of names, and of whole numbers, in any of the tables.
+TEXT = (
+    "measure",
+    "model",
+    "corpus",
+    "other",
+    "statistic",
+    "features",
+    "dimension",
+    "opinion",
+    "split",
+    "reason",
+    MADE_FROM,
+)
+WHOLE = ("layer", "other_layer", "n", "trained", "layers", "best", "other_best")
+
+
 def cache_hash(cache: HiddenStateCache) -> str:
     """Hash of what a cache holds: provenance, states with their acoustics, and the columns that an analysis reads.
 
@@ -76,39 +93,21 @@ def load_table(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
     if not path.is_file():
         return pd.DataFrame(columns=list(columns))
     try:
-        # Names are text even where they look like numbers or like a missing value.
-        text = {name: str for name in columns if name in TEXT}
-        table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""], float_precision="round_trip")
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
         missing = [name for name in columns if name not in table]
         if missing:
             raise ValueError(f"it lacks the columns {', '.join(missing)}")
-    except (OSError, ValueError) as error:
+        for name in columns:
+            if name not in TEXT:
+                # Python reads back the very number that was written; a parser of tables may be off in the last digit.
+                numbers = table[name].map(lambda value: float(value) if value else float("nan")).astype("float64")
+                table[name] = numbers.astype("Int64") if name in WHOLE else numbers
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(
             f"{path} is damaged or not of this program ({str(error)[:160]}): bring it back, or remove it and run the "
             "same command again"
         ) from error
-    for name in text:
-        table[name] = table[name].fillna("")
-    for name in ("layer", "other_layer", "n", "trained"):
-        if name in table:
-            table[name] = table[name].astype("Int64")
     return table[list(columns)]
-
-
-#: Columns of names.
-TEXT = (
-    "measure",
-    "model",
-    "corpus",
-    "other",
-    "statistic",
-    "features",
-    "dimension",
-    "opinion",
-    "split",
-    "reason",
-    MADE_FROM,
-)
 
 
 def update_table(path: str | Path, new: pd.DataFrame, *, key: Sequence[str]) -> pd.DataFrame:
