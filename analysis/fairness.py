@@ -1,0 +1,407 @@
+"""Whom a probe serves: scores by gender and by speaker, with intervals, and the difference between genders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import UserError
+from .captions import PROBE_NAMES, subject_name
+from .plots import _plain_ticks, _Sheet, _to_draw_on
+from .style import (
+    COLUMN_WIDTH,
+    FONT_SIZE,
+    NEUTRAL,
+    LineLook,
+    printable,
+    publication_style,
+    series_look,
+)
+from .tables import METRICS, Subject, ordered_dimensions, ordered_features, ordered_splits
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from ..extract.cache import HiddenStateCache
+    from ..probe.results import Results
+
+#: Utterances below which a CCC within one speaker says next to nothing.
+FEWEST_UTTERANCES = 20
+
+COLUMNS = (
+    "model", "corpus", "dimension", "probe", "features", "layer", "split", "group_by", "group", "gender", "speakers",
+    "n", "ccc", "ccc_low", "ccc_high", "pearson", "rmse", "bias", "bias_low", "bias_high", "truth_std", "reason",
+)  # fmt: skip
+_RUN = ["model", "corpus", "dimension", "probe", "features"]
+_MOST_NAMED = 20  # speakers whose names find room under a figure one column wide
+
+
+def fairness_table(
+    results: Results | str | Path,
+    corpus_table: HiddenStateCache | pd.DataFrame | str | Path,
+    *,
+    model: str | None = None,
+    dimensions: Sequence[str] | None = None,
+    probe: str = "ridge",
+    features: str | None = None,
+    layer: int | None = None,
+    split: str | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+    fewest: int = FEWEST_UTTERANCES,
+) -> pd.DataFrame:
+    """Score a probe for all, each gender and each speaker, and the differences between genders.
+
+    The interval of all and of a gender is a bootstrap over its speakers, that of a speaker over their utterances. The
+    genders have no speaker in common, so their difference draws the speakers of each independently. Where a run has
+    several seeds, scores are means over them.
+
+    With fewer than ten or so speakers in a group its interval is too narrow, as of every percentile bootstrap.
+    CCC falls with the spread of the labels: of two groups with the same errors, the one that was rated within a
+    narrower range scores lower. Read it beside `rmse` and `truth_std`.
+
+    Parameters
+    ----------
+    results : Results or path
+        With predictions.
+    corpus_table : HiddenStateCache, path of one, or DataFrame
+        What knows the gender of each utterance: a cache of the corpus, or a table with the columns `id` and `gender`.
+        Of a cache, the results of its corpus alone are taken.
+    model : str, optional
+        All, by default.
+    dimensions : sequence of str, optional
+        All but categories, by default.
+    probe : str
+        ``ridge``, ``mlp``, ``weighted``, ``end-to-end`` or the name of a baseline.
+    features : str, optional
+        By default the first that a model has.
+    layer : int, optional
+        By default each run's best, by CCC on the rows that are scored.
+    split : str, optional
+        By default the first held-out part.
+    resamples, seed : int
+        Of the bootstrap.
+    fewest : int
+        Speakers with fewer utterances get no CCC, and the reason.
+
+    Returns
+    -------
+    DataFrame
+        `model, corpus, dimension, probe, features, layer, split`; `group_by` (``all``, ``gender``, ``speaker`` or
+        ``gender difference``), `group` (as in ``female − male``), `gender` (of a speaker); `speakers, n`; `ccc` with
+        95 % percentile interval `ccc_low, ccc_high`; `pearson, rmse`; `bias` (mean prediction less mean truth) with
+        `bias_low, bias_high`; `truth_std`; `reason` (why a CCC or its interval is missing).
+
+    Raises
+    ------
+    UserError
+        If the results hold no such predictions, or the table does not know their utterances.
+    """
+    import pandas as pd
+
+    from ..probe.results import Results, load_results
+
+    results = results if isinstance(results, Results) else load_results(results)
+    genders, corpus = _genders(corpus_table)
+    predictions = results.predictions
+    chosen = predictions[(predictions["probe"] == probe) & (predictions["dimension"] != "emotion")]
+    for column, value in (("model", model), ("corpus", corpus), ("features", features), ("layer", layer)):
+        if value is not None:
+            chosen = chosen[chosen[column] == value]
+    if dimensions is not None:
+        chosen = chosen[chosen["dimension"].isin(list(dimensions))]
+    if split is not None:
+        chosen = chosen[chosen["split"] == split]
+    if not len(chosen):
+        raise UserError(
+            f"the results hold no predictions of probe={probe!r}"
+            + "".join(
+                f", {name}={value!r}"
+                for name, value in (("model", model), ("corpus", corpus), ("features", features), ("layer", layer))
+                if value is not None
+            )
+            + ": fit it with probe-fit, or choose another"
+        )
+    rows = []
+    for (name, of_corpus), part in chosen.groupby(["model", "corpus"], sort=False):
+        for dimension in ordered_dimensions(part["dimension"]):
+            run = part[part["dimension"] == dimension]
+            run = run[run["features"] == ordered_features(run["features"])[0]]
+            run = run[run["split"] == ordered_splits(run["split"])[0]]
+            run = _best_layer(run, results.scores) if layer is None else run
+            about = dict(zip(_RUN, (name, of_corpus, dimension, probe, run["features"].iloc[0]), strict=True))
+            about |= {"layer": run["layer"].iloc[0], "split": run["split"].iloc[0]}
+            rows += [about | row for row in _groups(run, genders, resamples, seed, fewest)]
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    return table.astype({"layer": "Int64"})
+
+
+def _genders(source: Any) -> tuple[pd.Series, str | None]:
+    """Gender by the id of the utterance, and the corpus that it is of."""
+    import pandas as pd
+
+    from ..extract.cache import HiddenStateCache
+
+    corpus = None
+    if isinstance(source, (str, Path)):
+        with HiddenStateCache(source) as cache:
+            return _genders(cache)
+    if isinstance(source, HiddenStateCache):
+        source, corpus = source.utterances, source.corpus
+    if not isinstance(source, pd.DataFrame) or not {"id", "gender"} <= set(source.columns):
+        raise UserError("give a cache, or a table with the columns id and gender")
+    genders = source["gender"].astype(object).where(source["gender"].notna(), "").map(lambda name: str(name).strip())
+    return pd.Series(genders.to_numpy(), index=source["id"].astype(str).to_numpy()), corpus
+
+
+def _best_layer(run: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """Predictions of the layer with the best CCC; all of them where the probe has no layers."""
+    layers = run["layer"].dropna().unique()
+    if len(layers) < 2:
+        return run
+    same = (scores["fold"] == "all") & (scores["split"] == run["split"].iloc[0])
+    for column in _RUN:
+        same &= scores[column] == run[column].iloc[0]
+    found = scores[same & scores["ccc"].notna()]
+    if not len(found):
+        raise UserError("the scores of the layers are missing, so the best is not known: name one with layer=")
+    return run[run["layer"] == found.loc[found["ccc"].idxmax(), "layer"]]
+
+
+def _groups(run: pd.DataFrame, genders: pd.Series, resamples: int, seed: int, fewest: int) -> Iterator[dict]:
+    """Rows of one run: all, each gender, their differences, each speaker."""
+    from ..probe.splits import is_unknown, speaker_groups
+
+    wide = run.pivot(index=["id", "speaker"], columns="seed", values="prediction")
+    ids = wide.index.get_level_values("id")
+    unknown = [name for name in ids if name not in genders.index]
+    if unknown:
+        raise UserError(
+            f"the corpus table does not know {len(unknown)} of the {len(ids)} utterances that were scored, the first "
+            f"{unknown[0]}: give the cache or table of the same corpus"
+        )
+    truth = run.drop_duplicates("id").set_index("id")["truth"].reindex(ids).to_numpy()
+    predicted = wide.to_numpy().T
+    names = wide.index.get_level_values("speaker").to_numpy(dtype=object)
+    gender = genders[~genders.index.duplicated()].reindex(ids).to_numpy(dtype=object)
+    speaker = speaker_groups(names)
+
+    def scored(rows: np.ndarray, units: np.ndarray, position: int) -> _Scores:
+        # Each group draws for itself: the genders' speakers have nothing to do with one another.
+        return _Scores.of(truth[rows], predicted[:, rows], units[rows], resamples, seed + position)
+
+    everyone = np.arange(len(truth))
+    yield {"group_by": "all", "group": "all", "gender": ""} | scored(everyone, speaker, 0).row(speaker)
+    by_gender = {}
+    for position, name in enumerate(sorted({name for name in gender if name})):
+        rows = np.flatnonzero(gender == name)
+        by_gender[name] = (rows, scored(rows, speaker, 1 + position))
+        yield {"group_by": "gender", "group": name, "gender": name} | by_gender[name][1].row(speaker[rows])
+    for k, (one, (rows, scores)) in enumerate(by_gender.items()):
+        for other, (other_rows, other_scores) in list(by_gender.items())[k + 1 :]:
+            both = np.concatenate([rows, other_rows])
+            difference = scores.less(other_scores).row(speaker[both]) | {"truth_std": np.nan}
+            yield {"group_by": "gender difference", "group": f"{one} − {other}", "gender": ""} | difference
+    for name in sorted({str(name) for name in names if not is_unknown(name)}):
+        rows = np.flatnonzero(names == name)
+        row = scored(rows, everyone, 0).row(speaker[rows])
+        if len(rows) < fewest:
+            row |= dict.fromkeys(("ccc", "ccc_low", "ccc_high", "pearson"), np.nan)
+            row["reason"] = f"fewer than {fewest} utterances"
+        its = set(gender[rows])
+        yield {"group_by": "speaker", "group": name, "gender": its.pop() if len(its) == 1 else ""} | row
+
+
+class _Scores:
+    """Scores of a group: on the group itself first, then on each resample of its units."""
+
+    def __init__(self, measures: dict[str, np.ndarray], n: int, truth_std: float):
+        self.measures, self.n, self.truth_std = measures, n, truth_std
+
+    @classmethod
+    def of(cls, truth: np.ndarray, predicted: np.ndarray, units: np.ndarray, resamples: int, seed: int) -> _Scores:
+        """Score `predicted` (seeds, rows) against `truth`, `units` being what is resampled."""
+        from ..probe.bootstrap import moments_by_speaker, resample_counts
+        from ..probe.metrics import ccc_from_moments, pearson_from_moments, rmse_from_moments
+
+        sums = moments_by_speaker(truth, predicted, units)  # (units, seeds, 6)
+        flat = sums.reshape(len(sums), -1)
+        measures = {
+            "ccc": ccc_from_moments,
+            "pearson": pearson_from_moments,
+            "rmse": rmse_from_moments,
+            "bias": lambda sums: (sums[..., 2] - sums[..., 1]) / sums[..., 0],
+        }
+        drawn: dict[str, list[np.ndarray]] = {name: [] for name in measures}
+        for counts in (np.ones((1, len(sums))), *resample_counts(len(sums), resamples, seed=seed)):
+            summed = (counts @ flat).reshape(len(counts), *sums.shape[1:])
+            for name, measure in measures.items():
+                drawn[name].append(measure(summed).mean(-1))
+        found = {name: np.concatenate(parts) for name, parts in drawn.items()}
+        if len(sums) < 2:  # one unit drawn again and again is no interval
+            found = {name: values[:1] for name, values in found.items()}
+        return cls(found, len(truth), float(truth.std()))
+
+    def less(self, other: _Scores) -> _Scores:
+        """This group's scores less another's, resample by resample."""
+        draws = min(len(self.measures["ccc"]), len(other.measures["ccc"]))
+        measures = {name: values[:draws] - other.measures[name][:draws] for name, values in self.measures.items()}
+        return _Scores(measures, self.n + other.n, np.nan)
+
+    def row(self, speakers: np.ndarray) -> dict:
+        """Columns of the table."""
+        row: dict = {"speakers": len(np.unique(speakers)), "n": self.n, "truth_std": self.truth_std, "reason": ""}
+        row |= {name: float(values[0]) for name, values in self.measures.items()}
+        for name in ("ccc", "bias"):
+            drawn = self.measures[name][1:]
+            known = len(drawn) and np.isfinite(drawn).mean() >= 0.9
+            row[f"{name}_low"], row[f"{name}_high"] = np.nanquantile(drawn, [0.025, 0.975]) if known else (np.nan,) * 2
+        if np.isnan(row["ccc"]):
+            row["reason"] = "labels or predictions are constant"
+        elif np.isnan(row["ccc_low"]):
+            row["reason"] = "too few to resample: no interval"
+        return row
+
+
+def plot_fairness(
+    table: pd.DataFrame,
+    *,
+    model: str | None = None,
+    measure: str = "ccc",
+    dimensions: Sequence[str] | None = None,
+    caption: bool = True,
+    figure: Figure | None = None,
+) -> np.ndarray:
+    """Draw all, each gender and each speaker with their intervals, one panel a dimension.
+
+    Parameters
+    ----------
+    table : DataFrame
+        What :func:`fairness_table` returns.
+    model : str, optional
+        Needed where the table holds several.
+    measure : str
+        ``ccc`` or ``bias``.
+    dimensions : sequence of str, optional
+        All, by default.
+    caption : bool
+        Whether to say below what is shown.
+    figure : matplotlib Figure, optional
+        An empty figure to fill instead of a new one from pyplot.
+
+    Returns
+    -------
+    ndarray of matplotlib Axes
+        One a dimension. Speakers are sorted by the measure within each panel.
+
+    Raises
+    ------
+    UserError
+        If the table holds nothing of the kind, or several models and none is named.
+    """
+    if measure not in ("ccc", "bias"):
+        raise UserError(f"no interval of {measure!r}: choose ccc or bias")
+    models = list(dict.fromkeys(table["model"]))
+    if model is None and len(models) > 1:
+        raise UserError(f"the table holds several models: choose by model= among {', '.join(models)}")
+    table = table if model is None else table[table["model"] == model]
+    wanted = ordered_dimensions(table["dimension"]) if dimensions is None else list(dimensions)
+    panels = [part for name in wanted if len(part := table[table["dimension"] == name])]
+    if not panels:
+        raise UserError(f"the table holds nothing of model={model!r}, dimensions={wanted}")
+    looks = _gender_looks(table["gender"])
+    figure = _to_draw_on(None, figure)
+    text = _caption(panels, measure) if caption else ""
+    title = subject_name(Subject(panels[0]["model"].iloc[0], panels[0]["corpus"].iloc[0]))
+    named = max((part["group_by"] == "speaker").sum() for part in panels) <= _MOST_NAMED
+    with publication_style():
+        sheet = _Sheet.open(
+            None, figure, width=COLUMN_WIDTH, panel_height=1.45 if named else 1.15, n_rows=len(panels),
+            titles=[title], caption=text, legend_rows=1,
+        )  # fmt: skip
+        for axes, part in zip(sheet.axes, panels, strict=True):
+            _draw_panel(axes, part, measure, looks, named=named)
+            label = METRICS["ccc"] if measure == "ccc" else "bias (label units)"
+            axes.set_ylabel(f"{printable(part['dimension'].iloc[0])}\n{label}", fontsize=FONT_SIZE)
+        sheet.axes[-1].set_xlabel(f"Speakers, sorted by {'CCC' if measure == 'ccc' else 'bias'}", fontsize=FONT_SIZE)
+        rows = _gender_legend(sheet.axes[0], looks)
+        sheet.title(sheet.axes[0], title, legend_rows=rows)
+        sheet.caption_below(text)
+    return sheet.axes
+
+
+def _gender_looks(genders: pd.Series) -> dict[str, LineLook]:
+    """A marker and colour for each gender; grey for whom it is not known."""
+    named = sorted({name for name in genders if name})
+    looks = {name: series_look(1 + position) for position, name in enumerate(named)}
+    return looks | {"": LineLook(NEUTRAL, "o", "-", filled=not named)}
+
+
+def _draw_panel(axes: Any, part: pd.DataFrame, measure: str, looks: dict[str, LineLook], *, named: bool) -> None:
+    groups = part[part["group_by"].isin(["all", "gender"])]
+    speakers = part[part["group_by"] == "speaker"].dropna(subset=[measure]).sort_values(measure)
+    places = [*np.arange(len(groups)) * 1.2, *(1.2 * len(groups) + 0.6 + np.arange(len(speakers)))]
+    names = []
+    for kind, rows in (("group", groups), ("speaker", speakers)):
+        for row in rows.itertuples():
+            place, look = places[len(names)], looks[row.gender]
+            low, high = getattr(row, f"{measure}_low"), getattr(row, f"{measure}_high")
+            if np.isfinite(low) and np.isfinite(high):
+                axes.vlines(place, low, high, color=look.color, linewidth=1.4 if kind == "group" else 0.7, zorder=2)
+            gid = f"{kind}-{row.group}-{row.dimension}"
+            axes.plot([place], [getattr(row, measure)], linestyle="none", zorder=3, gid=gid, **look.points())
+            names.append(printable(row.group))
+    whole = groups.loc[groups["group_by"] == "all", measure]
+    axes.axhline(0 if measure == "bias" else whole.iloc[0], color=NEUTRAL, linewidth=0.6, linestyle=(0, (1, 1.5)))
+    axes.axvline(1.2 * len(groups) - 0.3, color=NEUTRAL, linewidth=0.5, linestyle=(0, (1, 2)), zorder=0)
+    shown = len(names) if named else len(groups)
+    axes.set_xticks(places[:shown], names[:shown], rotation=90)
+    _plain_ticks(axes)
+    axes.set_xlim(-0.8, max(places) + 0.8)
+
+
+def _gender_legend(axes: Any, looks: dict[str, LineLook]) -> int:
+    from matplotlib.lines import Line2D
+
+    shown = {name: look for name, look in looks.items() if name}
+    if not shown:
+        return 0
+    handles = [Line2D([], [], linestyle="-", color=look.color, **look.points()) for look in shown.values()]
+    axes.legend(
+        handles, [printable(name) for name in shown], loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3,
+        borderaxespad=0.1, borderpad=0.1,
+    )  # fmt: skip
+    return -(-len(shown) // 3)
+
+
+def _caption(panels: Sequence[pd.DataFrame], measure: str) -> str:
+    first, whole = panels[0].iloc[0], panels[0][panels[0]["group_by"] == "all"].iloc[0]
+    probe = PROBE_NAMES.get(first["probe"], printable(first["probe"])).removesuffix("s")
+    layers = [f"{row.dimension} {row.layer}" for row in (part.iloc[0] for part in panels) if _is_layer(row.layer)]
+    sentences = [
+        f"{subject_name(Subject(first['model'], first['corpus']))}: {probe}"
+        + (f" (layer: {', '.join(layers)})" if layers else "")
+        + f", {printable(first['split'])} ({whole['n']} utterances, {whole['speakers']} speakers).",
+        "Bars: 95 % bootstrap intervals, left over speakers, right over the utterances of one speaker.",
+        f"Dotted: {'no bias' if measure == 'bias' else 'all'}.",
+    ]
+    for part in panels:
+        for row in part[part["group_by"] == "gender difference"].itertuples():
+            numbers = [getattr(row, f"{measure}{end}") for end in ("", "_low", "_high")]
+            value, low, high = (f"{number:+.2f}".replace("-", "−") for number in numbers)
+            sentences.append(f"{row.dimension.capitalize()}, {printable(row.group)}: {value} [{low}, {high}].")
+    left_out = max(int(part.loc[part["group_by"] == "speaker", measure].isna().sum()) for part in panels)
+    if left_out:
+        sentences.append(f"Left out: {left_out} speaker{'s' if left_out > 1 else ''} with too few utterances.")
+    return " ".join(sentences)
+
+
+def _is_layer(layer: Any) -> bool:
+    """Whether this is a layer's number, not the mark of a baseline or the absence of one."""
+    import pandas as pd
+
+    return not pd.isna(layer) and layer >= 0
