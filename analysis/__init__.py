@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
         "centroid": ["relevance_centroids"],
+        "comparison": ["compare_systems", "plot_comparison"],
         "fairness": ["fairness_table", "plot_fairness"],
         "figures": ["draw_figures"],
         "plots": ["plot_heatmap", "plot_layers", "plot_teacher_student", "plot_weights"],

@@ -58,7 +58,7 @@ def curve_caption(curves: Sequence[Curve], protocol: Sequence[dict], *, band: st
     if band and any(curve.has_interval for curve in curves):
         mean = ", limits averaged over seeds" if n_seeds > 1 else ""
         sentences.append(f"{band}: 95 % bootstrap intervals over {interval_unit(curves)}{mean}.")
-    return " ".join([*sentences, *_remarks(runs)])
+    return " ".join([*sentences, *corpus_remarks(runs)])
 
 
 def interval_unit(curves: Sequence[Curve]) -> str:
@@ -84,7 +84,7 @@ def weights_caption(
         f"(times the layer's mean state norm, renormalised). {spread} Dotted: equal weights."
     )
     runs = [run for run in protocol if run["model"] == subject.model and run["corpus"] == subject.corpus]
-    return " ".join([text, *_remarks([run for run in runs if run["probe"] == probe])])
+    return " ".join([text, *corpus_remarks([run for run in runs if run["probe"] == probe])])
 
 
 def _probe_name(curve: Curve) -> str:
@@ -125,7 +125,7 @@ def _is_about(run: dict, curve: Curve) -> bool:
     return tuple(run[name] for name in ("model", "corpus", "dimension", "probe", "features")) == parts
 
 
-def _remarks(runs: Sequence[dict]) -> list[str]:
+def corpus_remarks(runs: Sequence[dict]) -> list[str]:
     """What a reader must know to trust the numbers: shared speakers, rescaled predictions, speech that nobody spoke."""
     remarks = []
     if any(run.get("split", {}).get("leakage") for run in runs):

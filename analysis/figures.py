@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from .comparison import plot_comparison
 from .plots import plot_heatmap, plot_layers, plot_teacher_student, plot_weights
 from .style import printable, publication_style
 from .tables import (
@@ -56,9 +57,10 @@ def draw_figures(
     """Draw every figure that the results support and write it into a folder.
 
     ``layers_MODEL`` (score per layer), ``emotion_MODEL`` (UAR per layer), ``weights_MODEL`` (learned weights),
-    ``heatmap`` (all models of a corpus), ``depth`` (two models or more on relative depth). Where the results hold
-    several corpora, each name says which; several probes, pooled features or test parts are told apart from the second
-    on: ``layers_MODEL_mlp``.
+    ``heatmap`` (all models of a corpus), ``depth`` (two models or more on relative depth), ``comparison`` (two systems
+    or more: baselines, layers, learned sums, models trained end to end). Where the results hold several corpora, each
+    name says which; several probes, pooled features or test parts are told apart from the second on:
+    ``layers_MODEL_mlp``.
 
     Parameters
     ----------
@@ -88,7 +90,7 @@ def draw_figures(
     tables = read_tables(results)
     drawings = list(_drawings(tables, metric))
     if not drawings:
-        raise UserError("the results hold nothing to draw: no score of a layer and no learned weight")
+        raise UserError("the results hold nothing to draw: no score of a layer, no learned weight, no two systems")
     _make_folder(folder)
     written = []
     for drawing, stem in zip(drawings, file_stems([drawing.parts for drawing in drawings]), strict=True):
@@ -136,6 +138,29 @@ def _drawings(tables: Tables, metric: str) -> Iterator[_Drawing]:
                 yield _Drawing(("heatmap", *name, *ending), partial(plot_heatmap, **choice))
             if sum(subject.corpus == corpus for subject in found) > 1:
                 yield _Drawing((*prefix, "depth", *name, *ending), partial(plot_teacher_student, **choice))
+
+    for dimensions, score, prefix, ending in (
+        (_ratings(scores), metric, (), suffix),
+        (["emotion"], "uar", ("emotion",), ()),
+    ):
+        for corpus in dict.fromkeys(scores["corpus"]) if len(scores) else ():
+            name = (corpus,) if several_corpora else ()
+            for number, split in enumerate(_compared_splits(scores, corpus, dimensions, score)):
+                parts = (*prefix, "comparison", *name, *ending, *((split,) if number else ()))
+                choice = {"metric": score, "dimensions": dimensions, "corpus": corpus, "split": split}
+                yield _Drawing(parts, partial(plot_comparison, **choice))
+
+
+def _compared_splits(scores: Any, corpus: str, dimensions: Sequence[str], metric: str) -> list[str]:
+    """The held-out parts on which two systems or more have a score, beside the predictor of the mean."""
+    if metric not in scores.columns:
+        return []
+    rows = scores[(scores["corpus"] == corpus) & scores["dimension"].isin(dimensions) & scores[metric].notna()]
+    # The layers of a probe are one system; a baseline is the same for every model.
+    systems = rows[rows["probe"] != "mean"].assign(model=lambda table: table["model"].where(table["layer"] != -1, ""))
+    systems = systems[["split", "model", "probe", "features"]].drop_duplicates()
+    found = [split for split in ordered_splits(systems["split"]) if (systems["split"] == split).sum() > 1]
+    return [split for split in found if split not in _LAST_SPLITS] or found
 
 
 def _ratings(scores: Any) -> list[str]:

@@ -77,6 +77,7 @@ def test_everything_that_the_results_support_is_drawn(tmp_path):
         "emotion_base.svg",
         "weights_base.svg",
         "heatmap.svg",
+        "comparison.svg",
     ]
     assert sorted(path.name for path in written[0].parent.iterdir()) == sorted(names(written))
 
@@ -88,6 +89,7 @@ def test_two_models_have_a_figure_of_relative_depth(tmp_path):
         "layers_student.png",
         "heatmap.png",
         "depth.png",
+        "comparison.png",
     ]
 
 
@@ -239,6 +241,7 @@ def test_command_puts_folders_together(tmp_path, capsys):
         "layers_student_pearson.png",
         "heatmap_pearson.png",
         "depth_pearson.png",
+        "comparison_pearson.png",
     ]
 
 
