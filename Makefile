@@ -7,8 +7,10 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO   := demo_out
-# Small encoders take larger steps than the defaults, which are for pretrained ones of full size.
-TRAINING := --epochs 12 --audio-rate 5e-4 --seeds 3
+# Small encoders take larger steps than the defaults. With 660 utterances a text encoder in training learns them by
+# heart, and what it says of arousal then misleads: it is frozen, and hidden half of the time. Chosen on the development
+# part.
+TRAINING := --epochs 12 --audio-rate 5e-4 --seeds 3 --freeze frontend text --dropout 0.3 --text-dropout 0.5 --audio-dropout 0
 
 .PHONY: demo train test lint figures clean
 

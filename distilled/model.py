@@ -120,27 +120,21 @@ class AudioTextModel(nn.Module):
         attentive = settings.pooling == "attentive"
         self.audio = None if backbone is None else AudioEncoder(backbone, layers=settings.layers)
         self.text = text
-        widths = []
+        hidden, sides = settings.hidden, 0
         if self.audio is not None:
-            widths.append(self.audio.width)
+            sides += 1
             self.audio_pooling = Pooling(self.audio.width, attentive=attentive)
-            self.audio_norm = nn.LayerNorm(self.audio.width)
+            self.audio_projection = _projection(self.audio.width, hidden)
         if self.text is not None:
-            widths.append(self.text.config.hidden_size)
+            sides += 1
             self.text_pooling = Pooling(self.text.config.hidden_size, attentive=attentive)
-            self.text_norm = nn.LayerNorm(self.text.config.hidden_size)
-        if len(widths) == 2:
+            self.text_projection = _projection(self.text.config.hidden_size, hidden)
             # What stands for a side that is hidden or absent.
-            self.no_audio = nn.Parameter(torch.zeros(widths[0]))
-            self.no_text = nn.Parameter(torch.zeros(widths[1]))
-        elif self.text is not None:
-            self.no_text = nn.Parameter(torch.zeros(widths[0]))
-        self.head = nn.Sequential(
-            nn.Linear(sum(widths), settings.hidden),
-            nn.GELU(),
-            nn.Dropout(settings.dropout),
-            nn.Linear(settings.hidden, len(settings.dimensions)),
-        )
+            self.no_text = nn.Parameter(torch.zeros(hidden))
+        if sides == 2:
+            self.no_audio = nn.Parameter(torch.zeros(hidden))
+        # The sides meet in a linear layer, so that a dimension can leave one of them out by weights that are zero.
+        self.head = nn.Sequential(nn.Dropout(settings.dropout), nn.Linear(sides * hidden, len(settings.dimensions)))
         self.register_buffer("label_mean", torch.zeros(len(settings.dimensions)))
         self.register_buffer("label_spread", torch.ones(len(settings.dimensions)))
         weights = weights or (1.0,) * len(settings.dimensions)
@@ -234,10 +228,10 @@ class AudioTextModel(nn.Module):
         """
         parts = []
         if self.audio is not None:
-            parts.append(self.audio_norm(self.audio_pooling(*self.audio(waveforms, samples))))
+            parts.append(self.audio_projection(self.audio_pooling(*self.audio(waveforms, samples))))
         if self.text is not None:
             states = self.text(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-            pooled = self.text_norm(self.text_pooling(states, attention_mask.bool()))
+            pooled = self.text_projection(self.text_pooling(states, attention_mask.bool()))
             parts.append(torch.where(has_text[:, None], pooled, self.no_text))
         if len(parts) == 2 and self.training:
             parts = self._hide_a_side(*parts)
@@ -264,6 +258,11 @@ class AudioTextModel(nn.Module):
         """Take the mean and spread of the training labels, each (dimensions,)."""
         self.label_mean.copy_(torch.as_tensor(mean))
         self.label_spread.copy_(torch.as_tensor(spread))
+
+
+def _projection(width: int, hidden: int) -> nn.Module:
+    """From a pooled state to one side of the head, whatever the size of the encoder's states."""
+    return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU())
 
 
 def text_embeddings(text: nn.Module) -> nn.Module:

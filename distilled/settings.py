@@ -37,7 +37,7 @@ class ModelSettings:
         "last" hidden state of the speech encoder, or "sum": a learned softmax-weighted sum of all its layers, as it is
         used with deep encoders.
     hidden : int
-        Width of the head's hidden layer.
+        Width that each side's pooled state is brought to before the sides are concatenated.
     dropout : float
         Of the head.
     text_dropout, audio_dropout : float

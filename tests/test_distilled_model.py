@@ -130,8 +130,7 @@ def test_an_utterance_without_text_gets_the_learned_state_and_no_other(encoders)
 
 def test_modality_dropout_hides_one_side_at_most_and_as_often_as_told(encoders):
     model, _ = made(encoders, text_dropout=0.3, audio_dropout=0.2)
-    audio = torch.ones(20_000, model.audio.width)
-    text = torch.ones(20_000, model.text.config.hidden_size)
+    audio, text = torch.ones(20_000, model.settings.hidden), torch.ones(20_000, model.settings.hidden)
     torch.manual_seed(0)
     kept_audio, kept_text = model._hide_a_side(audio, text)
     no_audio, no_text = (kept_audio == model.no_audio).all(1), (kept_text == model.no_text).all(1)
