@@ -1,0 +1,392 @@
+"""Second opinions on relevance: each finds what was planted, and the ones that like layers mislead are known."""
+
+from __future__ import annotations
+
+import sys
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import Ridge
+from sklearn.preprocessing import StandardScaler
+
+from emoprobe.analysis import relevance as module
+from emoprobe.analysis.relevance import (
+    COLUMNS,
+    OPINIONS,
+    RelevanceSettings,
+    agreement,
+    banded_ridge,
+    best_layer,
+    cumulative_bottom,
+    cumulative_top,
+    leave_one_out,
+    load_relevance,
+    main,
+    relevance_opinions,
+    starts,
+)
+from emoprobe.analysis.relevance_plots import plot_relevance
+from emoprobe.errors import UserError
+from emoprobe.extract import HiddenStateCache
+from emoprobe.probe import ccc, fit_layers
+from emoprobe.probe.bootstrap import resample_counts
+from emoprobe.probe.ridge import PENALTIES
+from emoprobe.probe.weighted import norm_corrected, weighted_probe
+from tests.probe_helpers import write_cache
+
+PLANTED = {"arousal": 1, "valence": 3, "dominance": 2}
+FAST = RelevanceSettings(resamples=200, iterations=20, seeds=1)
+VALENCE = RelevanceSettings(dimensions=("valence",), resamples=200, iterations=20, seeds=1)
+SPLIT = ["train"] * 120 + ["development"] * 30 + ["test"] * 60
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    """Five layers that are independent of each other; each dimension is in one."""
+    path = tmp_path_factory.mktemp("planted") / "cache.h5"
+    write_cache(path, n=210, layers=5, width=6, speakers=21, planted=PLANTED)
+    return path
+
+
+@pytest.fixture(scope="module")
+def opinions(planted):
+    return relevance_opinions(planted, FAST)
+
+
+def copied(path, **options):
+    """A cache in which layer 3 is layer 1 but for a little noise, and valence is in both."""
+    write_cache(path, n=210, layers=5, width=6, speakers=21, planted=dict.fromkeys(PLANTED, 1), **options)
+    with h5py.File(path, "r+") as file:
+        states = file["pooled/mean"]
+        states[3] = states[1] + 0.01 * np.random.default_rng(0).standard_normal(states[1].shape)
+    return path
+
+
+# What was planted ----------------------------------------------------------------------------------------------------
+
+
+def test_every_opinion_finds_the_planted_layer(opinions):
+    assert set(opinions["opinion"]) == set(OPINIONS)
+    later = opinions[~starts(opinions)]
+    best = later.loc[later.groupby(["dimension", "opinion"])["relevance"].idxmax()]
+    assert len(best) == 18
+    for row in best.itertuples():
+        assert row.layer == PLANTED[row.dimension], (row.dimension, row.opinion)
+        assert row.opinion == "learned_weights" or row.low > 0
+
+
+def test_layers_without_the_planted_are_not_relevant(opinions):
+    planted = opinions["layer"] == opinions["dimension"].map(PLANTED)
+    others = opinions[~planted & ~opinions["opinion"].isin(["learned_weights"])]
+    highest = opinions[planted].set_index(["dimension", "opinion"])["relevance"]
+    share = others["relevance"].to_numpy() / highest[list(zip(others["dimension"], others["opinion"], strict=True))]
+    # A CCC of layers that know nothing is within 2 / √210 of 0, most of the time; the planted ones are near 0.8.
+    assert np.abs(share).max() < 0.35
+    assert np.abs(share).mean() < 0.08
+
+
+def test_which_opinions_a_copy_of_a_layer_misleads(tmp_path):
+    with HiddenStateCache(copied(tmp_path / "cache.h5")) as cache:
+        found = pd.concat([function(cache, VALENCE) for function in OPINIONS.values()])
+    wide = found.pivot(index="layer", columns="opinion", values="relevance")
+    low = found.pivot(index="layer", columns="opinion", values="low")
+    score = wide["best_layer"].max()
+    assert score > 0.6
+    # Right: alone, both layers know it.
+    assert abs(wide["best_layer"][1] - wide["best_layer"][3]) < 0.05
+    # Misled: neither is missed.
+    assert wide["leave_one_out"].abs().max() < 0.1 * score
+    assert (low["leave_one_out"] < 0.03).all()
+    # Misled by the order: the first that is met has it all.
+    assert wide["cumulative_bottom"][1] > 0.8 * score
+    assert wide["cumulative_bottom"][3] < 0.1 * score
+    assert wide["cumulative_top"][3] > 0.8 * score
+    assert wide["cumulative_top"][1] < 0.1 * score
+    # Between them, in whatever proportion: the two together have it all.
+    for name in ("banded_ridge", "learned_weights"):
+        assert wide[name][[1, 3]].sum() > 0.8 * wide[name].sum(), name
+
+
+# The ridges ----------------------------------------------------------------------------------------------------------
+
+
+def problem_of(cache, **options):
+    (problem,) = module._problems(cache, RelevanceSettings(resamples=0, **options), kernels=True)
+    return problem
+
+
+@pytest.mark.parametrize("kind", ["bottom", "top", "without"])
+def test_summed_kernels_are_scikit_learns_ridge_on_layers_side_by_side(planted, kind):
+    with HiddenStateCache(planted) as cache:
+        problem = problem_of(cache)
+        fold = problem.folds[0]
+        (rows,) = fold.tests.values()
+        found = module._all_penalties(problem, kind, fold.train, rows)
+        states = cache.states("mean").astype(np.float64)
+    sets = {
+        "bottom": [range(k + 1) for k in range(5)],
+        "top": [range(k, 5) for k in range(5)],
+        "without": [*([j for j in range(5) if j != k] for k in range(5)), range(5)],
+    }[kind]
+    assert len(found) == len(sets)
+    for fit, layers in zip(found, sets, strict=True):
+        x = np.concatenate([states[k] for k in layers], axis=1)
+        scaler = StandardScaler().fit(x[fold.train])
+        for penalty, predicted in zip(PENALTIES, fit, strict=True):
+            model = Ridge(alpha=penalty * len(layers)).fit(scaler.transform(x[fold.train]), problem.targets[fold.train])
+            # The smallest penalty leaves a condition number near 1e6, so ten digits of the sixteen.
+            np.testing.assert_allclose(predicted, model.predict(scaler.transform(x[rows])), rtol=0, atol=1e-8)
+
+
+def test_one_layer_from_below_is_the_probe_of_that_layer(planted):
+    with HiddenStateCache(planted) as cache:
+        alone, below = best_layer(cache, FAST), cumulative_bottom(cache, FAST)
+        above = cumulative_top(cache, FAST)
+    first, last = (alone["layer"] == 0).to_numpy(), (alone["layer"] == 4).to_numpy()
+    for column in ("score", "relevance", "low", "high"):
+        np.testing.assert_allclose(below.loc[first, column], alone.loc[first, column], rtol=1e-7)
+        np.testing.assert_allclose(above.loc[last, column], alone.loc[last, column], rtol=1e-7)
+
+
+@pytest.mark.parametrize("split", [None, SPLIT])
+def test_the_best_layer_is_that_of_probe_fit(tmp_path, split):
+    official = {} if split is None else {"split": split, "speaker": [f"s{i // 10}" for i in range(210)]}
+    write_cache(tmp_path / "cache.h5", n=210, speakers=21, **official)
+    results = fit_layers(tmp_path / "cache.h5", features="mean", resamples=200)
+    part = "cross-validation" if split is None else "test"
+    wanted = results.select(probe="ridge", fold="all", split=part)
+    with HiddenStateCache(tmp_path / "cache.h5") as cache:
+        found = best_layer(cache, FAST)
+    assert set(found["split"]) == {part}
+    both = found.merge(wanted, on=["model", "corpus", "dimension", "layer"])
+    assert len(both) == len(found) == 12
+    for mine, theirs in (("score", "ccc"), ("low", "ccc_low"), ("high", "ccc_high"), ("depth_x", "depth_y")):
+        np.testing.assert_allclose(both[mine], both[theirs], rtol=1e-9, atol=1e-12)
+
+
+def test_gains_and_losses_add_up(opinions):
+    for dimension in PLANTED:
+        part = opinions[opinions["dimension"] == dimension].set_index("opinion")
+        below, above, without = (part.loc[name] for name in ("cumulative_bottom", "cumulative_top", "leave_one_out"))
+        # All layers together are the end of one way, the end of the other, and what a loss is counted from.
+        whole = below["score"].iloc[-1]
+        np.testing.assert_allclose(below["relevance"].sum(), whole, rtol=1e-9)
+        np.testing.assert_allclose(above["relevance"].sum(), whole, rtol=1e-7)
+        np.testing.assert_allclose(without["score"] + without["relevance"], whole, rtol=1e-7)
+
+
+def test_intervals_are_of_paired_resamples(planted):
+    with HiddenStateCache(planted) as cache:
+        problem = problem_of(cache, dimensions=("valence",))
+        predicted = module._concatenated(problem, "without", iter)
+        found = leave_one_out(cache, VALENCE)
+    truth, groups = problem.targets[problem.scored, 0], problem.groups[problem.scored]
+    fits = predicted[:, problem.scored, 0]
+    names = np.unique(groups)
+    drops = []
+    for counts in resample_counts(len(names), 200, seed=0):
+        for draw in counts.astype(int):
+            rows = np.concatenate(
+                [np.flatnonzero(groups == g) for g, c in zip(names, draw, strict=True) for _ in range(c)]
+            )
+            scores = ccc(truth[rows], fits[:, rows])
+            drops.append(scores[-1] - scores[:-1])
+    low, high = np.quantile(drops, [0.025, 0.975], axis=0)
+    np.testing.assert_allclose(found["low"], low, atol=1e-10)
+    np.testing.assert_allclose(found["high"], high, atol=1e-10)
+
+
+# Banded ridge and weights --------------------------------------------------------------------------------------------
+
+
+def test_parts_of_the_banded_ridge_are_himalayas(planted):
+    from himalaya.scoring import correlation_score_split
+
+    with HiddenStateCache(planted) as cache:
+        problem = problem_of(cache, dimensions=("valence",), iterations=20)
+        parts = np.full((5, 210), np.nan)
+        for fold in problem.folds:
+            (rows,) = fold.tests.values()
+            parts[:, rows] = module._banded_parts(problem, fold, rows)[..., 0]
+        found = banded_ridge(cache, VALENCE)
+    truth = problem.targets[:, 0]
+    np.testing.assert_allclose(found["score"], ccc(truth, parts.sum(0)), rtol=1e-9)
+    np.testing.assert_allclose(found["relevance"].sum(), found["score"].iloc[0], rtol=1e-9)
+    shares = correlation_score_split(truth[:, None], parts[..., None])[:, 0]
+    np.testing.assert_allclose(found["relevance"] / found["relevance"].sum(), shares / shares.sum(), rtol=1e-6)
+
+
+@given(seed=st.integers(0, 2**16), layers=st.integers(1, 6), offset=st.floats(-100, 100))
+@settings(max_examples=30, deadline=None)
+def test_parts_sum_to_the_ccc(seed, layers, offset):
+    rng = np.random.default_rng(seed)
+    parts = rng.standard_normal((layers, 40)) + offset / layers
+    truth = parts.sum(0) + rng.standard_normal(40)
+    sums = module._split_moments(truth, parts, np.arange(40) // 4).sum(0)
+    found = module._split_ccc(sums)
+    np.testing.assert_allclose(found.sum(), ccc(truth, parts.sum(0)), atol=1e-9)
+    covariance = [np.cov(truth, part, bias=True)[0, 1] for part in parts]
+    np.testing.assert_allclose(found * sum(covariance), np.array(covariance) * found.sum(), atol=1e-8)
+
+
+def test_weights_are_those_of_the_weighted_probe(tmp_path):
+    write_cache(tmp_path / "cache.h5", n=90, speakers=9, layers=3, scale=(1.0, 5.0, 0.2))
+    settings = RelevanceSettings(dimensions=("arousal",), seeds=2, resamples=0)
+    with HiddenStateCache(tmp_path / "cache.h5") as cache:
+        (problem,) = module._problems(cache, settings)
+        raw = weighted_probe(lambda rows: cache.states(rows=rows), problem.targets, problem.folds, seeds=(0, 1)).weights
+        norms = cache.layers["norm"].to_numpy(float)
+        found = OPINIONS["learned_weights"](cache, settings)
+        with pytest.raises(UserError, match="take the features mean or mean_ln"):
+            OPINIONS["learned_weights"](cache, RelevanceSettings(features="mean+std"))
+    np.testing.assert_allclose(found["relevance"], norm_corrected(raw, norms).mean((0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(found["relevance"].sum(), 1.0, rtol=1e-9)
+    assert found[["low", "high"]].isna().all(axis=None)
+
+
+# Whom they ask -------------------------------------------------------------------------------------------------------
+
+
+def test_dimensions_with_labels_of_other_utterances_are_fitted_apart(tmp_path):
+    arousal = np.random.default_rng(0).standard_normal(120)
+    arousal[::3] = np.nan
+    write_cache(tmp_path / "cache.h5", arousal=arousal, dominance=np.nan)
+    with HiddenStateCache(tmp_path / "cache.h5") as cache:
+        both = leave_one_out(cache, FAST)
+        alone = leave_one_out(cache, VALENCE)
+        with pytest.raises(UserError, match="dominance has no labels that vary"):
+            leave_one_out(cache, RelevanceSettings(dimensions=("dominance",)))
+    assert dict(both.groupby("dimension")["n"].first()) == {"arousal": 80, "valence": 120}
+    pd.testing.assert_frame_equal(both[both["dimension"] == "valence"].reset_index(drop=True), alone)
+
+
+def test_training_is_cut_to_the_limit_by_one_lot(planted):
+    with HiddenStateCache(planted) as cache:
+        (whole,) = module._problems(cache, RelevanceSettings())
+        few = problem_of(cache, max_train=50)
+        assert leave_one_out(cache, RelevanceSettings(max_train=50, resamples=0))["trained"].max() == 50
+        assert best_layer(cache, RelevanceSettings(max_train=50, resamples=0))["trained"].max() == 170
+    for before, after in zip(whole.folds, few.folds, strict=True):
+        assert 40 <= len(after.train) <= 50
+        assert set(after.train) <= set(before.train)
+        for (train, held), (_, same) in zip(after.inner, before.inner, strict=True):
+            assert set(train) <= set(after.train)
+            np.testing.assert_array_equal(held, same)
+
+
+@pytest.mark.parametrize("speakers", [3, 22])
+def test_inner_folds_of_the_banded_ridge_part_the_speakers(tmp_path, speakers):
+    # With few speakers the penalty of a ridge is chosen on the development part, which no band may be trained on.
+    speaker = [f"t{i % speakers}" for i in range(120)] + ["d"] * 30 + ["x"] * 60
+    write_cache(tmp_path / "cache.h5", n=210, split=SPLIT, speaker=speaker)
+    with HiddenStateCache(tmp_path / "cache.h5") as cache:
+        problem = problem_of(cache)
+        (fold,) = problem.folds
+        places = module._inner_places(problem, fold)
+        assert len(banded_ridge(cache, VALENCE)) == 4
+    np.testing.assert_array_equal(np.sort(np.concatenate([held for _, held in places])), np.arange(120))
+    for train, held in places:
+        assert not set(problem.groups[fold.train[train]]) & set(problem.groups[fold.train[held]])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"dimensions": ("joy",)}, "unknown dimension 'joy'"),
+        ({"max_train": 3}, "max_train at least 10"),
+        ({"features": "median"}, "no 'median'"),
+        ({"split": "test"}, "no part 'test' is scored; there is cross-validation"),
+        ({"folds": 100}, "cannot fill 100 folds"),
+    ],
+)
+def test_what_cannot_be_asked_is_said(planted, given, message):
+    with pytest.raises(UserError, match=message):
+        relevance_opinions(planted, RelevanceSettings(**given), opinions=["best_layer"])
+
+
+def test_without_himalaya_the_remedy_is_named(planted, monkeypatch):
+    monkeypatch.setitem(sys.modules, "himalaya.backend", None)
+    with pytest.raises(UserError, match=r"pip install 'emoprobe\[relevance\]'"):
+        relevance_opinions(planted, FAST)
+    assert len(relevance_opinions(planted, VALENCE, opinions=["best_layer"])) == 5
+
+
+# Table, figure, command ----------------------------------------------------------------------------------------------
+
+
+def test_what_is_there_is_not_asked_again(planted, tmp_path, monkeypatch):
+    names = ["best_layer", "leave_one_out"]
+    first = relevance_opinions(planted, VALENCE, opinions=names[:1], out=tmp_path)
+    both = relevance_opinions(planted, FAST, opinions=names, out=tmp_path)
+    assert tuple(both.columns) == COLUMNS
+    assert len(load_relevance(tmp_path)) == len(both) == 2 * 3 * 5
+    kept = both[(both["opinion"] == "best_layer") & (both["dimension"] == "valence")]
+    pd.testing.assert_frame_equal(kept.reset_index(drop=True), first)
+    monkeypatch.setattr(module, "OPINIONS", dict.fromkeys(OPINIONS, None))
+    again = relevance_opinions(planted, FAST, opinions=names, out=tmp_path)
+    keys = ["opinion", "dimension", "layer"]
+    pd.testing.assert_frame_equal(again.sort_values(keys, ignore_index=True), both.sort_values(keys, ignore_index=True))
+    with pytest.raises(TypeError):
+        relevance_opinions(planted, RelevanceSettings(seed=1), opinions=names, out=tmp_path)
+
+
+def opinion_table(**opinions):
+    rows = [
+        {"model": "m", "corpus": "c", "features": "mean", "dimension": "valence", "opinion": name, "layer": k,
+         "depth": k / (len(values) - 1), "relevance": value, "low": value - 0.1, "n": 9, "split": "test"}
+        for name, values in opinions.items()
+        for k, value in enumerate(values)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_agreement_is_that_of_ranks():
+    table = opinion_table(
+        best_layer=[0.1, 0.2, 0.3, 0.5], leave_one_out=[0.4, 0.3, 0.2, 0.1], cumulative_bottom=[9, 0.1, 0.2, 0.3]
+    )
+    found = agreement(table).set_index(["opinion", "other"])
+    assert found.loc[("best_layer", "leave_one_out"), ["spearman", "kendall"]].tolist() == pytest.approx([-1, -1])
+    # The layer that it starts with is left out, else it would be first.
+    with_start = found.loc[("best_layer", "cumulative_bottom")]
+    assert with_start["layers"] == 3
+    assert with_start["kendall"] == pytest.approx(1)
+    assert (with_start["best"], with_start["other_best"]) == (3, 3)
+    constant = agreement(opinion_table(best_layer=[1, 1, 1], leave_one_out=[1, 2, 3]))
+    assert constant["kendall"].isna().all()
+
+
+def test_the_figure_marks_the_best_and_what_is_uncertain():
+    from matplotlib.figure import Figure
+
+    table = opinion_table(
+        best_layer=[0.2, 0.4, 0.8, 0.6], cumulative_bottom=[0.9, 0.05, -0.2, 0.01], banded_ridge=[-1, -1, -1, -1]
+    )
+    figure = Figure()
+    (axes,) = plot_relevance(table, figure=figure)
+    shown = {(round(text.get_position()[1]), round(text.get_position()[0])): text.get_text() for text in axes.texts}
+    assert shown == {
+        (0, 0): "25", (0, 1): "50", (0, 2): "★", (0, 3): "75",
+        (1, 0): "•", (1, 1): "☆", (1, 2): "0", (1, 3): "20",
+    }  # fmt: skip
+    caption = figure.get_supxlabel().replace("\n", " ")
+    assert "☆: its 95 % interval includes 0" in caption
+    assert "9 utterances" in caption
+    with pytest.raises(UserError, match="name one of them"):
+        plot_relevance(pd.concat([table, table.assign(model="other")]))
+
+
+def test_the_command_writes_tables_and_a_figure(planted, tmp_path, capsys):
+    arguments = [str(planted), "--dim", "valence", "--out", str(tmp_path), "--quiet", "--resamples", "50"]
+    arguments += ["--opinions", "best_layer", "cumulative_bottom"]
+    assert main(arguments) == 0
+    written = {line.rsplit("/", 1)[1] for line in capsys.readouterr().out.split()}
+    assert written == {"relevance.csv", "agreement.csv", "relevance_planted.png"}
+    assert written <= {path.name for path in tmp_path.iterdir()}
+    assert main(arguments) == 0
+    assert len(load_relevance(tmp_path)) == 10
+    assert main([str(tmp_path / "none.h5"), "--quiet"]) == 2
+    assert "there is no cache" in capsys.readouterr().err
