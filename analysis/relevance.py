@@ -546,16 +546,16 @@ def _restricted(fold: Fold, rows: np.ndarray, part: str) -> Fold:
 
 def _drawn(folds: tuple[Fold, ...], settings: RelevanceSettings) -> tuple[Fold, ...]:
     """Folds whose training parts are cut to the limit by one lot for all of them, so that folds keep their shape."""
-    largest = max(len(fold.train) for fold in folds)
-    if largest <= settings.max_train:
+    limit = settings.max_train
+    larger = [fold.train for fold in folds if len(fold.train) > limit]
+    if not larger:
         return folds
-    size = max(int(fold.train.max()) for fold in folds) + 1
+    size = 1 + max(int(fold.train.max()) for fold in folds)
     lot = np.random.default_rng(settings.seed).random(size)
-    trained = np.unique(np.concatenate([fold.train for fold in folds]))
-    share = np.sort(lot[trained])[int(len(trained) * settings.max_train / largest) - 1]
+    highest = min(np.sort(lot[train])[limit - 1] for train in larger)
 
     def few(rows):
-        return rows[lot[rows] <= share][: settings.max_train]
+        return rows[lot[rows] <= highest]
 
     return tuple(
         replace(fold, train=few(fold.train), inner=tuple((few(train), held) for train, held in fold.inner))
