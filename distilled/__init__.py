@@ -1,16 +1,30 @@
 """End to end: a distilled speech encoder with a text encoder beside it, trained for the dimensions of emotion.
 
 In the order of the data flow: `settings`, `model`, `costs` (what a model costs before it is trained), `data`,
-`trainer`, `training` (seeds, folds, results), `saved` (a model as a folder), `export` (ONNX), `transcription`,
-`prediction`. Names are loaded when they are first used.
+`trainer`, `training` (seeds, folds, results), `saved` (a model as a folder), `export` (to ONNX), `exported` (from it),
+`transcription`, `prediction`. Names are loaded when they are first used.
 """
 
 import lazy_loader as _lazy
 
 __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
-    submodules=["costs", "data", "export", "model", "prediction", "saved", "settings", "training", "transcription"],
+    submodules=[
+        "costs",
+        "data",
+        "export",
+        "exported",
+        "model",
+        "prediction",
+        "saved",
+        "settings",
+        "training",
+        "transcription",
+    ],
     submod_attrs={
+        "costs": ["count_model"],
+        "export": ["export_model"],
+        "exported": ["OnnxModel"],
         "model": ["AudioTextModel"],
         "prediction": ["predict"],
         "saved": ["EmotionModel", "load_model"],

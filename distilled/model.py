@@ -226,20 +226,40 @@ class AudioTextModel(nn.Module):
             `logits` (batch, dimensions), in units of the training labels' mean and spread; with `labels` also `loss`:
             the weighted sum over dimensions of 1 − CCC within the batch, a missing label left out of its dimension.
         """
-        parts = []
+        audio = text = None
         if self.audio is not None:
-            parts.append(self.audio_projection(self.audio_pooling(*self.audio(waveforms, samples))))
+            audio = self.audio(waveforms, samples)
         if self.text is not None:
             states = self.text(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-            pooled = self.text_projection(self.text_pooling(states, attention_mask.bool()))
-            parts.append(torch.where(has_text[:, None], pooled, self.no_text))
-        if len(parts) == 2 and self.training:
-            parts = self._hide_a_side(*parts)
-        logits = self.head(torch.cat(parts, dim=1))
+            text = states, attention_mask.bool()
+        logits = self.combine(audio, text, has_text)
         if labels is None:
             return {"logits": logits}
         losses = ccc_loss(logits.float(), (labels - self.label_mean) / self.label_spread)
         return {"loss": (self.loss_weights * losses).sum(), "logits": logits}
+
+    def combine(
+        self,
+        audio: tuple[torch.Tensor, torch.Tensor] | None,
+        text: tuple[torch.Tensor, torch.Tensor] | None,
+        has_text: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Logits (batch, dimensions) from what the encoders made.
+
+        Parameters
+        ----------
+        audio, text : tuple of Tensor
+            States (batch, steps, width) and their mask (batch, steps); None for a side that the model lacks.
+        has_text : Tensor of bool, (batch,)
+        """
+        parts = []
+        if audio is not None:
+            parts.append(self.audio_projection(self.audio_pooling(*audio)))
+        if text is not None:
+            parts.append(torch.where(has_text[:, None], self.text_projection(self.text_pooling(*text)), self.no_text))
+        if len(parts) == 2 and self.training:
+            parts = self._hide_a_side(*parts)
+        return self.head(torch.cat(parts, dim=1))
 
     def _hide_a_side(self, audio: torch.Tensor, text: torch.Tensor) -> list[torch.Tensor]:
         """Modality dropout: one draw an utterance, so that never both sides are hidden."""

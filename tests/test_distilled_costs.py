@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from emoprobe.distilled.costs import PARTS, compare, count, count_model, meta_model
+from emoprobe.distilled.cli import main
+from emoprobe.distilled.costs import PARTS, count_model, count_parts, meta_model, report
 from emoprobe.distilled.settings import ModelSettings
 from emoprobe.errors import UserError
 from emoprobe.extract.exactness import steps
@@ -29,7 +30,7 @@ def by_part(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def test_the_distilled_model_holds_a_fifth_of_the_large_ones_trainable_parameters():
-    table = compare(PAPER)
+    table = count_model(PAPER)
     ours = by_part(table[table["model"] == "this model"])
     large = by_part(table[table["model"] != "this model"])
     assert ours.loc["audio encoder", ["trainable", "total"]].tolist() == [19_291_520, 23_491_968]
@@ -46,9 +47,9 @@ def test_an_encoder_alone_counts_as_its_paper_says():
     """HuBERT base 95 M, DistilHuBERT 23.5 M, DistilRoBERTa 82 M and MiniLM-L6 22.7 M less their pooling layers."""
     counted = {}
     for name in ("hubert-base", "hubert-large", "distilhubert"):
-        counted[name] = by_part(count_model(ModelSettings(audio=name, text=None, freeze=())))["total"]
+        counted[name] = by_part(count_parts(ModelSettings(audio=name, text=None, freeze=())))["total"]
     for name in ("distilroberta", "minilm", "distilbert"):
-        counted[name] = by_part(count_model(ModelSettings(audio=None, text=name, freeze=())))["total"]
+        counted[name] = by_part(count_parts(ModelSettings(audio=None, text=name, freeze=())))["total"]
     assert {name: int(parts["before heads"]) for name, parts in counted.items()} == {
         "hubert-base": 94_371_712,
         "hubert-large": 315_438_720,
@@ -87,7 +88,7 @@ def bert_by_hand(tokens: int, *, width: int, feed: int, blocks: int) -> int:
     ],
 )
 def test_multiply_adds_of_speech_encoders_are_those_of_the_hand_formula(name, sizes, seconds):
-    counted = by_part(count_model(ModelSettings(audio=name, text=None), seconds=seconds))
+    counted = by_part(count_parts(ModelSettings(audio=name, text=None), seconds=seconds))
     expected = hubert_by_hand(int(seconds * 16_000), **sizes)
     # What is pooled and multiplied once an utterance is in the head.
     assert counted.loc["audio encoder", "macs_per_second"] == round(expected / seconds)
@@ -103,7 +104,7 @@ def test_multiply_adds_of_speech_encoders_are_those_of_the_hand_formula(name, si
 )
 def test_multiply_adds_of_text_encoders_follow_the_stated_tokens(name, sizes):
     settings = ModelSettings(audio="distilhubert", text=name)
-    counted = by_part(count_model(settings, seconds=4.0, tokens_per_second=5.0))
+    counted = by_part(count_parts(settings, seconds=4.0, tokens_per_second=5.0))
     assert counted.loc["text encoder", "macs_per_second"] == round(bert_by_hand(20, **sizes) / 4)
 
 
@@ -111,7 +112,7 @@ def test_multiply_adds_of_text_encoders_follow_the_stated_tokens(name, sizes):
 def test_parts_add_up_and_sizes_are_those_of_the_file(tmp_path, change):
     audio, text = save_model(tmp_path / "audio"), save_text_model(tmp_path / "text")
     settings = ModelSettings(**{"audio": str(audio), "text": str(text), "freeze": ("audio",), **change})
-    table = by_part(count_model(settings))
+    table = by_part(count_parts(settings))
     encoders = [part for part in PARTS[:2] if part in table.index]
     for name in table.columns:
         assert table.loc[encoders, name].sum() == table.loc["before heads", name]
@@ -125,17 +126,19 @@ def test_parts_add_up_and_sizes_are_those_of_the_file(tmp_path, change):
     assert table.loc["all", "bytes"] == len(data) - 8 - struct.unpack("<Q", data[:8])[0]
 
 
-def test_the_table_is_printed_and_written(tmp_path, capsys):
-    table = count(PAPER, out=tmp_path / "deep" / "costs.csv")
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "deep" / "costs.csv"), table)
+def test_the_command_prints_and_writes_the_table_and_stops(tmp_path, capsys):
+    assert main(["--audio", "distilhubert", "--text", "distilbert", "--count", "--out", str(tmp_path / "run")]) == 0
     shown = capsys.readouterr().out
-    assert "61,818,752" in shown
-    assert "19.9%" in shown
-    assert "tokens a second" in shown
+    table = count_model(PAPER)
+    assert report(table) in shown
+    for part in ("61,818,752", "19.9%", "tokens a second"):
+        assert part in shown
+    (written,) = (tmp_path / "run").rglob("*")
+    pd.testing.assert_frame_equal(pd.read_csv(written), table)
 
 
 def test_what_cannot_be_counted_is_told(tmp_path):
     with pytest.raises(UserError, match="neither a folder here nor to be had from the hub"):
-        count_model(ModelSettings(audio="distilhubert", text="nobody/no-such-encoder"))
+        count_parts(ModelSettings(audio="distilhubert", text="nobody/no-such-encoder"))
     with pytest.raises(UserError, match=r"no config\.json"):
-        count_model(ModelSettings(audio=str(tmp_path), text=None))
+        count_parts(ModelSettings(audio=str(tmp_path), text=None))

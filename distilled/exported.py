@@ -1,0 +1,171 @@
+"""A model in ONNX form, run by ONNX Runtime: neither torch nor transformers is loaded.
+
+The folder that ``probe-train export`` writes: `config.json`, `model.onnx` (float32), `model-int8.onnx` where it was
+asked for, and `tokenizer.json` for a model that reads. ONNX files are protocol buffers, which hold numbers and names of
+operators and no code.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UserError
+
+FORMAT = "emoprobe audio-text model, ONNX 1"
+FLOAT, INT8 = "model.onnx", "model-int8.onnx"
+
+#: Where the export of a saved model lies, when it lies in the model's folder.
+INSIDE = "onnx"
+
+
+class OnnxModel:
+    """A model that ``probe-train export`` wrote, with the interface of :class:`~emoprobe.distilled.EmotionModel`.
+
+    Parameters
+    ----------
+    folder : str or Path
+        What the export wrote, or the saved model in which it lies.
+    int8 : bool
+        Whether to compute with weights and activations of 8 bits.
+    threads : int, optional
+        Of ONNX Runtime; all cores by default.
+
+    Attributes
+    ----------
+    dimensions : tuple of str
+        Columns of what :meth:`predict` returns.
+    label : str
+        Short name of its encoders.
+    uses_audio, uses_text : bool
+        Whether it hears, whether it reads.
+    receptive_field : int
+        Samples at 16 kHz that an utterance needs; 0 for a model of text alone.
+    config : dict
+        `config.json`: with the training labels' `scale`, and under `checks` how far this form is from torch.
+
+    Raises
+    ------
+    UserError
+        If the folder holds no export, the export is damaged, or ONNX Runtime is not installed.
+    """
+
+    def __init__(self, folder: str | Path, *, int8: bool = False, threads: int | None = None):
+        folder = Path(folder)
+        if (folder / INSIDE / "config.json").is_file():
+            folder = folder / INSIDE
+        self.config = _read_config(folder)
+        self.dimensions: tuple[str, ...] = tuple(self.config["dimensions"])
+        self.label: str = self.config["label"]
+        self.uses_audio: bool = self.config["uses_audio"]
+        self.uses_text: bool = self.config["uses_text"]
+        self.receptive_field: int = self.config["receptive_field"]
+        self._session = _session(folder / (INT8 if int8 else FLOAT), threads)
+        self._tokenizer = _tokenizer(folder, self.config["max_tokens"]) if self.uses_text else None
+
+    def predict(
+        self,
+        waveforms: Sequence[np.ndarray] | None,
+        texts: Sequence[str | None] | None = None,
+        *,
+        batch_seconds: float | None = None,
+    ) -> np.ndarray:
+        """Dimensions of utterances, in the units of the corpus that the model was trained on.
+
+        Parameters
+        ----------
+        waveforms : sequence of ndarray, (samples,) float32, or None
+            At 16 kHz, each at least `receptive_field` long, as they come from the file: the graph normalises them
+            where the model wants it. None for a model of text alone.
+        texts : sequence of str or None
+            What was said; "" or None where that is not known. Left out, nothing is known of any.
+        batch_seconds : float, optional
+            Taken so that both forms can be called alike; utterances go through one at a time, without padding.
+
+        Returns
+        -------
+        ndarray, (utterances, dimensions) float32
+
+        Raises
+        ------
+        UserError
+            If an argument is missing or a waveform is too short.
+        """
+        if self.uses_audio and waveforms is None:
+            raise UserError(f"{self.label} hears speech: give waveforms")
+        if not self.uses_audio and texts is None:
+            raise UserError(f"{self.label} reads text alone: give texts")
+        count = len(waveforms) if self.uses_audio else len(texts)
+        said = [""] * count if texts is None else [text or "" for text in texts]
+        if len(said) != count:
+            raise UserError(f"{count} waveforms and {len(said)} texts: give one text for each, or none at all")
+        predictions = np.empty((count, len(self.dimensions)), np.float32)
+        for row, text in enumerate(said):
+            inputs: dict[str, np.ndarray] = {}
+            if self.uses_audio:
+                inputs["waveform"] = self._checked(waveforms[row])[None]
+            if self.uses_text:
+                inputs["input_ids"] = np.array([self._tokenizer.encode(text).ids], np.int64)
+                inputs["has_text"] = np.array([bool(text.strip())])
+            predictions[row] = self._session.run(["dimensions"], inputs)[0][0]
+        return predictions
+
+    def _checked(self, waveform: np.ndarray) -> np.ndarray:
+        if len(waveform) < self.receptive_field:
+            raise UserError(
+                f"a waveform of {len(waveform)} samples is shorter than the {self.receptive_field} that one frame of "
+                f"{self.label} needs; leave it out"
+            )
+        return np.asarray(waveform, np.float32)
+
+
+def _read_config(folder: Path) -> dict:
+    path = folder / "config.json"
+    again = "write it with `probe-train export MODEL` and give MODEL"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        known = config["format"] == FORMAT
+    except FileNotFoundError as error:
+        raise UserError(f"{folder} holds no model in ONNX form; {again}") from error
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        raise UserError(f"{path} cannot be read ({error}); {again}") from error
+    if not known:
+        raise UserError(f"{folder} holds no model in ONNX form; {again}")
+    return config
+
+
+def _session(path: Path, threads: int | None):
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise UserError("ONNX Runtime is not installed; `pip install 'emoprobe[onnx]'`") from error
+    if not path.is_file():
+        form = " --int8" if path.name == INT8 else ""
+        raise UserError(f"{path} is not there; write it with `probe-train export MODEL{form}`")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.log_severity_level = 3  # its warnings are of the graph's making, which nobody here can change
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # a damaged file raises any of a dozen classes that have no common name
+        reason = str(error).strip().splitlines()[0][:200]
+        raise UserError(f"{path} is damaged ({reason}); export the model again") from error
+
+
+def _tokenizer(folder: Path, max_tokens: int | None):
+    from tokenizers import Tokenizer
+
+    path = folder / "tokenizer.json"
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises bare Exception
+        raise UserError(f"{path} cannot be read ({error}); export the model again") from error
+    tokenizer.no_padding()
+    if max_tokens is None:
+        tokenizer.no_truncation()
+    else:
+        tokenizer.enable_truncation(max_tokens)
+    return tokenizer
