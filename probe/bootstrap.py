@@ -2,6 +2,12 @@
 
 A resample is a row of counts, one a speaker. Every score follows from sums over speakers (`metrics`), so all resamples
 of all layers are one matrix product, and every layer and probe sees the same resamples.
+
+The percentile interval of so few independent units is too narrow: over 12 speakers it held the truth 86 to 90 times in
+100, over 24 speakers 89 to 93 times. The resamples are therefore stretched about the score (:func:`stretched`) until
+their spread is what the jackknife finds, times what Student's t asks for more than the normal distribution; of
+correlations on Fisher's scale, where their distribution is nearly symmetric. `tests/test_calibration.py` holds the
+result to 93 to 97 %.
 """
 
 from __future__ import annotations
@@ -9,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from scipy import sparse
+from scipy import sparse, stats
 
 #: Resamples drawn at once; bounds the memory where every utterance is a group.
 CHUNK = 250
@@ -56,6 +62,73 @@ def moments_by_speaker(truth: np.ndarray, predictions: np.ndarray, groups: np.nd
     return np.stack([sum_by_group(term, groups) for term in (np.ones_like(p), t, p, t * t, p * p, t * p)], axis=-1)
 
 
+def _half_angle(x):
+    return np.arcsin(np.sqrt(np.clip(x, 0.0, 1.0)))
+
+
+def _share(angle):
+    return np.sin(np.clip(angle, 0.0, np.pi / 2)) ** 2
+
+
+def _fisher(x):
+    return np.arctanh(np.clip(x, -1 + 1e-12, 1 - 1e-12))
+
+
+#: Scales on which resampled scores are nearly symmetric, with the way back; any other measure stays as it is.
+SCALES: dict[str, tuple[Callable, Callable]] = {
+    "ccc": (_fisher, np.tanh),
+    "pearson": (_fisher, np.tanh),
+    "rmse": (lambda x: np.log(np.maximum(x, 1e-300)), np.exp),
+    "uar": (_half_angle, _share),
+    "macro_f1": (_half_angle, _share),
+}
+
+
+def stretched(
+    score: np.ndarray, drawn: np.ndarray, left_out: np.ndarray, *, level: float = 0.95, scale: str | None = None
+) -> np.ndarray:
+    """Stretch resampled scores about the score, so that their quantiles hold the truth as often as they say.
+
+    Parameters
+    ----------
+    score : ndarray, shape (fits,)
+        On all speakers.
+    drawn : ndarray, shape (resamples, fits)
+    left_out : ndarray, shape (speakers, fits)
+        Scores without one speaker each.
+    level : float
+        Of the interval that is wanted.
+    scale : str, optional
+        A key of `SCALES`, for the measure of that name.
+
+    Returns
+    -------
+    ndarray, shape (resamples, fits)
+        Quantiles at (1 - level) / 2 and (1 + level) / 2 are the interval. Never narrower than `drawn`.
+
+    References
+    ----------
+    T. Hesterberg, "What teachers should know about the bootstrap", The American Statistician 69(4), 2015: the
+    correction of percentile intervals by Student's t. B. Efron and C. Stein, "The jackknife estimate of variance",
+    1981: it errs on the wide side.
+    """
+    forth, back = SCALES.get(scale, (np.asarray, np.asarray))
+    center, drawn, left_out = forth(np.asarray(score)), forth(drawn), forth(left_out)
+    speakers = len(left_out)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        deviation = left_out - left_out.mean(0)
+        jackknife = np.sqrt((speakers - 1) / speakers * (deviation**2).sum(0))
+        tail = (1 + level) / 2
+        factor = stats.t.ppf(tail, speakers - 1) / stats.norm.ppf(tail) * jackknife / np.nanstd(drawn, axis=0)
+    # Without a spread, or without a score when one speaker is left out, there is nothing to stretch by.
+    return back(center + np.maximum(np.nan_to_num(factor, nan=1.0, posinf=1.0), 1.0) * (drawn - center))
+
+
+def leave_one_out(sums: np.ndarray) -> np.ndarray:
+    """Sums over all speakers but one, for each; shape as `sums`, speakers first."""
+    return sums.sum(0) - sums
+
+
 def intervals(
     sums: np.ndarray,
     measures: Mapping[str, Callable[[np.ndarray], np.ndarray]],
@@ -64,14 +137,15 @@ def intervals(
     seed: int = 0,
     level: float = 0.95,
 ) -> dict[str, np.ndarray]:
-    """Percentile bootstrap intervals of measures that follow from sums over speakers.
+    """Bootstrap intervals of measures that follow from sums over speakers, widened for few speakers.
 
     Parameters
     ----------
     sums : ndarray, shape (speakers, fits, ...)
         Such as :func:`moments_by_speaker` returns, or a confusion matrix for each speaker and fit.
     measures : mapping of str to callable
-        Each takes summed `sums`, shape (resamples, fits, ...), and returns shape (resamples, fits).
+        Each takes summed `sums`, shape (resamples, fits, ...), and returns shape (resamples, fits). Names of `SCALES`
+        are resampled on that scale.
     resamples : int
     seed : int
         The resamples depend on this and on the number of speakers alone.
@@ -80,33 +154,51 @@ def intervals(
     Returns
     -------
     dict of str to ndarray, shape (2, fits)
-        Lower and upper bound. NaN with fewer than 2 speakers, or where more than a tenth of the resamples have no
-        score (a constant truth, say).
+        Lower and upper bound: quantiles of the resamples after :func:`stretched`. NaN with fewer than 2 speakers, or
+        where more than a tenth of the resamples have no score (a constant truth, say).
 
     References
     ----------
-    B. Efron and R. Tibshirani, "An introduction to the bootstrap", 1993, chapter 13.
+    B. Efron and R. Tibshirani, "An introduction to the bootstrap", 1993, chapters 11 and 13.
     """
     speakers, fits = sums.shape[:2]
-    nothing = {name: np.full((2, fits), np.nan) for name in measures}
     if speakers < 2 or resamples < 1:
-        return nothing
+        return {name: np.full((2, fits), np.nan) for name in measures}
+    drawn = resampled(sums, measures, resamples=resamples, seed=seed)
+    left_out = leave_one_out(sums)
+    found = {}
+    for name, measure in measures.items():
+        bounds = np.full((2, fits), np.nan)
+        scored = np.isfinite(drawn[name]).mean(0) >= 0.9
+        if scored.any():
+            score = measure(sums.sum(0)[None])[0]
+            wide = stretched(score, drawn[name], measure(left_out), level=level, scale=name)
+            bounds[:, scored] = np.nanquantile(wide[:, scored], [(1 - level) / 2, (1 + level) / 2], axis=0)
+        found[name] = bounds
+    return found
+
+
+def resampled(
+    sums: np.ndarray,
+    measures: Mapping[str, Callable[[np.ndarray], np.ndarray]],
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, np.ndarray]:
+    """Score resamples of the speakers; see :func:`intervals`.
+
+    Returns
+    -------
+    dict of str to ndarray, shape (resamples, fits)
+    """
+    speakers = len(sums)
     flat = sums.reshape(speakers, -1)
     drawn: dict[str, list] = {name: [] for name in measures}
     for counts in resample_counts(speakers, resamples, seed=seed):
         summed = (counts @ flat).reshape(len(counts), *sums.shape[1:])
         for name, measure in measures.items():
             drawn[name].append(measure(summed))
-    found = {}
-    for name, parts in drawn.items():
-        scores = np.concatenate(parts)
-        bounds = np.full((2, fits), np.nan)
-        scored = np.isfinite(scores).mean(0) >= 0.9
-        if scored.any():
-            tails = [(1 - level) / 2, (1 + level) / 2]
-            bounds[:, scored] = np.nanquantile(scores[:, scored], tails, axis=0)
-        found[name] = bounds
-    return found
+    return {name: np.concatenate(parts) for name, parts in drawn.items()}
 
 
 def resample_counts(speakers: int, resamples: int, *, seed: int = 0):

@@ -25,6 +25,12 @@ from .splits import Split, is_unknown, plan
 EMOTION = "emotion"
 PROBES = ("ridge", "weighted", "mlp", "logistic")
 
+#: What the limits in the scores are, in words for the protocol.
+INTERVAL = (
+    "95 % bootstrap over speakers, stretched to the jackknife's spread and Student's t; an utterance of unknown speaker "
+    "counts as one"
+)
+
 #: Statistics of which a weighted sum of layers is the pooled weighted sum of their frames.
 SUMMABLE = ("mean", "mean_ln")
 
@@ -537,7 +543,7 @@ class _Study:
                     "notes": split.notes,
                 },
                 "settings": self._settings_of(unit, dimension),
-                "interval": "95 % percentile bootstrap over speakers; an utterance of unknown speaker counts as one",
+                "interval": INTERVAL,
                 "versions": versions(),
                 **found,
             }
