@@ -43,10 +43,12 @@ from .tables import (
     layer_curve,
     layer_weights,
     n_layers,
+    null_limits,
     one_subject,
     ordered_baselines,
     ordered_dimensions,
     ordered_splits,
+    random_twin,
     read_tables,
     side_points,
     subjects,
@@ -84,6 +86,8 @@ def plot_layers(
 
     Left of layer 0, apart, stand the baselines (predictor of the mean, duration, acoustic statistics, the words); right
     of the last layer, as horizontal marks, the learned weighted sum over all layers and models trained end to end.
+    Where the table has them, a grey band shows what permuted labels reach, and thin lines without marks the same
+    architecture with random weights.
 
     Parameters
     ----------
@@ -158,6 +162,8 @@ def plot_layers(
     right = [(name, point) for _, found in beside.values() for name, point in found.items()]
     if text and right:
         text += f" Right: {_right_caption(right)}."
+    controls = _controls(tables.scores, curves) if baselines else _Controls(None, [])
+    text += controls.caption() if text else ""
     figure = _to_draw_on(ax, figure)
     with publication_style():
         names = [_place_name(name, curves) for found in beside.values() for side in found for name in side]
@@ -175,11 +181,66 @@ def plot_layers(
         axes = sheet.axes[0]
         _draw_layers(axes, curves, beside, n_layers(tables.scores, subject), panel_width=sheet.panel_width)
         axes.set_ylabel(_score_label(curves, sheet.panel_height), fontsize=FONT_SIZE)
-        chance = _chance_lines(axes, curves, tables.protocol)
-        rows_of_legend = _dimension_legend(axes, [curve.dimension for curve in curves], chance)
+        others = _chance_lines(axes, curves, tables.protocol) | controls.draw(axes)
+        rows_of_legend = _dimension_legend(axes, [curve.dimension for curve in curves], others)
         sheet.title(axes, title, legend_rows=rows_of_legend)
         sheet.caption_below(text)
     return axes
+
+
+@dataclass(frozen=True)
+class _Controls:
+    """What a curve must be held against: permuted labels, and random weights.
+
+    Parameters
+    ----------
+    null : ndarray, (layers,), or None
+        Highest of the dimensions' limits.
+    twin : list of Curve
+        Of the random twin, one a dimension.
+    """
+
+    null: np.ndarray | None
+    twin: list[Curve]
+
+    def caption(self) -> str:
+        parts = []
+        if self.null is not None:
+            parts.append("Grey: 95 % of permuted labels stay in it, whatever the dimension.")
+        if self.twin:
+            parts.append(f"Thin: {printable(self.twin[0].subject.model)}.")
+        return "".join(f" {part}" for part in parts)
+
+    def draw(self, ax: Axes) -> dict[str, Any]:
+        """Draw them; returns names and handles for the legend."""
+        from matplotlib.lines import Line2D
+
+        handles: dict[str, Any] = {}
+        if self.null is not None:
+            low = min(0.0, ax.get_ylim()[0])
+            style = {"color": NEUTRAL, "alpha": 0.25, "linewidth": 0, "zorder": 0}
+            handles["permuted"] = ax.fill_between(np.arange(len(self.null)), low, self.null, gid="null", **style)
+            ax.set_ylim(bottom=low)
+        thin = {"linewidth": 0.8, "linestyle": (0, (4, 1.5)), "zorder": 2}
+        for curve in self.twin:
+            color = dimension_look(curve.dimension).color
+            ax.plot(np.arange(len(curve.values)), curve.values, color=color, gid=f"random-{curve.dimension}", **thin)
+        if self.twin:
+            handles["random"] = Line2D([], [], color=NEUTRAL, **thin)
+        return handles
+
+
+def _controls(scores: Any, curves: Sequence[Curve]) -> _Controls:
+    """What the table has of them for the curves of one model."""
+    limits = np.array([null_limits(scores, curve) for curve in curves])
+    known = np.isfinite(limits).any()
+    twin = random_twin(scores, curves[0].subject)
+    found = []
+    for curve in curves if twin else ():
+        same = {name: getattr(curve, name) for name in ("dimension", "metric", "probe", "split", "features")}
+        found.append(layer_curve(scores, twin, **same))
+    null = np.where(np.isfinite(limits).any(0), np.nanmax(np.where(np.isfinite(limits), limits, -np.inf), 0), np.nan)
+    return _Controls(null if known else None, [curve for curve in found if curve])
 
 
 def _right_caption(found: Sequence[tuple[str, Point]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -343,6 +344,26 @@ def layer_curve(
         n_folds=n_folds,
         **columns,
     )
+
+
+def null_limits(scores: pd.DataFrame, curve: Curve) -> NDArray[np.float64]:
+    """CCC that permuted labels stay below 95 times in 100, for each layer of a curve; NaN where the table has none."""
+    limits = np.full(len(curve.values), np.nan)
+    if curve.metric != "ccc" or "null_high" not in scores.columns:
+        return limits
+    rows = _of(scores, curve.subject)
+    for column in ("dimension", "probe", "features", "split"):
+        rows = rows[rows[column] == getattr(curve, column)]
+    rows = rows[rows["fold"].isin(["all", ""]) & (rows["layer"] >= 0)]
+    limits[rows["layer"].to_numpy(dtype=int)] = pd.to_numeric(rows["null_high"], errors="coerce")
+    return limits
+
+
+def random_twin(scores: pd.DataFrame, subject: Subject) -> Subject | None:
+    """The same architecture with random weights on the same corpus, told by its label; None where there is none."""
+    named = re.compile(re.escape(subject.model) + r" \(random \d+\)")
+    twins = [other for other in subjects(scores) if other.corpus == subject.corpus and named.fullmatch(other.model)]
+    return twins[0] if twins else None
 
 
 def side_points(

@@ -515,3 +515,22 @@ def test_looks_differ_in_more_than_colour():
     for looks in (dimensions, models[:7], models[7:]):
         assert len({(look.marker, look.filled) for look in looks}) == len(looks)
     assert len({(look.color, look.marker, str(look.linestyle), look.filled) for look in models}) == 14
+
+
+def test_controls_are_drawn_as_the_table_has_them(figure):
+    scores = some_scores()
+    scores["null_high"] = np.where(scores["dimension"] == "valence", 0.01, 0.005) * scores["layer"].astype(float)
+    twin = some_scores(model="base (random 7)", seed=3)
+    ax = plot_layers(pd.concat([scores, twin]), model="base", figure=figure)
+    band = next(artist for artist in ax.collections if artist.get_gid() == "null")
+    corners = band.get_paths()[0].vertices
+    np.testing.assert_allclose([corners[corners[:, 0] == k, 1].max() for k in range(1, 13)], 0.01 * np.arange(1, 13))
+    for dimension in DIMENSIONS:
+        expected = column(twin, "ccc", dimension=dimension, probe="ridge")
+        np.testing.assert_array_equal(line(ax, f"random-{dimension}").get_ydata(), expected)
+    assert {"permuted", "random"} <= {text.get_text() for text in ax.get_legend().get_texts()}
+    caption = " ".join(text.get_text() for text in ax.figure.texts).replace("\n", " ")
+    assert "base (random 7)" in caption
+    assert "permuted labels" in caption
+    plain = plot_layers(pd.concat([scores, twin]), model="base", baselines=False, figure=Figure())
+    assert not [artist for artist in plain.collections if artist.get_gid() == "null"]
