@@ -19,6 +19,7 @@ from ..extract.corpora import Corpus
 from ..extract.devices import choose_device
 from ..extract.scan import scan
 from ..extract.versions import versions
+from ..probe.bootstrap import INTERVAL
 from ..probe.results import KEY, PREDICTIONS, SCORES, Results, load_results, table, update_results
 from ..probe.scoring import Scored, score
 from ..probe.splits import Fold, Split, plan
@@ -397,7 +398,7 @@ def _score(corpus, material, model, training, predictions, stated, ended, left_o
                 "labelled": int(labelled.sum()),
                 "left_out": [f"{row.id} is {row.status}: {row.reason}" for row in left_out.itertuples()],
                 "text": _text_of(material.table, source),
-                "interval": "95 % percentile bootstrap over speakers; an utterance of unknown speaker counts as one",
+                "interval": INTERVAL,
                 "notes": reasons,
                 "versions": versions(),
             }

@@ -17,6 +17,12 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from scipy import sparse, stats
 
+#: What the limits of a score are, in words for the protocol.
+INTERVAL = (
+    "95 % bootstrap over speakers, stretched to the jackknife's spread and Student's t; "
+    "an utterance of unknown speaker counts as one"
+)
+
 #: Resamples drawn at once; bounds the memory where every utterance is a group.
 CHUNK = 250
 

@@ -17,6 +17,7 @@ from ..extract.corpora import DIMENSIONS
 from ..extract.versions import versions
 from . import logistic, ridge
 from .baselines import BASELINES, EGEMAPS_LIMIT, commonest_category, mean_predictor, probe_features
+from .bootstrap import INTERVAL
 from .permutation import exchangeable, permuted_scores
 from .results import KEY, PREDICTIONS, SCORES, WEIGHTS, Results, load_results, table, update_results
 from .scoring import Scored, score
@@ -24,12 +25,6 @@ from .splits import Split, is_unknown, plan
 
 EMOTION = "emotion"
 PROBES = ("ridge", "weighted", "mlp", "logistic")
-
-#: What the limits in the scores are, in words for the protocol.
-INTERVAL = (
-    "95 % bootstrap over speakers, stretched to the jackknife's spread and Student's t; an utterance of unknown speaker "
-    "counts as one"
-)
 
 #: Statistics of which a weighted sum of layers is the pooled weighted sum of their frames.
 SUMMABLE = ("mean", "mean_ln")
