@@ -60,7 +60,6 @@ def fairness_table(
     genders have no speaker in common, so their difference draws the speakers of each independently. Where a run has
     several seeds, scores are means over them.
 
-    With fewer than ten or so speakers in a group its interval is too narrow, as of every percentile bootstrap.
     CCC falls with the spread of the labels: of two groups with the same errors, the one that was rated within a
     narrower range scores lower. Read it beside `rmse` and `truth_std`.
 
@@ -93,7 +92,7 @@ def fairness_table(
     DataFrame
         `model, corpus, dimension, probe, features, layer, split`; `group_by` (``all``, ``gender``, ``speaker`` or
         ``gender difference``), `group` (as in ``female − male``), `gender` (of a speaker); `speakers, n`; `ccc` with
-        95 % percentile interval `ccc_low, ccc_high`; `pearson, rmse`; `bias` (mean prediction less mean truth) with
+        95 % interval `ccc_low, ccc_high`; `pearson, rmse`; `bias` (mean prediction less mean truth) with
         `bias_low, bias_high`; `truth_std`; `reason` (why a CCC or its interval is missing).
 
     Raises
@@ -217,7 +216,7 @@ def _groups(run: pd.DataFrame, genders: pd.Series, resamples: int, seed: int, fe
 
 
 class _Scores:
-    """Scores of a group: on the group itself first, then on each resample of its units."""
+    """Scores of a group: on the group itself first, then on each resample of its units, stretched for few of them."""
 
     def __init__(self, measures: dict[str, np.ndarray], n: int, truth_std: float):
         self.measures, self.n, self.truth_std = measures, n, truth_std
@@ -225,25 +224,25 @@ class _Scores:
     @classmethod
     def of(cls, truth: np.ndarray, predicted: np.ndarray, units: np.ndarray, resamples: int, seed: int) -> _Scores:
         """Score `predicted` (seeds, rows) against `truth`, `units` being what is resampled."""
-        from ..probe.bootstrap import moments_by_speaker, resample_counts
+        from ..probe.bootstrap import leave_one_out, moments_by_speaker, resample_counts, stretched
         from ..probe.metrics import ccc_from_moments, pearson_from_moments, rmse_from_moments
 
         sums = moments_by_speaker(truth, predicted, units)  # (units, seeds, 6)
-        flat = sums.reshape(len(sums), -1)
         measures = {
             "ccc": ccc_from_moments,
             "pearson": pearson_from_moments,
             "rmse": rmse_from_moments,
             "bias": lambda sums: (sums[..., 2] - sums[..., 1]) / sums[..., 0],
         }
-        drawn: dict[str, list[np.ndarray]] = {name: [] for name in measures}
-        for counts in (np.ones((1, len(sums))), *resample_counts(len(sums), resamples, seed=seed)):
-            summed = (counts @ flat).reshape(len(counts), *sums.shape[1:])
+        found = {name: measure(sums.sum(0)).mean(-1, keepdims=True) for name, measure in measures.items()}
+        if len(sums) > 1:  # one unit drawn again and again is no interval
+            flat = sums.reshape(len(sums), -1)
+            counted = (counts @ flat for counts in resample_counts(len(sums), resamples, seed=seed))
+            drawn = np.concatenate([flat[:0], *counted]).reshape(-1, *sums.shape[1:])
+            left_out = leave_one_out(sums)
             for name, measure in measures.items():
-                drawn[name].append(measure(summed).mean(-1))
-        found = {name: np.concatenate(parts) for name, parts in drawn.items()}
-        if len(sums) < 2:  # one unit drawn again and again is no interval
-            found = {name: values[:1] for name, values in found.items()}
+                means = (measure(part).mean(-1, keepdims=True) for part in (drawn, left_out))
+                found[name] = np.concatenate([found[name], stretched(found[name], *means, scale=name)[:, 0]])
         return cls(found, len(truth), float(truth.std()))
 
     def less(self, other: _Scores) -> _Scores:
