@@ -4,7 +4,7 @@ A resample is a row of counts, one a speaker. Every score follows from sums over
 of all layers are one matrix product, and every layer and probe sees the same resamples.
 
 The percentile interval of so few independent units is too narrow: over 12 speakers it held the truth 86 to 90 times in
-100, over 24 speakers 89 to 93 times. The resamples are therefore stretched about the score (:func:`stretched`) until
+100, over 24 speakers 89 to 93 times. The resamples are therefore stretched about their mean (:func:`stretched`) until
 their spread is what the jackknife finds, times what Student's t asks for more than the normal distribution; of
 correlations on Fisher's scale, where their distribution is nearly symmetric. `tests/test_calibration.py` holds the
 result to 93 to 97 %.
@@ -90,15 +90,11 @@ SCALES: dict[str, tuple[Callable, Callable]] = {
 }
 
 
-def stretched(
-    score: np.ndarray, drawn: np.ndarray, left_out: np.ndarray, *, level: float = 0.95, scale: str | None = None
-) -> np.ndarray:
-    """Stretch resampled scores about the score, so that their quantiles hold the truth as often as they say.
+def stretched(drawn: np.ndarray, left_out: np.ndarray, *, level: float = 0.95, scale: str | None = None) -> np.ndarray:
+    """Stretch resampled scores about their mean, so that their quantiles hold the truth as often as they say.
 
     Parameters
     ----------
-    score : ndarray, shape (fits,)
-        On all speakers.
     drawn : ndarray, shape (resamples, fits)
     left_out : ndarray, shape (speakers, fits)
         Scores without one speaker each.
@@ -119,15 +115,19 @@ def stretched(
     1981: it errs on the wide side.
     """
     forth, back = SCALES.get(scale, (np.asarray, np.asarray))
-    center, drawn, left_out = forth(np.asarray(score)), forth(drawn), forth(left_out)
+    drawn, left_out = forth(drawn), forth(left_out)
     speakers = len(left_out)
+    scored = np.isfinite(drawn)
+    count = np.maximum(scored.sum(0), 1)
+    middle = np.where(scored, drawn, 0.0).sum(0) / count
+    spread = np.sqrt((np.where(scored, drawn - middle, 0.0) ** 2).sum(0) / count)
     with np.errstate(invalid="ignore", divide="ignore"):
         deviation = left_out - left_out.mean(0)
         jackknife = np.sqrt((speakers - 1) / speakers * (deviation**2).sum(0))
         tail = (1 + level) / 2
-        factor = stats.t.ppf(tail, speakers - 1) / stats.norm.ppf(tail) * jackknife / np.nanstd(drawn, axis=0)
+        factor = stats.t.ppf(tail, speakers - 1) / stats.norm.ppf(tail) * jackknife / spread
     # Without a spread, or without a score when one speaker is left out, there is nothing to stretch by.
-    return back(center + np.maximum(np.nan_to_num(factor, nan=1.0, posinf=1.0), 1.0) * (drawn - center))
+    return back(middle + np.maximum(np.nan_to_num(factor, nan=1.0, posinf=1.0), 1.0) * (drawn - middle))
 
 
 def leave_one_out(sums: np.ndarray) -> np.ndarray:
@@ -177,8 +177,7 @@ def intervals(
         bounds = np.full((2, fits), np.nan)
         scored = np.isfinite(drawn[name]).mean(0) >= 0.9
         if scored.any():
-            score = measure(sums.sum(0)[None])[0]
-            wide = stretched(score, drawn[name], measure(left_out), level=level, scale=name)
+            wide = stretched(drawn[name], measure(left_out), level=level, scale=name)
             bounds[:, scored] = np.nanquantile(wide[:, scored], [(1 - level) / 2, (1 + level) / 2], axis=0)
         found[name] = bounds
     return found

@@ -47,11 +47,11 @@ def test_equals_a_loop_over_resamples():
     for name, (forth, back) in scales.items():
         score = getattr(metrics, name)
         left_out = forth([score(truth[speaker != s], predictions[:, speaker != s]) for s in range(7)])
-        centre, scores = forth(score(truth, predictions)), forth(np.array(drawn[name]))
+        scores = forth(np.array(drawn[name]))
         error = np.sqrt(6 / 7 * ((left_out - left_out.mean(0)) ** 2).sum(0))
         factor = stats.t.ppf(0.975, 6) / stats.norm.ppf(0.975) * error / scores.std(0)
         assert (factor > 1.1).all()
-        expected = np.quantile(back(centre + factor * (scores - centre)), [0.025, 0.975], axis=0)
+        expected = np.quantile(back(scores.mean(0) + factor * (scores - scores.mean(0))), [0.025, 0.975], axis=0)
         np.testing.assert_allclose(found[name], expected, atol=1e-10)
 
 
@@ -66,27 +66,27 @@ def test_confusion_matrices_too():
     for row in np.concatenate(list(resample_counts(6, 100))):
         rows = np.concatenate([np.tile(np.flatnonzero(speaker == s), int(k)) for s, k in enumerate(row)])
         drawn.append(metrics.uar(truth[rows], prediction[rows]))
-    score = metrics.uar(truth, prediction)
     left_out = np.array([metrics.uar(truth[speaker != s], prediction[speaker != s]) for s in range(6)])
-    wide = stretched(score[None], np.array(drawn)[:, None], left_out[:, None], scale="uar")
+    wide = stretched(np.array(drawn)[:, None], left_out[:, None], scale="uar")
     np.testing.assert_allclose(found[:, 0], np.quantile(wide, [0.025, 0.975]), atol=1e-12)
     np.testing.assert_allclose(metrics.uar_from_confusion(leave_one_out(sums))[:, 0], left_out, atol=1e-12)
 
 
-def test_stretching_keeps_the_score_in_its_place_and_never_narrows():
+def test_stretching_keeps_the_mean_in_its_place_and_never_narrows():
     rng = np.random.default_rng(0)
-    score, drawn = np.array([0.5]), 0.5 + 0.1 * rng.standard_normal((400, 1))
+    drawn = 0.5 + 0.1 * rng.standard_normal((400, 1))
     few = 0.5 + 0.1 * rng.standard_normal((6, 1))
-    wide = stretched(score, drawn, few)
-    np.testing.assert_allclose((wide - 0.5) / (drawn - 0.5), (wide[0, 0] - 0.5) / (drawn[0, 0] - 0.5))
+    wide = stretched(drawn, few)
+    ratio = (wide - drawn.mean()) / (drawn - drawn.mean())
+    np.testing.assert_allclose(ratio, ratio[0, 0])
     assert wide.std() > drawn.std()
-    np.testing.assert_allclose(stretched(score, drawn, np.full((6, 1), 0.5)), drawn, atol=1e-12)  # no spread
-    np.testing.assert_allclose(stretched(score, drawn, few * np.nan), drawn, atol=1e-12)
+    np.testing.assert_allclose(stretched(drawn, np.full((6, 1), 0.5)), drawn, atol=1e-12)  # no spread
+    np.testing.assert_allclose(stretched(drawn, few * np.nan), drawn, atol=1e-12)
     for scale in ("ccc", "pearson", "uar", "macro_f1"):
-        found = stretched(score, np.clip(drawn, 0, 1), few, scale=scale)
+        found = stretched(np.clip(drawn, 0, 1), few, scale=scale)
         assert (found >= -1).all()
         assert (found <= 1).all()
-        one = stretched(np.ones(1), np.ones((9, 1)), np.ones((6, 1)), scale=scale)
+        one = stretched(np.ones((9, 1)), np.ones((6, 1)), scale=scale)
         np.testing.assert_allclose(one, 1.0, atol=1e-9)  # a perfect score has no spread
 
 
