@@ -28,6 +28,7 @@ from .tables import (
     LOWER_IS_BETTER,
     METRICS,
     WEIGHTED,
+    Tables,
     ordered_baselines,
     ordered_dimensions,
     ordered_features,
@@ -45,6 +46,7 @@ COLUMNS = (
 )  # fmt: skip
 
 _ROW = 0.165  # height of one system in the figure, in inches
+_RUN = ["model", "corpus", "dimension", "probe", "features", "split"]
 _LINEAR = ("ridge", "logistic")
 
 
@@ -80,8 +82,9 @@ def compare_systems(
         `corpus, split`; `kind` (``baseline``, ``layer``, ``sum``, ``end to end``); `model` (empty for a baseline);
         `system`, its name beside that of the model; `dimension, probe, features`; `layer`, where the system is one,
         and the split that it was `chosen_on` (the development part where that was scored; else the scored rows
-        themselves, with hindsight); `seeds`; `n, speakers`; `value` with the limits `low, high` of its 95 % interval,
-        means over seeds. In the order of the figure.
+        themselves, with hindsight); `seeds`; `n, speakers`; `value`, the mean over seeds, with the limits `low, high`
+        of its 95 % interval: over speakers and seeds together where the results hold the predictions, else the mean of
+        the seeds' limits. In the order of the figure.
 
     Raises
     ------
@@ -90,7 +93,8 @@ def compare_systems(
     """
     import pandas as pd
 
-    scores = read_tables(results).scores
+    tables = read_tables(results)
+    scores = tables.scores
     if not len(scores):
         raise UserError("there is nothing to compare: the table of scores is empty")
     metric, _ = _of_categories(scores["dimension"] if dimensions is None else dimensions, metric, "ridge")
@@ -110,7 +114,29 @@ def compare_systems(
             f"{f' on {corpus!r}' if corpus else ''}{f' in the part {split!r}' if split else ''}: "
             "fit it with probe-fit, or choose another metric=, dimensions=, corpus= or split="
         )
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"layer": "Int64"})
+    found = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"layer": "Int64"})
+    return _with_limits_over_seeds(found, tables, metric)
+
+
+def _with_limits_over_seeds(found: pd.DataFrame, tables: Tables, metric: str) -> pd.DataFrame:
+    """Limits of systems with several seeds over speakers and seeds together, where there are predictions of them."""
+    import pandas as pd
+
+    from ..probe.results import Results
+    from ..probe.significance import score_intervals
+
+    if metric in CATEGORY_METRICS or not len(tables.predictions):
+        return found
+    results = Results(tables.scores, tables.weights, tables.protocol, tables.predictions)
+    there = {tuple(key) for key in tables.predictions[_RUN].drop_duplicates().itertuples(index=False)}
+    for place in found.index[found["seeds"] > 1]:
+        run = found.loc[place, _RUN].to_dict()
+        if tuple(run.values()) in there:
+            layer = found.loc[place, "layer"]
+            run["layer"] = None if pd.isna(layer) else int(layer)
+            (row,) = score_intervals(results, metric=metric, **run).to_dict("records")
+            found.loc[place, ["low", "high"]] = row["low"], row["high"]
+    return found
 
 
 def _systems(scores: pd.DataFrame, split: str, metric: str) -> Iterator[dict]:
@@ -240,7 +266,8 @@ def plot_comparison(
     lines = _lines(found)
     figure = _to_draw_on(None, figure)
     title = printable(corpora[0]) or "unnamed corpus"
-    text = _caption(found, metric, tables.protocol) if caption else ""
+    with_predictions = metric not in CATEGORY_METRICS and len(tables.predictions) > 0
+    text = _caption(found, metric, tables.protocol, with_predictions=with_predictions) if caption else ""
     with publication_style():
         sheet = _Sheet.open(
             None, figure, width=FULL_WIDTH, panel_height=max(1.0, _ROW * (len(lines) + 1)), n_columns=len(panels),
@@ -307,7 +334,7 @@ def _draw_panel(axes: Any, rows: pd.DataFrame, lines: Sequence[tuple], metric: s
     axes.margins(x=0.08)
 
 
-def _caption(found: pd.DataFrame, metric: str, protocol: Sequence[dict]) -> str:
+def _caption(found: pd.DataFrame, metric: str, protocol: Sequence[dict], *, with_predictions: bool) -> str:
     split = printable(found["split"].iloc[0])
     n, speakers = found["n"].dropna(), found["speakers"].dropna()
     counts = [f"{_span(values)} {noun}" for values, noun in ((n, "utterances"), (speakers, "speakers")) if len(values)]
@@ -318,7 +345,8 @@ def _caption(found: pd.DataFrame, metric: str, protocol: Sequence[dict]) -> str:
         sentences.append(f"Bars: 95 % bootstrap intervals over {unit}.")
     seeds = int(found["seeds"].max())
     if seeds > 1:
-        sentences.append(f"Learned sums and end-to-end models: means of up to {seeds} seeds, limits too.")
+        limits = "intervals over speakers and seeds together" if with_predictions else "limits too"
+        sentences.append(f"Learned sums and end-to-end models: means of up to {seeds} seeds, {limits}.")
     if (found["kind"] == "layer").any():
         chosen = "/".join(printable(name) for name in dict.fromkeys(found["chosen_on"].dropna()))
         hindsight = chosen == split

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +52,7 @@ _WEIGHT_COLUMNS = ("model", "corpus", "dimension", "layer", "seed", "weight", "w
 
 @dataclass(frozen=True)
 class Tables:
-    """The three parts of a results folder.
+    """The parts of a results folder.
 
     Parameters
     ----------
@@ -62,11 +62,14 @@ class Tables:
         One row a layer and seed of each weighted-sum probe.
     protocol : list of dict
         How each number came about.
+    predictions : pandas.DataFrame
+        Of every utterance that was scored; empty where a table of scores alone was given.
     """
 
     scores: pd.DataFrame
     weights: pd.DataFrame
     protocol: list[dict] = field(default_factory=list)
+    predictions: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def read_tables(source: Any) -> Tables:
@@ -105,7 +108,7 @@ def read_tables(source: Any) -> Tables:
             f"cannot draw {type(source).__name__}: give the object that emoprobe.load_results returns, "
             "a table of scores, or a results folder"
         )
-    return _checked(Tables(source.scores, source.weights, list(source.protocol)))
+    return _checked(Tables(source.scores, source.weights, list(source.protocol), source.predictions))
 
 
 def _read_folder(folder: Path) -> Results:
@@ -137,7 +140,7 @@ def _checked(tables: Tables) -> Tables:
                 f"the table of {name} lacks the column(s) {', '.join(missing)}: read it with emoprobe.load_results, "
                 "or write it anew with probe-fit"
             )
-    return Tables(_plain(tables.scores), _plain(tables.weights), tables.protocol)
+    return replace(tables, scores=_plain(tables.scores), weights=_plain(tables.weights))
 
 
 def _plain(table: pd.DataFrame) -> pd.DataFrame:

@@ -12,7 +12,8 @@ from emoprobe.analysis.figures import draw_figures
 from emoprobe.analysis.plots import plot_layers
 from emoprobe.analysis.style import SMALL_FONT_SIZE
 from emoprobe.errors import UserError
-from emoprobe.probe.results import SCORES, WEIGHTS, Results, table
+from emoprobe.probe.results import PREDICTIONS, SCORES, WEIGHTS, Results, table
+from emoprobe.probe.significance import score_intervals
 from tests.test_analysis_plots import ODD_NAMES, runs_of
 
 DIMENSIONS = ("arousal", "valence")
@@ -96,6 +97,32 @@ def test_values_are_those_of_the_scores_and_means_over_seeds():
     expected = scores[(scores["probe"] == "text") & (scores["dimension"] == "arousal")]["ccc"].iloc[0]
     assert words["value"] == expected
     assert pd.isna(words["layer"])
+
+
+def test_limits_of_several_seeds_are_over_speakers_and_seeds_where_there_are_predictions():
+    scores = all_kinds(models=("teacher",))
+    run = {"model": "student", "corpus": "speech", "dimension": "valence", "probe": "end-to-end", "features": "audio"}
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=80)
+    rows = [
+        run | {"seed": seed, "split": "test", "fold": "all", "id": f"u{i}", "speaker": f"s{i % 8}"}
+        | {"truth": truth[i], "prediction": truth[i] + (1 + 2 * seed) * rng.normal()}
+        for seed in range(2)
+        for i in range(80)
+    ]  # fmt: skip
+    results = Results(scores, table([], WEIGHTS), [], table(rows, PREDICTIONS))
+    found = compare_systems(results)
+    mine = one(found, model="student", system="end to end, audio", dimension="valence")
+    expected = score_intervals(results, probe="end-to-end").iloc[0]
+    assert (mine["low"], mine["high"]) == (expected["low"], expected["high"])
+    # One seed is far worse: an interval that knows of seeds is wider than that of either.
+    alone = compare_systems(scores)
+    assert mine["high"] - mine["low"] > 3 * (alone["high"] - alone["low"]).max()
+    others = found["system"] != "end to end, audio"
+    pd.testing.assert_frame_equal(found[others], alone[others])
+    figure = Figure()
+    plot_comparison(results, figure=figure)
+    assert "intervals over speakers and seeds together" in figure.get_supxlabel().replace("\n", " ")
 
 
 @pytest.mark.parametrize("metric", ["ccc", "rmse"])
