@@ -1,0 +1,230 @@
+"""Intervals and paired differences against loops over resamples, by hand, and what must be refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from emoprobe.errors import UserError
+from emoprobe.probe import Results, ccc
+from emoprobe.probe.bootstrap import resample_counts, stretched
+from emoprobe.probe.permutation import holm
+from emoprobe.probe.results import PREDICTIONS, SCORES, WEIGHTS, table
+from emoprobe.probe.significance import (
+    DIFFERENCES,
+    INTERVALS,
+    dimensions_compared,
+    features_compared,
+    layers_compared,
+    models_compared,
+    paired_differences,
+    probes_compared,
+    score_intervals,
+)
+
+SPEAKERS, EACH = 10, 12
+N = SPEAKERS * EACH
+RESAMPLES = 400
+
+
+def predicted(truth, strength, rng, **name) -> pd.DataFrame:
+    """Predictions of one system that follow the truth with a correlation of `strength`."""
+    frame = {
+        "model": "a", "corpus": "c", "dimension": "arousal", "probe": "ridge", "features": "mean", "layer": 0,
+        "seed": 0, "split": "test", "fold": "all",
+    } | name  # fmt: skip
+    noise = rng.standard_normal(N) + rng.standard_normal(SPEAKERS)[np.arange(N) % SPEAKERS]
+    return pd.DataFrame(
+        frame
+        | {
+            "id": [f"u{i:03d}" for i in range(N)],
+            "speaker": [f"s{i % SPEAKERS}" for i in range(N)],
+            "truth": truth,
+            "prediction": strength * truth + (1 - strength) * noise,
+        }
+    )
+
+
+def of(*frames, scores=()) -> Results:
+    predictions = table(pd.concat(frames, ignore_index=True), PREDICTIONS)
+    return Results(table(list(scores), SCORES), table([], WEIGHTS), [], predictions)
+
+
+def planted(seed=0) -> Results:
+    """Two models, arousal shallow and valence deep; a learned sum of three seeds; end to end with and without text."""
+    rng = np.random.default_rng(seed)
+    truths = {name: rng.standard_normal(N) for name in ("arousal", "valence")}
+    frames = []
+    for model, layers in (("a", 5), ("b", 3)):
+        for dimension, truth in truths.items():
+            curve = np.linspace(0.8, 0.3, layers) if dimension == "arousal" else np.linspace(0.2, 0.9, layers)
+            for layer, strength in enumerate(curve):
+                frames.append(predicted(truth, strength, rng, model=model, dimension=dimension, layer=layer))
+    for seed in range(3):
+        frames.append(predicted(truths["arousal"], 0.7, rng, probe="weighted", layer=None, seed=seed))
+        for features, strength in (("audio", 0.4), ("audio+text", 0.8)):
+            name = {"probe": "end-to-end", "features": features, "layer": None, "seed": seed, "dimension": "valence"}
+            frames.append(predicted(truths["valence"], strength, rng, **name))
+    return of(*frames)
+
+
+def naive(frame, counts, seeds_drawn, seeds):
+    """Score of one resample: rows of the speakers drawn, mean over the seeds drawn."""
+    found = []
+    for seed in seeds_drawn:
+        part = frame[frame["seed"] == seeds[seed]].sort_values("id")
+        speaker = np.unique(part["speaker"], return_inverse=True)[1]
+        rows = np.concatenate([np.tile(np.flatnonzero(speaker == s), int(k)) for s, k in enumerate(counts)])
+        found.append(float(ccc(part["truth"].to_numpy()[rows], part["prediction"].to_numpy()[rows])))
+    return np.mean(found)
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    return planted()
+
+
+def test_intervals_equal_a_loop_over_speakers_and_seeds(results):
+    found = score_intervals(results, probe="weighted", resamples=60, seed=5)
+    assert tuple(found.columns) == INTERVALS
+    row = found.iloc[0]
+    assert (row["seeds"], row["speakers"], row["n"]) == (3, SPEAKERS, N)
+    frame = results.predictions[results.predictions["probe"] == "weighted"]
+    weights = np.random.default_rng([5, 3, 1]).multinomial(3, np.full(3, 1 / 3), size=60)
+    counts = np.concatenate(list(resample_counts(SPEAKERS, 60, seed=5)))
+    drawn = [naive(frame, c, np.repeat(np.arange(3), w), [0, 1, 2]) for c, w in zip(counts, weights, strict=True)]
+    left_out = [naive(frame, 1 - np.eye(SPEAKERS)[s], range(3), [0, 1, 2]) for s in range(SPEAKERS)]
+    wide = stretched(np.array(drawn)[:, None], np.array(left_out)[:, None], scale="ccc")
+    assert row["score"] == pytest.approx(naive(frame, np.ones(SPEAKERS), range(3), [0, 1, 2]), abs=1e-12)
+    np.testing.assert_allclose([row["low"], row["high"]], np.quantile(wide, [0.025, 0.975]), atol=1e-12)
+
+
+def test_a_difference_equals_a_loop_over_resamples(results):
+    found = paired_differences(results, {"layer": 0, "model": "a"}, {"layer": 2, "model": "b"}, resamples=80, seed=2)
+    assert tuple(found.columns) == DIFFERENCES
+    row = found[found["dimension"] == "arousal"].iloc[0]
+    table = results.predictions[results.predictions["dimension"] == "arousal"]
+    sides = [table[(table["model"] == m) & (table["layer"] == k)] for m, k in (("a", 0), ("b", 2))]
+
+    def difference(counts):
+        one, other = (naive(side, counts, [0], [0]) for side in sides)
+        return one - other
+
+    drawn = [difference(c) for c in np.concatenate(list(resample_counts(SPEAKERS, 80, seed=2)))]
+    left_out = [difference(1 - np.eye(SPEAKERS)[s]) for s in range(SPEAKERS)]
+    wide = stretched(np.array(drawn)[:, None], np.array(left_out)[:, None])[:, 0]
+    assert row["difference"] == pytest.approx(difference(np.ones(SPEAKERS)), abs=1e-12)
+    np.testing.assert_allclose([row["low"], row["high"]], np.quantile(wide, [0.025, 0.975]), atol=1e-12)
+    assert row["p"] == pytest.approx(min(1, 2 * (1 + min((wide <= 0).sum(), (wide >= 0).sum())) / 81))
+    assert (row["one"], row["other"]) == ("a, layer 0", "b, layer 2")
+    np.testing.assert_allclose(found["p_holm"], holm(found["p"]))
+    swapped = paired_differences(results, {"layer": 2, "model": "b"}, {"layer": 0, "model": "a"}, resamples=80, seed=2)
+    np.testing.assert_allclose(swapped["difference"], -found["difference"])
+    np.testing.assert_allclose(swapped["low"], -found["high"], atol=1e-12)
+    np.testing.assert_allclose(swapped["p"], found["p"])
+
+
+def test_pairing_tells_apart_what_separate_intervals_do_not():
+    """Two systems that err alike: each score is unsure, their difference is not."""
+    rng = np.random.default_rng(1)
+    truth = rng.standard_normal(N)
+    one = predicted(truth, 0.6, rng)
+    other = one.assign(layer=1, prediction=one["prediction"] + 0.15 * rng.standard_normal(N))
+    both = of(one, other)
+    apart = score_intervals(both, resamples=RESAMPLES)
+    assert apart["low"].max() < apart["high"].min()
+    difference = paired_differences(both, {"layer": 0}, {"layer": 1}, resamples=RESAMPLES).iloc[0]
+    assert (difference["high"] - difference["low"]) < 0.5 * (apart["high"] - apart["low"]).min()
+
+
+def test_layers_against_the_best(results):
+    found = layers_compared(results, model="a", probe="ridge", resamples=RESAMPLES)
+    for dimension, best in (("arousal", 0), ("valence", 4)):
+        part = found[found["dimension"] == dimension]
+        assert set(part["other"]) == {f"layer {best}"}
+        assert set(part["one"]) == {f"layer {k}" for k in range(5) if k != best}
+        assert (part["difference"] < 0).all()
+        np.testing.assert_allclose(part["p_holm"], holm(part["p"]))
+        assert part["chosen_on"].eq("test").all()
+        far = part[part["one"] == f"layer {4 - best}"].iloc[0]
+        assert far["high"] < 0
+        assert far["p_holm"] < 0.05
+    against = layers_compared(results, against=2, model="a", probe="ridge", dimension="arousal", resamples=50)
+    assert set(against["other"]) == {"layer 2"}
+    with pytest.raises(UserError, match="no layer 9"):
+        layers_compared(results, against=9, model="a", probe="ridge")
+
+
+def test_the_best_layer_is_chosen_on_the_development_part_where_there_is_one():
+    rng = np.random.default_rng(0)
+    truth = rng.standard_normal(N)
+    frames = [predicted(truth, strength, rng, layer=k) for k, strength in enumerate((0.5, 0.8, 0.6))]
+    shared = {"model": "a", "corpus": "c", "dimension": "arousal", "probe": "ridge", "features": "mean", "fold": "all"}
+    scores = [shared | {"split": "development", "layer": k, "ccc": c} for k, c in enumerate((0.3, 0.4, 0.9))]
+    found = layers_compared(of(*frames, scores=scores), resamples=50)
+    assert set(found["other"]) == {"layer 2"}
+    assert set(found["chosen_on"]) == {"development"}
+
+
+def test_models_at_their_best_and_at_equal_depth(results):
+    best = models_compared(results, probe="ridge", resamples=RESAMPLES).set_index("dimension")
+    assert best.loc["arousal", "layer"] == 0  # both at layer 0, so it is shared
+    assert (best.loc["arousal", "one"], best.loc["arousal", "other"]) == ("b", "a")
+    assert (best.loc["valence", "one"], best.loc["valence", "other"]) == ("b, layer 2", "a, layer 4")
+    depth = models_compared(results, probe="ridge", at="depth", dimension="valence", resamples=RESAMPLES)
+    assert list(depth["one"]) == ["a", "a, layer 2", "a, layer 4"]
+    assert list(depth["other"]) == ["b", "b, layer 1", "b, layer 2"]
+    np.testing.assert_allclose(depth["p_holm"], holm(depth["p"]))
+    assert (depth["p"] > 0.05).sum() >= 2  # the curves are the same at equal depth
+
+
+def test_dimensions_features_and_probes(results):
+    dimensions = dimensions_compared(results, model="a", probe="ridge", resamples=RESAMPLES).iloc[0]
+    assert (dimensions["one"], dimensions["other"]) == ("valence, layer 4", "arousal, layer 0")
+    features = features_compared(results, probe="end-to-end", resamples=RESAMPLES).iloc[0]
+    assert (features["one"], features["other"]) == ("audio+text", "audio")
+    assert features["low"] > 0
+    assert features["p"] < 0.01
+    probes = probes_compared(results, model="a", resamples=50)
+    assert len(probes) == 3  # weighted with ridge; end to end, twice, with ridge
+    assert not (probes["one"].str.startswith("end-to-end") & probes["other"].str.startswith("end-to-end")).any()
+
+
+def test_only_what_both_score_is_compared_and_disagreement_is_refused():
+    rng = np.random.default_rng(0)
+    truth = rng.standard_normal(N)
+    one, other = predicted(truth, 0.8, rng), predicted(truth, 0.5, rng, layer=1)
+    found = paired_differences(of(one, other.iloc[30:]), {"layer": 0}, {"layer": 1}, resamples=20).iloc[0]
+    same = paired_differences(of(one.iloc[30:], other.iloc[30:]), {"layer": 0}, {"layer": 1}, resamples=20).iloc[0]
+    assert found["n"] == N - 30
+    assert found["difference"] == same["difference"]
+    wrong = other.assign(truth=other["truth"] + 1)
+    with pytest.raises(UserError, match="disagree"):
+        paired_differences(of(one, wrong), {"layer": 0}, {"layer": 1})
+    with pytest.raises(UserError, match="disagree"):
+        paired_differences(of(one, other.assign(speaker="s0")), {"layer": 0}, {"layer": 1})
+    with pytest.raises(UserError, match="no utterance in common"):
+        paired_differences(of(one.iloc[:9], other.iloc[9:]), {"layer": 0}, {"layer": 1})
+
+
+def test_what_is_not_there_is_said(results):
+    with pytest.raises(UserError, match=r"there is model a, b"):
+        score_intervals(results, model="c")
+    with pytest.raises(UserError, match="not by colour"):
+        score_intervals(results, colour="red")
+    with pytest.raises(UserError, match="choose one of ccc"):
+        score_intervals(results, metric="uar")
+    with pytest.raises(UserError, match=r"predictions\.parquet"):
+        score_intervals(Results.empty())
+    with pytest.raises(UserError, match="in common"):
+        paired_differences(results, {"probe": "weighted"}, {"probe": "end-to-end"})
+
+
+def test_one_speaker_has_no_interval_and_an_unknown_one_is_their_own():
+    rng = np.random.default_rng(0)
+    frame = predicted(rng.standard_normal(N), 0.5, rng)
+    one = score_intervals(of(frame.assign(speaker="s0")), resamples=30).iloc[0]
+    assert one["speakers"] == 1
+    assert np.isnan(one["low"])
+    assert score_intervals(of(frame.assign(speaker="")), resamples=30)["speakers"].item() == N
