@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -224,25 +225,23 @@ class _Scores:
     @classmethod
     def of(cls, truth: np.ndarray, predicted: np.ndarray, units: np.ndarray, resamples: int, seed: int) -> _Scores:
         """Score `predicted` (seeds, rows) against `truth`, `units` being what is resampled."""
-        from ..probe.bootstrap import leave_one_out, moments_by_speaker, resample_counts, stretched
+        from ..probe.bootstrap import leave_one_out, moments_by_speaker, resampled, stretched
         from ..probe.metrics import ccc_from_moments, pearson_from_moments, rmse_from_moments
 
         sums = moments_by_speaker(truth, predicted, units)  # (units, seeds, 6)
-        measures = {
+        single = {
             "ccc": ccc_from_moments,
             "pearson": pearson_from_moments,
             "rmse": rmse_from_moments,
             "bias": lambda sums: (sums[..., 2] - sums[..., 1]) / sums[..., 0],
         }
-        found = {name: measure(sums.sum(0)).mean(-1, keepdims=True) for name, measure in measures.items()}
-        if len(sums) > 1:  # one unit drawn again and again is no interval
-            flat = sums.reshape(len(sums), -1)
-            counted = (counts @ flat for counts in resample_counts(len(sums), resamples, seed=seed))
-            drawn = np.concatenate([flat[:0], *counted]).reshape(-1, *sums.shape[1:])
-            left_out = leave_one_out(sums)
+        measures = {name: partial(_over_seeds, measure) for name, measure in single.items()}
+        found = {name: measure(sums.sum(0)) for name, measure in measures.items()}
+        if len(sums) > 1 and resamples:  # one unit drawn again and again is no interval
+            drawn, left_out = resampled(sums, measures, resamples=resamples, seed=seed), leave_one_out(sums)
             for name, measure in measures.items():
-                means = (measure(part).mean(-1, keepdims=True) for part in (drawn, left_out))
-                found[name] = np.concatenate([found[name], stretched(found[name], *means, scale=name)[:, 0]])
+                wide = stretched(drawn[name], measure(left_out), scale=name)
+                found[name] = np.concatenate([found[name], wide[:, 0]])
         return cls(found, len(truth), float(truth.std()))
 
     def less(self, other: _Scores) -> _Scores:
@@ -264,6 +263,11 @@ class _Scores:
         elif np.isnan(row["ccc_low"]):
             row["reason"] = "too few to resample: no interval"
         return row
+
+
+def _over_seeds(measure: Callable[[np.ndarray], np.ndarray], sums: np.ndarray) -> np.ndarray:
+    """The mean over seeds of a measure, from sums of shape (..., seeds, 6); shape (..., 1)."""
+    return measure(sums).mean(-1, keepdims=True)
 
 
 def plot_fairness(
