@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
     from ..probe.results import Results
 
+#: What the layers are weighed by, where the results have a null of permuted labels and where not.
+ABOVE_NULL, ABOVE_ZERO = "CCC above the mean of permuted labels", "CCC above 0"
+
 
 def relevance_centroids(
     results: Results,
@@ -24,11 +28,11 @@ def relevance_centroids(
     resamples: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Mean relative depth of each dimension, weighted by the CCC of each layer, and the differences between dimensions.
+    """Mean relative depth of each dimension, weighted by the score of each layer; differences of dimensions and models.
 
-    With c_k the CCC of layer k of L, negative ones taken as 0, the centroid is Σ c_k (k / L) / Σ c_k: 0 is the input of
-    the first block, 1 the output of the last, and a flat curve gives 0.5. A model whose layers know nothing has no
-    centroid worth the name; its interval is then wide.
+    With c_k the CCC of layer k of L, less the mean CCC of permuted labels where the results have it, negative ones
+    taken as 0, the centroid is Σ c_k (k / L) / Σ c_k: 0 is the input of the first block, 1 the output of the last, and
+    a flat curve gives 0.5. A model whose layers know nothing has no centroid worth the name; its interval is then wide.
 
     Parameters
     ----------
@@ -39,14 +43,15 @@ def relevance_centroids(
     split : str, optional
         Such as "test"; by default the first test split, or cross-validation.
     resamples, seed : int
-        Of the bootstrap over speakers. One resample serves every layer and dimension, so differences are paired.
+        Of the bootstrap over speakers. One resample serves every layer, dimension and model, so differences are paired.
 
     Returns
     -------
     DataFrame
-        `model`, `corpus`, `features`, `split`, `dimension` (or "valence − arousal" for a difference), `speakers`,
-        `centroid`, `low`, `high` (95 % percentile interval), and `defined`, the share of resamples that have a
-        centroid at all.
+        `model` (or "student − teacher" for a difference), `corpus`, `features`, `split`, `dimension` (or
+        "valence − arousal" for a difference), `speakers`, `centroid`, `low`, `high` (95 % interval of the bootstrap,
+        widened for few speakers), `p` (two-sided, of no difference; empty for a centroid), `weighted_by`, and
+        `defined`, the share of resamples that have a centroid at all: below 0.9 there is no interval.
 
     Raises
     ------
@@ -57,41 +62,105 @@ def relevance_centroids(
 
     table = results.predictions
     table = table[(table["probe"] == probe) & table["layer"].notna() & (table["dimension"] != "emotion")]
+    table = table[table["layer"] >= 0]
     if not len(table):
         raise UserError(f"the results hold no predictions of single layers by {probe}; run probe-fit --probe {probe}")
-    rows = []
-    for (model, corpus, features), part in table.groupby(["model", "corpus", "features"], sort=False):
-        name = _first_split(part["split"], split)
-        part = part[part["split"] == name]
-        drawn = {d: _drawn(p, resamples, seed) for d, p in part.groupby("dimension", sort=False)}
-        pairs = [(a, b) for i, a in enumerate(drawn) for b in list(drawn)[i + 1 :]]
-        found = {d: values for d, (values, _) in drawn.items()}
-        for a, b in pairs:
-            # Paired only where both dimensions were scored on the same speakers.
-            if drawn[a][1] == drawn[b][1]:
-                found[f"{b} − {a}"] = drawn[b][0] - drawn[a][0]
-        about = {"model": model, "corpus": corpus, "features": features, "split": name}
-        rows += [
-            {**about, "dimension": d, "speakers": part["speaker"].nunique(), **_summary(values)}
-            for d, values in found.items()
+    rows: list[dict] = []
+    differences: list[dict] = []
+    for (corpus, features), of_corpus in table.groupby(["corpus", "features"], sort=False):
+        name = _split(of_corpus["split"], split)
+        of_corpus = of_corpus[of_corpus["split"] == name]
+        found: dict[tuple[str, str], _Centroid] = {}
+        for (model, dimension), part in of_corpus.groupby(["model", "dimension"], sort=False):
+            found[model, dimension] = _centroid(part, _null(results, part), resamples, seed)
+        about = {"corpus": corpus, "features": features, "split": name}
+        pairs = [(one, other) for i, one in enumerate(found) for other in list(found)[i + 1 :]]
+        for model in dict.fromkeys(model for model, _ in found):
+            rows += [
+                {"model": model, **about, "dimension": dimension, **centroid.row()}
+                for (of, dimension), centroid in found.items()
+                if of == model
+            ]
+            rows += [
+                {"model": model, **about, "dimension": f"{other[1]} − {one[1]}", **found[other].less(found[one])}
+                for one, other in pairs
+                # Paired only where both were scored on the same speakers.
+                if one[0] == other[0] == model and found[one].speakers == found[other].speakers
+            ]
+        differences += [
+            {"model": f"{other[0]} − {one[0]}", **about, "dimension": one[1], **found[other].less(found[one])}
+            for one, other in pairs
+            if one[0] != other[0] and one[1] == other[1] and found[one].speakers == found[other].speakers
         ]
-    return pd.DataFrame(rows)
+    columns = ["model", "corpus", "features", "split", "dimension", "speakers", "centroid", "low", "high", "p",
+               "weighted_by", "defined"]  # fmt: skip
+    return pd.DataFrame(rows + differences, columns=columns)
 
 
-def _first_split(splits: pd.Series, wanted: str | None) -> str:
-    there = list(dict.fromkeys(splits))
-    if wanted is not None:
-        if wanted not in there:
-            raise UserError(f"no predictions on {wanted!r}; there are {', '.join(there)}")
-        return wanted
-    return next((s for s in sorted(there) if s.startswith("test")), there[0])
+def _split(splits: pd.Series, wanted: str | None) -> str:
+    from ..probe.significance import first_split
+
+    if wanted is not None and wanted not in set(splits):
+        raise UserError(f"no predictions on {wanted!r}; there are {', '.join(dict.fromkeys(splits))}")
+    return first_split(splits) if wanted is None else wanted
 
 
-def _drawn(part: pd.DataFrame, resamples: int, seed: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Centroid on all speakers, then on each resample of them; and the speakers."""
+@dataclass(frozen=True)
+class _Centroid:
+    """On all speakers, on each resample of them, and without each of them."""
+
+    value: float
+    drawn: np.ndarray
+    left_out: np.ndarray
+    speakers: tuple[str, ...]
+    weighted_by: str
+
+    def row(self) -> dict[str, object]:
+        from ..probe.significance import limits
+
+        low, high, _ = limits(self.drawn[:, None], self.left_out[:, None])
+        return self._row(self.value, self.drawn, low, high, float("nan"), self.weighted_by)
+
+    def less(self, other: _Centroid) -> dict[str, object]:
+        """The difference of two centroids on the same resamples."""
+        from ..probe.significance import limits
+
+        drawn = self.drawn - other.drawn
+        low, high, p = limits(drawn[:, None], (self.left_out - other.left_out)[:, None])
+        by = " or ".join(dict.fromkeys([self.weighted_by, other.weighted_by]))
+        return self._row(self.value - other.value, drawn, low, high, p[0], by)
+
+    def _row(self, value, drawn, low, high, p, by) -> dict[str, object]:
+        import numpy as np
+
+        return {
+            "speakers": len(self.speakers),
+            "centroid": value,
+            "low": low[0],
+            "high": high[0],
+            "p": p,
+            "weighted_by": by,
+            "defined": float(np.isfinite(drawn).mean()) if len(drawn) else 0.0,
+        }
+
+
+def _null(results: Results, part: pd.DataFrame) -> pd.Series | None:
+    """Mean CCC of permuted labels by layer; None where the table of scores does not have it for every layer."""
+    scores, first = results.scores, part.iloc[0]
+    if "null_mean" not in scores:
+        return None
+    same = scores["fold"] == "all"
+    for column in ("model", "corpus", "dimension", "probe", "features", "split"):
+        same &= scores[column] == first[column]
+    null = scores[same].groupby("layer")["null_mean"].mean()
+    null = null.reindex(sorted(part["layer"].unique()))
+    return null if null.notna().all() else None
+
+
+def _centroid(part: pd.DataFrame, null: pd.Series | None, resamples: int, seed: int) -> _Centroid:
     import numpy as np
 
-    from ..probe.bootstrap import moments_by_speaker, resample_counts
+    from ..probe.bootstrap import leave_one_out, moments_by_speaker, resample_counts
     from ..probe.metrics import ccc_from_moments
 
     wide = part.pivot(index=["id", "speaker"], columns="layer", values="prediction")
@@ -101,30 +170,34 @@ def _drawn(part: pd.DataFrame, resamples: int, seed: int) -> tuple[np.ndarray, t
     names = np.where(names == "", wide.index.get_level_values("id"), names)
     speakers, group = np.unique(names.astype(str), return_inverse=True)
     sums = moments_by_speaker(truth, wide.to_numpy().T, group)
+    floor = 0.0 if null is None else null.to_numpy(float)
+    depth = np.asarray(wide.columns, dtype=float) / max(*wide.columns, 1)
+
+    def of(summed: np.ndarray) -> np.ndarray:
+        weight = np.nan_to_num(np.maximum(ccc_from_moments(summed) - floor, 0))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return weight @ depth / weight.sum(-1)
+
     flat = sums.reshape(len(speakers), -1)
-    counts = [np.ones((1, len(speakers))), *resample_counts(len(speakers), resamples, seed=seed)]
-    ccc = ccc_from_moments((np.concatenate(counts) @ flat).reshape(-1, *sums.shape[1:]))
-    depth = np.asarray(wide.columns, dtype=float) / max(wide.columns)
-    weight = np.nan_to_num(np.maximum(ccc, 0))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return weight @ depth / weight.sum(1), tuple(speakers)
-
-
-def _summary(values: np.ndarray) -> dict[str, float]:
-    import numpy as np
-
-    drawn = values[1:]
-    defined = float(np.isfinite(drawn).mean()) if len(drawn) else 0.0
-    low, high = np.nanquantile(drawn, [0.025, 0.975]) if defined > 0.9 else (np.nan, np.nan)
-    return {"centroid": float(values[0]), "low": float(low), "high": float(high), "defined": defined}
+    drawn = [
+        of((counts @ flat).reshape(-1, *sums.shape[1:]))
+        for counts in resample_counts(len(speakers), resamples, seed=seed)
+    ]
+    return _Centroid(
+        value=float(of(sums.sum(0))),
+        drawn=np.concatenate([np.empty(0), *drawn]),
+        left_out=of(leave_one_out(sums)),
+        speakers=tuple(speakers),
+        weighted_by=ABOVE_ZERO if null is None else ABOVE_NULL,
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
     """``python -m emoprobe.analysis.centroid``: print the centroids of results on disk."""
     parser = argparse.ArgumentParser(
         prog="python -m emoprobe.analysis.centroid",
-        description="Relevance centroid of each dimension (0 = input of the first block, 1 = last block) and their "
-        "differences, with 95 % intervals by bootstrap over speakers.",
+        description="Relevance centroid of each dimension (0 = input of the first block, 1 = last block), and the "
+        "differences between dimensions and between models, with 95 % intervals by bootstrap over speakers.",
     )
     parser.add_argument("results", nargs="?", type=Path, default=Path("results"), help="folder that probe-fit wrote")
     parser.add_argument("--probe", choices=("ridge", "mlp"), default="ridge")

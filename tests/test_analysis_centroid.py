@@ -9,7 +9,7 @@ import pytest
 from emoprobe.analysis import relevance_centroids
 from emoprobe.errors import UserError
 from emoprobe.probe import Results, ccc
-from emoprobe.probe.bootstrap import resample_counts
+from emoprobe.probe.bootstrap import resample_counts, stretched
 
 
 def planted(signal: dict[str, np.ndarray], *, speakers: int = 15, each: int = 20, seed: int = 0) -> Results:
@@ -53,7 +53,43 @@ def test_it_equals_the_closed_form_and_a_naive_bootstrap():
     drawn = []
     for counts in np.concatenate(list(resample_counts(len(names), 60, seed=3))):
         drawn.append(naive(table, [s for s, count in zip(names, counts, strict=True) for _ in range(int(count))]))
-    assert [found["low"], found["high"]] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=1e-12)
+    left_out = [naive(table, [s for s in names if s != name]) for name in names]
+    wide = stretched(np.array(drawn)[:, None], np.array(left_out)[:, None])
+    assert [found["low"], found["high"]] == pytest.approx(np.quantile(wide, [0.025, 0.975]), abs=1e-12)
+    assert found["weighted_by"] == "CCC above 0"
+    assert np.isnan(found["p"])
+
+
+def test_layers_are_weighed_by_what_they_know_above_their_null():
+    strength, null = np.array([0.6, 0.5, 0.4]), np.array([0.3, 0.1, 0.45])
+    results = planted({"arousal": strength})
+    table = results.predictions
+    scores = pd.DataFrame(
+        {
+            "model": "m", "corpus": "c", "dimension": "arousal", "probe": "ridge", "features": "mean", "fold": "all",
+            "split": "test", "layer": [0, 1, 2], "null_mean": null,
+        }
+    )  # fmt: skip
+    found = relevance_centroids(Results(scores, pd.DataFrame(), [], table), resamples=50).iloc[0]
+    score = np.array([float(ccc(part["truth"], part["prediction"])) for _, part in table.groupby("layer")])
+    weight = np.maximum(score - null, 0)
+    assert found["centroid"] == pytest.approx(weight @ [0, 0.5, 1] / weight.sum(), abs=1e-12)
+    assert found["weighted_by"] == "CCC above the mean of permuted labels"
+    # A null that is missing for one layer would weigh the layers unlike each other.
+    partly = Results(scores.iloc[:2], pd.DataFrame(), [], table)
+    assert relevance_centroids(partly, resamples=5).iloc[0]["weighted_by"] == "CCC above 0"
+
+
+def test_models_are_told_apart_on_the_same_speakers():
+    shallow, deep = np.linspace(0.9, 0.2, 9), np.linspace(0.2, 0.9, 5)
+    one, other = planted({"arousal": shallow}), planted({"arousal": deep})
+    both = pd.concat([one.predictions, other.predictions.assign(model="student")], ignore_index=True)
+    found = relevance_centroids(Results(pd.DataFrame(), pd.DataFrame(), [], both)).set_index("model")
+    assert list(found.index) == ["m", "student", "student − m"]
+    difference = found.loc["student − m"]
+    assert difference["centroid"] == pytest.approx(found.loc["student", "centroid"] - found.loc["m", "centroid"])
+    assert difference["low"] > 0
+    assert difference["p"] < 0.01
 
 
 def test_planted_depths_are_told_apart_and_equal_ones_are_not():
@@ -62,8 +98,10 @@ def test_planted_depths_are_told_apart_and_equal_ones_are_not():
     found = found.set_index("dimension")
     assert found.loc["arousal", "centroid"] < 0.45 < 0.55 < found.loc["valence", "centroid"]
     assert found.loc["valence − arousal", "low"] > 0
+    assert found.loc["valence − arousal", "p"] < 0.01
     same = found.loc["dominance − arousal"]
     assert same["low"] < 0 < same["high"]
+    assert same["p"] > 0.05
 
 
 def test_layers_that_know_nothing_have_no_centroid_or_a_wide_one():
