@@ -61,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="permute labels within speakers, so that knowing the speaker is part of the null",
     )
+    how.add_argument("--no-mdl", action="store_true", help="leave out the description lengths, for a third of the time")
     how.add_argument(
         "--ungrouped", action="store_true", help="accept folds by utterance in a corpus that names no speaker"
     )
@@ -130,6 +131,7 @@ def _fit(given, draw) -> int:
         resamples=given.resamples,
         permutations=given.permutations,
         permute_within_speakers=given.permute_within_speakers,
+        mdl=not given.no_mdl,
         ungrouped=given.ungrouped,
         rescale=given.rescale,
         head=given.head,

@@ -18,6 +18,7 @@ from ..extract.versions import versions
 from . import logistic, ridge
 from .baselines import BASELINES, EGEMAPS_LIMIT, commonest_category, mean_predictor, probe_features
 from .bootstrap import INTERVAL
+from .mdl import OnlineCode, online_code
 from .permutation import exchangeable, permuted_scores
 from .results import KEY, PREDICTIONS, SCORES, WEIGHTS, Results, load_results, table, update_results
 from .scoring import Scored, score
@@ -55,6 +56,8 @@ class FitSettings:
         Penalties to choose from; by default `ridge.PENALTIES`, `logistic.PENALTIES`.
     resamples : int
         Bootstrap resamples of the speakers.
+    mdl : bool
+        Measure the minimum description length of the labels given each layer and baseline (:mod:`.mdl`).
     ungrouped : bool
         Allow folds by utterance in a corpus that names no speaker.
     permutations : int
@@ -79,6 +82,7 @@ class FitSettings:
     resamples: int = 2000
     permutations: int = 1000
     permute_within_speakers: bool = False
+    mdl: bool = True
     ungrouped: bool = False
     rescale: bool = False
     head: str = "linear"
@@ -119,6 +123,7 @@ def fit_layers(
     resamples: int = 2000,
     permutations: int = 1000,
     permute_within_speakers: bool = False,
+    mdl: bool = True,
     ungrouped: bool = False,
     rescale: bool = False,
     head: str = "linear",
@@ -136,7 +141,7 @@ def fit_layers(
         "arousal", "valence", "dominance", "emotion", or "all" for the three dimensions.
     probe : str or sequence of str
         "ridge", "weighted", "mlp", "logistic", or "all".
-    features, seed, seeds, folds, penalties, resamples, permutations, permute_within_speakers, ungrouped, rescale
+    features, seed, seeds, folds, penalties, resamples, permutations, permute_within_speakers, mdl, ungrouped, rescale
         See :class:`FitSettings`.
     head, device
         See :class:`FitSettings`.
@@ -173,6 +178,7 @@ def fit_layers(
         resamples=resamples,
         permutations=permutations,
         permute_within_speakers=permute_within_speakers,
+        mdl=mdl,
         ungrouped=ungrouped,
         rescale=rescale,
         head=head,
@@ -468,6 +474,7 @@ class _Study:
             used["penalties"] = [float(penalty) for penalty in self._penalties(dimension)]
             used["rescale"] = settings.rescale and dimension != EMOTION
             if dimension != EMOTION:
+                used["mdl"] = settings.mdl
                 used["permutations"] = settings.permutations
                 used["permuted"] = "within speakers" if settings.permute_within_speakers else "among utterances"
         if probe == "weighted":
@@ -602,7 +609,7 @@ class _Study:
                     {name: null[:, column] for name, null in fit["nulls"].items()} if fit.get("nulls") else None
                     for fit in fits
                 ],
-                codes=[None for fit in fits],
+                codes=[_code(fit["code"], column) if fit.get("code") else None for fit in fits],
             )
             rows, frame, reasons = score(scored, resamples=self.settings.resamples, seed=self.settings.seed)
             scores += rows
@@ -667,7 +674,7 @@ class _Study:
     def _linear(self, read, dimensions, folds, notes, where="") -> dict:
         """Ridge or logistic probe of one layer or baseline."""
         penalties = self._penalties(dimensions[0])
-        nulls = None
+        nulls = code = None
         if dimensions == [EMOTION]:
             found = logistic.logistic_probe(read, self.classes, folds, penalties=penalties)
             notes[EMOTION] += found.notes
@@ -688,6 +695,8 @@ class _Study:
                     seed=settings.seed,
                     rescale=settings.rescale,
                 )
+            if settings.mdl:
+                code = self._code(read, targets, dimensions, folds, notes)
             chosen, inner = found.penalties, found.inner_scores
         for column, dimension in enumerate(dimensions):
             if np.isnan(inner[:, column]).all(-1).any():
@@ -696,7 +705,20 @@ class _Study:
                 )
             if len(penalties) > 1 and np.isin(chosen[:, column], [penalties[0], penalties[-1]]).any():
                 notes[dimension].append(f"{where or 'baseline'}: a chosen penalty is at the end of the grid")
-        return {"predictions": found.predictions, "penalties": chosen, "nulls": nulls}
+        return {"predictions": found.predictions, "penalties": chosen, "nulls": nulls, "code": code}
+
+    def _code(self, read, targets, dimensions, folds, notes) -> OnlineCode | None:
+        """Length of the labels' code given the features: of the training part, or of all rows of a cross-validation."""
+        rows = folds[0].train
+        if len(folds) > 1:
+            rows = np.union1d(rows, np.concatenate(list(folds[0].tests.values())))
+        groups, penalties = self.splits[dimensions[0]].groups, self._penalties(dimensions[0])
+        try:
+            return online_code(read, targets, rows, groups, penalties=penalties, seed=self.settings.seed)
+        except UserError as error:  # too few labels of somebody to begin with; the scores do not depend on it
+            for dimension in dimensions:
+                notes[dimension].append(f"no description length: {error}")
+            return None
 
     def _mlp(self, features, dimensions, folds, bar) -> list[dict]:
         from .mlp import MLPSettings, mlp_probe
@@ -749,6 +771,10 @@ class _Study:
             for layer in range(self.cache.n_layers)
         ]
         return fits, weights
+
+
+def _code(code: OnlineCode, column: int) -> dict:
+    return {"mdl_bits": code.bits[column], "compression": code.compression[column]}
 
 
 def _signature(split: Split) -> str:
