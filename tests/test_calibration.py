@@ -1,0 +1,168 @@
+"""Intervals hold the truth, and tests reject a true null, as often as they say: simulations whose truth is known.
+
+Speakers have offsets of their own throughout, and neighbouring layers share most of their variance, as in real models.
+Seeds are fixed, so that every count is a constant of the code. Replications are as many as the binomial error of the
+count asks for: 1,000 of a coverage of 95 % have a standard error of 0.7 points, and 93 and 97 % are three of them away;
+12,000 tests (300 replications, 10 targets, 4 layers) at a level of 5 % have one of 0.2 points were they independent,
+and of at most 0.4 as four layers of the same labels are, and 4 and 6 % are more than two of them away.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from emoprobe.probe.bootstrap import intervals, leave_one_out, resampled
+from emoprobe.probe.metrics import ccc, ccc_from_moments
+from emoprobe.probe.permutation import exchangeable, holm, permuted_scores, summarise
+from emoprobe.probe.ridge import accumulate, solve
+from emoprobe.probe.significance import limits
+from emoprobe.probe.splits import Fold, cross_validation
+
+pytestmark = pytest.mark.slow
+
+CCC = {"ccc": ccc_from_moments}
+LAYERS = 4
+
+
+def chain(shape, layers, shared, rng) -> np.ndarray:
+    """Standard normal numbers for each layer, (layers, *shape), neighbours correlated by `shared`."""
+    values = np.empty((layers, *shape))
+    values[0] = rng.standard_normal(shape)
+    for layer in range(1, layers):
+        values[layer] = shared * values[layer - 1] + np.sqrt(1 - shared**2) * rng.standard_normal(shape)
+    return values
+
+
+def predictions(speakers, each, strength, rng, *, label=0.3, voice=0.3, noise=0.3, shared=0.9):
+    """Sums by speaker (speakers, layers, 6) of simulated labels and predictions, and the CCC of the population.
+
+    Label = offset of the speaker (variance `label`) + 1; prediction of a layer = its strength times the label + an
+    offset of the speaker (`voice`) + `noise`.
+    """
+    truth = rng.standard_normal((speakers, 1)) * np.sqrt(label) + rng.standard_normal((speakers, each))
+    predicted = strength[:, None, None] * truth
+    predicted = predicted + np.sqrt(voice) * chain((speakers, 1), len(strength), shared, rng)
+    predicted += np.sqrt(noise) * chain((speakers, each), len(strength), shared, rng)
+    terms = (np.ones_like(predicted), truth + 0 * predicted, predicted, truth**2 + 0 * predicted, predicted**2)
+    sums = np.stack([term.sum(-1) for term in (*terms, truth * predicted)], -1).transpose(1, 0, 2)
+    total = 1 + label
+    population = 2 * strength * total / (total + strength**2 * total + voice + noise)
+    return sums, population
+
+
+@pytest.mark.parametrize("speakers", [12, 24, 50])
+def test_intervals_of_scores_cover(speakers):
+    rng = np.random.default_rng(speakers)
+    strength = np.array([0.0, 0.3, 0.6, 0.9])
+    hits, percentile, replications = np.zeros(LAYERS), np.zeros(LAYERS), 1000
+    for replication in range(replications):
+        sums, population = predictions(speakers, 15, strength, rng)
+        low, high = intervals(sums, CCC, resamples=300, seed=replication)["ccc"]
+        hits += (low <= population) & (population <= high)
+        drawn = resampled(sums, CCC, resamples=300, seed=replication)["ccc"]
+        low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+        percentile += (low <= population) & (population <= high)
+    assert ((hits / replications >= 0.93) & (hits / replications <= 0.97)).all(), hits
+    # What the widening is for: the plain percentile interval falls short of that.
+    assert (percentile < hits).all()
+    if speakers < 50:
+        assert (percentile / replications < 0.93).all(), percentile
+
+
+@pytest.mark.parametrize("speakers", [12, 24, 50])
+def test_paired_differences_cover_and_keep_their_level(speakers):
+    rng = np.random.default_rng(100 + speakers)
+    strength = np.array([0.5, 0.5, 0.4, 0.7])  # the first two layers are equally good, the others are not
+    one, other = [0, 3], [1, 2]
+    hits, rejected, replications = np.zeros(2), 0, 1000
+    for replication in range(replications):
+        sums, population = predictions(speakers, 15, strength, rng)
+        drawn = resampled(sums, CCC, resamples=300, seed=replication)["ccc"]
+        left_out = ccc_from_moments(leave_one_out(sums))
+        low, high, p = limits(drawn[:, one] - drawn[:, other], left_out[:, one] - left_out[:, other])
+        true = population[one] - population[other]
+        hits += (low <= true) & (true <= high)
+        rejected += p[0] <= 0.05
+    assert ((hits / replications >= 0.93) & (hits / replications <= 0.97)).all(), hits
+    assert 0.03 <= rejected / replications <= 0.07  # the same count from the other side
+
+
+def states(speaker, width, rng, *, voice):
+    """States of each layer (layers, rows, width): neighbours share most, and every speaker has an offset."""
+    x = chain((len(speaker), width), LAYERS, 0.8, rng)
+    return x + voice * chain((speaker.max() + 1, width), LAYERS, 0.8, rng)[:, speaker]
+
+
+def official(speaker):
+    train, test = np.flatnonzero(speaker % 3 > 0), np.flatnonzero(speaker % 3 == 0)
+    odd = speaker[train] % 2 == 0
+    inner = ((train[odd], train[~odd]), (train[~odd], train[odd]))
+    return (Fold("all", train, inner, {"test": test}),)
+
+
+def p_values(x, targets, folds, speaker, *, within=False, seed=0, count=199):
+    """p of each layer and target (layers, targets), and the scores."""
+    sets = exchangeable(folds, speaker, within_speakers=within)
+    p, scores = [], []
+    for layer in x:
+        system = accumulate(lambda rows, layer=layer: layer[rows], targets, folds)
+        found = solve(system, penalties=(1.0, 30.0, 1000.0))
+        (null,) = permuted_scores(system, targets, found, sets, count=count, seed=seed).values()
+        rows = np.concatenate([rows for fold in folds for rows in fold.tests.values()])
+        score = ccc(targets[rows].T, found.predictions[rows].T)
+        scores.append(score)
+        p.append([summarise(s, column)["p"] for s, column in zip(score, null.T, strict=True)])
+    return np.array(p), np.array(scores)
+
+
+SPEAKER = np.arange(72) % 12
+REPLICATIONS, TARGETS = 300, 10
+
+
+def rates(folds, *, label, within, rng):
+    """Share of p values at or below 5 %, of all layers and targets, of null labels; and of families after Holm."""
+    single, family = [], []
+    for replication in range(REPLICATIONS):
+        x = states(SPEAKER, 6, rng, voice=1.0)
+        targets = rng.standard_normal((72, TARGETS)) + label * rng.standard_normal((12, TARGETS))[SPEAKER]
+        p, _ = p_values(x, targets, folds, SPEAKER, within=within, seed=replication)
+        single.append(p <= 0.05)
+        family.append([holm(column).min() <= 0.05 for column in p.T])
+    return np.mean(single), np.mean(family)
+
+
+@pytest.mark.parametrize(
+    ("kind", "label", "within"),
+    [("cross-validation", 0.0, False), ("official", 0.0, False), ("cross-validation", 1.0, True)],
+)
+def test_permuted_labels_reject_a_true_null_as_often_as_they_say(kind, label, within):
+    """States tell the speaker. Labels know of no speaker; or do, and are then permuted within speakers."""
+    folds = cross_validation(np.arange(72), SPEAKER, 3) if kind == "cross-validation" else official(SPEAKER)
+    single, family = rates(folds, label=label, within=within, rng=np.random.default_rng(7))
+    assert 0.04 <= single <= 0.06, single
+    assert family <= 0.05, family
+
+
+def test_labels_permuted_freely_take_speakers_for_emotion():
+    """What `--permute-within-speakers` is for: labels and states both depend on the speaker, and on nothing else."""
+    folds = cross_validation(np.arange(72), SPEAKER, 3)
+    single, _ = rates(folds, label=1.0, within=False, rng=np.random.default_rng(7))
+    assert single > 0.065, single
+
+
+def test_the_planted_layer_is_found_among_correlated_ones():
+    """Labels are a direction of layer 2 and an offset of the speaker; its neighbours share 64 % of its variance."""
+    rng = np.random.default_rng(3)
+    folds = cross_validation(np.arange(72), SPEAKER, 3)
+    found, significant, replications = 0, 0, 60
+    for replication in range(replications):
+        x = states(SPEAKER, 6, rng, voice=0.5)
+        direction = rng.standard_normal((6, TARGETS))
+        direction /= np.linalg.norm(direction, axis=0)
+        noise = 0.6 * rng.standard_normal((72, TARGETS)) + 0.3 * rng.standard_normal((12, TARGETS))[SPEAKER]
+        p, scores = p_values(x, x[2] @ direction + noise, folds, SPEAKER, seed=replication)
+        found += (scores.argmax(0) == 2).mean()
+        significant += np.mean([holm(column)[2] <= 0.05 for column in p.T])
+    assert found / replications > 0.95, found
+    assert significant / replications > 0.95, significant
