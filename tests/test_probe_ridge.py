@@ -13,7 +13,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from emoprobe.errors import UserError
 from emoprobe.probe.metrics import ccc
-from emoprobe.probe.ridge import PENALTIES, RidgeProbe, choose, ridge_probe, solve_penalties
+from emoprobe.probe.ridge import PENALTIES, RidgeProbe, choose, inverse, ridge_probe, solve_penalties
 from emoprobe.probe.splits import Fold, cross_validation, group_folds
 
 # Gram matrices in float64 square the condition number; with the smallest penalty here (0.1) that leaves more than ten
@@ -180,6 +180,8 @@ def test_cholesky_equals_eigendecomposition():
     values, vectors = np.linalg.eigh(x.T @ x)
     expected = [vectors @ ((vectors.T @ right) / (values + penalty)[:, None]) for penalty in PENALTIES]
     np.testing.assert_allclose(solve_penalties(x.T @ x, right, PENALTIES), expected, atol=1e-10)
+    for penalty, solution in zip(PENALTIES, expected, strict=True):
+        np.testing.assert_allclose(inverse(x.T @ x, penalty) @ right, solution, atol=1e-10)
 
 
 @parametrize_with_checks([RidgeProbe(folds=3)])
