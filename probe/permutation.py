@@ -5,13 +5,15 @@ for all permutations of all targets. Every layer and baseline meets the same per
 along a curve.
 
 The penalty of each fold and target is the one chosen on the true labels. Choosing anew for every permutation would
-cost as many factorisations' worth of products as there are penalties; the calibration in `tests/test_calibration.py`
-shows that the test keeps its level without. Mean and spread of `rescale` are those of the permuted labels.
+cost many times the fit. Without, the test errs on the safe side: at 5 % it rejects 4.0 to 4.7 % of true nulls, and
+exactly 5 % where there is one penalty (`tests/test_calibration.py`). Mean and spread of `rescale` are those of the
+permuted labels.
 
 What is exchangeable decides what the test tests. Labels permuted freely among the utterances test whether features and
 labels are independent; if speakers differ in their mean label *and* in their features, they are not, although the
-features may say nothing about emotion. Permuted within speakers, every speaker keeps their labels, and what the
-features know of the speaker is part of the null.
+features may say nothing about emotion: with 12 speakers of 24 utterances whose offsets make up half the variance of
+both, such a test rejects about 15 % instead of 5 %. Permuted within speakers, every speaker keeps their labels, and what
+the features know of the speaker is part of the null; that test rejects 4 %.
 
 References
 ----------

@@ -2,9 +2,10 @@
 
 Speakers have offsets of their own throughout, and neighbouring layers share most of their variance, as in real models.
 Seeds are fixed, so that every count is a constant of the code. Replications are as many as the binomial error of the
-count asks for: 1,000 of a coverage of 95 % have a standard error of 0.7 points, and 93 and 97 % are three of them away;
-12,000 tests (300 replications, 10 targets, 4 layers) at a level of 5 % have one of 0.2 points were they independent,
-and of at most 0.4 as four layers of the same labels are, and 4 and 6 % are more than two of them away.
+count asks for: 1,000 of a coverage of 95 % have a standard error of 0.7 points, and 93 and 97 % are three of them away.
+The level of a test is counted over 300 replications of 10 targets and 4 layers, which gives a standard error of 0.25
+points (from the spread between 800 replications; it is more than that of 12,000 independent tests, as layers share
+labels and targets share layers).
 """
 
 from __future__ import annotations
@@ -101,13 +102,13 @@ def official(speaker):
     return (Fold("all", train, inner, {"test": test}),)
 
 
-def p_values(x, targets, folds, speaker, *, within=False, seed=0, count=199):
+def p_values(x, targets, folds, speaker, *, penalties=(1.0, 30.0, 1000.0), within=False, seed=0, count=199):
     """p of each layer and target (layers, targets), and the scores."""
     sets = exchangeable(folds, speaker, within_speakers=within)
     p, scores = [], []
     for layer in x:
         system = accumulate(lambda rows, layer=layer: layer[rows], targets, folds)
-        found = solve(system, penalties=(1.0, 30.0, 1000.0))
+        found = solve(system, penalties=penalties)
         (null,) = permuted_scores(system, targets, found, sets, count=count, seed=seed).values()
         rows = np.concatenate([rows for fold in folds for rows in fold.tests.values()])
         score = ccc(targets[rows].T, found.predictions[rows].T)
@@ -120,34 +121,41 @@ SPEAKER = np.arange(72) % 12
 REPLICATIONS, TARGETS = 300, 10
 
 
-def rates(folds, *, label, within, rng):
+def rates(folds, *, label, seed=7, **options):
     """Share of p values at or below 5 %, of all layers and targets, of null labels; and of families after Holm."""
-    single, family = [], []
+    single, family, rng = [], [], np.random.default_rng(seed)
     for replication in range(REPLICATIONS):
         x = states(SPEAKER, 6, rng, voice=1.0)
         targets = rng.standard_normal((72, TARGETS)) + label * rng.standard_normal((12, TARGETS))[SPEAKER]
-        p, _ = p_values(x, targets, folds, SPEAKER, within=within, seed=replication)
+        p, _ = p_values(x, targets, folds, SPEAKER, seed=replication, **options)
         single.append(p <= 0.05)
         family.append([holm(column).min() <= 0.05 for column in p.T])
     return np.mean(single), np.mean(family)
 
 
-@pytest.mark.parametrize(
-    ("kind", "label", "within"),
-    [("cross-validation", 0.0, False), ("official", 0.0, False), ("cross-validation", 1.0, True)],
-)
-def test_permuted_labels_reject_a_true_null_as_often_as_they_say(kind, label, within):
-    """States tell the speaker. Labels know of no speaker; or do, and are then permuted within speakers."""
-    folds = cross_validation(np.arange(72), SPEAKER, 3) if kind == "cross-validation" else official(SPEAKER)
-    single, family = rates(folds, label=label, within=within, rng=np.random.default_rng(7))
-    assert 0.04 <= single <= 0.06, single
-    assert family <= 0.05, family
+def test_permuted_labels_reject_a_true_null_as_often_as_they_say():
+    """States tell the speaker; labels know of no speaker, or do and are then permuted within speakers.
+
+    The penalties are those that the true labels chose, which makes the test a little shy: 4.2 %, 4.7 % and 4.0 % were
+    the levels in 800 replications of these three.
+    """
+    folds = cross_validation(np.arange(72), SPEAKER, 3)
+    free, free_family = rates(folds, label=0.0)
+    split, split_family = rates(official(SPEAKER), label=0.0)
+    within, within_family = rates(folds, label=1.0, within=True)
+    assert 0.04 <= np.mean([free, split, within]) <= 0.06, (free, split, within)
+    assert all(0.035 <= rate <= 0.06 for rate in (free, split, within)), (free, split, within)
+    assert max(free_family, split_family, within_family) <= 0.05
+
+
+def test_the_level_is_exact_where_no_penalty_is_chosen():
+    single, _ = rates(cross_validation(np.arange(72), SPEAKER, 3), label=0.0, penalties=(30.0,))
+    assert 0.043 <= single <= 0.057, single
 
 
 def test_labels_permuted_freely_take_speakers_for_emotion():
     """What `--permute-within-speakers` is for: labels and states both depend on the speaker, and on nothing else."""
-    folds = cross_validation(np.arange(72), SPEAKER, 3)
-    single, _ = rates(folds, label=1.0, within=False, rng=np.random.default_rng(7))
+    single, _ = rates(cross_validation(np.arange(72), SPEAKER, 3), label=1.0)
     assert single > 0.065, single
 
 
