@@ -118,7 +118,7 @@ class _Centroid:
     def row(self) -> dict[str, object]:
         from ..probe.significance import limits
 
-        low, high, _ = limits(self.drawn[:, None], self.left_out[:, None])
+        low, high, _ = limits(self.drawn[:, None], self.left_out[:, None], scale="share")
         return self._row(self.value, self.drawn, low, high, float("nan"), self.weighted_by)
 
     def less(self, other: _Centroid) -> dict[str, object]:
@@ -126,7 +126,7 @@ class _Centroid:
         from ..probe.significance import limits
 
         drawn = self.drawn - other.drawn
-        low, high, p = limits(drawn[:, None], (self.left_out - other.left_out)[:, None])
+        low, high, p = limits(drawn[:, None], (self.left_out - other.left_out)[:, None], scale="difference of shares")
         by = " or ".join(dict.fromkeys([self.weighted_by, other.weighted_by]))
         return self._row(self.value - other.value, drawn, low, high, p[0], by)
 

@@ -12,8 +12,8 @@ permuted labels.
 What is exchangeable decides what the test tests. Labels permuted freely among the utterances test whether features and
 labels are independent; if speakers differ in their mean label *and* in their features, they are not, although the
 features may say nothing about emotion: with 12 speakers of 24 utterances whose offsets make up half the variance of
-both, such a test rejects about 15 % instead of 5 %. Permuted within speakers, every speaker keeps their labels, and what
-the features know of the speaker is part of the null; that test rejects 4 %.
+both, such a test rejects about 15 % instead of 5 %. Permuted within speakers, every speaker keeps their labels, and
+what the features know of the speaker is part of the null; that test rejects 4 %.
 
 References
 ----------

@@ -54,7 +54,7 @@ def test_it_equals_the_closed_form_and_a_naive_bootstrap():
     for counts in np.concatenate(list(resample_counts(len(names), 60, seed=3))):
         drawn.append(naive(table, [s for s, count in zip(names, counts, strict=True) for _ in range(int(count))]))
     left_out = [naive(table, [s for s in names if s != name]) for name in names]
-    wide = stretched(np.array(drawn)[:, None], np.array(left_out)[:, None])
+    wide = stretched(np.array(drawn)[:, None], np.array(left_out)[:, None], scale="share")
     assert [found["low"], found["high"]] == pytest.approx(np.quantile(wide, [0.025, 0.975]), abs=1e-12)
     assert found["weighted_by"] == "CCC above 0"
     assert np.isnan(found["p"])
@@ -107,6 +107,10 @@ def test_planted_depths_are_told_apart_and_equal_ones_are_not():
 def test_layers_that_know_nothing_have_no_centroid_or_a_wide_one():
     found = relevance_centroids(planted({"valence": np.zeros(5)}, speakers=6, each=5)).iloc[0]
     assert np.isnan(found["low"]) or found["high"] - found["low"] > 0.3
+    table = relevance_centroids(planted({"valence": np.array([0, 0.1, 0]), "arousal": np.array([0.1, 0, 0])}, each=5))
+    low, high = table["low"].dropna(), table["high"].dropna()
+    assert (low >= [0 if "−" not in name else -1 for name in table.loc[low.index, "dimension"]]).all()
+    assert (high <= 1).all()
 
 
 def test_what_is_not_there_is_said():
