@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "plots": ["plot_heatmap", "plot_layers", "plot_teacher_student", "plot_weights"],
         "relevance": ["RelevanceSettings", "agreement", "load_relevance", "relevance_opinions"],
         "relevance_plots": ["draw_relevance", "plot_relevance"],
+        "report": ["write_report"],
         "similarity": ["linear_cka", "load_similarity", "pwcca", "similarity_table"],
         "similarity_plots": ["draw_similarity", "plot_feature_similarity", "plot_similarity"],
         "style": ["publication_style"],

@@ -17,7 +17,15 @@ ROOT = Path(__file__).resolve().parents[1]
 # What takes seconds to import; a command that only prints its help must touch none of it.
 HEAVY = {"torch", "torchaudio", "transformers", "pandas", "numpy", "sklearn", "matplotlib", "seaborn", "h5py", "scipy"}
 
-COMMANDS = ("probe-extract", "probe-fit", "probe-plot", "probe-distill", "probe-transcribe", "probe-predict")
+COMMANDS = (
+    "probe-extract",
+    "probe-fit",
+    "probe-plot",
+    "probe-report",
+    "probe-distill",
+    "probe-transcribe",
+    "probe-predict",
+)
 
 STAGES = ("analysis", "demo", "distilled", "extract", "probe")
 
@@ -53,6 +61,8 @@ def test_the_wheel_carries_the_package_alone(distributions):
     assert not inside & {"tests", "notebooks", "benchmarks", "figures"}
     for module in (p for stage in STAGES for p in (ROOT / stage).rglob("*.py")):
         assert f"emoprobe/{module.relative_to(ROOT).as_posix()}" in names
+    for template in (ROOT / "analysis" / "report" / "templates").iterdir():
+        assert f"emoprobe/{template.relative_to(ROOT).as_posix()}" in names
 
 
 def test_the_sdist_carries_no_tests_and_no_notebooks(distributions):

@@ -1,0 +1,5 @@
+"""The report: every number of a results folder that a reviewer asks for, on one page that opens from disk."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach(__name__, submod_attrs={"writing": ["write_report"]})

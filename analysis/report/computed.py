@@ -1,0 +1,148 @@
+"""What a report computes from caches, kept in its folder so that a second run is quick."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import pandas as pd
+
+from ...errors import UserError
+from .. import relevance, similarity
+from .content import Missing
+from .study import Model, Study
+
+QUICK = "Left out by --quick: it is computed from the caches."
+
+
+@dataclass(frozen=True)
+class Computed:
+    """Tables from caches, and why they lack what they lack.
+
+    Parameters
+    ----------
+    relevance : DataFrame
+        Of :func:`emoprobe.analysis.relevance_opinions`; empty where there is none.
+    similarity : DataFrame
+        Of :func:`emoprobe.analysis.similarity_table`.
+    lacking : dict of str to tuple of Missing
+        By the name of the table.
+    """
+
+    relevance: pd.DataFrame
+    similarity: pd.DataFrame
+    lacking: dict[str, tuple[Missing, ...]]
+
+    @property
+    def opinions(self) -> list[str]:
+        """Names of the opinions that were asked."""
+        return list(dict.fromkeys(self.relevance["opinion"])) if len(self.relevance) else []
+
+    @property
+    def measures(self) -> list[str]:
+        """Names of the measures of similarity."""
+        return list(dict.fromkeys(self.similarity["measure"])) if len(self.similarity) else []
+
+
+def compute(
+    study: Study, out: Path, *, progress: bool = False, say: Callable[[str], None] = lambda line: None
+) -> Computed:
+    """Ask the second opinions and compare the layers, of every cache that was found.
+
+    Parameters
+    ----------
+    study : Study
+    out : Path
+        Folder that keeps the tables.
+    progress : bool
+        Show bars on standard error.
+    say : callable
+        Told what takes its time, a line at a time.
+
+    Returns
+    -------
+    Computed
+    """
+    if study.quick:
+        again = f"probe-report {' '.join(map(str, study.folders))}"
+        lacking = {name: (Missing(QUICK, again),) for name in ("relevance", "similarity")}
+        return Computed(_nothing(relevance.COLUMNS), _nothing(similarity.COLUMNS), lacking)
+    asked = _relevance(study, out, progress, say)
+    compared = _similarity(study, out, progress, say)
+    return Computed(asked[0], compared[0], {"relevance": tuple(asked[1]), "similarity": tuple(compared[1])})
+
+
+def _nothing(columns) -> pd.DataFrame:
+    return pd.DataFrame(columns=list(columns))
+
+
+def _together(found: list[pd.DataFrame], columns) -> pd.DataFrame:
+    return pd.concat(found, ignore_index=True) if found else _nothing(columns)
+
+
+def _relevance(study: Study, out: Path, progress: bool, say) -> tuple[pd.DataFrame, list[Missing]]:
+    found, lacking = [], []
+    if not study.dimensions:
+        return _nothing(relevance.COLUMNS), [Missing("Second opinions are on dimensions, and these are categories.")]
+    names = tuple(relevance.OPINIONS)
+    if find_spec("himalaya") is None:
+        names = tuple(name for name in names if name != "banded_ridge")
+        lacking.append(Missing("Banded ridge needs himalaya.", "pip install 'emoprobe[relevance]'"))
+    for corpus in study.corpora:
+        for model in study.of(corpus, random=False):
+            if model.cache is None:
+                lacking.append(_no_cache(study, model, "Second opinions on relevance"))
+                continue
+            say(f"second opinions on {model.label}, {corpus}")
+            try:
+                settings = _settings(study, model)
+                asked = relevance.relevance_opinions(model.cache, settings, opinions=names, out=out, progress=progress)
+                found.append(asked)
+            except UserError as error:
+                lacking.append(Missing(f"No second opinions on {model.label}: {error}."))
+    return _together(found, relevance.COLUMNS), lacking
+
+
+def _settings(study: Study, model: Model) -> relevance.RelevanceSettings:
+    """As the probes were fitted, as far as the protocol tells."""
+    run = next(
+        (run for run in study.runs(model=model.label, corpus=model.corpus) if "folds_asked" in run.get("settings", {})),
+        {"settings": {}},
+    )
+    used = run["settings"]
+    taken = {"folds": used.get("folds_asked"), "seed": used.get("seed"), "ungrouped": used.get("ungrouped")}
+    labelled = {other["dimension"] for other in study.runs(model=model.label, corpus=model.corpus)}
+    return relevance.RelevanceSettings(
+        dimensions=tuple(name for name in relevance.DIMENSIONS if name in labelled and name in study.dimensions),
+        **{name: value for name, value in taken.items() if value is not None},
+    )
+
+
+def _similarity(study: Study, out: Path, progress: bool, say) -> tuple[pd.DataFrame, list[Missing]]:
+    found, lacking = [], []
+    for corpus in study.corpora:
+        models = study.of(corpus)
+        lacking += [_no_cache(study, model, "Similarity") for model in models if model.cache is None]
+        there = [model for model in models if model.cache is not None]
+        # A random twin is compared with features, as their control, and not with every other model.
+        groups = [[model for model in there if not model.random], *([model] for model in there if model.random)]
+        for group in groups:
+            if not group:
+                continue
+            say(f"similarity of {', '.join(model.label for model in group)}, {corpus}")
+            caches = [model.cache for model in group]
+            try:
+                found.append(similarity.similarity_table(caches, out=out, progress=progress))
+            except UserError as error:
+                lacking.append(Missing(f"No similarity on {corpus}: {error}."))
+    return _together(found, similarity.COLUMNS), lacking
+
+
+def _no_cache(study: Study, model: Model, what: str) -> Missing:
+    where = " ".join(str(folder) for folder in study.folders)
+    return Missing(
+        f"{what} of {model.label} on {model.corpus} needs its cache, {model.cache_file}, which was not found.",
+        f"probe-report {where} --caches {model.cache_file}",
+    )

@@ -1,0 +1,222 @@
+"""What a report consists of, before it is HTML or Markdown: plain text, which both escape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from ..style import printable
+
+NOTHING = "–"
+_MINUS = "−"
+# They make text that follows run backwards: a name could dress up as another.
+_TURNING = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F])
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """Running text."""
+
+    text: str
+    kind: ClassVar[str] = "paragraph"
+
+
+@dataclass(frozen=True)
+class Items:
+    """A list; each entry is one sentence or two."""
+
+    entries: tuple[str, ...]
+    kind: ClassVar[str] = "items"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as they are to be read.
+
+    Parameters
+    ----------
+    caption : str
+    columns : tuple of str
+    rows : tuple of tuple of str
+    words : int
+        How many of the first columns are words; the others are numbers, and aligned as such.
+    """
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    words: int = 1
+    kind: ClassVar[str] = "table"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture as PNG.
+
+    Parameters
+    ----------
+    parts : tuple of str
+        Of its file name.
+    png : bytes
+    alt : str
+        What it shows, for those who cannot see it.
+    caption : str
+    wide : bool
+        Whether it is made for the width of a page rather than of a column.
+    """
+
+    parts: tuple[str, ...]
+    png: bytes = field(repr=False)
+    alt: str
+    caption: str
+    wide: bool = False
+    kind: ClassVar[str] = "figure"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels, from the head of the PNG."""
+        return int.from_bytes(self.png[16:20], "big"), int.from_bytes(self.png[20:24], "big")
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Figures that stand beside each other where there is room."""
+
+    figures: tuple[Figure, ...]
+    kind: ClassVar[str] = "gallery"
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What a section lacks, and the command that would fill it."""
+
+    text: str
+    command: str = ""
+    kind: ClassVar[str] = "missing"
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text to be copied as it is."""
+
+    text: str
+    label: str
+    kind: ClassVar[str] = "code"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim with its verdict.
+
+    Parameters
+    ----------
+    statement : str
+    verdict : str
+        "supported", "contradicted", "undecided" or "not tested".
+    numbers : str
+    how : str
+        What was compared with what.
+    """
+
+    statement: str
+    verdict: str
+    numbers: str
+    how: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Claims with their verdicts."""
+
+    entries: tuple[Finding, ...]
+    kind: ClassVar[str] = "findings"
+
+
+Block = Paragraph | Items | Table | Figure | Gallery | Missing | Code | Findings
+
+
+@dataclass(frozen=True)
+class Section:
+    """A numbered part of the report; its `name` is its anchor."""
+
+    name: str
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Document:
+    """A whole report."""
+
+    title: str
+    subtitle: str
+    sections: tuple[Section, ...]
+
+    def figures(self) -> list[Figure]:
+        """Every figure, in order."""
+        found = []
+        for section in self.sections:
+            for block in section.blocks:
+                found += block.figures if isinstance(block, Gallery) else [block] if isinstance(block, Figure) else []
+        return found
+
+
+def clean(text: object) -> str:
+    """`text` without control characters, and without those that turn the direction of what follows."""
+    return printable(str(text).translate(_TURNING))
+
+
+def number(value: object, digits: int = 3) -> str:
+    """A number as tables and sentences have it: a true minus, a dash for what is missing."""
+    if not known(value):
+        return NOTHING
+    text = f"{float(value):.{digits}f}"
+    if float(text) == 0:
+        text = text.lstrip("-")  # what rounds to zero has no sign
+    return text.replace("-", _MINUS)
+
+
+def interval(low: object, high: object, digits: int = 3) -> str:
+    """An interval in brackets, or a dash."""
+    if not (known(low) and known(high)):
+        return NOTHING
+    return f"[{number(low, digits)}, {number(high, digits)}]"
+
+
+def with_interval(value: object, low: object, high: object, digits: int = 3) -> str:
+    """A number and its interval; without one, the number alone."""
+    bounds = interval(low, high, digits)
+    return number(value, digits) if bounds == NOTHING else f"{number(value, digits)} {bounds}"
+
+
+def probability(p: object) -> str:
+    """A p value: three digits, and "< 0.001" where they would say 0."""
+    if not known(p):
+        return NOTHING
+    return "< 0.001" if float(p) < 0.0005 else number(p)
+
+
+def whole(value: object) -> str:
+    """A count with its thousands apart, or a dash."""
+    return f"{int(value):,}".replace(",", " ") if known(value) else NOTHING
+
+
+def known(value: object) -> bool:
+    """Whether there is a number at all: neither None, nor NaN, nor pandas' NA."""
+    try:
+        return value is not None and math.isfinite(float(value))
+    except (TypeError, ValueError):
+        return False
+
+
+def listed(names: Iterable[object]) -> str:
+    """Names in a sentence: a, b and c."""
+    names = [str(name) for name in names]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def counted(n: int, noun: str) -> str:
+    """A count and its noun, in the plural where it must be."""
+    return f"{whole(n)} {noun}" + ("" if n == 1 else "s")

@@ -1,0 +1,284 @@
+"""How it was done, in words that a paper can take over: from the protocol, number by number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..similarity import VARIANCE
+from ..tables import END_TO_END
+from .bibliography import ARCHITECTURES, CORPORA, PAPER, REFERENCES
+from .content import counted, listed, number, whole
+from .study import EMOTION, Study
+
+_STATISTICS = {
+    "mean": "the mean over its frames",
+    "std": "the standard deviation over its frames",
+    "mean_ln": "the mean over its layer-normalised frames",
+}
+_BASELINES = {
+    "duration": "the duration and its logarithm",
+    "logmel": "mean and standard deviation over time of log-mel energies",
+    "mfcc": "mean and standard deviation over time of MFCCs",
+    "egemaps": "the 88 eGeMAPSv02 functionals",
+    "text": "a sentence embedding of the transcript",
+}
+
+
+class Account:
+    """Paragraphs, and what they cite."""
+
+    def __init__(self) -> None:
+        self.paragraphs: list[str] = []
+        self.cited: set[str] = {PAPER}
+
+    def cite(self, *keys: str) -> str:
+        """Parentheses with authors and years; what is cited is remembered."""
+        self.cited.update(keys)
+        return f"({'; '.join(REFERENCES[key].short for key in keys)})"
+
+
+def methods(study: Study, *, opinions: Iterable[str] = (), measures: Iterable[str] = ()) -> Account:
+    """The methods text of a report.
+
+    Parameters
+    ----------
+    study : Study
+    opinions : iterable of str
+        Second opinions on relevance that the report shows.
+    measures : iterable of str
+        Measures of similarity that it shows.
+
+    Returns
+    -------
+    Account
+    """
+    account = Account()
+    for corpus in study.corpora:
+        account.paragraphs.append(_data(study, corpus, account))
+    probed = [model for model in study.models if model.probed]
+    if probed:
+        account.paragraphs += [_states(study, probed, account), _probes(study, account)]
+    for paragraph in (
+        _controls(study, account),
+        _uncertainty(study, account),
+        _opinions(set(opinions), account),
+        _similarity(set(measures), account),
+        _trained(study, account),
+    ):
+        account.paragraphs += [paragraph] if paragraph else []
+    account.paragraphs.append(_versions(study))
+    return account
+
+
+def _data(study: Study, corpus: str, account: Account) -> str:
+    runs = study.runs(corpus=corpus)
+    if corpus in CORPORA:
+        account.cite(CORPORA[corpus])
+    cached = next((run["cache"] for run in runs if "cache" in run), None)
+    utterances = cached["utterances"] if cached else next((run["utterances"] for run in runs if "utterances" in run), 0)
+    speakers = max((run["cache"]["speakers"] for run in runs if "cache" in run), default=0)
+    text = f"{corpus} has {counted(utterances, 'utterance')}"
+    text += f" of {counted(speakers, 'speaker')}. " if speakers else ". "
+    parts = []
+    for dimension in dict.fromkeys(run["dimension"] for run in runs):
+        run = next(run for run in runs if run["dimension"] == dimension)
+        counts = run["split"]["counts"]
+        if run["split"]["kind"] == "official":
+            said = listed(f"{whole(n)} {name}" for name, n in counts.items())
+            parts.append((dimension, f"the corpus's own split ({said} utterances)"))
+        else:
+            folds = run["split"]["folds"]
+            parts.append((dimension, f"{folds} {run['split']['kind']} over {whole(sum(counts.values()))} utterances"))
+    same = dict.fromkeys(how for _, how in parts)
+    if len(same) == 1:
+        text += f"Probes were scored on {next(iter(same))}."
+    else:
+        text += "Probes were scored on " + listed(f"{how} for {dimension}" for dimension, how in parts) + "."
+    if any(run["split"]["leakage"] for run in runs):
+        text += " That split shares speakers between its parts."
+    return text
+
+
+def _states(study: Study, probed, account: Account) -> str:
+    for model in probed:
+        kind = model.about.get("model_type", "")
+        if kind in ARCHITECTURES:
+            account.cite(ARCHITECTURES[kind])
+        if "distilhubert" in f"{model.label} {model.about.get('name')}".lower():
+            account.cite(ARCHITECTURES["distilhubert"])
+    trained = []
+    for model in probed:
+        blocks = f"{model.about['blocks']} blocks" if model.about.get("blocks") else ""
+        weights = model.about.get("weights_sha256")
+        revision = model.about.get("revision")
+        details = [
+            blocks,
+            f"width {model.about['width']}" if model.about.get("width") else "",
+            f"random weights, seed {model.about['random_init']}" if model.random else "",
+            f"revision {revision}" if revision else "",
+            f"weights SHA-256 {weights[:12]}…" if weights else "",
+        ]
+        trained.append(f"{model.label} ({', '.join(filter(None, details))})")
+    caches = [run["cache"]["provenance"] for run in study.results.protocol if "cache" in run]
+    precision = listed(dict.fromkeys(cache.get("precision", "float32") for cache in caches))
+    return (
+        f"Hidden states of {listed(trained)} were extracted at 16 kHz in {precision}. Layer 0 is the input of the "
+        "first transformer block, layer k the output of block k before any final layer norm. Each state is that of the "
+        "utterance alone: padding in a batch does not change it."
+    )
+
+
+def _probes(study: Study, account: Account) -> str:
+    sentences = []
+    ridge = [run for run in study.results.protocol if run["probe"] == "ridge"]
+    if ridge:
+        features = listed(dict.fromkeys(_pooled(run["features"]) for run in ridge))
+        settings, split = ridge[0]["settings"], ridge[0]["split"]
+        penalties = settings["penalties"]
+        grid = f"{len(penalties)} penalties from {penalties[0]:g} to {penalties[-1]:g}"
+        apart = "" if settings.get("ungrouped") else " that keep every speaker on one side"
+        inner = split.get("inner_folds", 0)
+        chosen = f"{inner} inner folds of the training part{apart}" if inner > 1 else "the development part"
+        sentences.append(
+            f"Each layer was read by a ridge regression on {features}; its penalty was chosen from {grid} on {chosen}, "
+            "for each dimension by itself."
+        )
+        if settings.get("rescale"):
+            sentences.append("Predictions were given the mean and spread of the labels, fitted on training data.")
+    if any(run["probe"] == "logistic" for run in study.results.protocol):
+        sentences.append("Emotion categories were read by logistic regression, scored by UAR and macro F1.")
+    if any(run["probe"] == "mlp" for run in study.results.protocol):
+        sentences.append("Networks with one hidden layer read each layer, too.")
+    weighted = [run for run in study.results.protocol if run["probe"] == "weighted"]
+    if weighted:
+        seeds = len(weighted[0]["settings"].get("seeds", [0]))
+        sentences.append(
+            f"A softmax-weighted sum of all layers {account.cite('yang2021superb')} was learned with "
+            f"{counted(seeds, 'seed')}; weights are shown as learned, and times the layer's mean state norm, "
+            "renormalised."
+        )
+    if any(run["dimension"] != EMOTION for run in study.results.protocol):
+        sentences.append(
+            "Scores are concordance correlation coefficients in their population form "
+            f"{account.cite('lin1989concordance')}."
+        )
+    return " ".join(sentences)
+
+
+def _pooled(features: str) -> str:
+    return " and ".join(_STATISTICS.get(name, name) for name in features.split("+"))
+
+
+def _controls(study: Study, account: Account) -> str:
+    sentences = []
+    baselines = [name for name in _BASELINES if any(run["probe"] == name for run in study.results.protocol)]
+    if baselines:
+        sentences.append(f"The same regression on {listed(_BASELINES[name] for name in baselines)} is the baseline.")
+        if "egemaps" in baselines:
+            account.cite("eyben2016geneva")
+        if "text" in baselines:
+            account.cite("reimers2019sentence")
+    scores = study.results.scores
+    permutations = scores["permutations"].dropna()
+    if len(permutations) and permutations.max() > 0:
+        within = any(run.get("settings", {}).get("permuted") == "within speakers" for run in study.results.protocol)
+        sentences.append(
+            f"The null of every layer and dimension comes from {whole(permutations.max())} permutations of the labels"
+            f"{' within speakers' if within else ''}, at the penalties of the true ones; p values count the true "
+            f"labels among them {account.cite('phipson2010permutation')} and are corrected over layers "
+            f"{account.cite('holm1979simple')}. Selectivity is the score less the mean of its null "
+            f"{account.cite('hewitt2019designing')}."
+        )
+    if scores["compression"].notna().any():
+        sentences.append(
+            "Description length is that of the online code, its labels Gaussian "
+            f"{account.cite('voita2020information')}; compression is the length of the labels' own code over it."
+        )
+    if any(model.random for model in study.models):
+        sentences.append("The same architecture with random weights is the control of training.")
+    return " ".join(sentences)
+
+
+def _uncertainty(study: Study, account: Account) -> str:
+    said = dict.fromkeys(run["interval"] for run in study.results.protocol if run.get("interval"))
+    resamples = [
+        run["settings"]["resamples"] for run in study.results.protocol if "resamples" in run.get("settings", {})
+    ]
+    text = f"Intervals are {listed(said)}" if said else ""
+    text += f" ({whole(max(resamples))} resamples)" if text and resamples else ""
+    if any("Student" in one for one in said):
+        keys = ("efron1993introduction", "efron1981jackknife", "hesterberg2015teachers")
+    else:
+        keys = ("efron1993introduction",)
+    text += f" {account.cite(*keys)}." if text else ""
+    return text + (
+        " Differences are taken on the same resamples. The relevance centroid of a dimension is the mean relative "
+        "depth of the layers, weighted by what each scores above its null."
+    )
+
+
+def _opinions(shown: set[str], account: Account) -> str:
+    if not shown:
+        return ""
+    banded = f" {account.cite('dupre2022feature')}" if "banded_ridge" in shown else ""
+    names = {
+        "best_layer": "each layer alone",
+        "cumulative_bottom": "what a layer adds to those below it",
+        "cumulative_top": "what it adds to those above it",
+        "leave_one_out": "what is lost without it",
+        "learned_weights": "the learned weights, norm-corrected",
+        "banded_ridge": f"its share in a banded ridge over all layers{banded}",
+    }
+    return f"Relevance was asked in {len(shown)} ways: {listed(text for name, text in names.items() if name in shown)}."
+
+
+def _similarity(shown: set[str], account: Account) -> str:
+    parts = []
+    if "cka" in shown:
+        parts.append(
+            "linear CKA from unbiased estimates of HSIC " + account.cite("kornblith2019similarity", "song2012feature")
+        )
+    if "pwcca" in shown:
+        parts.append(
+            f"projection-weighted canonical correlation of the principal components with {100 * VARIANCE:g} % of the "
+            "variance " + account.cite("morcos2018insights", "raghu2017svcca")
+        )
+    return f"The similarity of pooled states was measured by {listed(parts)}." if parts else ""
+
+
+def _trained(study: Study, account: Account) -> str:
+    runs = study.runs(probe=END_TO_END)
+    if not runs:
+        return ""
+    sentences = []
+    for label, features in dict.fromkeys((run["model"], run["features"]) for run in runs):
+        run = next(run for run in runs if (run["model"], run["features"]) == (label, features))
+        seeds = len({ended["seed"] for ended in run.get("runs", [])})
+        frozen = listed(run["run"]["model"].get("freeze") or ["nothing"])
+        sentences.append(
+            f"{label} was trained end to end on {features.replace('+', ' and ')} with {counted(seeds, 'seed')}, "
+            f"frozen: {frozen}; {_read_by(run)}"
+        )
+    return " ".join(sentences) + " The loss is one less the CCC, summed over the dimensions."
+
+
+def _read_by(run: dict) -> str:
+    text = run.get("text") or "none"
+    return "it reads no text." if text == "none" else f"{text}."
+
+
+def _versions(study: Study) -> str:
+    found: dict[str, list[str]] = {}
+    for run in study.results.protocol:
+        for name, version in run.get("versions", {}).items():
+            found.setdefault(name, [])
+            found[name] += [version] if version not in found[name] else []
+    return "Software: " + ", ".join(f"{name} {' and '.join(of)}" for name, of in found.items()) + "."
+
+
+def version_of(study: Study) -> str:
+    """Version of this program that made the numbers; of several, the last."""
+    from ...extract.versions import versions
+
+    made = [run["versions"]["emoprobe"] for run in study.results.protocol if "emoprobe" in run.get("versions", {})]
+    return made[-1] if made else versions().get("emoprobe", number(None))

@@ -1,0 +1,43 @@
+"""Figures of the report: drawn by the functions that draw them everywhere, with the caption beside and not inside."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from ..figures import _encoded
+from ..plots import _LINE
+from ..style import COLUMN_WIDTH, publication_style
+from .content import Figure
+
+
+def picture(parts: tuple[str, ...], draw: Callable[..., Any], *, alt: str) -> Figure:
+    """Draw a figure.
+
+    Parameters
+    ----------
+    parts : tuple of str
+        Of its file name.
+    draw : callable
+        One of the plotting functions, waiting for ``figure=`` alone.
+    alt : str
+        What it shows.
+
+    Returns
+    -------
+    Figure
+        With the caption that the plotting function writes below its axes.
+    """
+    from matplotlib.figure import Figure as Sheet
+
+    with publication_style():
+        # Not through pyplot, which would keep every figure open.
+        sheet = Sheet()
+        draw(figure=sheet)
+        lines = sheet.get_supxlabel().split("\n")
+        sheet.supxlabel("")
+        width, height = sheet.get_size_inches()
+        sheet.set_size_inches(width, height - len(lines) * _LINE)
+        png = _encoded(sheet, "png")
+    return Figure(parts, png, alt, " ".join(lines).strip(), wide=not math.isclose(width, COLUMN_WIDTH))

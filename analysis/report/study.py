@@ -1,0 +1,258 @@
+"""What a report is about: results, the caches they came from, and which model plays which part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pandas as pd
+
+from ...errors import UserError
+from ...probe.results import Results, load_results
+from ..tables import END_TO_END, Tables, ordered_dimensions, ordered_features, ordered_splits, read_tables
+
+EMOTION = "emotion"
+LAYERED = {"dimension": "ridge", EMOTION: "logistic"}
+_NOT_HELD_OUT = ("development", "train")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model on a corpus.
+
+    Parameters
+    ----------
+    label, corpus : str
+    about : dict
+        Its provenance; empty where the results do not say (a text encoder, say).
+    cache_file : str
+        Name of the cache that it was probed from; empty where it was not.
+    cache : Path, optional
+        That cache, where it was found.
+    """
+
+    label: str
+    corpus: str
+    about: dict = field(default_factory=dict)
+    cache_file: str = ""
+    cache: Path | None = None
+
+    @property
+    def random(self) -> bool:
+        """Whether its weights were never trained."""
+        return self.about.get("random_init") is not None
+
+    @property
+    def blocks(self) -> int | None:
+        """Number of transformer blocks, where it is known."""
+        return self.about.get("blocks")
+
+    @property
+    def probed(self) -> bool:
+        """Whether its layers were probed at all."""
+        return bool(self.cache_file)
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything that the sections read.
+
+    Parameters
+    ----------
+    results : Results
+        Of the dimensions that were asked for.
+    tables : Tables
+        The same, as the figures want them.
+    models : tuple of Model
+    folders : tuple of Path
+        Where the results were read from.
+    quick : bool
+        Whether to leave out what is computed from caches.
+    """
+
+    results: Results
+    tables: Tables
+    models: tuple[Model, ...]
+    folders: tuple[Path, ...]
+    quick: bool = False
+
+    @property
+    def corpora(self) -> list[str]:
+        """Names of the corpora, in the order of the results."""
+        return list(dict.fromkeys(entry["corpus"] for entry in self.results.protocol))
+
+    @property
+    def dimensions(self) -> list[str]:
+        """Arousal, valence, dominance: as far as there are scores of them."""
+        return [name for name in ordered_dimensions(self.results.scores["dimension"]) if name != EMOTION]
+
+    @property
+    def has_emotion(self) -> bool:
+        """Whether categories were probed."""
+        return bool((self.results.scores["dimension"] == EMOTION).any())
+
+    def of(self, corpus: str, *, random: bool | None = None, probed: bool = True) -> list[Model]:
+        """Models on a corpus, trained or `random` or both, whose layers were probed."""
+        return [
+            model
+            for model in self.models
+            if model.corpus == corpus and (model.probed or not probed) and random in (None, model.random)
+        ]
+
+    def twin(self, model: Model) -> Model | None:
+        """The same architecture with random weights, on the same corpus."""
+        same = (other for other in self.of(model.corpus, random=True) if other.about.get("name") == model.about["name"])
+        return None if model.random else next(same, None)
+
+    def runs(self, **values: str) -> list[dict]:
+        """Entries of the protocol whose key has the given values."""
+        return [run for run in self.results.protocol if all(run[name] == value for name, value in values.items())]
+
+    def split(self, corpus: str) -> str:
+        """The part of a corpus that is reported."""
+        scores = self.results.scores
+        return next(iter(ordered_splits(scores.loc[scores["corpus"] == corpus, "split"])), "")
+
+    def optimistic(self, corpus: str) -> bool:
+        """Whether all that was scored is a part that choices were made on."""
+        return self.split(corpus) in _NOT_HELD_OUT
+
+    def layers(self, model: Model, dimension: str) -> pd.DataFrame:
+        """Pooled scores of the linear probe at each layer, on the part and features that are reported."""
+        probe = LAYERED.get(dimension, LAYERED["dimension"])
+        rows = self.results.select(
+            model=model.label, corpus=model.corpus, dimension=dimension, probe=probe, fold="all",
+            split=self.split(model.corpus),
+        )  # fmt: skip
+        rows = rows[rows["layer"].ge(0).fillna(False).to_numpy(bool)]
+        features = next(iter(ordered_features(rows["features"])), "")
+        return rows[rows["features"] == features].sort_values("layer")
+
+    @property
+    def end_to_end(self) -> bool:
+        """Whether the results hold models trained end to end."""
+        return bool((self.results.scores["probe"] == END_TO_END).any())
+
+    def command(self, rest: str, *, cache: bool = True) -> str:
+        """A command of the probes on the caches of this report, to be run where they are."""
+        import shlex
+
+        files = [model.cache.name if model.cache else model.cache_file for model in self.models if model.probed]
+        return " ".join([rest, *(shlex.quote(name) for name in dict.fromkeys(files))]) if cache else rest
+
+
+def gather(
+    folders: Sequence[Path], *, caches: Sequence[Path] = (), dimensions: Sequence[str] = (), quick: bool = False
+) -> Study:
+    """Read results, and find the caches that they name.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        Of results.
+    caches : sequence of Path
+        Caches; those that the protocol names and that lie beside the results or in the current folder are found
+        without.
+    dimensions : sequence of str
+        What to report; all by default.
+    quick : bool
+        See :class:`Study`.
+
+    Returns
+    -------
+    Study
+
+    Raises
+    ------
+    UserError
+        If there are no results, none of the dimensions, a cache is absent, or belongs to none of the results.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"{folder} is not a folder of results: make one with probe-fit --out {folder}")
+    results = load_results(folders)
+    tables = read_tables(list(folders))  # which complains of a table that was cut short
+    if dimensions:
+        results, tables = _only(results, dimensions), None
+    if not results.protocol or not len(results.scores):
+        wanted = f" of {', '.join(dimensions)}" if dimensions else ""
+        raise UserError(f"{_names(folders)} holds no scores{wanted}: fit them with probe-fit")
+    tables = tables or read_tables(results)
+    return Study(results, tables, _models(results, folders, caches), tuple(folders), quick)
+
+
+def _only(results: Results, dimensions: Sequence[str]) -> Results:
+    def rows(table):
+        return table[table["dimension"].isin(list(dimensions))].reset_index(drop=True)
+
+    return replace(
+        results,
+        scores=rows(results.scores),
+        weights=rows(results.weights),
+        predictions=rows(results.predictions),
+        protocol=[entry for entry in results.protocol if entry["dimension"] in dimensions],
+    )
+
+
+def _models(results: Results, folders: Sequence[Path], given: Sequence[Path]) -> tuple[Model, ...]:
+    about: dict[tuple[str, str], tuple[dict, str]] = {}
+    for entry in results.protocol:
+        key = (entry["model"], entry["corpus"])
+        cache = entry.get("cache")
+        if cache:
+            about[key] = (cache["provenance"]["model"], cache["file"])
+        elif not about.get(key, ({},))[0]:
+            about[key] = ((entry.get("run") or {}).get("audio") or {}, "")
+    found = {key: path for path in given if (key := _belonging(path, about))}
+    models = []
+    for key, (provenance, file) in about.items():
+        path = found.get(key) or (_found(file, key, provenance, folders) if file else None)
+        models.append(Model(*key, provenance, file, path))
+    return tuple(models)
+
+
+def _belonging(path: Path, about: dict) -> tuple[str, str] | None:
+    """Which of the models a cache is of.
+
+    Raises
+    ------
+    UserError
+        If it is none of them, or one with other weights.
+    """
+    key, weights = _identity(path)
+    if key not in about or not about[key][1]:
+        have = "; ".join(f"{model} on {corpus}" for model, corpus in about)
+        raise UserError(f"{path} is of {key[0]} on {key[1]}, and the results are of {have}: leave it out, or fit it")
+    if weights != about[key][0].get("weights_sha256"):
+        raise UserError(
+            f"{path} was made with other weights than the results of {key[0]}: fit it again, or leave it out"
+        )
+    return key
+
+
+def _identity(path: Path) -> tuple[tuple[str, str], str | None]:
+    from ...extract.cache import HiddenStateCache
+
+    with HiddenStateCache(path) as cache:
+        return (cache.label, cache.corpus), cache.provenance["model"].get("weights_sha256")
+
+
+def _found(file: str, key: tuple[str, str], provenance: dict, folders: Sequence[Path]) -> Path | None:
+    """The cache that the protocol names: in a folder of results, beside it, or here."""
+    name = Path(file).name  # a protocol from elsewhere names a file, and leads nowhere
+    places = [place for folder in folders for place in (folder.parent, folder)] + [Path()]
+    for place in places:
+        path = place / name
+        if path.is_file():
+            try:
+                found = _identity(path)
+            except UserError:  # nobody asked for this file by name
+                continue
+            if found == (key, provenance.get("weights_sha256")):
+                return path
+    return None
+
+
+def _names(folders: Sequence[Path]) -> str:
+    return " and ".join(map(str, folders))

@@ -1,0 +1,113 @@
+"""From results to the files of a report."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ..figures import _make_folder, _replace, file_stems
+from .claims import claims
+from .computed import compute
+from .content import Document, listed
+from .html import to_html
+from .markdown import to_markdown
+from .methods import version_of
+from .sections import sections
+from .study import Study, gather
+
+FIGURES = "figures"
+_LONGEST_TITLE = 160
+
+
+def write_report(
+    results: str | Path | Sequence[str | Path] = "results",
+    *,
+    caches: Sequence[str | Path] = (),
+    out: str | Path = "report",
+    title: str = "",
+    dimensions: Sequence[str] = (),
+    quick: bool = False,
+    progress: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> list[Path]:
+    """Write a report of results: one page of HTML, and the same as Markdown with its figures beside it.
+
+    Parameters
+    ----------
+    results : path or sequence of paths
+        Folders that ``probe-fit`` and ``probe-train`` wrote; several are put together.
+    caches : sequence of paths
+        Those that the protocol names, beside the results or in the current folder, are found without.
+    out : path
+        Folder to write into; made where it is absent. It keeps what was computed from the caches, so that a second
+        report is quick.
+    title : str
+        A title of your own.
+    dimensions : sequence of str
+        Of "arousal", "valence", "dominance" and "emotion"; all that there are by default.
+    quick : bool
+        Leave out what is computed from caches: second opinions on relevance, and similarity.
+    progress : bool
+        Show bars on standard error.
+    say : callable
+        Told what takes its time, a line at a time.
+
+    Returns
+    -------
+    list of Path
+        ``report.html``, ``report.md``, then the figures.
+
+    Raises
+    ------
+    UserError
+        If there are no results, a cache does not belong to them, or the folder cannot be written.
+
+    Examples
+    --------
+    >>> write_report("results", out="report")  # doctest: +SKIP
+    """
+    folders = [Path(one) for one in ([results] if isinstance(results, str | Path) else results)]
+    out = Path(out)
+    study = gather(folders, caches=[Path(cache) for cache in caches], dimensions=dimensions, quick=quick)
+    _make_folder(out)
+    say("claims")
+    found = claims(study)
+    computed = compute(study, out, progress=progress, say=say)
+    say("figures and tables")
+    document = Document(title or _title(study), _subtitle(study), sections(study, found, computed))
+    return _write(document, out)
+
+
+def _title(study: Study) -> str:
+    models = dict.fromkeys(model.label for model in study.models if not model.random)
+    title = f"What the layers of {listed(models)} know of emotion, on {listed(study.corpora)}"
+    return title if len(title) <= _LONGEST_TITLE else f"{title[: _LONGEST_TITLE - 1]}…"
+
+
+def _subtitle(study: Study) -> str:
+    return (
+        f"Made by emoprobe {version_of(study)} from {listed(folder.name or str(folder) for folder in study.folders)}."
+    )
+
+
+def _write(document: Document, out: Path) -> list[Path]:
+    """The figures first: a page never names one that is not there."""
+    figures = document.figures()
+    stems = file_stems([figure.parts for figure in figures])
+    _make_folder(out / FIGURES)
+    written = []
+    for figure, stem in zip(figures, stems, strict=True):
+        path = out / FIGURES / f"{stem}.png"
+        _replace(path, figure.png)
+        written.append(path)
+    files = {place: f"{FIGURES}/{stem}.png" for place, stem in enumerate(stems)}
+    pages = [(out / "report.html", to_html(document)), (out / "report.md", to_markdown(document, files))]
+    for path, text in pages:
+        _replace(path, text.encode("utf-8", "replace"))
+    return [path for path, _ in pages] + written
+
+
+def to_standard_error(line: str) -> None:
+    """Progress of the command."""
+    print(line, file=sys.stderr)
