@@ -54,6 +54,7 @@ def write_card(folder: Path, config: dict, results: Results, runs: list[dict]) -
         f"the speech encoder: {run['model']['layers']}. Share of utterances without text in training: "
         f"{run['model']['text_dropout']:g}, without audio: {run['model']['audio_dropout']:g}.",
         f"- Text: {_plain(results.protocol[0]['text'])}.",
+        *_reading(config),
         f"- Loss: 1 − CCC, summed over dimensions. At most {settings['epochs']} epochs, batch {settings['batch']} x "
         f"{settings['accumulate']}, learning rates {_rates(settings)}, "
         f"{settings['precision']}. {kept}",
@@ -95,6 +96,17 @@ def _rows(results: Results):
             f"| {row.dimension} | {row.split} | {row.seed} | {row.n} | {row.ccc:.3f} [{row.ccc_low:.3f}, "
             f"{row.ccc_high:.3f}] | {row.pearson:.3f} | {row.rmse:.3f} |"
         )
+
+
+def _reading(config: dict):
+    """What the development part said of the words, for each dimension."""
+    asked = config.get("text_helps", {})
+    said = [f"{name} {scores['with']:.3f} with, {scores['without']:.3f} without" for name, scores in asked.items()]
+    unread = [name for name, scores in asked.items() if scores["without"] > scores["with"]]
+    if asked:
+        yield f"- Development CCC with and without the words: {'; '.join(said)}."
+    if unread:
+        yield f"- So {_listed(unread)} is predicted without them, and the rest with them."
 
 
 def _rates(settings: dict) -> str:

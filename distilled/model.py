@@ -103,6 +103,10 @@ class AudioTextModel(nn.Module):
     label_mean, label_spread : Tensor, (dimensions,)
         Mean and standard deviation of the training labels: a prediction in the corpus's units is
         ``label_mean + label_spread * logits``.
+    text_helps : Tensor of bool, (dimensions,)
+        Of a model with both sides: whether a dimension is predicted from the words too. Few training utterances are
+        soon known by their words, and what these then say of a dimension that they do not carry is noise; so
+        training ends by asking the development part.
     """
 
     def __init__(
@@ -137,6 +141,8 @@ class AudioTextModel(nn.Module):
         self.head = nn.Sequential(nn.Dropout(settings.dropout), nn.Linear(sides * hidden, len(settings.dimensions)))
         self.register_buffer("label_mean", torch.zeros(len(settings.dimensions)))
         self.register_buffer("label_spread", torch.ones(len(settings.dimensions)))
+        if sides == 2:
+            self.register_buffer("text_helps", torch.ones(len(settings.dimensions), dtype=torch.bool))
         weights = weights or (1.0,) * len(settings.dimensions)
         if len(weights) != len(settings.dimensions):
             raise UserError(
@@ -257,9 +263,12 @@ class AudioTextModel(nn.Module):
             parts.append(self.audio_projection(self.audio_pooling(*audio)))
         if text is not None:
             parts.append(torch.where(has_text[:, None], self.text_projection(self.text_pooling(*text)), self.no_text))
-        if len(parts) == 2 and self.training:
-            parts = self._hide_a_side(*parts)
-        return self.head(torch.cat(parts, dim=1))
+        if len(parts) < 2:
+            return self.head(parts[0])
+        if self.training:
+            return self.head(torch.cat(self._hide_a_side(*parts), dim=1))
+        unread = torch.cat([parts[0], self.no_text.expand_as(parts[1])], dim=1)
+        return torch.where(self.text_helps, self.head(torch.cat(parts, dim=1)), self.head(unread))
 
     def _hide_a_side(self, audio: torch.Tensor, text: torch.Tensor) -> list[torch.Tensor]:
         """Modality dropout: one draw an utterance, so that never both sides are hidden."""
@@ -272,6 +281,11 @@ class AudioTextModel(nn.Module):
     def in_units(self, logits: torch.Tensor) -> torch.Tensor:
         """Predictions in the corpus's units."""
         return self.label_mean + self.label_spread * logits.float()
+
+    @torch.no_grad()
+    def read_for(self, helps: Iterable[bool]) -> None:
+        """Take the dimensions, (dimensions,), that are predicted from the words as well where there are any."""
+        self.text_helps.copy_(torch.as_tensor(helps))
 
     @torch.no_grad()
     def learn_labels(self, mean: Iterable[float], spread: Iterable[float]) -> None:

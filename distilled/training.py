@@ -20,6 +20,7 @@ from ..extract.devices import choose_device
 from ..extract.scan import scan
 from ..extract.versions import versions
 from ..probe.bootstrap import INTERVAL
+from ..probe.metrics import ccc
 from ..probe.results import KEY, PREDICTIONS, SCORES, Results, load_results, table, update_results
 from ..probe.scoring import Scored, score
 from ..probe.splits import Fold, Split, plan
@@ -319,11 +320,15 @@ def _run(folder, out, material, settings, training, fold: Fold, seed, name, stat
         "run": stated,
     }
     ready = EmotionModel(model.to(choose_device(training.device)), text, config)
-    np.save(folder / "predictions.npy", _predict(ready, material, fold, progress=progress), allow_pickle=False)
+    if settings.modality == "audio+text":
+        config["text_helps"] = _ask_whether_text_helps(ready, material, development, progress=progress)
+    rows = np.concatenate(list(fold.tests.values()))
+    np.save(folder / "predictions.npy", _predict(ready, material, rows, progress=progress), allow_pickle=False)
     best = out / "model"
     if not best.is_dir() or _kept_score(best) < trained.score:
         save_model(best, model, text, config)
-    _write_json(folder / "result.json", {"ccc": trained.score, **asdict(trained)})
+    helps = {"text_helps": config["text_helps"]} if "text_helps" in config else {}
+    _write_json(folder / "result.json", {"ccc": trained.score, **asdict(trained), **helps})
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
@@ -331,9 +336,23 @@ def _kept_score(folder: Path) -> float:
     return float(read_config(folder)["development_ccc"])
 
 
-def _predict(ready: EmotionModel, material: Material, fold: Fold, *, progress: bool) -> np.ndarray:
-    """Predictions of whole utterances of the fold's scored rows, (rows, dimensions), in the order of `fold.tests`."""
-    rows = np.concatenate(list(fold.tests.values()))
+def _ask_whether_text_helps(ready: EmotionModel, material: Material, rows: np.ndarray, *, progress: bool) -> dict:
+    """Leave the words out of the dimensions that do better without them on the development part; return both CCCs."""
+    truth = material.labels[rows].T
+    with_text, without = (
+        ccc(truth, _predict(ready, material, rows, unread=unread, progress=progress).T) for unread in (False, True)
+    )
+    ready.model.read_for(~(without > with_text))
+    return {
+        dimension: {"with": float(with_text[k]), "without": float(without[k])}
+        for k, dimension in enumerate(ready.dimensions)
+    }
+
+
+def _predict(
+    ready: EmotionModel, material: Material, rows: np.ndarray, *, unread: bool = False, progress: bool
+) -> np.ndarray:
+    """Predictions of whole utterances, (rows, dimensions); `unread` as if they had no words."""
     texts = material.table["transcript"].to_numpy()[rows]
     speech = material.speech
     lengths = [len(text) for text in texts] if speech is None else [speech.headers[row].samples for row in rows]
@@ -342,7 +361,7 @@ def _predict(ready: EmotionModel, material: Material, fold: Fold, *, progress: b
     parts = [order[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
     for part in tqdm(parts, desc="predicting", unit="chunk", disable=not progress):
         waveforms = None if speech is None else [speech[int(row)] for row in rows[part]]
-        found[part] = ready.predict(waveforms, list(texts[part]))
+        found[part] = ready.predict(waveforms, None if unread else list(texts[part]))
     return found
 
 

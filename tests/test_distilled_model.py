@@ -247,3 +247,15 @@ def test_settings_that_make_no_model_are_refused(wrong):
 def test_settings_that_train_nothing_are_refused(wrong):
     with pytest.raises(UserError):
         TrainingSettings(**wrong)
+
+
+def test_a_dimension_that_the_words_do_not_help_is_predicted_without_them(encoders, tmp_path):
+    model, reader = made(encoders)
+    ready = EmotionModel(model, reader, {"label": "tiny"})
+    said, unsaid = ready.predict(WAVEFORMS, ["good"] * 4), ready.predict(WAVEFORMS)
+    model.read_for([False, True, False])
+    gated = ready.predict(WAVEFORMS, ["good"] * 4)
+    np.testing.assert_array_equal(gated[:, 1], said[:, 1])
+    np.testing.assert_array_equal(gated[:, [0, 2]], unsaid[:, [0, 2]])
+    loaded = load_model(save_model(tmp_path / "model", model, reader, {"label": "tiny"}))
+    np.testing.assert_array_equal(loaded.predict(WAVEFORMS, ["good"] * 4), gated)

@@ -109,6 +109,11 @@ def test_the_table_is_shared_with_the_probes_and_says_what_it_is(place, tmp_path
     assert entry["run"]["audio"]["weights_sha256"]
     assert entry["run"]["training"]["epochs"] == SHORT["epochs"]
     assert "transcripts by corpus; none for 2 of 24" in entry["text"]
+    for run in entry["runs"]:  # the words are read where they helped on the development part
+        assert set(run["text_helps"]) == {"arousal", "valence", "dominance"}
+    kept = load_model(tmp_path / "out" / "model")
+    helped = [scores["with"] >= scores["without"] for scores in kept.config["text_helps"].values()]
+    assert kept.model.text_helps.tolist() == helped
     # Scores follow from the predictions, by another implementation.
     rows = found.predictions.query("dimension == 'arousal' and split == 'test' and seed == 1")
     stated = found.scores.query("dimension == 'arousal' and split == 'test' and seed == 1 and fold == 'all'")
