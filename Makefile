@@ -1,4 +1,4 @@
-# make demo   install, then extract, probe and plot the offline demonstration corpus
+# make demo   install, then extract, probe, plot and report on the offline demonstration corpus
 # make test   install, then lint and run the tests
 # make train  install, then train end-to-end models on the offline corpus (about an hour on two cores)
 # make figures  redraw the gallery of the README from the numbers committed beside it
@@ -33,11 +33,13 @@ $(VENV)/installed-test: setup.cfg pyproject.toml $(VENV)/installed-demo
 demo: $(VENV)/installed-demo
 	mkdir -p $(DEMO)
 	cd $(DEMO) && $(abspath $(BIN))/probe-extract
+	cd $(DEMO) && $(abspath $(BIN))/probe-extract --baselines egemaps text
 	cd $(DEMO) && $(abspath $(BIN))/probe-extract --model distilhubert-nano --out distilhubert-nano.h5
 	cd $(DEMO) && $(abspath $(BIN))/probe-extract --random-init 0 --out random.h5
 	cd $(DEMO) && $(abspath $(BIN))/probe-fit hidden_states.h5 distilhubert-nano.h5 random.h5 --dim all
 	cd $(DEMO) && $(abspath $(BIN))/probe-fit --dim all --probe weighted
-	@echo "the figures are in $(DEMO)/figures, their numbers in $(DEMO)/results"
+	cd $(DEMO) && $(abspath $(BIN))/probe-report
+	@echo "the report is $(DEMO)/report/report.html, the figures are in $(DEMO)/figures, their numbers in $(DEMO)/results"
 
 # The paper's comparison on the offline corpus: text alone, the student, the student with text, the teacher.
 train: $(VENV)/installed-demo
