@@ -186,13 +186,23 @@ def _against_acoustics(study, systems, model, dimension, on) -> Iterator[Claim]:
     rivals = rivals[rivals["probe"].isin(ACOUSTIC)]
     if layer is None or not len(rivals):
         return
-    # The strongest rival is chosen on the scored rows: that can only make the claim harder.
-    rival = rivals.loc[rivals["value"].idxmax()]
+    rival = _strongest(study, rivals, model, layer)
     other = {**_key(rival), "model": model.label, "layer": -1}
     name = BASELINE_NAMES.get(rival["probe"], rival["probe"])
-    others = f", the best of {len(rivals)} baselines" if len(rivals) > 1 else ""
+    others = f", the best of {len(rivals)} acoustic baselines" if len(rivals) > 1 else ""
     about = f"layer {layer['layer']} less {name}{others}"
     yield _paired(study, "acoustics", statement, _key(layer), other, layer, about)
+
+
+def _strongest(study: Study, rivals: pd.DataFrame, model: Model, layer: pd.Series) -> pd.Series:
+    """The best baseline, chosen where the layer was chosen: neither side has more hindsight than the other."""
+    there = study.results.select(
+        model=model.label, corpus=model.corpus, dimension=layer["dimension"], split=layer["chosen_on"], fold="all"
+    )
+    known_there = there[there["probe"].isin(rivals["probe"])].set_index("probe")["ccc"].dropna()
+    if len(known_there) == len(rivals):
+        return rivals.set_index("probe", drop=False).loc[known_there.idxmax()]
+    return rivals.loc[rivals["value"].idxmax()]
 
 
 def _against(study, systems, model, twin, dimension, on) -> Iterator[Claim]:
@@ -256,7 +266,7 @@ def _paired(study: Study, subject: str, statement: str, one: dict, other: dict, 
     on = chosen["chosen_on"]
     if isinstance(on, str) and on:
         own = on == chosen["split"]
-        how += " Layers chosen on the scored rows themselves, with hindsight." if own else f" Layers chosen on {on}."
+        how += " Chosen on the scored rows themselves, with hindsight." if own else f" Chosen on {on}."
     return Claim(subject, statement, "difference in CCC", found.difference, found.low, found.high, found.p, how)
 
 

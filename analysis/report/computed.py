@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -66,8 +67,7 @@ def compute(
     Computed
     """
     if study.quick:
-        again = f"probe-report {' '.join(map(str, study.folders))}"
-        lacking = {name: (Missing(QUICK, again),) for name in ("relevance", "similarity")}
+        lacking = {name: (Missing(QUICK, study.report_command()),) for name in ("relevance", "similarity")}
         return Computed(_nothing(relevance.COLUMNS), _nothing(similarity.COLUMNS), lacking)
     asked = _relevance(study, out, progress, say)
     compared = _similarity(study, out, progress, say)
@@ -91,9 +91,10 @@ def _relevance(study: Study, out: Path, progress: bool, say) -> tuple[pd.DataFra
         names = tuple(name for name in names if name != "banded_ridge")
         lacking.append(Missing("Banded ridge needs himalaya.", "pip install 'emoprobe[relevance]'"))
     for corpus in study.corpora:
-        for model in study.of(corpus, random=False):
+        trained = study.of(corpus, random=False)
+        lacking += _no_cache(study, trained, "Second opinions on relevance are")
+        for model in trained:
             if model.cache is None:
-                lacking.append(_no_cache(study, model, "Second opinions on relevance"))
                 continue
             say(f"second opinions on {model.label}, {corpus}")
             try:
@@ -124,7 +125,7 @@ def _similarity(study: Study, out: Path, progress: bool, say) -> tuple[pd.DataFr
     found, lacking = [], []
     for corpus in study.corpora:
         models = study.of(corpus)
-        lacking += [_no_cache(study, model, "Similarity") for model in models if model.cache is None]
+        lacking += _no_cache(study, models, "Similarity is")
         there = [model for model in models if model.cache is not None]
         # A random twin is compared with features, as their control, and not with every other model.
         groups = [[model for model in there if not model.random], *([model] for model in there if model.random)]
@@ -140,9 +141,9 @@ def _similarity(study: Study, out: Path, progress: bool, say) -> tuple[pd.DataFr
     return _together(found, similarity.COLUMNS), lacking
 
 
-def _no_cache(study: Study, model: Model, what: str) -> Missing:
-    where = " ".join(str(folder) for folder in study.folders)
-    return Missing(
-        f"{what} of {model.label} on {model.corpus} needs its cache, {model.cache_file}, which was not found.",
-        f"probe-report {where} --caches {model.cache_file}",
-    )
+def _no_cache(study: Study, models: list[Model], what: str) -> list[Missing]:
+    files = [model.cache_file for model in models if model.cache is None]
+    if not files:
+        return []
+    text = f"{what} computed from the caches, and not found was {', '.join(files)}: name where it lies."
+    return [Missing(text, study.report_command("--caches", *map(shlex.quote, files)))]

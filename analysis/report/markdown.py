@@ -8,7 +8,7 @@ from .content import Block, Document, clean
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~&$])")
 # What would begin a list, a heading or a quotation at the start of a line.
-_AT_START = re.compile(r"^(\s*)(#|[-+](?=\s|$)|(?:-\s*){3,}$|=+$|\d+(?=[.)]))")
+_AT_START = re.compile(r"^(\s*)(#|[-+](?=\s|$)|(?:-\s*){3,}$|=+$|\d+(?=[.)](?:\s|$)))")
 
 
 def to_markdown(document: Document, files: dict[int, str]) -> str:

@@ -10,6 +10,7 @@ import pandas as pd
 from ...errors import UserError
 from ..comparison import compare_systems, plot_comparison
 from ..fairness import fairness_table, plot_fairness
+from ..figures import file_stems
 from ..plots import plot_layers, plot_teacher_student, plot_weights
 from ..relevance import agreement, starts
 from ..relevance_plots import OPINION_NAMES, plot_relevance
@@ -17,6 +18,7 @@ from ..similarity_plots import plot_feature_similarity, plot_similarity
 from ..tables import (
     BASELINE_NAMES,
     END_TO_END,
+    METRICS,
     Subject,
     layer_weights,
     ordered_baselines,
@@ -80,7 +82,7 @@ def _answer(study: Study, found: list[Claim]) -> list[Block]:
     asked += f" on {listed(study.corpora)}; whether plain acoustics, untrained weights or chance explain as much"
     blocks: list[Block] = [Paragraph(f"{asked}{'; and what training end to end adds' if ends and trained else ''}.")]
     if not found:
-        return [*blocks, Missing("These results allow no claim to be tested.", study.command("probe-fit"))]
+        return [*blocks, Missing("These results allow no claim to be tested.", study.fit_command("--dim all"))]
     blocks += [Paragraph(_tally(found)), Findings(tuple(claim.finding() for claim in found))]
     return [*blocks, Paragraph(f"{RULES} {_family(found)}")]
 
@@ -107,8 +109,8 @@ def _tally(found: list[Claim]) -> str:
 def _family(found: list[Claim]) -> str:
     tested = sum(known(claim.p) for claim in found)
     return (
-        f"Each interval is of its claim alone: among {len(found)} of them one in twenty misses its value. Corrected p "
-        f"values are Holm's over the {tested} tests of this page."
+        f"Intervals are of each claim alone: of {tested} such intervals, {number(tested / 20, 1)} miss the truth on "
+        f"average. Corrected p values are Holm's over these {tested} tests."
     )
 
 
@@ -136,7 +138,7 @@ def _corpus(study: Study, corpus: str) -> list[Block]:
         entries[0] += f", {counted(unknown, 'utterance')} of unknown speaker" if unknown and speakers else ""
     cached = _described(study, corpus)
     entries[0] += f", {cached['hours']:.2f} hours" if cached else ""
-    entries[0] += f"; SHA-256 {about['sha256'][:16]}…." if about.get("sha256") else "."
+    entries[0] += f"; SHA-256 of its table {about['sha256'][:16]}…" if about.get("sha256") else ""
     if cached and cached["genders"]:
         entries.append(f"By gender: {cached['genders']}.")
     entries += _split(study, corpus, runs)
@@ -151,15 +153,10 @@ def _corpus(study: Study, corpus: str) -> list[Block]:
         blocks.append(
             Missing(
                 "Hours, genders and the files that were left out are in the caches, and none was found.",
-                f"probe-report --caches {listed_files(study)}",
+                study.report_command("--caches", *study.cache_files),
             )
         )
     return blocks
-
-
-def listed_files(study: Study) -> str:
-    """The caches that the protocol names, as arguments of a command."""
-    return study.command("").strip()
 
 
 def _corpus_about(run: dict) -> dict:
@@ -200,7 +197,7 @@ def _split(study: Study, corpus: str, runs: Sequence[dict]) -> list[str]:
         for leak in run["split"]["leakage"]:
             shared = listed(entry.get("speaker", "?") for entry in leak["speakers"][:_MOST_LISTED])
             entries.append(f"Leakage: {' and '.join(leak['parts'])} share {len(leak['speakers'])} speakers ({shared}).")
-    entries.append(f"What is reported: {study.split(corpus)}.")
+    entries.append(f"Scores below are of the part {study.split(corpus)!r}.")
     if study.optimistic(corpus):
         entries.append("Only a part that choices were made on was scored: every score is optimistic.")
     return list(dict.fromkeys(entries))
@@ -235,20 +232,35 @@ def _models(study: Study) -> Table:
 
 
 def _settings(study: Study) -> Table:
-    rows = {}
+    """One row for each set of settings, with all probes that share it."""
+    shared: dict[str, list[str]] = {}
     for run in study.results.protocol:
-        settings = dict(run.get("settings", {}))
-        for known_elsewhere in ("probe", "features", "dimension", "baseline", "ungrouped"):
-            settings.pop(known_elsewhere, None)
-        if penalties := settings.pop("penalties", None):
-            settings["penalties"] = f"{len(penalties)} from {penalties[0]:g} to {penalties[-1]:g}"
-        if seeds := settings.pop("seeds", None):
-            settings["seeds"] = len(seeds)
-        training = settings.pop("training", {})
-        said = "; ".join(f"{name} {value}" for name, value in {**settings, **training}.items() if value is not None)
-        rows[run["probe"], run["features"], said] = None
-    cells = tuple((probe, features or NOTHING, said or NOTHING) for probe, features, said in rows)
-    return Table("Settings of each probe.", ("Probe", "Features", "Settings"), cells, words=3)
+        features = f" ({run['features']})" if run["features"] not in ("", run["probe"]) else ""
+        probes = shared.setdefault(_settings_in_words(run), [])
+        name = f"{run['probe']}{features}"
+        probes += [name] if name not in probes else []
+    rows = tuple((", ".join(probes), said or NOTHING) for said, probes in shared.items())
+    return Table("Settings of each probe and baseline.", ("Probe (features)", "Settings"), rows, words=2)
+
+
+def _settings_in_words(run: dict) -> str:
+    settings = dict(run.get("settings") or run.get("run", {}).get("training", {}))
+    for said_elsewhere in ("probe", "features", "dimension", "baseline", "ungrouped"):
+        settings.pop(said_elsewhere, None)
+    if run["split"]["kind"] == "official":
+        settings.pop("folds_asked", None)
+    if penalties := settings.pop("penalties", None):
+        settings["penalties"] = f"{len(penalties)} from {penalties[0]:g} to {penalties[-1]:g}"
+    if isinstance(settings.get("seeds"), list):
+        settings["seeds"] = len(settings["seeds"])
+    training = settings.pop("training", {})
+    training.pop("memory", None)
+    words = {True: "yes", False: "no"}
+    return "; ".join(
+        f"{name.replace('_', ' ')} {words[value] if isinstance(value, bool) else value}"
+        for name, value in {**settings, **training}.items()
+        if value is not None
+    )
 
 
 # 3. Curves ------------------------------------------------------------------------------------------------------------
@@ -272,7 +284,7 @@ def _curves(study: Study) -> list[Block]:
         if layers:
             blocks += [_best_table(study, corpus, layers), *_rivals_table(study, corpus, layers)]
     if not blocks:
-        return [Missing("No layer was probed.", "probe-fit CACHE")]
+        return [Missing("No layer was probed.", study.fit_command())]
     blocks += _lacking_controls(study)
     return blocks
 
@@ -345,7 +357,7 @@ def _best_table(study: Study, corpus: str, layers: Sequence[tuple[Model, str, pd
         "its interval does not cover; the claims above choose otherwise where they can, and say so. p is corrected "
         "over layers. Compression above 1: the layer shortens the code of the labels."
     )
-    return Table(text, columns, tuple(rows), words=3)
+    return Table(text, columns, tuple(rows), words=2)
 
 
 def _rivals_table(study: Study, corpus: str, layers: Sequence[tuple[Model, str, pd.DataFrame]]) -> list[Table]:
@@ -370,7 +382,10 @@ def _rivals_table(study: Study, corpus: str, layers: Sequence[tuple[Model, str, 
     if not rows:
         return []
     columns = ("Model", "Dimension", "Best layer", "Best acoustics", "Duration", "Words", "Random twin, best layer")
-    text = f"Rival explanations on {corpus}: what reaches the same without the model, or without its training."
+    text = (
+        f"Rival explanations on {corpus}: what is reached without the model, or without its training. All are the best "
+        "on the scored rows."
+    )
     return [Table(text, columns, tuple(rows), words=2)]
 
 
@@ -378,19 +393,18 @@ def _lacking_controls(study: Study) -> list[Block]:
     scores = study.results.scores
     lacking: list[Block] = []
     if study.dimensions and not scores["null_high"].notna().any():
-        lacking.append(Missing("There is no null of permuted labels.", study.command("probe-fit")))
+        lacking.append(Missing("There is no null of permuted labels.", study.fit_command()))
     if study.dimensions and not scores["compression"].notna().any():
-        lacking.append(Missing("There is no description length.", study.command("probe-fit")))
+        lacking.append(Missing("There is no description length.", study.fit_command()))
     for model in study.models:
         if model.probed and not model.random and study.twin(model) is None:
-            name = model.about.get("name") or model.label
-            lacking.append(
-                Missing(
-                    f"{model.label} has no random twin on {model.corpus}: how much its architecture reads untrained is "
-                    "not known.",
-                    f"probe-extract --model {quoted(name)} --random-init 0 --out random.h5",
-                )
+            name = quoted(str(model.about.get("name") or model.label))
+            (file,) = file_stems([(model.label, "random")])
+            text = (
+                f"{model.label} has no random twin on {model.corpus}: how much its architecture reads untrained is not "
+                "known. Extract one on the same corpus, and fit it beside the others."
             )
+            lacking.append(Missing(text, f"probe-extract --model {name} --random-init 0 --out {file}.h5"))
     for name, told in (("egemaps", "eGeMAPS"), ("text", "the words alone")):
         if any(model.probed for model in study.models) and not (scores["probe"] == name).any():
             file = next(model.cache_file for model in study.models if model.probed)
@@ -422,7 +436,7 @@ def _relevance(study: Study, computed: Computed) -> list[Block]:
         figures.append(picture(("weights", model.label, model.corpus), draw, alt=_weights_in_words(study, model)))
     blocks += [Gallery(tuple(figures))] if figures else []
     if study.dimensions and not weighed:
-        blocks.append(Missing("No weighted sum of layers was learned.", study.command("probe-fit --probe weighted")))
+        blocks.append(Missing("No weighted sum of layers was learned.", study.fit_command("--probe weighted")))
     for model in study.models:
         rows = computed.relevance
         rows = rows[(rows["model"] == model.label) & (rows["corpus"] == model.corpus)]
@@ -450,7 +464,8 @@ def _opinions(model: Model, rows: pd.DataFrame) -> list[Block]:
     text = (
         f"Most relevant layer of {model.label} by each opinion, on pooled states ({features}); a question mark: its "
         "interval includes zero. Agreement: Kendall's tau between two opinions over the layers, the mean over pairs. "
-        "Where a cumulative opinion starts, it compares with nothing, and that layer is left out."
+        "1 for the same order, 0 for unrelated ones; the lower, the less a single opinion counts. Where a cumulative "
+        "opinion starts, it compares with nothing, and that layer is left out."
     )
     columns = ("Dimension", *(OPINION_NAMES[name].capitalize() for name in names), "Agreement")
     alt = f"What {len(names)} opinions say of each layer of {model.label}; {'; '.join(said)}."
@@ -504,8 +519,24 @@ def _similarity_of(study: Study, corpus: str, table: pd.DataFrame) -> list[Block
         models = list(dict.fromkeys(featured["model"]))
         alt = f"What each layer of {listed(models)} shares with features; the table below has the highest of each."
         draw = partial(plot_feature_similarity, table, corpus=corpus)
-        blocks += [picture(("features", corpus), draw, alt=alt), _shared_table(corpus, featured)]
+        blocks += [picture(("features", corpus), draw, alt=alt), *_shared_words(featured, trained)]
+        blocks.append(_shared_table(corpus, featured))
     return blocks + _counterparts(study, corpus, table)
+
+
+def _shared_words(featured: pd.DataFrame, trained: Sequence[str]) -> list[Block]:
+    """What the layers share with the words, from the first to the last: the paper's explanation of valence."""
+    rows = featured[(featured["measure"] == "cka") & (featured["other"] == "text") & featured["value"].notna()]
+    said = []
+    for model in trained:
+        part = rows[rows["model"] == model].sort_values("layer")
+        if len(part):
+            first, last = part.iloc[0], part.iloc[-1]
+            said.append(
+                f"What {model} shares with the words goes from {number(first['value'], 2)} at layer 0 to "
+                f"{number(last['value'], 2)} at layer {last['layer']} (linear CKA)."
+            )
+    return [Paragraph(" ".join(said))] if said else []
 
 
 def _shared_table(corpus: str, featured: pd.DataFrame) -> Table:
@@ -564,22 +595,24 @@ def _counterparts(study: Study, corpus: str, table: pd.DataFrame) -> list[Block]
 def _systems(study: Study) -> list[Block]:
     blocks: list[Block] = []
     if not study.end_to_end:
-        blocks.append(Missing("The results hold no model trained end to end.", "probe-train --results results"))
-    wanted = study.dimensions
+        command = f"probe-train --results {quoted(str(study.folders[0]))}"
+        blocks.append(Missing("The results hold no model trained end to end.", command))
     for corpus in study.corpora:
-        try:
-            found = compare_systems(study.tables, corpus=corpus, dimensions=wanted, split=study.split(corpus))
-        except UserError:  # categories alone
-            continue
-        draw = partial(plot_comparison, study.tables, corpus=corpus, dimensions=wanted, split=study.split(corpus))
-        alt = f"CCC with interval of every system on {corpus}, one panel a dimension; the table below has the numbers."
-        if (found["probe"] != "mean").any():
-            blocks.append(picture(("comparison", corpus), draw, alt=alt))
-        blocks.append(_systems_table(study, corpus, found))
+        for metric, wanted in (("ccc", study.dimensions), ("uar", [EMOTION] if study.has_emotion else [])):
+            choice = {"corpus": corpus, "metric": metric, "dimensions": wanted, "split": study.split(corpus)}
+            try:
+                found = compare_systems(study.tables, **choice)
+            except UserError:  # none of these dimensions on this corpus
+                continue
+            if (found["probe"] != "mean").any():
+                alt = f"{METRICS[metric]} with interval of every system on {corpus}; the table below has the numbers."
+                name = ("comparison", corpus, *([metric] if metric != "ccc" else []))
+                blocks.append(picture(name, partial(plot_comparison, study.tables, **choice), alt=alt))
+            blocks.append(_systems_table(study, corpus, metric, found))
     return blocks
 
 
-def _systems_table(study: Study, corpus: str, found: pd.DataFrame) -> Table:
+def _systems_table(study: Study, corpus: str, metric: str, found: pd.DataFrame) -> Table:
     dimensions = list(dict.fromkeys(found["dimension"]))
     rows = []
     for (model, system), part in found.groupby(["model", "system"], sort=False):
@@ -595,7 +628,7 @@ def _systems_table(study: Study, corpus: str, found: pd.DataFrame) -> Table:
         rows.append(tuple(cells))
     on = [name for name in dict.fromkeys(found["chosen_on"].dropna()) if name]
     chosen = f" Layers chosen on {listed(on)}{', with hindsight' if on == [study.split(corpus)] else ''}." if on else ""
-    text = f"CCC of every system on {corpus}, {study.split(corpus)}, with 95 % intervals.{chosen}"
+    text = f"{METRICS[metric]} of every system on {corpus}, {study.split(corpus)}, with 95 % intervals.{chosen}"
     return Table(text, ("Model", "System", "Seeds", *dimensions), tuple(rows), words=2)
 
 
@@ -610,7 +643,7 @@ def _fairness(study: Study) -> list[Block]:
         if not trained:
             continue
         if cached is None:
-            command = f"probe-report --caches {listed_files(study)}"
+            command = study.report_command("--caches", *study.cache_files)
             blocks.append(Missing(f"The genders of {corpus} are in its caches, and none was found.", command))
             continue
         model = max(trained, key=lambda model: model.blocks or 0)
@@ -622,7 +655,7 @@ def _fairness(study: Study) -> list[Block]:
             blocks.append(Missing(_sentence(str(error))))
             continue
         blocks += _fairness_blocks(study, corpus, model, table)
-    return blocks or [Missing("No layer was probed for a dimension.", "probe-fit CACHE")]
+    return blocks or [Missing("No layer was probed for a dimension.", study.fit_command("--dim all"))]
 
 
 def _fairness_blocks(study: Study, corpus: str, model: Model, table: pd.DataFrame) -> list[Block]:
@@ -673,6 +706,8 @@ def _limits(study: Study, found: list[Claim]) -> list[Block]:
     entries = []
     for corpus in study.corpora:
         entries += _limits_of(study, corpus)
+    if any(model.random for model in study.models):
+        entries.append("A random twin is one draw of untrained weights; its interval is over speakers, not over draws.")
     if any("hindsight" in claim.how for claim in found) or study.dimensions:
         entries.append(
             "A best layer is the best of many on the same rows: its score is too high by what the choice gains, and no "
@@ -690,16 +725,31 @@ def _limits(study: Study, found: list[Claim]) -> list[Block]:
         )
     mixed = _mixed_versions(study)
     entries += [f"Numbers of this report were made with several versions: {mixed}."] if mixed else []
-    notes = dict.fromkeys(_sentence(f"{run['probe']} of {run['dimension']}, {run['model']}: {note}")
-                          for run in study.results.protocol for note in run.get("notes", [])
-                          if not _is_mean_label(run))  # fmt: skip
     blocks: list[Block] = [Items(tuple(dict.fromkeys(entries)))]
-    if notes:
-        shown = list(notes)[:_MOST_LISTED]
-        more = len(notes) - len(shown)
-        blocks.append(Paragraph("Notes that the protocol keeps:"))
-        blocks.append(Items((*shown, *([f"{more} more in protocol.json."] if more else []))))
+    if notes := _notes(study):
+        blocks += [Paragraph("Notes that the protocol keeps:"), Items(tuple(notes))]
     return blocks
+
+
+def _notes(study: Study) -> list[str]:
+    """What the fits have to say, each thing once, with the places that it was said of."""
+    said: dict[str, list[str]] = {}
+    for run in study.results.protocol:
+        if run["probe"] == "mean":  # that it is constant is what it is for
+            continue
+        of_model = "" if run["probe"] in BASELINE_NAMES else f", {run['model']}"
+        for note in run.get("notes", []):
+            where, colon, what = note.partition(": ")
+            if not colon or not (where == "baseline" or where.startswith("layer ")):
+                where, what = "", note
+            place = f"{run['probe']} of {run['dimension']}{of_model}"
+            places = said.setdefault(what, [])
+            places += [place] if place not in places else []
+    return [
+        f"{what[:1].upper()}{what[1:]} ({'; '.join(places[:_MOST_LISTED])}"
+        + (f"; {len(places) - _MOST_LISTED} more)." if len(places) > _MOST_LISTED else ").")
+        for what, places in said.items()
+    ]
 
 
 def _limits_of(study: Study, corpus: str) -> list[str]:
@@ -748,11 +798,6 @@ def _sentences(study: Study, corpus: str) -> str:
             "words contribute can hardly show."
         )
     return ""
-
-
-def _is_mean_label(run: dict) -> bool:
-    """Of the constant predictor the notes say that it is constant."""
-    return run["probe"] == "mean"
 
 
 def _mixed_versions(study: Study) -> str:

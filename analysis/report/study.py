@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -134,12 +135,19 @@ class Study:
         """Whether the results hold models trained end to end."""
         return bool((self.results.scores["probe"] == END_TO_END).any())
 
-    def command(self, rest: str, *, cache: bool = True) -> str:
-        """A command of the probes on the caches of this report, to be run where they are."""
-        import shlex
+    @property
+    def cache_files(self) -> list[str]:
+        """The caches that the results were fitted on, as words of a command."""
+        files = [str(model.cache or model.cache_file) for model in self.models if model.probed]
+        return [shlex.quote(name) for name in dict.fromkeys(files)] or ["CACHE"]
 
-        files = [model.cache.name if model.cache else model.cache_file for model in self.models if model.probed]
-        return " ".join([rest, *(shlex.quote(name) for name in dict.fromkeys(files))]) if cache else rest
+    def fit_command(self, *options: str) -> str:
+        """``probe-fit`` on the caches of these results, into the same folder."""
+        return " ".join(["probe-fit", *self.cache_files, *options, "--out", shlex.quote(str(self.folders[0]))])
+
+    def report_command(self, *options: str) -> str:
+        """``probe-report`` of the same folders."""
+        return " ".join(["probe-report", *(shlex.quote(str(folder)) for folder in self.folders), *options])
 
 
 def gather(

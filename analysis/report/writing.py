@@ -81,7 +81,7 @@ def write_report(
 
 def _title(study: Study) -> str:
     models = dict.fromkeys(model.label for model in study.models if not model.random)
-    title = f"What the layers of {listed(models)} know of emotion, on {listed(study.corpora)}"
+    title = f"What the layers of {listed(models)} know of emotion (corpus: {listed(study.corpora)})"
     return title if len(title) <= _LONGEST_TITLE else f"{title[: _LONGEST_TITLE - 1]}…"
 
 
