@@ -4,6 +4,9 @@ The online code (Voita and Titov, EMNLP 2020, section 2.3): the labels are sent 
 trained on all blocks before it, which the receiver has and can train too. A layer from which few utterances suffice to
 learn has a short code; the size of the probe costs nothing by itself, only what it gains too late.
 
+The range of the labels and the precision are the receiver's beforehand, for every code alike; the order of the speakers
+is one draw, the same for all layers, dimensions and models of a corpus.
+
 Labels are numbers here. Each is sent to a stated precision :math:`\delta` (a tenth of the labels' standard deviation)
 by a Gaussian code: :math:`-\log_2 \mathcal{N}(y; \hat y, \sigma^2) - \log_2 \delta` bits, where :math:`\hat y` is the
 prediction of a ridge probe and :math:`\sigma^2` the mean squared error that it had on the block before. The first block
@@ -114,23 +117,36 @@ def online_code(
     """
     penalties, targets = check_penalties(penalties), np.asarray(targets, dtype=np.float64)
     bits, label_bits = np.full((2, targets.shape[1]), np.nan)
-    blocks = blocks_of(rows[~np.isnan(targets[rows]).all(1)], groups, seed=seed)
+    # Targets with the same labels missing are sent together: a code must not depend on what else is asked.
+    together: dict[bytes, list[int]] = {}
+    for column, missing in enumerate(np.isnan(targets[rows]).T):
+        together.setdefault(missing.tobytes(), []).append(column)
+    for columns in together.values():
+        labelled = rows[~np.isnan(targets[rows, columns[0]])]
+        found = _code_together(read, targets[:, columns], blocks_of(labelled, groups, seed=seed), penalties)
+        bits[columns], label_bits[columns] = found
+    return OnlineCode(bits, label_bits)
+
+
+def _code_together(read, targets, blocks, penalties) -> tuple[np.ndarray, np.ndarray]:
+    """Bits of targets that all have every label of the blocks, given the features and alone, each (targets,)."""
+    bits, label_bits = np.full((2, targets.shape[1]), np.nan)
     # With fewer than two different labels to begin with there is no variance to go on from.
-    begun = [k for k, labels in enumerate(targets.T) if blocks and len(np.unique(_there(labels[blocks[0]]))) > 1]
+    begun = [k for k, labels in enumerate(targets.T) if blocks and np.ptp(labels[blocks[0]]) > 0]
     if not begun:
-        return OnlineCode(bits, label_bits)
+        return bits, label_bits
     wanted = np.full((len(targets), len(begun)), np.nan)
     sent = np.sort(np.concatenate(blocks))
     wanted[sent] = targets[sent][:, begun]
     folds = [Fold(str(k), np.sort(np.concatenate(blocks[:k])), (), {"next": blocks[k]}) for k in range(1, len(blocks))]
     predictions = _predictions(accumulate(read, wanted, folds), penalties)
     for fold in folds:
-        predictions[-1, fold.tests["next"]] = np.nanmean(wanted[fold.train], axis=0)
+        predictions[-1, fold.tests["next"]] = wanted[fold.train].mean(0)
     for k, column in enumerate(begun):
         lengths = np.array([_length(wanted[:, k], one[:, k], blocks) for one in predictions])
         label_bits[column] = lengths[-1]
         bits[column] = (np.log(len(lengths)) - logsumexp(-lengths * np.log(2))) / np.log(2)
-    return OnlineCode(bits, label_bits)
+    return bits, label_bits
 
 
 def _predictions(system: System, penalties: np.ndarray) -> np.ndarray:
@@ -146,22 +162,15 @@ def _predictions(system: System, penalties: np.ndarray) -> np.ndarray:
     return found
 
 
-def _there(values: np.ndarray) -> np.ndarray:
-    return values[~np.isnan(values)]
-
-
 def _length(truth: np.ndarray, predictions: np.ndarray, blocks: Sequence[np.ndarray]) -> float:
     """Bits of one target's labels, the predictions of every block but the first being given."""
-    everything = _there(truth)
+    everything, first = truth[np.concatenate(blocks)], truth[blocks[0]]
     delta = PRECISION * everything.std()
-    first = _there(truth[blocks[0]])
     bits = len(first) * np.log2(np.ptp(everything) / delta + 1)
     variance = first.var()
     for block in blocks[1:]:
-        sent = block[~np.isnan(truth[block])]
-        squares = (truth[sent] - predictions[sent]) ** 2
+        squares = (truth[block] - predictions[block]) ** 2
         variance = max(variance, delta**2)  # no probe is surer than the precision it is asked for
         bits += (0.5 * np.log2(2 * np.pi * variance) + squares / (2 * variance) * np.log2(np.e) - np.log2(delta)).sum()
-        if len(sent):
-            variance = squares.mean()
+        variance = squares.mean()
     return float(bits)
