@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import UserError
 from .captions import PROBE_NAMES, subject_name
+from .comparison import _best_layer
 from .plots import _plain_ticks, _Sheet, _to_draw_on
 from .style import (
     COLUMN_WIDTH,
@@ -36,6 +37,7 @@ FEWEST_UTTERANCES = 20
 COLUMNS = (
     "model", "corpus", "dimension", "probe", "features", "layer", "split", "group_by", "group", "gender", "speakers",
     "n", "ccc", "ccc_low", "ccc_high", "pearson", "rmse", "bias", "bias_low", "bias_high", "truth_std", "reason",
+    "chosen_on",
 )  # fmt: skip
 _RUN = ["model", "corpus", "dimension", "probe", "features"]
 _MOST_NAMED = 20  # speakers whose names find room under a figure one column wide
@@ -80,7 +82,8 @@ def fairness_table(
     features : str, optional
         By default the first that a model has.
     layer : int, optional
-        By default each run's best, by CCC on the rows that are scored.
+        By default each run's best, by mean CCC over its seeds: on the development part where that was scored too; else
+        on the rows that are scored, with hindsight that the intervals do not know of.
     split : str, optional
         By default the first held-out part.
     resamples, seed : int
@@ -94,7 +97,8 @@ def fairness_table(
         `model, corpus, dimension, probe, features, layer, split`; `group_by` (``all``, ``gender``, ``speaker`` or
         ``gender difference``), `group` (as in ``female − male``), `gender` (of a speaker); `speakers, n`; `ccc` with
         95 % interval `ccc_low, ccc_high`; `pearson, rmse`; `bias` (mean prediction less mean truth) with
-        `bias_low, bias_high`; `truth_std`; `reason` (why a CCC or its interval is missing).
+        `bias_low, bias_high`; `truth_std`; `reason` (why a CCC or its interval is missing);
+        `chosen_on`, the split that the layer was chosen on, empty where there was nothing to choose.
 
     Raises
     ------
@@ -132,9 +136,9 @@ def fairness_table(
             run = part[part["dimension"] == dimension]
             run = run[run["features"] == ordered_features(run["features"])[0]]
             run = run[run["split"] == ordered_splits(run["split"])[0]]
-            run = _best_layer(run, results.scores) if layer is None else run
+            run, chosen_on = _at_best_layer(run, results.scores) if layer is None else (run, "")
             about = dict(zip(_RUN, (name, of_corpus, dimension, probe, run["features"].iloc[0]), strict=True))
-            about |= {"layer": run["layer"].iloc[0], "split": run["split"].iloc[0]}
+            about |= {"layer": run["layer"].iloc[0], "split": run["split"].iloc[0], "chosen_on": chosen_on}
             rows += [about | row for row in _groups(run, genders, resamples, seed, fewest)]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.astype({"layer": "Int64"})
@@ -158,18 +162,19 @@ def _genders(source: Any) -> tuple[pd.Series, str | None]:
     return pd.Series(genders.to_numpy(), index=source["id"].astype(str).to_numpy()), corpus
 
 
-def _best_layer(run: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
-    """Predictions of the layer with the best CCC; all of them where the probe has no layers."""
-    layers = run["layer"].dropna().unique()
-    if len(layers) < 2:
-        return run
-    same = (scores["fold"] == "all") & (scores["split"] == run["split"].iloc[0])
+def _at_best_layer(run: pd.DataFrame, scores: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Predictions of the best layer, and the split that it was chosen on; all of them where there are no layers."""
+    if run["layer"].nunique() < 2:
+        return run, ""
+    same = (scores["fold"] == "all") & scores["ccc"].notna() & scores["layer"].isin(run["layer"].unique())
     for column in _RUN:
         same &= scores[column] == run[column].iloc[0]
-    found = scores[same & scores["ccc"].notna()]
-    if not len(found):
+    found = scores[same]
+    scored = found[found["split"] == run["split"].iloc[0]]
+    if not len(scored):
         raise UserError("the scores of the layers are missing, so the best is not known: name one with layer=")
-    return run[run["layer"] == found.loc[found["ccc"].idxmax(), "layer"]]
+    layer, chosen_on = _best_layer(found, scored, "ccc")
+    return run[run["layer"] == layer], chosen_on
 
 
 def _groups(run: pd.DataFrame, genders: pd.Series, resamples: int, seed: int, fewest: int) -> Iterator[dict]:
@@ -385,6 +390,12 @@ def _caption(panels: Sequence[pd.DataFrame], measure: str) -> str:
     first, whole = panels[0].iloc[0], panels[0][panels[0]["group_by"] == "all"].iloc[0]
     probe = PROBE_NAMES.get(first["probe"], printable(first["probe"])).removesuffix("s")
     layers = [f"{row.dimension} {row.layer}" for row in (part.iloc[0] for part in panels) if _is_layer(row.layer)]
+    chosen = [name for name in dict.fromkeys(part["chosen_on"].iloc[0] for part in panels) if name]
+    if chosen:
+        hindsight = chosen == [first["split"]]
+        layers[-1] += (
+            f"; chosen on {'the same rows, with hindsight' if hindsight else '/'.join(map(printable, chosen))}"
+        )
     sentences = [
         f"{subject_name(Subject(first['model'], first['corpus']))}: {probe}"
         + (f" (layer: {', '.join(layers)})" if layers else "")
