@@ -7,10 +7,15 @@ systems are matrix products.
 A *system* is one combination of `SYSTEM`: a layer's probe, a baseline, a learned sum, a model trained end to end. Only
 utterances that all compared systems score take part. Categories have no such table; their scores have intervals in the
 results.
+
+Holm's correction is over a *family*: the pairs of one question, which each function names. No bootstrap p value is
+below 2 / (1 + resamples), so resamples are raised to `RESAMPLES_A_TEST` for each test of the family where fewer were
+asked for: otherwise nothing in a large family could be significant.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -20,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UserError
-from .bootstrap import leave_one_out, moments_by_speaker, resample_counts, stretched
+from .bootstrap import SCALES, leave_one_out, moments_by_speaker, resampled, stretched
 from .metrics import ccc_from_moments, pearson_from_moments, rmse_from_moments
 from .permutation import holm
 from .results import Results
@@ -30,6 +35,10 @@ from .splits import is_unknown
 SYSTEM = ("model", "corpus", "dimension", "probe", "features", "layer", "split")
 
 MEASURES = {"ccc": ccc_from_moments, "pearson": pearson_from_moments, "rmse": rmse_from_moments}
+
+#: Fewest resamples for each test of a family: with these the smallest p value, 2 / (1 + resamples), times the size of
+#: the family is below 0.05.
+RESAMPLES_A_TEST = 40
 
 INTERVALS = (*SYSTEM, "n", "speakers", "seeds", "score", "low", "high")
 DIFFERENCES = (
@@ -60,10 +69,22 @@ class _Sums:
 
 @dataclass(frozen=True)
 class _Drawn:
-    """Score of each system (systems,), on resamples (resamples, systems), and without each speaker."""
+    """Scores of systems, means over their seeds.
+
+    Attributes
+    ----------
+    score : ndarray, shape (systems,)
+    drawn : ndarray, shape (resamples, systems)
+        On resamples of the speakers.
+    with_seeds : ndarray, shape (resamples, systems)
+        On the same resamples of the speakers, and resamples of the seeds.
+    left_out : ndarray, shape (speakers, systems)
+        Without one speaker each.
+    """
 
     score: np.ndarray
     drawn: np.ndarray
+    with_seeds: np.ndarray
     left_out: np.ndarray
 
 
@@ -98,7 +119,7 @@ def score_intervals(
     for name, frame in _systems(_selected(results, where)).items():
         sums = _sums([frame])
         drawn = _draw(sums, metric, resamples, seed)
-        low, high, _ = limits(drawn.drawn, drawn.left_out, scale=metric)
+        low, high, _ = limits(drawn.drawn, drawn.left_out, scale=metric, with_seeds=drawn.with_seeds)
         rows.append(
             {
                 **name,
@@ -142,7 +163,8 @@ def paired_differences(
         One row a pair: the columns that both sides share (empty where they differ); `one` and `other` in words;
         `score_one, score_other, difference`, with its 95 % interval `low, high` and the two-sided bootstrap `p` of a
         difference of zero; `p_holm`, Holm's correction over the rows of the same corpus and split; `n` utterances that
-        both score, `speakers`.
+        both score, `speakers`. Where models are compared, baselines are left out unless a side names them: they are the
+        same for all models of a corpus.
 
     Raises
     ------
@@ -160,10 +182,16 @@ def paired_differences(
             f"nothing to compare: {_words(one)} and {_words(other)} have no {', '.join(matched)} in common; fit both "
             "with the same settings, or name the columns in which they differ"
         )
-    rows = []
-    for a, b in pairs:
-        rows += _differences([a, b], [sides[0][a], sides[1][b]], [(0, 1)], metric, resamples, seed)
-    return _corrected(rows, ("corpus", "split"))
+    if "model" in named and not named & {"probe", "features", "layer"}:
+        pairs = [(a, b) for a, b in pairs if not _is_baseline(a)] or pairs
+    names = list(dict.fromkeys(name for pair in pairs for name in pair))
+    place = {name: k for k, name in enumerate(names)}
+    frames = [sides[0].get(name, sides[1].get(name)) for name in names]
+    family = ("corpus", "split")
+    sizes = Counter(tuple(a[c] if _same(a[c], b[c]) else "" for c in family) for a, b in pairs)
+    places = [(place[a], place[b]) for a, b in pairs]
+    rows = _differences(names, frames, places, metric, _enough(resamples, max(sizes.values())), seed)
+    return _corrected(rows, family)
 
 
 def layers_compared(
@@ -192,8 +220,8 @@ def layers_compared(
     Returns
     -------
     DataFrame
-        As of :func:`paired_differences`, `p_holm` over the layers; `chosen_on` is the split that the best layer was
-        chosen on, empty where it was asked for.
+        As of :func:`paired_differences`, `p_holm` over the layers of a run; `chosen_on` is the split that the best
+        layer was chosen on, empty where it was asked for.
     """
     rows = []
     for systems in _runs(results, split, where):
@@ -205,7 +233,7 @@ def layers_compared(
             if best is None:
                 raise UserError(f"{_words(names[0])} is there, but there is no layer {against} beside it")
         pairs = [(k, best) for k in range(len(names)) if k != best]
-        found = _differences(names, frames, pairs, metric, resamples, seed)
+        found = _differences(names, frames, pairs, metric, _enough(resamples, len(pairs)), seed)
         rows += [{**row, "chosen_on": chosen_on} for row in found]
     return _corrected(rows, ("corpus", "split", "model", "dimension", "probe", "features"))
 
@@ -222,6 +250,9 @@ def models_compared(
 ) -> pd.DataFrame:
     """Model minus model, each pair once: teacher and student, trained and random.
 
+    Baselines are left out: they are the same for every model of a corpus, and tests that cannot differ would only make
+    the correction of the others harsher.
+
     Parameters
     ----------
     results : Results
@@ -234,7 +265,8 @@ def models_compared(
     Returns
     -------
     DataFrame
-        As of :func:`paired_differences`; `p_holm` over the depths of a pair, or over all pairs of a corpus and split.
+        As of :func:`paired_differences`; `p_holm` over the depths of a pair of models, or over the pairs of models of
+        the same corpus, split, dimension, probe and features.
     """
     if at == "best":
         return _compared(results, ("model",), split, metric, resamples, seed, where)
@@ -246,7 +278,8 @@ def models_compared(
             nearest = [int(np.abs(many.depths() - depth).argmin()) for depth in few.depths()]
             start = len(one.names)
             pairs = [(k, near + start) if not swap else (near, k + start) for k, near in enumerate(nearest)]
-            found = _differences(one.names + other.names, one.frames + other.frames, pairs, metric, resamples, seed)
+            enough = _enough(resamples, len(pairs))
+            found = _differences(one.names + other.names, one.frames + other.frames, pairs, metric, enough, seed)
             rows += [{**row, "pair": f"{one.names[0]['model']} {other.names[0]['model']}"} for row in found]
     return _corrected(rows, ("corpus", "split", "dimension", "probe", "features", "pair"))
 
@@ -262,7 +295,8 @@ def dimensions_compared(
 ) -> pd.DataFrame:
     """Dimension minus dimension, each at the best layer of the same model, probe and features.
 
-    Parameters and result as of :func:`models_compared`. Where a dimension is read, rather than how well, is compared by
+    Parameters and result as of :func:`models_compared`; `p_holm` over the pairs of dimensions of the same corpus,
+    split, model, probe and features. Where a dimension is read, rather than how well, is compared by
     `analysis.centroid`.
     """
     return _compared(results, ("dimension",), split, metric, resamples, seed, where)
@@ -279,7 +313,8 @@ def features_compared(
 ) -> pd.DataFrame:
     """Feature set minus feature set of the same model and probe: end to end, "audio+text" minus "audio".
 
-    Parameters and result as of :func:`models_compared`.
+    Parameters and result as of :func:`models_compared`; `p_holm` over the pairs of feature sets of the same corpus,
+    split, model, dimension and probe.
     """
     return _compared(results, ("features",), split, metric, resamples, seed, where)
 
@@ -295,7 +330,8 @@ def probes_compared(
 ) -> pd.DataFrame:
     """Probe minus probe of the same model, whatever features each reads; baselines and learned sums are probes too.
 
-    Parameters and result as of :func:`models_compared`.
+    Parameters and result as of :func:`models_compared`; `p_holm` over the pairs of probes of the same corpus, split,
+    model and dimension.
     """
     return _compared(results, ("probe", "features"), split, metric, resamples, seed, where)
 
@@ -404,23 +440,35 @@ def _best(results: Results, run: _Run, metric: str) -> tuple[int, str]:
 
 def _compared(results, over, split, metric, resamples, seed, where) -> pd.DataFrame:
     """Pairs of runs that differ in the columns `over`, each at its best layer."""
-    columns = [column for column in SYSTEM if column not in (*over, "layer")]
+    family = [column for column in SYSTEM if column not in (*over, "layer")]
+    runs = _runs(results, split, where)
+    if "model" in over:
+        runs = [run for run in runs if not _is_baseline(run.names[0])]
     rows = []
-    for runs in _grouped(_runs(results, split, where), columns):
-        best = [_best(results, run, metric) for run in runs]
-        names = [run.names[k] for run, (k, _) in zip(runs, best, strict=True)]
-        frames = [run.frames[k] for run, (k, _) in zip(runs, best, strict=True)]
+    for group in _grouped(runs, family):
+        best = [_best(results, run, metric) for run in group]
+        names = [run.names[k] for run, (k, _) in zip(group, best, strict=True)]
+        frames = [run.frames[k] for run, (k, _) in zip(group, best, strict=True)]
         pairs = [
             (b, a)
-            for a, b in combinations(range(len(runs)), 2)
+            for a, b in combinations(range(len(group)), 2)
             if not all(_same(names[a][column], names[b][column]) for column in over[:1])
         ]
-        # Pair by pair: systems that score other utterances must not narrow what two others have in common.
-        for b, a in pairs:
+        found = _differences(names, frames, pairs, metric, _enough(resamples, len(pairs)), seed)
+        for (b, a), row in zip(pairs, found, strict=True):
             chosen = dict.fromkeys(best[k][1] for k in (b, a) if best[k][1])
-            for row in _differences([names[b], names[a]], [frames[b], frames[a]], [(0, 1)], metric, resamples, seed):
-                rows.append({**row, "chosen_on": ", ".join(chosen)})
-    return _corrected(rows, ("corpus", "split"))
+            rows.append({**row, "chosen_on": ", ".join(chosen)})
+    return _corrected(rows, family)
+
+
+def _enough(resamples: int, family: int) -> int:
+    """Resamples for a family of so many tests; none stay none."""
+    return max(resamples, RESAMPLES_A_TEST * family) if resamples else 0
+
+
+def _is_baseline(name: Mapping[str, Any]) -> bool:
+    """Whether a system does not depend on the model."""
+    return name["layer"] is not None and name["layer"] < 0
 
 
 # Numbers --------------------------------------------------------------------------------------------------------------
@@ -460,29 +508,38 @@ def _sums(frames: Sequence[pd.DataFrame]) -> _Sums:
 
 
 def _draw(systems: _Sums, metric: str, resamples: int, seed: int) -> _Drawn:
-    """Mean over seeds of the score: on all, on resamples of speakers and seeds, and without each speaker."""
+    """Scores of systems and their resamples, the same of all of them."""
     if metric not in MEASURES:
         raise UserError(f"no score is called {metric!r}: choose one of {', '.join(MEASURES)}")
     measure, sums = MEASURES[metric], systems.sums
-    counts = list(resample_counts(systems.speakers, resamples, seed=seed))
-    counts = np.concatenate(counts) if counts else np.zeros((0, systems.speakers))
     score = np.array([measure(one.sum(0)).mean() for one in sums])
     left_out = np.stack([measure(leave_one_out(one)).mean(1) for one in sums], 1)
-    drawn = np.empty((resamples, len(sums)))
-    weights: dict[int, np.ndarray] = {}
-    for k, one in enumerate(sums):
-        seeds = one.shape[1]
-        if seeds not in weights:
-            # The same seeds of every system with as many, so that their differences are paired in these, too.
-            rng = np.random.default_rng([seed, seeds, 1])
-            weights[seeds] = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds
-        each = measure((counts @ one.reshape(len(one), -1)).reshape(resamples, seeds, 6))
-        drawn[:, k] = (each * weights[seeds]).sum(1)
-    return _Drawn(score, drawn, left_out)
+    drawn, with_seeds = np.empty((2, resamples, len(sums)))
+    if resamples:
+        # Systems side by side: `resampled` goes over the draws in parts, so that they need not all be held at once.
+        each = resampled(np.concatenate(sums, axis=1), {metric: measure}, resamples=resamples, seed=seed)[metric]
+        ends = np.cumsum([one.shape[1] for one in sums])
+        for k, of_seeds in enumerate(np.split(each, ends[:-1], axis=1)):
+            drawn[:, k] = of_seeds.mean(1)
+            with_seeds[:, k] = (of_seeds * _seed_weights(of_seeds.shape[1], resamples, seed)).sum(1)
+    return _Drawn(score, drawn, with_seeds, left_out)
+
+
+def _seed_weights(seeds: int, resamples: int, seed: int) -> np.ndarray:
+    """Weights of the seeds in each resample, shape (resamples, seeds); the same of every system with as many seeds.
+
+    Drawing S seeds with replacement gives their mean (S - 1) / S of its variance: the deviations are scaled up by the
+    root of the inverse.
+    """
+    if seeds == 1:
+        return np.ones((resamples, 1))
+    rng = np.random.default_rng([seed, seeds, 1])
+    counts = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
+    return (1 + (counts - 1) * np.sqrt(seeds / (seeds - 1))) / seeds
 
 
 def limits(
-    drawn: np.ndarray, left_out: np.ndarray, *, scale: str | None = None
+    drawn: np.ndarray, left_out: np.ndarray, *, scale: str | None = None, with_seeds: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """95 % interval of each column of resamples, and the two-sided p value of zero.
 
@@ -493,6 +550,10 @@ def limits(
         Without one speaker each.
     scale : str, optional
         See :func:`bootstrap.stretched`, which widens the resamples first.
+    with_seeds : ndarray, shape (resamples, columns), optional
+        The same resamples of the speakers with other seeds. What the seeds change is added after the resamples were
+        widened: the jackknife knows of the speakers alone, and the correction for few of them would be lost in the
+        spread of the seeds.
 
     Returns
     -------
@@ -504,6 +565,9 @@ def limits(
     if len(left_out) < 2 or not len(drawn):
         return low, high, p
     wide = stretched(drawn, left_out, scale=scale)
+    if with_seeds is not None:
+        forth, back = SCALES.get(scale, (np.asarray, np.asarray))
+        wide = back(forth(wide) + forth(with_seeds) - forth(drawn))
     scored = np.isfinite(wide).mean(0) >= 0.9
     for k in np.flatnonzero(scored):
         values = wide[np.isfinite(wide[:, k]), k]
@@ -513,14 +577,41 @@ def limits(
 
 
 def _differences(names, frames, pairs, metric, resamples, seed) -> list[dict]:
-    """Rows of the table, for systems that are numbered in `pairs`."""
-    sums = _sums(frames)
-    drawn = _draw(sums, metric, resamples, seed)
-    a, b = np.array(pairs, dtype=int).reshape(-1, 2).T
+    """Rows of the table, one for each of `pairs` of places in `names` and `frames`, on what both of a pair score."""
+    ids = [_scored(frame) for frame in frames]
+    # Systems that score other utterances must not narrow what two others have in common; pairs that have the same in
+    # common are resampled once.
+    together: dict[frozenset, list] = {}
+    for pair in pairs:
+        together.setdefault(ids[pair[0]] & ids[pair[1]], []).append(pair)
+    found = {}
+    for same in together.values():
+        places = list(dict.fromkeys(k for pair in same for k in pair))
+        sums = _sums([frames[k] for k in places])
+        drawn = _draw(sums, metric, resamples, seed)
+        local = [(places.index(one), places.index(other)) for one, other in same]
+        rows = _rows([names[k] for k in places], local, sums, drawn)
+        found |= dict(zip(same, rows, strict=True))
+    return [found[pair] for pair in pairs]
+
+
+def _scored(frame: pd.DataFrame) -> frozenset:
+    """Utterances that every seed of a system scores."""
+    there = frame[frame["prediction"].notna()]
+    counts = there["id"].value_counts()
+    return frozenset(counts.index[counts >= frame["seed"].nunique(dropna=False)])
+
+
+def _rows(names: Sequence[_Name], pairs: Sequence[tuple[int, int]], sums: _Sums, drawn: _Drawn) -> list[dict]:
+    a, b = np.array(pairs, dtype=int).T
     score = drawn.score[a] - drawn.score[b]
-    low, high, p = limits(drawn.drawn[:, a] - drawn.drawn[:, b], drawn.left_out[:, a] - drawn.left_out[:, b])
+    low, high, p = limits(
+        drawn.drawn[:, a] - drawn.drawn[:, b],
+        drawn.left_out[:, a] - drawn.left_out[:, b],
+        with_seeds=drawn.with_seeds[:, a] - drawn.with_seeds[:, b],
+    )
     rows = []
-    for k, (one, other) in enumerate(zip(a, b, strict=True)):
+    for k, (one, other) in enumerate(pairs):
         first, second = names[one], names[other]
         shared = [column for column in SYSTEM if _same(first[column], second[column])]
         rows.append(

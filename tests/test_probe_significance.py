@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from emoprobe.errors import UserError
 from emoprobe.probe import Results, ccc
-from emoprobe.probe.bootstrap import resample_counts, stretched
+from emoprobe.probe.bootstrap import moments_by_speaker, resample_counts, stretched
 from emoprobe.probe.permutation import holm
 from emoprobe.probe.results import PREDICTIONS, SCORES, WEIGHTS, table
 from emoprobe.probe.significance import (
     DIFFERENCES,
     INTERVALS,
+    _draw,
+    _seed_weights,
+    _Sums,
     dimensions_compared,
     features_compared,
     layers_compared,
+    limits,
     models_compared,
     paired_differences,
     probes_compared,
@@ -93,9 +100,13 @@ def test_intervals_equal_a_loop_over_speakers_and_seeds(results):
     frame = results.predictions[results.predictions["probe"] == "weighted"]
     weights = np.random.default_rng([5, 3, 1]).multinomial(3, np.full(3, 1 / 3), size=60)
     counts = np.concatenate(list(resample_counts(SPEAKERS, 60, seed=5)))
-    drawn = [naive(frame, c, np.repeat(np.arange(3), w), [0, 1, 2]) for c, w in zip(counts, weights, strict=True)]
+    drawn = np.array([naive(frame, c, range(3), [0, 1, 2]) for c in counts])
+    redrawn = [naive(frame, c, np.repeat(np.arange(3), w), [0, 1, 2]) for c, w in zip(counts, weights, strict=True)]
+    # Three seeds drawn with replacement have a mean that varies 2/3 as much as the mean of three new ones.
+    with_seeds = drawn + np.sqrt(3 / 2) * (np.array(redrawn) - drawn)
     left_out = [naive(frame, 1 - np.eye(SPEAKERS)[s], range(3), [0, 1, 2]) for s in range(SPEAKERS)]
-    wide = stretched(np.array(drawn)[:, None], np.array(left_out)[:, None], scale="ccc")
+    wide = np.arctanh(stretched(drawn[:, None], np.array(left_out)[:, None], scale="ccc")[:, 0])
+    wide = np.tanh(wide + np.arctanh(with_seeds) - np.arctanh(drawn))
     assert row["score"] == pytest.approx(naive(frame, np.ones(SPEAKERS), range(3), [0, 1, 2]), abs=1e-12)
     np.testing.assert_allclose([row["low"], row["high"]], np.quantile(wide, [0.025, 0.975]), atol=1e-12)
 
@@ -189,6 +200,91 @@ def test_dimensions_features_and_probes(results):
     probes = probes_compared(results, model="a", resamples=50)
     assert len(probes) == 3  # weighted with ridge; end to end, twice, with ridge
     assert not (probes["one"].str.startswith("end-to-end") & probes["other"].str.startswith("end-to-end")).any()
+
+
+def test_baselines_do_not_pad_the_family_of_models():
+    """Six models, each with the same baselines: only their layers are compared, and a clear difference is found."""
+    rng = np.random.default_rng(3)
+    truths = {name: rng.standard_normal(N) for name in ("arousal", "valence")}
+    frames = []
+    for dimension, truth in truths.items():
+        baselines = {name: predicted(truth, 0.3, rng, probe=name, features=name, layer=-1) for name in ("mfcc", "text")}
+        for model, strength in zip("abcdef", (0.1, 0.9, 0.5, 0.5, 0.5, 0.5), strict=True):
+            about = {"model": model, "dimension": dimension}
+            frames += [frame.assign(**about) for frame in baselines.values()]
+            frames += [predicted(truth, strength / (1 + layer), rng, layer=layer, **about) for layer in (0, 1)]
+    results = of(*frames)
+    found = models_compared(results, resamples=RESAMPLES)
+    assert set(found["probe"]) == {"ridge"}
+    for _, part in found.groupby("dimension"):
+        assert len(part) == 15
+        np.testing.assert_allclose(part["p_holm"], holm(part["p"]))
+        assert part["p_holm"].min() < 0.05
+    both = paired_differences(results, {"model": "a"}, {"model": "b"}, resamples=RESAMPLES)
+    assert set(both["probe"]) == {"ridge"}
+    named = paired_differences(results, {"model": "a", "probe": "mfcc"}, {"model": "b", "probe": "mfcc"}, resamples=9)
+    assert named["difference"].eq(0).all()
+    # Beside other probes of the same model a baseline is a system like any other, and models do not share a family.
+    probes = probes_compared(results, resamples=RESAMPLES)
+    for _, part in probes.groupby(["model", "dimension"]):
+        assert len(part) == 3
+        np.testing.assert_allclose(part["p_holm"], holm(part["p"]))
+
+
+def test_resamples_suffice_for_the_family():
+    rng = np.random.default_rng(0)
+    truth = rng.standard_normal(N)
+    frames = [predicted(truth, 0.95 if layer == 0 else 0.05, rng, layer=layer) for layer in range(7)]
+    found = layers_compared(of(*frames), resamples=20)
+    assert found["p"].min() == pytest.approx(2 / (1 + 40 * 6))
+    assert found["p_holm"].max() < 0.05
+    assert np.isnan(layers_compared(of(*frames), resamples=0)["p"]).all()
+
+
+def test_the_seeds_vary_as_much_as_they_do_and_leave_the_speakers_their_correction():
+    """Seeds that differ a lot, or not at all, on few speakers."""
+    weights = _seed_weights(3, 200_000, 0)
+    np.testing.assert_allclose(weights.sum(1), 1)
+    values = np.array([0.1, 0.5, 0.6])
+    # The variance of a mean of three is that of the three over 3; 200,000 draws give it to 0.3 % or so.
+    assert (weights @ values).var() == pytest.approx(values.var(ddof=1) / 3, rel=0.02)
+    rng = np.random.default_rng(0)
+    speakers, spread, seeds = 5, 0.1, 0.05
+    means = rng.normal(0, spread, speakers)
+    drawn = np.concatenate(list(resample_counts(speakers, 20_000))) @ means[:, None] / speakers
+    left_out = ((means.sum() - means) / (speakers - 1))[:, None]
+    other = rng.normal(0, seeds, drawn.shape)
+    low, high, _ = limits(drawn, left_out, with_seeds=drawn + other)
+    widened = np.std(stretched(drawn, left_out))
+    assert widened > 1.3 * drawn.std()
+    # Both spreads add in quadrature; neither is exactly normal, hence the tolerance.
+    assert high[0] - low[0] == pytest.approx(2 * 1.96 * np.hypot(widened, seeds), rel=0.05)
+
+
+def test_many_speakers_are_resampled_in_parts():
+    """Counts of all resamples at once would take 8 x 2,000 x 20,000 bytes, 320 MB."""
+    rng = np.random.default_rng(0)
+    sums = [moments_by_speaker(rng.standard_normal(20_000), rng.standard_normal((1, 20_000)), np.arange(20_000))] * 2
+    tracemalloc.start()
+    drawn = _draw(_Sums(sums, 20_000), "ccc", 2000, 0).drawn
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert drawn.shape == (2000, 2)
+    assert peak < 200e6  # a part of 250 resamples is 40 MB, held in three forms while it is made
+
+
+def test_pairs_that_score_other_utterances_do_not_narrow_each_other():
+    rng = np.random.default_rng(4)
+    truth = rng.standard_normal(N)
+    frames = {model: predicted(truth, 0.6, rng, model=model) for model in "abcd"}
+    frames["c"] = frames["c"].iloc[20:]
+    found = models_compared(of(*frames.values()), resamples=240)
+    assert list(zip(found["other"], found["one"], strict=True)) == list(combinations("abcd", 2))
+    for row in found.itertuples():
+        assert row.n == (N - 20 if "c" in (row.one, row.other) else N)
+        alone = of(frames[row.one], frames[row.other])
+        pair = paired_differences(alone, {"model": row.one}, {"model": row.other}, resamples=240).iloc[0]
+        np.testing.assert_allclose([row.difference, row.low, row.high], pair[["difference", "low", "high"]].tolist())
 
 
 def test_only_what_both_score_is_compared_and_disagreement_is_refused():
