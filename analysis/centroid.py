@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from ..probe.results import Results
 
-#: What the layers are weighed by, where the results have a null of permuted labels and where not.
-ABOVE_NULL, ABOVE_ZERO = "CCC above the mean of permuted labels", "CCC above 0"
+#: What the layers are weighed by, where the results have a null of permuted labels, of whatever kind, and where not.
+ABOVE_NULL, ABOVE_ZERO = "CCC above the mean of {}", "CCC above 0"
 
 
 def relevance_centroids(
@@ -30,9 +30,11 @@ def relevance_centroids(
 ) -> pd.DataFrame:
     """Mean relative depth of each dimension, weighted by the score of each layer; differences of dimensions and models.
 
-    With c_k the CCC of layer k of L, less the mean CCC of permuted labels where the results have it, negative ones
-    taken as 0, the centroid is Σ c_k (k / L) / Σ c_k: 0 is the input of the first block, 1 the output of the last, and
-    a flat curve gives 0.5. A model whose layers know nothing has no centroid worth the name; its interval is then wide.
+    With c_k the CCC of layer k of L, less the mean CCC of permuted labels where the results have it, the centroid is
+    Σ c_k (k / L) / Σ c_k: 0 is the input of the first block, 1 the output of the last, and a flat curve gives 0.5. A
+    layer below its null counts against: taken as 0 instead, the noise of layers that know little would not average out,
+    and draw a weak curve to 0.5. A curve whose sum is not above 0, or whose ratio is no depth between 0 and 1, has no
+    centroid; one whose sum is above 0 in too few resamples has no interval.
 
     Parameters
     ----------
@@ -50,8 +52,10 @@ def relevance_centroids(
     DataFrame
         `model` (or "student − teacher" for a difference), `corpus`, `features`, `split`, `dimension` (or
         "valence − arousal" for a difference), `speakers`, `centroid`, `low`, `high` (95 % interval of the bootstrap,
-        widened for few speakers), `p` (two-sided, of no difference; empty for a centroid), `weighted_by`, and
-        `defined`, the share of resamples that have a centroid at all: below 0.9 there is no interval.
+        about the estimate, widened for few speakers), `p` (two-sided, of no difference; empty for a centroid),
+        `weighted_by`, and `defined`, the share of resamples that have a centroid at all: below 0.9 there is no
+        interval. A difference of sides that are weighed by different things, such as nulls of different kinds, is
+        empty, and `weighted_by` says so.
 
     Raises
     ------
@@ -70,9 +74,11 @@ def relevance_centroids(
     for (corpus, features), of_corpus in table.groupby(["corpus", "features"], sort=False):
         name = _split(of_corpus["split"], split)
         of_corpus = of_corpus[of_corpus["split"] == name]
-        found: dict[tuple[str, str], _Centroid] = {}
+        found: dict[tuple[str, str], Centroid] = {}
         for (model, dimension), part in of_corpus.groupby(["model", "dimension"], sort=False):
-            found[model, dimension] = _centroid(part, _null(results, part), resamples, seed)
+            null = _null(results, part)
+            by = ABOVE_ZERO if null is None else ABOVE_NULL.format(_permuted(results, part))
+            found[model, dimension] = _centroid(part, null, by, resamples, seed)
         about = {"corpus": corpus, "features": features, "split": name}
         pairs = [(one, other) for i, one in enumerate(found) for other in list(found)[i + 1 :]]
         for model in dict.fromkeys(model for model, _ in found):
@@ -105,9 +111,23 @@ def _split(splits: pd.Series, wanted: str | None) -> str:
     return first_split(splits) if wanted is None else wanted
 
 
+#: Share of resamples that must have a centroid for there to be an interval.
+_DEFINED = 0.9
+
+
 @dataclass(frozen=True)
-class _Centroid:
-    """On all speakers, on each resample of them, and without each of them."""
+class Centroid:
+    """The centroid of a curve.
+
+    Attributes
+    ----------
+    value : float
+        On all speakers; NaN where it is no depth.
+    drawn, left_out : ndarray, shapes (resamples,) and (speakers,)
+        On each resample of the speakers, and without each of them; NaN where the weights do not sum to more than 0.
+    speakers : tuple of str
+    weighted_by : str
+    """
 
     value: float
     drawn: np.ndarray
@@ -116,19 +136,22 @@ class _Centroid:
     weighted_by: str
 
     def row(self) -> dict[str, object]:
-        from ..probe.significance import limits
+        """As the table has it."""
+        import numpy as np
 
-        low, high, _ = limits(self.drawn[:, None], self.left_out[:, None], scale="share")
-        return self._row(self.value, self.drawn, low, high, float("nan"), self.weighted_by)
+        low, high, _ = _limits(self.value, self.drawn, self.left_out)
+        return self._row(self.value, self.drawn, *np.clip([low, high], 0, 1), float("nan"), self.weighted_by)
 
-    def less(self, other: _Centroid) -> dict[str, object]:
-        """The difference of two centroids on the same resamples."""
-        from ..probe.significance import limits
+    def less(self, other: Centroid) -> dict[str, object]:
+        """The difference of two centroids on the same resamples, empty where they are weighed by different things."""
+        import numpy as np
 
-        drawn = self.drawn - other.drawn
-        low, high, p = limits(drawn[:, None], (self.left_out - other.left_out)[:, None], scale="difference of shares")
-        by = " or ".join(dict.fromkeys([self.weighted_by, other.weighted_by]))
-        return self._row(self.value - other.value, drawn, low, high, p[0], by)
+        if self.weighted_by != other.weighted_by:
+            nothing, nan = np.empty(0), float("nan")
+            return self._row(nan, nothing, nan, nan, nan, f"not compared: {self.weighted_by}, and {other.weighted_by}")
+        value, drawn = self.value - other.value, self.drawn - other.drawn
+        low, high, p = _limits(value, drawn, self.left_out - other.left_out)
+        return self._row(value, drawn, *np.clip([low, high], -1, 1), p, self.weighted_by)
 
     def _row(self, value, drawn, low, high, p, by) -> dict[str, object]:
         import numpy as np
@@ -136,8 +159,8 @@ class _Centroid:
         return {
             "speakers": len(self.speakers),
             "centroid": value,
-            "low": low[0],
-            "high": high[0],
+            "low": low,
+            "high": high,
             "p": p,
             "weighted_by": by,
             "defined": float(np.isfinite(drawn).mean()) if len(drawn) else 0.0,
@@ -157,38 +180,104 @@ def _null(results: Results, part: pd.DataFrame) -> pd.Series | None:
     return null if null.notna().all() else None
 
 
-def _centroid(part: pd.DataFrame, null: pd.Series | None, resamples: int, seed: int) -> _Centroid:
+def _permuted(results: Results, part: pd.DataFrame) -> str:
+    """What the null is made of, as far as the protocol says it."""
+    first = part.iloc[0]
+    for run in results.protocol:
+        if all(run.get(name) == first[name] for name in ("model", "corpus", "dimension", "probe", "features")):
+            among = run.get("settings", {}).get("permuted")
+            return f"labels permuted {among}" if among else "permuted labels"
+    return "permuted labels"
+
+
+def _limits(value: float, drawn: np.ndarray, left_out: np.ndarray) -> tuple[float, float, float]:
+    """95 % interval and p of zero, from resamples that are moved to the estimate."""
     import numpy as np
 
-    from ..probe.bootstrap import leave_one_out, moments_by_speaker, resample_counts
-    from ..probe.metrics import ccc_from_moments
+    from ..probe.significance import limits
 
+    defined = drawn[np.isfinite(drawn)]
+    if not np.isfinite(value) or not len(defined) or len(defined) < _DEFINED * len(drawn):
+        return float("nan"), float("nan"), float("nan")
+    # A ratio is biased where its denominator is uncertain. The resamples carry that bias once more than the estimate.
+    moved = drawn - defined.mean() + value
+    low, high, p = limits(moved[:, None], left_out[:, None])
+    return float(low[0]), float(high[0]), float(p[0])
+
+
+def _centroid(part: pd.DataFrame, null: pd.Series | None, weighted_by: str, resamples: int, seed: int) -> Centroid:
+    import numpy as np
+
+    from ..probe.bootstrap import moments_by_speaker
+    from ..probe.splits import is_unknown
+
+    # An utterance of unknown speaker counts as a speaker of its own.
+    names = [
+        f"utterance {id}" if is_unknown(speaker) else f"speaker {speaker.strip()}"
+        for id, speaker in zip(part["id"], part["speaker"], strict=True)
+    ]
+    part = part.assign(speaker=names)
     wide = part.pivot(index=["id", "speaker"], columns="layer", values="prediction")
     truth = part.drop_duplicates("id").set_index("id")["truth"].reindex(wide.index.get_level_values("id")).to_numpy()
-    names = wide.index.get_level_values("speaker").to_numpy(dtype=object)
-    # An utterance of unknown speaker counts as a speaker of its own.
-    names = np.where(names == "", wide.index.get_level_values("id"), names)
-    speakers, group = np.unique(names.astype(str), return_inverse=True)
-    sums = moments_by_speaker(truth, wide.to_numpy().T, group)
-    floor = 0.0 if null is None else null.to_numpy(float)
-    depth = np.asarray(wide.columns, dtype=float) / max(*wide.columns, 1)
+    speakers, group = np.unique(wide.index.get_level_values("speaker").to_numpy(str), return_inverse=True)
+    return centroid_of_sums(
+        moments_by_speaker(truth, wide.to_numpy().T, group),
+        np.asarray(wide.columns, dtype=float) / max(*wide.columns, 1),
+        null=0.0 if null is None else null.to_numpy(float),
+        resamples=resamples,
+        seed=seed,
+        speakers=tuple(speakers),
+        weighted_by=weighted_by,
+    )
+
+
+def centroid_of_sums(
+    sums: np.ndarray,
+    depth: np.ndarray,
+    *,
+    null: np.ndarray | float = 0.0,
+    resamples: int = 2000,
+    seed: int = 0,
+    speakers: tuple[str, ...] = (),
+    weighted_by: str = ABOVE_ZERO,
+) -> Centroid:
+    """Relevance centroid from the sums of each speaker and layer; see :func:`relevance_centroids`.
+
+    Parameters
+    ----------
+    sums : ndarray, shape (speakers, layers, 6)
+        Of `probe.bootstrap.moments_by_speaker`.
+    depth : ndarray, shape (layers,)
+        0 to 1.
+    null : ndarray, shape (layers,), or float
+        CCC that counts as nothing.
+    resamples, seed : int
+        Of the bootstrap.
+    speakers, weighted_by
+        See :class:`Centroid`.
+
+    Returns
+    -------
+    Centroid
+    """
+    import numpy as np
+
+    from ..probe.bootstrap import leave_one_out, resampled
+    from ..probe.metrics import ccc_from_moments
 
     def of(summed: np.ndarray) -> np.ndarray:
-        weight = np.nan_to_num(np.maximum(ccc_from_moments(summed) - floor, 0))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return weight @ depth / weight.sum(-1)
+        weight = np.nan_to_num(ccc_from_moments(summed) - null)
+        total = weight.sum(-1)
+        # A sum just above 0 gives ratios without bound, of which a single one would move the mean of all resamples.
+        return np.clip(weight @ depth / np.where(total > 0, total, np.nan), -1, 2)
 
-    flat = sums.reshape(len(speakers), -1)
-    drawn = [
-        of((counts @ flat).reshape(-1, *sums.shape[1:]))
-        for counts in resample_counts(len(speakers), resamples, seed=seed)
-    ]
-    return _Centroid(
-        value=float(of(sums.sum(0))),
-        drawn=np.concatenate([np.empty(0), *drawn]),
+    value = float(of(sums.sum(0)))
+    return Centroid(
+        value=value if 0 <= value <= 1 else float("nan"),
+        drawn=resampled(sums, {"": of}, resamples=resamples, seed=seed)[""] if resamples else np.empty(0),
         left_out=of(leave_one_out(sums)),
-        speakers=tuple(speakers),
-        weighted_by=ABOVE_ZERO if null is None else ABOVE_NULL,
+        speakers=speakers,
+        weighted_by=weighted_by,
     )
 
 
