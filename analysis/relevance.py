@@ -49,6 +49,7 @@ COLUMNS = (
 )
 _KEY = ("model", "corpus", "dimension", "opinion", "features")
 FILE = "relevance.csv"
+_ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,10 @@ class RelevanceSettings:
         Of the bootstrap over speakers.
     max_train : int
         Opinions that solve kernels (all but the best layer and the learned weights) are trained on at most so many
-        utterances, drawn by lot: their time grows with the cube, their memory with the square of that number.
+        utterances, drawn by lot: their time grows with the cube of that number. So many numbers are held at once, of 8
+        bytes: by the banded ridge its square times the layers; by the others a few times its square and its product
+        with the utterances predicted from one training part, and the predictions of these for each fit, penalty and
+        dimension, until the last fold that uses them is done.
     iterations : int
         Tries of the random search of the banded ridge.
     ungrouped : bool
@@ -615,18 +619,23 @@ def _concatenated(problem: _Problem, kind: str, bar) -> np.ndarray:
         for train, rows in (*fold.inner, *((fold.train, rows) for rows in fold.tests.values())):
             _, ahead = wanted.setdefault(train.tobytes(), (train, []))
             ahead.append(rows)
-    found = {}
-    for key, (train, ahead) in bar(list(wanted.items())):
-        rows = np.unique(np.concatenate(ahead))
-        found[key] = (rows, _all_penalties(problem, kind, train, rows))
+    last = {key: number for number, fold in enumerate(problem.folds) for key in _trained(fold)}
+    steps = iter(bar(list(wanted.values())))
+    found: dict = {}
 
     def ahead_of(train, rows):  # (fits, penalties, rows, dimensions)
         held, predicted = found[train.tobytes()]
         return predicted[:, :, np.searchsorted(held, rows)]
 
-    fits = next(iter(found.values()))[1].shape[0]
+    fits = problem.cache.n_layers + (kind == "without")
     predictions = np.full((fits, *problem.targets.shape), np.nan)
-    for fold in problem.folds:
+    for number, fold in enumerate(problem.folds):
+        # Training parts come in the order in which folds first use them, so the next step is the one that is lacking.
+        for key in _trained(fold):
+            if key not in found:
+                train, ahead = next(steps)
+                held = np.unique(np.concatenate(ahead))
+                found[key] = (held, _all_penalties(problem, kind, train, held))
         validation = np.concatenate([rows for _, rows in fold.inner])
         inner = np.concatenate([ahead_of(train, rows) for train, rows in fold.inner], axis=2)
         scores = ccc(problem.targets[validation].T, inner.swapaxes(2, 3))  # (fits, penalties, dimensions)
@@ -634,7 +643,14 @@ def _concatenated(problem: _Problem, kind: str, bar) -> np.ndarray:
         for rows in fold.tests.values():
             final = ahead_of(fold.train, rows)
             predictions[:, rows] = np.take_along_axis(final, best[:, None, None, :], axis=1)[:, 0]
+        found = {key: value for key, value in found.items() if last[key] > number}
+    next(steps, None)  # lets the bar see that all is done
     return predictions
+
+
+def _trained(fold: Fold) -> list[bytes]:
+    """Keys of the parts that a fold trains on, in the order of `_concatenated`."""
+    return list(dict.fromkeys(train.tobytes() for train in (*(train for train, _ in fold.inner), fold.train)))
 
 
 def _all_penalties(problem: _Problem, kind: str, train: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -675,6 +691,13 @@ def _sums(kind: str, layers: int, kernels) -> Iterator[tuple[int, np.ndarray, np
 
 def _kernels(problem: _Problem, layer: int, train: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Kernel of the training rows and of `rows` with them, features standardised by the training rows."""
+    x, mean, scale = _standardised(problem, layer, train)
+    ahead = (problem.read(layer, rows) - mean) / scale
+    return x @ x.T, ahead @ x.T
+
+
+def _standardised(problem: _Problem, layer: int, train: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Standardised features of the training rows, and what was subtracted from them and divided by."""
     x = problem.read(layer, train).astype(np.float64)
     if not np.isfinite(x).all():
         raise UserError(f"{problem.cache.path}: a state of layer {layer} is not a finite number: extract it anew")
@@ -684,8 +707,7 @@ def _kernels(problem: _Problem, layer: int, train: np.ndarray, rows: np.ndarray)
     varies = variance > 4 * len(x) * np.finfo(np.float64).eps * (variance + mean**2)
     scale = np.where(varies, np.sqrt(variance), np.inf)
     x /= scale
-    ahead = (problem.read(layer, rows) - mean) / scale
-    return x @ x.T, ahead @ x.T
+    return x, mean, scale
 
 
 # Banded ridge --------------------------------------------------------------------------------------------------------
@@ -709,9 +731,9 @@ def _banded_parts(problem: _Problem, fold: Fold, rows: np.ndarray) -> np.ndarray
     model, get_backend = _himalaya()
     layers, train = problem.cache.n_layers, fold.train
     kernels = np.empty((layers, len(train), len(train)))
-    cross = np.empty((layers, len(rows), len(train)))
     for k in range(layers):
-        kernels[k], cross[k] = _kernels(problem, k, train, rows)
+        x, _, _ = _standardised(problem, k, train)
+        np.matmul(x, x.T, out=kernels[k])
     targets = problem.targets[train]
     mean, spread = targets.mean(0), targets.std(0)
     spread = np.where(spread > 0, spread, 1.0)
@@ -723,7 +745,17 @@ def _banded_parts(problem: _Problem, fold: Fold, rows: np.ndarray) -> np.ndarray
         random_state=problem.settings.seed,
         force_cpu=True,
     ).fit(kernels, (targets - mean) / spread)
-    parts = get_backend().to_numpy(fitted.predict(cross, split=True))
+    to_numpy = get_backend().to_numpy
+    dual, bands = to_numpy(fitted.dual_coef_), np.exp(to_numpy(fitted.deltas_))  # (train, dimensions), (layers, ...)
+    # Himalaya predicts from kernels of all layers with all rows at once, which may take many gigabytes. The same
+    # prediction by way of the weights of the features needs one layer and a few rows at a time.
+    parts = np.empty((layers, len(rows), targets.shape[1]))
+    for k in range(layers):
+        x, center, scale = _standardised(problem, k, train)
+        weights = x.T @ dual * bands[k]
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            some = slice(start, start + _ROWS_AT_ONCE)
+            parts[k, some] = (problem.read(k, rows[some]) - center) / scale @ weights
     # Each band bears its share of the mean, so that the bands sum to the prediction also where folds are pooled.
     return parts * spread + mean / layers
 

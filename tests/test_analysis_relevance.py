@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import weakref
 
 import h5py
 import numpy as np
@@ -218,6 +219,46 @@ def test_parts_of_the_banded_ridge_are_himalayas(planted):
     np.testing.assert_allclose(found["relevance"].sum(), found["score"].iloc[0], rtol=1e-9)
     shares = correlation_score_split(truth[:, None], parts[..., None])[:, 0]
     np.testing.assert_allclose(found["relevance"] / found["relevance"].sum(), shares / shares.sum(), rtol=1e-6)
+
+
+def test_parts_by_weights_are_those_by_kernels(planted, monkeypatch):
+    """The parts that himalaya itself predicts from the cross kernels of all layers."""
+    from himalaya.kernel_ridge import MultipleKernelRidgeCV
+
+    fitted = []
+    fit = MultipleKernelRidgeCV.fit
+    monkeypatch.setattr(MultipleKernelRidgeCV, "fit", lambda self, *given: fitted.append(fit(self, *given)) or self)
+    monkeypatch.setattr(module, "_ROWS_AT_ONCE", 16)  # several chunks, the last one shorter
+    with HiddenStateCache(planted) as cache:
+        problem = problem_of(cache, iterations=10)
+        fold = problem.folds[0]
+        (rows,) = fold.tests.values()
+        parts = module._banded_parts(problem, fold, rows)
+        cross = np.stack([module._kernels(problem, k, fold.train, rows)[1] for k in range(cache.n_layers)])
+    targets = problem.targets[fold.train]
+    expected = np.asarray(fitted[0].predict(cross, split=True)) * targets.std(0) + targets.mean(0) / len(cross)
+    np.testing.assert_allclose(parts, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_predictions_are_dropped_after_their_last_fold(planted, monkeypatch):
+    """Nothing is fitted twice, and no more is held than what later folds ask for."""
+    made, alive = [], []
+    fit = module._all_penalties
+
+    def watched(problem, kind, train, rows):
+        alive.append(sum(there() is not None for there in made))
+        predicted = fit(problem, kind, train, rows)
+        made.append(weakref.ref(predicted))
+        return predicted
+
+    monkeypatch.setattr(module, "_all_penalties", watched)
+    with HiddenStateCache(planted) as cache:
+        problem = problem_of(cache, dimensions=("valence",))
+        parts = {train.tobytes() for fold in problem.folds for train in (*(t for t, _ in fold.inner), fold.train)}
+        module._concatenated(problem, "bottom", iter)
+    assert len(made) == len(parts)
+    assert max(alive) < len(parts) - 1
+    assert not any(there() is not None for there in made)
 
 
 @given(seed=st.integers(0, 2**16), layers=st.integers(1, 6), offset=st.floats(-100, 100))
