@@ -33,8 +33,8 @@ def relevance_centroids(
     With c_k the CCC of layer k of L, less the mean CCC of permuted labels where the results have it, the centroid is
     Σ c_k (k / L) / Σ c_k: 0 is the input of the first block, 1 the output of the last, and a flat curve gives 0.5. A
     layer below its null counts against: taken as 0 instead, the noise of layers that know little would not average out,
-    and draw a weak curve to 0.5. A curve whose sum is not above 0, or whose ratio is no depth between 0 and 1, has no
-    centroid; one whose sum is above 0 in too few resamples has no interval.
+    and draw a weak curve to 0.5. A curve whose sum is not above 0 has no centroid;
+    one whose sum is above 0 in too few resamples has no interval. A ratio beyond 0 or 1 is taken as that end.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ class Centroid:
     Attributes
     ----------
     value : float
-        On all speakers; NaN where it is no depth.
+        On all speakers; NaN where the weights do not sum to more than 0.
     drawn, left_out : ndarray, shapes (resamples,) and (speakers,)
         On each resample of the speakers, and without each of them; NaN where the weights do not sum to more than 0.
     speakers : tuple of str
@@ -271,9 +271,8 @@ def centroid_of_sums(
         # A sum just above 0 gives ratios without bound, of which a single one would move the mean of all resamples.
         return np.clip(weight @ depth / np.where(total > 0, total, np.nan), -1, 2)
 
-    value = float(of(sums.sum(0)))
     return Centroid(
-        value=value if 0 <= value <= 1 else float("nan"),
+        value=float(np.clip(of(sums.sum(0)), 0, 1)),
         drawn=resampled(sums, {"": of}, resamples=resamples, seed=seed)[""] if resamples else np.empty(0),
         left_out=of(leave_one_out(sums)),
         speakers=speakers,
