@@ -588,7 +588,9 @@ def _with_interval(problem, opinion, column, sums, measure, score) -> pd.DataFra
 
     settings, layers = problem.settings, problem.cache.n_layers
     total = sums.sum(0)[None]
-    bounds = intervals(sums, {"relevance": measure}, resamples=settings.resamples, seed=settings.seed)["relevance"]
+    # Where the relevance is the score itself its interval is that of a CCC, on the scale of that name.
+    name = "ccc" if measure is score else "relevance"
+    bounds = intervals(sums, {name: measure}, resamples=settings.resamples, seed=settings.seed)[name]
     low, high = bounds[:, :layers]
     return problem.table(opinion, column, measure(total)[0, :layers], low, high, score(total)[0, :layers])
 
