@@ -57,6 +57,14 @@ def relevance_centroids(
         interval. A difference of sides that are weighed by different things, such as nulls of different kinds, is
         empty, and `weighted_by` says so.
 
+    Notes
+    -----
+    Two simulated curves of one shape over 13 layers, with peaks of 0.72 and 0.16, 15 utterances a speaker, were told
+    apart in 4 % of 400 runs (nominal: 5 %) over 12 speakers, 3 % over 24, 4 % over 50; but only 50, 67 and 85 % of the
+    runs had an interval, and of these intervals 92, 96 and 95 % held the truth (90, 95 and 95 % for narrow peaks). So
+    over 12 speakers the interval of a weak curve that just has one is too short. Peaks of 0.6 on both sides: 95 to
+    96 %. A deep curve (peak 0.3) was told from a shallow one (0.72) in 65 and 94 % over 12 and 24 speakers.
+
     Raises
     ------
     UserError
