@@ -155,19 +155,21 @@ def _depth(study: Study, corpus: str, trained: list[Model], on: str) -> Iterator
         )
         if unread:
             reason = f"no layer of {model.label} reads {' or '.join(unread)} better than permuted labels allow"
-        elif name:
+        elif name and known(rows.loc[name, "low"]):
             row = rows.loc[name]
             low, high = sorted((sign * row["low"], sign * row["high"]))
             both = " and ".join(f"{number(rows.loc[d, 'centroid'])} ({d})" for d in ("arousal", "valence"))
             how = (
-                f"Relevance centroids {both}: the mean relative depth of the layers, each weighted by its score; 0 is "
-                "the input of the first block, 1 the output of the last. A curve without slope gives 0.5."
+                f"Relevance centroids {both}: the mean relative depth of the layers, each weighted by its "
+                f"{row['weighted_by']}; 0 is the input of the first block, 1 the output of the last. A curve without "
+                "slope gives 0.5."
             )
-            p = float(row["p"]) if "p" in rows.columns else np.nan
-            yield Claim("depth", statement, "centroid of valence less that of arousal", sign * row["centroid"], low,
-                        high, p, how)  # fmt: skip
+            measure = "centroid of valence less that of arousal"
+            yield Claim("depth", statement, measure, sign * row["centroid"], low, high, row["p"], how)
             continue
-        elif len(table.columns) > 2:
+        elif name:
+            reason = f"the difference of the centroids has no interval ({rows.loc[name, 'weighted_by']})"
+        elif len(rows):
             reason = "the two dimensions were not scored on the same speakers"
         yield _untested("depth", statement, reason)
 

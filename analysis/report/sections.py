@@ -9,7 +9,7 @@ import pandas as pd
 
 from ...errors import UserError
 from ..comparison import compare_systems, plot_comparison
-from ..fairness import fairness_table, plot_fairness
+from ..fairness import FEWEST_UTTERANCES, fairness_table, plot_fairness
 from ..figures import file_stems
 from ..plots import plot_layers, plot_teacher_student, plot_weights
 from ..relevance import agreement, starts
@@ -694,6 +694,10 @@ def _fairness_blocks(study: Study, corpus: str, model: Model, table: pd.DataFram
         )
     if said:
         blocks.append(Items(tuple(said)))
+    else:
+        blocks.append(
+            Missing(f"No speaker has the {FEWEST_UTTERANCES} utterances that a score of one speaker asks for.")
+        )
     if not len(differences):
         blocks.append(Missing("The corpus names no two genders among the speakers that were scored."))
     return blocks

@@ -1,0 +1,522 @@
+"""The report: what it claims by which rule, what it escapes, what it says it lacks, how it looks in a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from emoprobe.analysis.report import write_report
+from emoprobe.analysis.report.bibliography import REFERENCES, bibtex
+from emoprobe.analysis.report.claims import claims, verdict
+from emoprobe.analysis.report.cli import main
+from emoprobe.analysis.report.content import interval, number, probability
+from emoprobe.analysis.report.markdown import escaped
+from emoprobe.analysis.report.study import gather
+from emoprobe.errors import UserError
+from emoprobe.extract.layout import layout_sha256
+from emoprobe.probe import fit_layers, load_results
+from emoprobe.probe.metrics import ccc
+from emoprobe.probe.results import PREDICTIONS, SCORES, table, update_results
+from tests.probe_helpers import write_cache
+
+EVIL = "<script>alert(1)</script>|`evil`"
+EVIL_CORPUS = "hand\"><img src=http://example.org/x onerror='alert(2)'>"
+DIMENSIONS = ("arousal", "valence", "dominance")
+
+
+def tell(path: Path, *, model: dict | None = None, corpus: dict | None = None) -> None:
+    """Change what a cache says of its model and corpus."""
+    with h5py.File(path, "r+") as file:
+        told = json.loads(file.attrs["provenance"])
+        told["model"].update(model or {})
+        told["corpus"].update(corpus or {})
+        file.attrs["provenance"] = json.dumps(told)
+        file.attrs["layout_sha256"] = layout_sha256(file)
+
+
+def study_of(
+    folder: Path, *, label: str = "deep", planted: dict | None = None, corpus: str = "handmade", official: bool = False
+) -> Path:
+    """A deep model, a shallow one and a random twin on one corpus: caches, and results beside them."""
+    n, speakers = (240, 12) if official else (160, 16)
+    same = {"n": n, "speakers": speakers, "width": 10}
+    about = {"notes": [f"Synthetic {EVIL}"], "utterances": n}
+    names = {
+        "speaker": [f"<b>s{i % speakers:02d}</b>" for i in range(n)],
+        "gender": ["female" if i % 2 else "male" for i in range(n)],
+        "transcript": [f"sentence {i % 4}" for i in range(n)],
+    }
+    if official:
+        parts = ["train"] * 6 + ["development"] * 2 + ["test"] * 4
+        names["split"] = [parts[i % speakers] for i in range(n)]
+    # Not so clean that every interval is a point.
+    truth = write_cache(folder / "deep.h5", layers=5, planted=planted, label=label, noise=0.6, **same, **names)
+    if planted and planted["arousal"] == planted["valence"]:
+        names["valence"] = truth["arousal"] + 0.1 * np.random.default_rng(1).standard_normal(n)
+        truth = write_cache(folder / "deep.h5", layers=5, planted=planted, label=label, noise=0.6, **same, **names)
+    labels = {name: truth[name] for name in DIMENSIONS}
+    names.pop("valence", None)
+    tell(folder / "deep.h5", model={"name": label, "blocks": 4}, corpus={"name": corpus, **about})
+    for file, seed, layers, name, more in (
+        ("shallow.h5", 5, 3, "shallow", {"name": "shallow", "blocks": 2}),
+        ("random.h5", 9, 5, f"{label} (random 0)", {"name": label, "blocks": 4, "random_init": 0}),
+    ):
+        write_cache(folder / file, layers=layers, label=name, seed=seed, **same, **names, **labels)
+        tell(folder / file, model={**more, "weights_sha256": str(seed) * 64}, corpus={"name": corpus, **about})
+    for file in ("deep.h5", "shallow.h5", "random.h5"):
+        fit_layers(folder / file, permutations=99, resamples=200, mdl=official, out=folder / "results")
+    return folder / "results"
+
+
+@pytest.fixture(scope="module")
+def evil(tmp_path_factory) -> Path:
+    """Results whose names try everything, with their caches."""
+    folder = tmp_path_factory.mktemp("evil")
+    results = study_of(folder, label=EVIL, corpus=EVIL_CORPUS, official=True)
+    fit_layers(folder / "deep.h5", probe="weighted", seeds=2, dimensions="valence", resamples=200, out=results)
+    return results
+
+
+@pytest.fixture(scope="module")
+def report(evil, tmp_path_factory) -> Path:
+    """The report of these results, with all that is computed from caches."""
+    out = tmp_path_factory.mktemp("report") / "a report"
+    assert main([str(evil), "--out", str(out), "--quiet"]) == 0
+    return out
+
+
+class Page(HTMLParser):
+    """Elements of a page, and the text outside its style."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.elements: list[tuple[str, dict]] = []
+        self.words: list[str] = []
+        self.declarations: list[str] = []
+        self.within: list[str] = []
+        self.feed(text)
+
+    def handle_decl(self, decl):
+        self.declarations.append(decl)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        self.within.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag in self.within:
+            while self.within.pop() != tag:
+                pass
+
+    def handle_data(self, data):
+        if "style" not in self.within:
+            self.words.append(data)
+
+    def all(self, tag: str) -> list[dict]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+# What is claimed ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.01, 0.2, "supported"),
+        (-0.2, -0.01, "contradicted"),
+        (-0.1, 0.1, "undecided"),
+        (0.0, 0.1, "undecided"),
+        (-0.1, 0.0, "undecided"),
+        (np.nan, 0.1, "not tested"),
+        (None, None, "not tested"),
+    ],
+)
+def test_a_verdict_is_what_the_interval_says(low, high, expected):
+    assert verdict(low, high) == expected
+
+
+@pytest.mark.parametrize(
+    ("planted", "expected"),
+    [
+        ({"arousal": 1, "valence": 3, "dominance": 2}, "supported"),
+        ({"arousal": 3, "valence": 1, "dominance": 2}, "contradicted"),
+        ({"arousal": 2, "valence": 2, "dominance": 0}, "undecided"),  # the same label twice, but for a little noise
+    ],
+)
+def test_a_planted_depth_gets_its_verdict(tmp_path, planted, expected):
+    found = claims(gather([study_of(tmp_path, planted=planted)]))
+    (depth,) = [claim for claim in found if claim.subject == "depth" and "In deep," in claim.statement]
+    assert depth.verdict == expected, depth
+    # States of the other models know nothing of these labels.
+    twin = {claim.statement: claim.verdict for claim in found if claim.subject == "twin"}
+    assert len(twin) == 3
+    assert set(twin.values()) == {"supported"}
+    (student,) = [claim for claim in found if claim.subject == "student"]
+    assert student.verdict == "supported"
+    assert "shallow (2 blocks) carries less valence than deep" in student.statement
+    (unread,) = [claim for claim in found if claim.subject == "depth" and "In shallow," in claim.statement]
+    assert unread.verdict == "not tested"
+    assert "permuted labels" in unread.how
+
+
+def test_p_values_are_corrected_over_all_claims_together(evil):
+    found = claims(gather([evil]))
+    tested = sorted((claim for claim in found if np.isfinite(claim.p)), key=lambda claim: claim.p)
+    assert len(tested) > 5
+    expected = np.minimum(np.maximum.accumulate([c.p * (len(tested) - k) for k, c in enumerate(tested)]), 1)
+    np.testing.assert_allclose([claim.p_holm for claim in tested], expected, rtol=1e-12)
+
+
+def end_to_end(results: Path, noise: dict[str, float]) -> None:
+    """Rows of models trained end to end on audio, and on audio and text, beside the probes."""
+    there = load_results(results)
+    base = there.predictions[(there.predictions["probe"] == "mean") & (there.predictions["model"] == "deep")]
+    entry = next(run for run in there.protocol if run["probe"] == "mean")
+    rng = np.random.default_rng(3)
+    scores, predictions, protocol = [], [], []
+    for features, spread in noise.items():
+        for dimension in DIMENSIONS:
+            key = {"model": "deep", "corpus": "handmade", "dimension": dimension, "probe": "end-to-end"}
+            for seed in (0, 1):
+                rows = base[base["dimension"] == dimension].assign(**key, features=features, seed=seed, layer=pd.NA)
+                rows["prediction"] = rows["truth"] + spread * rng.standard_normal(len(rows))
+                predictions.append(rows)
+                split = rows["split"].iloc[0]
+                score = float(ccc(rows["truth"].to_numpy(), rows["prediction"].to_numpy()))
+                scores.append({**key, "features": features, "seed": seed, "split": split, "fold": "all",
+                               "n": len(rows), "speakers": 16, "ccc": score, "ccc_low": score - 0.1,
+                               "ccc_high": score + 0.1})  # fmt: skip
+            run = {"model": {"freeze": ["frontend"]}, "audio": {"blocks": 4}, "corpus": {"notes": []}, "training": {}}
+            protocol.append({**key, "features": features, "hash": features, "split": entry["split"], "run": run,
+                             "runs": [{"seed": 0}, {"seed": 1}], "text": "none", "versions": entry["versions"],
+                             "notes": [], "left_out": []})  # fmt: skip
+    new = replace(there, scores=table(scores, SCORES), weights=there.weights.iloc[:0], protocol=protocol,
+                  predictions=table(pd.concat(predictions), PREDICTIONS))  # fmt: skip
+    update_results(results, new)
+
+
+def test_text_is_claimed_where_models_trained_end_to_end_are_there(tmp_path):
+    results = study_of(tmp_path)
+    end_to_end(results, {"audio": 2.0, "audio+text": 0.4})
+    study = gather([results])
+    found = {claim.statement: claim for claim in claims(study) if claim.subject == "text"}
+    assert len(found) == 3
+    assert all(claim.verdict == "supported" for claim in found.values())
+    assert any("deep with text beats deep alone on valence" in statement for statement in found)
+    write_report(results, out=tmp_path / "report", quick=True)
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "end to end, audio+text" in text
+    assert "deep was trained end to end on audio and text with 2 seeds, frozen: frontend" in text
+    assert "The results hold no model trained end to end" not in text
+
+
+# What is on the page --------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_loaded_and_nothing_is_run(report):
+    page = Page((report / "report.html").read_text())
+    assert page.declarations == ["DOCTYPE html"]
+    assert not page.all("script")
+    assert not page.all("link")
+    assert not page.all("iframe")
+    assert not page.all("object")
+    for tag, attributes in page.elements:
+        assert not [name for name in attributes if name.startswith("on")], (tag, attributes)
+        assert "style" not in attributes
+        for name in ("src", "data", "action", "srcset", "background"):
+            if name in attributes:
+                assert tag == "img"
+                assert attributes[name].startswith("data:image/png;base64,")
+        if "href" in attributes:
+            assert tag == "a"
+            assert attributes["href"].startswith(("#", "https://"))
+    (policy,) = [meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src" not in policy
+    assert "unsafe" not in policy
+    assert "http" not in policy
+
+
+def test_every_name_is_text_and_no_more(report):
+    html, markdown = (report / "report.html").read_text(), (report / "report.md").read_text()
+    page = Page(html)
+    assert EVIL in page.text
+    assert EVIL_CORPUS in page.text
+    assert "<b>s0" in page.text
+    assert "<script" not in html
+    assert "<b>" not in html
+    assert "<img src=http" not in html
+    # In Markdown a tag is text when its angle is escaped; within a fence everything is text.
+    outside = re.sub(r"(?ms)^(`{3,})\n.*?^\1$", "", markdown)
+    outside = re.sub(r"(?m)^<a id=\"[a-z]+\"></a>$", "", outside)
+    assert not re.search(r"(?<!\\)<", outside)
+    # Bars in names split no cells: every row of a table has as many as its head.
+    for block in re.findall(r"(?m)(?:^\|.*\n)+", outside):
+        counts = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
+        assert len(counts) == 1, block
+
+
+def test_every_figure_is_told_in_words(report):
+    page = Page((report / "report.html").read_text())
+    pictures = page.all("img")
+    assert len(pictures) >= 10
+    assert all(len(picture["alt"]) > 40 for picture in pictures)
+    found = re.findall(r"!\[(.*?)\]\((figures/[\w.+-]+\.png)\)", (report / "report.md").read_text())
+    assert len(found) == len(pictures)
+    assert {path for _, path in found} == {f"figures/{path.name}" for path in (report / "figures").iterdir()}
+    assert (report / "report.html").stat().st_size < 6_000_000
+
+
+def test_sections_come_in_order_and_the_contents_lead_to_them(report):
+    page = Page((report / "report.html").read_text())
+    names = [section["id"] for section in page.all("section")]
+    assert names == [
+        "answer", "protocol", "curves", "relevance", "similarity", "systems", "fairness", "limits", "methods"
+    ]  # fmt: skip
+    assert [link["href"] for link in page.all("a")][: len(names)] == [f"#{name}" for name in names]
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    labels = [attributes["aria-labelledby"] for _, attributes in page.elements if "aria-labelledby" in attributes]
+    assert set(labels) <= set(ids)
+
+
+def test_the_numbers_are_those_of_the_tables(evil, report):
+    results = load_results(evil)
+    best = results.best_layers()
+    row = best[(best["model"] == EVIL) & (best["dimension"] == "valence") & (best["probe"] == "ridge")]
+    row = row[row["split"] == "test"].iloc[0]
+    text = Page((report / "report.html").read_text()).text
+    assert f"{number(row['ccc'])} {interval(row['ccc_low'], row['ccc_high'])}" in text
+    assert number(row["selectivity"]) in text
+    counts = results.protocol[0]["split"]["counts"]
+    assert f"test {counts['test']}" in text
+    assert "of 4 speakers, resampled together" in text
+    assert "(<b>s0" in text  # the speakers at the ends of the range
+    assert "Synthetic <script>" in text  # the corpus's own warning, among the limits
+    assert "says 4 different sentences in 240 utterances" in text
+
+
+def test_a_second_report_is_quick_and_the_same(evil, report, monkeypatch):
+    from emoprobe.analysis import relevance, similarity
+
+    def never(*args, **kwargs):
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(similarity, "_rows", never)
+    monkeypatch.setattr(relevance, "OPINIONS", dict.fromkeys(relevance.OPINIONS, never))
+    before = {path: path.read_bytes() for path in report.rglob("*") if path.suffix in (".html", ".md", ".png")}
+    write_report(evil, out=report)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+# What it lacks --------------------------------------------------------------------------------------------------------
+
+
+def test_quick_leaves_out_what_comes_from_caches_and_says_so(evil, tmp_path):
+    assert main([str(evil), "--out", str(tmp_path), "--quick", "--quiet"]) == 0
+    text = (tmp_path / "report.md").read_text()
+    assert text.count("Left out by --quick") == 2
+    assert not (tmp_path / "relevance.csv").exists()
+    assert not (tmp_path / "similarity.csv").exists()
+
+
+def test_results_alone_make_a_report_that_says_what_it_lacks(evil, tmp_path, monkeypatch):
+    shutil.copytree(evil, tmp_path / "handed on" / "results")
+    (tmp_path / "handed on" / "results" / "predictions.parquet").unlink()
+    monkeypatch.chdir(tmp_path)
+    assert main(["handed on/results", "--out", "report", "--quiet"]) == 0
+    text = Page((tmp_path / "report" / "report.html").read_text()).text
+    assert "supported" not in {claim.verdict for claim in claims(gather([Path("handed on/results")]))}
+    assert "Not tested" in text
+    assert "hold no predictions" in text
+    assert "not found was deep.h5, shallow.h5" in text
+    assert "probe-report 'handed on/results' --caches" in text
+    assert "The results hold no model trained end to end" in text
+    assert "There is no baseline of eGeMAPS" in text
+
+
+def test_one_dimension_is_reported_alone(evil, tmp_path):
+    assert main([str(evil), "--out", str(tmp_path), "--quick", "--quiet", "--dim", "valence", "--title", "A <b>"]) == 0
+    text = Page((tmp_path / "report.html").read_text()).text
+    assert text.startswith("A <b>")
+    assert "reads valence better" in text
+    assert "reads arousal" not in text
+
+
+def test_categories_alone_make_a_report(tmp_path):
+    write_cache(tmp_path / "deep.h5")
+    fit_layers(tmp_path / "deep.h5", dimensions="emotion", probe="logistic", resamples=100, out=tmp_path / "results")
+    write_report(tmp_path / "results", out=tmp_path / "report")
+    text = Page((tmp_path / "report" / "report.html").read_text()).text
+    assert "UAR" in text
+    assert "allow no claim to be tested" in text
+    assert "majority" in text
+
+
+def test_what_the_user_can_mend_is_told(evil, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main([]) == 2
+    assert "results is not a folder of results: make one with probe-fit" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert main(["empty"]) == 2
+    assert "empty holds no results" in capsys.readouterr().err
+    assert main([str(evil), "--dim", "emotion", "--out", "out"]) == 2
+    assert "no scores of emotion" in capsys.readouterr().err
+    write_cache(tmp_path / "other.h5", label="other")
+    assert main([str(evil), "--caches", "other.h5", "--out", "out"]) == 2
+    assert "other.h5 is of other on handmade" in capsys.readouterr().err
+    shutil.copy(evil.parent / "deep.h5", tmp_path / "changed.h5")
+    tell(tmp_path / "changed.h5", model={"weights_sha256": "e" * 64})
+    with pytest.raises(UserError, match="other weights"):
+        gather([evil], caches=[tmp_path / "changed.h5"])
+
+
+def test_a_cache_of_other_weights_is_not_taken_for_the_one_that_the_protocol_names(evil, tmp_path, monkeypatch):
+    shutil.copytree(evil, tmp_path / "results")
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(evil.parent / "deep.h5", "deep.h5")
+    shutil.copy(evil.parent / "shallow.h5", "shallow.h5")
+    tell(Path("deep.h5"), model={"weights_sha256": "e" * 64})
+    found = {model.cache_file: model.cache for model in gather([Path("results")]).models}
+    assert found == {"deep.h5": None, "shallow.h5": Path("shallow.h5"), "random.h5": None}
+
+
+# Words and numbers ----------------------------------------------------------------------------------------------------
+
+
+def test_numbers_are_written_as_people_read_them():
+    assert number(-0.0204) == "−0.020"
+    assert number(-0.0001) == "0.000"
+    assert number(pd.NA) == "–" == number(None)
+    assert interval(-0.1, 0.25, 2) == "[−0.10, 0.25]"
+    assert interval(np.nan, 1) == "–"
+    assert probability(0.000499) == "< 0.001"
+    assert probability(0.000999) == "0.001"
+    assert probability(0.2) == "0.200"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a|b", r"a\|b"),
+        ("<b> & *c*", r"\<b\> \& \*c\*"),
+        ("# no heading", r"\# no heading"),
+        ("- no list", r"\- no list"),
+        ("1. no list", r"1\. no list"),
+        ("0.837 [0.754, 0.894]", r"0.837 \[0.754, 0.894\]"),
+        ("two\nlines", "two lines"),
+        ("a\u202eb\x00", "ab�"),
+    ],
+)
+def test_markdown_is_escaped(text, expected):
+    assert escaped(text) == expected
+
+
+def test_references_are_whole_and_cited_once():
+    text = bibtex(REFERENCES, "1.0")
+    keys = re.findall(r"(?m)^@\w+\{([\w]+),$", text)
+    assert keys == [*REFERENCES, "emoprobe"]
+    for reference in REFERENCES.values():
+        fields = dict(reference.fields)
+        assert {"author", "title", "year"} <= set(fields)
+        assert re.fullmatch(r"(19|20)\d\d", fields["year"])
+        assert reference.short.endswith(fields["year"])
+        assert "{" not in reference.short
+        assert reference.bibtex().count("{") == reference.bibtex().count("}")
+    assert REFERENCES["hewitt2019designing"].short == "Hewitt and Liang, 2019"
+    assert REFERENCES["dupre2022feature"].short == "Dupré la Tour et al., 2022"
+    assert "version   = {1.0}" in text
+
+
+# In a browser ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browse(tmp_path_factory):
+    """Run headless Chromium with more arguments; returns what it prints."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        pytest.skip("no Chromium on PATH to show the page")
+    profile = tmp_path_factory.mktemp("profile")
+
+    def run(*arguments: str) -> str:
+        command = [
+            browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
+            "--disable-dev-shm-usage", f"--user-data-dir={profile}", *arguments,
+        ]  # fmt: skip
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=180).stdout
+
+    return run
+
+
+# The report runs no script, so it is measured from outside, in a frame as wide as the window would be.
+MEASURE = """<!DOCTYPE html><body><iframe id="frame" src="PAGE" width="WIDTH" height="900" frameborder="0"></iframe>
+<script>
+const frame = document.getElementById("frame");
+frame.onload = () => {
+  const page = frame.contentDocument, pictures = [...page.images];
+  document.body.textContent = JSON.stringify({
+    window: page.documentElement.clientWidth, page: page.documentElement.scrollWidth,
+    pictures: pictures.length, shown: pictures.filter(image => image.naturalWidth > 0).length,
+    narrow: pictures.filter(image => image.clientWidth < 250).length,
+    boxes: [...page.querySelectorAll(".scroll")].filter(box => box.scrollWidth > box.clientWidth).length,
+    ground: getComputedStyle(page.querySelector("nav")).backgroundColor,
+  });
+};
+</script></body>"""
+
+
+def measured(browse, page: Path, width: int, folder: Path) -> dict:
+    outside = folder / "outside.html"
+    outside.write_text(MEASURE.replace("PAGE", page.resolve().as_uri()).replace("WIDTH", str(width)))
+    text = browse(
+        "--allow-file-access-from-files", "--window-size=1600,1000", "--virtual-time-budget=20000", "--dump-dom",
+        outside.resolve().as_uri(),
+    )  # fmt: skip
+    return json.loads(re.search(r"\{.*\}", text, re.DOTALL)[0])
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+def test_the_page_fits_its_window(browse, report, tmp_path, width):
+    found = measured(browse, report / "report.html", width, tmp_path)
+    assert found["page"] <= found["window"] <= width
+    assert found["pictures"] == found["shown"] >= 10
+    assert not found["narrow"]
+    assert found["ground"] != "rgba(0, 0, 0, 0)"  # the policy lets the page's own style through
+    # On a phone wide tables and figures scroll, each within its own box.
+    assert (found["boxes"] > 0) == (width == 390) or width == 1200
+
+
+def test_the_measure_sees_a_page_that_is_too_wide(browse, tmp_path):
+    page = tmp_path / "wide.html"
+    page.write_text("<!DOCTYPE html><nav>x</nav><div style='width: 3000px'>wide</div>")
+    found = measured(browse, page, 390, tmp_path)
+    assert found["page"] == 3008 > found["window"]  # with the margin that a body has by default
+
+
+def test_the_page_is_drawn_and_prints(browse, report, tmp_path):
+    from PIL import Image
+
+    page, image, printed = (report / "report.html").resolve().as_uri(), tmp_path / "page.png", tmp_path / "page.pdf"
+    browse("--window-size=390,900", f"--screenshot={image}", page)
+    with Image.open(image) as shown:
+        pixels = np.asarray(shown.convert("L")).astype(float)
+    assert pixels.shape == (900, 390)
+    assert 0.01 < (np.abs(pixels - np.median(pixels)) > 100).mean() < 0.4  # words on a ground
+    browse(f"--print-to-pdf={printed}", "--no-pdf-header-footer", page)
+    assert printed.read_bytes().startswith(b"%PDF")
+    assert printed.stat().st_size > 100_000
