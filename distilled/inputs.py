@@ -152,5 +152,5 @@ def read_texts(place: str | os.PathLike) -> Texts:
         [path or name for path, name in zip(paths, ids, strict=True)],
         [" ".join(text.replace("\0", " ").split()) for text in cells["transcript"]],
         [os.path.normpath(os.path.join(base, path)) if path else "" for path in paths],  # noqa: PTH118
-        [name or Path(path).stem for path, name in zip(paths, ids, strict=True)],
+        ids,  # and no stem of a path: files of one name in two folders are two utterances
     )

@@ -266,15 +266,15 @@ class AudioTextModel(nn.Module):
         if len(parts) < 2:
             return self.head(parts[0])
         if self.training:
-            return self.head(torch.cat(self._hide_a_side(*parts), dim=1))
+            return self.head(torch.cat(self._hide_a_side(*parts, has_text), dim=1))
         unread = torch.cat([parts[0], self.no_text.expand_as(parts[1])], dim=1)
         return torch.where(self.text_helps, self.head(torch.cat(parts, dim=1)), self.head(unread))
 
-    def _hide_a_side(self, audio: torch.Tensor, text: torch.Tensor) -> list[torch.Tensor]:
-        """Modality dropout: one draw an utterance, so that never both sides are hidden."""
+    def _hide_a_side(self, audio: torch.Tensor, text: torch.Tensor, has_text: torch.Tensor) -> list[torch.Tensor]:
+        """Modality dropout: one draw an utterance, and no audio hidden where text is absent, so that never both are."""
         draw = torch.rand(len(audio), 1, device=audio.device)
         hide_text = draw < self.settings.text_dropout
-        hide_audio = draw > 1 - self.settings.audio_dropout
+        hide_audio = (draw > 1 - self.settings.audio_dropout) & has_text[:, None]
         return [torch.where(hide_audio, self.no_audio, audio), torch.where(hide_text, self.no_text, text)]
 
     @torch.no_grad()

@@ -162,8 +162,11 @@ class TrainingSettings:
             if getattr(self, name) < 1:
                 raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)} must be at least 1")
         for name in ("audio_rate", "text_rate", "head_rate", "longest"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"--{name.replace('_', '-')} {getattr(self, name):g} must be above 0")
+            if not 0 < getattr(self, name) < float("inf"):
+                raise UserError(f"--{name.replace('_', '-')} {getattr(self, name):g} must be a number above 0")
+        for name in ("decay", "resamples", "workers"):
+            if getattr(self, name) is not None and not getattr(self, name) >= 0:
+                raise UserError(f"--{name} {getattr(self, name)} must be 0 or more")
         if not 0 <= self.seed < 2**32 - self.seeds:
             raise UserError(f"--seed {self.seed} must be from 0 to 2**32 - 1")
         if not 0 <= self.warmup < 1:

@@ -138,13 +138,14 @@ class _Bar(ProgressCallback):
 
 
 class _Checkpoints(TrainerCallback):
-    """A checkpoint every so many steps, besides the one at the end of each epoch that the score is of."""
+    """A checkpoint every so many steps within an epoch; at its end the Trainer writes one itself, once it is scored."""
 
     def __init__(self, steps: int):
         self.steps = steps
 
     def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step % self.steps == 0:
+        ends_epoch = abs(state.epoch - round(state.epoch)) < 1e-9
+        if state.global_step % self.steps == 0 and not ends_epoch:
             control.should_save = True
         return control
 

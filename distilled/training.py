@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from ..errors import UserError
+from ..extract.backbones import SAMPLE_RATE
 from ..extract.corpora import Corpus
 from ..extract.devices import choose_device
 from ..extract.scan import scan
@@ -27,6 +31,7 @@ from ..probe.splits import Fold, Split, plan
 from ..probe.training import standardise_targets
 from .card import write_card
 from .data import Collator, Speech, Utterances
+from .journal import write_beside
 from .model import AudioTextModel
 from .saved import EmotionModel, build, read_config, save_model
 from .settings import ModelSettings, TrainingSettings
@@ -109,13 +114,32 @@ def train(
     out, model, training = Path(out), model or ModelSettings(), training or TrainingSettings()
     first, text = build(model, weights=training.weights, seed=training.seed, label=label)
     name = label or (first.audio.backbone.label if first.audio is not None else text.label)
-    stated = _statement(corpus, model, training, first, text, name)
     leads = int(os.environ.get("RANK", "0")) == 0  # of several processes one writes
+    with _alone(out) if leads else nullcontext():
+        return _train(
+            corpus, model, training, first, text, name, leads, out, results, overwrite, progress=progress, say=say
+        )
+
+
+@contextmanager
+def _alone(out: Path):
+    """Keep a second command out of the folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(out / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise UserError(f"{out} is in use by another probe-train: wait for it, or give another --out") from error
+
+
+def _train(corpus, model, training, first, text, name, leads, out, results, overwrite, *, progress, say):
+    """:func:`train`, once the folder is its own."""
+    material = _material(corpus, model, training, first, progress=progress, say=say)
+    stated = _statement(corpus, model, training, first, text, name, material)
     if leads:
-        _claim(out, stated, overwrite)
+        stated = _claim(out, stated, overwrite)
         if results is not None:
             _refuse_mixture(results, stated, name, corpus.name, overwrite)
-    material = _material(corpus, model, training, first, progress=progress, say=say)
     left_out = material.table[material.table["status"] != "done"]
     counts = f"{sum(p.numel() for p in first.parameters() if p.requires_grad):,} of "
     counts += f"{sum(p.numel() for p in first.parameters()):,}"
@@ -129,13 +153,12 @@ def train(
     ended = []
     for position, (seed, fold) in enumerate(jobs, start=1):
         folder = out / "runs" / f"seed{seed}-fold-{fold.name}"
-        if not (folder / "result.json").is_file():
+        rows = np.concatenate(list(fold.tests.values()))
+        if _finished(folder, len(rows)) is None:
             say(f"training {position} of {len(jobs)}: seed {seed}, fold {fold.name}")
             _run(folder, out, material, model, training, fold, seed, name, stated, leads, progress=progress, say=say)
         if leads:
-            result = json.loads((folder / "result.json").read_text())
-            rows = np.concatenate(list(fold.tests.values()))
-            predictions[seed - training.seed, rows] = np.load(folder / "predictions.npy", allow_pickle=False)
+            result, predictions[seed - training.seed, rows] = _finished(folder, len(rows))
             ended.append({"seed": seed, "fold": fold.name, **result})
     if not leads:
         return Results.empty(), left_out
@@ -149,7 +172,17 @@ def train(
 # What is run ---------------------------------------------------------------------------------------------------------
 
 
-def _statement(corpus, model, training, first: AudioTextModel, text, name) -> dict:
+def _finished(folder: Path, rows: int) -> tuple[dict, np.ndarray] | None:
+    """What a finished training left; None where there is none, or it is damaged, and it is to be trained again."""
+    try:
+        result = json.loads((folder / "result.json").read_text())
+        predictions = np.load(folder / "predictions.npy", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return (result, predictions) if len(predictions) == rows else None
+
+
+def _statement(corpus, model, training, first: AudioTextModel, text, name, material: Material) -> dict:
     """Everything on which the numbers depend, as JSON."""
     free = ("device", "workers", "memory", "save_steps", "checkpointing")  # no number depends on these
     return {
@@ -157,6 +190,9 @@ def _statement(corpus, model, training, first: AudioTextModel, text, name) -> di
         "model": asdict(model),
         "training": {key: value for key, value in asdict(training).items() if key not in free},
         "corpus": {"name": corpus.name, "sha256": corpus.sha256, "notes": list(corpus.notes)},
+        # A file that is mended or lost between two runs deals other utterances to the folds.
+        "usable_sha256": hashlib.sha256("\n".join(material.table["status"]).encode()).hexdigest(),
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
         "audio": None if first.audio is None else first.audio.backbone.provenance(),
         "text": None if text is None else text.provenance(),
         "versions": versions(),
@@ -168,29 +204,29 @@ def _identity(stated: dict) -> str:
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=list).encode()).hexdigest()
 
 
-def _claim(out: Path, stated: dict, overwrite: bool) -> None:
-    """Make `out` the folder of this run, and of no other."""
+def _claim(out: Path, stated: dict, overwrite: bool) -> dict:
+    """Make `out` the folder of this run, and of no other; return what it was started with."""
     path = out / "run.json"
-    if path.is_file():
+    if path.is_file() and not overwrite:
         try:
             before = json.loads(path.read_text(encoding="utf-8"))
         except ValueError:
             before = {}
-        if _identity(before) == _identity(json.loads(json.dumps(stated))):
-            return
-        if not overwrite:
-            changed = [key for key in stated if key != "versions" and _plain(stated[key]) != before.get(key)]
-            raise UserError(
-                f"{out} holds another run (it differs in {', '.join(changed) or 'its record'}): give another folder "
-                "with --out, or --overwrite to start anew"
-            )
-        for old in ("runs", "model"):
-            shutil.rmtree(out / old, ignore_errors=True)
-    elif out.exists() and any(path.name not in ("runs", "cost.csv") for path in out.iterdir()):
-        # "runs" alone: another process of this training is ahead.
-        raise UserError(f"{out} is no folder of probe-train and is not empty: give another with --out")
-    out.mkdir(parents=True, exist_ok=True)
+        if before and _identity(before) == _identity(_plain(stated)):
+            return before
+        changed = [key for key in stated if key != "versions" and _plain(stated[key]) != before.get(key)]
+        raise UserError(
+            f"{out} holds another run (it differs in {', '.join(changed) or 'its record'}): give another folder "
+            "with --out, or --overwrite to start anew"
+        )
+    known = {"runs", "model", "cost.csv", "run.json", ".run.json.new", ".lock", ".model.new", ".model.old"}
+    if not path.is_file() and (other := [entry.name for entry in out.iterdir() if entry.name not in known]):
+        raise UserError(f"{out} is no folder of probe-train, it holds {other[0]}: give another with --out")
+    path.unlink(missing_ok=True)  # first: killed here, nothing claims what is about to go
+    for old in ("runs", "model"):
+        shutil.rmtree(out / old, ignore_errors=True)
     _write_json(path, stated)
+    return _plain(stated)
 
 
 def _plain(value):
@@ -277,6 +313,8 @@ def _run(folder, out, material, settings, training, fold: Fold, seed, name, stat
     model, text = build(settings, weights=training.weights, seed=seed, label=name)
     rows, development = fold.stopping
     rows = rows[~np.isnan(material.labels[rows]).all(1)]
+    if model.audio is not None and training.longest * SAMPLE_RATE < model.audio.backbone.receptive_field:
+        raise UserError(f"--longest {training.longest:g} is shorter than one frame of {name}: give a second or more")
     _, mean, spread = standardise_targets(material.labels, rows)
     model.learn_labels(mean, spread)
     prepare = None if model.audio is None else model.audio.backbone.prepare
@@ -296,7 +334,7 @@ def _run(folder, out, material, settings, training, fold: Fold, seed, name, stat
 
     trained = train_one(
         model,
-        train=items(rows, longest=int(training.longest * 16_000)),
+        train=items(rows, longest=int(training.longest * SAMPLE_RATE)),
         development=items(development),
         collate=collate,
         training=training,
@@ -311,7 +349,7 @@ def _run(folder, out, material, settings, training, fold: Fold, seed, name, stat
         "label": name,
         "dimensions": list(settings.dimensions),
         "scale": {
-            dimension: [float(np.nanmin(material.labels[:, k])), float(np.nanmax(material.labels[:, k]))]
+            dimension: [float(np.nanmin(material.labels[rows, k])), float(np.nanmax(material.labels[rows, k]))]
             for k, dimension in enumerate(settings.dimensions)
         },
         "seed": seed,
@@ -321,19 +359,23 @@ def _run(folder, out, material, settings, training, fold: Fold, seed, name, stat
     }
     ready = EmotionModel(model.to(choose_device(training.device)), text, config)
     if settings.modality == "audio+text":
-        config["text_helps"] = _ask_whether_text_helps(ready, material, development, progress=progress)
-    rows = np.concatenate(list(fold.tests.values()))
-    np.save(folder / "predictions.npy", _predict(ready, material, rows, progress=progress), allow_pickle=False)
+        helps = _ask_whether_text_helps(ready, material, development, progress=progress)
+        config["text_helps"] = helps
+        config["development_ccc"] = float(np.nanmean([max(both["with"], both["without"]) for both in helps.values()]))
+    scored = np.concatenate(list(fold.tests.values()))
+    _write_array(folder / "predictions.npy", _predict(ready, material, scored, progress=progress))
     best = out / "model"
-    if not best.is_dir() or _kept_score(best) < trained.score:
+    if not best.is_dir() or float(read_config(best)["development_ccc"]) < config["development_ccc"]:
         save_model(best, model, text, config)
-    helps = {"text_helps": config["text_helps"]} if "text_helps" in config else {}
-    _write_json(folder / "result.json", {"ccc": trained.score, **asdict(trained), **helps})
+    kept = {name: config[name] for name in ("development_ccc", "text_helps") if name in config}
+    _write_json(folder / "result.json", {**asdict(trained), **kept, "versions": versions()})
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
-def _kept_score(folder: Path) -> float:
-    return float(read_config(folder)["development_ccc"])
+def _write_array(path: Path, values: np.ndarray) -> None:
+    with io.BytesIO() as buffer:
+        np.save(buffer, values, allow_pickle=False)
+        write_beside(path, buffer.getvalue())
 
 
 def _ask_whether_text_helps(ready: EmotionModel, material: Material, rows: np.ndarray, *, progress: bool) -> dict:
@@ -396,10 +438,8 @@ def _score(corpus, material, model, training, predictions, stated, ended, left_o
         rows += found
         frames.append(predicted)
         first = material.split.folds[0]
-        parts = {
-            "train": first.train,
-            **(first.tests if material.split.kind == "official" else {}),
-        }
+        train, stopping = first.stopping
+        parts = {"train": train, "stopping": stopping, **(first.tests if material.split.kind == "official" else {})}
         entries.append(
             {
                 **identity,
@@ -419,7 +459,7 @@ def _score(corpus, material, model, training, predictions, stated, ended, left_o
                 "text": _text_of(material.table, source),
                 "interval": INTERVAL,
                 "notes": reasons,
-                "versions": versions(),
+                "versions": stated["versions"],
             }
         )
     empty = Results.empty()
@@ -430,7 +470,10 @@ def _score(corpus, material, model, training, predictions, stated, ended, left_o
 
 def _notes(split: Split) -> list[str]:
     """What is to be said of the split; nothing here has a penalty to choose."""
-    return [note for note in split.notes if "penalty" not in note]
+    notes = [note for note in split.notes if "penalty" not in note]
+    if split.folds[0].development is None:
+        notes.append("training stops on speakers of its training part, which it does not train on")
+    return [*notes, "the same rows decide for each dimension whether the words are read"]
 
 
 def _text_of(tabled: pd.DataFrame, source: str) -> str:

@@ -14,7 +14,7 @@ _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(["emoprobe.distilled.training", "tests.killed_training"])
 
 
-def _run(corpus: str, model: ModelSettings, training: TrainingSettings, out: Path, die_after: int | None) -> None:
+def _run(corpus: str, model: ModelSettings, training: TrainingSettings, out: Path, die_after: int | None, where: str):
     import torch
 
     from emoprobe.distilled.trainer import EmotionTrainer
@@ -22,7 +22,7 @@ def _run(corpus: str, model: ModelSettings, training: TrainingSettings, out: Pat
     from emoprobe.extract.corpora import read_corpus
 
     torch.set_num_threads(1)
-    step, count = EmotionTrainer.training_step, 0
+    step, count = getattr(EmotionTrainer, where), 0
 
     def step_or_die(self, *args, **kwargs):
         nonlocal count
@@ -31,13 +31,21 @@ def _run(corpus: str, model: ModelSettings, training: TrainingSettings, out: Pat
             os.kill(os.getpid(), signal.SIGKILL)
         return step(self, *args, **kwargs)
 
-    EmotionTrainer.training_step = step_or_die
+    setattr(EmotionTrainer, where, step_or_die)
     train(read_corpus(corpus), model, training, out=out)
 
 
-def finish(corpus: str, model: ModelSettings, training: TrainingSettings, out: Path, *, die_after=None) -> int:
-    """Train, killed after so many steps; returns the exit status, or minus the signal."""
-    process = _processes.Process(target=_run, args=(corpus, model, training, out, die_after))
+def finish(
+    corpus: str,
+    model: ModelSettings,
+    training: TrainingSettings,
+    out: Path,
+    *,
+    die_after: int | None = None,
+    where: str = "training_step",
+) -> int:
+    """Train, killed in the call of the Trainer's method `where` that follows so many; exit status, or minus signal."""
+    process = _processes.Process(target=_run, args=(corpus, model, training, out, die_after, where))
     process.start()
     process.join()
     return process.exitcode

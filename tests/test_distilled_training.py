@@ -166,11 +166,21 @@ def test_files_that_cannot_be_used_are_listed_and_the_rest_goes_on(place, tmp_pa
     assert not set(results.predictions["id"]) & {"u004", "u005"}
     # The same command again trains nothing, and another is refused.
     before = (tmp_path / "out/model/model.safetensors").stat().st_mtime_ns
+    assert main([*arguments, "--longest", "0.01", "--overwrite"]) == 2
+    assert "one frame" in capsys.readouterr().err
+    assert main([*arguments, "--overwrite"]) == 3
+    before = (tmp_path / "out/model/model.safetensors").stat().st_mtime_ns
     assert main(arguments) == 3
     assert (tmp_path / "out/model/model.safetensors").stat().st_mtime_ns == before
     assert main([*arguments, "--head-rate", "1e-2"]) == 2
     assert "--overwrite" in capsys.readouterr().err
+    # Numbers are kept by place, so a file that is mended makes it another run.
+    shutil.copy(place / "corpus/u004.wav", tmp_path / "corpus/u004.wav")
+    assert main(arguments) == 2
+    assert "usable" in capsys.readouterr().err
     assert main([*arguments, "--head-rate", "1e-2", "--overwrite"]) == 3
+    (tmp_path / "out/runs/seed0-fold-all/predictions.npy").write_bytes(b"torn")
+    assert main([*arguments, "--head-rate", "1e-2"]) == 3  # trained again
     assert (tmp_path / "out/model/model.safetensors").stat().st_mtime_ns != before
 
 
@@ -179,10 +189,17 @@ def test_a_killed_training_ends_as_one_that_was_never_stopped(place, tmp_path):
     corpus, model = str(place / "corpus/manifest.csv"), settings(place)
     assert finish(corpus, model, KILLED, tmp_path / "whole") == 0
     # 12 utterances in batches of 3: 4 steps an epoch. In an epoch, at its end, and once more after resuming.
-    for kills in ([1], [3], [4], [6, 3, 2]):
-        out = tmp_path / f"killed-{'-'.join(map(str, kills))}"
+    # And while the development part is scored, after which the checkpoint of an epoch is written.
+    for where, kills in (
+        ("training_step", [1]),
+        ("training_step", [6, 3, 2]),
+        ("evaluate", [0]),
+        ("evaluate", [2]),
+        ("_save_rng_state", [1, 1]),
+    ):
+        out = tmp_path / f"killed-{where}-{'-'.join(map(str, kills))}"
         for after in kills:
-            assert finish(corpus, model, KILLED, out, die_after=after) == -signal.SIGKILL
+            assert finish(corpus, model, KILLED, out, die_after=after, where=where) == -signal.SIGKILL
             assert not (out / "model").exists()
         assert finish(corpus, model, KILLED, out) == 0
         for name in ("model/model.safetensors", "runs/seed0-fold-all/predictions.npy"):
