@@ -45,7 +45,13 @@ def tell(path: Path, *, model: dict | None = None, corpus: dict | None = None) -
 
 
 def study_of(
-    folder: Path, *, label: str = "deep", planted: dict | None = None, corpus: str = "handmade", official: bool = False
+    folder: Path,
+    *,
+    label: str = "deep",
+    planted: dict | None = None,
+    corpus: str = "handmade",
+    official: bool = False,
+    alone: bool = False,
 ) -> Path:
     """A deep model, a shallow one and a random twin on one corpus: caches, and results beside them."""
     n, speakers = (240, 12) if official else (160, 16)
@@ -73,7 +79,7 @@ def study_of(
     ):
         write_cache(folder / file, layers=layers, label=name, seed=seed, **same, **names, **labels)
         tell(folder / file, model={**more, "weights_sha256": str(seed) * 64}, corpus={"name": corpus, **about})
-    for file in ("deep.h5", "shallow.h5", "random.h5"):
+    for file in ("deep.h5",) if alone else ("deep.h5", "shallow.h5", "random.h5"):
         fit_layers(folder / file, permutations=99, resamples=200, mdl=official, out=folder / "results")
     return folder / "results"
 
@@ -149,6 +155,7 @@ def test_a_verdict_is_what_the_interval_says(low, high, expected):
     assert verdict(low, high) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("planted", "expected"),
     [
@@ -209,8 +216,9 @@ def end_to_end(results: Path, noise: dict[str, float]) -> None:
     update_results(results, new)
 
 
+@pytest.mark.slow
 def test_text_is_claimed_where_models_trained_end_to_end_are_there(tmp_path):
-    results = study_of(tmp_path)
+    results = study_of(tmp_path, alone=True)
     end_to_end(results, {"audio": 2.0, "audio+text": 0.4})
     study = gather([results])
     found = {claim.statement: claim for claim in claims(study) if claim.subject == "text"}
@@ -310,6 +318,7 @@ def test_the_numbers_are_those_of_the_tables(evil, report):
     assert "says 4 different sentences in 240 utterances" in text
 
 
+@pytest.mark.slow
 def test_a_second_report_is_quick_and_the_same(evil, report, monkeypatch):
     from emoprobe.analysis import relevance, similarity
 

@@ -679,9 +679,10 @@ def _fairness_blocks(study: Study, corpus: str, model: Model, table: pd.DataFram
     )
     columns = ("Dimension", "Group", "Speakers", "Utterances", "CCC, 95 % interval", "RMSE", "Bias, 95 % interval",
                "Spread of labels")  # fmt: skip
+    on = listed(name for name in dict.fromkeys(table["chosen_on"]) if name) or "the scored rows"
     text = (
-        f"The best layer of {model.label} by gender on {corpus}. A group whose labels spread less scores a lower "
-        "CCC at the same error."
+        f"The layer of {model.label} that is best on {on}, by gender, on {corpus}. A group whose labels spread less "
+        "scores a lower CCC at the same error."
     )
     blocks.append(Table(text, columns, rows, words=2))
     speakers = table[(table["group_by"] == "speaker") & table["ccc"].notna()]
