@@ -120,7 +120,9 @@ def test_parts_add_up_and_sizes_are_those_of_the_file(tmp_path, change):
     if settings.audio is not None:
         assert table.loc["audio encoder", "trainable"] == 0
     # The same model with weights, written: what is behind the header that the file's first eight bytes measure.
-    weights = {name: torch.zeros(value.shape) for name, value in meta_model(settings).state_dict().items()}
+    weights = {
+        name: torch.zeros(value.shape, dtype=value.dtype) for name, value in meta_model(settings).state_dict().items()
+    }
     save_file(weights, tmp_path / "model.safetensors")
     data = (tmp_path / "model.safetensors").read_bytes()
     assert table.loc["all", "bytes"] == len(data) - 8 - struct.unpack("<Q", data[:8])[0]
