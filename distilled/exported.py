@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
+from .arguments import checked_texts
 
 FORMAT = "emoprobe audio-text model, ONNX 1"
 FLOAT, INT8 = "model.onnx", "model-int8.onnx"
@@ -94,32 +95,17 @@ class OnnxModel:
         UserError
             If an argument is missing or a waveform is too short.
         """
-        if self.uses_audio and waveforms is None:
-            raise UserError(f"{self.label} hears speech: give waveforms")
-        if not self.uses_audio and texts is None:
-            raise UserError(f"{self.label} reads text alone: give texts")
-        count = len(waveforms) if self.uses_audio else len(texts)
-        said = [""] * count if texts is None else [text or "" for text in texts]
-        if len(said) != count:
-            raise UserError(f"{count} waveforms and {len(said)} texts: give one text for each, or none at all")
-        predictions = np.empty((count, len(self.dimensions)), np.float32)
+        said = checked_texts(self, waveforms, texts)
+        predictions = np.empty((len(said), len(self.dimensions)), np.float32)
         for row, text in enumerate(said):
             inputs: dict[str, np.ndarray] = {}
             if self.uses_audio:
-                inputs["waveform"] = self._checked(waveforms[row])[None]
+                inputs["waveform"] = np.asarray(waveforms[row], np.float32)[None]
             if self.uses_text:
                 inputs["input_ids"] = np.array([self._tokenizer.encode(text).ids], np.int64)
                 inputs["has_text"] = np.array([bool(text.strip())])
             predictions[row] = self._session.run(["dimensions"], inputs)[0][0]
         return predictions
-
-    def _checked(self, waveform: np.ndarray) -> np.ndarray:
-        if len(waveform) < self.receptive_field:
-            raise UserError(
-                f"a waveform of {len(waveform)} samples is shorter than the {self.receptive_field} that one frame of "
-                f"{self.label} needs; leave it out"
-            )
-        return np.asarray(waveform, np.float32)
 
 
 def _read_config(folder: Path) -> dict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +37,7 @@ _UNUSED_WEIGHTS = {"masked_spec_embed"}
 _WHISPER_WINDOWS = {"cpu": 4, "mps": 8, "cuda": 32}
 
 
-class Recogniser:
+class Recogniser(ABC):
     """What both kinds of recogniser share.
 
     Attributes
@@ -85,9 +86,9 @@ class Recogniser:
         """What an utterance of that many samples takes of a batch, in samples."""
         return samples
 
+    @abstractmethod
     def default_batch_seconds(self, device: torch.device) -> float:
         """Seconds of audio, padding included, that one batch takes on the device."""
-        raise NotImplementedError
 
     def transcribe(self, waveforms: Sequence[np.ndarray]) -> list[str]:
         """The words of each waveform; an utterance's text does not depend on the others.
@@ -103,8 +104,9 @@ class Recogniser:
             texts = self._transcribe(waveforms)
         return [" ".join(text.replace("\0", " ").split()) for text in texts]
 
+    @abstractmethod
     def _transcribe(self, waveforms: Sequence[np.ndarray]) -> list[str]:
-        raise NotImplementedError
+        """The same before blanks are tidied."""
 
 
 class CtcRecogniser(Recogniser):

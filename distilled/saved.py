@@ -17,6 +17,7 @@ from ..extract.batching import plan_batches
 from ..extract.devices import choose_device, default_batch_seconds, numerics
 from ..extract.texts import TextEncoder, load_text_encoder
 from ..extract.versions import versions
+from .arguments import checked_texts
 from .data import Collator
 from .model import AudioTextModel
 from .settings import ModelSettings
@@ -98,22 +99,8 @@ class EmotionModel:
         UserError
             If an argument is missing or a waveform is too short.
         """
-        if self.uses_audio and waveforms is None:
-            raise UserError(f"{self.label} hears speech: give waveforms")
-        if not self.uses_audio and texts is None:
-            raise UserError(f"{self.label} reads text alone: give texts")
-        count = len(waveforms) if self.uses_audio else len(texts)
-        said = [""] * count if texts is None else [text or "" for text in texts]
-        if len(said) != count:
-            raise UserError(f"{count} waveforms and {len(said)} texts: give one text for each, or none at all")
-        if self.uses_audio:
-            short = [len(waveform) for waveform in waveforms if len(waveform) < self.receptive_field]
-            if short:
-                raise UserError(
-                    f"a waveform of {short[0]} samples is shorter than the {self.receptive_field} that one frame of "
-                    f"{self.label} needs; leave it out"
-                )
-        predictions = np.empty((count, len(self.dimensions)), np.float32)
+        said = checked_texts(self, waveforms, texts)
+        predictions = np.empty((len(said), len(self.dimensions)), np.float32)
         collate = Collator(self.text.tokenise if self.uses_text else None)
         for rows in self._batches(waveforms, said, batch_seconds):
             items = [{"text": said[row]} for row in rows]
