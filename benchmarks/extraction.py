@@ -60,7 +60,7 @@ def load(model: str):
     torch.manual_seed(0)
     if model == "small":
         return transformers.HubertModel(transformers.HubertConfig(**SMALL)).eval()
-    from emoprobe.extract.architectures import ARCHITECTURES
+    from emoprobe.extract.encoders.architectures import ARCHITECTURES
 
     known = ARCHITECTURES[model]
     family = {"hubert": "Hubert", "wav2vec2": "Wav2Vec2", "wavlm": "WavLM", "data2vec-audio": "Data2VecAudio"}
@@ -125,7 +125,7 @@ def naive_batches(model, manifest: Path, out: Path, size: int = 8) -> float:
 def ours(model, manifest: Path, out: Path) -> float:
     """`emoprobe.extract.extract`: three statistics, norms, two acoustic baselines, checksums, safe against a kill."""
     from emoprobe.extract import extract
-    from emoprobe.extract.backbones import Backbone
+    from emoprobe.extract.encoders.speech import Backbone
 
     backbone = Backbone(model, name="benchmark", normalise=True)
     begin = time.perf_counter()

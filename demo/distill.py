@@ -229,7 +229,7 @@ def distill(
 
     Parameters
     ----------
-    teacher : emoprobe.extract.backbones.Backbone
+    teacher : emoprobe.extract.encoders.speech.Backbone
     lengths : sequence of int
         Samples of each utterance.
     read : callable
@@ -304,7 +304,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options) -> int:
     import torch
 
-    from ..extract.backbones import load_backbone
+    from ..extract.encoders.speech import load_backbone
 
     if options.steps < 1:
         raise UserError(f"--steps {options.steps}: give at least 1")

@@ -344,7 +344,7 @@ def draw(scores: pd.DataFrame, path: Path, *, pool: str = "mean") -> Path:
 
 def load_models(teacher: str | Path, *, student=None, front_end=None, random_init: int = 0) -> tuple[dict, int, int]:
     """The model, its controls and its student as :func:`evaluate` wants them, with hop and receptive field."""
-    from ..extract.backbones import load_backbone
+    from ..extract.encoders.speech import load_backbone
 
     models = {"hubert-nano": load_backbone(str(teacher))}
     if student is not None:

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..extract.architectures import ARCHITECTURES
-from ..extract.backbones import SAMPLE_RATE, load_backbone
-from ..extract.texts import TEXT_ARCHITECTURES, load_text_config, new_text_model
+from ..extract.encoders.architectures import ARCHITECTURES
+from ..extract.encoders.speech import SAMPLE_RATE, load_backbone
+from ..extract.encoders.text import TEXT_ARCHITECTURES, load_text_config, new_text_model
 from .model import AudioTextModel
 from .settings import ModelSettings
 

@@ -163,7 +163,7 @@ class Collator:
     ----------
     tokenise : callable or None
         From texts to `input_ids` and `attention_mask`, such as
-        :meth:`emoprobe.extract.texts.TextEncoder.tokenise`; None where the model reads no text.
+        :meth:`emoprobe.extract.encoders.text.TextEncoder.tokenise`; None where the model reads no text.
     """
 
     def __init__(self, tokenise: Callable[[Sequence[str]], dict[str, torch.Tensor]] | None):

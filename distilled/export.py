@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from ..errors import UserError
-from ..extract.backbones import first_line
+from ..extract.encoders.speech import first_line
 from ..extract.versions import versions
 from ..probe.metrics import ccc
 from .exported import FLOAT, FORMAT, INSIDE, INT8, OnnxModel

@@ -12,14 +12,14 @@ import torch
 from torch import nn
 
 from ..errors import UserError
-from ..extract.backbones import Backbone
-from ..extract.exactness import frame_mask
+from ..extract.encoders.exact import frame_mask
+from ..extract.encoders.speech import Backbone
 from ..probe.training import ccc_loss
 from .settings import ModelSettings
 
 
 class AudioEncoder(nn.Module):
-    """A speech model that can be trained and is exact under padding (:class:`~emoprobe.extract.backbones.Backbone`).
+    """A speech model to be trained, exact under padding (:class:`~emoprobe.extract.encoders.speech.Backbone`).
 
     Parameters
     ----------

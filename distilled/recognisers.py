@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from ..errors import UserError
-from ..extract.backbones import SAMPLE_RATE, Backbone, first_line, weights_sha256
 from ..extract.devices import default_batch_seconds, numerics
+from ..extract.encoders.speech import SAMPLE_RATE, Backbone, first_line, weights_sha256
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, WhisperFeatureExtractor
@@ -112,7 +112,7 @@ class Recogniser(ABC):
 class CtcRecogniser(Recogniser):
     """HuBERT, wav2vec 2.0, WavLM or data2vec-audio with a CTC head, decoded greedily.
 
-    The encoder sees no padding (:mod:`emoprobe.extract.exactness`), and what the head says of padding is cut off.
+    The encoder sees no padding (:mod:`emoprobe.extract.encoders.exact`), and what the head says of padding is cut off.
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: str, normalise: bool):

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from ..errors import UserError
-from ..extract.backbones import SAMPLE_RATE, load_backbone
 from ..extract.batching import plan_batches
 from ..extract.devices import choose_device, default_batch_seconds, numerics
-from ..extract.texts import TextEncoder, load_text_encoder
+from ..extract.encoders.speech import SAMPLE_RATE, load_backbone
+from ..extract.encoders.text import TextEncoder, load_text_encoder
 from ..extract.versions import versions
 from .arguments import checked_texts
 from .data import Collator

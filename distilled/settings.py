@@ -22,8 +22,8 @@ class ModelSettings:
     Parameters
     ----------
     audio, text : str or None
-        Encoders by name: what :func:`emoprobe.extract.backbones.load_backbone` and
-        :func:`emoprobe.extract.texts.load_text_encoder` take. None leaves that side out.
+        Encoders by name: what :func:`emoprobe.extract.encoders.speech.load_backbone` and
+        :func:`emoprobe.extract.encoders.text.load_text_encoder` take. None leaves that side out.
     audio_revision, text_revision : str, optional
         Of checkpoints on the hub.
     audio_random, text_random : int, optional

@@ -18,9 +18,9 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from ..errors import UserError
-from ..extract.backbones import SAMPLE_RATE
 from ..extract.corpora import Corpus
 from ..extract.devices import choose_device
+from ..extract.encoders.speech import SAMPLE_RATE
 from ..extract.scan import scan
 from ..extract.versions import versions
 from ..probe.bootstrap import INTERVAL

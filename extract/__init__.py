@@ -6,10 +6,10 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submodules=["corpora"],
     submod_attrs={
-        "backbones": ["Backbone", "load_backbone"],
+        "encoders.speech": ["Backbone", "load_backbone"],
         "cache": ["HiddenStateCache"],
         "corpora": ["Corpus", "read_corpus"],
         "extraction": ["ExtractionSettings", "extract"],
-        "texts": ["TextEncoder", "load_text_encoder"],
+        "encoders.text": ["TextEncoder", "load_text_encoder"],
     },
 )

@@ -252,7 +252,7 @@ def _egemaps(cache: HiddenStateCache, root: Path, workers: int) -> _Baseline:
 def _text(cache: HiddenStateCache, name: str, device: str) -> _Baseline:
     """Sentence embedding of the transcript."""
     from .devices import choose_device
-    from .texts import load_text_encoder
+    from .encoders.text import load_text_encoder
 
     transcripts = cache.utterances["transcript"].fillna("").astype(str).str.strip().to_numpy(object)
     if not (transcripts != "").any():

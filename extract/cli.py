@@ -129,8 +129,8 @@ def _verify(options: argparse.Namespace) -> int:
 def _extract(options: argparse.Namespace) -> int:
     if options.revision and options.model and Path(options.model).is_dir():
         raise UserError(f"--revision is for models on the hub, and {options.model} is a folder; leave it out")
-    from .backbones import load_backbone
     from .corpora import read_corpus
+    from .encoders.speech import load_backbone
     from .extraction import ExtractionSettings, extract
 
     settings = ExtractionSettings(

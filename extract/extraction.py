@@ -13,12 +13,12 @@ import torch
 
 from ..errors import UserError
 from .acoustics import ACOUSTIC_WIDTHS
-from .backbones import SAMPLE_RATE, Backbone, load_backbone
 from .batching import plan_batches
 from .cache import HiddenStateCache
 from .corpora import Corpus, read_corpus
 from .corpora.table import printable
 from .devices import PRECISIONS, choose_device, default_batch_seconds
+from .encoders.speech import SAMPLE_RATE, Backbone, load_backbone
 from .layout import Plan, frames_folder, lay_out, part_name
 from .pipeline import Pipeline, Progress, stop_at_problem
 from .pooling import STATISTICS
@@ -106,7 +106,7 @@ def extract(
     corpus : Corpus, str or Path
         A corpus, or what ``--corpus`` takes: ``"demo"``, a manifest, ``"msp-podcast:ROOT"``, ``"iemocap:ROOT"``.
     model : Backbone or str
-        A loaded model, or a name for :func:`.backbones.load_backbone`.
+        A loaded model, or a name for :func:`.encoders.speech.load_backbone`.
     out : str or Path
         The cache.
     settings : ExtractionSettings, optional

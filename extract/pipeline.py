@@ -14,8 +14,8 @@ from tqdm import tqdm
 from ..errors import UserError
 from .acoustics import ACOUSTIC_WIDTHS, acoustic_statistics
 from .audio import AudioHeader, AudioProblem, read_audio
-from .backbones import SAMPLE_RATE, Backbone
 from .devices import is_out_of_memory, numerics
+from .encoders.speech import SAMPLE_RATE, Backbone
 from .pooling import pool
 from .writer import CacheWriter
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from .exactness import frame_mask
+from .encoders.exact import frame_mask
 
 #: What can be pooled: the mean and the standard deviation (population form) over an utterance's frames, and the mean
 #: of the frames after a layer norm each (no learned scale; eps 1e-5), as the SUPERB-style weighted sum wants them.

@@ -10,8 +10,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from .audio import AudioHeader, AudioProblem, read_header
-from .backbones import SAMPLE_RATE
 from .corpora import Corpus
+from .encoders.speech import SAMPLE_RATE
 from .layout import PENDING
 
 

@@ -82,7 +82,7 @@ def test_egemaps_is_what_opensmile_computes(cache):
 
 
 def test_text_is_the_embedding_of_the_transcript(cache, encoder):
-    from emoprobe.extract.texts import load_text_encoder
+    from emoprobe.extract.encoders.text import load_text_encoder
 
     made = add_baselines(cache, [f"text={encoder}"], progress=False)["text"]
     expected = load_text_encoder(encoder).embed(list(cache.utterances["transcript"]))
@@ -139,7 +139,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_file(cache, encoder, monkey
 
 def count_rows(monkeypatch) -> list[int]:
     """The number of utterances of every call of the text encoder from now on."""
-    from emoprobe.extract.texts import TextEncoder
+    from emoprobe.extract.encoders.text import TextEncoder
 
     computed: list[int] = []
     embed = TextEncoder.embed
@@ -250,12 +250,12 @@ def test_audio_that_is_gone_is_refused_and_may_be_named_anew(cache, extracted, t
 
 def test_baselines_are_added_to_a_finished_cache_without_its_model(cache, extracted, encoder, monkeypatch, capsys):
     pytest.importorskip("opensmile")
-    from emoprobe.extract import backbones
+    from emoprobe.extract.encoders import speech
 
     def refuse(*arguments, **settings):
         raise AssertionError("the model was loaded")
 
-    monkeypatch.setattr(backbones, "load_backbone", refuse)
+    monkeypatch.setattr(speech, "load_backbone", refuse)
     before = cache.path.read_bytes()
     arguments = ["--out", str(cache.path), "--baselines", "egemaps", f"text={encoder}", "--quiet"]
     assert main(arguments) == 3  # one file is too short for eGeMAPS

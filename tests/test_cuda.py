@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from emoprobe.extract import HiddenStateCache
-from emoprobe.extract.backbones import Backbone
 from emoprobe.extract.cli import main
 from emoprobe.extract.devices import numerics
+from emoprobe.extract.encoders.speech import Backbone
 from tests.speech import make_corpus
 from tests.test_exactness import FLOAT32_TOLERANCE, alone, relative_error, waveforms
 from tests.tiny_models import VARIANTS, make_model, save_model

@@ -11,7 +11,7 @@ import transformers
 
 from emoprobe.demo import distill
 from emoprobe.errors import UserError
-from emoprobe.extract.backbones import load_backbone
+from emoprobe.extract.encoders.speech import load_backbone
 
 pytest.importorskip("accelerate", reason="the recipe trains with transformers' Trainer, which needs accelerate")
 

@@ -13,7 +13,7 @@ from emoprobe.distilled.cli import main
 from emoprobe.distilled.costs import PARTS, count_model, count_parts, meta_model, report
 from emoprobe.distilled.settings import ModelSettings
 from emoprobe.errors import UserError
-from emoprobe.extract.exactness import steps
+from emoprobe.extract.encoders.exact import steps
 from tests.tiny_models import save_model, save_text_model
 
 PAPER = ModelSettings(audio="distilhubert", text="distilbert", freeze=("frontend", "embeddings"))

@@ -11,7 +11,7 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emoprobe.extract.backbones import Backbone
+from emoprobe.extract.encoders.speech import Backbone
 from tests.tiny_models import VARIANTS, make_model
 
 # float32 keeps 24 bits (6e-8); some dozens of roundings in another order over a few layers stay below 1e-5 of a

@@ -15,9 +15,9 @@ import torch
 
 from emoprobe.errors import UserError
 from emoprobe.extract import HiddenStateCache, extract, load_backbone
-from emoprobe.extract.backbones import Backbone
 from emoprobe.extract.batching import plan_batches
 from emoprobe.extract.cli import main
+from emoprobe.extract.encoders.speech import Backbone
 from emoprobe.extract.writer import CacheWriter, lock_cache
 from tests.speech import make_corpus, tone
 from tests.test_exactness import alone, relative_error

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from emoprobe.errors import UserError
-from emoprobe.extract import texts as module
-from emoprobe.extract.texts import TEXT_ARCHITECTURES, load_text_config, load_text_encoder, packaged_minilm
+from emoprobe.extract.encoders import text as module
+from emoprobe.extract.encoders.text import TEXT_ARCHITECTURES, load_text_config, load_text_encoder, packaged_minilm
 from tests.tiny_models import WORDS, save_text_model
 
 FAMILIES = ("bert", "distilbert", "roberta", "convbert")

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ..errors import UserError
+from ...errors import UserError
 from .architectures import ARCHITECTURES
-from .exactness import frame_mask, make_exact, steps
+from .exact import frame_mask, make_exact, steps
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -45,7 +45,7 @@ class Backbone:
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        Without a head; it is put into evaluation mode and changed in place (:func:`.exactness.make_exact`).
+        Without a head; it is put into evaluation mode and changed in place (:func:`.exact.make_exact`).
     name : str
         Hub name or folder that it came from.
     normalise : bool
