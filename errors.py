@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 
@@ -11,6 +12,11 @@ class UserError(ValueError):
 
     Commands print it as one line and exit with status 2; in Python it is an ordinary ``ValueError``.
     """
+
+
+def reason(error: BaseException) -> str:
+    """All that an exception says, on one line."""
+    return re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
 
 
 def run_command(command: Callable[[], int]) -> int:

@@ -117,7 +117,8 @@ def meta_model(settings: ModelSettings) -> AudioTextModel:
             backbone = load_backbone(settings.audio, revision=revision, random_init=0, normalise=False)
         if settings.text is not None:
             revision = None if settings.text in TEXT_ARCHITECTURES else settings.text_revision
-            text = new_text_model(*load_text_config(settings.text, revision=revision, random_init=0))
+            config, _ = load_text_config(settings.text, revision=revision, random_init=0)
+            text = new_text_model(config, settings.text)
         return AudioTextModel(settings, backbone=backbone, text=text).eval()
 
 

@@ -18,8 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..errors import UserError
-from ..extract.encoders.speech import first_line
+from ..errors import UserError, reason
 from ..extract.versions import versions
 from ..probe.metrics import ccc
 from .exported import FLOAT, FORMAT, INSIDE, INT8, OnnxModel
@@ -249,7 +248,7 @@ def _write_graph(ready: EmotionModel, path: Path) -> None:
             )
             program.save(str(path))
     except Exception as error:  # the exporter passes on whatever an operator that it does not know raises
-        raise UserError(f"{ready.label} cannot be brought to ONNX ({first_line(error)})") from error
+        raise UserError(f"{ready.label} cannot be brought to ONNX ({reason(error)[:200]})") from error
 
 
 def _quantise(source: Path, target: Path) -> None:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from ..errors import UserError
+from ..errors import UserError, reason
 from ..extract.devices import default_batch_seconds, numerics
-from ..extract.encoders.speech import SAMPLE_RATE, Backbone, first_line, weights_sha256
+from ..extract.encoders.checkpoint import Checkpoint, Origin, open_checkpoint
+from ..extract.encoders.speech import SAMPLE_RATE, Backbone, weights_sha256
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, WhisperFeatureExtractor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, WhisperFeatureExtractor
 
 # Named and not looked up, so that no checkpoint can bring code of its own.
 _CTC = {
@@ -28,9 +28,6 @@ _CTC = {
     "data2vec-audio": "Data2VecAudioForCTC",
 }
 _WHISPER = "WhisperForConditionalGeneration"
-
-# Used by masked training alone: a checkpoint may lack it.
-_UNUSED_WEIGHTS = {"masked_spec_embed"}
 
 # Whisper's window is 30 s, however short the utterance. Its decoder, which goes token by token, gains from company:
 # Whisper base on a CPU was 1.5 times as fast by 4 as one by one, and no faster by 8.
@@ -43,7 +40,7 @@ class Recogniser(ABC):
     Attributes
     ----------
     label : str
-        Short name and revision (the first 12 digits of the weights' hash where there is none), as in the column
+        Short name and commit (the first 12 digits of the weights' hash where there is none), as in the column
         ``transcript_source``.
     shortest : int
         Samples that an utterance needs.
@@ -52,15 +49,20 @@ class Recogniser(ABC):
     shortest = 1
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: str, language: str | None = None
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        name: str,
+        origin: Origin,
+        language: str | None = None,
     ):
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.name = name
         self.language = language
         self.weights_sha256 = weights_sha256(model)
-        revision = getattr(model.config, "_commit_hash", None) or self.weights_sha256
-        self.label = f"{Path(name).name or name}@{revision[:12]}"
+        self.label = f"{Path(name).name or name}@{(origin.revision or self.weights_sha256)[:12]}"
 
     @property
     def device(self) -> torch.device:
@@ -115,9 +117,17 @@ class CtcRecogniser(Recogniser):
     The encoder sees no padding (:mod:`emoprobe.extract.encoders.exact`), and what the head says of padding is cut off.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: str, normalise: bool):
-        super().__init__(model, tokenizer, name=name)
-        self._encoder = Backbone(model.base_model, name=name, normalise=normalise)
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        name: str,
+        origin: Origin,
+        normalise: bool,
+    ):
+        super().__init__(model, tokenizer, name=name, origin=origin)
+        self._encoder = Backbone(model.base_model, name=name, normalise=normalise, origin=origin)
         self.shortest = self._encoder.receptive_field
 
     def identity(self) -> dict:
@@ -158,6 +168,7 @@ class WhisperRecogniser(Recogniser):
         features: WhisperFeatureExtractor,
         *,
         name: str,
+        origin: Origin,
         language: str | None,
     ):
         settings = model.generation_config
@@ -171,7 +182,7 @@ class WhisperRecogniser(Recogniser):
                 else f"--language {language}: {name} knows English alone; leave --language out, or take a "
                 "multilingual checkpoint"
             )
-        super().__init__(model, tokenizer, name=name, language=language)
+        super().__init__(model, tokenizer, name=name, origin=origin, language=language)
         self._features = features
         self._window = features.n_samples
         self._how = {"language": language, "task": "transcribe"} if multilingual else {}
@@ -221,8 +232,8 @@ def load_recogniser(name: str, *, revision: str | None = None, language: str | N
     Parameters
     ----------
     name : str
-        A folder as `save_pretrained` writes it (model, tokeniser, preprocessor), or a hub name: HuBERT, wav2vec 2.0,
-        WavLM or data2vec-audio with a CTC head, or Whisper.
+        A folder as `save_pretrained` writes it (model, tokeniser, preprocessor), a model that comes with a package, or
+        a hub name: HuBERT, wav2vec 2.0, WavLM or data2vec-audio with a CTC head, or Whisper.
     revision : str, optional
         Branch, tag or commit on the hub.
     language : str, optional
@@ -236,14 +247,14 @@ def load_recogniser(name: str, *, revision: str | None = None, language: str | N
     Raises
     ------
     UserError
-        If the checkpoint cannot be had, is no recogniser, lacks weights, holds no safetensors, or does not know the
+        If the checkpoint cannot be had, is no recogniser, its weights are not all there, or it does not know the
         language.
     """
     import transformers
 
-    source = _source(name)
-    raw, _ = _from_hub(lambda: transformers.PretrainedConfig.get_config_dict(source, revision=revision), source)
-    model_type = raw.get("model_type") if isinstance(raw, dict) else None
+    checkpoint = open_checkpoint(name, revision=revision)
+    source = checkpoint.source
+    model_type = checkpoint.config().get("model_type")
     class_name = _WHISPER if model_type == "whisper" else _CTC.get(model_type)
     if class_name is None:
         raise UserError(
@@ -253,77 +264,60 @@ def load_recogniser(name: str, *, revision: str | None = None, language: str | N
     if language is not None and model_type != "whisper":
         raise UserError(f"--language is for Whisper; {source} was trained for its own language, so leave it out")
     model_class = getattr(transformers, class_name)
-    config = _from_hub(lambda: model_class.config_class.from_pretrained(source, revision=revision), source)
+    config = checkpoint.configured(model_class.config_class)
     if getattr(config, "add_adapter", False) or getattr(config, "adapter_attn_dim", None):
         raise UserError(f"{source} has adapters, which are not supported; take a checkpoint without")
-    model = _load_weights(model_class, config, source, revision)
+    model, origin = checkpoint.load(model_class, config)
     if model_type == "whisper":
-        tokenizer = _from_hub(lambda: transformers.WhisperTokenizer.from_pretrained(source, revision=revision), source)
-        features = _from_hub(
-            lambda: transformers.WhisperFeatureExtractor.from_pretrained(source, revision=revision), source
-        )
-        _check_rate(features, source)
-        return WhisperRecogniser(model, tokenizer, features, name=name, language=language)
-    tokenizer = _from_hub(lambda: transformers.Wav2Vec2CTCTokenizer.from_pretrained(source, revision=revision), source)
-    features = _from_hub(
-        lambda: transformers.Wav2Vec2FeatureExtractor.from_pretrained(source, revision=revision), source
-    )
-    _check_rate(features, source)
+        model.generation_config = _generation_settings(checkpoint) or model.generation_config
+        tokenizer = _tokeniser(transformers.WhisperTokenizer, checkpoint)
+        features = _features(transformers.WhisperFeatureExtractor, checkpoint)
+        return WhisperRecogniser(model, tokenizer, features, name=name, origin=origin, language=language)
+    tokenizer = _tokeniser(transformers.Wav2Vec2CTCTokenizer, checkpoint)
+    features = _features(transformers.Wav2Vec2FeatureExtractor, checkpoint)
     if len(tokenizer) < config.vocab_size:
         raise UserError(
             f"{source}: the tokeniser knows {len(tokenizer)} tokens and the model {config.vocab_size}; copy the "
             "tokeniser that belongs to the model into its folder"
         )
-    return CtcRecogniser(model, tokenizer, name=name, normalise=features.do_normalize)
+    return CtcRecogniser(model, tokenizer, name=name, origin=origin, normalise=features.do_normalize)
 
 
-def _source(name: str) -> str:
-    if Path(name).is_dir():
-        if not (Path(name) / "config.json").is_file():
-            raise UserError(f"the folder {name} holds no config.json; give the folder that save_pretrained wrote")
-    elif not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
-        raise UserError(f"no recogniser at {name}: it is not a folder, and cannot be the name of one on the hub")
-    return name
-
-
-def _from_hub(load: Callable, source: str):
-    """Call `load`; say what to do where the checkpoint cannot be had."""
+def _tokeniser(tokeniser_class: type, checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
     try:
-        return load()
-    except Exception as error:  # a damaged file raises nearly anything; what is told is the place and the reason
-        if Path(source).is_dir():
-            raise UserError(f"{source}: the recogniser cannot be read ({first_line(error)})") from error
+        return tokeniser_class.from_pretrained(checkpoint.folder_with_tokeniser(), local_files_only=True)
+    except UserError:
+        raise
+    except Exception as error:  # an absent or damaged file raises nearly anything
         raise UserError(
-            f"the recogniser {source} is neither a folder here nor to be had from the hub ({first_line(error)}). "
-            f"Without a network: on a machine that has one run `hf download {source} --local-dir FOLDER`, bring the "
-            "folder here, and give --model FOLDER"
+            f"{checkpoint.source} holds no tokeniser that can be read ({reason(error)}); copy vocab.json and "
+            "tokenizer_config.json of the model beside it"
         ) from error
 
 
-def _load_weights(model_class: type, config: PretrainedConfig, source: str, revision: str | None) -> PreTrainedModel:
-    """The checkpoint's weights, all of them, from safetensors."""
+def _features(extractor_class: type, checkpoint: Checkpoint):
+    """The feature extractor, for audio of the rate that is read here."""
+    settings = checkpoint.preprocessor()
     try:
-        model, found = model_class.from_pretrained(
-            source, config=config, revision=revision, use_safetensors=True, output_loading_info=True
-        )
+        features = extractor_class.from_dict(settings)
     except Exception as error:  # as above
-        raise UserError(
-            f"{source}: no usable safetensors weights ({first_line(error)}). Weights in pickle files are not loaded: "
-            "try --revision refs/pr/N, where the converter has left safetensors, or convert on a machine where you "
-            f"trust the file: load it with transformers.{model_class.__name__}, save_pretrained to a folder"
-        ) from error
-    missing = sorted(key for key in found["missing_keys"] if key.rpartition(".")[2] not in _UNUSED_WEIGHTS)
-    if missing:
-        raise UserError(
-            f"{source}: the checkpoint lacks {len(missing)} of the recogniser's weights ({', '.join(missing[:3])}, …), "
-            "which would have been random; give one that was fine-tuned for speech recognition"
-        )
-    return model.float()
-
-
-def _check_rate(features: object, source: str) -> None:
+        raise UserError(f"{checkpoint.source}: preprocessor_config.json is damaged ({reason(error)})") from error
     if features.sampling_rate != SAMPLE_RATE:
         raise UserError(
-            f"{source} was trained on audio of {features.sampling_rate} Hz; only models for {SAMPLE_RATE} Hz are "
-            "supported"
+            f"{checkpoint.source} was trained on audio of {features.sampling_rate} Hz; only models for {SAMPLE_RATE} "
+            "Hz are supported"
         )
+    return features
+
+
+def _generation_settings(checkpoint: Checkpoint):
+    """What the checkpoint says of decoding; None where it says nothing."""
+    from transformers import GenerationConfig
+
+    path = checkpoint.files.path("generation_config.json")
+    if path is None:
+        return None
+    try:
+        return GenerationConfig.from_pretrained(path.parent, local_files_only=True)
+    except Exception as error:  # as above
+        raise UserError(f"{path} of {checkpoint.source} is damaged ({reason(error)}); download it again") from error

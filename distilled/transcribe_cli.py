@@ -38,8 +38,7 @@ def parser() -> argparse.ArgumentParser:
         "--model",
         required=True,
         metavar="CHECKPOINT",
-        help="folder or hub name of a Whisper, or of a HuBERT, wav2vec 2.0, WavLM or data2vec-audio with a CTC head; "
-        "safetensors only",
+        help="folder or hub name of a Whisper, or of a HuBERT, wav2vec 2.0, WavLM or data2vec-audio with a CTC head",
     )
     p.add_argument("--revision", help="branch, tag or commit of a model on the hub")
     p.add_argument(

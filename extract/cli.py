@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     )
     what.add_argument(
         "--model",
-        help="folder with config.json and safetensors, hub name, or short name such as hubert-base, distilhubert, "
+        help="folder with config.json and weights, hub name, or short name such as hubert-base, distilhubert, "
         "wavlm-large (default: hubert-nano, which needs no network)",
     )
     what.add_argument("--revision", help="branch, tag or commit of a model on the hub")

