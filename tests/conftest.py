@@ -16,3 +16,11 @@ def shared_data() -> Path:
     if not (folder / "emodb" / "metadata.csv").is_file():
         pytest.skip(f"no real recordings at {folder}; set EMOPROBE_SHARED_DATA to their folder")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory):
+    """What is made once from a checkpoint is kept in a folder of the tests, and not in the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EMOPROBE_CACHE", str(tmp_path_factory.mktemp("emoprobe-cache")))
+        yield

@@ -140,7 +140,7 @@ def test_the_command_prints_and_writes_the_table_and_stops(tmp_path, capsys):
 
 
 def test_what_cannot_be_counted_is_told(tmp_path):
-    with pytest.raises(UserError, match="neither a folder here nor to be had from the hub"):
+    with pytest.raises(UserError, match="neither a folder here nor in the local cache"):
         count_parts(ModelSettings(audio="distilhubert", text="nobody/no-such-encoder"))
     with pytest.raises(UserError, match=r"no config\.json"):
         count_parts(ModelSettings(audio=str(tmp_path), text=None))

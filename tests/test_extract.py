@@ -476,12 +476,6 @@ class TestModels:
         assert "whisper" in message
         assert "wavlm" in message
 
-    def test_pickled_weights_are_refused_with_the_remedy(self, model, tmp_path):
-        folder = shutil.copytree(model, tmp_path / "pickled")
-        (folder / "model.safetensors").unlink()
-        torch.save(make_model("hubert-base").state_dict(), folder / "pytorch_model.bin")
-        assert "safetensors" in self.refusal(folder)
-
     def test_missing_weights_are_refused(self, model, tmp_path):
         from safetensors.torch import load_file, save_file
 

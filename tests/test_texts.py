@@ -162,15 +162,6 @@ def test_provenance_tells_the_weights(folders):
     assert found["parameters"] == sum(p.numel() for p in model.parameters())
 
 
-def test_weights_in_a_pickle_are_refused(folders, tmp_path):
-    folder = save_text_model(tmp_path / "model", "bert")
-    model = transformers.BertModel.from_pretrained(folder)
-    (folder / "model.safetensors").unlink()
-    torch.save(model.state_dict(), folder / "pytorch_model.bin")
-    with pytest.raises(UserError, match=r"pickle files are not loaded.*save_pretrained"):
-        load_text_encoder(str(folder))
-
-
 def test_damaged_and_incomplete_folders_are_told(tmp_path):
     folder = save_text_model(tmp_path / "model", "distilbert")
     weights = (folder / "model.safetensors").read_bytes()
@@ -182,7 +173,7 @@ def test_damaged_and_incomplete_folders_are_told(tmp_path):
     tensors = load(weights)
     tensors.pop("transformer.layer.1.ffn.lin1.weight")
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(UserError, match="lacks 1 of the encoder's weights"):
+    with pytest.raises(UserError, match="lacks 1 weight .*ffn.lin1.weight"):
         load_text_encoder(str(folder))
     (folder / "model.safetensors").write_bytes(weights)
     for file in folder.glob("token*"):
