@@ -1,0 +1,140 @@
+"""A hub of models on the loopback interface, as far as huggingface_hub talks to one to download."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+#: Behaviours of a repository; "files hang" answers what it has and then gives none of it.
+MODES = ("open", "gated", "error", "hang", "files hang")
+
+
+@dataclass
+class Repo:
+    """Files by revision, and how the hub behaves when asked for them."""
+
+    revisions: dict[str, dict[str, bytes]]
+    mode: str = "open"
+
+    def commit(self, revision: str) -> str | None:
+        """Commit that a revision stands for."""
+        commits = {name: _commit(files) for name, files in self.revisions.items()}
+        return revision if revision in commits.values() else commits.get(revision)
+
+    def files(self, commit: str) -> dict[str, bytes]:
+        """Files of a commit."""
+        return next(files for files in self.revisions.values() if _commit(files) == commit)
+
+
+@dataclass
+class Hub:
+    """What is served, and what was asked for: method and path."""
+
+    repos: dict[str, Repo] = field(default_factory=dict)
+    requests: list[tuple[str, str]] = field(default_factory=list)
+    url: str = ""
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def add(self, name: str, mode: str = "open", **folders: Path) -> None:
+        """Serve folders as revisions, ``main=…`` and ``pr=…`` (the converter's pull request)."""
+        names = {"main": "main", "pr": "refs/pr/1"}
+        self.repos[name] = Repo(
+            {names[key]: {f.name: f.read_bytes() for f in folder.iterdir()} for key, folder in folders.items()}, mode
+        )
+
+
+@contextmanager
+def serving():
+    """Run a :class:`Hub`; ``GET /-/mode/MODE/OWNER/NAME`` changes a repository, ``GET /-/requests`` lists and forgets."""
+    hub = Hub()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self._answer()
+
+        def do_GET(self):
+            self._answer()
+
+        def do_POST(self):
+            self._answer()
+
+        def log_message(self, *args):
+            return None
+
+        def _answer(self):
+            path = urlsplit(self.path).path
+            if path.startswith("/-/"):
+                return self._control([unquote(part) for part in path.split("/")[2:]])
+            hub.requests.append((self.command, unquote(path)))
+            parts = path.strip("/").split("/")
+            if parts[:2] == ["api", "models"] and len(parts) >= 4:
+                name, rest = "/".join(parts[2:4]), parts[4:]
+                revision = unquote(rest[1]) if rest[:1] == ["revision"] else "main"
+                return self._of(name, revision, None)
+            if len(parts) >= 5 and parts[2] == "resolve":
+                return self._of("/".join(parts[:2]), unquote(parts[3]), "/".join(parts[4:]))
+            return self._send(404)
+
+        def _of(self, name, revision, file):
+            repo = hub.repos.get(name)
+            if repo is None:
+                return self._send(404, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"})
+            if repo.mode == "hang" or (repo.mode == "files hang" and file is not None):
+                return hub.ended.wait()
+            if repo.mode == "error":
+                return self._send(500, body=b"the hub is on fire")
+            commit = repo.commit(revision)
+            if commit is None:
+                return self._send(404, {"X-Error-Code": "RevisionNotFound", "X-Error-Message": "Invalid rev id"})
+            if file is None:
+                siblings = [{"rfilename": each} for each in repo.files(commit)]
+                about = {"id": name, "modelId": name, "sha": commit, "siblings": siblings, "private": False, "tags": []}
+                return self._send(200, body=json.dumps(about).encode())
+            if repo.mode == "gated":
+                return self._send(401, {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access is restricted"})
+            content = repo.files(commit).get(file)
+            if content is None:
+                return self._send(404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit})
+            etag = f'"{hashlib.sha256(content).hexdigest()}"'
+            return self._send(200, {"X-Repo-Commit": commit, "ETag": etag}, content)
+
+        def _control(self, words):
+            if words[0] == "mode":
+                hub.repos["/".join(words[2:])].mode = words[1]
+            asked, hub.requests[:] = list(hub.requests), []
+            return self._send(200, body=json.dumps(asked).encode())
+
+        def _send(self, status, headers=None, body=b""):
+            self.send_response(status)
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    hub.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield hub
+    finally:
+        hub.ended.set()
+        server.shutdown()
+        server.server_close()
+
+
+def _commit(files: dict[str, bytes]) -> str:
+    digest = hashlib.sha1()
+    for name, content in sorted(files.items()):
+        digest.update(f"{name} {len(content)}".encode() + content)
+    return digest.hexdigest()
