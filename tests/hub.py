@@ -11,13 +11,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-#: Behaviours of a repository; "files hang" answers what it has and then gives none of it.
-MODES = ("open", "gated", "error", "hang", "files hang")
-
 
 @dataclass
 class Repo:
-    """Files by revision, and how the hub behaves when asked for them."""
+    """Files by revision, and how the hub behaves when asked for them.
+
+    `mode` is "open", "gated", "error" (500), "hang" (no answer), "files hang" (it tells what it has, and gives nothing)
+    or "weights hang" (it gives all but the weights).
+    """
 
     revisions: dict[str, dict[str, bytes]]
     mode: str = "open"
@@ -51,7 +52,11 @@ class Hub:
 
 @contextmanager
 def serving():
-    """Run a :class:`Hub`; ``GET /-/mode/MODE/OWNER/NAME`` changes a repository, ``GET /-/requests`` lists and forgets."""
+    """Run a :class:`Hub`.
+
+    ``GET /-/mode/MODE/OWNER/NAME`` changes a repository, ``/-/close`` stops listening; these and ``/-/requests`` answer
+    with what was asked since the last of them.
+    """
     hub = Hub()
 
     class Handler(BaseHTTPRequestHandler):
@@ -85,7 +90,8 @@ def serving():
             repo = hub.repos.get(name)
             if repo is None:
                 return self._send(404, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"})
-            if repo.mode == "hang" or (repo.mode == "files hang" and file is not None):
+            part = "weights" if file is not None and file.endswith((".safetensors", ".bin")) else "files"
+            if repo.mode == "hang" or (file is not None and repo.mode in ("files hang", f"{part} hang")):
                 return hub.ended.wait()
             if repo.mode == "error":
                 return self._send(500, body=b"the hub is on fire")
@@ -107,6 +113,9 @@ def serving():
         def _control(self, words):
             if words[0] == "mode":
                 hub.repos["/".join(words[2:])].mode = words[1]
+            if words[0] == "close":
+                server.shutdown()
+                server.server_close()
             asked, hub.requests[:] = list(hub.requests), []
             return self._send(200, body=json.dumps(asked).encode())
 

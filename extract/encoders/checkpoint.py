@@ -315,7 +315,6 @@ def open_checkpoint(
         raise UserError(" ".join(filter(None, (f"{error}.", asked, otherwise)))) from error
     if repository.path("config.json") is None:
         raise UserError(f"{source}: no config.json; {repository.lacking()}")
-    repository.keep_revision()
     return Checkpoint(source, repository)
 
 

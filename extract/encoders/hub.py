@@ -61,7 +61,11 @@ class Repository:
             return there
         if file not in self.files:
             return None
-        return self._fetch(file)
+        try:
+            return _fetch(self.name, file, self.commit)
+        except Exception as error:  # each library that huggingface_hub sends requests with has errors of its own
+            cause, remedy = _explained(error, self.name, self.revision)
+            raise UserError(f"{file} of {self.name} cannot be fetched: {cause}. {remedy}") from error
 
     def lacking(self) -> str:
         """What to say, and do, about a file that is not there."""
@@ -71,32 +75,6 @@ class Repository:
             f"{self.cached}, and the local cache holds only a part of commit {self.commit[:12]} "
             f"({', '.join(sorted(self.files))}){_other_revisions(self.name, self.revision)}. {_bring(self.name)}"
         )
-
-    def keep_revision(self) -> None:
-        """Write down what the revision stands for, where huggingface_hub looks for it when there is no network."""
-        if self.cached is not None or self.revision == self.commit:
-            return
-        ref = _cache_folder(self.name) / "refs" / self.revision
-        if ref.is_file() and ref.read_text() == self.commit:
-            return
-        with contextlib.suppress(
-            OSError
-        ):  # a cache that others share and that cannot be written to is read all the same
-            ref.parent.mkdir(parents=True, exist_ok=True)
-            ref.write_text(self.commit)
-
-    def _fetch(self, file: str) -> Path:
-        from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
-
-        seconds = _seconds()
-        url = hf_hub_url(self.name, file, revision=self.commit)
-        try:
-            # Asked once and briefly, since hf_hub_download would go on asking for minutes.
-            _within(seconds, lambda: get_hf_file_metadata(url, timeout=seconds))
-            return Path(hf_hub_download(self.name, file, revision=self.commit, etag_timeout=seconds))
-        except Exception as error:  # each library that huggingface_hub sends requests with has errors of its own
-            cause, remedy = _explained(error, self.name, self.revision)
-            raise UserError(f"{file} of {self.name} cannot be fetched: {cause}. {remedy}") from error
 
 
 def find_repository(name: str, revision: str | None = None) -> Repository:
@@ -132,14 +110,40 @@ def find_repository(name: str, revision: str | None = None) -> Repository:
     seconds = _seconds()
     try:
         about = _within(seconds, lambda: HfApi().model_info(name, revision=revision, timeout=seconds))
+        files = frozenset(file.rfilename for file in about.siblings or () if "/" not in file.rfilename)
+        if "config.json" in files:
+            _fetch(name, "config.json", about.sha)
     except Exception as error:  # as above
         repository = _cached(name, revision, *_explained(error, name, revision), error)
         warnings.warn(
-            f"{repository.cached}. {name} is taken from the local cache (commit {repository.commit[:12]})", stacklevel=3
+            f"{repository.cached}: {name} is taken from the local cache (commit {repository.commit[:12]})", stacklevel=3
         )
         return repository
-    files = frozenset(file.rfilename for file in about.siblings or () if "/" not in file.rfilename)
+    _keep(name, revision, about.sha)
     return Repository(name, revision, about.sha, files)
+
+
+def _fetch(name: str, file: str, commit: str) -> Path:
+    """A file in the local cache, where it may be already."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    there = _cache_folder(name) / "snapshots" / commit / file
+    if there.is_file():
+        return there
+    seconds, url = _seconds(), hf_hub_url(name, file, revision=commit)
+    # Asked once and briefly, since hf_hub_download would go on asking for minutes.
+    _within(seconds, lambda: get_hf_file_metadata(url, timeout=seconds))
+    return Path(hf_hub_download(name, file, revision=commit, etag_timeout=seconds))
+
+
+def _keep(name: str, revision: str, commit: str) -> None:
+    """Write down what a revision stands for, where huggingface_hub looks for it when there is no network."""
+    ref = _cache_folder(name) / "refs" / revision
+    if revision == commit or (ref.is_file() and ref.read_text() == commit):
+        return
+    with contextlib.suppress(OSError):  # a cache that others share and that cannot be written to is read all the same
+        ref.parent.mkdir(parents=True, exist_ok=True)
+        ref.write_text(commit)
 
 
 def _seconds() -> float:
@@ -187,7 +191,7 @@ def _cached(name: str, revision: str, cause: str, remedy: str, error: Exception 
         at = "" if revision == DEFAULT_REVISION else f" at revision {revision}"
         raise UserError(
             f"{name}{at} is neither a folder here nor in the local cache ({folder.parent})"
-            f"{_other_revisions(name, revision)}, and {cause}. {remedy}"
+            f"{_other_revisions(name, revision)} and {cause}. {remedy}"
         ) from error
     files = frozenset(file.name for file in snapshot.iterdir() if file.is_file())
     return Repository(name, revision, commit, files, cause)
@@ -198,7 +202,7 @@ def _other_revisions(name: str, revision: str) -> str:
     refs = _cache_folder(name) / "refs"
     others = sorted(str(ref.relative_to(refs)) for ref in refs.rglob("*") if ref.is_file()) if refs.is_dir() else []
     others = [other for other in others if other != revision]
-    return f" (which has revision {', '.join(others)}: give it with --revision)" if others else ""
+    return f", which has revision {', '.join(others)} (give it with --revision)," if others else ""
 
 
 def _bring(name: str) -> str:
@@ -221,21 +225,22 @@ def _explained(error: Exception, name: str, revision: str) -> tuple[str, str]:
 
     hub = constants.ENDPOINT
     status = getattr(getattr(error, "response", None), "status_code", None)
+    said = f"{status}: {getattr(error, 'server_message', None) or reason(error)}"
     if isinstance(error, HFValidationError):
         return f"{name} cannot be the name of a repository ({reason(error)})", "Look at the spelling"
     if isinstance(error, GatedRepoError) or status == 403:
         remedy = (
             f"Accept its conditions at {hub}/{name}, log in with `hf auth login` (or set HF_TOKEN) and run this again"
         )
-        return f"{name} is gated ({reason(error)})", remedy
+        return f"{name} is gated ({said})", remedy
     if isinstance(error, RevisionNotFoundError):
-        return f"{name} has no revision {revision} ({reason(error)})", f"Its revisions are at {hub}/{name}/tree/main"
+        return f"{name} has no revision {revision} ({said})", f"Its revisions are at {hub}/{name}/tree/main"
     if isinstance(error, RepositoryNotFoundError) or status in (401, 404):
         remedy = "Look at the spelling; if it is private, log in with `hf auth login`"
-        return f"{hub} knows no model {name} ({reason(error)})", remedy
+        return f"{hub} knows no model {name} ({said})", remedy
     if isinstance(error, HfHubHTTPError) or status is not None:
         return (
-            f"{hub} answered with an error of its own, {status} ({reason(error)})",
+            f"{hub} answered with an error of its own ({said})",
             f"Try again later. {_bring(name)}",
         )
     if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
