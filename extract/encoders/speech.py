@@ -14,21 +14,12 @@ import numpy as np
 import torch
 
 from ...errors import UserError
+from ..audio import SAMPLE_RATE
 from .architectures import ARCHITECTURES
-from .exact import frame_mask, make_exact, steps
+from .families import FAMILIES
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
-
-SAMPLE_RATE = 16_000
-
-# The classes by family, named and not looked up, so that no checkpoint can bring code of its own.
-_FAMILIES = {
-    "hubert": ("HubertConfig", "HubertModel"),
-    "wav2vec2": ("Wav2Vec2Config", "Wav2Vec2Model"),
-    "wavlm": ("WavLMConfig", "WavLMModel"),
-    "data2vec-audio": ("Data2VecAudioConfig", "Data2VecAudioModel"),
-}
 
 # Used by masked training alone: a checkpoint may lack it, and no hidden state here depends on it.
 _UNUSED_WEIGHTS = {"masked_spec_embed"}
@@ -45,7 +36,7 @@ class Backbone:
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        Without a head; it is put into evaluation mode and changed in place (:func:`.exact.make_exact`).
+        Of a family in :data:`.families.FAMILIES`, without a head; it is put into evaluation mode and changed in place.
     name : str
         Hub name or folder that it came from.
     normalise : bool
@@ -63,6 +54,21 @@ class Backbone:
         Size of a hidden state.
     receptive_field : int
         Samples that one frame needs; a shorter waveform has no frame.
+    longest : int or None
+        Samples that the model takes at most (Whisper: its window of 30 s); None without limit.
+    blocks : torch.nn.ModuleList
+        The transformer blocks.
+    front_end : list of torch.nn.Module
+        What comes before the blocks and can be frozen by itself; empty where it has no weights.
+    channels : int
+        Of the first convolution, for the batch that suits a device (:func:`emoprobe.extract.devices.default_batch_seconds`).
+    reads_waveform : bool
+        Whether the model's input is the waveform, and not features that are computed from it.
+
+    Raises
+    ------
+    UserError
+        If the waveform is to be normalised for a model whose features are computed from it as it is.
     """
 
     def __init__(
@@ -80,15 +86,24 @@ class Backbone:
         self.normalise = normalise
         self.random_init = random_init
         self.label = label or _label(name, random_init)
-        self._lengths = make_exact(model)
-        blocks = model.encoder.layers
-        self.n_layers = len(blocks) + 1
+        self._recipe = FAMILIES[self.config.model_type].recipe(model)
+        self.reads_waveform = self._recipe.reads_waveform
+        if normalise and not self.reads_waveform:
+            raise UserError(
+                f"{self.label} takes features that are computed from the waveform as it is: leave --normalise out, or "
+                "give --normalise no"
+            )
+        self.blocks = self._recipe.blocks
+        self.front_end = self._recipe.front_end
+        self.channels = self._recipe.channels
+        self.receptive_field = self._recipe.shortest
+        self.longest = self._recipe.longest
+        self.n_layers = len(self.blocks) + 1
         self.width = self.config.hidden_size
         self.layer_names = ("input of block 1", *(f"block {k}" for k in range(1, self.n_layers)))
-        self.receptive_field = _receptive_field(self._lengths.kernels, self._lengths.strides)
         self._visit: Visit | None = None
-        blocks[0].register_forward_pre_hook(self._see_input, with_kwargs=True)
-        for k, block in enumerate(blocks, start=1):
+        self.blocks[0].register_forward_pre_hook(self._see_input, with_kwargs=True)
+        for k, block in enumerate(self.blocks, start=1):
             block.register_forward_hook(self._see_output(k))
 
     def _see_input(self, block: torch.nn.Module, args: tuple, kwargs: dict) -> None:
@@ -114,7 +129,18 @@ class Backbone:
 
     def frames(self, samples: int) -> int:
         """Frames of a waveform of that many samples at 16 kHz; 0 when it is shorter than the receptive field."""
-        return steps(int(samples), self._lengths.kernels, self._lengths.strides)
+        return self._recipe.frames(int(samples))
+
+    def sizes(self, samples: np.ndarray) -> np.ndarray:
+        """What utterances of so many samples take of a batch, in samples, each (utterances,) int.
+
+        More than their own where a model brings each to a length of its own, such as Whisper's window.
+        """
+        return self._recipe.sizes(samples)
+
+    def keep_every_block(self) -> None:
+        """Let training skip no block and mask no frame of the input."""
+        self._recipe.keep_every_block()
 
     def prepare(self, waveform: np.ndarray) -> np.ndarray:
         """Normalise a waveform (samples,) float32 exactly as transformers' feature extractor would."""
@@ -162,21 +188,17 @@ class Backbone:
         Returns
         -------
         Tensor, (batch, frames, width)
-            What the model itself returns: the last block's output, after the final norm where the model has one.
+            The last block's output, after the final norm where the model has one.
         """
         if samples is not None:
             samples = [int(n) for n in samples]
             if min(samples) == padded.shape[1]:
                 samples = None
-        mask = None if samples is None else frame_mask(samples, padded.shape[1], padded.device).long()
-        self._lengths.samples = samples
         self._visit = visit
         try:
-            return self.model(padded, attention_mask=mask).last_hidden_state
+            return self._recipe.forward(padded, samples)
         finally:
             self._visit = None
-            if not torch.is_grad_enabled():  # a checkpointed layer runs again in the backward pass, on these lengths
-                self._lengths.samples = None
 
     @torch.inference_mode()
     def hidden_states(self, waveforms: Sequence[np.ndarray | torch.Tensor]) -> tuple[torch.Tensor, list[int]]:
@@ -197,10 +219,15 @@ class Backbone:
         Raises
         ------
         UserError
-            If a waveform is shorter than the receptive field.
+            If a waveform is shorter than the receptive field, or longer than the model's window.
         """
         arrays = [np.asarray(w, dtype=np.float32) for w in waveforms]
         for array in arrays:
+            if self.longest is not None and len(array) > self.longest:
+                raise UserError(
+                    f"a waveform of {len(array) / SAMPLE_RATE:.1f} s is longer than the {self.longest / SAMPLE_RATE:g} "
+                    f"s that {self.label} takes; leave it out, or cut it"
+                )
             if len(array) < self.receptive_field:
                 raise UserError(
                     f"a waveform of {len(array)} samples is shorter than the {self.receptive_field} that one frame "
@@ -224,6 +251,7 @@ class Backbone:
             "random_init": self.random_init,
             "weights_sha256": weights_sha256(self.model),
             "layers": "0 = input of the first block, k = output of block k, before any final norm",
+            **({} if self._recipe.features is None else {"features": self._recipe.features}),
         }
 
 
@@ -269,19 +297,19 @@ def load_config(
     if revision is not None and (name in packaged_models() or (known is not None and random_init is not None)):
         raise UserError(f"--revision is for checkpoints on the hub, and {name} is not taken from there; leave it out")
     if known is not None and random_init is not None:
-        config_class = getattr(transformers, _FAMILIES[known.model_type][0])
+        config_class = getattr(transformers, FAMILIES[known.model_type].config)
         return config_class(**known.config), known.hub_name
     source = _source(name)
     raw, _ = _from_hub(
         lambda: transformers.PretrainedConfig.get_config_dict(source, revision=revision), source, revision
     )
     model_type = raw.get("model_type") if isinstance(raw, dict) else None
-    if model_type not in _FAMILIES:
+    if model_type not in FAMILIES:
         raise UserError(
             f"{source} is a {model_type or 'model of unknown type'}, which is not supported; supported are "
-            f"{', '.join(_FAMILIES)} (HuBERT, DistilHuBERT, wav2vec 2.0, WavLM, data2vec-audio)"
+            f"{', '.join(FAMILIES)} ({', '.join(family.title for family in FAMILIES.values())})"
         )
-    config_class = getattr(transformers, _FAMILIES[model_type][0])
+    config_class = getattr(transformers, FAMILIES[model_type].config)
     config = _from_hub(lambda: config_class.from_pretrained(source, revision=revision), source, revision)
     return config, source
 
@@ -325,9 +353,9 @@ def load_backbone(
     config, source = load_config(name, revision=revision, random_init=random_init)
     if min(config.num_hidden_layers, config.hidden_size) < 1:
         raise UserError(f"{source}: config.json describes a model without layers or width")
-    model_class = getattr(transformers, _FAMILIES[config.model_type][1])
+    model_class = getattr(transformers, FAMILIES[config.model_type].model)
     if normalise is None:
-        normalise = _normalisation(name, source, revision, random_init)
+        normalise = _normalisation(name, source, revision, random_init, config)
     if random_init is not None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(random_init)
@@ -379,12 +407,15 @@ def packaged_models() -> list[str]:
     return sorted(entry.name for entry in entry_points(group="emoprobe.models"))
 
 
-def _normalisation(name: str, source: str, revision: str | None, random_init: int | None) -> bool:
+def _normalisation(
+    name: str, source: str, revision: str | None, random_init: int | None, config: PretrainedConfig
+) -> bool:
     """What the checkpoint says of normalising its input."""
     from transformers import FeatureExtractionMixin
 
-    if random_init is not None and name in ARCHITECTURES:
-        return ARCHITECTURES[name].normalise
+    known = ARCHITECTURES.get(name)
+    if random_init is not None and known is not None and known.normalise is not None:
+        return known.normalise
     try:
         settings, _ = FeatureExtractionMixin.get_feature_extractor_dict(source, revision=revision)
     except (OSError, ValueError) as error:
@@ -395,16 +426,18 @@ def _normalisation(name: str, source: str, revision: str | None, random_init: in
     rate = settings.get("sampling_rate", SAMPLE_RATE)
     if rate != SAMPLE_RATE:
         raise UserError(f"{source} was trained on audio of {rate} Hz; only models for {SAMPLE_RATE} Hz are supported")
-    return bool(settings.get("do_normalize", True))
+    return FAMILIES[config.model_type].recipe.normalises(settings, config, source)
 
 
 def _load_weights(model_class: type, config: PretrainedConfig, source: str, revision: str | None):
     """The checkpoint's weights, all of them, from safetensors."""
     from safetensors import SafetensorError
 
+    inside = FAMILIES[config.model_type].inside
+    options = {"key_mapping": {rf"^({model_class.base_model_prefix}\.)?{re.escape(inside)}": ""}} if inside else {}
     try:
         model, found = model_class.from_pretrained(
-            source, config=config, revision=revision, use_safetensors=True, output_loading_info=True
+            source, config=config, revision=revision, use_safetensors=True, output_loading_info=True, **options
         )
     except SafetensorError as error:
         raise UserError(f"{source}: the safetensors weights are damaged ({error}); download the model again") from error
@@ -423,13 +456,6 @@ def _load_weights(model_class: type, config: PretrainedConfig, source: str, revi
             "which would have been random; give a checkpoint of the whole encoder"
         )
     return model
-
-
-def _receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> int:
-    field = 1
-    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
-        field = (field - 1) * stride + kernel
-    return field
 
 
 def _label(name: str, random_init: int | None) -> str:
