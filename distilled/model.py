@@ -26,13 +26,22 @@ class AudioEncoder(nn.Module):
     backbone : Backbone
     layers : str
         "last" or "sum".
+
+    Raises
+    ------
+    UserError
+        If what comes behind its blocks has frames of its own.
     """
 
     def __init__(self, backbone: Backbone, *, layers: str):
         super().__init__()
         # A skipped block has no state to sum, and a mask drawn over ten frames does not fit into a short utterance.
-        backbone.config.layerdrop = 0.0
-        backbone.config.apply_spec_augment = False
+        backbone.keep_every_block()
+        if getattr(backbone.config, "add_adapter", False):
+            raise UserError(
+                f"{backbone.label} has an adapter behind its blocks, whose output has frames of its own: only its "
+                "layers can be probed; train a checkpoint without one (add_adapter in its config.json)"
+            )
         self.model = backbone.model
         self.backbone = backbone
         self.width = backbone.width
@@ -168,7 +177,7 @@ class AudioTextModel(nn.Module):
             if encoder is None:
                 continue
             if part == "frontend":
-                found.append(encoder.model.feature_extractor)
+                found += encoder.backbone.front_end
             elif part == "audio":
                 found.append(encoder.model)
             else:

@@ -61,7 +61,7 @@ class Backbone:
     front_end : list of torch.nn.Module
         What comes before the blocks and can be frozen by itself; empty where it has no weights.
     channels : int
-        Of the first convolution, for the batch that suits a device (:func:`emoprobe.extract.devices.default_batch_seconds`).
+        Of the first convolution, for the batch that suits a device (:func:`..devices.default_batch_seconds`).
     reads_waveform : bool
         Whether the model's input is the waveform, and not features that are computed from it.
 
@@ -297,8 +297,7 @@ def load_config(
     if revision is not None and (name in packaged_models() or (known is not None and random_init is not None)):
         raise UserError(f"--revision is for checkpoints on the hub, and {name} is not taken from there; leave it out")
     if known is not None and random_init is not None:
-        config_class = getattr(transformers, FAMILIES[known.model_type].config)
-        return config_class(**known.config), known.hub_name
+        return FAMILIES[known.model_type].config_class(**known.config), known.hub_name
     source = _source(name)
     raw, _ = _from_hub(
         lambda: transformers.PretrainedConfig.get_config_dict(source, revision=revision), source, revision
@@ -309,7 +308,7 @@ def load_config(
             f"{source} is a {model_type or 'model of unknown type'}, which is not supported; supported are "
             f"{', '.join(FAMILIES)} ({', '.join(family.title for family in FAMILIES.values())})"
         )
-    config_class = getattr(transformers, FAMILIES[model_type].config)
+    config_class = FAMILIES[model_type].config_class
     config = _from_hub(lambda: config_class.from_pretrained(source, revision=revision), source, revision)
     return config, source
 
@@ -348,12 +347,10 @@ def load_backbone(
     UserError
         If the model cannot be had, is of another family, lacks weights, or holds no safetensors.
     """
-    import transformers
-
     config, source = load_config(name, revision=revision, random_init=random_init)
     if min(config.num_hidden_layers, config.hidden_size) < 1:
         raise UserError(f"{source}: config.json describes a model without layers or width")
-    model_class = getattr(transformers, FAMILIES[config.model_type].model)
+    model_class = FAMILIES[config.model_type].model_class
     if normalise is None:
         normalise = _normalisation(name, source, revision, random_init, config)
     if random_init is not None:
@@ -433,8 +430,8 @@ def _load_weights(model_class: type, config: PretrainedConfig, source: str, revi
     """The checkpoint's weights, all of them, from safetensors."""
     from safetensors import SafetensorError
 
-    inside = FAMILIES[config.model_type].inside
-    options = {"key_mapping": {rf"^({model_class.base_model_prefix}\.)?{re.escape(inside)}": ""}} if inside else {}
+    within = FAMILIES[config.model_type].within
+    options = {} if within is None else {"key_mapping": {rf"^(\w+\.)*?{re.escape(within)}\.": ""}}
     try:
         model, found = model_class.from_pretrained(
             source, config=config, revision=revision, use_safetensors=True, output_loading_info=True, **options

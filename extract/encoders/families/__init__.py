@@ -1,4 +1,4 @@
-"""The accepted families of speech models, one file a family or its kin; `docs/adding_a_model.md` is how one is added."""
+"""The accepted families of speech models, one file a family or its kin. How one is added: `docs/adding_a_model.md`."""
 
 from __future__ import annotations
 

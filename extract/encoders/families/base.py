@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from ....errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
+
 
 class Recipe(ABC):
     """How a model of one family is fed, so that no state depends on the batch.
@@ -111,17 +113,31 @@ class Family:
         Its name, for people.
     config, model : str
         Names of transformers' classes: named here and not looked up, so that no checkpoint can bring code of its own.
+    module : str
+        Where transformers has them.
     recipe : type
         Subclass of :class:`Recipe`.
-    inside : str
-        Where the encoder's weights are within a whole model's, such as ``"encoder."``; "" where they are all of it.
+    within : str or None
+        Name that the encoder has in models with a head, such as ``"encoder"`` for the weights ``model.encoder.…``; None
+        where it is the one that transformers' class gives (`base_model_prefix`).
     """
 
     title: str
     config: str
     model: str
     recipe: type[Recipe]
-    inside: str = ""
+    module: str = "transformers"
+    within: str | None = None
+
+    @property
+    def config_class(self) -> type[PretrainedConfig]:
+        """Class of the configuration."""
+        return getattr(import_module(self.module), self.config)
+
+    @property
+    def model_class(self) -> type[PreTrainedModel]:
+        """Class of the encoder without a head."""
+        return getattr(import_module(self.module), self.model)
 
 
 @contextmanager

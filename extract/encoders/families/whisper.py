@@ -93,6 +93,7 @@ FAMILIES = {
         config="WhisperConfig",
         model="WhisperEncoder",
         recipe=WhisperRecipe,
-        inside="encoder.",
+        module="transformers.models.whisper.modeling_whisper",
+        within="encoder",
     )
 }
