@@ -47,6 +47,14 @@ class AudioEncoder(nn.Module):
         self.width = backbone.width
         self.layer_logits = nn.Parameter(torch.zeros(backbone.n_layers)) if layers == "sum" else None
 
+    def train(self, mode: bool = True) -> AudioEncoder:
+        """Set the mode; batch norms keep their pretrained statistics, which a batch and its padding would change."""
+        super().train(mode)
+        for module in self.model.modules():
+            if isinstance(module, nn.BatchNorm1d):
+                module.eval()
+        return self
+
     def forward(self, waveforms: torch.Tensor, samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """States (batch, frames, width) and their mask (batch, frames) of zero-padded waveforms (batch, samples)."""
         lengths = samples.tolist()

@@ -38,7 +38,7 @@ WHISPER = {
     "num_mel_bins": 20,
     "max_source_positions": 100,
     "vocab_size": 20,
-    "pad_token_id": 0,
+    **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"), 0),
 }
 
 #: Every accepted architecture that reads the waveform, with both norms of the front end, post- and pre-norm blocks, and

@@ -34,6 +34,8 @@ class WhisperRecipe(Recipe):
         from transformers import WhisperFeatureExtractor
 
         super().__init__(model)
+        # Sines, which nothing trains; a loaded model has lost that.
+        model.embed_positions.requires_grad_(False)
         self.blocks = model.layers
         self.front_end = [model.conv1, model.conv2]
         self.channels = max(1, self.config.encoder_ffn_dim * 50 // 3200)
