@@ -112,6 +112,10 @@ def build_distiller(teacher, settings: DistillSettings):
     import torch
     from torch import nn
 
+    if not teacher.reads_waveform:
+        raise UserError(
+            f"{teacher.label} takes log-mel features; give a teacher that reads the waveform, as HuBERT does"
+        )
     layers = settings.layers or predicted_layers(teacher.n_layers - 1)
     if any(not 1 <= layer < teacher.n_layers for layer in layers):
         raise UserError(f"layers {layers} are not all among 1 to {teacher.n_layers - 1} of the teacher")

@@ -17,6 +17,7 @@ class Predictor(Protocol):
     label: str
     uses_audio: bool
     receptive_field: int
+    longest: int | None
 
 
 def checked_texts(
@@ -27,7 +28,8 @@ def checked_texts(
     Raises
     ------
     UserError
-        If an argument is missing, their lengths differ, or a waveform is shorter than a frame.
+        If an argument is missing, their lengths differ, or a waveform is shorter than a frame or longer than the
+        model's window.
     """
     if model.uses_audio and waveforms is None:
         raise UserError(f"{model.label} hears speech: give waveforms")
@@ -37,12 +39,15 @@ def checked_texts(
     said = [""] * count if texts is None else [text or "" for text in texts]
     if len(said) != count:
         raise UserError(f"{count} waveforms and {len(said)} texts: give one text for each, or none at all")
-    short = (
-        [len(waveform) for waveform in waveforms if len(waveform) < model.receptive_field] if model.uses_audio else []
-    )
-    if short:
-        raise UserError(
-            f"a waveform of {short[0]} samples is shorter than the {model.receptive_field} that one frame of "
-            f"{model.label} needs; leave it out"
-        )
+    for samples in [len(waveform) for waveform in waveforms] if model.uses_audio else []:
+        if samples < model.receptive_field:
+            raise UserError(
+                f"a waveform of {samples} samples is shorter than the {model.receptive_field} that one frame of "
+                f"{model.label} needs; leave it out"
+            )
+        if model.longest is not None and samples > model.longest:
+            raise UserError(
+                f"a waveform of {samples} samples is longer than the {model.longest} that {model.label} takes; leave "
+                "it out, or cut it"
+            )
     return said

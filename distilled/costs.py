@@ -149,7 +149,7 @@ def _multiply_adds(model: AudioTextModel, samples: int, tokens: int) -> dict[str
     by_module = {name: sum(work.values()) // 2 for name, work in counter.get_flop_counts().items()}
     root = type(model).__name__
     return {
-        "audio encoder": by_module.get(f"{root}.audio.model", 0),
+        "audio encoder": by_module.get(f"{root}.audio", 0),  # with the features that it may compute
         "text encoder": by_module.get(f"{root}.text", 0),
         "all": by_module["Global"],
     }

@@ -84,6 +84,11 @@ def export_model(
     except PackageNotFoundError as error:
         raise UserError(f"the package {error.name} is not installed; `pip install 'emoprobe[onnx]'`") from error
     ready = load_model(folder)
+    if ready.uses_audio and not ready.model.audio.backbone.reads_waveform:
+        raise UserError(
+            f"{ready.label} takes log-mel features, which the ONNX form does not compute; use probe-predict without "
+            "--onnx, or train a model that reads the waveform, such as distilhubert"
+        )
     count = len(texts if waveforms is None else waveforms)
     if count == 0:
         raise UserError(f"no utterance to compare torch and ONNX on; give a corpus that {ready.label} can be run on")

@@ -45,6 +45,8 @@ class OnnxModel:
         Whether it hears, whether it reads.
     receptive_field : int
         Samples at 16 kHz that an utterance needs; 0 for a model of text alone.
+    longest : None
+        No utterance is too long: a model with a window has no ONNX form.
     config : dict
         `config.json`: with the training labels' `scale`, and under `checks` how far this form is from torch.
 
@@ -64,6 +66,7 @@ class OnnxModel:
         self.uses_audio: bool = self.config["uses_audio"]
         self.uses_text: bool = self.config["uses_text"]
         self.receptive_field: int = self.config["receptive_field"]
+        self.longest: int | None = None
         self._session = _session(folder / (INT8 if int8 else FLOAT), threads)
         self._tokenizer = _tokenizer(folder, self.config["max_tokens"]) if self.uses_text else None
 

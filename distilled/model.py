@@ -26,17 +26,34 @@ class AudioEncoder(nn.Module):
     backbone : Backbone
     layers : str
         "last" or "sum".
+
+    Raises
+    ------
+    UserError
+        If what comes behind its blocks has frames of its own.
     """
 
     def __init__(self, backbone: Backbone, *, layers: str):
         super().__init__()
         # A skipped block has no state to sum, and a mask drawn over ten frames does not fit into a short utterance.
-        backbone.config.layerdrop = 0.0
-        backbone.config.apply_spec_augment = False
+        backbone.keep_every_block()
+        if getattr(backbone.config, "add_adapter", False):
+            raise UserError(
+                f"{backbone.label} has an adapter behind its blocks, whose output has frames of its own: only its "
+                "layers can be probed; train a checkpoint without one (add_adapter in its config.json)"
+            )
         self.model = backbone.model
         self.backbone = backbone
         self.width = backbone.width
         self.layer_logits = nn.Parameter(torch.zeros(backbone.n_layers)) if layers == "sum" else None
+
+    def train(self, mode: bool = True) -> AudioEncoder:
+        """Set the mode; batch norms keep their pretrained statistics, which a batch and its padding would change."""
+        super().train(mode)
+        for module in self.model.modules():
+            if isinstance(module, nn.BatchNorm1d):
+                module.eval()
+        return self
 
     def forward(self, waveforms: torch.Tensor, samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """States (batch, frames, width) and their mask (batch, frames) of zero-padded waveforms (batch, samples)."""
@@ -168,7 +185,7 @@ class AudioTextModel(nn.Module):
             if encoder is None:
                 continue
             if part == "frontend":
-                found.append(encoder.model.feature_extractor)
+                found += encoder.backbone.front_end
             elif part == "audio":
                 found.append(encoder.model)
             else:

@@ -89,7 +89,8 @@ def predict(
     Raises
     ------
     UserError
-        If the array is no mono signal of finite numbers, silent or too short, or what the model needs is missing.
+        If the array is no mono signal of finite numbers, silent, too short or too long, or what the model needs is
+        missing.
     """
     if not hasattr(model, "predict"):
         model = load_model(model)
@@ -99,6 +100,11 @@ def predict(
             raise UserError(
                 f"the waveform has {1000 * len(signal) / SAMPLE_RATE:.1f} ms, and one frame of {model.label} needs "
                 f"{1000 * model.receptive_field / SAMPLE_RATE:.1f} ms"
+            )
+        if model.longest is not None and len(signal) > model.longest:
+            raise UserError(
+                f"the waveform has {len(signal) / SAMPLE_RATE:.1f} s, and {model.label} takes at most "
+                f"{model.longest / SAMPLE_RATE:g} s; cut it"
             )
     elif waveform is not None:
         raise UserError(f"{model.label} reads text alone: give None in place of a waveform")
@@ -188,7 +194,11 @@ def predict_files(
         raise UserError(f"{len(paths)} files and {len(said)} texts: give each file once, with one text or none")
     if model.uses_audio:
         table, headers = scan(
-            _files(paths), shortest=model.receptive_field, longest=settings.longest, progress=progress
+            _files(paths),
+            shortest=model.receptive_field,
+            longest=settings.longest,
+            window=model.longest,
+            progress=progress,
         )
         sizes = table["samples"].to_numpy()
         load = _waveforms(paths, headers)

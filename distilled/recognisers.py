@@ -136,7 +136,7 @@ class CtcRecogniser(Recogniser):
 
     def default_batch_seconds(self, device: torch.device) -> float:
         """As for the hidden states of the same model."""
-        return default_batch_seconds(device, self._encoder.config.conv_dim[0])
+        return default_batch_seconds(device, self._encoder.channels)
 
     def _transcribe(self, waveforms: Sequence[np.ndarray]) -> list[str]:
         samples = [len(waveform) for waveform in waveforms]

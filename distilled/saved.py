@@ -68,6 +68,11 @@ class EmotionModel:
         return self.model.audio.backbone.receptive_field if self.uses_audio else 0
 
     @property
+    def longest(self) -> int | None:
+        """Samples at 16 kHz that an utterance has at most; None without limit."""
+        return self.model.audio.backbone.longest if self.uses_audio else None
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.model.label_mean.device
@@ -84,7 +89,7 @@ class EmotionModel:
         Parameters
         ----------
         waveforms : sequence of ndarray, (samples,) float32, or None
-            At 16 kHz, each at least `receptive_field` long; None for a model of text alone.
+            At 16 kHz, each at least `receptive_field` and at most `longest` long; None for a model of text alone.
         texts : sequence of str or None
             What was said; "" or None where that is not known. Left out, nothing is known of any.
         batch_seconds : float, optional
@@ -97,7 +102,7 @@ class EmotionModel:
         Raises
         ------
         UserError
-            If an argument is missing or a waveform is too short.
+            If an argument is missing or a waveform is too short or too long.
         """
         said = checked_texts(self, waveforms, texts)
         predictions = np.empty((len(said), len(self.dimensions)), np.float32)
@@ -118,10 +123,10 @@ class EmotionModel:
         if not self.uses_audio:
             order = np.argsort([len(text) for text in texts], kind="stable")
             return [order[start : start + _LONGEST_BATCH] for start in range(0, len(order), _LONGEST_BATCH)]
-        channels = self.model.audio.backbone.config.conv_dim[0]
-        seconds = batch_seconds or default_batch_seconds(self.device, channels)
+        backbone = self.model.audio.backbone
+        seconds = batch_seconds or default_batch_seconds(self.device, backbone.channels)
         samples = np.array([len(waveform) for waveform in waveforms], dtype=np.int64)
-        return plan_batches(samples, budget=int(seconds * SAMPLE_RATE))
+        return plan_batches(backbone.sizes(samples), budget=int(seconds * SAMPLE_RATE))
 
 
 def build(

@@ -30,7 +30,7 @@ class ModelSettings:
         Seed of random weights in place of the checkpoint's, as a control.
     freeze : tuple of str
         Of "frontend", "embeddings", "audio" and "text": what training leaves as it is. A whole frozen encoder runs
-        without dropout.
+        without dropout. The front end of Whisper is its two convolutions; that of w2v-BERT has no weights.
     pooling : str
         "mean" over valid frames (tokens), or "attentive": a learned weight for each frame (token).
     layers : str

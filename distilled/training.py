@@ -268,7 +268,11 @@ def _material(corpus, model, training, first: AudioTextModel, *, progress, say) 
     speech = None
     if first.audio is not None:
         _, headers = scan(
-            corpus, shortest=first.audio.backbone.receptive_field, longest=LONGEST_SECONDS, progress=progress
+            corpus,
+            shortest=first.audio.backbone.receptive_field,
+            longest=LONGEST_SECONDS,
+            window=first.audio.backbone.longest,
+            progress=progress,
         )
         speech = Speech(list(tabled["path"]), headers, room=training.memory * 2**30)
         for row, problem in enumerate(speech.check(progress=progress)):

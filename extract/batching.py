@@ -15,7 +15,7 @@ def plan_batches(samples: np.ndarray, *, budget: int) -> list[np.ndarray]:
     Parameters
     ----------
     samples : ndarray of int, (utterances,)
-        Length of each waveform; 0 leaves the utterance out.
+        Length of each waveform, or what it takes of a batch where a model brings it to another; 0 leaves it out.
     budget : int
         Most samples of a batch with its padding. An utterance longer than this is a batch of its own.
 

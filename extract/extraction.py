@@ -138,7 +138,13 @@ def extract(
     device = choose_device(settings.device)
     backbone = load_backbone(model) if isinstance(model, str) else model
     with lock_cache(out):
-        table, headers = scan(corpus, shortest=backbone.receptive_field, longest=settings.longest, progress=progress)
+        table, headers = scan(
+            corpus,
+            shortest=backbone.receptive_field,
+            longest=settings.longest,
+            window=backbone.longest,
+            progress=progress,
+        )
         _describe(corpus, table, say)
         if settings.strict:
             stop_at_problem(zip(table["path"], table["status"], table["reason"], strict=True))
@@ -153,7 +159,7 @@ def extract(
             samples = table["samples"].to_numpy()
             batches = _start(out, corpus, backbone, settings, table, provenance, say)
         else:
-            batches, samples = _go_on(out, table, provenance, say)
+            batches, samples = _go_on(out, backbone, table, provenance, say)
         paths = corpus.utterances["path"].to_numpy()
         with CacheWriter(out) as writer:
             if settings.repair:
@@ -207,7 +213,7 @@ def _provenance(corpus: Corpus, backbone: Backbone, settings: ExtractionSettings
         "frames": settings.frames,
         "precision": settings.precision,
         "longest_seconds": settings.longest,
-        "batch_seconds": settings.batch_seconds or default_batch_seconds(device, backbone.config.conv_dim[0]),
+        "batch_seconds": settings.batch_seconds or default_batch_seconds(device, backbone.channels),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "acoustics": "mean and population standard deviation over time of log-mel and MFCC",
         "versions": versions(),
@@ -226,7 +232,7 @@ def _start(
     """Lay the cache out anew; return its batches."""
     table = table.copy()
     samples = table["samples"].to_numpy()
-    batches = plan_batches(samples, budget=int(provenance["batch_seconds"] * SAMPLE_RATE))
+    batches = plan_batches(backbone.sizes(samples), budget=int(provenance["batch_seconds"] * SAMPLE_RATE))
     table["frames"] = [backbone.frames(n) if n else 0 for n in samples]
     frames = table["frames"].to_numpy()
     order = np.concatenate(batches)
@@ -278,7 +284,9 @@ def _check_room(
         )
 
 
-def _go_on(out: Path, table, provenance: dict, say: Callable[[str], None]) -> tuple[list[np.ndarray], np.ndarray]:
+def _go_on(
+    out: Path, backbone: Backbone, table, provenance: dict, say: Callable[[str], None]
+) -> tuple[list[np.ndarray], np.ndarray]:
     """Make sure that the cache on disk is of the same thing; return its batches and the lengths it was laid out for."""
     with HiddenStateCache(out) as cache:
         there = cache.provenance
@@ -315,7 +323,7 @@ def _go_on(out: Path, table, provenance: dict, say: Callable[[str], None]) -> tu
             say("note: the cache was started with other library versions or on another device; its record keeps those")
     if n:
         say(f"going on with {out}: {cache.n_utterances - n} of {cache.n_utterances} utterances are there")
-    return plan_batches(samples, budget=int(there["batch_seconds"] * SAMPLE_RATE)), samples
+    return plan_batches(backbone.sizes(samples), budget=int(there["batch_seconds"] * SAMPLE_RATE)), samples
 
 
 def _forget_damaged(out: Path, writer: CacheWriter, say: Callable[[str], None]) -> None:

@@ -15,7 +15,9 @@ from .encoders.speech import SAMPLE_RATE
 from .layout import PENDING
 
 
-def scan(corpus: Corpus, *, shortest: int, longest: float, progress: bool = True) -> tuple[pd.DataFrame, list]:
+def scan(
+    corpus: Corpus, *, shortest: int, longest: float, window: int | None = None, progress: bool = True
+) -> tuple[pd.DataFrame, list]:
     """The corpus's table with what the headers say.
 
     Parameters
@@ -25,6 +27,8 @@ def scan(corpus: Corpus, *, shortest: int, longest: float, progress: bool = True
         Samples at 16 kHz that a model needs for one frame.
     longest : float
         Limit in seconds; a longer file is left out.
+    window : int, optional
+        Samples at 16 kHz that a model takes at most; a longer file is left out.
     progress : bool
         Show a bar.
 
@@ -47,7 +51,7 @@ def scan(corpus: Corpus, *, shortest: int, longest: float, progress: bool = True
             )
         )
     table = corpus.utterances.copy()
-    rows = [_judge(result, shortest, longest) for result in results]
+    rows = [_judge(result, shortest, longest, window) for result in results]
     table["samples"] = np.array([r[0] for r in rows], dtype=np.int64)
     table["seconds"] = np.array([r[1] for r in rows], dtype=np.float64)
     table["status"] = [r[2] for r in rows]
@@ -66,7 +70,9 @@ def _try_header(path: str) -> AudioHeader | AudioProblem:
         return problem
 
 
-def _judge(result: AudioHeader | AudioProblem, shortest: int, longest: float) -> tuple[int, float, str, str]:
+def _judge(
+    result: AudioHeader | AudioProblem, shortest: int, longest: float, window: int | None
+) -> tuple[int, float, str, str]:
     """Samples to extract, seconds, status and reason."""
     if isinstance(result, AudioProblem):
         return 0, 0.0, result.status, result.reason
@@ -76,4 +82,7 @@ def _judge(result: AudioHeader | AudioProblem, shortest: int, longest: float) ->
         return 0, seconds, "too short", f"{1000 * seconds:.1f} ms, and one frame of the model needs {needed:.1f} ms"
     if seconds > longest:
         return 0, seconds, "too long", f"{seconds:.1f} s, and the limit is {longest:g} s (--longest)"
+    if window is not None and result.samples > window:
+        takes = window / SAMPLE_RATE
+        return 0, seconds, "too long", f"{seconds:.1f} s, and the model's window is {takes:g} s: cut the file"
     return result.samples, seconds, PENDING, ""

@@ -9,24 +9,25 @@ import torch
 from emoprobe.extract import HiddenStateCache
 from emoprobe.extract.cli import main
 from emoprobe.extract.devices import numerics
-from emoprobe.extract.encoders.speech import Backbone
 from tests.speech import make_corpus
 from tests.test_exactness import FLOAT32_TOLERANCE, alone, relative_error, waveforms
-from tests.tiny_models import VARIANTS, make_model, save_model
+from tests.tiny_models import VARIANTS, make_backbone, make_model, save_model
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_float32_on_the_gpu_equals_each_utterance_alone_on_the_cpu(variant):
-    backbone = Backbone(make_model(variant), name=variant, normalise=True).to("cuda")
-    batch = waveforms([16000, 400, 12345, 7000], 5)
+    backbone = make_backbone(variant).to("cuda")
+    batch = waveforms([16000, backbone.receptive_field, 12345, 7000], 5)
+    # Log-mel features of a bin without sound are the logarithm of rounding errors, which differ between two FFTs.
+    tolerance = FLOAT32_TOLERANCE if backbone.reads_waveform else 1e-3
     with numerics(torch.device("cuda"), "float32"):
         states, frames = backbone.hidden_states(batch)
     reference = make_model(variant)
     for row, waveform in enumerate(batch):
         for layer, wanted in enumerate(alone(reference, waveform)):
-            assert relative_error(states[layer, row, : frames[row]].cpu().numpy(), wanted) <= FLOAT32_TOLERANCE
+            assert relative_error(states[layer, row, : frames[row]].cpu().numpy(), wanted) <= tolerance
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("bfloat16", 0.1), ("float16", 0.02)])

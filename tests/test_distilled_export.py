@@ -26,7 +26,7 @@ from emoprobe.distilled.saved import build, load_model, save_model
 from emoprobe.distilled.settings import ModelSettings
 from emoprobe.errors import UserError
 from tests.speech import tone
-from tests.tiny_models import VARIANTS, make_model, save_text_model
+from tests.tiny_models import WAVEFORM_VARIANTS, make_model, save_text_model
 from tests.tiny_models import save_model as save_speech_model
 
 FIELD = 400  # samples of one frame in every HuBERT
@@ -84,7 +84,7 @@ def test_other_convolutions_are_not_gathered():
         GatheredConv(torch.nn.Conv1d(4, 4, 3, padding=1))
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", WAVEFORM_VARIANTS)
 def test_a_gathered_front_end_is_the_front_end(variant):
     front_end = make_model(variant).feature_extractor
     waveforms = torch.from_numpy(WAVEFORMS[0])[None]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
 import transformers
+
+from emoprobe.extract.encoders.speech import Backbone
 
 SIZES = {
     "hidden_size": 16,
@@ -17,9 +18,32 @@ SIZES = {
     "num_conv_pos_embedding_groups": 4,
 }
 LARGE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
+CONFORMER = {**LARGE, "conv_depthwise_kernel_size": 7, "hidden_act": "swish"}
+BERT = {
+    **{name: SIZES[name] for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")},
+    "feature_projection_input_dim": 40,
+    "conv_depthwise_kernel_size": 7,
+    "left_max_position_embeddings": 5,
+    "right_max_position_embeddings": 2,
+}
+#: With a window of 2 s, so that the tests are fast.
+WHISPER = {
+    "d_model": 16,
+    "encoder_layers": 3,
+    "encoder_attention_heads": 4,
+    "encoder_ffn_dim": 24,
+    "decoder_layers": 1,
+    "decoder_attention_heads": 4,
+    "decoder_ffn_dim": 24,
+    "num_mel_bins": 20,
+    "max_source_positions": 100,
+    "vocab_size": 20,
+    **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"), 0),
+}
 
-#: Every accepted architecture, with both norms of the front end, post- and pre-norm blocks, and the odd parts.
-VARIANTS: dict[str, tuple[str, dict]] = {
+#: Every accepted architecture that reads the waveform, with both norms of the front end, post- and pre-norm blocks, and
+#: the odd parts.
+WAVEFORM_VARIANTS: dict[str, tuple[str, dict]] = {
     "hubert-base": ("Hubert", {}),
     "hubert-large": ("Hubert", LARGE),
     "hubert-group-norm-pre-norm": ("Hubert", {"do_stable_layer_norm": True}),
@@ -30,16 +54,34 @@ VARIANTS: dict[str, tuple[str, dict]] = {
     "wavlm-base": ("WavLM", {}),
     "wavlm-large": ("WavLM", {**LARGE, "conv_bias": False}),
     "data2vec-audio": ("Data2VecAudio", {"conv_pos_kernel_size": 19}),
+    "unispeech": ("UniSpeech", LARGE),
+    "unispeech-sat-base": ("UniSpeechSat", {}),
+    "unispeech-sat-large": ("UniSpeechSat", {**LARGE, "conv_bias": False}),
+    "wav2vec2-conformer-relative": ("Wav2Vec2Conformer", {**CONFORMER, "max_source_positions": 40}),
+    "wav2vec2-conformer-rotary": ("Wav2Vec2Conformer", {**CONFORMER, "position_embeddings_type": "rotary"}),
+    "sew": ("SEW", {"conv_dim": (8,) * 13}),
+    "sew-three": ("SEW", {"conv_dim": (8,) * 13, "squeeze_factor": 3, "num_conv_pos_embeddings": 17}),
+}
+
+#: Every accepted architecture; these take features that are computed from the waveform.
+VARIANTS: dict[str, tuple[str, dict]] = {
+    **WAVEFORM_VARIANTS,
+    "w2v-bert": ("Wav2Vec2Bert", BERT),
+    "w2v-bert-relative": ("Wav2Vec2Bert", {**BERT, "position_embeddings_type": "relative", "max_source_positions": 40}),
+    "w2v-bert-rotary": ("Wav2Vec2Bert", {**BERT, "position_embeddings_type": "rotary"}),
+    "whisper": ("Whisper", WHISPER),
 }
 
 
 def make_model(variant: str, *, seed: int = 0, **changes) -> transformers.PreTrainedModel:
     """A random model of the variant in evaluation mode, its norms and biases away from their neutral start."""
     family, kwargs = VARIANTS[variant]
-    config = getattr(transformers, f"{family}Config")(**{**SIZES, **kwargs, **changes})
+    sizes = SIZES if variant in WAVEFORM_VARIANTS else {}
+    config = getattr(transformers, f"{family}Config")(**{**sizes, **kwargs, **changes})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = getattr(transformers, f"{family}Model")(config).eval()
+        whole = getattr(transformers, f"{family}Model")(config).eval()
+        model = whole.encoder if family == "Whisper" else whole
         for module in model.modules():
             norm = isinstance(module, torch.nn.GroupNorm | torch.nn.LayerNorm | torch.nn.BatchNorm1d)
             if norm and module.weight is not None:
@@ -51,11 +93,33 @@ def make_model(variant: str, *, seed: int = 0, **changes) -> transformers.PreTra
     return model
 
 
+def make_backbone(variant: str, *, normalise: bool = True, name: str | None = None, **changes) -> Backbone:
+    """The same as a :class:`Backbone`; normalised where the architecture's waveforms can be."""
+    return Backbone(
+        make_model(variant, **changes), name=name or variant, normalise=normalise and variant in WAVEFORM_VARIANTS
+    )
+
+
+def feature_extractor(config: transformers.PretrainedConfig, *, normalise: bool = True):
+    """Transformers' own feature extractor for a model."""
+    if config.model_type == "whisper":
+        seconds = config.max_source_positions * 320 // 16_000
+        return transformers.WhisperFeatureExtractor(feature_size=config.num_mel_bins, chunk_length=seconds)
+    if config.model_type == "wav2vec2-bert":
+        bins = config.feature_projection_input_dim // 2
+        return transformers.SeamlessM4TFeatureExtractor(feature_size=bins, num_mel_bins=bins, padding_value=1.0)
+    return transformers.Wav2Vec2FeatureExtractor(do_normalize=normalise)
+
+
 def save_model(folder: Path, variant: str = "hubert-base", *, normalise: bool = True, seed: int = 0, **changes) -> Path:
-    """The same as a checkpoint folder."""
-    make_model(variant, seed=seed, **changes).save_pretrained(folder, safe_serialization=True)
-    settings = {"feature_extractor_type": "Wav2Vec2FeatureExtractor", "sampling_rate": 16000, "do_normalize": normalise}
-    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    """The same as a checkpoint folder; Whisper's with its decoder and head."""
+    model = make_model(variant, seed=seed, **changes)
+    if variant == "whisper":
+        whole = transformers.WhisperForConditionalGeneration(model.config)
+        whole.model.encoder.load_state_dict(model.state_dict())
+        model = whole
+    model.save_pretrained(folder, safe_serialization=True)
+    feature_extractor(model.config, normalise=normalise).save_pretrained(folder)
     return folder
 
 

@@ -15,16 +15,16 @@ class Architecture:
         Name of the checkpoint on the Hugging Face hub.
     model_type : str
         Family, as in `config.json`.
-    normalise : bool
+    normalise : bool or None
         Whether each waveform is brought to zero mean and unit variance; for random initialisation only, since a
-        checkpoint says it itself.
+        checkpoint says it itself. None where only the checkpoint is known to say it.
     config : dict
         Arguments of the family's configuration that differ from its defaults.
     """
 
     hub_name: str
     model_type: str
-    normalise: bool
+    normalise: bool | None
     config: dict = field(default_factory=dict)
 
 
@@ -37,9 +37,17 @@ _LARGE = {
     "do_stable_layer_norm": True,
 }
 
+_LV60 = {**_LARGE, "conv_bias": True}
+
+
+def _whisper(size: str, *, width: int, blocks: int, heads: int, bins: int = 80) -> Architecture:
+    sizes = {"d_model": width, "encoder_layers": blocks, "encoder_attention_heads": heads, "num_mel_bins": bins}
+    return Architecture(f"openai/whisper-{size}", "whisper", False, {**sizes, "encoder_ffn_dim": 4 * width})
+
+
 ARCHITECTURES: dict[str, Architecture] = {
     "hubert-base": Architecture("facebook/hubert-base-ls960", "hubert", True),
-    "hubert-large": Architecture("facebook/hubert-large-ll60k", "hubert", True, {**_LARGE, "conv_bias": True}),
+    "hubert-large": Architecture("facebook/hubert-large-ll60k", "hubert", True, _LV60),
     "hubert-xlarge": Architecture(
         "facebook/hubert-xlarge-ll60k",
         "hubert",
@@ -50,7 +58,15 @@ ARCHITECTURES: dict[str, Architecture] = {
         "ntu-spml/distilhubert", "hubert", False, {"num_hidden_layers": 2, "feat_proj_layer_norm": False}
     ),
     "wav2vec2-base": Architecture("facebook/wav2vec2-base", "wav2vec2", True),
-    "wav2vec2-large": Architecture("facebook/wav2vec2-large-lv60", "wav2vec2", True, {**_LARGE, "conv_bias": True}),
+    "wav2vec2-large": Architecture("facebook/wav2vec2-large-lv60", "wav2vec2", True, _LV60),
+    "wav2vec2-large-robust": Architecture("facebook/wav2vec2-large-robust", "wav2vec2", True, _LV60),
+    "xls-r-300m": Architecture("facebook/wav2vec2-xls-r-300m", "wav2vec2", True, _LV60),
+    "wav2vec2-conformer-large": Architecture(
+        "facebook/wav2vec2-conformer-rel-pos-large",
+        "wav2vec2-conformer",
+        True,
+        {**_LV60, "hidden_act": "swish", "position_embeddings_type": "relative"},
+    ),
     "wavlm-base": Architecture("microsoft/wavlm-base", "wavlm", False),
     "wavlm-base-plus": Architecture("microsoft/wavlm-base-plus", "wavlm", False),
     "wavlm-large": Architecture("microsoft/wavlm-large", "wavlm", True, _LARGE),
@@ -61,4 +77,12 @@ ARCHITECTURES: dict[str, Architecture] = {
         True,
         {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096},
     ),
+    "unispeech-sat-base": Architecture("microsoft/unispeech-sat-base", "unispeech-sat", None),
+    "unispeech-sat-base-plus": Architecture("microsoft/unispeech-sat-base-plus", "unispeech-sat", None),
+    "w2v-bert-2.0": Architecture("facebook/w2v-bert-2.0", "wav2vec2-bert", False),
+    "whisper-tiny": _whisper("tiny", width=384, blocks=4, heads=6),
+    "whisper-base": _whisper("base", width=512, blocks=6, heads=8),
+    "whisper-small": _whisper("small", width=768, blocks=12, heads=12),
+    "whisper-medium": _whisper("medium", width=1024, blocks=24, heads=16),
+    "whisper-large-v3": _whisper("large-v3", width=1280, blocks=32, heads=20, bins=128),
 }

@@ -3,7 +3,8 @@
 Transformers' own batched forward passes the attention mask to the blocks only. Two parts before them still see the
 padding: a group norm over time in the first convolution (``feat_extract_norm="group"``: HuBERT base, DistilHuBERT,
 wav2vec 2.0 base, WavLM base), and positional convolutions behind a norm that turns the padding's zeros into something
-else (the stack of data2vec-audio, batch norm in ``conv_pos_batch_norm``). Here both see the valid samples only.
+else (the stack of data2vec-audio, batch norm in ``conv_pos_batch_norm``). Here both see the valid samples only. The
+blocks of a conformer convolve over time as well: :func:`silence_padding` is for each of those convolutions.
 """
 
 from __future__ import annotations
@@ -82,16 +83,51 @@ def make_exact(model: nn.Module) -> ValidLengths:
         if isinstance(getattr(layer, "layer_norm", None), nn.GroupNorm):
             layer.layer_norm = ValidGroupNorm(layer.layer_norm, lengths)
 
-    def silence_padding(module: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor] | None:
+    for module in model.encoder.pos_conv_embed.modules():
+        if isinstance(module, nn.Conv1d):
+            silence_padding(module, lengths)
+    return lengths
+
+
+def silence_padding(convolution: nn.Conv1d, lengths: ValidLengths) -> None:
+    """Let a convolution over frames see zeros in the padding, as it sees them beyond an utterance that is alone.
+
+    Parameters
+    ----------
+    convolution : torch.nn.Conv1d
+        Over frames of the front end, (batch, channels, frames); changed in place by a hook.
+    lengths : ValidLengths
+    """
+
+    def silence(module: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor] | None:
         if lengths.samples is None:
             return None
         (states,) = inputs
         return (states * frame_mask(lengths.after(), states.shape[-1], states.device)[:, None, :],)
 
-    for module in model.encoder.pos_conv_embed.modules():
-        if isinstance(module, nn.Conv1d):
-            module.register_forward_pre_hook(silence_padding)
-    return lengths
+    convolution.register_forward_pre_hook(silence)
+
+
+def renew_positions(embedding: nn.Module | None) -> None:
+    """Let a conformer's position embeddings depend on the batch under way alone.
+
+    Transformers keeps them from one forward pass to the next: rotary ones by their length, whatever device and
+    precision they were made for, relative ones rounded to the lowest precision that was ever asked for. Here each pass
+    gets them in float32, and no rotary ones of an earlier pass.
+
+    Parameters
+    ----------
+    embedding : torch.nn.Module or None
+        `encoder.embed_positions` of a conformer; changed in place by a hook.
+    """
+
+    def renew(module: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        module.cached_sequence_length = None
+        (states,) = inputs
+        return (states.float(),)
+
+    if embedding is not None:
+        embedding.register_forward_pre_hook(renew)
 
 
 def frame_mask(lengths: list[int], steps: int, device: torch.device) -> torch.Tensor:

@@ -12,22 +12,14 @@ import numpy as np
 import torch
 
 from ...errors import UserError, reason
+from ..audio import SAMPLE_RATE
 from .architectures import ARCHITECTURES
 from .checkpoint import UNUSED_WEIGHTS, Checkpoint, Origin, open_checkpoint, packaged_models
-from .exact import frame_mask, make_exact, steps
+from .families import FAMILIES
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
-SAMPLE_RATE = 16_000
-
-# The classes by family, named and not looked up, so that no checkpoint can bring code of its own.
-_FAMILIES = {
-    "hubert": ("HubertConfig", "HubertModel"),
-    "wav2vec2": ("Wav2Vec2Config", "Wav2Vec2Model"),
-    "wavlm": ("WavLMConfig", "WavLMModel"),
-    "data2vec-audio": ("Data2VecAudioConfig", "Data2VecAudioModel"),
-}
 
 Visit = Callable[[int, torch.Tensor], None]
 
@@ -41,7 +33,7 @@ class Backbone:
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        Without a head; it is put into evaluation mode and changed in place (:func:`.exact.make_exact`).
+        Of a family in :data:`.families.FAMILIES`, without a head; it is put into evaluation mode and changed in place.
     name : str
         Hub name or folder that it came from.
     normalise : bool
@@ -61,6 +53,21 @@ class Backbone:
         Size of a hidden state.
     receptive_field : int
         Samples that one frame needs; a shorter waveform has no frame.
+    longest : int or None
+        Samples that the model takes at most (Whisper: its window of 30 s); None without limit.
+    blocks : torch.nn.ModuleList
+        The transformer blocks.
+    front_end : list of torch.nn.Module
+        What comes before the blocks and can be frozen by itself; empty where it has no weights.
+    channels : int
+        Of the first convolution, for the batch that suits a device (:func:`..devices.default_batch_seconds`).
+    reads_waveform : bool
+        Whether the model's input is the waveform, and not features that are computed from it.
+
+    Raises
+    ------
+    UserError
+        If the waveform is to be normalised for a model whose features are computed from it as it is.
     """
 
     def __init__(
@@ -80,15 +87,24 @@ class Backbone:
         self.normalise = normalise
         self.random_init = random_init
         self.label = label or _label(name, random_init)
-        self._lengths = make_exact(model)
-        blocks = model.encoder.layers
-        self.n_layers = len(blocks) + 1
+        self._recipe = FAMILIES[self.config.model_type].recipe(model)
+        self.reads_waveform = self._recipe.reads_waveform
+        if normalise and not self.reads_waveform:
+            raise UserError(
+                f"{self.label} takes features that are computed from the waveform as it is: leave --normalise out, or "
+                "give --normalise no"
+            )
+        self.blocks = self._recipe.blocks
+        self.front_end = self._recipe.front_end
+        self.channels = self._recipe.channels
+        self.receptive_field = self._recipe.shortest
+        self.longest = self._recipe.longest
+        self.n_layers = len(self.blocks) + 1
         self.width = self.config.hidden_size
         self.layer_names = ("input of block 1", *(f"block {k}" for k in range(1, self.n_layers)))
-        self.receptive_field = _receptive_field(self._lengths.kernels, self._lengths.strides)
         self._visit: Visit | None = None
-        blocks[0].register_forward_pre_hook(self._see_input, with_kwargs=True)
-        for k, block in enumerate(blocks, start=1):
+        self.blocks[0].register_forward_pre_hook(self._see_input, with_kwargs=True)
+        for k, block in enumerate(self.blocks, start=1):
             block.register_forward_hook(self._see_output(k))
 
     def _see_input(self, block: torch.nn.Module, args: tuple, kwargs: dict) -> None:
@@ -114,7 +130,18 @@ class Backbone:
 
     def frames(self, samples: int) -> int:
         """Frames of a waveform of that many samples at 16 kHz; 0 when it is shorter than the receptive field."""
-        return steps(int(samples), self._lengths.kernels, self._lengths.strides)
+        return self._recipe.frames(int(samples))
+
+    def sizes(self, samples: np.ndarray) -> np.ndarray:
+        """What utterances of so many samples take of a batch, in samples, each (utterances,) int.
+
+        More than their own where a model brings each to a length of its own, such as Whisper's window.
+        """
+        return self._recipe.sizes(samples)
+
+    def keep_every_block(self) -> None:
+        """Let training skip no block and mask no frame of the input."""
+        self._recipe.keep_every_block()
 
     def prepare(self, waveform: np.ndarray) -> np.ndarray:
         """Normalise a waveform (samples,) float32 exactly as transformers' feature extractor would."""
@@ -162,21 +189,17 @@ class Backbone:
         Returns
         -------
         Tensor, (batch, frames, width)
-            What the model itself returns: the last block's output, after the final norm where the model has one.
+            The last block's output, after the final norm where the model has one.
         """
         if samples is not None:
             samples = [int(n) for n in samples]
             if min(samples) == padded.shape[1]:
                 samples = None
-        mask = None if samples is None else frame_mask(samples, padded.shape[1], padded.device).long()
-        self._lengths.samples = samples
         self._visit = visit
         try:
-            return self.model(padded, attention_mask=mask).last_hidden_state
+            return self._recipe.forward(padded, samples)
         finally:
             self._visit = None
-            if not torch.is_grad_enabled():  # a checkpointed layer runs again in the backward pass, on these lengths
-                self._lengths.samples = None
 
     @torch.inference_mode()
     def hidden_states(self, waveforms: Sequence[np.ndarray | torch.Tensor]) -> tuple[torch.Tensor, list[int]]:
@@ -197,10 +220,15 @@ class Backbone:
         Raises
         ------
         UserError
-            If a waveform is shorter than the receptive field.
+            If a waveform is shorter than the receptive field, or longer than the model's window.
         """
         arrays = [np.asarray(w, dtype=np.float32) for w in waveforms]
         for array in arrays:
+            if self.longest is not None and len(array) > self.longest:
+                raise UserError(
+                    f"a waveform of {len(array) / SAMPLE_RATE:.1f} s is longer than the {self.longest / SAMPLE_RATE:g} "
+                    f"s that {self.label} takes; leave it out, or cut it"
+                )
             if len(array) < self.receptive_field:
                 raise UserError(
                     f"a waveform of {len(array)} samples is shorter than the {self.receptive_field} that one frame "
@@ -224,6 +252,7 @@ class Backbone:
             "random_init": self.random_init,
             "weights_sha256": weights_sha256(self.model),
             "layers": "0 = input of the first block, k = output of block k, before any final norm",
+            **({} if self._recipe.features is None else {"features": self._recipe.features}),
         }
 
 
@@ -261,7 +290,6 @@ def load_config(
     UserError
         If there is no such model, or its family is not accepted.
     """
-    import transformers
 
     if random_init is not None and not 0 <= random_init < 2**63:
         raise UserError(f"--random-init {random_init} is no seed; give a number from 0 to {2**63 - 1}")
@@ -271,8 +299,7 @@ def load_config(
             raise UserError(
                 f"--revision is for checkpoints on the hub, and {name} is not taken from there; leave it out"
             )
-        config_class = getattr(transformers, _FAMILIES[known.model_type][0])
-        return config_class(**known.config), None
+        return FAMILIES[known.model_type].config_class(**known.config), None
     checkpoint = open_checkpoint(
         name,
         revision=revision,
@@ -281,12 +308,12 @@ def load_config(
         f"{', '.join(ARCHITECTURES)}",
     )
     model_type = checkpoint.config().get("model_type")
-    if model_type not in _FAMILIES:
+    if model_type not in FAMILIES:
         raise UserError(
             f"{checkpoint.source} is a {model_type or 'model of unknown type'}, which is not supported; supported are "
-            f"{', '.join(_FAMILIES)} (HuBERT, DistilHuBERT, wav2vec 2.0, WavLM, data2vec-audio)"
+            f"{', '.join(FAMILIES)} ({', '.join(family.title for family in FAMILIES.values())})"
         )
-    return checkpoint.configured(getattr(transformers, _FAMILIES[model_type][0])), checkpoint
+    return checkpoint.configured(FAMILIES[model_type].config_class), checkpoint
 
 
 def load_backbone(
@@ -323,14 +350,13 @@ def load_backbone(
     UserError
         If the model cannot be had, is of another family, or its weights are not all there.
     """
-    import transformers
-
     config, checkpoint = load_config(name, revision=revision, random_init=random_init)
     if not all(isinstance(size, int) and size >= 1 for size in (config.num_hidden_layers, config.hidden_size)):
         raise UserError(f"{name}: config.json describes a model without layers or width")
-    model_class = getattr(transformers, _FAMILIES[config.model_type][1])
+    family = FAMILIES[config.model_type]
+    model_class = family.model_class
     if normalise is None:
-        normalise = _normalisation(name, checkpoint, random_init)
+        normalise = _normalisation(name, checkpoint, random_init, config)
     if random_init is not None:
         origin = Origin() if checkpoint is None else checkpoint.origin
         with torch.random.fork_rng(devices=[]):
@@ -340,14 +366,19 @@ def load_backbone(
             except Exception as error:  # sizes that do not fit together raise what each layer happens to raise
                 raise UserError(f"{name}: config.json describes no model ({reason(error)})") from error
     else:
-        model, origin = checkpoint.load(model_class, config, within=model_class.base_model_prefix)
+        model, origin = checkpoint.load(model_class, config, within=family.within or model_class.base_model_prefix)
     return Backbone(model.float(), name=name, normalise=normalise, label=label, random_init=random_init, origin=origin)
 
 
-def _normalisation(name: str, checkpoint: Checkpoint | None, random_init: int | None) -> bool:
+def _normalisation(name: str, checkpoint: Checkpoint | None, random_init: int | None, config: PretrainedConfig) -> bool:
     """What the checkpoint says of normalising its input."""
-    if random_init is not None and name in ARCHITECTURES:
-        return ARCHITECTURES[name].normalise
+    known = ARCHITECTURES.get(name)
+    if random_init is not None and known is not None and known.normalise is not None:
+        return known.normalise
+    if checkpoint is None:
+        raise UserError(
+            f"whether {name} was trained on normalised audio is not known here: say so with --normalise yes or no"
+        )
     try:
         settings = checkpoint.preprocessor()
     except UserError as error:
@@ -357,14 +388,7 @@ def _normalisation(name: str, checkpoint: Checkpoint | None, random_init: int | 
     rate = settings.get("sampling_rate", SAMPLE_RATE)
     if rate != SAMPLE_RATE:
         raise UserError(f"{name} was trained on audio of {rate} Hz; only models for {SAMPLE_RATE} Hz are supported")
-    return bool(settings.get("do_normalize", True))
-
-
-def _receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> int:
-    field = 1
-    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
-        field = (field - 1) * stride + kernel
-    return field
+    return FAMILIES[config.model_type].recipe.normalises(settings, config, name)
 
 
 def _label(name: str, random_init: int | None) -> str:
