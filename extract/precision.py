@@ -7,10 +7,12 @@ is computed both ways where the run is to be, every layer is compared, and a run
 
 from __future__ import annotations
 
+import json
 import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -179,6 +181,65 @@ def _refusal(result: PrecisionCheck, remedy: str, *, going_on: bool) -> str:
         f"{result.precision} on this {result.device.upper()} does not compute what float32 on the CPU computes: of a "
         f"real batch of {result.frames} frames {layer} {far}, and {result.tolerance:g} is allowed. {remedy}{onednn}"
     )
+
+
+@contextmanager
+def train_checked(
+    model: nn.Module,
+    states: Callable[[], States],
+    *,
+    record: Path,
+    device: torch.device,
+    precision: str,
+    remedy: str,
+    say: Callable[[str], None] = lambda line: None,
+    write: bool = True,
+) -> Iterator[None]:
+    """Check the model before its training in reduced precision, and train with the modules in float32 that need it.
+
+    Parameters
+    ----------
+    model, states, device, precision, remedy
+        As for :func:`check_precision`; the model is in evaluation mode while it is checked.
+    record : Path
+        JSON file of the check. Where it is there, a training is gone on with, and keeps what it was begun with.
+    say : callable
+        Told the outcome.
+    write : bool
+        Whether this process writes `record`, of several that train together.
+
+    Raises
+    ------
+    UserError
+        If a layer is off by more than the tolerance, or `record` cannot be read.
+    """
+    if precision == "float32":
+        yield
+        return
+    begun = _read_record(record) if record.exists() else None
+    training = model.training
+    model.eval()
+    check = check_precision(
+        model, states, device=device, precision=precision, remedy=remedy, in_float32=begun and begun["in_float32"]
+    )
+    model.train(training)
+    say(str(check))
+    if write and begun is None:
+        beside = record.with_name(f".{record.name}.new")
+        beside.write_text(json.dumps(check.provenance(), indent=1) + "\n", encoding="utf-8")
+        beside.replace(record)
+    with run_in_float32(model, check.in_float32):
+        yield
+
+
+def _read_record(path: Path) -> dict:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return {"in_float32": [str(name) for name in record["in_float32"]]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is damaged ({error}); bring it back from a copy, or start the training anew"
+        ) from error
 
 
 @contextmanager

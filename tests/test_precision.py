@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 import torch
+from safetensors.torch import load_file
 
+from emoprobe.demo.distill import main as distill_main
+from emoprobe.demo.pretrain import checked
+from emoprobe.distilled import training
+from emoprobe.distilled.cli import main as train_main
 from emoprobe.errors import UserError
 from emoprobe.extract import HiddenStateCache, extraction, precision
 from emoprobe.extract.cli import main
@@ -17,7 +24,7 @@ from emoprobe.extract.encoders.speech import Backbone, load_backbone
 from emoprobe.extract.precision import TOLERANCES, check_backbone, check_precision, run_in_float32
 from emoprobe.extract.writer import CacheWriter
 from tests.speech import make_corpus, tone
-from tests.tiny_models import SIZES, make_model, save_model
+from tests.tiny_models import SIZES, TEXT_SIZES, make_model, save_model, save_text_model
 from tests.wrong_kernels import spoil_grouped_convolutions, spoil_linear
 
 CPU = torch.device("cpu")
@@ -45,7 +52,7 @@ def means(path: Path) -> np.ndarray:
         return cache.states("mean")
 
 
-def checked(path: Path) -> dict:
+def check_in(path: Path) -> dict:
     with HiddenStateCache(path) as cache:
         return cache.provenance["precision_check"]
 
@@ -64,13 +71,13 @@ class TestExtraction:
         self, manifest, model, tmp_path, monkeypatch, capsys
     ):
         assert command(manifest, model, tmp_path / "exact.h5", "--dtype", "float32") == 0
-        assert checked(tmp_path / "exact.h5") is None
+        assert check_in(tmp_path / "exact.h5") is None
         capsys.readouterr()
         with monkeypatch.context() as patch:
             spoil_grouped_convolutions(patch)
             assert command(manifest, model, tmp_path / "half.h5") == 0
         assert f"{POSITION} in float32, since the bfloat16 kernel" in capsys.readouterr().out
-        check = checked(tmp_path / "half.h5")
+        check = check_in(tmp_path / "half.h5")
         assert check["in_float32"] == [POSITION]
         assert len(check["errors"]) == 4
         assert max(check["errors"].values()) <= check["tolerance"] == TOLERANCES["bfloat16"]
@@ -151,7 +158,7 @@ class TestExtraction:
 
         monkeypatch.setattr(extraction, "is_exact", lambda device, precision: False)  # as on any device but the CPU
         assert command(manifest, model, tmp_path / "states.h5", "--dtype", "float32") == 0
-        assert max(checked(tmp_path / "states.h5")["errors"].values()) == 0
+        assert max(check_in(tmp_path / "states.h5")["errors"].values()) == 0
         monkeypatch.setattr(Backbone, "walk", off_by_a_thousandth)
         assert command(manifest, model, tmp_path / "off.h5", "--dtype", "float32") == 2
         error = capsys.readouterr().err
@@ -161,11 +168,11 @@ class TestExtraction:
         manifest = make_corpus(tmp_path / "corpus", utterances=3)
         soundfile.write(tmp_path / "corpus" / "u000.wav", np.zeros(32000), 16000)  # silent, and of the length sought
         assert command(manifest, model, tmp_path / "states.h5") == 3
-        assert checked(tmp_path / "states.h5")["frames"] > 0
+        assert check_in(tmp_path / "states.h5")["frames"] > 0
         for path in (tmp_path / "corpus").glob("*.wav"):
             soundfile.write(path, np.zeros(16000), 16000)
         assert command(manifest, model, tmp_path / "none.h5") == 3
-        assert checked(tmp_path / "none.h5") is None
+        assert check_in(tmp_path / "none.h5") is None
 
     def test_the_batch_is_short_real_and_padded(self):
         backbone = tiny()
@@ -289,3 +296,110 @@ class TestRunInFloat32:
         with pytest.raises(KeyError), run_in_float32(model, ["0"]):
             raise KeyError
         assert "forward" not in vars(model[0])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus with a split, and encoders to train on it."""
+    folder = tmp_path_factory.mktemp("training")
+    manifest = make_corpus(folder, utterances=12, speakers=4, longest=0.8)
+    table = pd.read_csv(manifest)
+    table["split"] = table["speaker"].map({"s0": "train", "s1": "train", "s2": "development", "s3": "test"})
+    table.to_csv(manifest, index=False)
+    save_model(folder / "audio", "distilhubert")
+    save_text_model(folder / "text", "bert")
+    return folder
+
+
+class TestTraining:
+    """`probe-train --precision bfloat16`."""
+
+    def train(self, folder: Path, out: Path, *more: str) -> int:
+        encoders = ["--audio", str(folder / "audio"), "--text", str(folder / "text"), "--hidden", "8"]
+        where = ["--corpus", str(folder / "manifest.csv"), "--out", str(out), "--results", str(out) + "-results"]
+        how = ["--epochs", "2", "--batch", "4", "--precision", "bfloat16", "--device", "cpu", "--resamples", "10"]
+        return train_main([*encoders, *where, *how, "--quiet", *more])
+
+    def test_a_wrong_positional_convolution_is_trained_in_float32(self, folder, tmp_path, monkeypatch):
+        spoil_grouped_convolutions(monkeypatch)
+        assert self.train(folder, tmp_path / "out") == 0
+        record = json.loads((tmp_path / "out/runs/seed0-fold-all/precision.json").read_text())
+        assert record["in_float32"] == [f"audio.model.{POSITION}"]
+        assert "layer 2 (block 2)" in record["errors"]
+        assert "layer 2 of the text encoder" in record["errors"]
+        assert "the input of the head" in record["errors"]
+        result = json.loads((tmp_path / "out/runs/seed0-fold-all/result.json").read_text())
+        assert result["precision_check"] == record
+        monkeypatch.undo()  # the same on a sound processor, where the record says what runs in float32
+        again = tmp_path / "again/runs/seed0-fold-all"
+        again.mkdir(parents=True)
+        (again / "precision.json").write_text(json.dumps(record))
+        weights = load_file(tmp_path / "out/model/model.safetensors")
+        monkeypatch.setattr(training, "_claim", lambda out, stated, overwrite: stated)
+        assert self.train(folder, tmp_path / "again") == 0
+        for name, value in load_file(tmp_path / "again/model/model.safetensors").items():
+            torch.testing.assert_close(value, weights[name], rtol=0, atol=0)
+
+    def test_another_wrong_kernel_is_refused(self, folder, tmp_path, monkeypatch, capsys):
+        spoil_linear(monkeypatch, inputs=TEXT_SIZES["intermediate_size"], outputs=TEXT_SIZES["hidden_size"])
+        assert self.train(folder, tmp_path / "text", "--audio", "none") == 2
+        assert "layer 1 of the text encoder is off by" in capsys.readouterr().err
+        assert self.train(folder, tmp_path / "audio", "--text", "none") == 2
+        error = capsys.readouterr().err
+        assert "layer 1 (block 1) is off by" in error
+        assert "Use --precision float32" in error
+        assert not (tmp_path / "audio/model").exists()
+
+    def test_float32_is_not_checked(self, folder, tmp_path):
+        assert self.train(folder, tmp_path / "out", "--precision", "float32") == 0
+        assert not list((tmp_path / "out/runs").glob("*/precision.json"))
+
+    def test_a_damaged_record_is_refused(self, folder, tmp_path, capsys):
+        begun = tmp_path / "out/runs/seed0-fold-all"
+        begun.mkdir(parents=True)
+        (begun / "precision.json").write_text('{"in_float32"')
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(training, "_claim", lambda out, stated, overwrite: stated)
+            assert self.train(folder, tmp_path / "out") == 2
+        assert "precision.json is damaged" in capsys.readouterr().err
+
+
+class TestDistilling:
+    """`probe-distill --bf16`, and the pretraining, which checks its encoder in the same way."""
+
+    def distil(self, folder: Path, out: Path, *more: str) -> int:
+        teacher = save_model(folder / "teacher") if not (folder / "teacher").exists() else folder / "teacher"
+        where = ["--teacher", str(teacher), "--corpus", str(folder / "manifest.csv"), "--out", str(out)]
+        return distill_main([*where, "--steps", "2", "--warmup", "1", "--decay", "1", "--batch-seconds", "1", *more])
+
+    def test_the_convolutions_of_student_and_teacher_run_in_float32(self, folder, tmp_path, monkeypatch, capsys):
+        spoil_grouped_convolutions(monkeypatch)
+        assert self.distil(folder, tmp_path / "out", "--bf16") == 0
+        for name, layers in (("precision", 3), ("precision_teacher", 4)):
+            record = json.loads((tmp_path / f"out-run/{name}.json").read_text())
+            assert record["in_float32"] == [POSITION]
+            assert len(record["errors"]) == layers
+        assert capsys.readouterr().out.count(f"{POSITION} in float32") == 2
+
+    def test_another_wrong_kernel_is_refused(self, folder, tmp_path, monkeypatch, capsys):
+        spoil_feed_forward(monkeypatch)
+        assert self.distil(folder, tmp_path / "out", "--bf16") == 2
+        assert "layer 1 is off by" in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
+        assert self.distil(folder, tmp_path / "out") == 0  # what the message says
+        assert not list((tmp_path / "out-run").glob("precision*"))
+
+    def test_pretraining_checks_its_encoder(self, tmp_path, monkeypatch):
+        encoder = make_model("hubert-group-norm-pre-norm")
+        batches = [{"waves": torch.from_numpy(np.stack([waveform[:11_000] for waveform in WAVEFORMS]))}]
+        spoil_grouped_convolutions(monkeypatch)
+        with checked(encoder, batches, tmp_path / "precision.json", device=CPU, bf16=True):
+            assert "forward" in vars(encoder.get_submodule(POSITION))
+        assert "forward" not in vars(encoder.get_submodule(POSITION))
+        monkeypatch.undo()
+        spoil_feed_forward(monkeypatch)
+        with (
+            pytest.raises(UserError, match=r"layer 1 is off by.*Leave out --bf16"),
+            checked(encoder, batches, tmp_path / "other.json", device=CPU, bf16=True),
+        ):
+            pytest.fail("the training was begun")
