@@ -72,7 +72,7 @@ def predict(form: str, folder: Path, seconds: float, repeats: int, threads: int)
     if file.endswith(".onnx"):  # torch is not even imported, as it would not be in an application
         from emoprobe.distilled.exported import OnnxModel
 
-        model = OnnxModel(folder / name, int8="int8" in file, threads=threads)
+        model = OnnxModel(folder / name, int8="int8" in file, threads=threads, check=False)
     else:
         import torch
 

@@ -246,7 +246,7 @@ def distill(
     transformers.PreTrainedModel
         The student without heads.
     """
-    from .pretrain import last_checkpoint, load_weights, trainer_for
+    from .pretrain import checked, last_checkpoint, load_weights, trainer_for
 
     run = Path(run)
     run.mkdir(parents=True, exist_ok=True)
@@ -268,7 +268,12 @@ def distill(
         trainer = trainer_for(
             model, batches, run, settings, stop=settings.steps, save_steps=save_steps, log_steps=log_steps, bf16=bf16
         )
-        trainer.train(resume_from_checkpoint=str(found) if found else None)
+        how = {"device": trainer.args.device, "bf16": bf16}
+        with (
+            checked(model.student, batches, run / "precision.json", **how),
+            checked(teacher.model, batches, run / "precision_teacher.json", **how),
+        ):
+            trainer.train(resume_from_checkpoint=str(found) if found else None)
     return model.student.cpu().eval()
 
 

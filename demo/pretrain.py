@@ -469,6 +469,44 @@ def trainer_for(model, dataset, run: Path, settings, *, stop: int, save_steps: i
     )
 
 
+def checked(encoder, batches, record: Path, *, device, bf16: bool):
+    """Context of a training under autocast to bfloat16, before which the encoder is compared with float32 on the CPU.
+
+    Parameters
+    ----------
+    encoder : transformers.PreTrainedModel
+    batches : Dataset
+        Of the training; a short part of the first is computed both ways.
+    record : Path
+        Where the outcome is kept (:func:`emoprobe.extract.precision.train_checked`).
+    device : torch.device
+        Of the training.
+    bf16 : bool
+        Without it there is nothing to compare.
+
+    Raises
+    ------
+    UserError
+        If a layer is far off.
+    """
+    from ..extract.precision import train_checked
+
+    def states():
+        short = batches[0]["waves"][:4, : 2 * 16_000]
+        layers = encoder(short.to(encoder.device), output_hidden_states=True).hidden_states
+        return {f"layer {k}": layer.flatten(0, 1) for k, layer in enumerate(layers)}
+
+    return train_checked(
+        encoder,
+        states,
+        record=record,
+        device=device,
+        precision="bfloat16" if bf16 else "float32",
+        remedy="Leave out --bf16",
+        say=print,
+    )
+
+
 def measure(model, batches: Batches, *, first: int = 0, count: int = 40) -> dict[str, float]:
     """Losses and accuracies of a model on batches that it does not learn from, beside what the commonest unit scores.
 
@@ -529,7 +567,7 @@ def pretrain(
     save_steps, log_steps : int
         How often a checkpoint and a line of the log are written.
     bf16 : bool
-        Autocast to bfloat16.
+        Autocast to bfloat16, where its layers are near those of float32.
 
     Returns
     -------
@@ -539,7 +577,7 @@ def pretrain(
     Raises
     ------
     UserError
-        If there is no speech.
+        If there is no speech, or bfloat16 computes something else here.
     """
     if synthetic is None and recorded is None:
         raise UserError("no speech to train on: give the word 'synthetic', a folder of audio, or both")
@@ -573,9 +611,10 @@ def pretrain(
             continue
         model = build_model(settings, classes)
         if at < stop:
+            batches = Batches(settings, synthetic, recorded, units, names)
             trainer = trainer_for(
                 model,
-                Batches(settings, synthetic, recorded, units, names),
+                batches,
                 run,
                 settings,
                 stop=stop,
@@ -583,7 +622,8 @@ def pretrain(
                 log_steps=log_steps,
                 bf16=bf16,
             )
-            trainer.train(resume_from_checkpoint=str(found) if found else None)
+            with checked(model.hubert, batches, run / "precision.json", device=trainer.args.device, bf16=bf16):
+                trainer.train(resume_from_checkpoint=str(found) if found else None)
         else:
             load_weights(model, found)
         if stop < settings.steps:

@@ -21,7 +21,7 @@ from torch import nn
 from ..errors import UserError, reason
 from ..extract.versions import versions
 from ..probe.metrics import ccc
-from .exported import FLOAT, FORMAT, INSIDE, INT8, OnnxModel
+from .exported import FLOAT, FORMAT, INSIDE, INT8, INT8_TOLERANCE, OnnxModel
 from .model import AudioTextModel
 from .saved import EmotionModel, load_model
 
@@ -66,14 +66,14 @@ def export_model(
     -------
     dict
         `utterances` compared; `difference`, the largest between float32 and torch in units of the labels' spread;
-        with `int8` also `int8_ccc` and `int8_mae` a dimension, between the forms of 8 and 32 bits (MAE in the
-        corpus's units). It is kept under `checks` in `config.json`.
+        with `int8` also `int8_ccc` and `int8_mae` a dimension, between the forms of 8 and 32 bits, and `int8_tolerance`
+        of the second (both in the corpus's units). It is kept under `checks` in `config.json`.
 
     Raises
     ------
     UserError
-        If the model cannot be read or exported, a package is missing, or the forms differ by more than `tolerance`;
-        what was there before is left alone then.
+        If the model cannot be read or exported, a package is missing, or the forms differ by more than `tolerance`
+        (that of 8 bits by more than :data:`.exported.INT8_TOLERANCE`); what was there before is left alone then.
     """
     folder = Path(folder)
     out = folder / INSIDE if out is None else Path(out)
@@ -118,10 +118,8 @@ def export_model(
             )
         if int8:
             _quantise(beside / FLOAT, beside / INT8)
-            small = OnnxModel(beside, int8=True).predict(waveforms, texts)
-            agreement, error = ccc(found.T, small.T), np.abs(small - found).mean(0)
-            checks["int8_ccc"] = {name: float(value) for name, value in zip(ready.dimensions, agreement, strict=True)}
-            checks["int8_mae"] = {name: float(value) for name, value in zip(ready.dimensions, error, strict=True)}
+            small = OnnxModel(beside, int8=True, check=False).predict(waveforms, texts)
+            checks |= _compare_int8(folder, ready, small, found, spread)
         _write_config(beside, ready, checks, tools)
         if out.exists():
             out.rename(before)
@@ -130,6 +128,26 @@ def export_model(
         shutil.rmtree(beside, ignore_errors=True)
     shutil.rmtree(before, ignore_errors=True)
     return checks
+
+
+def _compare_int8(
+    folder: Path, ready: EmotionModel, small: np.ndarray, whole: np.ndarray, spread: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """Agreement of predictions (utterances, dimensions) in 8 bits with those in float32; refused where it is none."""
+    agreement, error, allowed = ccc(whole.T, small.T), np.abs(small - whole).mean(0), INT8_TOLERANCE * spread
+    for k, name in enumerate(ready.dimensions):
+        if not error[k] <= allowed[k]:  # NaN too
+            raise UserError(
+                f"{folder}: in 8 bits {name} is predicted otherwise than in float32, by {error[k]:.2g} on average of "
+                f"{len(small)} predictions (at most {allowed[k]:.2g} is allowed, {INT8_TOLERANCE:g} of the spread of "
+                "the training labels), and nothing was written: leave out --int8, or export on a processor with 8-bit "
+                "dot products"
+            )
+    columns = {"int8_ccc": agreement, "int8_mae": error, "int8_tolerance": allowed}
+    return {
+        key: {name: float(value) for name, value in zip(ready.dimensions, values, strict=True)}
+        for key, values in columns.items()
+    }
 
 
 class GatheredConv(nn.Module):

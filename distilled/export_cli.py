@@ -12,7 +12,7 @@ from ..errors import UserError, run_command
 _EPILOG = """\
 probe-predict MODEL AUDIO --onnx, or emoprobe.distilled.OnnxModel in Python, uses what is written.
 The ONNX form is compared with torch on the corpus's test split (on all of it where it has none). Where the float32
-predictions differ, nothing is written; for the form of 8 bits the agreement with float32 is told.
+predictions differ, or those of 8 bits are far from them, nothing is written; the agreement of 8 bits is told.
 
 exit status: 0 written; 2 an error.
 """

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +25,15 @@ from transformers import (
 from transformers.trainer_callback import TrainerState
 
 from ..errors import UserError
+from ..extract.encoders.speech import SAMPLE_RATE
+from ..extract.precision import States, train_checked, valid_rows
 from ..probe.metrics import ccc
 from .data import Collator, LengthGrouped, Utterances
 from .model import AudioTextModel
 from .settings import TrainingSettings
+
+# Utterances and seconds of each on which reduced precision is compared with float32 before training.
+_CHECKED_UTTERANCES, _CHECKED_SECONDS = 4, 2.0
 
 
 @dataclass(frozen=True)
@@ -40,12 +46,15 @@ class Trained:
         Best development CCC, the mean over dimensions; the weights are of that epoch.
     best_step, steps, epochs : int
         The step of the best score, and where training ended.
+    precision_check : dict or None
+        How far reduced precision was from float32 (:class:`emoprobe.extract.precision.PrecisionCheck`).
     """
 
     score: float
     best_step: int
     steps: int
     epochs: int
+    precision_check: dict | None = None
 
 
 class EmotionTrainer(Trainer):
@@ -188,7 +197,8 @@ def train_one(
     Raises
     ------
     UserError
-        If the loss is not a number, or no epoch has a score.
+        If the loss is not a number, no epoch has a score, or the precision asked for does not compute what float32 on
+        the CPU computes (:mod:`emoprobe.extract.precision`).
     """
     folder.mkdir(parents=True, exist_ok=True)
     labels = model.settings.dimensions
@@ -219,6 +229,7 @@ def train_one(
     trainer.remove_callback(ProgressCallback if progress else PrinterCallback)
     if progress:
         trainer.add_callback(_Bar)
+    record = folder / "precision.json"
     checkpoint = last_whole_checkpoint(folder / "checkpoints", clean=arguments.should_save)
     if checkpoint is not None and _is_over(checkpoint, training):
         trainer.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
@@ -227,7 +238,18 @@ def train_one(
     else:
         if checkpoint is not None:
             say(f"  going on from step {checkpoint.name.rsplit('-', 1)[1]}")
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        batch = _short_batch(train, sampler, collate)
+        with train_checked(
+            model,
+            lambda: _states(model, batch),
+            record=record,
+            device=arguments.device,
+            precision=training.precision,
+            remedy="Use --precision float32",
+            say=lambda line: say(f"  {line}"),
+            write=arguments.should_save,
+        ):
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     state = trainer.state
     if state.best_metric is None or not math.isfinite(state.best_metric):
         raise UserError(
@@ -236,7 +258,49 @@ def train_one(
         )
     trainer.accelerator.wait_for_everyone()
     epochs = round(state.epoch or 0)
-    return Trained(float(state.best_metric), int(state.best_global_step), int(state.global_step), epochs)
+    check = json.loads(record.read_text(encoding="utf-8")) if record.exists() else None
+    return Trained(float(state.best_metric), int(state.best_global_step), int(state.global_step), epochs, check)
+
+
+def _short_batch(train: Utterances, sampler: LengthGrouped, collate: Collator) -> dict[str, torch.Tensor]:
+    """The first utterances of the training, cut short: each to another length, so that padding takes part."""
+    items = [train[index] for index in islice(sampler, _CHECKED_UTTERANCES)]
+    for place, item in enumerate(items):
+        if "waveform" in item:
+            seconds = _CHECKED_SECONDS * (1 - place / (2 * _CHECKED_UTTERANCES))
+            item["waveform"] = item["waveform"][: int(seconds * SAMPLE_RATE)]
+        item.pop("labels")
+    return collate(items)
+
+
+def _states(model: AudioTextModel, batch: dict[str, torch.Tensor]) -> States:
+    """Every layer of the encoders, and what goes into the head."""
+    device = model.label_mean.device
+    batch = {name: values.to(device) for name, values in batch.items()}
+    states: States = {}
+    if model.audio is not None:
+        backbone, samples = model.audio.backbone, batch["samples"].tolist()
+        frames = [backbone.frames(n) for n in samples]
+
+        def see(layer: int, seen: torch.Tensor) -> None:
+            states[f"layer {layer} ({backbone.layer_names[layer]})"] = valid_rows(seen.clone(), frames)
+
+        backbone.forward(batch["waveforms"], samples, see)
+    if model.text is not None:
+        mask = batch["attention_mask"]
+        layers = model.text(input_ids=batch["input_ids"], attention_mask=mask, output_hidden_states=True).hidden_states
+        lengths = mask.sum(1).tolist()
+        states |= {f"layer {k} of the text encoder": valid_rows(layer, lengths) for k, layer in enumerate(layers)}
+
+    def see_head(head: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        states["the input of the head"] = inputs[0].reshape(-1, 1)  # too few rows for an error of each dimension
+
+    hook = model.head.register_forward_pre_hook(see_head)
+    try:
+        model(**batch)
+    finally:
+        hook.remove()
+    return states
 
 
 def _is_over(checkpoint: Path, training: TrainingSettings) -> bool:

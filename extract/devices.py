@@ -62,19 +62,47 @@ def default_batch_seconds(device: torch.device, channels: int) -> float:
 
 @contextmanager
 def numerics(device: torch.device, precision: str) -> Iterator[None]:
-    """No gradients, the precision asked for, and in float32 no silent TF32 on the way.
+    """No gradients, in the :func:`arithmetic` asked for."""
+    with torch.inference_mode(), arithmetic(device, precision):
+        yield
 
-    By default cuDNN rounds a float32 convolution's operands to 10 bits; every layer would then be off by about 1e-3.
+
+@contextmanager
+def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
+    """The precision asked for, and where that is float32 nothing less on the way, whatever the process has set.
+
+    By default cuDNN rounds a float32 convolution's operands to 10 bits (TF32); every layer would then be off by about
+    1e-3. ``torch.set_float32_matmul_precision`` does the same to matrix products, on some processors too. Only these
+    settings are changed, and put back at the end: `enabled`, `benchmark` and `deterministic` of cuDNN stay the user's.
     """
     kind = PRECISIONS[precision]
-    autocast = torch.autocast(device.type, dtype=kind, enabled=kind is not None)
-    matmul = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False
-    try:
-        with torch.inference_mode(), autocast, torch.backends.cudnn.flags(allow_tf32=False):
+    with _whole_float32(), torch.autocast(device.type, dtype=kind, enabled=kind is not None):
+        yield
+
+
+@contextmanager
+def _whole_float32() -> Iterator[None]:
+    """Matrix products and convolutions of float32 in float32, on GPUs and in oneDNN."""
+    backends = torch.backends
+    if hasattr(backends.cudnn, "conv"):  # one setting for each, since torch 2.9; reading the older ones can raise there
+        operations = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
+        before = [operation.fp32_precision for operation in operations]
+        try:
+            for operation in operations:
+                operation.fp32_precision = "ieee"
             yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = matmul
+        finally:
+            for operation, precision in zip(operations, before, strict=True):
+                operation.fp32_precision = precision
+    else:
+        products, convolutions = torch.get_float32_matmul_precision(), backends.cudnn.allow_tf32
+        try:
+            torch.set_float32_matmul_precision("highest")
+            backends.cudnn.allow_tf32 = False
+            yield
+        finally:
+            torch.set_float32_matmul_precision(products)
+            backends.cudnn.allow_tf32 = convolutions
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -13,6 +13,7 @@ import torch
 
 from ..errors import UserError
 from .acoustics import ACOUSTIC_WIDTHS
+from .audio import AudioHeader, AudioProblem, read_audio
 from .batching import plan_batches
 from .cache import HiddenStateCache
 from .corpora import Corpus, read_corpus
@@ -22,9 +23,14 @@ from .encoders.speech import SAMPLE_RATE, Backbone, load_backbone
 from .layout import Plan, frames_folder, lay_out, part_name
 from .pipeline import Pipeline, Progress, stop_at_problem
 from .pooling import STATISTICS
+from .precision import check_backbone, is_exact, run_in_float32
 from .scan import scan
 from .versions import versions
 from .writer import CacheWriter, lock_cache
+
+# Real audio on which reduced precision is compared with float32: some utterances near this length, cut to different
+# ones so that padding takes part.
+_CHECKED_UTTERANCES, _CHECKED_SECONDS = 4, 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +133,8 @@ def extract(
     ------
     UserError
         If the corpus or the model cannot be had, the cache at `out` is of something else, another process writes it,
-        the disk is full, or (`strict`) a file has a problem.
+        the disk is full, (`strict`) a file has a problem, or the device does not compute what float32 on the CPU
+        computes (:mod:`.precision`).
     """
     settings = replace(settings or ExtractionSettings(), **changes)
     say = report or (lambda line: None)
@@ -155,12 +162,18 @@ def extract(
                 f"{first['reason']}"
             )
         provenance = _provenance(corpus, backbone, settings, device)
-        if settings.overwrite or not out.exists():
+        paths = corpus.utterances["path"].to_numpy()
+        anew = settings.overwrite or not out.exists()
+        if anew:
             samples = table["samples"].to_numpy()
+            provenance["precision_check"] = _check(backbone, settings, device, paths, headers, samples, say)
             batches = _start(out, corpus, backbone, settings, table, provenance, say)
         else:
             batches, samples = _go_on(out, backbone, table, provenance, say)
-        paths = corpus.utterances["path"].to_numpy()
+            with HiddenStateCache(out) as cache:
+                provenance = cache.provenance
+        # What a cache was begun with, it is gone on with; caches of early versions were not checked.
+        in_float32 = (provenance.get("precision_check") or {}).get("in_float32", [])
         with CacheWriter(out) as writer:
             if settings.repair:
                 _forget_damaged(out, writer, say)
@@ -170,10 +183,12 @@ def extract(
             writer.list_problems({row: problem for row, problem in problems.items() if samples[row] == 0})
             todo = [(i, rows) for i, rows in enumerate(batches) if writer.pending(rows)]
             if todo:
+                if not anew:
+                    _check(backbone, settings, device, paths, headers, samples, say, in_float32)
                 seconds = samples / SAMPLE_RATE
                 bar = Progress(seconds, batches, todo, show=progress)
                 pipeline = Pipeline(backbone.to(device), device, settings, writer, paths, headers)
-                with bar:
+                with bar, run_in_float32(backbone.model, in_float32):
                     pipeline.run(todo, bar)
             else:
                 say(f"{out} is complete; nothing to do (what was left out is tried again with --overwrite alone)")
@@ -198,6 +213,47 @@ def _describe(corpus: Corpus, table, say: Callable[[str], None]) -> None:
     for line in corpus.summary().splitlines():
         say(line)
     say(f"audio: {table['seconds'].sum() / 3600:.2f} h")
+
+
+def _check(
+    backbone: Backbone,
+    settings: ExtractionSettings,
+    device: torch.device,
+    paths: np.ndarray,
+    headers: list[AudioHeader | AudioProblem],
+    samples: np.ndarray,
+    say: Callable[[str], None],
+    in_float32: list[str] | None = None,
+) -> dict | None:
+    """How far a short batch is from float32 on the CPU, as JSON; None where nothing else is to be computed."""
+    if is_exact(device, settings.precision):
+        return None
+    waveforms = _short_batch(backbone, paths, headers, samples)
+    if not waveforms:  # every file turns out to be damaged when it is decoded, and will be listed
+        return None
+    check = check_backbone(backbone, waveforms, device=device, precision=settings.precision, in_float32=in_float32)
+    say(str(check))
+    return check.provenance()
+
+
+def _short_batch(
+    backbone: Backbone, paths: np.ndarray, headers: list[AudioHeader | AudioProblem], samples: np.ndarray
+) -> list[np.ndarray]:
+    """A few short utterances, ready for the model and the longest first; always the same of the same files."""
+    waveforms: list[np.ndarray] = []
+    for row in np.argsort(np.abs(samples - _CHECKED_SECONDS * SAMPLE_RATE), kind="stable"):
+        if len(waveforms) == _CHECKED_UTTERANCES:
+            break
+        if isinstance(headers[row], AudioProblem):
+            continue
+        try:
+            waveform = read_audio(paths[row], headers[row])
+        except AudioProblem:  # listed when its batch comes
+            continue
+        most = int(_CHECKED_SECONDS * (1 - len(waveforms) / (2 * _CHECKED_UTTERANCES)) * SAMPLE_RATE)
+        start = max(0, len(waveform) - most) // 2  # recordings begin and end with silence
+        waveforms.append(backbone.prepare(waveform[start : start + most]))
+    return sorted(waveforms, key=len, reverse=True)
 
 
 def _provenance(corpus: Corpus, backbone: Backbone, settings: ExtractionSettings, device: torch.device) -> dict:

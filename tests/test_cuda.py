@@ -43,6 +43,11 @@ def test_the_command_on_the_gpu(dtype, tolerance, tmp_path):
         HiddenStateCache(tmp_path / "cuda.h5") as cuda,
         HiddenStateCache(tmp_path / "half.h5") as half,
     ):
+        assert cpu.provenance["precision_check"] is None
+        for cache in (cuda, half):
+            check = cache.provenance["precision_check"]
+            assert check["device"] == "cuda"
+            assert max(check["errors"].values()) <= check["tolerance"]
         wanted = cpu.states("mean")
         np.testing.assert_allclose(cuda.states("mean"), wanted, atol=1e-5 * np.abs(wanted).max(), rtol=0)
         assert np.linalg.norm(half.states("mean") - wanted) <= tolerance * np.linalg.norm(wanted)

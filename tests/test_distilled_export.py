@@ -134,6 +134,59 @@ def test_the_form_of_8_bits_multiplies_in_8_bits_and_its_agreement_is_told(expor
     assert json.loads((folder / "onnx" / "config.json").read_text())["checks"] == checks
 
 
+def spoil_int8(graph: Path) -> None:
+    """Turn the sign of every quantised weight, as a kernel that is wrong altogether would."""
+    import onnx
+
+    model = onnx.load(graph)
+    for tensor in model.graph.initializer:
+        if tensor.name.endswith("_scale"):
+            values = onnx.numpy_helper.to_array(tensor)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(-values, tensor.name))
+    onnx.save(model, graph)
+
+
+def test_8_bits_that_are_far_off_are_not_written(exported, tmp_path, monkeypatch):
+    folder = shutil.copytree(exported[0], tmp_path / "model")
+    before = {path: path.read_bytes() for path in (folder / "onnx").iterdir()}
+    quantise = module._quantise
+
+    def wrong(source: Path, target: Path) -> None:
+        quantise(source, target)
+        spoil_int8(target)
+
+    monkeypatch.setattr(module, "_quantise", wrong)
+    # The graph is the one that is there: making it takes most of an export's time.
+    monkeypatch.setattr(module, "_write_graph", lambda ready, path: path.write_bytes(before[folder / "onnx" / FLOAT]))
+    with pytest.raises(
+        UserError, match=r"in 8 bits arousal is predicted otherwise.*0\.12 is allowed.*leave out --int8"
+    ):
+        export_model(folder, WAVEFORMS, TEXTS, int8=True)
+    assert {path: path.read_bytes() for path in (folder / "onnx").iterdir()} == before
+
+
+def test_8_bits_are_compared_with_float32_where_they_run(exported, tmp_path):
+    folder = shutil.copytree(exported[0] / "onnx", tmp_path / "onnx")
+    right = OnnxModel(folder, int8=True)
+    np.testing.assert_array_equal(
+        right.predict(WAVEFORMS, TEXTS), OnnxModel(folder, int8=True, check=False).predict(WAVEFORMS, TEXTS)
+    )
+    spoil_int8(folder / INT8)
+    wrong = OnnxModel(folder, int8=True)
+    assert wrong.predict([]).shape == (0, 3)
+    for _ in range(2):  # it does not pass at the second attempt
+        with pytest.raises(UserError, match=r"in 8 bits this processor predicts arousal otherwise.*leave out --int8"):
+            wrong.predict(WAVEFORMS, TEXTS)
+    (folder / FLOAT).unlink()
+    with pytest.warns(UserWarning, match=r"is not compared with float32.*model\.onnx is not there"):
+        OnnxModel(folder, int8=True).predict(WAVEFORMS[:1])
+    config = json.loads((folder / "config.json").read_text())
+    del config["checks"]["int8_tolerance"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.warns(UserWarning, match="exported by an early version"):
+        OnnxModel(folder, int8=True).predict(WAVEFORMS[:1])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("audio", "text", "options"),

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emoprobe.analysis.report import write_report
+from emoprobe.analysis.report import methods, write_report
 from emoprobe.analysis.report.bibliography import REFERENCES, bibtex
 from emoprobe.analysis.report.claims import claims, verdict
 from emoprobe.analysis.report.cli import main
@@ -529,3 +529,10 @@ def test_the_page_is_drawn_and_prints(browse, report, tmp_path):
     browse(f"--print-to-pdf={printed}", "--no-pdf-header-footer", page)
     assert printed.read_bytes().startswith(b"%PDF")
     assert printed.stat().st_size > 100_000
+
+
+def test_the_methods_say_what_ran_in_float32():
+    assert methods._precision({}) == "float32"
+    assert methods._precision({"precision": "bfloat16", "precision_check": {"in_float32": []}}) == "bfloat16"
+    apart = {"precision": "bfloat16", "precision_check": {"in_float32": ["encoder.pos_conv_embed.conv"]}}
+    assert methods._precision(apart) == "bfloat16 (grouped convolutions in float32)"

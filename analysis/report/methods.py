@@ -120,12 +120,18 @@ def _states(study: Study, probed, account: Account) -> str:
         ]
         trained.append(f"{model.label} ({', '.join(filter(None, details))})")
     caches = [run["cache"]["provenance"] for run in study.results.protocol if "cache" in run]
-    precision = listed(dict.fromkeys(cache.get("precision", "float32") for cache in caches))
+    precision = listed(dict.fromkeys(map(_precision, caches)))
     return (
         f"Hidden states of {listed(trained)} were extracted at 16 kHz in {precision}. Layer 0 is the input of the "
         "first transformer block, layer k the output of block k before any final layer norm. Each state is that of the "
         "utterance alone: padding in a batch does not change it."
     )
+
+
+def _precision(provenance: dict) -> str:
+    precision = provenance.get("precision", "float32")
+    apart = (provenance.get("precision_check") or {}).get("in_float32")
+    return f"{precision} (grouped convolutions in float32)" if apart else precision
 
 
 def _probes(study: Study, account: Account) -> str:
