@@ -15,6 +15,7 @@ import torch
 
 from ..errors import UserError
 from ..extract.devices import default_batch_seconds, numerics
+from ..extract.encoders.packaged import packaged_folder, packaged_models
 from ..extract.encoders.speech import SAMPLE_RATE, Backbone, first_line, weights_sha256
 
 if TYPE_CHECKING:
@@ -221,8 +222,8 @@ def load_recogniser(name: str, *, revision: str | None = None, language: str | N
     Parameters
     ----------
     name : str
-        A folder as `save_pretrained` writes it (model, tokeniser, preprocessor), or a hub name: HuBERT, wav2vec 2.0,
-        WavLM or data2vec-audio with a CTC head, or Whisper.
+        A folder as `save_pretrained` writes it (model, tokeniser, preprocessor), the name of a packaged model
+        (``whisper-tiny-en``), or a hub name: HuBERT, wav2vec 2.0, WavLM or data2vec-audio with a CTC head, or Whisper.
     revision : str, optional
         Branch, tag or commit on the hub.
     language : str, optional
@@ -241,6 +242,8 @@ def load_recogniser(name: str, *, revision: str | None = None, language: str | N
     """
     import transformers
 
+    if revision is not None and name in packaged_models():
+        raise UserError(f"--revision is for checkpoints on the hub, and {name} is not taken from there; leave it out")
     source = _source(name)
     raw, _ = _from_hub(lambda: transformers.PretrainedConfig.get_config_dict(source, revision=revision), source)
     model_type = raw.get("model_type") if isinstance(raw, dict) else None
@@ -281,6 +284,8 @@ def _source(name: str) -> str:
     if Path(name).is_dir():
         if not (Path(name) / "config.json").is_file():
             raise UserError(f"the folder {name} holds no config.json; give the folder that save_pretrained wrote")
+    elif (folder := packaged_folder(name)) is not None:
+        return str(folder)
     elif not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
         raise UserError(f"no recogniser at {name}: it is not a folder, and cannot be the name of one on the hub")
     return name

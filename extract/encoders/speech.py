@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ import torch
 from ...errors import UserError
 from .architectures import ARCHITECTURES
 from .exact import frame_mask, make_exact, steps
+from .packaged import packaged_folder, packaged_models
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -346,9 +346,8 @@ def _source(name: str) -> str:
         if not (Path(name) / "config.json").is_file():
             raise UserError(f"the folder {name} holds no config.json; give the folder that save_pretrained wrote")
         return name
-    for entry in entry_points(group="emoprobe.models"):
-        if entry.name == name:
-            return str(entry.load()())
+    if (folder := packaged_folder(name)) is not None:
+        return str(folder)
     if name in ARCHITECTURES:
         return ARCHITECTURES[name].hub_name
     if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
@@ -372,11 +371,6 @@ def _from_hub(load: Callable, source: str, revision: str | None):
             f"folder here, and give --model FOLDER. Models that need no network: {', '.join(packaged_models())}; "
             f"with --random-init SEED also {', '.join(ARCHITECTURES)}"
         ) from error
-
-
-def packaged_models() -> list[str]:
-    """Names of the models that come with an installed package."""
-    return sorted(entry.name for entry in entry_points(group="emoprobe.models"))
 
 
 def _normalisation(name: str, source: str, revision: str | None, random_init: int | None) -> bool:
