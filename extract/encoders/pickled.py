@@ -20,8 +20,8 @@ SAFE_TORCH = (2, 10)
 
 
 def cache_folder() -> Path:
-    """Folder for what is made once from a checkpoint: EMOPROBE_CACHE, or ``~/.cache/emoprobe``."""
-    named = os.environ.get("EMOPROBE_CACHE")
+    """Folder for what is made once and can be made again: what EMOPROBE_HOME names, or ``~/.cache/emoprobe``."""
+    named = os.environ.get("EMOPROBE_HOME")
     return Path(named).expanduser() if named else Path.home() / ".cache" / "emoprobe"
 
 
@@ -75,7 +75,7 @@ def as_safetensors(files: Sequence[Path], hashes: Sequence[str]) -> Path:
     except OSError as error:
         raise UserError(
             f"{converted.parent} cannot be written ({reason(error)}), where the weights of {files[0]} are kept as "
-            "safetensors; make room there, or set EMOPROBE_CACHE to another folder"
+            "safetensors; make room there, or set EMOPROBE_HOME to another folder"
         ) from error
     return converted
 

@@ -14,8 +14,9 @@ import torch
 from ...errors import UserError, reason
 from ..audio import SAMPLE_RATE
 from .architectures import ARCHITECTURES
-from .checkpoint import UNUSED_WEIGHTS, Checkpoint, Origin, open_checkpoint, packaged_models
+from .checkpoint import UNUSED_WEIGHTS, Checkpoint, Origin, open_checkpoint
 from .families import FAMILIES
+from .packaged import packaged_models
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
