@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from .. import __version__
 from ..errors import UserError, run_command
+from ..version import ShowVersion
 
 LEFT_OUT = 3  # exit status when some files were left out
 
@@ -124,7 +124,7 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="print parameters, multiply-adds and size beside HuBERT large, write them to cost.csv in --out, and stop",
     )
-    p.add_argument("--version", action="version", version=f"emoprobe {__version__}")
+    p.add_argument("--version", action=ShowVersion)
     return p
 
 

@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from .. import __version__
 from ..errors import UserError, run_command
+from ..version import ShowVersion
 
 _EPILOG = """\
 probe-predict MODEL AUDIO --onnx, or emoprobe.distilled.OnnxModel in Python, uses what is written.
@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--limit", type=int, default=32, metavar="N", help="utterances to check on (default: 32)")
     p.add_argument("--quiet", action="store_true", help="no summary")
-    p.add_argument("--version", action="version", version=f"emoprobe {__version__}")
+    p.add_argument("--version", action=ShowVersion)
     return p
 
 

@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from .. import __version__
 from ..errors import UserError, run_command
+from ..version import ShowVersion
 
 DEFAULT_CORPUS, DEFAULT_MODEL = "demo", "hubert-nano"
 LEFT_OUT = 3  # exit status when some files were left out
@@ -90,7 +90,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--verify", action="store_true", help="check the checksums of the cache at --out, and do nothing else"
     )
-    p.add_argument("--version", action="version", version=f"emoprobe {__version__}")
+    p.add_argument("--version", action=ShowVersion)
     return p
 
 
