@@ -64,10 +64,8 @@ def cache_hash(cache: HiddenStateCache) -> str:
 
 
 def fingerprint(**parts: object) -> str:
-    """Short hash of inputs and settings and of this package's version, 16 hexadecimal digits."""
-    from ..extract.versions import versions
-
-    text = json.dumps({**parts, "emoprobe": versions()["emoprobe"]}, sort_keys=True)
+    """Short hash of inputs, settings and the versions of the methods, 16 hexadecimal digits."""
+    text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

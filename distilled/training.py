@@ -39,6 +39,10 @@ from .trainer import train_one
 
 PROBE = "end-to-end"
 
+#: Of training and prediction end to end. Raise it with any change that moves the numbers beyond rounding: a run that
+#: was started before is then not gone on with.
+VERSION = 1
+
 #: Longer files are left out, as in extraction: attention over a minute of speech takes gigabytes.
 LONGEST_SECONDS = 60.0
 

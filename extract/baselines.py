@@ -33,6 +33,9 @@ from .versions import versions
 DEFAULT_TEXT_ENCODER = "minilm"
 NO_TRANSCRIPT = "no transcript"
 
+#: Of the features of each. Raise one with any change that moves them beyond rounding; kept ones are then made anew.
+VERSIONS = {"egemaps": 1, "text": 1}
+
 #: Utterances that are stored together, and lost together when a run is killed.
 PER_PART = {"egemaps": 256, "text": 1024}
 
@@ -116,7 +119,7 @@ def add_baselines(
         about = {
             "baseline": name,
             "corpus": {part: cache.provenance["corpus"][part] for part in ("name", "sha256")},
-            "settings": baseline.settings,
+            "settings": {**baseline.settings, "method": VERSIONS[name]},
             "versions": baseline.versions,
         }
         path = sidecar_path(cache.path, name)

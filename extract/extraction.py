@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ..errors import UserError
+from . import acoustics, pooling
 from .acoustics import ACOUSTIC_WIDTHS
 from .batching import plan_batches
 from .cache import HiddenStateCache
@@ -25,6 +26,9 @@ from .pooling import STATISTICS
 from .scan import scan
 from .versions import versions
 from .writer import CacheWriter, lock_cache
+
+#: Of the release whose caches do not tell.
+_METHODS_OF_0_1 = {"pooling": 1, "acoustics": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,6 +213,7 @@ def _provenance(corpus: Corpus, backbone: Backbone, settings: ExtractionSettings
         "longest_seconds": settings.longest,
         "batch_seconds": settings.batch_seconds or default_batch_seconds(device, backbone.config.conv_dim[0]),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "methods": {"pooling": pooling.VERSION, "acoustics": acoustics.VERSION},
         "acoustics": "mean and population standard deviation over time of log-mel and MFCC",
         "versions": versions(),
     }
@@ -292,6 +297,7 @@ def _go_on(out: Path, table, provenance: dict, say: Callable[[str], None]) -> tu
                 ("the pooling", there["pooling"], provenance["pooling"]),
                 ("the precision", there["precision"], provenance["precision"]),
                 ("keeping frames", there["frames"], provenance["frames"]),
+                ("the versions of the methods", there.get("methods", _METHODS_OF_0_1), provenance["methods"]),
                 ("the longest file", there["longest_seconds"], provenance["longest_seconds"]),
             )
             if was != now
