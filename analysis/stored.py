@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import lazy_loader as _lazy
 
 from ..errors import UserError
+from ..ownership import refuse_foreign_lock
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,6 +135,7 @@ def update_table(path: str | Path, new: pd.DataFrame, *, key: Sequence[str]) -> 
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        refuse_foreign_lock(path.with_name(f".{path.name}.lock"))
         with FileLock(path.with_name(f".{path.name}.lock")):
             old = load_table(path, list(new.columns))
             replaced = pd.MultiIndex.from_frame(old[list(key)]).isin(pd.MultiIndex.from_frame(new[list(key)]))

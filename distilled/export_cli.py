@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from ..errors import UserError, run_command
+from ..ownership import refuse_inputs
 from ..version import ShowVersion
 
 _EPILOG = """\
@@ -56,6 +57,8 @@ def _export(options: argparse.Namespace) -> int:
 
     if options.limit < 2:
         raise UserError(f"--limit {options.limit}: an agreement needs at least 2 utterances")
+    # The default lies in the model, where only its own files may be replaced.
+    refuse_inputs([] if options.out is None else [options.out], [options.model, options.corpus])
     model = load_model(options.model)
     waveforms, texts = _held_out(options, model)
     checks = export_model(options.model, waveforms, texts, out=options.out, int8=options.int8)

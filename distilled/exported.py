@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
+from ..ownership import marked
 from .arguments import checked_texts
 
 FORMAT = "emoprobe audio-text model, ONNX 1"
@@ -21,6 +22,21 @@ FLOAT, INT8 = "model.onnx", "model-int8.onnx"
 
 #: Where the export of a saved model lies, when it lies in the model's folder.
 INSIDE = "onnx"
+
+
+def is_of_format(folder: Path, known: str) -> bool:
+    """Whether the `config.json` of a folder says that it is of this format."""
+    try:
+        return json.loads((folder / "config.json").read_text(encoding="utf-8"))["format"] == known
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def own_export_files(folder: Path) -> list[str]:
+    """What the folder of an export holds of ours; nothing where it is none."""
+    own = list(marked(folder))
+    graphs = [name for graph in (FLOAT, INT8) for name in (graph, f"{graph}.data")]
+    return own or (["config.json", "tokenizer.json", *graphs] if is_of_format(folder, FORMAT) else [])
 
 
 class OnnxModel:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from ..errors import UserError, run_command
+from ..ownership import refuse_inputs
 from ..version import ShowVersion
 
 _EPILOG = """\
@@ -73,6 +74,7 @@ def _predict(options: argparse.Namespace) -> int:
         workers=options.workers,
     )
     quiet_transformers()
+    refuse_inputs([options.out], [options.model, options.transcripts, options.corpus, *options.audio])
     model = _load(options)
     paths, texts = _inputs(options, model)
     say = (lambda line: None) if options.quiet else print

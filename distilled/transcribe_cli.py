@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from ..errors import UserError, run_command
+from ..ownership import refuse_inputs
 from ..version import ShowVersion
 
 LEFT_OUT = 3  # exit status when some files were left out
@@ -81,6 +82,7 @@ def _transcribe(options: argparse.Namespace) -> int:
         workers=options.workers,
     )
     quiet_transformers()
+    refuse_inputs([options.out], [options.corpus, options.model])
     recogniser = load_recogniser(options.model, revision=options.revision, language=options.language)
     table = transcribe(
         options.corpus,

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from ..errors import UserError, run_command
+from ..ownership import refuse_inputs
 from ..version import ShowVersion
 
 DEFAULT_CORPUS, DEFAULT_MODEL = "demo", "hubert-nano"
@@ -147,6 +148,7 @@ def _extract(options: argparse.Namespace) -> int:
         workers=options.workers,
     )
     quiet_transformers()
+    refuse_inputs([options.out], [options.corpus, options.model])
     corpus = read_corpus(options.corpus or DEFAULT_CORPUS)
     backbone = load_backbone(
         options.model or DEFAULT_MODEL,

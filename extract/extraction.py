@@ -6,12 +6,14 @@ import math
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from ..errors import UserError
+from ..ownership import files_below, refuse_stranger, refuse_strangers, remove
 from . import acoustics, pooling
 from .acoustics import ACOUSTIC_WIDTHS
 from .batching import plan_batches
@@ -20,7 +22,7 @@ from .corpora import Corpus, read_corpus
 from .corpora.table import printable
 from .devices import PRECISIONS, choose_device, default_batch_seconds
 from .encoders.speech import SAMPLE_RATE, Backbone, load_backbone
-from .layout import Plan, frames_folder, lay_out, part_name
+from .layout import PART_NAMES, Plan, frames_folder, is_cache, is_part, lay_out, part_name
 from .pipeline import Pipeline, Progress, stop_at_problem
 from .pooling import STATISTICS
 from .scan import scan
@@ -141,6 +143,7 @@ def extract(
     corpus = _limit(corpus, settings.limit)
     device = choose_device(settings.device)
     backbone = load_backbone(model) if isinstance(model, str) else model
+    refuse_stranger(out, is_cache, "cache of hidden states", option="--out")
     with lock_cache(out):
         table, headers = scan(corpus, shortest=backbone.receptive_field, longest=settings.longest, progress=progress)
         _describe(corpus, table, say)
@@ -250,11 +253,22 @@ def _start(
     )
     sources = [(part_name(i), int(frames[rows].sum())) for i, rows in enumerate(batches)] if settings.frames else []
     _check_room(out, plan, backbone, frames, settings, say)
+    old = _parts(frames_folder(out))
+    if settings.frames:
+        refuse_strangers(frames_folder(out), old, "the single frames of a cache", option="--out")
     lay_out(out, plan, frame_sources=sources)
     # Only now, when the new cache stands: a part that outlives a kill here is replaced when its batch is written.
-    if frames_folder(out).exists():
-        shutil.rmtree(frames_folder(out))
+    removed = remove(frames_folder(out), old)
+    if removed:
+        say(f"{frames_folder(out)}: removed {removed} files of the cache that was there")
     return batches
+
+
+def _parts(folder: Path) -> list[str]:
+    """Names of the parts of single frames in a folder, each proven to be one by name and content."""
+    there = {path.name: path for path in files_below(folder) if path.parent == folder}
+    names = {name for name in there if any(fnmatchcase(name, pattern) for pattern in PART_NAMES)}
+    return [name for name in names if name.endswith(".new") or is_part(there[name])]
 
 
 def _relative(path: str, root: Path) -> str:

@@ -20,7 +20,17 @@ from .baselines import BASELINES, EGEMAPS_LIMIT, VERSIONS, commonest_category, m
 from .bootstrap import INTERVAL
 from .mdl import OnlineCode, online_code
 from .permutation import exchangeable, permuted_scores
-from .results import KEY, PREDICTIONS, SCORES, WEIGHTS, Results, load_results, table, update_results
+from .results import (
+    KEY,
+    PREDICTIONS,
+    SCORES,
+    WEIGHTS,
+    Results,
+    load_results,
+    refuse_other_results,
+    table,
+    update_results,
+)
 from .scoring import Scored, score
 from .splits import Split, is_unknown, plan
 
@@ -219,6 +229,8 @@ def fit_caches(
         The runs that were asked for, whether fitted now or found.
     """
     found = there_already = Results.empty()
+    if out is not None:
+        refuse_other_results(out)
     if out is not None and (Path(out) / "protocol.json").exists():
         there_already = load_results(out)
         found = Results.empty() if overwrite else there_already
