@@ -106,8 +106,8 @@ def open_journal(
     if out.is_dir():
         raise UserError(f"{out} is a folder; give --out the name of a file, such as {out / 'out.csv'}")
     path = out.with_name(f"{out.name}.journal")
-    refuse_stranger(path, is_journal, "journal of a run", option="--out")
-    if not path.exists():
+    if not (path.is_file() and is_journal(path)):
+        refuse_stranger(path, is_journal, "journal of a run", option="--out")
         refuse_stranger(out, is_own, "result", option="--out")
     with lock_cache(out):
         if not overwrite and out.exists() and not path.exists():
