@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .errors import UserError
-from .ownership import refuse_strangers, remove
+from .ownership import files_below, refuse_strangers, remove, strangers
 
 _FORMAT = "emoprobe run 1"
 _LONGEST = 60  # characters of a value in a message
@@ -55,7 +55,7 @@ def claim(
     overwrite : bool, optional
         Remove another run's files and start anew; None where the command has no such option.
     say : callable
-        Told what is removed.
+        Told what is about to be removed.
 
     Returns
     -------
@@ -71,7 +71,8 @@ def claim(
     settings = json.loads(json.dumps(settings))
     patterns = [record, f".{record}.new", ".lock", *own, *also]
     there = _read(path, before)
-    anew = f", or {'--overwrite' if overwrite is False else 'remove that folder'} to start anew"
+    ours = len(files_below(folder)) - len(strangers(folder, own))
+    anew = f"or --overwrite to start anew, which removes its {ours} files"
     if there is None:
         if os.path.lexists(path):
             raise UserError(
@@ -85,16 +86,17 @@ def claim(
         changed = [] if overwrite else list(_differences(old, settings, free))
         if changed:
             raise UserError(
-                f"{folder} holds another run: {'; '.join(changed)}. Give another folder with {option}{anew}"
+                f"{folder} holds another run: {'; '.join(changed)}. Give another folder with {option}, "
+                + (anew if overwrite is False else "or remove that one to start anew")
             )
         if cleared and not overwrite:
             return old
         refuse_strangers(folder, patterns, "the folder of a run", option=option)
+        if ours:
+            say(f"{folder}: removing the {ours} files of the run that was there")
         # Killed from here on, the next command finds a record that is its own to finish, and nothing else to believe.
         _write(path, settings, cleared=False)
-        removed = remove(folder, own)
-        if removed:
-            say(f"{folder}: removed {removed} files of the run that was there")
+        remove(folder, own)
     folder.mkdir(parents=True, exist_ok=True)
     _write(path, settings, cleared=True)
     return settings

@@ -258,9 +258,9 @@ def _start(
         refuse_strangers(frames_folder(out), old, "the single frames of a cache", option="--out")
     lay_out(out, plan, frame_sources=sources)
     # Only now, when the new cache stands: a part that outlives a kill here is replaced when its batch is written.
-    removed = remove(frames_folder(out), old)
-    if removed:
-        say(f"{frames_folder(out)}: removed {removed} files of the cache that was there")
+    if old:
+        say(f"{frames_folder(out)}: removing the {len(old)} files of the cache that was there")
+    remove(frames_folder(out), old)
     return batches
 
 

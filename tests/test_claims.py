@@ -49,9 +49,9 @@ def test_each_setting_that_differs_is_named_and_nothing_is_touched(tmp_path, cha
     taken(tmp_path / "run")
     fill(tmp_path / "run")
     before = {name: (tmp_path / "run" / name).read_bytes() for name in names(tmp_path / "run")}
-    with pytest.raises(UserError, match=rf"holds another run: {told}\. Give another folder with --run, or remove that"):
+    with pytest.raises(UserError, match=rf"another run: {told}\. Give another folder with --run, or remove that"):
         taken(tmp_path / "run", SETTINGS | change)
-    with pytest.raises(UserError, match="or --overwrite to start anew"):
+    with pytest.raises(UserError, match="or --overwrite to start anew, which removes its 2 files"):
         taken(tmp_path / "run", SETTINGS | change, overwrite=False)
     assert {name: (tmp_path / "run" / name).read_bytes() for name in names(tmp_path / "run")} == before
 
@@ -62,7 +62,7 @@ def test_overwrite_removes_our_own_and_says_so(tmp_path):
     said = []
     assert taken(tmp_path / "run", SETTINGS | {"steps": 5}, overwrite=True, say=said.append)["steps"] == 5
     assert names(tmp_path / "run") == ["settings.json"]
-    assert "removed 2 files" in said[0]
+    assert "removing the 2 files" in said[0]
 
 
 def test_killed_while_it_is_cleared_the_folder_is_cleared_by_the_next(tmp_path, monkeypatch):

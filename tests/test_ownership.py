@@ -275,7 +275,7 @@ def test_notes_in_a_trained_folder_survive_overwrite(inputs, tmp_path, monkeypat
         (tmp_path / note).unlink()
     given.remove("--quiet")
     assert COMMANDS["probe-train"].run(given) == 0
-    assert "t: removed" in capsys.readouterr().out
+    assert "t: removing the" in capsys.readouterr().out
 
 
 def test_a_figure_says_whose_it_is(inputs, tmp_path):

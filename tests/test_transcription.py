@@ -153,7 +153,7 @@ def test_a_torn_line_costs_its_batch_alone(tmp_path):
         header = whole.index(b"\n") + 1
         if end < header:
             with (
-                pytest.raises(UserError, match="damaged.*give another place"),
+                pytest.raises(UserError, match=r"damaged.*give another place"),
                 open_journal(out, made_by={"a": 1}, settings={}, overwrite=False),
             ):
                 pass
@@ -182,7 +182,7 @@ def test_a_damaged_line_costs_its_batch_alone(tmp_path):
         journal.path.write_bytes(damaged)
         if place < header:
             with (
-                pytest.raises(UserError, match="damaged.*give another place"),
+                pytest.raises(UserError, match=r"damaged.*give another place"),
                 open_journal(out, made_by={}, settings={}, overwrite=False),
             ):
                 pass
@@ -213,7 +213,7 @@ def test_a_journal_of_something_else_is_refused(tmp_path):
         assert len(journal) == 0
     (tmp_path / "mine.csv").write_text("mine")
     with (
-        pytest.raises(UserError, match="no result by this program.*give another place with --out, or move it away"),
+        pytest.raises(UserError, match=r"no result by this program.*give another place with --out, or move it away"),
         open_journal(tmp_path / "mine.csv", made_by={}, settings={}, overwrite=True),
     ):
         pass
