@@ -7,8 +7,6 @@ when they are first used, so that importing the package costs nothing.
 
 import lazy_loader as _lazy
 
-__version__ = "0.1.0"
-
 __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submodules=["analysis", "demo", "distilled", "extract", "probe"],
@@ -18,5 +16,6 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "errors": ["UserError"],
         "extract": ["HiddenStateCache", "extract"],
         "probe": ["fit_layers", "load_results"],
+        "version": ["__version__"],
     },
 )

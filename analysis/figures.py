@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from ..ownership import refuse_stranger
 from .comparison import plot_comparison
 from .plots import plot_heatmap, plot_layers, plot_teacher_student, plot_weights
 from .style import printable, publication_style
@@ -265,13 +266,26 @@ def _write(drawing: _Drawing, tables: Tables, stem: Path, formats: Sequence[str]
     return written
 
 
+def is_own_figure(path: Path) -> bool:
+    """Whether a file is a figure of ours: it says so, or (of release 0.1) matplotlib made it with a caption in it."""
+    content = path.read_bytes()
+    if b"emoprobe" in content:
+        return True
+    return b"Matplotlib" in content and any(key in content for key in (b"Description", b"dc:description", b"/Subject"))
+
+
+def is_own_page(path: Path) -> bool:
+    """Whether a file is a page of a report of ours."""
+    return b"Made by emoprobe" in path.read_bytes()
+
+
 def _encoded(figure: Figure, kind: str) -> bytes:
     """The file's bytes: no date in them, and the caption with them wherever the image goes."""
     caption = printable(figure.get_supxlabel().replace("\n", " "))
     metadata = {
-        "png": {"Description": caption},
-        "svg": {"Date": None, "Description": caption},
-        "pdf": {"CreationDate": None, "Subject": caption},
+        "png": {"Description": caption, "Source": "emoprobe"},
+        "svg": {"Date": None, "Description": caption, "Source": "emoprobe"},
+        "pdf": {"CreationDate": None, "Subject": caption, "Keywords": "emoprobe"},
     }
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, metadata=metadata[kind])
@@ -279,7 +293,16 @@ def _encoded(figure: Figure, kind: str) -> bytes:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write `content` beside `path`, then put it in its place: a reader sees the old file or the new one."""
+    """Write `content` beside `path`, then put it in its place: a reader sees the old file or the new one.
+
+    Raises
+    ------
+    UserError
+        If what is there is not ours, or the file cannot be written.
+    """
+    page = path.suffix in (".html", ".md")
+    option = "--out" if page else "--figures (of a report: --out)"
+    refuse_stranger(path, is_own_page if page else is_own_figure, "page" if page else "figure", option=option)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         temporary.write_bytes(content)

@@ -298,6 +298,9 @@ OPINIONS: dict[str, Callable[..., pd.DataFrame]] = {
     for function in (best_layer, cumulative_bottom, cumulative_top, leave_one_out, learned_weights, banded_ridge)
 }
 
+#: Of each opinion. Raise one with any change that moves its numbers beyond rounding; kept ones are then made anew.
+VERSIONS = dict.fromkeys(OPINIONS, 1)
+
 
 def relevance_opinions(
     cache: HiddenStateCache | str | Path,
@@ -350,11 +353,12 @@ def relevance_opinions(
     there = pd.DataFrame(columns=list(COLUMNS)) if path is None or overwrite else load_table(path, COLUMNS)
     wanted = [dimension for problem in _problems(cache, settings) for dimension in problem.dimensions]
     used = {name: value for name, value in asdict(settings).items() if name != "dimensions"}
-    made_from = fingerprint(**used, cache=cache_hash(cache))
-    there = there[there[MADE_FROM] == made_from]
+    digest = cache_hash(cache)
     found = []
     for name in opinions:
-        kept = there[(there["opinion"] == name) & there["dimension"].isin(wanted)]
+        made_from = fingerprint(**used, cache=digest, methods=_methods(name))
+        same = (there["opinion"] == name) & (there[MADE_FROM] == made_from)
+        kept = there[same & there["dimension"].isin(wanted)]
         missing = tuple(dimension for dimension in wanted if dimension not in set(kept["dimension"]))
         found.append(kept)
         if missing:
@@ -365,6 +369,15 @@ def relevance_opinions(
                 update_table(path, new, key=_KEY)
             found.append(new)
     return pd.concat([part for part in found if len(part)], ignore_index=True)
+
+
+def _methods(opinion: str) -> dict[str, int]:
+    """Versions of the methods by which an opinion is made."""
+    from ..probe import bootstrap, metrics, ridge, splits, training, weighted
+
+    fitted = {"learned_weights": [weighted, training], "banded_ridge": []}.get(opinion, [ridge])
+    used = {module.__name__.rpartition(".")[2]: module.VERSION for module in [splits, metrics, bootstrap, *fitted]}
+    return {**used, opinion: VERSIONS[opinion]}
 
 
 def load_relevance(folder: str | Path) -> pd.DataFrame:

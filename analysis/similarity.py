@@ -29,6 +29,9 @@ else:
 
 MEASURES = ("cka", "pwcca")
 
+#: Of each measure. Raise one with any change that moves its numbers beyond rounding; kept ones are then made anew.
+VERSIONS = dict.fromkeys(MEASURES, 1)
+
 #: Share of a layer's variance that PWCCA keeps by default, as SVCCA does.
 VARIANCE = 0.99
 
@@ -203,21 +206,30 @@ def similarity_table(
         hashes = {cache.path: cache_hash(cache) for cache in opened}
         found = []
         for comparison in _comparisons(opened, statistic, features):
-            made_from = fingerprint(
-                **settings, about=comparison.about, caches=[hashes[cache.path] for cache in comparison.caches]
-            )
-            choice = {"statistic": statistic, MADE_FROM: made_from}
+            made_from = {
+                measure: fingerprint(
+                    **settings,
+                    about=comparison.about,
+                    caches=[hashes[cache.path] for cache in comparison.caches],
+                    methods={measure: VERSIONS[measure]},
+                )
+                for measure in measures
+            }
+            choices = {
+                measure: {"measure": measure, "statistic": statistic, MADE_FROM: made_from[measure]}
+                for measure in measures
+            }
             missing = [
                 measure
                 for measure in measures
-                if not all(len(_of(there, name, measure=measure, **choice)) for name in comparison.names)
+                if not all(len(_of(there, name, **choices[measure])) for name in comparison.names)
             ]
             if missing:
                 new = _rows(comparison, missing, variance, statistic, made_from, progress)
                 if path is not None:
                     update_table(path, new, key=_KEY)
                 there = pd.concat([there, new], ignore_index=True) if len(there) else new
-            found += [_of(there, name, measure=measure, **choice) for measure in measures for name in comparison.names]
+            found += [_of(there, name, **choices[measure]) for measure in measures for name in comparison.names]
     return pd.concat(found, ignore_index=True)
 
 
@@ -340,7 +352,8 @@ def _rows(comparison, measures, variance, statistic, made_from, progress) -> pd.
 
     def add(measure, name, layer, other_layer, value, chance, reason):
         model, corpus, other = name
-        rows.append((measure, model, corpus, layer, other, other_layer, n, value, chance, statistic, reason, made_from))
+        about = (statistic, reason, made_from[measure])
+        rows.append((measure, model, corpus, layer, other, other_layer, n, value, chance, *about))
 
     for pair in _compare(comparison.one, comparison.other, measures, variance, bar=_bar(label, progress)):
         if comparison.other is None:

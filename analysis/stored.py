@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import lazy_loader as _lazy
 
 from ..errors import UserError
+from ..ownership import refuse_foreign_lock
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,10 +65,8 @@ def cache_hash(cache: HiddenStateCache) -> str:
 
 
 def fingerprint(**parts: object) -> str:
-    """Short hash of inputs and settings and of this package's version, 16 hexadecimal digits."""
-    from ..extract.versions import versions
-
-    text = json.dumps({**parts, "emoprobe": versions()["emoprobe"]}, sort_keys=True)
+    """Short hash of inputs, settings and the versions of the methods, 16 hexadecimal digits."""
+    text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -136,6 +135,7 @@ def update_table(path: str | Path, new: pd.DataFrame, *, key: Sequence[str]) -> 
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        refuse_foreign_lock(path.with_name(f".{path.name}.lock"))
         with FileLock(path.with_name(f".{path.name}.lock")):
             old = load_table(path, list(new.columns))
             replaced = pd.MultiIndex.from_frame(old[list(key)]).isin(pd.MultiIndex.from_frame(new[list(key)]))

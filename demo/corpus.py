@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError, run_command
+from ..ownership import refuse_strangers
 
 if TYPE_CHECKING:
     from ..extract.corpora import Corpus
@@ -286,6 +287,8 @@ def make_corpus(
         raise UserError(f"{root} holds a demo corpus of other settings: delete the folder or name another")
     if root.exists() and not root.is_dir():
         raise UserError(f"{root} is a file: name a folder for the demo corpus")
+    if not (root / "settings.json").is_file():  # which is written first
+        refuse_strangers(root, ["settings.json.part"], "the demo corpus", option="--corpus demo:FOLDER")
     manifest = root / "manifest.csv"
     rows = plan(settings)
     (root / "audio").mkdir(parents=True, exist_ok=True)

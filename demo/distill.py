@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ..claims import claim
 from ..errors import UserError, run_command
+from ..ownership import refuse_inputs
 
 SAMPLE_RATE = 16_000
 
@@ -229,7 +230,7 @@ def distill(
     log_steps: int = 50,
     bf16: bool = False,
 ):
-    """Train a student, or go on training it, in a run folder.
+    """Train a student, or go on training it, in a run folder that is its own.
 
     Parameters
     ----------
@@ -239,27 +240,31 @@ def distill(
     read : callable
         From number to waveform.
     run : Path
-        Holds checkpoints, ``log.jsonl`` and ``settings.json``.
+        Holds checkpoints, ``log.jsonl`` and ``settings.json``. A run goes on with the same settings, teacher and
+        speech alone.
 
     Returns
     -------
     transformers.PreTrainedModel
         The student without heads.
+
+    Raises
+    ------
+    UserError
+        If the folder is of another run, or the settings do not fit the teacher.
     """
-    from .pretrain import checked, last_checkpoint, load_weights, trainer_for
+    from .pretrain import RUN_FILES, checked, last_checkpoint, load_weights, of_speech, trainer_for
 
     run = Path(run)
-    run.mkdir(parents=True, exist_ok=True)
-    stated = asdict(settings) | {"teacher": teacher.provenance()}
-    known = run / "settings.json"
-    if known.is_file():
-        before = json.loads(known.read_text())
-        if before["teacher"]["weights_sha256"] != stated["teacher"]["weights_sha256"]:
-            raise UserError(
-                f"{run} holds a run with another teacher ({before['teacher']['name']}): name another folder"
-            )
-    known.write_text(json.dumps(stated, indent=1) + "\n")
     model = build_distiller(teacher, settings)
+    claim(
+        run,
+        asdict(settings) | {"teacher": teacher.provenance(), "speech": of_speech(lengths), "bf16": bf16},
+        record="settings.json",
+        own=RUN_FILES,
+        option="--run",
+        before=lambda record: record if {"blocks", "teacher"} <= set(record) else None,
+    )
     batches = Crops(lengths, read, settings, prepare=teacher.prepare, shortest=teacher.receptive_field)
     found = last_checkpoint(run)
     if found and int(found.name.rsplit("-", 1)[1]) >= settings.steps:
@@ -281,7 +286,7 @@ def save_student(student, folder: Path, *, normalise: bool, half: bool) -> Path:
     """Write the student as a checkpoint that transformers loads, with its preprocessor."""
     from .pretrain import export
 
-    return export(student, folder, normalise=normalise, half=half)
+    return export(student, folder, normalise=normalise, half=half, made_by="probe-distill")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -314,11 +319,16 @@ def _run(options) -> int:
     import torch
 
     from ..extract.encoders.speech import load_backbone
+    from .pretrain import check_export
 
     if options.steps < 1:
         raise UserError(f"--steps {options.steps}: give at least 1")
     if options.threads:
         torch.set_num_threads(options.threads)
+    run = options.run or options.out.with_name(options.out.name + "-run")
+    refuse_inputs([options.out], [options.teacher, options.corpus])
+    refuse_inputs([run], [options.teacher, options.corpus, options.out], option="--run")
+    check_export(options.out, option="--out")  # before hours of training
     names = set(DistillSettings.__dataclass_fields__)
     given = {k: v for k, v in vars(options).items() if k in names}
     settings = DistillSettings(**(given | {"layers": tuple(options.layers)}))
@@ -326,7 +336,6 @@ def _run(options) -> int:
     lengths, read = open_speech(options.corpus)
     print(f"teacher {teacher.label}: {teacher.n_layers - 1} blocks of width {teacher.width}")
     print(f"speech: {len(lengths)} utterances, {lengths.sum() / SAMPLE_RATE / 3600:.2f} hours")
-    run = options.run or options.out.with_name(options.out.name + "-run")
     student = distill(
         teacher,
         lengths,

@@ -11,6 +11,7 @@ again sees what an unbroken one would have seen.
 """
 
 import argparse
+import hashlib
 import json
 import math
 import sys
@@ -18,7 +19,9 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ..claims import claim
 from ..errors import UserError, run_command
+from ..ownership import mark, marked, refuse_stranger
 
 
 @dataclass(frozen=True)
@@ -536,6 +539,18 @@ def measure(model, batches: Batches, *, first: int = 0, count: int = 40) -> dict
     return found
 
 
+#: What the training of a run writes.
+RUN_FILES = ("log.jsonl", "checkpoints/checkpoint-*/**")
+
+
+def of_speech(samples) -> dict:
+    """What tells one set of utterances from another in the record of a run: how many, and their lengths."""
+    import numpy as np
+
+    lengths = np.ascontiguousarray(samples, "<i8")
+    return {"utterances": len(lengths), "lengths_sha256": hashlib.sha256(lengths.tobytes()).hexdigest()}
+
+
 def last_checkpoint(run: Path) -> Path | None:
     """The newest finished checkpoint of a run."""
     from transformers.trainer_utils import get_last_checkpoint
@@ -560,7 +575,8 @@ def pretrain(
     Parameters
     ----------
     run : Path
-        Holds checkpoints, discovered units, ``log.jsonl`` and ``settings.json``.
+        Holds checkpoints, discovered units, ``log.jsonl`` and ``settings.json``. A run goes on with the same settings
+        and speech alone.
     settings : PretrainSettings
     synthetic, recorded : emoprobe.demo.shards.Store or None
         At least one.
@@ -577,15 +593,30 @@ def pretrain(
     Raises
     ------
     UserError
-        If there is no speech, or bfloat16 computes something else here.
+        If there is no speech, the folder is of another run, or bfloat16 computes something else here.
     """
+    import numpy as np
+
     if synthetic is None and recorded is None:
         raise UserError("no speech to train on: give the word 'synthetic', a folder of audio, or both")
     run = Path(run)
-    run.mkdir(parents=True, exist_ok=True)
+    stores = {"synthetic": synthetic, "recorded": recorded}
+    stated = asdict(settings) | {
+        "speech": {kind: of_speech(np.diff(store.offsets)) for kind, store in stores.items() if store is not None},
+        "bf16": bf16,
+    }
+    claim(
+        run,
+        stated,
+        record="settings.json",
+        own=[*RUN_FILES, "vocabulary.json", "units1.npz", "units2.npz", "units1.part", "units2.part"],
+        also=["synthetic/**", "recorded/**"],
+        option="--out",
+        before=lambda record: record if {"width", "classes"} <= set(record) else None,
+    )
     classes, names = {}, None
     if synthetic is not None:
-        # Kept with the run: other speech may be given when it goes on, and the units must stay what they are.
+        # Kept with the run, so that a later version of what chooses them cannot give the heads another meaning.
         kept = run / "vocabulary.json"
         names = json.loads(kept.read_text()) if kept.is_file() else choose_vocabulary(synthetic, settings)
         kept.write_text(json.dumps(names) + "\n")
@@ -596,7 +627,6 @@ def pretrain(
         classes["units1"] = settings.discovered_units
         if settings.recluster:
             classes["units2"] = settings.discovered_units
-    (run / "settings.json").write_text(json.dumps(asdict(settings) | {"classes": classes}, indent=1) + "\n")
     stops = [settings.steps]
     if recorded is not None and 0 < settings.recluster < settings.steps:
         stops.insert(0, settings.recluster)
@@ -633,13 +663,30 @@ def pretrain(
 
 
 def load_weights(model, checkpoint: Path) -> None:
-    """Read a checkpoint's weights into a model of the same settings."""
+    """Read a checkpoint's weights into a model of the same settings; every weight, and no other."""
     from safetensors.torch import load_file
 
-    model.load_state_dict(load_file(checkpoint / "model.safetensors"), strict=False)
+    model.load_state_dict(load_file(checkpoint / "model.safetensors"))
 
 
-def export(model, folder: Path, *, normalise: bool = True, half: bool = True) -> Path:
+EXPORTED = ("config.json", "model.safetensors", "preprocessor_config.json")
+
+
+def check_export(folder: Path, *, option: str) -> None:
+    """Refuse a folder in which a checkpoint would take the place of somebody else's.
+
+    Raises
+    ------
+    UserError
+    """
+    own = marked(folder)
+    for name in EXPORTED:
+        refuse_stranger(folder / name, lambda path: path.name in own, "checkpoint", option=option)
+
+
+def export(
+    model, folder: Path, *, normalise: bool = True, half: bool = True, made_by: str = "emoprobe.demo.pretrain"
+) -> Path:
     """Write a model without head in transformers' own format: weights, configuration, preprocessor.
 
     Parameters
@@ -650,6 +697,13 @@ def export(model, folder: Path, *, normalise: bool = True, half: bool = True) ->
         Whether the model wants each waveform at zero mean and unit variance.
     half : bool
         Store the weights in float16.
+    made_by : str
+        Command that the folder is marked with.
+
+    Raises
+    ------
+    UserError
+        If the folder holds a checkpoint that is not ours.
     """
     import copy
 
@@ -657,6 +711,9 @@ def export(model, folder: Path, *, normalise: bool = True, half: bool = True) ->
     from transformers import Wav2Vec2FeatureExtractor
 
     folder = Path(folder)
+    check_export(folder, option="--out")
+    folder.mkdir(parents=True, exist_ok=True)
+    mark(folder, made_by, files=EXPORTED)
     stored = copy.deepcopy(model).to(torch.float16 if half else torch.float32)
     stored.save_pretrained(folder)
     # Stored in half the space, computed in full precision: releases that follow the file's type would compute in half.

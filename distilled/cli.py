@@ -6,8 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from .. import __version__
 from ..errors import UserError, run_command
+from ..ownership import refuse_inputs, refuse_stranger
+from ..version import ShowVersion
 
 LEFT_OUT = 3  # exit status when some files were left out
 
@@ -124,7 +125,7 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="print parameters, multiply-adds and size beside HuBERT large, write them to cost.csv in --out, and stop",
     )
-    p.add_argument("--version", action="version", version=f"emoprobe {__version__}")
+    p.add_argument("--version", action=ShowVersion)
     return p
 
 
@@ -176,6 +177,7 @@ _MODEL = (
 def _train(options, draw) -> int:
     model, training = _settings(options)
     _quiet_transformers()
+    refuse_inputs([options.out], [options.corpus, model.audio, model.text])
     from ..extract.corpora import read_corpus
     from ..probe.cli import summary
     from .training import train
@@ -216,6 +218,8 @@ def _count(options) -> int:
     table = count_model(model)
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "cost.csv"
+    header = ",".join(table.columns).encode()
+    refuse_stranger(path, lambda there: there.read_bytes().startswith(header), "table of costs", option="--out")
     table.to_csv(path, index=False)
     print(report(table))
     print(f"written to {path}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import shutil
 import warnings
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -20,8 +19,9 @@ from torch import nn
 
 from ..errors import UserError, reason
 from ..extract.versions import versions
+from ..ownership import mark, refuse_strangers, remove
 from ..probe.metrics import ccc
-from .exported import FLOAT, FORMAT, INSIDE, INT8, INT8_TOLERANCE, OnnxModel
+from .exported import FLOAT, FORMAT, INSIDE, INT8, INT8_TOLERANCE, OnnxModel, own_export_files
 from .model import AudioTextModel
 from .saved import EmotionModel, load_model
 
@@ -77,8 +77,9 @@ def export_model(
     """
     folder = Path(folder)
     out = folder / INSIDE if out is None else Path(out)
-    if out.exists() and not (out / FLOAT).is_file() and any(out.iterdir()):
-        raise UserError(f"{out} is no folder of an ONNX form and is not empty; give another with --out")
+    beside, before = out.with_name(f".{out.name}.new"), out.with_name(f".{out.name}.old")
+    for path in (out, beside, before):
+        refuse_strangers(path, own_export_files(path), "the ONNX form of a model", option="--out")
     try:
         tools = {name: version(name) for name in ("onnx", "onnxscript", "onnxruntime")}
     except PackageNotFoundError as error:
@@ -98,13 +99,13 @@ def export_model(
         texts += [None] * (len(waveforms) - count)
     expected = ready.predict(waveforms, texts)
     spread = ready.model.label_spread.numpy().copy()
-    beside, before = out.with_name(f".{out.name}.new"), out.with_name(f".{out.name}.old")
     if before.exists() and not out.exists():  # a kill between the two renamings below
         before.rename(out)
     for path in (beside, before):
-        shutil.rmtree(path, ignore_errors=True)
+        remove(path, own_export_files(path))
     beside.mkdir(parents=True)
     try:
+        mark(beside, "probe-train export", also=["**"])  # until it is whole
         _write_config(beside, ready, {}, tools)
         _write_tokenizer(beside, ready)
         _write_graph(ready, beside / FLOAT)
@@ -121,12 +122,13 @@ def export_model(
             small = OnnxModel(beside, int8=True, check=False).predict(waveforms, texts)
             checks |= _compare_int8(folder, ready, small, found, spread)
         _write_config(beside, ready, checks, tools)
+        mark(beside, "probe-train export")
         if out.exists():
             out.rename(before)
         beside.rename(out)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    shutil.rmtree(before, ignore_errors=True)
+        remove(beside, own_export_files(beside))
+    remove(before, own_export_files(before))
     return checks
 
 

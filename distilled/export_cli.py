@@ -6,8 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from .. import __version__
 from ..errors import UserError, run_command
+from ..ownership import refuse_inputs
+from ..version import ShowVersion
 
 _EPILOG = """\
 probe-predict MODEL AUDIO --onnx, or emoprobe.distilled.OnnxModel in Python, uses what is written.
@@ -36,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--limit", type=int, default=32, metavar="N", help="utterances to check on (default: 32)")
     p.add_argument("--quiet", action="store_true", help="no summary")
-    p.add_argument("--version", action="version", version=f"emoprobe {__version__}")
+    p.add_argument("--version", action=ShowVersion)
     return p
 
 
@@ -56,6 +57,8 @@ def _export(options: argparse.Namespace) -> int:
 
     if options.limit < 2:
         raise UserError(f"--limit {options.limit}: an agreement needs at least 2 utterances")
+    # The default lies in the model, where only its own files may be replaced.
+    refuse_inputs([] if options.out is None else [options.out], [options.model, options.corpus])
     model = load_model(options.model)
     waveforms, texts = _held_out(options, model)
     checks = export_model(options.model, waveforms, texts, out=options.out, int8=options.int8)

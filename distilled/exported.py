@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
+from ..ownership import marked
 from .arguments import checked_texts
 
 FORMAT = "emoprobe audio-text model, ONNX 1"
@@ -29,6 +30,21 @@ INSIDE = "onnx"
 INT8_TOLERANCE = 0.25
 
 _CHECKED_UTTERANCES = 4
+
+
+def is_of_format(folder: Path, known: str) -> bool:
+    """Whether the `config.json` of a folder says that it is of this format."""
+    try:
+        return json.loads((folder / "config.json").read_text(encoding="utf-8"))["format"] == known
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def own_export_files(folder: Path) -> list[str]:
+    """What the folder of an export holds of ours; nothing where it is none."""
+    own = list(marked(folder))
+    graphs = [name for graph in (FLOAT, INT8) for name in (graph, f"{graph}.data")]
+    return own or (["config.json", "tokenizer.json", *graphs] if is_of_format(folder, FORMAT) else [])
 
 
 class OnnxModel:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import UserError
 from ..extract.corpora.table import printable
 from ..extract.writer import lock_cache
+from ..ownership import refuse_stranger
 
 _FORMAT = "emoprobe journal 1"
 
@@ -73,7 +75,14 @@ class Journal:
 
 
 @contextmanager
-def open_journal(out: Path, *, made_by: dict, settings: dict, overwrite: bool) -> Iterator[Journal]:
+def open_journal(
+    out: Path,
+    *,
+    made_by: dict,
+    settings: dict,
+    overwrite: bool,
+    is_own: Callable[[Path], bool] = lambda out: False,
+) -> Iterator[Journal]:
     """The journal beside `out`, started or gone on with; no other process may write it meanwhile.
 
     Parameters
@@ -85,7 +94,9 @@ def open_journal(out: Path, *, made_by: dict, settings: dict, overwrite: bool) -
     settings : dict
         Kept by a new journal; one that is there keeps its own.
     overwrite : bool
-        Start anew, whatever is there.
+        Start anew where results of ours are there, by their journal or by `is_own`.
+    is_own : callable
+        Whether a file that has no journal is one of our results, by its content.
 
     Raises
     ------
@@ -95,6 +106,9 @@ def open_journal(out: Path, *, made_by: dict, settings: dict, overwrite: bool) -
     if out.is_dir():
         raise UserError(f"{out} is a folder; give --out the name of a file, such as {out / 'out.csv'}")
     path = out.with_name(f"{out.name}.journal")
+    if not (path.is_file() and is_journal(path)):
+        refuse_stranger(path, is_journal, "journal of a run", option="--out")
+        refuse_stranger(out, is_own, "result", option="--out")
     with lock_cache(out):
         if not overwrite and out.exists() and not path.exists():
             raise UserError(f"{out} is there already; give another place with --out, or --overwrite to replace it")
@@ -104,6 +118,12 @@ def open_journal(out: Path, *, made_by: dict, settings: dict, overwrite: bool) -
             yield Journal(path, settings, {})
         else:
             yield _read(path, made_by, out)
+
+
+def is_journal(path: Path) -> bool:
+    """Whether a file begins as a journal of ours does, of any version, and damaged or not."""
+    with path.open("rb") as file:
+        return re.match(rb'[0-9a-f]{8} {"format": "emoprobe journal ', file.read(100)) is not None
 
 
 def _read(path: Path, made_by: dict, out: Path) -> Journal:

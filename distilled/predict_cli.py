@@ -6,8 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from .. import __version__
 from ..errors import UserError, run_command
+from ..ownership import refuse_inputs
+from ..version import ShowVersion
 
 _EPILOG = """\
 Predictions are in the units of the corpus that the model was trained on, which the summary tells.
@@ -47,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     p.add_argument("--workers", type=int, default=4, metavar="N", help="threads that decode ahead (default: 4)")
     p.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
-    p.add_argument("--version", action="version", version=f"emoprobe {__version__}")
+    p.add_argument("--version", action=ShowVersion)
     return p
 
 
@@ -73,6 +74,7 @@ def _predict(options: argparse.Namespace) -> int:
         workers=options.workers,
     )
     quiet_transformers()
+    refuse_inputs([options.out], [options.model, options.transcripts, options.corpus, *options.audio])
     model = _load(options)
     paths, texts = _inputs(options, model)
     say = (lambda line: None) if options.quiet else print

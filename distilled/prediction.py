@@ -225,7 +225,9 @@ def predict_files(
 
     device = "cpu" if isinstance(model, OnnxModel) else model.device.type
     group = max(_GROUP_SECONDS[device], settings.batch_seconds or 0.0)
-    with open_journal(out, made_by=made_by or {}, settings={}, overwrite=settings.overwrite) as journal:
+    with open_journal(
+        out, made_by=made_by or {}, settings={}, overwrite=settings.overwrite, is_own=_is_predictions
+    ) as journal:
         if len(journal):
             say(f"going on with {out}: {len(journal)} predictions are there")
         results = run_batches(
@@ -310,6 +312,11 @@ def _tabulate(table: pd.DataFrame, said: list[str], results: list, dimensions: S
             }
         )
     return pd.DataFrame(rows, columns=list(PREDICTION_COLUMNS))
+
+
+def _is_predictions(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.readline(1000).rstrip() == ",".join(PREDICTION_COLUMNS).encode()
 
 
 def _csv(table: pd.DataFrame) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -17,12 +16,17 @@ from ..extract.devices import choose_device, default_batch_seconds, numerics
 from ..extract.encoders.speech import SAMPLE_RATE, load_backbone
 from ..extract.encoders.text import TextEncoder, load_text_encoder
 from ..extract.versions import versions
+from ..ownership import mark, marked, refuse_strangers, remove
 from .arguments import checked_texts
 from .data import Collator
+from .exported import INSIDE, is_of_format, own_export_files
 from .model import AudioTextModel
 from .settings import ModelSettings
 
 FORMAT = "emoprobe audio-text model 1"
+
+#: In a saved model that has no list of its files.
+_FILES_OF_0_1 = ("README.md", "config.json", "model.safetensors", "audio/*", "text/*")
 _LONGEST_BATCH = 64
 
 
@@ -182,9 +186,12 @@ def save_model(folder: Path, model: AudioTextModel, text: TextEncoder | None, co
 
     folder = Path(folder)
     beside, before = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    for path in (folder, beside, before):
+        refuse_strangers(path, own_files(path), "a saved model", option="--out")
     for path in (beside, before):
-        shutil.rmtree(path, ignore_errors=True)
+        remove(path, own_files(path))
     beside.mkdir(parents=True)
+    mark(beside, "probe-train", also=["**"])  # until it is whole
     config = {"format": FORMAT, **config, "settings": asdict(model.settings), "versions": versions()}
     if model.audio is not None:
         backbone = model.audio.backbone
@@ -196,11 +203,21 @@ def save_model(folder: Path, model: AudioTextModel, text: TextEncoder | None, co
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     save_file(weights, beside / "model.safetensors", metadata={"format": "pt"})
     (beside / "config.json").write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    mark(beside, "probe-train", also=["README.md", ".README.md.new"])
     if folder.exists():
         folder.rename(before)
     beside.rename(folder)
-    shutil.rmtree(before, ignore_errors=True)
+    remove(before, own_files(before))
     return folder
+
+
+def own_files(folder: Path) -> list[str]:
+    """What a saved model's folder holds of ours, its ONNX form included; nothing where it is no such folder."""
+    own = list(marked(folder))
+    if not own and is_of_format(folder, FORMAT):
+        own = list(_FILES_OF_0_1)
+    inside = folder / INSIDE
+    return own + [f"{INSIDE}/{name}" for name in own_export_files(inside)] if own else []
 
 
 def read_config(folder: str | Path) -> dict:

@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import os
-import shutil
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -17,15 +16,26 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from ..claims import claim
 from ..errors import UserError
 from ..extract.corpora import Corpus
 from ..extract.devices import choose_device
 from ..extract.encoders.speech import SAMPLE_RATE
 from ..extract.scan import scan
 from ..extract.versions import versions
+from ..ownership import refuse_foreign_lock, remove
 from ..probe.bootstrap import INTERVAL
 from ..probe.metrics import ccc
-from ..probe.results import KEY, PREDICTIONS, SCORES, Results, load_results, table, update_results
+from ..probe.results import (
+    KEY,
+    PREDICTIONS,
+    SCORES,
+    Results,
+    load_results,
+    refuse_other_results,
+    table,
+    update_results,
+)
 from ..probe.scoring import Scored, score
 from ..probe.splits import Fold, Split, plan
 from ..probe.training import standardise_targets
@@ -33,11 +43,22 @@ from .card import write_card
 from .data import Collator, Speech, Utterances
 from .journal import write_beside
 from .model import AudioTextModel
-from .saved import EmotionModel, build, read_config, save_model
+from .saved import EmotionModel, build, own_files, read_config, save_model
 from .settings import ModelSettings, TrainingSettings
 from .trainer import train_one
 
 PROBE = "end-to-end"
+
+#: Of training and prediction end to end. Raise it with any change that moves the numbers beyond rounding: a run that
+#: was started before is then not gone on with.
+VERSION = 1
+
+#: What a run writes beside its record and its model.
+_RUN_FILES = (
+    *(f"runs/seed*-fold-*/{name}" for name in ("log.jsonl", "result.json", "predictions.npy")),
+    *(f"runs/seed*-fold-*/.{name}.new" for name in ("result.json", "predictions.npy")),
+    "runs/seed*-fold-*/checkpoints/checkpoint-*/**",
+)
 
 #: Longer files are left out, as in extraction: attention over a minute of speech takes gigabytes.
 LONGEST_SECONDS = 60.0
@@ -125,6 +146,7 @@ def train(
 def _alone(out: Path):
     """Keep a second command out of the folder."""
     out.mkdir(parents=True, exist_ok=True)
+    refuse_foreign_lock(out / ".lock")
     try:
         with FileLock(out / ".lock", timeout=0):
             yield
@@ -134,10 +156,12 @@ def _alone(out: Path):
 
 def _train(corpus, model, training, first, text, name, leads, out, results, overwrite, *, progress, say):
     """:func:`train`, once the folder is its own."""
+    if results is not None:
+        refuse_other_results(results)
     material = _material(corpus, model, training, first, progress=progress, say=say)
     stated = _statement(corpus, model, training, first, text, name, material)
     if leads:
-        stated = _claim(out, stated, overwrite)
+        stated = _claim(out, stated, overwrite, say)
         if results is not None:
             _refuse_mixture(results, stated, name, corpus.name, overwrite)
     left_out = material.table[material.table["status"] != "done"]
@@ -187,6 +211,7 @@ def _statement(corpus, model, training, first: AudioTextModel, text, name, mater
     free = ("device", "workers", "memory", "save_steps", "checkpointing")  # no number depends on these
     return {
         "label": name,
+        "method": VERSION,
         "model": asdict(model),
         "training": {key: value for key, value in asdict(training).items() if key not in free},
         "corpus": {"name": corpus.name, "sha256": corpus.sha256, "notes": list(corpus.notes)},
@@ -204,29 +229,25 @@ def _identity(stated: dict) -> str:
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=list).encode()).hexdigest()
 
 
-def _claim(out: Path, stated: dict, overwrite: bool) -> dict:
+def _claim(out: Path, stated: dict, overwrite: bool, say: Callable[[str], None]) -> dict:
     """Make `out` the folder of this run, and of no other; return what it was started with."""
-    path = out / "run.json"
-    if path.is_file() and not overwrite:
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            before = {}
-        if before and _identity(before) == _identity(_plain(stated)):
-            return before
-        changed = [key for key in stated if key != "versions" and _plain(stated[key]) != before.get(key)]
-        raise UserError(
-            f"{out} holds another run (it differs in {', '.join(changed) or 'its record'}): give another folder "
-            "with --out, or --overwrite to start anew"
-        )
-    known = {"runs", "model", "cost.csv", "run.json", ".run.json.new", ".lock", ".model.new", ".model.old"}
-    if not path.is_file() and (other := [entry.name for entry in out.iterdir() if entry.name not in known]):
-        raise UserError(f"{out} is no folder of probe-train, it holds {other[0]}: give another with --out")
-    path.unlink(missing_ok=True)  # first: killed here, nothing claims what is about to go
-    for old in ("runs", "model"):
-        shutil.rmtree(out / old, ignore_errors=True)
-    _write_json(path, stated)
-    return _plain(stated)
+    model = [f"{place}/{name}" for place in ("model", ".model.new", ".model.old") for name in own_files(out / place)]
+    return claim(
+        out,
+        stated,
+        record="run.json",
+        own=[*_RUN_FILES, *model],
+        also=["cost.csv"],
+        option="--out",
+        before=_of_0_1,
+        overwrite=overwrite,
+        say=say,
+    )
+
+
+def _of_0_1(record: dict) -> dict | None:
+    """Settings of a run that release 0.1 started; it knew one method."""
+    return {"method": 1, **record} if {"label", "model", "training", "corpus", "usable_sha256"} <= set(record) else None
 
 
 def _plain(value):
@@ -373,7 +394,7 @@ def _run(folder, out, material, settings, training, fold: Fold, seed, name, stat
         save_model(best, model, text, config)
     kept = {name: config[name] for name in ("development_ccc", "text_helps") if name in config}
     _write_json(folder / "result.json", {**asdict(trained), **kept, "versions": versions()})
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    remove(folder / "checkpoints", ["checkpoint-*/**"])
 
 
 def _write_array(path: Path, values: np.ndarray) -> None:

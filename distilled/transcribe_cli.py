@@ -6,8 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from .. import __version__
 from ..errors import UserError, run_command
+from ..ownership import refuse_inputs
+from ..version import ShowVersion
 
 LEFT_OUT = 3  # exit status when some files were left out
 
@@ -55,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     p.add_argument("--workers", type=int, default=4, metavar="N", help="threads that decode ahead (default: 4)")
     p.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
-    p.add_argument("--version", action="version", version=f"emoprobe {__version__}")
+    p.add_argument("--version", action=ShowVersion)
     return p
 
 
@@ -81,6 +82,7 @@ def _transcribe(options: argparse.Namespace) -> int:
         workers=options.workers,
     )
     quiet_transformers()
+    refuse_inputs([options.out], [options.corpus, options.model])
     recogniser = load_recogniser(options.model, revision=options.revision, language=options.language)
     table = transcribe(
         options.corpus,

@@ -153,7 +153,7 @@ def _read(corpus: Corpus | str | Path, out: Path) -> tuple[Corpus, list[str]]:
         return corpus, [corpus.text_source] * len(corpus)
     manifest = Path(corpus) if Path(corpus).is_file() else None
     if manifest is not None and out.exists() and out.samefile(manifest):
-        raise UserError(f"--out {out} is the corpus's own manifest; give another place with --out")
+        raise UserError(f"--out {out} is the corpus's own manifest, which is read; give another place with --out")
     corpus = read_corpus(str(corpus))
     sources = transcript_sources(manifest) if manifest is not None else []
     return corpus, sources or [corpus.text_source] * len(corpus)

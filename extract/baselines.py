@@ -5,7 +5,6 @@ They are computed once for a corpus, in parts that survive a kill, and kept besi
 
 from __future__ import annotations
 
-import shutil
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..errors import UserError
+from ..ownership import refuse_strangers, remove
 from .audio import SAMPLE_RATE, AudioProblem, read_audio, read_header
 from .cache import HiddenStateCache
 from .sidecars import (
@@ -33,8 +33,14 @@ from .versions import versions
 DEFAULT_TEXT_ENCODER = "minilm"
 NO_TRANSCRIPT = "no transcript"
 
+#: Of the features of each. Raise one with any change that moves them beyond rounding; kept ones are then made anew.
+VERSIONS = {"egemaps": 1, "text": 1}
+
 #: Utterances that are stored together, and lost together when a run is killed.
 PER_PART = {"egemaps": 256, "text": 1024}
+
+#: Names in the folder of unfinished parts.
+_PARTS = ("[0-9][0-9][0-9][0-9][0-9][0-9].parquet", ".[0-9][0-9][0-9][0-9][0-9][0-9].parquet.new")
 
 #: Features of some utterances (rows of the cache, in order) and, for each, why it has none.
 Compute = Callable[[np.ndarray], tuple[np.ndarray, list[str]]]
@@ -116,7 +122,7 @@ def add_baselines(
         about = {
             "baseline": name,
             "corpus": {part: cache.provenance["corpus"][part] for part in ("name", "sha256")},
-            "settings": baseline.settings,
+            "settings": {**baseline.settings, "method": VERSIONS[name]},
             "versions": baseline.versions,
         }
         path = sidecar_path(cache.path, name)
@@ -169,6 +175,7 @@ def _computed(
     ids = cache.utterances["id"].to_numpy(object)
     size = PER_PART[baseline.name]
     parts = path.with_suffix(".parts")
+    refuse_strangers(parts, _PARTS, "the unfinished parts of a baseline", option="--out")
     found = []
     with tqdm(total=len(ids), disable=not progress, unit="utterance", mininterval=0.5, desc=baseline.name) as bar:
         for number, start in enumerate(range(0, len(ids), size)):
@@ -188,10 +195,10 @@ def _computed(
         np.concatenate([part.features for part in found]),
     )
     if np.isnan(whole.features).all():
-        shutil.rmtree(parts)
+        remove(parts, _PARTS)
         raise UserError(f"{cache.path}: no utterance has the baseline {baseline.name}; the first: {whole.reasons[0]}")
     write_sidecar(path, whole)
-    shutil.rmtree(parts)
+    remove(parts, _PARTS)
     lacking = int((whole.reasons != "").sum())
     say(f"{path}: {len(ids) - lacking} utterances" + (f"; {lacking} have none" if lacking else ""))
     return whole

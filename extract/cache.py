@@ -510,6 +510,6 @@ def _text(values: np.ndarray) -> np.ndarray:
 
 def _damaged(path: Path, why: object) -> UserError:
     return UserError(
-        f"{path} is damaged or is no cache of hidden states ({str(why)[:160]}); bring it back from a copy, or make it "
-        "anew with probe-extract --overwrite"
+        f"{path} is damaged or is no cache of hidden states ({str(why)[:160]}); bring it back from a copy, or "
+        "move it away and run probe-extract again"
     )

@@ -6,8 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from .. import __version__
 from ..errors import UserError, run_command
+from ..ownership import refuse_inputs
+from ..version import ShowVersion
 
 DEFAULT_CORPUS, DEFAULT_MODEL = "demo", "hubert-nano"
 LEFT_OUT = 3  # exit status when some files were left out
@@ -90,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--verify", action="store_true", help="check the checksums of the cache at --out, and do nothing else"
     )
-    p.add_argument("--version", action="version", version=f"emoprobe {__version__}")
+    p.add_argument("--version", action=ShowVersion)
     return p
 
 
@@ -147,6 +148,7 @@ def _extract(options: argparse.Namespace) -> int:
         workers=options.workers,
     )
     quiet_transformers()
+    refuse_inputs([options.out], [options.corpus, options.model])
     corpus = read_corpus(options.corpus or DEFAULT_CORPUS)
     backbone = load_backbone(
         options.model or DEFAULT_MODEL,

@@ -6,12 +6,15 @@ import math
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from ..errors import UserError
+from ..ownership import files_below, refuse_stranger, refuse_strangers, remove
+from . import acoustics, pooling
 from .acoustics import ACOUSTIC_WIDTHS
 from .audio import AudioHeader, AudioProblem, read_audio
 from .batching import plan_batches
@@ -20,13 +23,16 @@ from .corpora import Corpus, read_corpus
 from .corpora.table import printable
 from .devices import PRECISIONS, choose_device, default_batch_seconds
 from .encoders.speech import SAMPLE_RATE, Backbone, load_backbone
-from .layout import Plan, frames_folder, lay_out, part_name
+from .layout import PART_NAMES, Plan, frames_folder, is_cache, is_part, lay_out, part_name
 from .pipeline import Pipeline, Progress, stop_at_problem
 from .pooling import STATISTICS
 from .precision import check_backbone, is_exact, run_in_float32
 from .scan import scan
 from .versions import versions
 from .writer import CacheWriter, lock_cache
+
+#: Of the release whose caches do not tell.
+_METHODS_OF_0_1 = {"pooling": 1, "acoustics": 1}
 
 # Real audio on which reduced precision is compared with float32: some utterances near this length, cut to different
 # ones so that padding takes part.
@@ -144,6 +150,7 @@ def extract(
     corpus = _limit(corpus, settings.limit)
     device = choose_device(settings.device)
     backbone = load_backbone(model) if isinstance(model, str) else model
+    refuse_stranger(out, is_cache, "cache of hidden states", option="--out")
     with lock_cache(out):
         table, headers = scan(
             corpus,
@@ -271,6 +278,7 @@ def _provenance(corpus: Corpus, backbone: Backbone, settings: ExtractionSettings
         "longest_seconds": settings.longest,
         "batch_seconds": settings.batch_seconds or default_batch_seconds(device, backbone.channels),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "methods": {"pooling": pooling.VERSION, "acoustics": acoustics.VERSION},
         "acoustics": "mean and population standard deviation over time of log-mel and MFCC",
         "versions": versions(),
     }
@@ -307,11 +315,22 @@ def _start(
     )
     sources = [(part_name(i), int(frames[rows].sum())) for i, rows in enumerate(batches)] if settings.frames else []
     _check_room(out, plan, backbone, frames, settings, say)
+    old = _parts(frames_folder(out))
+    if settings.frames:
+        refuse_strangers(frames_folder(out), old, "the single frames of a cache", option="--out")
     lay_out(out, plan, frame_sources=sources)
     # Only now, when the new cache stands: a part that outlives a kill here is replaced when its batch is written.
-    if frames_folder(out).exists():
-        shutil.rmtree(frames_folder(out))
+    if old:
+        say(f"{frames_folder(out)}: removing the {len(old)} files of the cache that was there")
+    remove(frames_folder(out), old)
     return batches
+
+
+def _parts(folder: Path) -> list[str]:
+    """Names of the parts of single frames in a folder, each proven to be one by name and content."""
+    there = {path.name: path for path in files_below(folder) if path.parent == folder}
+    names = {name for name in there if any(fnmatchcase(name, pattern) for pattern in PART_NAMES)}
+    return [name for name in names if name.endswith(".new") or is_part(there[name])]
 
 
 def _relative(path: str, root: Path) -> str:
@@ -356,6 +375,7 @@ def _go_on(
                 ("the pooling", there["pooling"], provenance["pooling"]),
                 ("the precision", there["precision"], provenance["precision"]),
                 ("keeping frames", there["frames"], provenance["frames"]),
+                ("the versions of the methods", there.get("methods", _METHODS_OF_0_1), provenance["methods"]),
                 ("the longest file", there["longest_seconds"], provenance["longest_seconds"]),
             )
             if was != now

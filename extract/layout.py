@@ -21,7 +21,11 @@ from ..errors import UserError
 from .audio import STATUSES
 from .corpora import COLUMNS, DIMENSIONS
 
-FORMAT = "emoprobe hidden states 1"
+_FORMATS = "emoprobe hidden states "
+FORMAT = f"{_FORMATS}1"
+
+#: Names in the folder of single frames; a kill can leave the second.
+PART_NAMES = ("[0-9][0-9][0-9][0-9][0-9][0-9].h5", ".[0-9][0-9][0-9][0-9][0-9][0-9].h5.new")
 
 #: Status of an utterance whose states are in the cache, and of one that is still to come; any other is a problem.
 DONE, PENDING = "done", "pending"
@@ -246,6 +250,26 @@ def checksum_of(*parts: bytes | np.ndarray) -> bytes:
     for part in parts:
         digest.update(part)
     return digest.hexdigest().encode()
+
+
+def is_cache(path: Path) -> bool:
+    """Whether a file is a cache of ours, of any version, by what is in it; damaged ones as far as they tell."""
+    try:
+        with h5py.File(path, "r") as file:
+            return str(file.attrs.get("format", "")).startswith(_FORMATS)
+    except (OSError, ValueError, RuntimeError):
+        with path.open("rb") as file:
+            start = file.read(1 << 20)
+        return start.startswith(b"\x89HDF\r\n\x1a\n") and _FORMATS.encode() in start
+
+
+def is_part(path: Path) -> bool:
+    """Whether a file is a part of single frames: it is of HDF5, and holds the array of states and nothing else."""
+    try:
+        with h5py.File(path, "r") as file:
+            return list(file) == ["states"] and file["states"].ndim == 3 and file["states"].dtype == np.float16
+    except (OSError, ValueError, RuntimeError, AttributeError):
+        return False
 
 
 def part_name(index: int) -> str:

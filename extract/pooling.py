@@ -7,6 +7,9 @@ from torch.nn import functional as F
 
 from .encoders.exact import frame_mask
 
+#: Of the numbers made here. Raise it with any change that moves them beyond rounding; kept ones are then made anew.
+VERSION = 1
+
 #: What can be pooled: the mean and the standard deviation (population form) over an utterance's frames, and the mean
 #: of the frames after a layer norm each (no learned scale; eps 1e-5), as the SUPERB-style weighted sum wants them.
 STATISTICS = ("mean", "std", "mean_ln")

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from ..errors import UserError
+from ..ownership import refuse_foreign_lock
 from .cache import HiddenStateCache
 from .layout import (
     CHECKSUM_BYTES,
@@ -42,7 +43,9 @@ def lock_cache(path: Path) -> filelock.FileLock:
     """
     if path.is_dir():
         raise UserError(f"{path} is a folder; give --out the name of a file, such as {path / 'hidden_states.h5'}")
-    lock = filelock.FileLock(path.with_name(f"{path.name}.lock"), timeout=0)
+    place = path.with_name(f"{path.name}.lock")
+    refuse_foreign_lock(place)
+    lock = filelock.FileLock(place, timeout=0)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()

@@ -14,6 +14,9 @@ from .splits import Fold
 #: Predictors that belong to no layer, in the order in which they are fitted; all but the first are ridge probes.
 BASELINES = ("mean", "duration", "logmel", "mfcc", "egemaps", "text")
 
+#: Of what is made here of each baseline. Raise one with any change that moves its numbers beyond rounding; kept ones
+#: are then made anew.
+VERSIONS = dict.fromkeys(BASELINES, 1)
 
 #: Robust standard deviations from the median beyond which a feature of eGeMAPS is brought back. Its coefficients of
 #: variation divide by means that can be next to nothing, and one utterance of such a value decides over a whole fit:

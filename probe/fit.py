@@ -15,12 +15,22 @@ from ..errors import UserError
 from ..extract.cache import HiddenStateCache
 from ..extract.corpora import DIMENSIONS
 from ..extract.versions import versions
-from . import logistic, ridge
-from .baselines import BASELINES, EGEMAPS_LIMIT, commonest_category, mean_predictor, probe_features
+from . import bootstrap, logistic, mdl, metrics, permutation, ridge, splits
+from .baselines import BASELINES, EGEMAPS_LIMIT, VERSIONS, commonest_category, mean_predictor, probe_features
 from .bootstrap import INTERVAL
 from .mdl import OnlineCode, online_code
 from .permutation import exchangeable, permuted_scores
-from .results import KEY, PREDICTIONS, SCORES, WEIGHTS, Results, load_results, table, update_results
+from .results import (
+    KEY,
+    PREDICTIONS,
+    SCORES,
+    WEIGHTS,
+    Results,
+    load_results,
+    refuse_other_results,
+    table,
+    update_results,
+)
 from .scoring import Scored, score
 from .splits import Split, is_unknown, plan
 
@@ -219,6 +229,8 @@ def fit_caches(
         The runs that were asked for, whether fitted now or found.
     """
     found = there_already = Results.empty()
+    if out is not None:
+        refuse_other_results(out)
     if out is not None and (Path(out) / "protocol.json").exists():
         there_already = load_results(out)
         found = Results.empty() if overwrite else there_already
@@ -447,11 +459,25 @@ class _Study:
 
     def _hash_of_cache(self) -> str:
         digest = hashlib.sha256(json.dumps(self.cache.provenance, sort_keys=True).encode())
-        digest.update(versions()["emoprobe"].encode())
         digest.update(self.cache.checksums.tobytes())  # the states themselves: a repaired cache is another
         for column in ("id", "speaker", "split", "emotion", "status", *DIMENSIONS):
             digest.update("\x1f".join(map(str, self.table[column])).encode())
         return digest.hexdigest()
+
+    def _methods_of(self, unit, dimension: str) -> dict[str, int]:
+        """Versions of the methods by which the numbers of a unit are made."""
+        probe, _ = unit
+        methods = [splits, metrics, bootstrap]
+        if probe in ("weighted", "mlp"):
+            from . import mlp, training, weighted
+
+            methods += [training, {"weighted": weighted, "mlp": mlp}[probe]]
+        elif probe != "mean":
+            methods += [logistic if dimension == EMOTION else ridge]
+            if dimension != EMOTION:
+                methods += [permutation] * bool(self.settings.permutations) + [mdl] * self.settings.mdl
+        found = {method.__name__.rpartition(".")[2]: method.VERSION for method in methods}
+        return {**found, **({f"baseline {probe}": VERSIONS[probe]} if probe in BASELINES else {})}
 
     def _settings_of(self, unit, dimension: str) -> dict:
         """Settings on which the numbers of a unit depend."""
@@ -465,6 +491,7 @@ class _Study:
             "folds_asked": settings.folds,
             "resamples": settings.resamples,
             "ungrouped": settings.ungrouped,
+            "methods": self._methods_of(unit, dimension),
         }
         if self.baselines.get(probe):
             used["baseline"] = self.baselines[probe]

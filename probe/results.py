@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 from filelock import FileLock
 
 from ..errors import UserError
+from ..ownership import refuse_foreign_lock, refuse_stranger
 
 KEY = ("model", "corpus", "dimension", "probe", "features")
 
@@ -137,6 +139,7 @@ class Results:
         folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            refuse_other_results(folder)
             self._strike_out_changed(folder)
             _write(folder / "predictions.parquet", lambda path: self.predictions.to_parquet(path, index=False))
             for name, frame in (("weights", self.weights), ("scores", self.scores)):
@@ -179,6 +182,51 @@ def _replaced(old: pd.DataFrame, new: pd.DataFrame, keys: set) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else new
 
 
+def refuse_other_results(folder: str | Path) -> None:
+    """Refuse a folder in which a file of the same name as one of ours is not ours.
+
+    Parameters
+    ----------
+    folder : str or Path
+        It may be absent.
+
+    Raises
+    ------
+    UserError
+    """
+    folder = Path(folder)
+    refuse_foreign_lock(folder / ".lock")
+    if (folder / "protocol.json").exists():
+        refuse_stranger(folder / "protocol.json", _is_protocol, "protocol of results", option="--out")
+        return
+    # A run that was killed before its first protocol has left tables.
+    for name, columns in (("scores", SCORES), ("weights", WEIGHTS), ("predictions", PREDICTIONS)):
+        for ending in ("csv", "parquet"):
+            is_own = partial(_has_columns, columns=list(columns)[:5])
+            refuse_stranger(folder / f"{name}.{ending}", is_own, f"table of {name}", option="--out")
+
+
+def _is_protocol(path: Path) -> bool:
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        return isinstance(entries, list) and all(set(KEY) <= set(entry) for entry in entries)
+    except (ValueError, TypeError):
+        return False
+
+
+def _has_columns(path: Path, *, columns: list[str]) -> bool:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        if path.suffix == ".parquet":
+            return pq.read_schema(path).names[: len(columns)] == columns
+        with path.open(encoding="utf-8") as file:
+            return file.readline(1000).rstrip().split(",")[: len(columns)] == columns
+    except (pa.ArrowException, OSError, ValueError):
+        return False
+
+
 def _write_protocol(folder: Path, protocol: list[dict]) -> None:
     text = json.dumps(protocol, indent=1, ensure_ascii=False) + "\n"
     _write(folder / "protocol.json", lambda path: path.write_text(text, encoding="utf-8"))
@@ -211,6 +259,7 @@ def update_results(folder: str | Path, new: Results) -> Results:
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        refuse_other_results(folder)
         with FileLock(folder / ".lock"):
             old = load_results(folder) if (folder / "protocol.json").exists() else Results.empty()
             results = old.updated(new)

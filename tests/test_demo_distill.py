@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 import transformers
 
-from emoprobe.demo import distill
+from emoprobe.demo import distill, pretrain
 from emoprobe.errors import UserError
 from emoprobe.extract.encoders.speech import load_backbone
 
@@ -160,5 +161,35 @@ def test_run_of_another_teacher_is_refused(speech, tmp_path):
     first = load_backbone(save_teacher(tmp_path / "one", "hubert"))
     distill.distill(first, *speech, tmp_path / "run", SETTINGS)
     second = load_backbone(save_teacher(tmp_path / "two", "wavlm"))
-    with pytest.raises(UserError, match="another teacher"):
+    with pytest.raises(UserError, match=r"teacher\.model_type \(there hubert, now wavlm\)"):
         distill.distill(second, *speech, tmp_path / "run", SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"blocks": 2}, r"blocks \(there 1, now 2\)"),
+        ({"layers": (1,)}, r"layers \(there \[\], now \[1\]\)"),
+        ({"seed": 5}, r"seed \(there 0, now 5\)"),
+    ],
+)
+def test_a_run_with_other_settings_is_refused(speech, tmp_path, change, told):
+    """One block and then two into one folder gave a student whose second block was never trained, with exit 0."""
+    teacher = load_backbone(save_teacher(tmp_path / "teacher", "hubert"))
+    short = dataclasses.replace(SETTINGS, steps=2, blocks=1)
+    distill.distill(teacher, *speech, tmp_path / "run", short)
+    with pytest.raises(UserError, match=told):
+        distill.distill(teacher, *speech, tmp_path / "run", dataclasses.replace(short, **change))
+    with pytest.raises(UserError, match=r"speech\.utterances \(there 12, now 11\)"):
+        distill.distill(teacher, speech[0][:-1], speech[1], tmp_path / "run", short)
+
+
+def test_a_checkpoint_that_lacks_a_weight_is_no_checkpoint(tmp_path):
+    from safetensors.torch import save_file
+
+    teacher = load_backbone(save_teacher(tmp_path / "teacher", "hubert"))
+    one = distill.build_distiller(teacher, dataclasses.replace(SETTINGS, blocks=1))
+    save_file(one.state_dict(), tmp_path / "model.safetensors")
+    two = distill.build_distiller(teacher, dataclasses.replace(SETTINGS, blocks=2))
+    with pytest.raises(RuntimeError, match="Missing key"):
+        pretrain.load_weights(two, tmp_path)

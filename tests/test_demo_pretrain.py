@@ -243,3 +243,10 @@ def test_packaged_models_load_and_give_finite_states(name):
 def test_unknown_packaged_model_is_refused():
     with pytest.raises(UserError, match="hubert-nano"):
         zoo.model_folder("hubert-micro")
+
+
+def test_a_run_with_other_settings_or_speech_is_refused(unbroken, stores):
+    with pytest.raises(UserError, match=r"steps \(there 40, now 60\)"):
+        train(unbroken[0], stores, dataclasses.replace(TINY, steps=60))
+    with pytest.raises(UserError, match=r"speech\.recorded"):
+        pretrain.pretrain(unbroken[0], TINY, synthetic=stores[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 # What takes seconds to import; a command that only prints its help must touch none of it.
-HEAVY = {"torch", "torchaudio", "transformers", "pandas", "numpy", "sklearn", "matplotlib", "seaborn", "h5py", "scipy"}
+HEAVY = {
+    "importlib.metadata", "torch", "torchaudio", "transformers", "pandas", "numpy", "sklearn", "matplotlib", "seaborn",
+    "h5py", "scipy",
+}  # fmt: skip
 
 COMMANDS = (
     "probe-extract",
@@ -88,11 +92,52 @@ def test_the_wheel_works_where_it_is_unpacked(distributions, tmp_path):
 def test_help_needs_nothing_heavy(command):
     (entry,) = [e for e in entry_points(group="console_scripts") if e.name == command]
     code = (
-        "import sys\nfrom importlib.metadata import EntryPoint\n"
-        f"main = EntryPoint({entry.name!r}, {entry.value!r}, 'console_scripts').load()\n"
+        f"import sys\nfrom {entry.module} import {entry.attr} as main\n"
         "try:\n    main(['--help'])\nexcept SystemExit as end:\n    assert end.code == 0\n"
         "print('HEAVY', *sorted(set(sys.modules) & set(sys.argv[1:])))"
     )
     done = subprocess.run([sys.executable, "-c", code, *sorted(HEAVY)], check=True, capture_output=True, text=True)
     assert done.stdout.startswith("usage: " + command)
     assert done.stdout.splitlines()[-1].strip() == "HEAVY"
+
+
+def test_the_version_goes_from_the_tree_into_the_wheel(distributions, tmp_path):
+    """The tree of this test has no git, so it is the fallback; the wheel is made of the archive, which must keep it."""
+    (sdist,), (wheel,) = distributions.glob("*.tar.gz"), distributions.glob("*.whl")
+    (fallback,) = re.findall(r'fallback_version = "(.*)"', (ROOT / "pyproject.toml").read_text())
+    assert sdist.name == f"emoprobe-{fallback}.tar.gz"
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import emoprobe; print(emoprobe.__version__)"
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.strip() == fallback, done.stderr
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+@pytest.mark.parametrize(("tag", "commits", "expected"), [("v7.1.0", 0, "7.1.0"), ("v7.1.0", 1, "7.1.1.dev1+g")])
+def test_the_version_is_that_of_the_tag(tmp_path, tag, commits, expected):
+    for name in ("pyproject.toml", "setup.cfg"):
+        shutil.copy(ROOT / name, tmp_path)
+
+    def git(*arguments):
+        who = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false", "-c", "tag.gpgsign=false")
+        subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "one")
+    git("tag", "-m", tag, tag)
+    for number in range(commits):
+        git("commit", "--allow-empty", "-m", f"after {number}")
+    told = subprocess.run([sys.executable, "-m", "setuptools_scm"], cwd=tmp_path, capture_output=True, text=True)
+    assert told.stdout.strip().startswith(expected), told.stderr
+    assert commits or told.stdout.strip() == expected
+
+
+def test_the_version_is_told_by_the_commands(capsys):
+    import emoprobe
+    from emoprobe.extract.cli import main
+
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"emoprobe {emoprobe.__version__}\n"

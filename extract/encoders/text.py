@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -143,19 +143,19 @@ class TextEncoder:
         return dict(self.tokenizer.pad({"input_ids": rows}, padding=True, return_tensors="pt", verbose=False))
 
     @torch.inference_mode()
-    def embed(self, texts: Sequence[str | None], *, batch: int = 32) -> np.ndarray:
+    def embed(self, texts: Sequence[str | None]) -> np.ndarray:
         """Mean of the last layer over each text's own tokens, special tokens included.
 
         The pooling of sentence-transformers (Reimers and Gurevych, EMNLP 2019), without its final normalisation to
-        unit length. Only texts of equally many tokens share a batch, so nothing is padded and no encoder, whatever
-        it does with its mask, can make an embedding depend on the texts beside it.
+        unit length. Each text goes through the model alone, and a text that occurs again is not computed again: an
+        embedding does not depend on the texts beside it, by construction and to the last bit. (A matrix product of
+        several texts may sum in another order than that of one, by processor and library.) Another processor, number
+        of threads or version of torch may still round otherwise.
 
         Parameters
         ----------
         texts : sequence of str or None
             What was said.
-        batch : int
-            Largest number of texts in a forward pass.
 
         Returns
         -------
@@ -164,9 +164,11 @@ class TextEncoder:
         """
         embeddings = np.full((len(texts), self.width), np.nan, dtype=np.float32)
         present = [row for row, text in enumerate(texts) if text and text.strip()]
-        tokens = dict(zip(present, self._token_rows([texts[row] for row in present]), strict=True))
-        for rows in _equally_long(tokens, batch):
-            ids = torch.tensor([tokens[row] for row in rows], device=self.device)
+        rows_of: dict[tuple[int, ...], list[int]] = {}
+        for row, tokens in zip(present, self._token_rows([texts[row] for row in present]), strict=True):
+            rows_of.setdefault(tuple(tokens), []).append(row)
+        for tokens, rows in rows_of.items():
+            ids = torch.tensor([tokens], device=self.device)
             states = self.model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
             embeddings[rows] = states.float().mean(dim=1).cpu().numpy()
         return embeddings
@@ -381,14 +383,3 @@ def _positions(model: PreTrainedModel) -> int:
     reserved = getattr(table, "padding_idx", None)
     # RoBERTa and its kin count positions from behind the padding token's number.
     return positions if reserved is None else positions - reserved - 1
-
-
-def _equally_long(tokens: dict[int, list[int]], batch: int) -> Iterator[list[int]]:
-    """Groups of at most `batch` rows with equally many tokens, shortest first."""
-    by_length: dict[int, list[int]] = {}
-    for row, ids in tokens.items():
-        by_length.setdefault(len(ids), []).append(row)
-    for length in sorted(by_length):
-        rows = by_length[length]
-        for start in range(0, len(rows), batch):
-            yield rows[start : start + batch]

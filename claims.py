@@ -1,0 +1,143 @@
+"""A run folder belongs to one run: training that goes on must be the training that was started.
+
+The record of a run (a JSON file in its folder) holds everything that its numbers depend on. It is written before
+anything else; a folder that holds something else is not taken, and a run with other settings is refused with each
+setting that differs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from .errors import UserError
+from .ownership import files_below, refuse_strangers, remove, strangers
+
+_FORMAT = "emoprobe run 1"
+_LONGEST = 60  # characters of a value in a message
+
+
+def claim(
+    folder: Path,
+    settings: Mapping,
+    *,
+    record: str,
+    own: Sequence[str],
+    option: str,
+    free: Sequence[str] = ("versions",),
+    also: Sequence[str] = (),
+    before: Callable[[dict], dict | None] = lambda old: None,
+    overwrite: bool | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict:
+    """Make a folder that of this run, and of no other.
+
+    Parameters
+    ----------
+    folder : Path
+        Made where it is absent.
+    settings : mapping
+        Everything that the run's numbers depend on, as JSON can hold it.
+    record : str
+        Name of the record.
+    own : sequence of str
+        What the run writes there (:func:`.ownership.strangers`).
+    option : str
+        The option that names the folder.
+    free : sequence of str
+        Settings that are recorded, and may differ when a run goes on.
+    also : sequence of str
+        What else may stand there from the start; it is not touched.
+    before : callable
+        Settings of a record without a format, as release 0.1 wrote it; None where it is no such record.
+    overwrite : bool, optional
+        Remove another run's files and start anew; None where the command has no such option.
+    say : callable
+        Told what is about to be removed.
+
+    Returns
+    -------
+    dict
+        The settings that the run was started with.
+
+    Raises
+    ------
+    UserError
+        If the folder is of another run or holds something else. Nothing has been touched then.
+    """
+    path = folder / record
+    settings = json.loads(json.dumps(settings))
+    patterns = [record, f".{record}.new", ".lock", *own, *also]
+    there = _read(path, before)
+    ours = len(files_below(folder)) - len(strangers(folder, own))
+    anew = f"or --overwrite to start anew, which removes its {ours} files"
+    if there is None:
+        if os.path.lexists(path):
+            raise UserError(
+                f"{path} is no record of a run of this program, or a damaged one: give another folder with {option}, "
+                "or move it away"
+            )
+        # Without a record nothing proves whose the other files are, whatever their names.
+        refuse_strangers(folder, [".lock", f".{record}.new", *also], "the folder of a run", option=option)
+    else:
+        old, cleared = there
+        changed = [] if overwrite else list(_differences(old, settings, free))
+        if changed:
+            raise UserError(
+                f"{folder} holds another run: {'; '.join(changed)}. Give another folder with {option}, "
+                + (anew if overwrite is False else "or remove that one to start anew")
+            )
+        if cleared and not overwrite:
+            return old
+        refuse_strangers(folder, patterns, "the folder of a run", option=option)
+        if ours:
+            say(f"{folder}: removing the {ours} files of the run that was there")
+        # Killed from here on, the next command finds a record that is its own to finish, and nothing else to believe.
+        _write(path, settings, cleared=False)
+        remove(folder, own)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(path, settings, cleared=True)
+    return settings
+
+
+def _read(path: Path, before: Callable[[dict], dict | None]) -> tuple[dict, bool] | None:
+    """Settings of a record, and whether what stood there before it is gone; None where there is no record of ours."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            return None
+        if content.get("format") == _FORMAT:
+            return content["settings"], bool(content["cleared"])
+        old = before(content)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return None if old is None else (old, True)
+
+
+def _write(path: Path, settings: dict, *, cleared: bool) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.new")
+    content = {"format": _FORMAT, "cleared": cleared, "settings": settings}
+    beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    beside.replace(path)
+
+
+def _differences(there: Mapping, now: Mapping, free: Sequence[str], prefix: str = "") -> Iterator[str]:
+    """Each setting that differs, with its dotted name and both values."""
+    for name in dict.fromkeys([*now, *there]):
+        if not prefix and name in free:
+            continue
+        one, other = there.get(name), now.get(name)
+        if isinstance(one, dict) and isinstance(other, dict):
+            yield from _differences(one, other, free, f"{prefix}{name}.")
+        elif one != other or (name in there) != (name in now):
+            yield f"{prefix}{name} (there {_told(there, name)}, now {_told(now, name)})"
+
+
+def _told(settings: Mapping, name: str) -> str:
+    if name not in settings:
+        return "nothing"
+    text = json.dumps(settings[name], ensure_ascii=False).strip('"')
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

@@ -1,0 +1,210 @@
+"""What a command may replace or remove: what it can prove to have written itself, and never an input of the same call.
+
+A file proves by its content that it is ours (each format knows how: it is what `is_own` asks). A folder proves it by a
+record in it: the settings of a run (:mod:`.claims`), or the list of files that :func:`mark` leaves. What stands there
+without such a proof is a *stranger*: it is refused by name, with ``--overwrite`` too, and never touched.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from .errors import UserError
+
+#: In a folder that is written whole: who wrote it, and which files.
+MARK = ".emoprobe.json"
+
+_FORMAT = "emoprobe folder 1"
+
+
+def refuse_inputs(
+    outputs: Iterable[str | os.PathLike], inputs: Iterable[str | os.PathLike | None], *, option: str = "--out"
+) -> None:
+    """Refuse places to write to that are something the same command reads.
+
+    Parameters
+    ----------
+    outputs : iterable of path-like
+    inputs : iterable of path-like or None
+        Files and folders that are read, corpora as ``--corpus`` takes them. What is no path (a hub name) or None is
+        passed over.
+    option : str
+        The option that names the outputs.
+
+    Raises
+    ------
+    UserError
+        If an output is an input, by whatever name.
+    """
+    outputs = [Path(output) for output in outputs if Path(output).exists()]
+    if not outputs:
+        return
+    for one in inputs:
+        # What a corpus is read from may stand behind its reader: msp-podcast:ROOT.
+        for place in () if one is None else (os.fspath(one), os.fspath(one).partition(":")[2]):
+            if place and Path(place).exists():
+                for output in outputs:
+                    if output.samefile(place):
+                        raise UserError(
+                            f"{option} {output} is what this command reads ({place}): give another place with {option}"
+                        )
+
+
+def refuse_stranger(path: str | os.PathLike, is_own: Callable[[Path], bool], what: str, *, option: str) -> None:
+    """Refuse to write over a file that is not proven to be ours. An absent or empty one holds nothing to lose.
+
+    Parameters
+    ----------
+    path : path-like
+    is_own : callable
+        Whether the file is `what`, by its content; called where there is a file that is not empty.
+    what : str
+        What we write there, for the message.
+    option : str
+        The option that names the place.
+
+    Raises
+    ------
+    UserError
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, and {what} is a file: give another place with {option}")
+    if not os.path.lexists(path) or (path.is_file() and path.stat().st_size == 0):
+        return
+    if not path.is_file() or not is_own(path):
+        raise UserError(
+            f"{path} is no {what} by this program, or a damaged one, and is left as it is: give another place with "
+            f"{option}, or move it away"
+        )
+
+
+def refuse_foreign_lock(path: Path, *, option: str = "--out") -> None:
+    """Refuse to use as a lock what is none: ours are empty files, and to lock one empties it.
+
+    Raises
+    ------
+    UserError
+    """
+    refuse_stranger(path, lambda file: False, "lock", option=option)
+
+
+def mark(folder: Path, made_by: str, *, files: Sequence[str] | None = None, also: Sequence[str] = ()) -> None:
+    """Leave a list of a folder's files that are ours.
+
+    Parameters
+    ----------
+    folder : Path
+    made_by : str
+        Name of the command.
+    files : sequence of str, optional
+        All that it holds now, by default.
+    also : sequence of str
+        Files that will be written later.
+    """
+    there = files if files is not None else [path.relative_to(folder).as_posix() for path in files_below(folder)]
+    files = sorted({*there, *also} - {MARK})
+    record = {"format": _FORMAT, "made_by": made_by, "files": files}
+    (folder / MARK).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def marked(folder: Path) -> tuple[str, ...]:
+    """The files of a folder that :func:`mark` lists, itself included; nothing where there is no such list."""
+    try:
+        record = json.loads((folder / MARK).read_text(encoding="utf-8"))
+        if record["format"] != _FORMAT:
+            return ()
+        return (MARK, *map(str, record["files"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All that is no folder, in order; links to folders are not followed, and count as files."""
+    found = []
+    for parent, folders, names in os.walk(folder):
+        inside = [Path(parent) / name for name in folders]
+        found += [Path(parent) / name for name in names] + [path for path in inside if path.is_symlink()]
+    return sorted(found)
+
+
+def strangers(folder: Path, own: Iterable[str]) -> list[Path]:
+    """Files below a folder that are not among `own`.
+
+    Parameters
+    ----------
+    folder : Path
+        A file in its place is a stranger itself.
+    own : iterable of str
+        Paths in the folder, with ``*`` and ``?`` within one name; ``**`` at the end is all that lies below.
+    """
+    if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir()):
+        return [folder]
+    own = [pattern.split("/") for pattern in own]
+    return [
+        path
+        for path in files_below(folder)
+        if not any(_matches(path.relative_to(folder).parts, pattern) for pattern in own)
+    ]
+
+
+def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    if pattern[-1] == "**":
+        parts, pattern = parts[: len(pattern) - 1] if len(parts) >= len(pattern) else (), pattern[:-1]
+    return len(parts) == len(pattern) and all(map(fnmatchcase, parts, pattern))
+
+
+def refuse_strangers(folder: Path, own: Iterable[str], what: str, *, option: str) -> None:
+    """Refuse to replace a folder that holds what we did not write.
+
+    Parameters
+    ----------
+    folder, own
+        See :func:`strangers`.
+    what : str
+        What the folder is to be, for the message.
+    option : str
+        The option that names the place.
+
+    Raises
+    ------
+    UserError
+    """
+    found = strangers(folder, own)
+    if found:
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        raise UserError(
+            f"{folder} is to be {what}, and {found[0]}{more} was not written by this program: give another place with "
+            f"{option}, or move that away"
+        )
+
+
+def remove(folder: Path, own: Iterable[str]) -> int:
+    """Remove our own files below a folder, and the folders that are empty then; strangers stay.
+
+    Parameters
+    ----------
+    folder, own
+        See :func:`strangers`.
+
+    Returns
+    -------
+    int
+        Files removed.
+    """
+    if folder.is_symlink() or not folder.is_dir():
+        return 0
+    kept = set(strangers(folder, own))
+    removed = 0
+    for path in files_below(folder):
+        if path not in kept:
+            path.unlink()
+            removed += 1
+    for parent, _, _ in os.walk(folder, topdown=False):
+        if not any(Path(parent).iterdir()):
+            Path(parent).rmdir()
+    return removed
