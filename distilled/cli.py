@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from .. import __version__
+from ..commandline import CommandParser, add_keep_words
 from ..errors import UserError, run_command
 
 LEFT_OUT = 3  # exit status when some files were left out
@@ -28,7 +29,7 @@ exit status: 0 all utterances used; 3 some left out, each listed with its reason
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    p = argparse.ArgumentParser(
+    p = CommandParser(
         prog="probe-train",
         description="Train an audio-textual model end to end, and score it in the same table as the probes.",
         epilog=_EPILOG,
@@ -40,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
         default="demo",
         help="demo, a manifest (CSV or Parquet), msp-podcast:ROOT, iemocap:ROOT or emobank:ROOT (default: demo)",
     )
+    add_keep_words(what)
     what.add_argument(
         "--audio",
         default="distilhubert-nano",
@@ -180,7 +182,7 @@ def _train(options, draw) -> int:
     from ..probe.cli import summary
     from .training import train
 
-    corpus = read_corpus(options.corpus)
+    corpus = read_corpus(options.corpus, keep_words=options.keep_words)
     if not options.quiet:
         print(corpus.summary())
     results, left_out = train(

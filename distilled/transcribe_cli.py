@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from .. import __version__
+from ..commandline import CommandParser, add_keep_words
 from ..errors import UserError, run_command
 
 LEFT_OUT = 3  # exit status when some files were left out
@@ -22,7 +23,7 @@ exit status: 0 all utterances transcribed; 3 some left out, each listed with its
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    p = argparse.ArgumentParser(
+    p = CommandParser(
         prog="probe-transcribe",
         description="Fill in the transcripts of a corpus by a speech-recognition checkpoint.",
         epilog=_EPILOG,
@@ -34,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="CORPUS",
         help="demo, a manifest (CSV or Parquet), msp-podcast:ROOT or iemocap:ROOT",
     )
+    add_keep_words(p)
     p.add_argument(
         "--model",
         required=True,
@@ -79,6 +81,7 @@ def _transcribe(options: argparse.Namespace) -> int:
         longest=options.longest,
         device=options.device,
         workers=options.workers,
+        keep_words=tuple(options.keep_words),
     )
     quiet_transformers()
     recogniser = load_recogniser(options.model, revision=options.revision, language=options.language)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from .. import __version__
+from ..commandline import CommandParser, add_keep_words
 from ..errors import UserError, run_command
 
 DEFAULT_CORPUS, DEFAULT_MODEL = "demo", "hubert-nano"
@@ -23,7 +24,7 @@ damage.
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    p = argparse.ArgumentParser(
+    p = CommandParser(
         prog="probe-extract",
         description="Cache the hidden states of every layer of a speech model, pooled over each utterance of a corpus.",
         epilog=_EPILOG,
@@ -32,11 +33,14 @@ def parser() -> argparse.ArgumentParser:
     what = p.add_argument_group("what")
     what.add_argument(
         "--corpus",
+        default=DEFAULT_CORPUS,
         metavar="CORPUS",
         help="demo, a manifest (CSV or Parquet), msp-podcast:ROOT or iemocap:ROOT (default: demo)",
     )
+    add_keep_words(what)
     what.add_argument(
         "--model",
+        default=DEFAULT_MODEL,
         help="folder with config.json and safetensors, hub name, or short name such as hubert-base, distilhubert, "
         "wavlm-large (default: hubert-nano, which needs no network)",
     )
@@ -127,7 +131,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _extract(options: argparse.Namespace) -> int:
-    if options.revision and options.model and Path(options.model).is_dir():
+    if options.revision and Path(options.model).is_dir():
         raise UserError(f"--revision is for models on the hub, and {options.model} is a folder; leave it out")
     from .corpora import read_corpus
     from .encoders.speech import load_backbone
@@ -147,9 +151,9 @@ def _extract(options: argparse.Namespace) -> int:
         workers=options.workers,
     )
     quiet_transformers()
-    corpus = read_corpus(options.corpus or DEFAULT_CORPUS)
+    corpus = read_corpus(options.corpus, keep_words=options.keep_words)
     backbone = load_backbone(
-        options.model or DEFAULT_MODEL,
+        options.model,
         revision=options.revision,
         random_init=options.random_init,
         normalise=None if options.normalise is None else options.normalise == "yes",

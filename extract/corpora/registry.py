@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+from collections.abc import Collection
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
@@ -23,7 +25,7 @@ def corpus_readers() -> dict[str, EntryPoint]:
     return found
 
 
-def read_corpus(spec: str) -> Corpus:
+def read_corpus(spec: str, *, keep_words: Collection[str] = ()) -> Corpus:
     """Read the corpus that `spec` names.
 
     Parameters
@@ -31,6 +33,9 @@ def read_corpus(spec: str) -> Corpus:
     spec : str
         ``demo``; the path of a manifest; or ``NAME:ROOT`` with the name of a reader (``msp-podcast``, ``iemocap``,
         ``manifest``, ``demo``, or one that another package registers) and the corpus's folder.
+    keep_words : collection of str
+        Columns in which a word that elsewhere stands for no value is meant, such as a speaker called "None"; see
+        :mod:`.cells`.
 
     Raises
     ------
@@ -38,32 +43,40 @@ def read_corpus(spec: str) -> Corpus:
         When there is no such file or reader, or the reader refuses the corpus.
     """
     spec = str(spec)
+    if not spec.strip():
+        raise UserError(f"--corpus {spec!r}: is empty; give demo, a manifest, or NAME:ROOT")
     readers = corpus_readers()
     known = ", ".join(sorted(readers))
     if Path(spec).is_file():
-        return read_manifest(Path(spec))
+        return read_manifest(Path(spec), keep_words=keep_words)
     named = re.match(r"([A-Za-z][\w.-]+):(.*)", spec, re.DOTALL)
     if named and named[1] in readers:
         if not named[2]:
             raise UserError(f"--corpus {spec}: the folder is missing; write {named[1]}:ROOT")
-        return _read(readers[named[1]], Path(named[2]).expanduser())
+        return _read(readers[named[1]], Path(named[2]).expanduser(), keep_words)
     if spec == "demo" and spec in readers:
-        return _read(readers[spec], None)
+        return _read(readers[spec], None, keep_words)
     if spec in readers and not Path(spec).exists():
         raise UserError(f"--corpus {spec}: this reader needs the corpus's folder; write {spec}:ROOT")
     if named and not Path(spec).exists() and "/" not in named[1]:
         raise UserError(f"--corpus {spec}: there is no reader {named[1]!r} (readers: {known}) and no such file")
-    return read_manifest(Path(spec))
+    return read_manifest(Path(spec), keep_words=keep_words)
 
 
-def _read(entry: EntryPoint, root: Path | None) -> Corpus:
+def _read(entry: EntryPoint, root: Path | None, keep_words: Collection[str]) -> Corpus:
     try:
         reader = entry.load()
     except (ImportError, AttributeError) as problem:
         raise UserError(
             f"the corpus reader {entry.name!r} ({entry.value}) cannot be loaded: {problem}; reinstall its package"
         ) from problem
-    corpus = reader() if root is None else reader(root)
+    given = () if root is None else (root,)
+    if not keep_words:
+        corpus = reader(*given)
+    elif "keep_words" in inspect.signature(reader).parameters:
+        corpus = reader(*given, keep_words=keep_words)
+    else:
+        raise UserError(f"the corpus reader {entry.name!r} ({entry.value}) takes no --keep-words; leave it out")
     if not isinstance(corpus, Corpus):
         raise UserError(
             f"the corpus reader {entry.name!r} ({entry.value}) returned {type(corpus).__name__}, not a Corpus"
