@@ -54,9 +54,14 @@ def cache_hash(cache: HiddenStateCache) -> str:
     -------
     str
         64 hexadecimal digits.
+
+    Raises
+    ------
+    UserError
+        If the states are not those that were written.
     """
     digest = hashlib.sha256(json.dumps(cache.provenance, sort_keys=True).encode())
-    digest.update(cache.checksums.tobytes())
+    digest.update(b"verified" + cache.verified_checksums().tobytes())
     table = cache.utterances
     for column in ("id", "speaker", "split", "status", "arousal", "valence", "dominance"):
         digest.update("\x1f".join(map(str, table[column])).encode())

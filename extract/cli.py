@@ -119,8 +119,8 @@ def _verify(options: argparse.Namespace) -> int:
             print(f"{options.out}: {finding}", file=sys.stderr)
         if wrong:
             print(
-                f"error: {options.out} is damaged; bring it back from a copy, or run the command that made it with "
-                "--repair",
+                f"error: {options.out} is damaged; bring it back from a copy, or extract what is wrong again: "
+                f"{cache.repair_command}",
                 file=sys.stderr,
             )
             return 1

@@ -55,6 +55,8 @@ class Plan:
         What made the cache; JSON.
     root : str
         Where the audio lay, for whoever wants to hear it; no part of what made the cache, and of no result.
+    arguments : tuple of str
+        What ``probe-extract`` is given to make the cache, without its place; empty where that cannot be typed.
     """
 
     utterances: pd.DataFrame
@@ -64,6 +66,7 @@ class Plan:
     acoustics: dict[str, int]
     provenance: dict
     root: str
+    arguments: tuple[str, ...] = ()
 
     @property
     def n_layers(self) -> int:
@@ -154,6 +157,8 @@ def _write_structure(file: h5py.File, plan: Plan, path: Path, frame_sources: Seq
     file.attrs["format"] = FORMAT
     file.attrs["provenance"] = json.dumps(plan.provenance, ensure_ascii=False)
     file.attrs["corpus_root"] = plan.root
+    if plan.arguments:
+        file.attrs["arguments"] = json.dumps(plan.arguments)
     file.attrs["layout_sha256"] = layout_sha256(file)
 
 

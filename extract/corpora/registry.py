@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Collection
+from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
@@ -26,7 +28,7 @@ def corpus_readers() -> dict[str, EntryPoint]:
 
 
 def read_corpus(spec: str, *, keep_words: Collection[str] = ()) -> Corpus:
-    """Read the corpus that `spec` names.
+    """Read the corpus that `spec` names, and note in its `arguments` how it was named.
 
     Parameters
     ----------
@@ -42,25 +44,33 @@ def read_corpus(spec: str, *, keep_words: Collection[str] = ()) -> Corpus:
     UserError
         When there is no such file or reader, or the reader refuses the corpus.
     """
-    spec = str(spec)
+    reader, place, corpus = _find(str(spec), keep_words)
+    spec = reader + os.path.abspath(place)  # noqa: PTH100 - links are the user's own
+    return replace(corpus, arguments=("--corpus", spec, *(("--keep-words", *keep_words) if keep_words else ())))
+
+
+def _find(spec: str, keep_words: Collection[str]) -> tuple[str, str | Path, Corpus]:
+    """The reader as it is typed (``NAME:``; nothing for a manifest), where the corpus lies, and the corpus."""
     if not spec.strip():
         raise UserError(f"--corpus {spec!r}: is empty; give demo, a manifest, or NAME:ROOT")
     readers = corpus_readers()
     known = ", ".join(sorted(readers))
     if Path(spec).is_file():
-        return read_manifest(Path(spec), keep_words=keep_words)
+        return "", spec, read_manifest(Path(spec), keep_words=keep_words)
     named = re.match(r"([A-Za-z][\w.-]+):(.*)", spec, re.DOTALL)
     if named and named[1] in readers:
         if not named[2]:
             raise UserError(f"--corpus {spec}: the folder is missing; write {named[1]}:ROOT")
-        return _read(readers[named[1]], Path(named[2]).expanduser(), keep_words)
+        root = Path(named[2]).expanduser()
+        return f"{named[1]}:", root, _read(readers[named[1]], root, keep_words)
     if spec == "demo" and spec in readers:
-        return _read(readers[spec], None, keep_words)
+        corpus = _read(readers[spec], None, keep_words)
+        return "demo:", corpus.root, corpus
     if spec in readers and not Path(spec).exists():
         raise UserError(f"--corpus {spec}: this reader needs the corpus's folder; write {spec}:ROOT")
     if named and not Path(spec).exists() and "/" not in named[1]:
         raise UserError(f"--corpus {spec}: there is no reader {named[1]!r} (readers: {known}) and no such file")
-    return read_manifest(Path(spec), keep_words=keep_words)
+    return "", spec, read_manifest(Path(spec), keep_words=keep_words)
 
 
 def _read(entry: EntryPoint, root: Path | None, keep_words: Collection[str]) -> Corpus:

@@ -136,6 +136,8 @@ class Corpus:
         What the reader found odd, and what it did about it.
     text_source : str
         Where the transcripts come from: "corpus", or the recogniser that heard them.
+    arguments : tuple of str
+        What names it on the command line, from any folder; empty for a corpus that was made in Python.
     """
 
     name: str
@@ -143,6 +145,7 @@ class Corpus:
     utterances: pd.DataFrame = field(repr=False)
     notes: tuple[str, ...] = ()
     text_source: str = "corpus"
+    arguments: tuple[str, ...] = ()
 
     @classmethod
     def from_table(
