@@ -208,6 +208,7 @@ def frames_folder(path: Path) -> Path:
 def layout_sha256(file: h5py.File) -> str:
     """Hash of all that is written once: provenance, sizes, and the columns that never change."""
     digest = hashlib.sha256(str(file.attrs["provenance"]).encode())
+    digest.update(str(file.attrs.get("arguments", "")).encode())
     for name in sorted((*(f"pooled/{s}" for s in file["pooled"]), *(f"acoustic/{a}" for a in file["acoustic"]))):
         digest.update(f"{name} {file[name].shape} {file[name].dtype}".encode())
     for column in sorted(file["utterances"]):
