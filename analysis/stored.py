@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import lazy_loader as _lazy
 
 from ..errors import UserError
+from ..locks import hold_lock
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,8 +110,8 @@ def load_table(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
                 table[name] = numbers.astype("Int64") if name in WHOLE else numbers
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
-            f"{path} is damaged or not of this program ({str(error)[:160]}): bring it back, or remove it and run the "
-            "same command again"
+            f"{path} is damaged or not of this program ({str(error)[:160]}): bring it back, or move it away and run "
+            "the same command again"
         ) from error
     return table[list(columns)]
 
@@ -136,12 +137,10 @@ def update_table(path: str | Path, new: pd.DataFrame, *, key: Sequence[str]) -> 
     UserError
         If the folder cannot be written.
     """
-    from filelock import FileLock
-
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(f".{path.name}.lock")):
+        with hold_lock(path.with_name(f".{path.name}.lock"), wait=True):
             old = load_table(path, list(new.columns))
             replaced = pd.MultiIndex.from_frame(old[list(key)]).isin(pd.MultiIndex.from_frame(new[list(key)]))
             parts = [part for part in (old[~replaced], new) if len(part)]

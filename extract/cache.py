@@ -13,7 +13,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
 import pandas as pd
 
@@ -28,8 +27,10 @@ from .layout import (
     checksum,
     checksum_of,
     frames_folder,
+    is_about_locks,
     layout_sha256,
     mean_layer_norms,
+    open_hdf5,
     part_name,
 )
 from .sidecars import SIDECARS, read_about, read_sidecar, sidecar_path
@@ -84,10 +85,20 @@ class HiddenStateCache:
         try:
             # The numbers are mapped from this, not from the path: what replaces the file later is another cache.
             self._raw = self.path.open("rb")
-            self._file = h5py.File(self.path, "r")
+            self._file = open_hdf5(self.path)
         except PermissionError as error:
             raise UserError(f"{self.path} may not be read; change its permissions") from error
         except OSError as error:
+            if is_about_locks(error):
+                raise UserError(
+                    f"{self.path}: the system gives no lock on it ({str(error)[:160]}); it needs none: set "
+                    "HDF5_USE_FILE_LOCKING=FALSE and run the same command again"
+                ) from error
+            if error.errno is not None:  # the system speaks; HDF5 has no number for a file that it cannot make out
+                raise UserError(
+                    f"{self.path} cannot be read ({os.strerror(error.errno)}); that says nothing about what it holds: "
+                    "mend the disk or the connection, and run the same command again"
+                ) from error
             raise _damaged(self.path, error) from error
         if os.fstat(self._raw.fileno()).st_ino != self.path.stat().st_ino:
             raise UserError(f"{self.path} was replaced while it was opened; open it again")
@@ -398,7 +409,7 @@ class HiddenStateCache:
         part = frames_folder(self.path) / part_name(index)
         try:
             # Not through the virtual dataset, which names the folder as it was called at first and hides a loss.
-            with h5py.File(part, "r") as file:
+            with open_hdf5(part) as file:
                 return file["states"][_index(layers), start : start + count]
         except (OSError, KeyError) as error:
             raise UserError(
@@ -568,6 +579,6 @@ def _text(values: np.ndarray) -> np.ndarray:
 
 def _damaged(path: Path, why: object) -> UserError:
     return UserError(
-        f"{path} is damaged or is no cache of hidden states ({str(why)[:160]}); bring it back from a copy, or make it "
-        "anew with probe-extract --overwrite"
+        f"{path} is damaged or is no cache of hidden states ({str(why)[:160]}); bring it back from a copy, or move it "
+        "away and run probe-extract again"
     )

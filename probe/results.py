@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
 
 from ..errors import UserError
+from ..locks import hold_lock
 
 KEY = ("model", "corpus", "dimension", "probe", "features")
 
@@ -211,7 +211,7 @@ def update_results(folder: str | Path, new: Results) -> Results:
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock"):
+        with hold_lock(folder / ".lock", wait=True):
             old = load_results(folder) if (folder / "protocol.json").exists() else Results.empty()
             results = old.updated(new)
             results.save(folder)
