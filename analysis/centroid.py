@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..commandline import CommandParser
 from ..errors import UserError, run_command
 
 if TYPE_CHECKING:
@@ -290,7 +290,7 @@ def centroid_of_sums(
 
 def main(argv: list[str] | None = None) -> int:
     """``python -m emoprobe.analysis.centroid``: print the centroids of results on disk."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m emoprobe.analysis.centroid",
         description="Relevance centroid of each dimension (0 = input of the first block, 1 = last block), and the "
         "differences between dimensions and between models, with 95 % intervals by bootstrap over speakers.",

@@ -7,12 +7,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..commandline import CommandParser
 from ..errors import UserError, run_command
 
 
 def parser() -> argparse.ArgumentParser:
     """The options of ``probe-plot``."""
-    options = argparse.ArgumentParser(
+    options = CommandParser(
         prog="probe-plot",
         description="Draw scores per layer, learned weights, a heat map and, of several models, their relative depth.",
         epilog="The results alone are needed, no cache and no model.",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import lazy_loader as _lazy
 
+from ..commandline import CommandParser
 from ..errors import UserError, run_command
 from .stored import MADE_FROM, cache_hash, fingerprint, load_table, update_table
 
@@ -823,7 +824,7 @@ def _whole_ccc(sums: np.ndarray) -> np.ndarray:
 def parser() -> argparse.ArgumentParser:
     """The options of ``python -m emoprobe.analysis.relevance``."""
     defaults = RelevanceSettings()
-    made = argparse.ArgumentParser(
+    made = CommandParser(
         prog="python -m emoprobe.analysis.relevance",
         description="Ask six opinions on which layers matter, and how far they agree. Writes relevance.csv, "
         "agreement.csv and a figure.",

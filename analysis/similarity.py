@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import lazy_loader as _lazy
 
+from ..commandline import CommandParser
 from ..errors import UserError, run_command
 from .stored import MADE_FROM, cache_hash, fingerprint, load_table, update_table
 
@@ -580,7 +581,7 @@ def _pwcca(x: _Summary, y: _Summary, product: np.ndarray | None, n: int) -> tupl
 
 def parser() -> argparse.ArgumentParser:
     """The options of ``python -m emoprobe.analysis.similarity``."""
-    made = argparse.ArgumentParser(
+    made = CommandParser(
         prog="python -m emoprobe.analysis.similarity",
         description="How alike layers are (linear CKA without bias, PWCCA): within each model, between models on the "
         "utterances that both hold, and with the acoustic and other features of the cache. Writes similarity.csv and "

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import lazy_loader as _lazy
 
 from ..errors import UserError
+from ..locks import hold_lock
 from ..ownership import refuse_foreign_lock
 
 if TYPE_CHECKING:
@@ -55,9 +56,14 @@ def cache_hash(cache: HiddenStateCache) -> str:
     -------
     str
         64 hexadecimal digits.
+
+    Raises
+    ------
+    UserError
+        If the states are not those that were written.
     """
     digest = hashlib.sha256(json.dumps(cache.provenance, sort_keys=True).encode())
-    digest.update(cache.checksums.tobytes())
+    digest.update(b"verified" + cache.verified_checksums().tobytes())
     table = cache.utterances
     for column in ("id", "speaker", "split", "status", "arousal", "valence", "dominance"):
         digest.update("\x1f".join(map(str, table[column])).encode())
@@ -103,8 +109,8 @@ def load_table(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
                 table[name] = numbers.astype("Int64") if name in WHOLE else numbers
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
-            f"{path} is damaged or not of this program ({str(error)[:160]}): bring it back, or remove it and run the "
-            "same command again"
+            f"{path} is damaged or not of this program ({str(error)[:160]}): bring it back, or move it away and run "
+            "the same command again"
         ) from error
     return table[list(columns)]
 
@@ -130,13 +136,11 @@ def update_table(path: str | Path, new: pd.DataFrame, *, key: Sequence[str]) -> 
     UserError
         If the folder cannot be written.
     """
-    from filelock import FileLock
-
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         refuse_foreign_lock(path.with_name(f".{path.name}.lock"))
-        with FileLock(path.with_name(f".{path.name}.lock")):
+        with hold_lock(path.with_name(f".{path.name}.lock"), wait=True):
             old = load_table(path, list(new.columns))
             replaced = pd.MultiIndex.from_frame(old[list(key)]).isin(pd.MultiIndex.from_frame(new[list(key)]))
             parts = [part for part in (old[~replaced], new) if len(part)]

@@ -8,7 +8,6 @@ where in a network it sits; it cannot show anything about people.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import json
@@ -21,6 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..commandline import CommandParser
 from ..errors import UserError, run_command
 from ..ownership import refuse_strangers
 
@@ -365,7 +365,7 @@ def read(root: Path | None = None, **settings) -> Corpus:
 
 def main(arguments: list[str] | None = None) -> int:
     """``python -m emoprobe.demo.corpus``: speak the demo corpus."""
-    parser = argparse.ArgumentParser(prog="python -m emoprobe.demo.corpus", description=__doc__.split("\n")[0])
+    parser = CommandParser(prog="python -m emoprobe.demo.corpus", description=__doc__.split("\n")[0])
     parser.add_argument("root", nargs="?", type=Path, default=Path("demo_corpus"), help="folder (default %(default)s)")
     parser.add_argument("--utterances", type=int, default=CorpusSettings.utterances, help="default %(default)s")
     parser.add_argument("--speakers", type=int, default=CorpusSettings.speakers, help="default %(default)s")

@@ -8,13 +8,14 @@ left out of the checkpoint.  Utterances of like length are cut to the shortest, 
 
 from __future__ import annotations
 
-import argparse
 import copy
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..claims import claim
+from ..commandline import CommandParser, add_keep_words
 from ..errors import UserError, run_command
 from ..ownership import refuse_inputs
 
@@ -178,13 +179,15 @@ def build_distiller(teacher, settings: DistillSettings):
     return Distiller()
 
 
-def open_speech(spec: str):
+def open_speech(spec: str, *, keep_words: Sequence[str] = ()):
     """Speech to distil on: lengths in samples, and a function from number to waveform.
 
     Parameters
     ----------
     spec : str
         Anything that ``probe-extract --corpus`` takes (its test rows are left out), or a store of packed speech.
+    keep_words : sequence of str
+        As :func:`.extract.corpora.read_corpus` takes it.
     """
     import numpy as np
 
@@ -196,7 +199,10 @@ def open_speech(spec: str):
     from ..extract.audio import AudioProblem, read_audio, read_header
     from ..extract.corpora import read_corpus
 
-    table = read_corpus(spec).utterances
+    corpus = read_corpus(spec, keep_words=keep_words)
+    for note in corpus.notes:
+        print(f"note: {note}")
+    table = corpus.utterances
     table = table[~table["split"].str.startswith("test")]
     headers, left_out = {}, 0
     for path in table["path"]:
@@ -291,12 +297,13 @@ def save_student(student, folder: Path, *, normalise: bool, half: bool) -> Path:
 
 def main(arguments: list[str] | None = None) -> int:
     """``probe-distill``."""
-    parser = argparse.ArgumentParser(prog="probe-distill", description=__doc__.split("\n")[0])
+    parser = CommandParser(prog="probe-distill", description=__doc__.split("\n")[0])
     parser.add_argument("--teacher", default="hubert-nano", help="packaged model, folder or hub name (%(default)s)")
     parser.add_argument("--revision", help="of a teacher on the hub")
     parser.add_argument(
         "--corpus", default="demo", help="as in probe-extract, or a folder of packed speech; default %(default)s"
     )
+    add_keep_words(parser)
     parser.add_argument("--out", type=Path, default=Path("student"), help="folder of the checkpoint (%(default)s)")
     parser.add_argument("--run", type=Path, help="folder of the training (default: OUT-run)")
     defaults = DistillSettings()
@@ -333,7 +340,7 @@ def _run(options) -> int:
     given = {k: v for k, v in vars(options).items() if k in names}
     settings = DistillSettings(**(given | {"layers": tuple(options.layers)}))
     teacher = load_backbone(options.teacher, revision=options.revision)
-    lengths, read = open_speech(options.corpus)
+    lengths, read = open_speech(options.corpus, keep_words=options.keep_words)
     print(f"teacher {teacher.label}: {teacher.n_layers - 1} blocks of width {teacher.width}")
     print(f"speech: {len(lengths)} utterances, {lengths.sum() / SAMPLE_RATE / 3600:.2f} hours")
     student = distill(

@@ -8,13 +8,13 @@ log-mel itself and MFCC in context.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..commandline import CommandParser
 from ..errors import UserError, run_command
 
 if TYPE_CHECKING:
@@ -360,7 +360,7 @@ def load_models(teacher: str | Path, *, student=None, front_end=None, random_ini
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m emoprobe.demo.evaluate", description=__doc__.split("\n")[0])
+    parser = CommandParser(prog="python -m emoprobe.demo.evaluate", description=__doc__.split("\n")[0])
     parser.add_argument("--model", help="folder (default: the packaged hubert-nano)")
     parser.add_argument("--student", help="folder (default: the packaged distilhubert-nano)")
     parser.add_argument("--front-end", help="folder of the twin whose front end alone was fitted")

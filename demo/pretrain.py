@@ -10,7 +10,6 @@ function of the seed and i alone, so a killed run that is started
 again sees what an unbroken one would have seen.
 """
 
-import argparse
 import hashlib
 import json
 import math
@@ -20,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..claims import claim
+from ..commandline import CommandParser
 from ..errors import UserError, run_command
 from ..ownership import mark, marked, refuse_stranger
 
@@ -729,7 +729,7 @@ def export(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m emoprobe.demo.pretrain", description=__doc__.split("\n")[0])
+    parser = CommandParser(prog="python -m emoprobe.demo.pretrain", description=__doc__.split("\n")[0])
     parser.add_argument("sources", nargs="+", help="'synthetic', folders of audio, or both")
     parser.add_argument("--out", type=Path, default=Path("hubert-nano-run"), help="run folder (default %(default)s)")
     parser.add_argument("--export", type=Path, help="folder for the finished checkpoint")

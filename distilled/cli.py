@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from ..commandline import CommandParser, add_keep_words
 from ..errors import UserError, run_command
 from ..ownership import refuse_inputs, refuse_stranger
 from ..version import ShowVersion
@@ -29,7 +30,7 @@ exit status: 0 all utterances used; 3 some left out, each listed with its reason
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    p = argparse.ArgumentParser(
+    p = CommandParser(
         prog="probe-train",
         description="Train an audio-textual model end to end, and score it in the same table as the probes.",
         epilog=_EPILOG,
@@ -41,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
         default="demo",
         help="demo, a manifest (CSV or Parquet), msp-podcast:ROOT, iemocap:ROOT or emobank:ROOT (default: demo)",
     )
+    add_keep_words(what)
     what.add_argument(
         "--audio",
         default="distilhubert-nano",
@@ -182,7 +184,7 @@ def _train(options, draw) -> int:
     from ..probe.cli import summary
     from .training import train
 
-    corpus = read_corpus(options.corpus)
+    corpus = read_corpus(options.corpus, keep_words=options.keep_words)
     if not options.quiet:
         print(corpus.summary())
     results, left_out = train(

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from ..commandline import CommandParser, add_keep_words
 from ..errors import UserError, run_command
 from ..ownership import refuse_inputs
 from ..version import ShowVersion
@@ -21,7 +22,7 @@ exit status: 0 written; 2 an error.
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    p = argparse.ArgumentParser(
+    p = CommandParser(
         prog="probe-train export",
         description="Write a trained model in ONNX form, for ONNX Runtime without torch.",
         epilog=_EPILOG,
@@ -35,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
         default="demo",
         help="held-out speech to check on: demo, a manifest, msp-podcast:ROOT or iemocap:ROOT (default: demo)",
     )
+    add_keep_words(p)
     p.add_argument("--limit", type=int, default=32, metavar="N", help="utterances to check on (default: 32)")
     p.add_argument("--quiet", action="store_true", help="no summary")
     p.add_argument("--version", action=ShowVersion)
@@ -84,7 +86,10 @@ def _held_out(options: argparse.Namespace, model) -> tuple[list | None, list[str
     from ..extract.corpora import read_corpus
     from ..extract.scan import scan
 
-    corpus = read_corpus(options.corpus)
+    corpus = read_corpus(options.corpus, keep_words=options.keep_words)
+    if not options.quiet:
+        for note in corpus.notes:
+            print(f"note: {note}")
     rows = np.flatnonzero(corpus.utterances["split"].astype(str).str.startswith("test"))
     if not len(rows):
         rows = np.arange(len(corpus.utterances))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from ..errors import UserError
+from ..extract.corpora.cells import MissingWords, identifier
 from ..extract.corpora.manifest import csv_rows
 from ..extract.corpora.table import first
 from ..extract.corpora.text import read_bytes, read_text
@@ -70,16 +71,27 @@ class Texts:
     names : list of str
         Path or id of each, as given.
     texts : list of str
+    notes : list of str
+        What was odd about them.
     """
 
-    def __init__(self, place: str, names: list[str], texts: list[str], files: Iterable[str], ids: Iterable[str]):
-        self.place, self.names, self.texts = place, names, texts
+    def __init__(
+        self,
+        place: str,
+        names: list[str],
+        texts: list[str],
+        files: Iterable[str],
+        ids: Iterable[str],
+        notes: Iterable[str] = (),
+    ):
+        self.place, self.names, self.texts, self.notes = place, names, texts, list(notes)
         self._by_file: dict[str, set[str]] = {}
         self._by_id: dict[str, set[str]] = {}
         for index, places in ((self._by_file, files), (self._by_id, ids)):
             for name, text in zip(places, texts, strict=True):
                 if name:
-                    index.setdefault(name, set()).add(text)
+                    # Files that a Mac has written spell one name in another form of Unicode than most tables do.
+                    index.setdefault(identifier(name), set()).add(text)
 
     def of(self, path: str, name: str = "") -> str | None:
         """What was said in the file `path` of the utterance `name` (by default the file's stem); None if not told.
@@ -89,7 +101,8 @@ class Texts:
         UserError
             If more than one text is meant.
         """
-        found = self._by_file.get(os.path.abspath(path)) or self._by_id.get(name or Path(path).stem)  # noqa: PTH100
+        found = self._by_file.get(identifier(os.path.abspath(path)))  # noqa: PTH100
+        found = found or self._by_id.get(identifier(name or Path(path).stem))
         if found is None:
             return None
         if len(found) > 1:
@@ -115,7 +128,7 @@ class Texts:
         return texts
 
 
-def read_texts(place: str | os.PathLike) -> Texts:
+def read_texts(place: str | os.PathLike, *, keep_words: Collection[str] = ()) -> Texts:
     """Read transcripts.
 
     Parameters
@@ -123,19 +136,21 @@ def read_texts(place: str | os.PathLike) -> Texts:
     place : path-like
         A CSV with the columns ``path`` or ``id`` (or both) and ``transcript``, such as a manifest; or a folder of
         ``<stem>.txt``, subfolders included.
+    keep_words : collection of str
+        Columns in which a word such as ``None`` is meant, see :class:`.cells.MissingWords`.
 
     Raises
     ------
     UserError
         If there are none, or they cannot be read.
     """
-    place = os.fspath(place)
+    place, missing = os.fspath(place), MissingWords(keep_words)
     if os.path.isdir(place):  # noqa: PTH112 - as above
         files = [path for path in _files(place) if path.lower().endswith(".txt")]
         if not files:
             raise UserError(f"{place} holds no .txt files; give a folder of <stem>.txt, or a CSV")
-        texts = [" ".join(read_text(Path(path)).split()) for path in files]
-        return Texts(place, files, texts, [""] * len(files), [Path(path).stem for path in files])
+        texts = [missing.text("transcript", " ".join(read_text(Path(path)).split())) for path in files]
+        return Texts(place, files, texts, [""] * len(files), [Path(path).stem for path in files], missing.notes())
     header, rows, _ = csv_rows(read_bytes(Path(place)), Path(place))
     columns = {name.strip().casefold(): place for place, name in enumerate(header)}
     if "transcript" not in columns or not {"path", "id"} & set(columns):
@@ -144,7 +159,8 @@ def read_texts(place: str | os.PathLike) -> Texts:
         )
     if not rows:
         raise UserError(f"{place}: holds no transcripts, only a header")
-    cells = {name: [row[place].strip() for row in rows] for name, place in columns.items()}
+    read = {name: place for name, place in columns.items() if name in ("path", "id", "transcript")}
+    cells = {name: [missing.text(name, row[place]) for row in rows] for name, place in read.items()}
     paths, ids = (cells.get(name, [""] * len(rows)) for name in ("path", "id"))
     base = os.path.dirname(os.path.abspath(place))  # noqa: PTH100, PTH120 - as above
     return Texts(
@@ -153,4 +169,5 @@ def read_texts(place: str | os.PathLike) -> Texts:
         [" ".join(text.replace("\0", " ").split()) for text in cells["transcript"]],
         [os.path.normpath(os.path.join(base, path)) if path else "" for path in paths],  # noqa: PTH118
         ids,  # and no stem of a path: files of one name in two folders are two utterances
+        missing.notes(),
     )

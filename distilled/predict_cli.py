@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from ..commandline import CommandParser, add_keep_words
 from ..errors import UserError, run_command
 from ..ownership import refuse_inputs
 from ..version import ShowVersion
@@ -21,7 +23,7 @@ exit status: 0 all predicted; 3 some left out, each listed with its reason; 2 an
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    p = argparse.ArgumentParser(
+    p = CommandParser(
         prog="probe-predict",
         description="Predict arousal, valence and dominance of audio files by a model that probe-train saved.",
         epilog=_EPILOG,
@@ -37,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="what was said: a CSV with the columns path or id, and transcript; or a folder of <stem>.txt",
     )
+    add_keep_words(p)
     p.add_argument("--out", type=Path, default=Path("predictions.csv"), help="default: predictions.csv")
     p.add_argument("--onnx", action="store_true", help="use the ONNX form that `probe-train export` wrote (on the CPU)")
     p.add_argument("--int8", action="store_true", help="use its form of 8 bits")
@@ -76,8 +79,8 @@ def _predict(options: argparse.Namespace) -> int:
     quiet_transformers()
     refuse_inputs([options.out], [options.model, options.transcripts, options.corpus, *options.audio])
     model = _load(options)
-    paths, texts = _inputs(options, model)
     say = (lambda line: None) if options.quiet else print
+    paths, texts = _inputs(options, model, say)
     if texts is not None:
         told = sum(bool(text) for text in texts)
         unread = "" if model.uses_text else f"; {model.label} hears alone and does not read them"
@@ -109,14 +112,21 @@ def _load(options: argparse.Namespace):
     return OnnxModel(options.model, int8=options.int8)
 
 
-def _inputs(options: argparse.Namespace, model) -> tuple[list[str], list[str | None] | None]:
+def _inputs(
+    options: argparse.Namespace, model, say: Callable[[str], object]
+) -> tuple[list[str], list[str | None] | None]:
     """Audio files (or the names of texts, for a model of text alone), and what was said in each."""
     from ..extract.corpora import read_corpus
     from .inputs import find_audio, read_texts
 
-    texts = None if options.transcripts is None else read_texts(options.transcripts)
+    texts = None if options.transcripts is None else read_texts(options.transcripts, keep_words=options.keep_words)
+    for note in () if texts is None else texts.notes:
+        say(f"note: {note}")
     if options.corpus:
-        table = read_corpus(options.corpus).utterances
+        corpus = read_corpus(options.corpus, keep_words=options.keep_words)
+        for note in corpus.notes:
+            say(f"note: {note}")
+        table = corpus.utterances
         paths, ids = table["path"].tolist(), table["id"].tolist()
         if len(set(paths)) < len(paths):
             raise UserError(

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from ..claims import claim
@@ -23,6 +22,7 @@ from ..extract.devices import choose_device
 from ..extract.encoders.speech import SAMPLE_RATE
 from ..extract.scan import scan
 from ..extract.versions import versions
+from ..locks import LockHeld, hold_lock
 from ..ownership import refuse_foreign_lock, remove
 from ..probe.bootstrap import INTERVAL
 from ..probe.metrics import ccc
@@ -148,10 +148,10 @@ def _alone(out: Path):
     out.mkdir(parents=True, exist_ok=True)
     refuse_foreign_lock(out / ".lock")
     try:
-        with FileLock(out / ".lock", timeout=0):
+        with hold_lock(out / ".lock"):
             yield
-    except Timeout as error:
-        raise UserError(f"{out} is in use by another probe-train: wait for it, or give another --out") from error
+    except LockHeld as holder:
+        raise UserError(f"{out} is in use by {holder}: wait for it, or give another --out") from None
 
 
 def _train(corpus, model, training, first, text, name, leads, out, results, overwrite, *, progress, say):

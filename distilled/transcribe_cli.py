@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from ..commandline import CommandParser, add_keep_words
 from ..errors import UserError, run_command
 from ..ownership import refuse_inputs
 from ..version import ShowVersion
@@ -23,7 +24,7 @@ exit status: 0 all utterances transcribed; 3 some left out, each listed with its
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    p = argparse.ArgumentParser(
+    p = CommandParser(
         prog="probe-transcribe",
         description="Fill in the transcripts of a corpus by a speech-recognition checkpoint.",
         epilog=_EPILOG,
@@ -35,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="CORPUS",
         help="demo, a manifest (CSV or Parquet), msp-podcast:ROOT or iemocap:ROOT",
     )
+    add_keep_words(p)
     p.add_argument(
         "--model",
         required=True,
@@ -80,6 +82,7 @@ def _transcribe(options: argparse.Namespace) -> int:
         longest=options.longest,
         device=options.device,
         workers=options.workers,
+        keep_words=tuple(options.keep_words),
     )
     quiet_transformers()
     refuse_inputs([options.out], [options.corpus, options.model])

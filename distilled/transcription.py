@@ -16,6 +16,7 @@ import pandas as pd
 from ..errors import UserError
 from ..extract.audio import SAMPLE_RATE, read_audio
 from ..extract.corpora import COLUMNS, DIMENSIONS, Corpus, read_corpus, read_manifest
+from ..extract.corpora.cells import TEXT_COLUMNS
 from ..extract.corpora.manifest import SOURCE, transcript_sources
 from ..extract.devices import choose_device
 from ..extract.scan import scan
@@ -43,6 +44,8 @@ class TranscriptionSettings:
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
     workers : int
         Threads that decode ahead.
+    keep_words : tuple of str
+        As :func:`.extract.corpora.read_corpus` takes it, where the corpus is given by its name.
     """
 
     only_missing: bool = False
@@ -51,6 +54,7 @@ class TranscriptionSettings:
     longest: float = 60.0
     device: str = "auto"
     workers: int = 4
+    keep_words: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_positive(self, "batch_seconds", "longest", "workers")
@@ -110,8 +114,10 @@ def transcribe(
     settings = settings or TranscriptionSettings()
     say = report or (lambda line: None)
     out = Path(out)
-    corpus, sources = _read(corpus, out)
+    corpus, sources = _read(corpus, out, settings.keep_words)
     recogniser = load_recogniser(model) if isinstance(model, str) else model
+    for note in corpus.notes:
+        say(f"note: {note}")
     device = choose_device(settings.device)
     recogniser.to(device)
 
@@ -147,14 +153,14 @@ def transcribe(
     return table
 
 
-def _read(corpus: Corpus | str | Path, out: Path) -> tuple[Corpus, list[str]]:
+def _read(corpus: Corpus | str | Path, out: Path, keep_words: tuple[str, ...]) -> tuple[Corpus, list[str]]:
     """The corpus, and where each of its transcripts comes from."""
     if isinstance(corpus, Corpus):
         return corpus, [corpus.text_source] * len(corpus)
     manifest = Path(corpus) if Path(corpus).is_file() else None
     if manifest is not None and out.exists() and out.samefile(manifest):
         raise UserError(f"--out {out} is the corpus's own manifest, which is read; give another place with --out")
-    corpus = read_corpus(str(corpus))
+    corpus = read_corpus(str(corpus), keep_words=keep_words)
     sources = transcript_sources(manifest) if manifest is not None else []
     return corpus, sources or [corpus.text_source] * len(corpus)
 
@@ -217,6 +223,8 @@ def _write(table: pd.DataFrame, out: Path) -> None:
             "which no manifest can hold; rename that file"
         ) from error
     write_beside(out, data)
-    for path, read in zip(table["path"], read_manifest(out).utterances["path"], strict=True):
+    # As it stands there: a file may be called "nan", and a word that was heard may be one of those for no value.
+    read_back = read_manifest(out, keep_words=TEXT_COLUMNS).utterances["path"]
+    for path, read in zip(table["path"], read_back, strict=True):
         if path != read:
             raise UserError(f"{out}: the path {path!r} cannot be held by a manifest, which reads {read!r}; rename it")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import html
 import json
 import os
+import shlex
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
 import pandas as pd
 
@@ -26,14 +27,21 @@ from .layout import (
     checksum,
     checksum_of,
     frames_folder,
+    is_about_locks,
     layout_sha256,
     mean_layer_norms,
+    open_hdf5,
     part_name,
 )
 from .sidecars import SIDECARS, read_about, read_sidecar, sidecar_path
 
 if TYPE_CHECKING:
     import torch
+
+
+#: States that are read at a time to be compared with their checksums, and the threads that do it: hashing lets the
+#: others run.
+_BLOCK_BYTES, _THREADS = 1 << 25, min(4, os.cpu_count() or 1)
 
 
 class HiddenStateCache:
@@ -77,10 +85,20 @@ class HiddenStateCache:
         try:
             # The numbers are mapped from this, not from the path: what replaces the file later is another cache.
             self._raw = self.path.open("rb")
-            self._file = h5py.File(self.path, "r")
+            self._file = open_hdf5(self.path)
         except PermissionError as error:
             raise UserError(f"{self.path} may not be read; change its permissions") from error
         except OSError as error:
+            if is_about_locks(error):
+                raise UserError(
+                    f"{self.path}: the system gives no lock on it ({str(error)[:160]}); it needs none: set "
+                    "HDF5_USE_FILE_LOCKING=FALSE and run the same command again"
+                ) from error
+            if error.errno is not None:  # the system speaks; HDF5 has no number for a file that it cannot make out
+                raise UserError(
+                    f"{self.path} cannot be read ({os.strerror(error.errno)}); that says nothing about what it holds: "
+                    "mend the disk or the connection, and run the same command again"
+                ) from error
             raise _damaged(self.path, error) from error
         if os.fstat(self._raw.fileno()).st_ino != self.path.stat().st_ino:
             raise UserError(f"{self.path} was replaced while it was opened; open it again")
@@ -107,6 +125,7 @@ class HiddenStateCache:
                 raise _damaged(self.path, "it ends before its numbers do")
         self._status()
         self._finished: np.ndarray | None = None
+        self._verified = False
 
     def __enter__(self) -> HiddenStateCache:
         return self
@@ -139,6 +158,16 @@ class HiddenStateCache:
         if "corpus_root" not in self._file.attrs:  # caches of early versions do not say
             raise UserError(f"{self.path} does not say where its audio lies; name the corpus with --corpus")
         return Path(self._file.attrs["corpus_root"])
+
+    @property
+    def repair_command(self) -> str:
+        """What extracts damaged utterances again, to be typed as it is, from the folder that :attr:`path` starts in."""
+        if "arguments" not in self._file.attrs:  # an earlier version, or a corpus that was made in Python
+            return (
+                f"probe-extract --repair --out {shlex.quote(str(self.path))} with the arguments that it was made with"
+            )
+        given = json.loads(self._file.attrs["arguments"])
+        return shlex.join(["probe-extract", "--repair", "--out", str(self.path), *given])
 
     @property
     def complete(self) -> bool:
@@ -380,12 +409,12 @@ class HiddenStateCache:
         part = frames_folder(self.path) / part_name(index)
         try:
             # Not through the virtual dataset, which names the folder as it was called at first and hides a loss.
-            with h5py.File(part, "r") as file:
+            with open_hdf5(part) as file:
                 return file["states"][_index(layers), start : start + count]
         except (OSError, KeyError) as error:
             raise UserError(
                 f"{part}: the single frames of {utterance!r} cannot be read ({error}); bring the folder back from a "
-                "copy, or run probe-extract again with --repair"
+                f"copy, or extract them again: {self.repair_command}"
             ) from error
 
     def to_torch(self, statistic: str = "mean", **selection) -> torch.Tensor:
@@ -413,6 +442,26 @@ class HiddenStateCache:
         """
         return [what for what, _ in self._damage()]
 
+    def verified_checksums(self) -> np.ndarray:
+        """:attr:`checksums`, once everything that a fit reads was compared with them; single frames are not.
+
+        Raises
+        ------
+        UserError
+            If something has changed since it was written: how many utterances, the first of them, and the remedy.
+        """
+        if not self._verified:
+            wrong = list(self._damage(frames=False))
+            if wrong:
+                count = len({row for _, row in wrong if isinstance(row, int)})
+                what = f"{count} of {self.n_utterances} utterances" if count else "the norms of its layers"
+                raise UserError(
+                    f"{self.path} is damaged in {what}, and nothing is computed from it ({wrong[0][0]}); bring "
+                    f"it back from a copy, or extract them again: {self.repair_command}"
+                )
+            self._verified = True
+        return self.checksums
+
     def damaged(self) -> np.ndarray:
         """Boolean (utterances,): what :meth:`verify` complains of, and ``--repair`` extracts again."""
         wrong = np.zeros(self.n_utterances, dtype=bool)
@@ -420,20 +469,15 @@ class HiddenStateCache:
             wrong[rows] = True
         return wrong
 
-    def _damage(self) -> Iterator[tuple[str, np.ndarray | int | slice]]:
-        """Each finding, and the rows that it concerns."""
+    def _damage(self, *, frames: bool = True) -> Iterator[tuple[str, np.ndarray | int | slice]]:
+        """Each finding, and the rows that it concerns; with the single frames, if there are any, or without."""
         names = self._description["id"]
         marks, reasons = self._marks(), self._file["utterances/reason"][:]
         stored = self._file["utterances/checksum"][:]
-        pooled = [self._view(f"pooled/{s}") for s in self.statistics]
-        norms = self._view("frame_norm")
-        acoustics = [self._view(f"acoustic/{name}") for name in sorted(self._file["acoustic"])]
+        there = dict(self._checksums_of(np.nonzero(marks == DONE)[0]))
         for row, mark in enumerate(marks):
             if mark == DONE:
-                found = checksum(
-                    np.stack([p[:, row] for p in pooled]), norms[:, row], [values[row] for values in acoustics]
-                )
-                if found != stored[row] or reasons[row]:
+                if there[row] != stored[row] or reasons[row]:
                     yield f"the states of {names[row]} have changed since they were written", row
             elif mark in PROBLEMS:
                 if stored[row] != checksum_of(mark.encode(), reasons[row]):
@@ -443,11 +487,36 @@ class HiddenStateCache:
         done = self.done
         norm = self._file["layers/norm"][:]
         if self.complete and done.any():  # norms that are not there yet are no damage: the next run writes them
-            wanted = mean_layer_norms(norms[:, done], self._description["frames"].to_numpy()[done])
+            wanted = mean_layer_norms(self._view("frame_norm")[:, done], self._description["frames"].to_numpy()[done])
             for layer in np.nonzero(norm != wanted)[0]:
                 yield f"the mean norm of layer {layer} has changed since it was written", slice(0, 0)
-        if "frames" in self._file:
+        if frames and "frames" in self._file:
             yield from self._damaged_parts()
+
+    def _checksums_of(self, rows: np.ndarray) -> Iterator[tuple[int, bytes]]:
+        """Each row with the checksum of what is there now, computed in blocks of rows by a few threads."""
+        pooled = [self._view(f"pooled/{s}") for s in self.statistics]
+        norms = self._view("frame_norm")
+        acoustics = [self._view(f"acoustic/{name}") for name in sorted(self._file["acoustic"])]
+
+        def of_block(block: np.ndarray) -> list[tuple[int, bytes]]:
+            first, end = int(block[0]), int(block[-1]) + 1
+            # Rows that follow each other are read in one piece a layer; what is left out between them comes along.
+            states = np.empty((end - first, len(pooled), self.n_layers, self.width), "<f4")
+            for s, values in enumerate(pooled):
+                states[:, s] = values[:, first:end].transpose(1, 0, 2)
+            lengths = np.ascontiguousarray(norms[:, first:end].T)
+            return [
+                (int(row), checksum(states[row - first], lengths[row - first], [values[row] for values in acoustics]))
+                for row in block
+            ]
+
+        size = max(1, _BLOCK_BYTES // (4 * len(pooled) * self.n_layers * self.width))
+        # By number and not by count: rows far from each other are no block.
+        blocks = np.split(rows, np.flatnonzero(np.diff(rows // size)) + 1) if len(rows) else []
+        with ThreadPoolExecutor(_THREADS) as threads:
+            for block in threads.map(of_block, blocks):
+                yield from block
 
     def _damaged_parts(self) -> Iterator[tuple[str, np.ndarray]]:
         starts = self._file["utterances/frame_start"][:]
@@ -510,6 +579,6 @@ def _text(values: np.ndarray) -> np.ndarray:
 
 def _damaged(path: Path, why: object) -> UserError:
     return UserError(
-        f"{path} is damaged or is no cache of hidden states ({str(why)[:160]}); bring it back from a copy, or "
-        "move it away and run probe-extract again"
+        f"{path} is damaged or is no cache of hidden states ({str(why)[:160]}); bring it back from a copy, or move it "
+        "away and run probe-extract again"
     )

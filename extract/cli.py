@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from ..commandline import CommandParser, add_keep_words
 from ..errors import UserError, run_command
 from ..ownership import refuse_inputs
 from ..version import ShowVersion
@@ -24,7 +25,7 @@ damage.
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    p = argparse.ArgumentParser(
+    p = CommandParser(
         prog="probe-extract",
         description="Cache the hidden states of every layer of a speech model, pooled over each utterance of a corpus.",
         epilog=_EPILOG,
@@ -33,11 +34,14 @@ def parser() -> argparse.ArgumentParser:
     what = p.add_argument_group("what")
     what.add_argument(
         "--corpus",
+        default=DEFAULT_CORPUS,
         metavar="CORPUS",
         help="demo, a manifest (CSV or Parquet), msp-podcast:ROOT or iemocap:ROOT (default: demo)",
     )
+    add_keep_words(what)
     what.add_argument(
         "--model",
+        default=DEFAULT_MODEL,
         help="folder with config.json and weights, hub name, or short name such as hubert-base, distilhubert, "
         "wavlm-large (default: hubert-nano, which needs no network)",
     )
@@ -116,8 +120,8 @@ def _verify(options: argparse.Namespace) -> int:
             print(f"{options.out}: {finding}", file=sys.stderr)
         if wrong:
             print(
-                f"error: {options.out} is damaged; bring it back from a copy, or run the command that made it with "
-                "--repair",
+                f"error: {options.out} is damaged; bring it back from a copy, or extract what is wrong again: "
+                f"{cache.repair_command}",
                 file=sys.stderr,
             )
             return 1
@@ -128,7 +132,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _extract(options: argparse.Namespace) -> int:
-    if options.revision and options.model and Path(options.model).is_dir():
+    if options.revision and Path(options.model).is_dir():
         raise UserError(f"--revision is for models on the hub, and {options.model} is a folder; leave it out")
     from .corpora import read_corpus
     from .encoders.speech import load_backbone
@@ -149,9 +153,9 @@ def _extract(options: argparse.Namespace) -> int:
     )
     quiet_transformers()
     refuse_inputs([options.out], [options.corpus, options.model])
-    corpus = read_corpus(options.corpus or DEFAULT_CORPUS)
+    corpus = read_corpus(options.corpus, keep_words=options.keep_words)
     backbone = load_backbone(
-        options.model or DEFAULT_MODEL,
+        options.model,
         revision=options.revision,
         random_init=options.random_init,
         normalise=None if options.normalise is None else options.normalise == "yes",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -312,6 +313,7 @@ def _start(
         ACOUSTIC_WIDTHS,
         provenance,
         printable(str(corpus.root)),
+        _arguments(corpus, backbone, settings),
     )
     sources = [(part_name(i), int(frames[rows].sum())) for i, rows in enumerate(batches)] if settings.frames else []
     _check_room(out, plan, backbone, frames, settings, say)
@@ -331,6 +333,27 @@ def _parts(folder: Path) -> list[str]:
     there = {path.name: path for path in files_below(folder) if path.parent == folder}
     names = {name for name in there if any(fnmatchcase(name, pattern) for pattern in PART_NAMES)}
     return [name for name in names if name.endswith(".new") or is_part(there[name])]
+
+
+def _arguments(corpus: Corpus, backbone: Backbone, settings: ExtractionSettings) -> tuple[str, ...]:
+    """What ``probe-extract`` is given to make this cache, from any folder; nothing for a corpus made in Python."""
+    if not corpus.arguments:
+        return ()
+    model, usual = backbone.provenance(), ExtractionSettings()
+    name = model["name"]
+    given = [*corpus.arguments, "--model", os.path.abspath(name) if Path(name).is_dir() else name]  # noqa: PTH100
+    for option in ("revision", "random_init", "label"):
+        if model[option] is not None:
+            given += [f"--{option.replace('_', '-')}", str(model[option])]
+    given += ["--normalise", "yes" if model["normalise"] else "no"]
+    if settings.statistics != usual.statistics:
+        given += ["--pool", *settings.statistics]
+    if settings.frames:
+        given.append("--frames")
+    for option, name in (("dtype", "precision"), ("longest", "longest"), ("limit", "limit")):
+        if getattr(settings, name) != getattr(usual, name):
+            given += [f"--{option}", str(getattr(settings, name))]
+    return tuple(given)
 
 
 def _relative(path: str, root: Path) -> str:

@@ -6,6 +6,7 @@ place, at offsets that HDF5 has told: no killed run can tear the structure, and 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -59,6 +60,8 @@ class Plan:
         What made the cache; JSON.
     root : str
         Where the audio lay, for whoever wants to hear it; no part of what made the cache, and of no result.
+    arguments : tuple of str
+        What ``probe-extract`` is given to make the cache, without its place; empty where that cannot be typed.
     """
 
     utterances: pd.DataFrame
@@ -68,6 +71,7 @@ class Plan:
     acoustics: dict[str, int]
     provenance: dict
     root: str
+    arguments: tuple[str, ...] = ()
 
     @property
     def n_layers(self) -> int:
@@ -104,7 +108,7 @@ def lay_out(path: Path, plan: Plan, *, frame_sources: Sequence[tuple[str, int]] 
         with temporary.open("wb") as raw:
             # Asked of the system first, since HDF5 does not fail gracefully on a disk that fills up under it.
             _reserve_disk(raw.fileno(), plan.nbytes())
-        with h5py.File(temporary, "w", libver="earliest", track_order=False) as file:
+        with h5py.File(temporary, "w", libver="earliest", track_order=False, locking=False) as file:
             _write_structure(file, plan, path, frame_sources)
         with temporary.open("r+b") as raw:
             # Holes would let the disk fill up in the middle of a run.
@@ -120,10 +124,39 @@ def lay_out(path: Path, plan: Plan, *, frame_sources: Sequence[tuple[str, int]] 
         temporary.unlink(missing_ok=True)
 
 
+def open_hdf5(path: Path) -> h5py.File:
+    """Open a file of a cache for reading, on file systems that have no locks as well.
+
+    Nobody writes to a structure that is laid out, so that no reader needs a lock. It is asked for all the same where it
+    can be had, since HDF5 opens a file twice in one process only if both say the same about locks, and a user may have
+    opened it by h5py alone.
+
+    Raises
+    ------
+    OSError
+        As h5py raises it.
+    """
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        if not is_about_locks(error):
+            raise
+        return h5py.File(path, "r", locking=False)
+
+
+def is_about_locks(error: OSError) -> bool:
+    """Whether HDF5 could not open a file for want of a lock, which says nothing about what the file holds."""
+    return any(words in str(error) for words in ("unable to lock file", "file locking flag"))
+
+
 def _reserve_disk(fd: int, size: int) -> None:
     """Take the room on disk now, where the system can (macOS cannot: there a full disk shows when it is met)."""
     if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(fd, 0, size)
+        try:
+            os.posix_fallocate(fd, 0, size)
+        except OSError as error:  # a file system that cannot do this may hold the cache all the same
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+                raise
 
 
 def _write_structure(file: h5py.File, plan: Plan, path: Path, frame_sources: Sequence[tuple[str, int]]) -> None:
@@ -158,6 +191,8 @@ def _write_structure(file: h5py.File, plan: Plan, path: Path, frame_sources: Seq
     file.attrs["format"] = FORMAT
     file.attrs["provenance"] = json.dumps(plan.provenance, ensure_ascii=False)
     file.attrs["corpus_root"] = plan.root
+    if plan.arguments:
+        file.attrs["arguments"] = json.dumps(plan.arguments)
     file.attrs["layout_sha256"] = layout_sha256(file)
 
 
@@ -207,6 +242,7 @@ def frames_folder(path: Path) -> Path:
 def layout_sha256(file: h5py.File) -> str:
     """Hash of all that is written once: provenance, sizes, and the columns that never change."""
     digest = hashlib.sha256(str(file.attrs["provenance"]).encode())
+    digest.update(str(file.attrs.get("arguments", "")).encode())
     for name in sorted((*(f"pooled/{s}" for s in file["pooled"]), *(f"acoustic/{a}" for a in file["acoustic"]))):
         digest.update(f"{name} {file[name].shape} {file[name].dtype}".encode())
     for column in sorted(file["utterances"]):

@@ -137,6 +137,6 @@ def read_sidecar(path: Path) -> Sidecar:
 
 def _damaged(path: Path, error: object) -> UserError:
     return UserError(
-        f"{path} is damaged or is no baseline of this program ({str(error)[:160]}); remove it, and make it anew with "
-        f"probe-extract --baselines {path.stem}"
+        f"{path} is damaged or is no baseline of this program ({str(error)[:160]}); move it away, and make it anew "
+        f"with probe-extract --baselines {path.stem}"
     )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import filelock
 import h5py
 import numpy as np
 
 from ..errors import UserError
+from ..locks import LockHeld, hold_lock
 from ..ownership import refuse_foreign_lock
 from .cache import HiddenStateCache
 from .layout import (
@@ -24,6 +25,7 @@ from .layout import (
     fixed,
     frames_folder,
     mean_layer_norms,
+    open_hdf5,
     part_name,
 )
 
@@ -33,8 +35,9 @@ def _sync(fd: int) -> None:
     getattr(os, "fdatasync", os.fsync)(fd)
 
 
-def lock_cache(path: Path) -> filelock.FileLock:
-    """Refuse a second writer for as long as the lock is held; the kernel frees it when its holder dies.
+@contextmanager
+def lock_cache(path: Path) -> Iterator[None]:
+    """Refuse a second writer for as long as the lock is held.
 
     Raises
     ------
@@ -45,17 +48,17 @@ def lock_cache(path: Path) -> filelock.FileLock:
         raise UserError(f"{path} is a folder; give --out the name of a file, such as {path / 'hidden_states.h5'}")
     place = path.with_name(f"{path.name}.lock")
     refuse_foreign_lock(place)
-    lock = filelock.FileLock(place, timeout=0)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except filelock.Timeout:
-        raise UserError(
-            f"{path} is being written by another process; wait for it, or give another place with --out"
-        ) from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}); give another place with --out") from error
-    return lock
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(hold_lock(place))
+        except LockHeld as holder:
+            raise UserError(
+                f"{path} is being written by {holder}; wait for it, or give another place with --out"
+            ) from None
+        except OSError as error:
+            raise UserError(f"{path} cannot be written ({error.strerror}); give another place with --out") from error
+        yield
 
 
 class CacheWriter:
@@ -76,7 +79,7 @@ class CacheWriter:
             self.statistics = cache.statistics
             self.n_layers, self.n_utterances, self.width = cache.n_layers, cache.n_utterances, cache.width
             self._status = cache.utterances["status"].to_numpy().copy()
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             self.acoustics = tuple(sorted(file["acoustic"]))
             self._acoustic_widths = {name: file["acoustic"][name].shape[1] for name in self.acoustics}
             self._offsets = {

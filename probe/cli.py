@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from ..commandline import CommandParser
 from ..errors import UserError, run_command
 
 _EPILOG = """\
@@ -18,7 +19,7 @@ Run again: what is there with the same protocol is not fitted again; --overwrite
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    made = argparse.ArgumentParser(
+    made = CommandParser(
         prog="probe-fit",
         description="Ask each layer of a cache what it knows about emotion, and write scores, weights and figures.",
         epilog=_EPILOG,

@@ -459,7 +459,8 @@ class _Study:
 
     def _hash_of_cache(self) -> str:
         digest = hashlib.sha256(json.dumps(self.cache.provenance, sort_keys=True).encode())
-        digest.update(self.cache.checksums.tobytes())  # the states themselves: a repaired cache is another
+        # The states that are fitted, not what they once were: a score of damaged ones is never taken for theirs.
+        digest.update(b"verified" + self.cache.verified_checksums().tobytes())
         for column in ("id", "speaker", "split", "emotion", "status", *DIMENSIONS):
             digest.update("\x1f".join(map(str, self.table[column])).encode())
         return digest.hexdigest()

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
 
 from ..errors import UserError
+from ..locks import hold_lock
 from ..ownership import refuse_foreign_lock, refuse_stranger
 
 KEY = ("model", "corpus", "dimension", "probe", "features")
@@ -260,7 +260,7 @@ def update_results(folder: str | Path, new: Results) -> Results:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         refuse_other_results(folder)
-        with FileLock(folder / ".lock"):
+        with hold_lock(folder / ".lock", wait=True):
             old = load_results(folder) if (folder / "protocol.json").exists() else Results.empty()
             results = old.updated(new)
             results.save(folder)

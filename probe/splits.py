@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import UserError
+from ..extract.corpora.cells import NOBODY, identifier
 
 #: Of the numbers made here. Raise it with any change that moves them beyond rounding; kept ones are then made anew.
 VERSION = 1
@@ -87,14 +88,14 @@ def speaker_groups(speakers) -> np.ndarray:
     names: dict = {}
     groups = np.empty(len(speakers), dtype=np.int64)
     for row, speaker in enumerate(speakers):
-        key = row if is_unknown(speaker) else str(speaker).strip()
+        key = row if is_unknown(speaker) else identifier(str(speaker).strip())
         groups[row] = names.setdefault(key, len(names))
     return groups
 
 
 def is_unknown(speaker) -> bool:
     """Whether a cell of the speaker column names nobody."""
-    return not isinstance(speaker, str) or speaker.strip().lower() in ("", "unknown", "nan")
+    return not isinstance(speaker, str) or speaker.strip().casefold() in NOBODY
 
 
 def group_folds(groups, n_folds: int, *, seed: int = 0) -> np.ndarray:

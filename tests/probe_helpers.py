@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import h5py
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from emoprobe.extract.corpora import COLUMNS, DIMENSIONS
-from emoprobe.extract.layout import Plan, lay_out
+from emoprobe.extract.layout import Plan, checksum, lay_out, mean_layer_norms
 
 
 def write_cache(
@@ -76,9 +77,26 @@ def write_cache(
             values = rng.standard_normal((n, size))
             values[:, 0] = 0.5 * (table["arousal"].fillna(4) - 4) + rng.standard_normal(n)
             file[f"acoustic/{name}"][:] = values
-        file["layers/norm"][:] = np.linalg.norm(states, axis=-1).mean(-1)
+        file["frame_norm"][:] = np.linalg.norm(states, axis=-1)
+        file["layers/norm"][:] = np.nan
         status = np.array(["done"] * n, dtype=object)
         if pending:
             status[-pending:] = "pending"
         file["utterances/status"][:] = status
+    seal(path)
     return table
+
+
+def seal(path: Path) -> None:
+    """Write the checksums of what a cache holds, as if it had been extracted so; utterance by utterance."""
+    with h5py.File(path, "r+") as file:
+        statistics = [s for s in json.loads(file.attrs["provenance"])["pooling"] if s in file["pooled"]]
+        norms, frames = file["frame_norm"][:], file["utterances/frames"][:]
+        pooled = [file[f"pooled/{name}"][:] for name in statistics]
+        acoustics = [file[f"acoustic/{name}"][:] for name in sorted(file["acoustic"])]
+        done = file["utterances/status"][:] == b"done"
+        for row in np.flatnonzero(done):
+            parts = [values[row] for values in acoustics]
+            file["utterances/checksum"][row] = checksum(np.stack([p[:, row] for p in pooled]), norms[:, row], parts)
+        if done.any():
+            file["layers/norm"][:] = mean_layer_norms(norms[:, done], frames[done])

@@ -37,7 +37,7 @@ from emoprobe.probe import ccc, fit_layers
 from emoprobe.probe.bootstrap import resample_counts, stretched
 from emoprobe.probe.ridge import PENALTIES
 from emoprobe.probe.weighted import norm_corrected, weighted_probe
-from tests.probe_helpers import write_cache
+from tests.probe_helpers import seal, write_cache
 
 PLANTED = {"arousal": 1, "valence": 3, "dominance": 2}
 FAST = RelevanceSettings(resamples=200, iterations=20, seeds=1)
@@ -64,6 +64,7 @@ def copied(path, **options):
     with h5py.File(path, "r+") as file:
         states = file["pooled/mean"]
         states[3] = states[1] + 0.01 * np.random.default_rng(0).standard_normal(states[1].shape)
+    seal(path)
     return path
 
 

@@ -16,7 +16,7 @@ from emoprobe.analysis.similarity import COLUMNS, linear_cka, load_similarity, m
 from emoprobe.analysis.similarity_plots import draw_similarity, plot_feature_similarity, plot_similarity
 from emoprobe.errors import UserError
 from emoprobe.extract import HiddenStateCache
-from tests.probe_helpers import write_cache
+from tests.probe_helpers import seal, write_cache
 
 # Sums over n rows in another order, in float64: far above their rounding, far below anything of meaning.
 CLOSE = {"rtol": 1e-9, "atol": 1e-11}
@@ -186,6 +186,7 @@ def caches(tmp_path):
 
     with h5py.File(tmp_path / "teacher.h5") as one, h5py.File(tmp_path / "student.h5", "r+") as two:
         two["pooled/mean"][1] = 3 * one["pooled/mean"][2] @ rotation(0, 8)
+    seal(tmp_path / "student.h5")
     return tmp_path / "teacher.h5", tmp_path / "student.h5"
 
 
@@ -232,6 +233,7 @@ def test_caches_are_matched_by_id(tmp_path):
 
     with h5py.File(tmp_path / "a.h5") as one, h5py.File(tmp_path / "b.h5", "r+") as two:
         two["pooled/mean"][:] = one["pooled/mean"][:, 20:60][:, ::-1]
+    seal(tmp_path / "b.h5")
     table = similarity_table([tmp_path / "a.h5", tmp_path / "b.h5"], features=(), measures=["cka"])
     between = table[(table["model"] == "a") & (table["other"] == "b")]
     assert (between["n"] == 40).all()

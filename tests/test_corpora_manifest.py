@@ -7,6 +7,7 @@ import io
 import math
 import os
 import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -207,9 +208,11 @@ def test_what_is_written_is_read(rows: list, parquet: bool, tmp_path_factory: py
         path = write_csv(
             folder / "mine.csv", ("path", *columns), ((f"{index}.wav", *cells) for index, cells in enumerate(rows))
         )
-    table = read_manifest(path).utterances
+    table = read_manifest(path, keep_words=columns[:3]).utterances
     shutil.rmtree(folder)
     for column, expected in zip(columns[:3], zip(*rows, strict=True), strict=False):
+        if column != "transcript":  # names are brought to one form of Unicode, what was said is not
+            expected = tuple(unicodedata.normalize("NFC", name) for name in expected)
         assert tuple(table[column]) == expected
     for index, column in ((3, "valence"), (4, "arousal")):
         expected = [math.nan if cells[index] is None else cells[index] for cells in rows]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -13,12 +15,18 @@ import pytest
 import soundfile
 import torch
 
+from emoprobe.analysis.relevance import relevance_opinions
 from emoprobe.errors import UserError
 from emoprobe.extract import HiddenStateCache, extract, load_backbone
+from emoprobe.extract import cache as cache_module
 from emoprobe.extract.batching import plan_batches
 from emoprobe.extract.cli import main
+from emoprobe.extract.corpora import read_corpus
 from emoprobe.extract.encoders.speech import Backbone
 from emoprobe.extract.writer import CacheWriter, lock_cache
+from emoprobe.probe.cli import main as fit_main
+from emoprobe.probe.fit import fit_layers
+from emoprobe.probe.results import load_results
 from tests.speech import make_corpus, tone
 from tests.test_exactness import alone, relative_error
 from tests.tiny_models import make_model, save_model
@@ -399,6 +407,59 @@ class TestCache:
         assert run(manifest, model, copy, "--frames", "--batch-seconds", "3", "--repair") == 3
         assert copy.read_bytes() == whole.read_bytes()
         assert main(["--verify", "--out", str(copy)]) == 0
+
+    def test_a_damaged_cache_is_not_fitted_and_the_remedy_that_is_told_works(
+        self, model, tmp_path, monkeypatch, capsys
+    ):
+        """Fit, damage, fit, repair as it is said, fit: no score is of damaged states, none is taken for another's."""
+        monkeypatch.chdir(tmp_path)
+        manifest = make_corpus(tmp_path / "a corpus", utterances=24, speakers=6)
+        assert run(manifest, model, Path("states.h5"), "--pool", "mean", "std", "--limit", "20", "--label", "it's") == 0
+        whole = Path("states.h5").read_bytes()
+        fit = ["--dim", "arousal", "--folds", "3", "--permutations", "0", "--resamples", "20", "--no-mdl", "--quiet"]
+        wanted = fit_layers("states.h5", dimensions="arousal", folds=3, permutations=0, resamples=20, mdl=False).scores
+        with h5py.File("states.h5") as file:
+            _, count, width = file["pooled/mean"].shape
+            place = file["pooled/mean"].id.get_offset() + 4 * (2 * count + 3) * width
+        damaged = bytearray(whole)
+        damaged[place : place + 4 * width * 2] = np.full(2 * width, 7, "<f4").tobytes()  # two utterances of layer 2
+        Path("states.h5").write_bytes(damaged)
+        capsys.readouterr()
+
+        assert fit_main(["states.h5", *fit]) == 2
+        said = capsys.readouterr().err
+        assert "states.h5 is damaged in 2 of 20 utterances" in said
+        assert not Path("results").exists()
+        command = shlex.split(said.strip().rpartition("extract them again: ")[2])
+        assert command[0] == "probe-extract"
+        with pytest.raises(UserError, match="damaged in 2 of 20"):
+            relevance_opinions("states.h5")
+
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")  # the corpus and the model are found from any folder
+        command[command.index("states.h5")] = "../states.h5"
+        assert main([*command[1:], "--quiet", "--device", "cpu"]) == 0
+        monkeypatch.chdir(tmp_path)
+        assert Path("states.h5").read_bytes() == whole
+        assert fit_main(["states.h5", *fit]) == 0
+        pd.testing.assert_frame_equal(load_results("results").scores, wanted)
+        assert "not fitted again" not in capsys.readouterr().err
+        assert fit_main(["states.h5", *fit]) == 0
+        assert "not fitted again" in capsys.readouterr().err
+
+    def test_the_command_that_made_a_cache_made_in_python_is_not_guessed(self, manifest, model, tmp_path):
+        corpus = replace(read_corpus(str(manifest)), arguments=())
+        with extract(corpus, str(model), tmp_path / "states.h5", progress=False, device="cpu", limit=2) as cache:
+            assert cache.repair_command.endswith("with the arguments that it was made with")
+
+    def test_many_blocks_and_gaps_have_the_checksums_of_single_rows(self, cache_path, monkeypatch):
+        """By blocks of two rows, over rows that are not all there, against one row after the other."""
+        monkeypatch.setattr(cache_module, "_BLOCK_BYTES", 1)
+        with HiddenStateCache(cache_path) as cache:
+            for rows in ([0, 1, 2, 5, 6, 11], [3], []):
+                there = dict(cache._checksums_of(np.array(rows, dtype=int)))
+                assert there == {row: cache.checksums[row] for row in rows}
+            assert cache.verify() == []
 
     @pytest.mark.parametrize("damage", ["cut", "gone"])
     def test_damaged_single_frames_are_found_and_repaired(self, damage, model, tmp_path, capsys, damageable):

@@ -6,11 +6,13 @@ Its root holds ``emobank.csv`` with the columns ``id,split,V,A,D,text``; ratings
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
 
 from ...errors import UserError
+from .cells import MissingWords
 from .manifest import csv_rows
 from .table import COLUMNS, DIMENSIONS, Corpus
 from .text import read_bytes
@@ -18,13 +20,15 @@ from .text import read_bytes
 _COLUMNS = {"id": "id", "split": "split", "text": "transcript", "V": "valence", "A": "arousal", "D": "dominance"}
 
 
-def read(root: Path) -> Corpus:
+def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
     """Read EmoBank.
 
     Parameters
     ----------
     root : Path
         The folder that holds ``emobank.csv``.
+    keep_words : collection of str
+        Columns in which a word such as ``None`` is meant, see :class:`.cells.MissingWords`.
 
     Returns
     -------
@@ -52,6 +56,7 @@ def read(root: Path) -> Corpus:
         table.assign(path=[f"{number}.none" for number in range(len(table))]),
         source=path,
         where=lambda row: f"line {places[row]}",
+        missing=MissingWords(keep_words),
     )
     utterances = checked.utterances.assign(path="")[list(COLUMNS)]
     unrated = int(utterances[list(DIMENSIONS)].isna().all(axis=1).sum())

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
 
 from ...errors import UserError
+from .cells import MissingWords
 from .table import Corpus, first, parse_rating
 from .text import decode_leniently, read_bytes, read_text
 
@@ -24,13 +26,15 @@ _NO_AGREEMENT = "xxx"
 _GENDER = {"F": "female", "M": "male"}
 
 
-def read(root: Path) -> Corpus:
+def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
     """Read IEMOCAP from the folder that holds ``Session1`` to ``Session5``.
 
     Parameters
     ----------
     root : Path
         Some sessions may be absent; files whose names begin with a dot are skipped.
+    keep_words : collection of str
+        Columns in which a word such as ``None`` is meant, see :class:`.cells.MissingWords`.
 
     Returns
     -------
@@ -55,13 +59,14 @@ def read(root: Path) -> Corpus:
     notes: list[str] = []
     spoken: dict[str, str] = {}
     damaged: list[str] = []
+    missing = MissingWords(keep_words)
     for session in sessions:
         folder = session / "dialog" / "EmoEvaluation"
         found = _visible(folder, r"Ses\w+\.txt") if folder.is_dir() else []
         if not found:
             raise UserError(f"{folder}: no evaluation files Ses*.txt; unpack {session.name} again")
         for path in found:
-            _read_dialogue(path, session, rows, places)
+            _read_dialogue(path, session, rows, places, missing)
         folder = session / "dialog" / "transcriptions"
         for path in _visible(folder, r"Ses\w+\.txt") if folder.is_dir() else []:
             _read_transcript(path, spoken, damaged)
@@ -74,7 +79,9 @@ def read(root: Path) -> Corpus:
         notes.append(f"{absent:,} utterances have no transcript")
     if damaged:
         notes.append(f"{len(damaged):,} transcripts are not UTF-8, some letters were replaced: {first(damaged, 2)}")
-    return Corpus.from_table("iemocap", root, table, source=root, notes=notes, where=lambda row: places[row])
+    return Corpus.from_table(
+        "iemocap", root, table, source=root, notes=notes, where=lambda row: places[row], missing=missing
+    )
 
 
 def _visible(folder: Path, pattern: str) -> list[Path]:
@@ -82,7 +89,9 @@ def _visible(folder: Path, pattern: str) -> list[Path]:
     return sorted(child for child in folder.iterdir() if re.fullmatch(pattern, child.name))
 
 
-def _read_dialogue(path: Path, session: Path, rows: list[dict[str, object]], places: list[str]) -> None:
+def _read_dialogue(
+    path: Path, session: Path, rows: list[dict[str, object]], places: list[str], missing: MissingWords
+) -> None:
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         if not line.startswith("["):
             continue  # single raters, the heading (which begins with %), and blank lines
@@ -95,7 +104,8 @@ def _read_dialogue(path: Path, session: Path, rows: list[dict[str, object]], pla
         if len(ratings) not in (2, 3):
             raise UserError(f"{path}, line {number}: {len(ratings)} ratings, expected valence, activation, dominance")
         try:
-            valence, arousal, dominance = (parse_rating(cell) for cell in [*ratings, ""][:3])
+            named = zip(("valence", "arousal", "dominance"), [*ratings, ""], strict=False)
+            valence, arousal, dominance = (parse_rating(missing.text(*cell)) for cell in named)
         except ValueError as problem:
             raise UserError(f"{path}, line {number}: {problem}; correct it or leave the place empty") from None
         dialogue = utterance[1].rpartition("_")[0]

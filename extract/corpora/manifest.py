@@ -1,9 +1,9 @@
 """Any corpus: a CSV or Parquet table with a column ``path``.
 
 Columns: ``id, path, speaker, gender, split, emotion, arousal, valence, dominance, transcript``, by name in any order;
-only ``path`` is required. An empty cell is a missing value. ``path`` is relative to the manifest's folder and may not
-lead out of it; an absolute path is taken as the user's explicit choice, and noted. So is ``transcript_source``, as
-`probe-transcribe` writes it.
+only ``path`` is required. An empty cell is a missing value, and so is a word of :data:`.cells.MISSING`. ``path`` is
+relative to the manifest's folder and may not lead out of it; an absolute path is taken as the user's explicit choice,
+and noted. So is ``transcript_source``, as `probe-transcribe` writes it.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
 
 from ...errors import UserError
+from .cells import MissingWords
 from .table import COLUMNS, Corpus, first
 from .text import decode, read_bytes
 
@@ -25,18 +27,20 @@ SOURCE = "transcript_source"  # "corpus", or the recogniser that heard it
 _GENERIC = frozenset({"metadata", "manifest", "corpus", "index", "labels", "table", "data", "utterances"})
 
 
-def read(root: Path) -> Corpus:
+def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
     """Entry point ``manifest``; see :func:`read_manifest`."""
-    return read_manifest(root)
+    return read_manifest(root, keep_words=keep_words)
 
 
-def read_manifest(path: Path) -> Corpus:
+def read_manifest(path: Path, *, keep_words: Collection[str] = ()) -> Corpus:
     """Read a manifest; CSV or Parquet is told by the content, not by the file's name.
 
     Parameters
     ----------
     path : Path
         CSV (UTF-8, with or without byte-order mark, quoted as in RFC 4180) or Parquet.
+    keep_words : collection of str
+        Columns in which a word such as ``None`` is meant, see :class:`.cells.MissingWords`.
 
     Returns
     -------
@@ -74,6 +78,7 @@ def read_manifest(path: Path) -> Corpus:
         notes=notes,
         where=None if places is None else (lambda row: f"line {places[row]}"),
         text_source=source or "corpus",
+        missing=MissingWords(keep_words),
     )
 
 
@@ -106,7 +111,8 @@ def _table(path: Path) -> tuple[pd.DataFrame, list[int] | None]:
 def _sources(table: pd.DataFrame) -> list[str]:
     for place, name in enumerate(table.columns):
         if str(name).strip().casefold() == SOURCE:
-            return ["" if cell is None else str(cell).strip() for cell in table.iloc[:, place]]
+            missing = MissingWords()
+            return [missing.text(SOURCE, "" if cell is None else str(cell)) for cell in table.iloc[:, place]]
     return []
 
 

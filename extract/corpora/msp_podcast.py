@@ -7,15 +7,17 @@ existing podcast recordings", IEEE Transactions on Affective Computing 10(4), 20
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pandas as pd
 
 from ...errors import UserError
+from .cells import MissingWords
 from .manifest import csv_rows
 from .table import Corpus, first
 from .text import decode_leniently, read_bytes, read_text
@@ -37,7 +39,7 @@ _FIELDS = {
 _NO_AGREEMENT = "X"
 
 
-def read(root: Path) -> Corpus:
+def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
     """Read MSP-Podcast from its root folder.
 
     Parameters
@@ -45,6 +47,8 @@ def read(root: Path) -> Corpus:
     root : Path
         Holds ``Audios`` (or ``Audio``), ``Labels`` (or ``labels``), and, depending on the release, ``Transcripts``,
         ``Speaker_ids.txt`` and ``Partitions.txt``; upper and lower case do not matter.
+    keep_words : collection of str
+        Columns in which a word such as ``None`` is meant, see :class:`.cells.MissingWords`.
 
     Returns
     -------
@@ -68,7 +72,8 @@ def read(root: Path) -> Corpus:
     if source is None:
         raise UserError(f"{entries.get('labels', root)}: none of {', '.join(_LABEL_FILES)}; unpack the labels there")
     notes: list[str] = []
-    table, places = _consensus(source)
+    missing = MissingWords(keep_words)
+    table, places = _consensus(source, missing)
     # What the label file lacks (a column, or the cell) comes from the text files beside it.
     extra = {**labels, **entries}
     if "partitions.txt" in extra:
@@ -90,7 +95,9 @@ def read(root: Path) -> Corpus:
             raise UserError(f"{source}, {places[row]}: {name!r} is not the name of a file in {audio}; correct it")
     table["path"] = [f"{audio.name}/{name}" for name in names]
     table["id"] = [Path(name).stem for name in names]
-    return Corpus.from_table("msp-podcast", root, table, source=source, notes=notes, where=lambda row: places[row])
+    return Corpus.from_table(
+        "msp-podcast", root, table, source=source, notes=notes, where=lambda row: places[row], missing=missing
+    )
 
 
 def _children(folder: Path) -> dict[str, Path]:
@@ -106,7 +113,7 @@ def _audio_files(folder: Path) -> set[str]:
         return {item.name for item in found if item.name.endswith(".wav") and not item.name.startswith(".")}
 
 
-def _consensus(source: Path) -> tuple[pd.DataFrame, list[str]]:
+def _consensus(source: Path, missing: MissingWords) -> tuple[pd.DataFrame, list[str]]:
     """The label file as a table in our names, absent columns empty, and the place of each row in it."""
     if source.suffix.casefold() == ".json":
         rows, places = _json_rows(source)
@@ -121,7 +128,12 @@ def _consensus(source: Path) -> tuple[pd.DataFrame, list[str]]:
         named = {str(name).strip().casefold(): value for name, value in row.items()}
         for theirs, ours in _FIELDS.items():
             value = named.get(theirs)
-            columns[ours].append(value.strip() if isinstance(value, str) else "" if value is None else value)
+            if isinstance(value, float) and math.isnan(value):
+                value = None
+            # Unknown is this corpus's own word for a speaker whom nobody named.
+            if isinstance(value, str) and not (ours == "speaker" and _speaker(value) == ""):
+                value = missing.text(ours, value)
+            columns[ours].append("" if value is None else value)
     missing = [
         theirs
         for theirs in ("FileName", "EmoAct", "EmoVal", "EmoDom")
@@ -206,7 +218,7 @@ def _speaker(name: object) -> str:
     """``30`` for 30, 30.0, ``30`` and ``Speaker_30``; nothing for ``Unknown``."""
     text = str(int(name)) if isinstance(name, float) and name.is_integer() else str(name).strip()
     text = re.sub(r"(?i)^speaker_", "", text)
-    return "" if text.casefold() in ("unknown", "nan", "") else text
+    return "" if text.casefold() in ("unknown", "") else text
 
 
 def _transcripts(folder: Path, names: pd.Series, notes: list[str]) -> list[str]:

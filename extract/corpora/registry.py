@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import os
 import re
+from collections.abc import Collection
+from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
@@ -23,47 +27,66 @@ def corpus_readers() -> dict[str, EntryPoint]:
     return found
 
 
-def read_corpus(spec: str) -> Corpus:
-    """Read the corpus that `spec` names.
+def read_corpus(spec: str, *, keep_words: Collection[str] = ()) -> Corpus:
+    """Read the corpus that `spec` names, and note in its `arguments` how it was named.
 
     Parameters
     ----------
     spec : str
         ``demo``; the path of a manifest; or ``NAME:ROOT`` with the name of a reader (``msp-podcast``, ``iemocap``,
         ``manifest``, ``demo``, or one that another package registers) and the corpus's folder.
+    keep_words : collection of str
+        Columns in which a word that elsewhere stands for no value is meant, such as a speaker called "None"; see
+        :mod:`.cells`.
 
     Raises
     ------
     UserError
         When there is no such file or reader, or the reader refuses the corpus.
     """
-    spec = str(spec)
+    reader, place, corpus = _find(str(spec), keep_words)
+    spec = reader + os.path.abspath(place)  # noqa: PTH100 - links are the user's own
+    return replace(corpus, arguments=("--corpus", spec, *(("--keep-words", *keep_words) if keep_words else ())))
+
+
+def _find(spec: str, keep_words: Collection[str]) -> tuple[str, str | Path, Corpus]:
+    """The reader as it is typed (``NAME:``; nothing for a manifest), where the corpus lies, and the corpus."""
+    if not spec.strip():
+        raise UserError(f"--corpus {spec!r}: is empty; give demo, a manifest, or NAME:ROOT")
     readers = corpus_readers()
     known = ", ".join(sorted(readers))
     if Path(spec).is_file():
-        return read_manifest(Path(spec))
+        return "", spec, read_manifest(Path(spec), keep_words=keep_words)
     named = re.match(r"([A-Za-z][\w.-]+):(.*)", spec, re.DOTALL)
     if named and named[1] in readers:
         if not named[2]:
             raise UserError(f"--corpus {spec}: the folder is missing; write {named[1]}:ROOT")
-        return _read(readers[named[1]], Path(named[2]).expanduser())
+        root = Path(named[2]).expanduser()
+        return f"{named[1]}:", root, _read(readers[named[1]], root, keep_words)
     if spec == "demo" and spec in readers:
-        return _read(readers[spec], None)
+        corpus = _read(readers[spec], None, keep_words)
+        return "demo:", corpus.root, corpus
     if spec in readers and not Path(spec).exists():
         raise UserError(f"--corpus {spec}: this reader needs the corpus's folder; write {spec}:ROOT")
     if named and not Path(spec).exists() and "/" not in named[1]:
         raise UserError(f"--corpus {spec}: there is no reader {named[1]!r} (readers: {known}) and no such file")
-    return read_manifest(Path(spec))
+    return "", spec, read_manifest(Path(spec), keep_words=keep_words)
 
 
-def _read(entry: EntryPoint, root: Path | None) -> Corpus:
+def _read(entry: EntryPoint, root: Path | None, keep_words: Collection[str]) -> Corpus:
     try:
         reader = entry.load()
     except (ImportError, AttributeError) as problem:
         raise UserError(
             f"the corpus reader {entry.name!r} ({entry.value}) cannot be loaded: {problem}; reinstall its package"
         ) from problem
-    corpus = reader() if root is None else reader(root)
+    given = () if root is None else (root,)
+    if not keep_words:
+        corpus = reader(*given)
+    elif "keep_words" in inspect.signature(reader).parameters:
+        corpus = reader(*given, keep_words=keep_words)
+    else:
+        raise UserError(f"the corpus reader {entry.name!r} ({entry.value}) takes no --keep-words; leave it out")
     if not isinstance(corpus, Corpus):
         raise UserError(
             f"the corpus reader {entry.name!r} ({entry.value}) returned {type(corpus).__name__}, not a Corpus"

@@ -16,10 +16,9 @@ import numpy as np
 import pandas as pd
 
 from ...errors import UserError
+from .cells import DIMENSIONS, IDENTIFIERS, MISSING, TEXT_COLUMNS, MissingWords, identifier, look_alikes
 
-DIMENSIONS = ("arousal", "valence", "dominance")
-_TEXT_COLUMNS = ("id", "path", "speaker", "gender", "split", "emotion", "transcript")
-COLUMNS = (*_TEXT_COLUMNS, *DIMENSIONS)
+COLUMNS = (*TEXT_COLUMNS, *DIMENSIONS)
 
 _SPLITS = {
     "train": ("train", "training", "tr", "trn"),
@@ -27,8 +26,7 @@ _SPLITS = {
     "test": ("test", "testing", "tst", "eval", "evaluation"),
 }
 _SPLIT_OF = {spelling: name for name, spellings in _SPLITS.items() for spelling in spellings}
-_GENDERS = {"m": "male", "f": "female", "man": "male", "woman": "female", "unknown": ""}
-_MISSING = frozenset({"", "nan", "na", "n/a", "null", "none"})
+_GENDERS = {"m": "male", "f": "female", "man": "male", "woman": "female"}
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _SHOWN = 5
 
@@ -66,7 +64,7 @@ def parse_rating(value: object) -> float:
     Parameters
     ----------
     value : object
-        A number, a text, or None. The texts ``""``, ``nan``, ``NA``, ``N/A``, ``null`` and ``None`` are missing.
+        A number, a text, or None. The texts of :data:`.cells.MISSING` are missing.
 
     Raises
     ------
@@ -81,7 +79,7 @@ def parse_rating(value: object) -> float:
         number = float(value)
     else:
         text = str(value).strip()
-        if text.casefold() in _MISSING:
+        if text.casefold() in MISSING:
             return math.nan
         if not _NUMBER.fullmatch(text):
             hint = "; write a decimal point, not a comma" if re.fullmatch(r"[+-]?\d+,\d+", text) else ""
@@ -138,6 +136,8 @@ class Corpus:
         What the reader found odd, and what it did about it.
     text_source : str
         Where the transcripts come from: "corpus", or the recogniser that heard them.
+    arguments : tuple of str
+        What names it on the command line, from any folder; empty for a corpus that was made in Python.
     """
 
     name: str
@@ -145,6 +145,7 @@ class Corpus:
     utterances: pd.DataFrame = field(repr=False)
     notes: tuple[str, ...] = ()
     text_source: str = "corpus"
+    arguments: tuple[str, ...] = ()
 
     @classmethod
     def from_table(
@@ -157,6 +158,7 @@ class Corpus:
         notes: Iterable[str] = (),
         where: Callable[[int], str] | None = None,
         text_source: str = "corpus",
+        missing: MissingWords | None = None,
     ) -> Corpus:
         """Make a corpus from whatever columns there are.
 
@@ -176,6 +178,8 @@ class Corpus:
             Tells a row's place in `source` (default: ``row 1``, ``row 2``, ...).
         text_source : str
             Where the transcripts come from.
+        missing : MissingWords, optional
+            Tells which words stand for no value; a reader that read cells by it already has it count the rest.
 
         Raises
         ------
@@ -184,7 +188,7 @@ class Corpus:
             that is no finite number, an unknown split.
         """
         where = where or (lambda row: f"row {row + 1}")
-        notes = list(notes)
+        notes, missing = list(notes), missing or MissingWords()
         root = Path(os.path.abspath(root))  # noqa: PTH100 - see path_under
         if "path" not in table.columns:
             raise UserError(
@@ -194,9 +198,10 @@ class Corpus:
         if len(table) == 0:
             raise UserError(f"{source}: no utterances; a manifest needs a header line and one line an utterance")
         columns: dict[str, object] = {}
-        for column in _TEXT_COLUMNS:
+        for column in TEXT_COLUMNS:
             if column in table.columns:
-                columns[column] = [_text(value, source, column, where, row) for row, value in enumerate(table[column])]
+                texts = [_text(value, source, column, where, row) for row, value in enumerate(table[column])]
+                columns[column] = [missing.text(column, text) for text in texts]
             else:
                 columns[column] = [""] * len(table)
 
@@ -204,7 +209,10 @@ class Corpus:
         try:
             columns["path"] = [path_under(root, given) for given in given_paths]
         except ValueError:
-            columns["path"] = [_checked_path(root, given, source, where, row) for row, given in enumerate(given_paths)]
+            columns["path"] = [
+                _checked_path(root, given, written, source, where, row)
+                for row, (given, written) in enumerate(zip(given_paths, table["path"], strict=True))
+            ]
         absolute = sum(map(os.path.isabs, given_paths))
         if absolute and absolute < len(given_paths):
             notes.append(f"{absolute} of {len(given_paths)} paths are absolute, the others start from {root}")
@@ -215,6 +223,8 @@ class Corpus:
         stems = [Path(path).stem for path in columns["path"]]
         from_stem = sum(not given for given in columns["id"])
         columns["id"] = [given or stem for given, stem in zip(columns["id"], stems, strict=True)]
+        for column in IDENTIFIERS:
+            columns[column] = [identifier(name) for name in columns[column]]
         _refuse_repeated_ids(columns["id"], source, where, from_stem)
 
         columns["gender"] = [_GENDERS.get(gender.casefold(), gender.casefold()) for gender in columns["gender"]]
@@ -224,10 +234,18 @@ class Corpus:
             notes.append(f"{unsplit} of {len(table)} utterances belong to no split")
 
         for dimension in DIMENSIONS:
-            columns[dimension] = _ratings(table, dimension, source, where, notes)
+            columns[dimension] = _ratings(table, dimension, source, where, missing)
+        notes += missing.notes()
+        for column in ("speaker", "emotion", "gender"):
+            alike = look_alikes(columns[column])
+            if alike:
+                notes.append(
+                    f"column '{column}': names that look alike are kept apart: {first(alike, 3)}; "
+                    "write a name in one way where one is meant"
+                )
         # Plain Python strings on every version of pandas: newer ones infer a text type that refuses file names which
         # are not UTF-8 (lone surrogates in Python).
-        texts = {name: pd.Series(columns[name], dtype=object) for name in _TEXT_COLUMNS}
+        texts = {name: pd.Series(columns[name], dtype=object) for name in TEXT_COLUMNS}
         frame = pd.DataFrame({**texts, **{name: columns[name] for name in DIMENSIONS}}, columns=list(COLUMNS))
         return cls(printable(name), root, frame, tuple(notes), printable(text_source))
 
@@ -300,11 +318,14 @@ def _text(value: object, source: Path, column: str, where: Callable[[int], str],
     return text
 
 
-def _checked_path(root: Path, given: str, source: Path, where: Callable[[int], str], row: int) -> str:
+def _checked_path(root: Path, given: str, written: object, source: Path, where: Callable[[int], str], row: int) -> str:
     try:
         return path_under(root, given)
     except ValueError as problem:
-        raise UserError(f"{source}, {where(row)}, column 'path': {problem}") from None
+        remedy = ""
+        if not given and isinstance(written, str) and written.strip():
+            remedy = f": {written.strip()!r} stands for no value; if a file is called so, --keep-words path"
+        raise UserError(f"{source}, {where(row)}, column 'path': {problem}{remedy}") from None
 
 
 def _note_repeated_paths(paths: list[str], where: Callable[[int], str], notes: list[str]) -> None:
@@ -335,12 +356,13 @@ def _splits(given: list[str], source: Path) -> list[str]:
 
 
 def _ratings(
-    table: pd.DataFrame, dimension: str, source: Path, where: Callable[[int], str], notes: list[str]
+    table: pd.DataFrame, dimension: str, source: Path, where: Callable[[int], str], missing: MissingWords
 ) -> np.ndarray:
     if dimension not in table.columns:
         return np.full(len(table), np.nan)
     ratings = np.empty(len(table))
     for row, value in enumerate(table[dimension]):
+        value = missing.text(dimension, value) if isinstance(value, str) else value
         try:
             ratings[row] = parse_rating(None if value is pd.NA else value)
         except (TypeError, ValueError) as problem:

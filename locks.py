@@ -1,0 +1,140 @@
+"""Let one process at a time write a file, on file systems that have no locks as well.
+
+Where the system has locks, the kernel frees one when its holder dies. Where it has none (some network file systems), a
+file beside says who writes; it is taken over when its process is known to be gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # no POSIX system
+    fcntl = None
+
+#: What a system says that has no locks here: flock(2) of NFS without a lock daemon, of FUSE, of Lustre.
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
+_HELD = frozenset({errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK})
+_PAUSE = 0.05  # seconds between two looks at a lock that is waited for
+
+
+class LockHeld(Exception):
+    """Another process holds the lock; the message says which, as far as that is known."""
+
+
+@contextlib.contextmanager
+def hold_lock(path: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold the lock `path`, an empty file that stays; its folder must be there.
+
+    Parameters
+    ----------
+    path : Path
+        Named after what is written, such as ``states.h5.lock``. Where the system has no locks, ``states.h5.lock.owner``
+        is there for as long as the lock is held.
+    wait : bool
+        Wait for another holder instead of raising.
+
+    Raises
+    ------
+    LockHeld
+        If another process holds it.
+    OSError
+        If the file cannot be made.
+    """
+    owner = path.with_name(f"{path.name}.owner")
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+    try:
+        while True:
+            try:
+                has_locks = _lock(descriptor)
+                # A holder on a machine that has no locks for this file system has left its name.
+                _refuse_owner(owner) if has_locks else _become_owner(owner)
+                break
+            except LockHeld:
+                if not wait:
+                    raise
+            time.sleep(_PAUSE)
+        try:
+            yield
+        finally:
+            if not has_locks:
+                owner.unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)  # which frees the lock
+
+
+def _lock(descriptor: int) -> bool:
+    """Take the system's lock; False where the system has none."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _HELD:
+            raise LockHeld("another process") from None
+        if error.errno in _NO_LOCKS:
+            return False
+        raise
+    return True
+
+
+def _here() -> str:
+    """This machine, or this container on it: where a process number means the same process."""
+    try:
+        processes = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - no path, a name
+    except OSError:
+        processes = "-"
+    return f"{socket.gethostname()} {processes}"
+
+
+def _become_owner(owner: Path) -> None:
+    while True:
+        _refuse_owner(owner)
+        try:
+            descriptor = os.open(owner, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:  # marked by another process in this instant
+            continue
+        try:
+            os.write(descriptor, f"{os.getpid()} {_here()}\n".encode())
+        finally:
+            os.close(descriptor)
+        return
+
+
+def _refuse_owner(owner: Path) -> None:
+    """Raise if a living process, or one that cannot be seen from here, has marked the lock; remove a dead mark."""
+    try:
+        mark = owner.read_bytes()
+    except FileNotFoundError:
+        return
+    number, _, place = mark.decode(errors="replace").strip().partition(" ")
+    if number.isdecimal() and place == _here() and not _is_alive(int(number)):
+        aside = owner.with_name(f"{owner.name}.{os.getpid()}")
+        with contextlib.suppress(FileNotFoundError):  # another process was quicker
+            owner.replace(aside)
+            if aside.read_bytes() != mark:  # and has marked it since: that is its own
+                aside.replace(owner)
+                raise LockHeld("another process")
+            aside.unlink()
+        return
+    who = f"process {number} on {place.split(' ')[0]}" if number.isdecimal() and place else "another process"
+    raise LockHeld(
+        f"{who} (this file system has no locks, and {owner} says so; where that process has ended, remove that file)"
+    )
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True

@@ -1,0 +1,121 @@
+"""What the commands' arguments have in common."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from pathlib import Path
+
+import pytest
+
+from emoprobe import UserError
+from emoprobe.commandline import CommandParser
+from emoprobe.extract.corpora import read_corpus
+
+#: Every module that has a command, as `main(arguments)`.
+COMMANDS = (
+    "analysis.centroid",
+    "analysis.cli",
+    "analysis.relevance",
+    "analysis.report.cli",
+    "analysis.similarity",
+    "demo.corpus",
+    "demo.distill",
+    "demo.evaluate",
+    "demo.pretrain",
+    "distilled.cli",
+    "distilled.export_cli",
+    "distilled.predict_cli",
+    "distilled.transcribe_cli",
+    "extract.cli",
+    "probe.cli",
+)
+#: An empty text means something here: no title.
+FREE = {"--title"}
+#: Those that read a corpus, all of them by its name.
+READERS = (
+    "demo.distill",
+    "distilled.cli",
+    "distilled.export_cli",
+    "distilled.predict_cli",
+    "distilled.transcribe_cli",
+    "extract.cli",
+)
+
+
+class Asked(Exception):
+    """Carries the parser of a command that was about to read its arguments."""
+
+
+def parser_of(name: str, monkeypatch: pytest.MonkeyPatch) -> CommandParser:
+    def stop(self, *_):
+        raise Asked(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(argparse.ArgumentParser, "parse_args", stop)
+        with pytest.raises(Asked) as caught:
+            importlib.import_module(f"emoprobe.{name}").main([])
+    return caught.value.args[0]
+
+
+def test_every_command_is_listed_here() -> None:
+    root = Path(__file__).parents[1]
+    rooms = ("analysis", "demo", "distilled", "extract", "probe")
+    makers = [p for room in rooms for p in (root / room).rglob("*.py") if "Parser(" in p.read_text(encoding="utf-8")]
+    assert sorted(".".join(path.relative_to(root).with_suffix("").parts) for path in makers) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("blank", ["", " "])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_command_takes_an_empty_name_or_path(
+    name: str, blank: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    parser = parser_of(name, monkeypatch)
+    assert isinstance(parser, CommandParser)
+    tried = 0
+    for action in parser._actions:
+        if action.nargs == 0 or FREE & set(action.option_strings):
+            continue
+        words = [blank] * (action.nargs if isinstance(action.nargs, int) else 1)
+        with pytest.raises(SystemExit) as stopped:
+            parser.parse_args([*action.option_strings[-1:], *words])
+        assert stopped.value.code == 2
+        said = capsys.readouterr().err
+        expected = ("is empty; give a value",) if action.type in (None, Path) else ("invalid int", "invalid float")
+        assert any(message in said for message in expected), said
+        assert (action.option_strings[-1:] or [action.metavar or action.dest])[0] in said
+        tried += 1
+    assert tried > 0
+
+
+def test_an_unset_variable_does_not_run_the_demonstration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    from emoprobe.extract.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    for argument in ("--corpus", "--model", "--out"):
+        for given in ([argument, ""], [f"{argument}="]):
+            with pytest.raises(SystemExit) as stopped:
+                main(given)
+            assert stopped.value.code == 2
+            assert f"argument {argument}: is empty" in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
+    for spec in ("", "  "):
+        with pytest.raises(UserError, match="is empty"):
+            read_corpus(spec)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_every_command_that_reads_a_corpus_can_keep_its_words(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {flag for action in parser_of(name, monkeypatch)._actions for flag in action.option_strings}
+    assert {"--corpus", "--keep-words"} <= options
+
+
+def test_those_are_all_that_read_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_corpus = [
+        name
+        for name in COMMANDS
+        if any("--corpus" in action.option_strings for action in parser_of(name, monkeypatch)._actions)
+    ]
+    assert sorted(with_corpus) == sorted((*READERS, "demo.evaluate"))  # that one reads the demonstration alone
