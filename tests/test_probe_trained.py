@@ -220,7 +220,7 @@ def test_logistic_with_more_features_than_rows():
     scaler = StandardScaler().fit(x[:40])
     model = LogisticRegression(C=0.1, class_weight="balanced", max_iter=1000)
     scores = model.fit(scaler.transform(x[:40]), classes[:40]).decision_function(scaler.transform(x[40:]))
-    # Both stop at a gradient of 1e-4: a row whose two best classes are nearer than that leaves open may fall either way.
+    # Both stop at a gradient of 1e-4: a row whose two best classes are that near may fall either way.
     second, first = np.sort(scores, axis=1)[:, -2:].T
     clear = first - second > 0.02
     assert clear.sum() >= 15
