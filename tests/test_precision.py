@@ -82,15 +82,16 @@ class TestExtraction:
         assert len(check["errors"]) == 4
         assert max(check["errors"].values()) <= check["tolerance"] == TOLERANCES["bfloat16"]
         exact = means(tmp_path / "exact.h5")
+        off = np.linalg.norm(means(tmp_path / "half.h5") - exact)
         # A mean over frames averages the roundings, which the tolerance bounds frame by frame.
-        assert np.linalg.norm(means(tmp_path / "half.h5") - exact) <= 0.1 * np.linalg.norm(exact)
+        assert off <= 0.1 * np.linalg.norm(exact)
         # Without the check it is garbage that would have been stored.
         monkeypatch.setattr(extraction, "check_backbone", lambda *_, **__: precision.PrecisionCheck(
             precision="bfloat16", device="cpu", errors={"layer 0": 0.0}, tolerance=1.0, frames=1, in_float32=()
         ))  # fmt: skip
         spoil_grouped_convolutions(monkeypatch)
         assert command(manifest, model, tmp_path / "garbage.h5") == 0
-        assert np.linalg.norm(means(tmp_path / "garbage.h5") - exact) > 0.2 * np.linalg.norm(exact)
+        assert np.linalg.norm(means(tmp_path / "garbage.h5") - exact) > 4 * off
 
     def test_another_wrong_kernel_is_refused_by_the_name_of_its_layer(
         self, manifest, model, tmp_path, monkeypatch, capsys

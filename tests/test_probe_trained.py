@@ -219,8 +219,12 @@ def test_logistic_with_more_features_than_rows():
     found = logistic_probe(lambda rows: x[rows], classes, [fold], penalties=[10.0])
     scaler = StandardScaler().fit(x[:40])
     model = LogisticRegression(C=0.1, class_weight="balanced", max_iter=1000)
-    expected = model.fit(scaler.transform(x[:40]), classes[:40]).predict(scaler.transform(x[40:]))
-    np.testing.assert_array_equal(found.predictions[40:], expected)
+    scores = model.fit(scaler.transform(x[:40]), classes[:40]).decision_function(scaler.transform(x[40:]))
+    # Both stop at a gradient of 1e-4: a row whose two best classes are that near may fall either way.
+    second, first = np.sort(scores, axis=1)[:, -2:].T
+    clear = first - second > 0.02
+    assert clear.sum() >= 15
+    np.testing.assert_array_equal(found.predictions[40:][clear], scores.argmax(1)[clear])
 
 
 def test_logistic_with_one_category():
