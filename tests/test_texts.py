@@ -194,6 +194,14 @@ def test_damaged_and_incomplete_folders_are_told(tmp_path):
         load_text_encoder(str(tmp_path))
 
 
+def test_what_reads_sentence_pieces_is_named(tmp_path, monkeypatch):
+    folder = save_text_model(tmp_path / "model", "bert")
+    (folder / "tokenizer.json").rename(folder / "spm.model")
+    monkeypatch.setattr("emoprobe.extract.encoders.text.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"spm\.model; `pip install sentencepiece protobuf`"):
+        load_text_encoder(str(folder))
+
+
 def test_a_tokeniser_of_another_vocabulary_is_refused(tmp_path):
     folder = save_text_model(tmp_path / "model", "bert", vocab_size=5)
     with pytest.raises(UserError, match="tokeniser that belongs to the model"):

@@ -359,6 +359,10 @@ def _load_tokenizer(checkpoint: Checkpoint, config: PretrainedConfig) -> PreTrai
     from transformers import AutoTokenizer
 
     folder, source = checkpoint.folder_with_tokeniser(), checkpoint.source
+    # Transformers would ask for another package.
+    pieces = sorted(file.name for file in folder.glob("*.model"))
+    if pieces and not (folder / "tokenizer.json").is_file() and find_spec("sentencepiece") is None:
+        raise UserError(f"{source}: the tokeniser is {pieces[0]}; `pip install sentencepiece protobuf`, which reads it")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, config=config, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # a damaged file raises nearly anything
