@@ -54,7 +54,14 @@ def refuse_inputs(
                         )
 
 
-def refuse_stranger(path: str | os.PathLike, is_own: Callable[[Path], bool], what: str, *, option: str) -> None:
+def refuse_stranger(
+    path: str | os.PathLike,
+    is_own: Callable[[Path], bool],
+    what: str,
+    *,
+    option: str,
+    inputs: Iterable[str | os.PathLike] = (),
+) -> None:
     """Refuse to write over a file that is not proven to be ours. An absent or empty one holds nothing to lose.
 
     Parameters
@@ -66,6 +73,8 @@ def refuse_stranger(path: str | os.PathLike, is_own: Callable[[Path], bool], wha
         What we write there, for the message.
     option : str
         The option that names the place.
+    inputs : iterable of path-like
+        What the command reads: if that is what the file is, it is said.
 
     Raises
     ------
@@ -77,6 +86,7 @@ def refuse_stranger(path: str | os.PathLike, is_own: Callable[[Path], bool], wha
     if not os.path.lexists(path) or (path.is_file() and path.stat().st_size == 0):
         return
     if not path.is_file() or not is_own(path):
+        refuse_inputs([path], inputs, option=option)
         raise UserError(
             f"{path} is no {what} by this program, or a damaged one, and is left as it is: give another place with "
             f"{option}, or move it away"
@@ -176,7 +186,7 @@ def refuse_strangers(folder: Path, own: Iterable[str], what: str, *, option: str
     """
     found = strangers(folder, own)
     if found:
-        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         raise UserError(
             f"{folder} is to be {what}, and {found[0]}{more} was not written by this program: give another place with "
             f"{option}, or move that away"

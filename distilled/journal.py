@@ -11,7 +11,7 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -82,6 +82,7 @@ def open_journal(
     settings: dict,
     overwrite: bool,
     is_own: Callable[[Path], bool] = lambda out: False,
+    inputs: Iterable[str] = (),
 ) -> Iterator[Journal]:
     """The journal beside `out`, started or gone on with; no other process may write it meanwhile.
 
@@ -97,6 +98,8 @@ def open_journal(
         Start anew where results of ours are there, by their journal or by `is_own`.
     is_own : callable
         Whether a file that has no journal is one of our results, by its content.
+    inputs : iterable of str
+        Files that are read.
 
     Raises
     ------
@@ -108,7 +111,7 @@ def open_journal(
     path = out.with_name(f"{out.name}.journal")
     if not (path.is_file() and is_journal(path)):
         refuse_stranger(path, is_journal, "journal of a run", option="--out")
-        refuse_stranger(out, is_own, "result", option="--out")
+        refuse_stranger(out, is_own, "result", option="--out", inputs=inputs)
     with lock_cache(out):
         if not overwrite and out.exists() and not path.exists():
             raise UserError(f"{out} is there already; give another place with --out, or --overwrite to replace it")

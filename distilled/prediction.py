@@ -226,7 +226,12 @@ def predict_files(
     device = "cpu" if isinstance(model, OnnxModel) else model.device.type
     group = max(_GROUP_SECONDS[device], settings.batch_seconds or 0.0)
     with open_journal(
-        out, made_by=made_by or {}, settings={}, overwrite=settings.overwrite, is_own=_is_predictions
+        out,
+        made_by=made_by or {},
+        settings={},
+        overwrite=settings.overwrite,
+        is_own=_is_predictions,
+        inputs=paths if model.uses_audio else (),
     ) as journal:
         if len(journal):
             say(f"going on with {out}: {len(journal)} predictions are there")

@@ -132,7 +132,7 @@ def transcribe(
     made_by = {"the corpus": corpus.name, **recogniser.identity()}
     batch_seconds = settings.batch_seconds or recogniser.default_batch_seconds(device)
     with open_journal(
-        out, made_by=made_by, settings={"batch_seconds": batch_seconds}, overwrite=settings.overwrite
+        out, made_by=made_by, settings={"batch_seconds": batch_seconds}, overwrite=settings.overwrite, inputs=paths
     ) as journal:
         if len(journal):
             say(f"going on with {out}: {len(journal)} utterances are there")

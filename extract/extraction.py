@@ -151,7 +151,7 @@ def extract(
     corpus = _limit(corpus, settings.limit)
     device = choose_device(settings.device)
     backbone = load_backbone(model) if isinstance(model, str) else model
-    refuse_stranger(out, is_cache, "cache of hidden states", option="--out")
+    refuse_stranger(out, is_cache, "cache of hidden states", option="--out", inputs=corpus.utterances["path"])
     with lock_cache(out):
         table, headers = scan(
             corpus,
