@@ -22,5 +22,5 @@ def shared_data() -> Path:
 def own_cache(tmp_path_factory: pytest.TempPathFactory):
     """What is made once from a checkpoint is kept in a folder of the tests, and not in the user's."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EMOPROBE_CACHE", str(tmp_path_factory.mktemp("emoprobe-cache")))
+        patch.setenv("EMOPROBE_HOME", str(tmp_path_factory.mktemp("emoprobe-cache")))
         yield
