@@ -12,6 +12,7 @@ import functools
 import math
 import os
 import stat
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -20,7 +21,9 @@ import soundfile
 import torch
 import torchaudio
 
-from .containers import container_kind, container_problem, mp3_frames
+from .containers import container_kind, container_problem
+from .mpeg import measure_mpeg
+from .streams import stream_problem
 
 SAMPLE_RATE = 16_000
 STATUSES = ("missing", "unreadable", "empty", "truncated", "silent", "non-finite", "too short", "too long")
@@ -38,6 +41,7 @@ _BLOCK_VALUES = 1 << 18
 _LARGEST_KERNEL = 1 << 19
 # libsndfile reports this count for a stream whose header does not tell its length.
 _UNKNOWN_LENGTH = 1 << 61
+_MP3_FRAME = 1152  # samples, of the longest kind
 
 
 class AudioProblem(ValueError):
@@ -89,11 +93,13 @@ class AudioHeader:
 def read_header(path: str | os.PathLike) -> AudioHeader:
     """What `path` holds, without decoding it.
 
-    A cut-off WAV, RF64, AIFF, Wave64, AU, CAF or Ogg file is recognised by what its container promises. A FLAC or MP3
-    file that ends early is found by :func:`read_audio`. The length of an MP3 file comes from its Xing, Info or VBRI
-    header, which makes it exact to the sample where the encoder told its delay; without one, the file's frames
-    are counted, and a variable bit rate without such a header is refused, since the decoder would stop at a guessed
-    length. A stream whose header does not tell its length (FLAC from a pipe) is refused too.
+    A cut-off WAV, RF64, AIFF, Wave64, AU, CAF or Ogg file is recognised by what its container promises, and so is one
+    that holds more than its header tells. A FLAC or MP3 file that ends early, and a second FLAC or Ogg stream behind
+    the first, are found by :func:`read_audio`. The length of an MP3 file comes from its Xing, Info or VBRI header,
+    which makes it exact to the sample where the encoder told its delay; without one, the file's frames are counted,
+    those of streams joined end to end as well. Where the decoder would stop before the last frame (a header that tells
+    of fewer, a variable bit rate without one, another format behind the first) the file is refused. A stream whose
+    header does not tell its length (FLAC from a pipe) is refused too.
 
     Raises
     ------
@@ -108,17 +114,10 @@ def read_header(path: str | os.PathLike) -> AudioHeader:
         raise AudioProblem("unreadable", f"the header claims {frames} samples, {rate} Hz, {channels} channels")
     with _told():
         problem = container_problem(path, kind)
-        counted, constant = mp3_frames(path) if kind == "MP3" else (None, True)
     if problem is not None:
-        raise AudioProblem("truncated", problem)
+        raise AudioProblem(*problem)
     if kind == "MP3":
-        if counted is not None and not constant:
-            raise AudioProblem(
-                "unreadable",
-                "an MP3 of variable bit rate whose header does not tell its length; "
-                "repack it: ffmpeg -i OLD.mp3 -c copy NEW.mp3",
-            )
-        frames = frames if counted is None else min(frames, counted)
+        frames = _mp3_frames(path, frames)
     elif frames >= _UNKNOWN_LENGTH:
         raise AudioProblem(
             "unreadable",
@@ -127,6 +126,44 @@ def read_header(path: str | os.PathLike) -> AudioHeader:
     if frames == 0:
         raise AudioProblem("empty", "the file holds no samples")
     return AudioHeader(frames, rate, channels, resampled_length(frames, rate))
+
+
+def _mp3_frames(path: str, told: int) -> int:
+    """Samples that the decoder, which was told of so many, gives of an MP3 file; refuses what it would leave out."""
+    with _told(), open(path, "rb") as file:  # noqa: PTH123 - path is text
+        found = measure_mpeg(file.read())
+    if found is None:
+        raise AudioProblem("unreadable", "no sequence of MPEG frames is found in the file")
+    repack = "repack it: ffmpeg -i OLD.mp3 -c copy NEW.mp3"
+    if len(found.formats) > 1:
+        listed = " and ".join(f"{hertz} Hz x {channels}" for hertz, channels in sorted(found.formats))
+        raise AudioProblem(
+            "unreadable", f"MPEG streams of different formats ({listed}) are joined; convert it: ffmpeg -i OLD NEW.wav"
+        )
+    ((hertz, _),) = found.formats or {(1, 1)}
+    for before, skipped in found.skipped:
+        if skipped > found.longest_frame:
+            raise AudioProblem(
+                "unreadable",
+                f"after {before / hertz:.2f} s come {skipped:,} bytes that are no MPEG audio, and then "
+                f"{(found.samples - before) / hertz:.2f} s more; {repack}",
+            )
+    if found.declared is not None:
+        if found.samples > found.declared + _MP3_FRAME:
+            raise AudioProblem(
+                "unreadable",
+                f"the header tells of {found.declared / hertz:.2f} s, and the file holds "
+                f"{found.samples / hertz:.2f} s: streams were joined; {repack}",
+            )
+        return told
+    if len(found.kbits) > 1:
+        raise AudioProblem("unreadable", f"an MP3 of variable bit rate whose header does not tell its length; {repack}")
+    if told < found.samples - _MP3_FRAME:
+        raise AudioProblem(
+            "unreadable",
+            f"the decoder takes it for {told / hertz:.2f} s, and it holds {found.samples / hertz:.2f} s; {repack}",
+        )
+    return min(told, found.samples)
 
 
 def read_audio(path: str | os.PathLike, header: AudioHeader) -> np.ndarray:
@@ -242,11 +279,20 @@ def _told() -> Iterator[None]:
     except (FileNotFoundError, NotADirectoryError) as problem:
         if problem.filename is not None and os.path.islink(problem.filename):  # noqa: PTH114 - path is text
             raise AudioProblem("missing", "a symbolic link that leads nowhere") from None
-        raise AudioProblem("missing", "no such file") from None
+        raise AudioProblem("missing", f"no such file{_other_form(problem.filename)}") from None
     except PermissionError:
         raise AudioProblem("unreadable", "no permission to read the file") from None
     except (OSError, ValueError) as problem:  # ValueError: a NUL in the name
         raise AudioProblem("unreadable", getattr(problem, "strerror", None) or str(problem)) from None
+
+
+def _other_form(path: str | None) -> str:
+    """Whether the file is there under the same name in another form of Unicode, as copies between systems leave it."""
+    for form in ("NFC", "NFD"):
+        other = unicodedata.normalize(form, path or "")
+        if path and other != path and os.path.exists(other):  # noqa: PTH110 - path is text
+            return f"; the disk has the name in another form of Unicode ({form}): rename the file, or write it so"
+    return ""
 
 
 def _opened(path: str) -> soundfile.SoundFile:
@@ -265,7 +311,39 @@ def _opened(path: str) -> soundfile.SoundFile:
     except soundfile.SoundFileError as problem:
         with _told():
             cut = container_problem(path, container_kind(path))
-        raise AudioProblem("unreadable" if cut is None else "truncated", cut or _said(problem)) from None
+            other = None if cut is not None else _foreign(path)
+        raise AudioProblem(*(cut or ("unreadable", other or _said(problem)))) from None
+
+
+# What libsndfile does not decode, by where its first bytes are and what they say.
+_FOREIGN = (
+    (4, b"ftyp", "MPEG-4 audio or video (M4A, MP4)"),
+    (0, b"\x1a\x45\xdf\xa3", "Matroska or WebM"),
+    (0, bytes.fromhex("3026b2758e66cf11"), "Windows Media (WMA)"),
+    (0, b"#!AMR", "AMR"),
+    (0, b"ADIF", "AAC"),
+    (0, b"MAC ", "Monkey's Audio"),
+    (0, b"wvpk", "WavPack"),
+    (0, b"TTA1", "True Audio"),
+)
+
+
+def _foreign(path: str) -> str | None:
+    """What a file is that libsndfile refuses, and how to convert it."""
+    with open(path, "rb") as file:  # noqa: PTH123 - path is text
+        data = file.read(1 << 16)
+    name = next((name for place, magic, name in _FOREIGN if data[place : place + len(magic)] == magic), None)
+    if name is None and len(data) > 1 and data[0] == 0xFF and data[1] & 0xF6 == 0xF0:
+        name = "AAC (ADTS)"
+    if name is not None:
+        return f"{name}, which libsndfile does not decode; convert it: ffmpeg -i OLD NEW.wav"
+    found = measure_mpeg(data)
+    if found is not None and found.samples > 4 * _MP3_FRAME:
+        return (
+            f"MPEG audio that begins with {found.begin} bytes of something else, as a stream that was entered in its "
+            "middle; repack it: ffmpeg -i OLD -c copy NEW.mp3"
+        )
+    return None
 
 
 # What libsndfile says of damaged files where it means something else.
@@ -317,6 +395,10 @@ def _decode_mono(path: str, header: AudioHeader) -> np.ndarray:
         raise AudioProblem(status, f"{told} ({failure})")
     if count == 0 or count < header.frames - _tolerated(kind):
         raise AudioProblem("truncated", f"only {told}: the file is cut off or damaged")
+    with _told():
+        more = stream_problem(path, kind)
+    if more is not None:
+        raise AudioProblem("unreadable", more)
     if count < header.frames:
         parts.append(np.zeros(header.frames - count, dtype=np.float32))
     return np.concatenate(parts)
@@ -335,7 +417,7 @@ def _mean_of_channels(block: np.ndarray) -> np.ndarray:
 
 def _tolerated(kind: str) -> int:
     """Samples that may be absent at the end: some encoders count the MP3's own header as one frame of audio."""
-    return 1152 if kind == "MP3" else 0
+    return _MP3_FRAME if kind == "MP3" else 0
 
 
 def _last_sample_can_be_read(path: str) -> bool:

@@ -1,7 +1,8 @@
-"""What an audio file's container promises, read from its few header bytes.
+"""What an audio file's container promises, read from its few header bytes, and whether the file keeps it.
 
-libsndfile clips a length that is too large for the file in silence, so a recording cut off in a copy would pass for
-a shorter one. Only the promise of length is read here; everything else is left to libsndfile.
+libsndfile clips a length that is too large for the file in silence, and reads no more than the header tells, so that a
+recording cut off in a copy, or one whose header was never filled in, would pass for a shorter one. Only the promise of
+length is read here; everything else is left to libsndfile.
 """
 
 from __future__ import annotations
@@ -17,6 +18,11 @@ _W64_DATA = bytes.fromhex("64617461f3acd3118cd100c04f8edb8a")
 _MOST_CHUNKS = 10_000  # before the audio; a file of nothing but headers is not searched for ever
 _LAST_PAGES = 1 << 17  # an Ogg page has at most 65,307 bytes, so the last one begins within this
 
+# Bytes behind the audio that no chunk explains and that nobody misses: padding, an ID3 tag; 32 ms of 16 kHz, 16 bit.
+_SLACK = 1024
+_TAGS = (b"ID3", b"TAG", b"APET")  # appended without a chunk around them
+# Names with which a file begins; where one stands behind the audio, a second file was appended.
+_BEGINNINGS = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"riff", b".snd", b"dns.", b"caff")
 
 _KINDS = {
     b"RIFF": "WAV",
@@ -37,8 +43,8 @@ def container_kind(path: str) -> str:
         return _KINDS.get(file.read(4), "")
 
 
-def container_problem(path: str, kind: str) -> str | None:
-    """Why the file `path` is shorter than its container says.
+def container_problem(path: str, kind: str) -> tuple[str, str] | None:
+    """Why the file `path` is shorter or longer than its container says.
 
     Parameters
     ----------
@@ -50,13 +56,14 @@ def container_problem(path: str, kind: str) -> str | None:
 
     Returns
     -------
-    str or None
-        For a person; None when the promise is kept or unknown.
+    (str, str) or None
+        Status (``truncated`` or ``unreadable``) and reason, for a person; None when the promise is kept or unknown.
     """
     with open(path, "rb") as file:  # noqa: PTH123 - path is text throughout
         size = os.fstat(file.fileno()).st_size
         if kind == "OGG":
-            return _ogg_problem(file, size)
+            problem = _ogg_problem(file, size)
+            return problem and ("truncated", problem)
         find = {
             "WAV": _riff,
             "WAVEX": _riff,
@@ -67,14 +74,67 @@ def container_problem(path: str, kind: str) -> str | None:
             "CAF": _caf,
         }.get(kind)
         data = None if find is None else find(file)
-    if data is None:
+        if data is None:
+            return None
+        begin, length = data
+        if length < 0 or any(0 <= power - length <= 1 << 16 for power in _PIPE_LENGTHS):
+            return None
+        if begin + length > size:
+            return "truncated", f"the header promises {length:,} bytes of audio, the file has {max(0, size - begin):,}"
+        behind = _unexplained(file, begin + length, size, kind)
+    if behind is None:
         return None
-    begin, length = data
-    if length < 0 or any(0 <= power - length <= 1 << 16 for power in _PIPE_LENGTHS) or length == 0:
+    place, name = behind
+    if name in _BEGINNINGS:
+        return "unreadable", (
+            f"a second file follows the first from byte {place:,} on; part them: "
+            f"head -c {place} OLD > ONE, tail -c +{place + 1} OLD > TWO"
+        )
+    if kind in ("WAV", "WAVEX", "RF64"):
+        remedy = "take all of it: ffmpeg -ignore_length 1 -i OLD NEW.wav"
+    else:
+        remedy = "bring the original back, or correct the length in its header"
+    return "unreadable", (
+        f"the header tells of {length:,} bytes of audio, and {size - place:,} follow that it does not explain: it was "
+        f"not filled in when the recording ended, or is damaged; {remedy}"
+    )
+
+
+def _unexplained(file: BinaryIO, position: int, size: int, kind: str) -> tuple[int, bytes] | None:
+    """Where the first bytes behind the audio lie that no chunk explains, and the four that come first; None if few."""
+    order = ">" if kind == "AIFF" or _read_at(file, 0, 4) == b"RIFX" else "<"
+    while size - position > _SLACK:
+        # A chunk is followed by padding, to 2 bytes or in Wave64 to 8, which some writers leave out.
+        step = 8 if kind == "W64" else 2
+        after = [_next_chunk(file, at, size, order, kind) for at in (-(-position // step) * step, position)]
+        following = next((place for place in after if place is not None), None)
+        if following is None:
+            break
+        position = following
+    if size - position <= _SLACK:
         return None
-    if begin + length > size:
-        return f"the header promises {length:,} bytes of audio, the file has {max(0, size - begin):,}"
-    return None
+    name = _read_at(file, position, 4)
+    if name.startswith(_TAGS):
+        return None
+    file.seek(position)
+    nothing = all(not block.strip(b"\0") for block in iter(lambda: file.read(1 << 20), b""))
+    return None if nothing else (position, name)
+
+
+def _next_chunk(file: BinaryIO, position: int, size: int, order: str, kind: str) -> int | None:
+    """Where the chunk at `position` ends; None if there is none, or the container has no chunks."""
+    if kind == "AU":
+        return None
+    shape = {"W64": "<16sq", "CAF": ">4sq"}.get(kind, f"{order}4sI")
+    head = _read_at(file, position, struct.calcsize(shape))
+    if len(head) < struct.calcsize(shape):
+        return None
+    name, length = struct.unpack(shape, head)
+    end = position + length if kind == "W64" else position + len(head) + length
+    if kind == "W64":
+        end = -(-end // 8) * 8
+    printed = all(32 <= letter < 127 for letter in name[:4])
+    return end if printed and name[:4] not in _BEGINNINGS and position + len(head) <= end <= size + 8 else None
 
 
 def _read_at(file: BinaryIO, position: int, count: int) -> bytes:
@@ -162,60 +222,3 @@ def _ogg_problem(file: BinaryIO, size: int) -> str | None:
             return None
         return "the last page of the Ogg stream is not there"
     return "the last page of the Ogg stream is cut"
-
-
-# MPEG audio, layer III: kbit/s by index, for version 1 and for versions 2 and 2.5.
-_KBITS = {
-    True: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-    False: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-}
-_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
-
-
-def _mp3_frame(head: bytes) -> tuple[int, int, int, int] | None:
-    """(bytes, samples, kbit/s, side-information bytes) of the layer III frame that `head` begins, or None."""
-    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
-        return None
-    version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3
-    bitrate, rate = head[2] >> 4, head[2] >> 2 & 3
-    if version == 1 or layer != 1 or bitrate in (0, 15) or rate == 3:
-        return None
-    first = version == 3
-    kbits, hertz = _KBITS[first][bitrate], _RATES[version][rate]
-    mono = head[3] >> 6 == 3
-    side = (17 if mono else 32) if first else (9 if mono else 17)
-    samples = 1152 if first else 576
-    return samples * 125 * kbits // hertz + (head[2] >> 1 & 1), samples, kbits, side
-
-
-def mp3_frames(path: str) -> tuple[int | None, bool]:
-    """Count the samples of an MP3 file that does not tell its length, frame by frame.
-
-    Returns
-    -------
-    samples : int or None
-        Samples of each channel; None when a Xing, Info or VBRI header tells the length, or the file is no plain
-        sequence of layer III frames (the decoder's own count has to do).
-    constant : bool
-        Whether all frames have the same bit rate.
-    """
-    with open(path, "rb") as file:  # noqa: PTH123 - path is text throughout
-        data = file.read()
-    position = 0
-    if data[:3] == b"ID3" and len(data) >= 10:
-        length = (data[6] & 127) << 21 | (data[7] & 127) << 14 | (data[8] & 127) << 7 | data[9] & 127
-        position = 10 + length + (10 if data[5] & 0x10 else 0)
-    first = _mp3_frame(data[position : position + 4])
-    if first is None:
-        return None, True
-    tag = position + 4 + first[3]
-    if data[tag : tag + 4] in (b"Xing", b"Info") or data[position + 36 : position + 40] == b"VBRI":
-        return None, True
-    count, rates = 0, set()
-    while (frame := _mp3_frame(data[position : position + 4])) is not None:
-        if position + frame[0] > len(data):
-            break
-        count += frame[1]
-        rates.add(frame[2])
-        position += frame[0]
-    return (count or None), len(rates) <= 1

@@ -240,7 +240,7 @@ def test_one_byte_is_missed(tmp_path: Path, kind: tuple[str, str, str, int]) -> 
     assert caught.value.status == "truncated"
 
 
-@pytest.mark.parametrize("length", [0xFFFFFFFF, 0x7FFFFFFF, 0x80000000, 0x7FFFF000, 0])
+@pytest.mark.parametrize("length", [0xFFFFFFFF, 0x7FFFFFFF, 0x80000000, 0x7FFFF000])
 def test_a_wav_from_a_pipe_is_as_long_as_it_is(tmp_path: Path, length: int) -> None:
     """Programs that cannot go back leave these lengths; libsndfile reads to the end of the file."""
     path = write(tmp_path / "a.wav", tone(0.3), 16_000, "WAV", "PCM_16")
@@ -248,10 +248,7 @@ def test_a_wav_from_a_pipe_is_as_long_as_it_is(tmp_path: Path, length: int) -> N
     data = bytearray(path.read_bytes())
     data[40:44] = struct.pack("<I", length)
     path.write_bytes(data)
-    if length == 0:
-        assert problem(path).status == "empty"
-    else:
-        np.testing.assert_array_equal(read(path), expected)
+    np.testing.assert_array_equal(read(path), expected)
 
 
 def test_damage_inside_a_flac_is_no_cut(tmp_path: Path) -> None:
