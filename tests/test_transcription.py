@@ -48,7 +48,10 @@ def checkpoints(tmp_path_factory) -> Path:
 
 def pipeline_texts(checkpoint: Path, sounds: list[np.ndarray], **more) -> list[str]:
     """What transformers' own pipeline hears in each utterance alone."""
-    recognise = transformers.pipeline("automatic-speech-recognition", model=str(checkpoint), device="cpu")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)  # not every version finds WavLM's by itself
+    recognise = transformers.pipeline(
+        "automatic-speech-recognition", model=str(checkpoint), tokenizer=tokenizer, device="cpu"
+    )
     texts = []
     for sound in sounds:
         text = recognise({"raw": sound, "sampling_rate": 16_000}, **more)["text"]

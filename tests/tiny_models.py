@@ -153,5 +153,6 @@ def save_text_model(folder: Path, family: str = "distilbert", *, seed: int = 0, 
             if parameter.dim() > 1:
                 torch.nn.init.normal_(parameter, 0.0, 0.3)
     model.save_pretrained(folder, safe_serialization=True)
-    transformers.BertTokenizerFast(vocab=vocabulary).save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join(sorted(vocabulary, key=vocabulary.get)) + "\n")
+    transformers.BertTokenizerFast.from_pretrained(folder).save_pretrained(folder)
     return folder

@@ -56,9 +56,10 @@ def save_whisper(folder: Path, *, languages: tuple[str, ...] = ("en", "de"), see
     special += ["<|notimestamps|>"]
     times = [f"<|{0.02 * i:.2f}|>" for i in range(1501)]
     number = {token: i for i, token in enumerate([*alphabet, *special, *times])}
-    tokenizer = transformers.WhisperTokenizer(
-        vocab={token: number[token] for token in [*alphabet, special[0]]}, merges=[], pad_token="<|endoftext|>"
-    )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.json").write_text(json.dumps({token: number[token] for token in [*alphabet, special[0]]}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    tokenizer = transformers.WhisperTokenizer.from_pretrained(folder, pad_token="<|endoftext|>")
     tokenizer.add_special_tokens({"additional_special_tokens": special[1:]})
     tokenizer.add_tokens(times)
     assert all(tokenizer.convert_tokens_to_ids(token) == i for token, i in number.items())
