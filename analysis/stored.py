@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import lazy_loader as _lazy
 
 from ..errors import UserError
+from ..jsontext import to_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +55,7 @@ def cache_hash(cache: HiddenStateCache) -> str:
     str
         64 hexadecimal digits.
     """
-    digest = hashlib.sha256(json.dumps(cache.provenance, sort_keys=True).encode())
+    digest = hashlib.sha256(to_json(cache.provenance, sort_keys=True).encode())
     digest.update(cache.checksums.tobytes())
     table = cache.utterances
     for column in ("id", "speaker", "split", "status", "arousal", "valence", "dominance"):
@@ -67,7 +67,7 @@ def fingerprint(**parts: object) -> str:
     """Short hash of inputs and settings and of this package's version, 16 hexadecimal digits."""
     from ..extract.versions import versions
 
-    text = json.dumps({**parts, "emoprobe": versions()["emoprobe"]}, sort_keys=True)
+    text = to_json({**parts, "emoprobe": versions()["emoprobe"]}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError, run_command
+from ..jsontext import to_json
 
 if TYPE_CHECKING:
     from ..extract.corpora import Corpus
@@ -281,7 +282,7 @@ def make_corpus(
     settings = CorpusSettings(utterances=utterances, speakers=speakers, seed=seed)
     _check(settings)
     root = Path(root)
-    stated = (json.dumps(asdict(settings), indent=1) + "\n").encode()
+    stated = (to_json(asdict(settings), indent=1) + "\n").encode()
     if (root / "settings.json").is_file() and (root / "settings.json").read_bytes() != stated:
         raise UserError(f"{root} holds a demo corpus of other settings: delete the folder or name another")
     if root.exists() and not root.is_dir():

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import UserError, run_command
+from ..jsontext import to_json
 
 SAMPLE_RATE = 16_000
 
@@ -254,7 +255,7 @@ def distill(
             raise UserError(
                 f"{run} holds a run with another teacher ({before['teacher']['name']}): name another folder"
             )
-    known.write_text(json.dumps(stated, indent=1) + "\n")
+    known.write_text(to_json(stated, indent=1) + "\n")
     model = build_distiller(teacher, settings)
     batches = Crops(lengths, read, settings, prepare=teacher.prepare, shortest=teacher.receptive_field)
     found = last_checkpoint(run)

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import UserError, run_command
+from ..jsontext import null_for_nan, to_json
 
 
 @dataclass(frozen=True)
@@ -428,8 +429,8 @@ def trainer_for(model, dataset, run: Path, settings, *, stop: int, save_steps: i
                 line["learning_rate"] = logs.get("learning_rate")
                 line |= model.report() | {"seconds": round(time.time() - began["time"], 1)}
                 with log.open("a") as file:
-                    file.write(json.dumps(line) + "\n")
-                print(json.dumps(line), flush=True)
+                    file.write(to_json(null_for_nan(line)) + "\n")
+                print(to_json(null_for_nan(line)), flush=True)
                 began["time"] = time.time()
 
         def on_step_end(self, args, state, control, **kwargs):
@@ -550,7 +551,7 @@ def pretrain(
         # Kept with the run: other speech may be given when it goes on, and the units must stay what they are.
         kept = run / "vocabulary.json"
         names = json.loads(kept.read_text()) if kept.is_file() else choose_vocabulary(synthetic, settings)
-        kept.write_text(json.dumps(names) + "\n")
+        kept.write_text(to_json(names) + "\n")
         classes |= {kind: len(units) for kind, units in names.items()}
     units = []
     if recorded is not None:
@@ -558,7 +559,7 @@ def pretrain(
         classes["units1"] = settings.discovered_units
         if settings.recluster:
             classes["units2"] = settings.discovered_units
-    (run / "settings.json").write_text(json.dumps(asdict(settings) | {"classes": classes}, indent=1) + "\n")
+    (run / "settings.json").write_text(to_json(asdict(settings) | {"classes": classes}, indent=1) + "\n")
     stops = [settings.steps]
     if recorded is not None and 0 < settings.recluster < settings.steps:
         stops.insert(0, settings.recluster)
@@ -624,7 +625,7 @@ def export(model, folder: Path, *, normalise: bool = True, half: bool = True) ->
     config = json.loads(path.read_text())
     config.pop("torch_dtype", None)
     config["dtype"] = "float32"
-    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    path.write_text(to_json(config, indent=2, sort_keys=True) + "\n")
     Wav2Vec2FeatureExtractor(
         feature_size=1, sampling_rate=16_000, padding_value=0.0, do_normalize=normalise, return_attention_mask=True
     ).save_pretrained(folder)

@@ -6,7 +6,6 @@ One utterance goes through the graph at a time: nothing is padded, so nothing ha
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import shutil
 import warnings
@@ -21,6 +20,7 @@ from torch import nn
 from ..errors import UserError
 from ..extract.encoders.speech import first_line
 from ..extract.versions import versions
+from ..jsontext import to_json
 from ..probe.metrics import ccc
 from .exported import FLOAT, FORMAT, INSIDE, INT8, OnnxModel
 from .model import AudioTextModel
@@ -307,5 +307,5 @@ def _write_config(folder: Path, ready: EmotionModel, checks: dict, tools: dict) 
         "checks": checks,
         "versions": versions() | tools,
     }
-    text = json.dumps(config, indent=1, ensure_ascii=False)
+    text = to_json(config, indent=1, ensure_ascii=False)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ import torch
 from ..errors import UserError
 from ..extract.devices import default_batch_seconds, numerics
 from ..extract.encoders.speech import SAMPLE_RATE, Backbone, first_line, weights_sha256
+from ..jsontext import to_json
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, WhisperFeatureExtractor
@@ -74,7 +74,7 @@ class Recogniser(ABC):
 
     def identity(self) -> dict:
         """What a transcript depends on, as JSON."""
-        vocabulary = json.dumps(sorted(self.tokenizer.get_vocab().items()))
+        vocabulary = to_json(sorted(self.tokenizer.get_vocab().items()))
         return {
             "the recogniser": self.label,
             "its weights": self.weights_sha256,

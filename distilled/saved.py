@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, fields
@@ -17,6 +16,7 @@ from ..extract.devices import choose_device, default_batch_seconds, numerics
 from ..extract.encoders.speech import SAMPLE_RATE, load_backbone
 from ..extract.encoders.text import TextEncoder, load_text_encoder
 from ..extract.versions import versions
+from ..jsontext import from_json, to_json
 from .arguments import checked_texts
 from .data import Collator
 from .model import AudioTextModel
@@ -190,7 +190,7 @@ def save_model(folder: Path, model: AudioTextModel, text: TextEncoder | None, co
         text.tokenizer.save_pretrained(beside / "text")
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     save_file(weights, beside / "model.safetensors", metadata={"format": "pt"})
-    (beside / "config.json").write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (beside / "config.json").write_text(to_json(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if folder.exists():
         folder.rename(before)
     beside.rename(folder)
@@ -211,7 +211,7 @@ def read_config(folder: str | Path) -> dict:
     if not path.is_file():
         raise UserError(f"{folder} holds no config.json: give the folder of a model that probe-train wrote")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = from_json(path.read_text(encoding="utf-8"))
         known = config.get("format") == FORMAT
     except (ValueError, OSError, AttributeError) as error:
         raise UserError(f"{path} cannot be read ({error}); bring the folder back from a copy") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from ..extract.devices import choose_device
 from ..extract.encoders.speech import SAMPLE_RATE
 from ..extract.scan import scan
 from ..extract.versions import versions
+from ..jsontext import from_json, to_json
 from ..probe.bootstrap import INTERVAL
 from ..probe.metrics import ccc
 from ..probe.results import KEY, PREDICTIONS, SCORES, Results, load_results, table, update_results
@@ -175,7 +175,7 @@ def _train(corpus, model, training, first, text, name, leads, out, results, over
 def _finished(folder: Path, rows: int) -> tuple[dict, np.ndarray] | None:
     """What a finished training left; None where there is none, or it is damaged, and it is to be trained again."""
     try:
-        result = json.loads((folder / "result.json").read_text())
+        result = from_json((folder / "result.json").read_text())
         predictions = np.load(folder / "predictions.npy", allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
@@ -201,7 +201,7 @@ def _statement(corpus, model, training, first: AudioTextModel, text, name, mater
 
 def _identity(stated: dict) -> str:
     kept = {key: value for key, value in stated.items() if key != "versions"}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=list).encode()).hexdigest()
+    return hashlib.sha256(to_json(kept, sort_keys=True, default=list).encode()).hexdigest()
 
 
 def _claim(out: Path, stated: dict, overwrite: bool) -> dict:
@@ -209,7 +209,7 @@ def _claim(out: Path, stated: dict, overwrite: bool) -> dict:
     path = out / "run.json"
     if path.is_file() and not overwrite:
         try:
-            before = json.loads(path.read_text(encoding="utf-8"))
+            before = from_json(path.read_text(encoding="utf-8"))
         except ValueError:
             before = {}
         if before and _identity(before) == _identity(_plain(stated)):
@@ -230,12 +230,12 @@ def _claim(out: Path, stated: dict, overwrite: bool) -> dict:
 
 
 def _plain(value):
-    return json.loads(json.dumps(value))
+    return from_json(to_json(value))
 
 
 def _write_json(path: Path, value) -> None:
     beside = path.with_name(f".{path.name}.new")
-    beside.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    beside.write_text(to_json(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     beside.replace(path)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from ..errors import UserError
 from ..extract.cache import HiddenStateCache
 from ..extract.corpora import DIMENSIONS
 from ..extract.versions import versions
+from ..jsontext import to_json
 from . import logistic, ridge
 from .baselines import BASELINES, EGEMAPS_LIMIT, commonest_category, mean_predictor, probe_features
 from .bootstrap import INTERVAL
@@ -446,7 +446,7 @@ class _Study:
     # Protocol -------------------------------------------------------------------------------------------------------
 
     def _hash_of_cache(self) -> str:
-        digest = hashlib.sha256(json.dumps(self.cache.provenance, sort_keys=True).encode())
+        digest = hashlib.sha256(to_json(self.cache.provenance, sort_keys=True).encode())
         digest.update(versions()["emoprobe"].encode())
         digest.update(self.cache.checksums.tobytes())  # the states themselves: a repaired cache is another
         for column in ("id", "speaker", "split", "emotion", "status", *DIMENSIONS):
@@ -502,7 +502,7 @@ class _Study:
 
     def _hash(self, unit, dimension: str) -> str:
         used = {"settings": self._settings_of(unit, dimension), "cache": self._digest}
-        return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(to_json(used, sort_keys=True).encode()).hexdigest()
 
     def is_same(self, entry: dict, unit) -> bool:
         """Whether an entry of a protocol is this unit, fitted with these settings on this cache."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 import re
@@ -16,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ...errors import UserError
+from ...jsontext import to_json
 
 DIMENSIONS = ("arousal", "valence", "dominance")
 _TEXT_COLUMNS = ("id", "path", "speaker", "gender", "split", "emotion", "transcript")
@@ -246,7 +246,7 @@ class Corpus:
 
         Paths enter relative to :attr:`root` where they lie below it, ratings with every digit.
         """
-        digest = hashlib.sha256(json.dumps(COLUMNS).encode())
+        digest = hashlib.sha256(to_json(COLUMNS).encode())
         base = str(self.root) + os.sep
         for row in self.utterances.itertuples(index=False):
             cells = []
@@ -257,7 +257,7 @@ class Corpus:
                     value = None if math.isnan(value) else float(value).hex()
                 cells.append(value)
             # File names that are not valid UTF-8 reach Python as lone surrogates, which plain UTF-8 refuses.
-            digest.update(json.dumps(cells, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
+            digest.update(to_json(cells, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
         return digest.hexdigest()
 
     def summary(self) -> str:
