@@ -20,7 +20,7 @@ from torch import nn
 from ..errors import UserError
 from ..extract.encoders.speech import first_line
 from ..extract.versions import versions
-from ..jsontext import to_json
+from ..jsontext import null_for_nan, to_json
 from ..probe.metrics import ccc
 from .exported import FLOAT, FORMAT, INSIDE, INT8, OnnxModel
 from .model import AudioTextModel
@@ -300,6 +300,7 @@ def _write_config(folder: Path, ready: EmotionModel, checks: dict, tools: dict) 
         "label": ready.label,
         "dimensions": list(ready.dimensions),
         "scale": ready.config.get("scale", {}),
+        "dimensions_left_out": ready.config.get("dimensions_left_out", {}),
         "uses_audio": ready.uses_audio,
         "uses_text": ready.uses_text,
         "receptive_field": ready.receptive_field,
@@ -307,5 +308,5 @@ def _write_config(folder: Path, ready: EmotionModel, checks: dict, tools: dict) 
         "checks": checks,
         "versions": versions() | tools,
     }
-    text = to_json(config, indent=1, ensure_ascii=False)
+    text = to_json(null_for_nan(config), indent=1, ensure_ascii=False)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")

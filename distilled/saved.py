@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 
 from ..errors import UserError
 from ..extract.batching import plan_batches
@@ -19,6 +20,7 @@ from ..extract.versions import versions
 from ..jsontext import from_json, to_json
 from .arguments import checked_texts
 from .data import Collator
+from .fields import COUNT, DIMENSION_LIST, NUMBER, REASONS, SCALE, TABLE, TEXT, TRUTH, check_fields
 from .model import AudioTextModel
 from .settings import ModelSettings
 
@@ -198,13 +200,33 @@ def save_model(folder: Path, model: AudioTextModel, text: TextEncoder | None, co
     return folder
 
 
-def read_config(folder: str | Path) -> dict:
-    """`config.json` of a saved model.
+_AGAIN = "bring the folder back from a copy, or train again"
+_FIELDS = {"label": TEXT, "settings": TABLE}
+_MORE_FIELDS = {
+    "dimensions": DIMENSION_LIST,
+    "dimensions_left_out": REASONS,
+    "scale": SCALE,
+    "normalise": TRUTH,
+    "text_helps": TABLE,
+    "run": TABLE,
+    "versions": TABLE,
+}
+_FIELDS_OF_A_RUN = {"seed": COUNT, "fold": TEXT, "development_ccc": NUMBER, "scale": SCALE, "run": TABLE}
+
+
+def read_config(folder: str | Path, *, of_a_run: bool = False) -> dict:
+    """`config.json` of a saved model, its fields checked.
+
+    Parameters
+    ----------
+    folder : str or Path
+    of_a_run : bool
+        Whether it must say how the model was trained, too.
 
     Raises
     ------
     UserError
-        If the folder holds no model of this program.
+        If the folder holds no model of this program, or a field is missing or cannot be.
     """
     folder = Path(folder)
     path = folder / "config.json"
@@ -217,7 +239,28 @@ def read_config(folder: str | Path) -> dict:
         raise UserError(f"{path} cannot be read ({error}); bring the folder back from a copy") from error
     if not known:
         raise UserError(f"{folder} is no model of probe-train ('{FORMAT}'); give the folder that it wrote")
+    required = _FIELDS | (_FIELDS_OF_A_RUN if of_a_run else {})
+    check_fields(config, path, required, _MORE_FIELDS, remedy=_AGAIN)
+    settings = _settings(config, path)
+    if settings.audio is not None:
+        check_fields(config, path, {"normalise": TRUTH}, remedy=_AGAIN)
+    if tuple(config.get("dimensions", settings.dimensions)) != settings.dimensions:
+        raise UserError(f"{path}: the field 'dimensions' is not that of 'settings'; {_AGAIN}")
     return config
+
+
+def _settings(config: dict, path: Path) -> ModelSettings:
+    given = config["settings"]
+    check_fields(given, path, {field.name: (lambda value: True, "") for field in fields(ModelSettings)}, remedy=_AGAIN)
+    try:
+        return ModelSettings(
+            **{
+                field.name: tuple(given[field.name]) if isinstance(given[field.name], list) else given[field.name]
+                for field in fields(ModelSettings)
+            }
+        )
+    except (ValueError, TypeError) as error:  # a value of another kind, or one that --help would not allow
+        raise UserError(f"{path}: the field 'settings' cannot be ({error}); {_AGAIN}") from error
 
 
 def load_model(folder: str | Path, *, device: str = "cpu") -> EmotionModel:
@@ -238,19 +281,13 @@ def load_model(folder: str | Path, *, device: str = "cpu") -> EmotionModel:
     UserError
         If the folder holds no such model, or it is damaged.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     folder = Path(folder)
     config = read_config(folder)
+    settings = _settings(config, folder / "config.json")
     try:
-        given = config["settings"]
-        settings = ModelSettings(
-            **{
-                field.name: tuple(given[field.name]) if isinstance(given[field.name], list) else given[field.name]
-                for field in fields(ModelSettings)
-            }
-        )
+        _check_widths(settings, folder)
         backbone = text = None
         if settings.audio is not None:
             backbone = load_backbone(
@@ -260,7 +297,22 @@ def load_model(folder: str | Path, *, device: str = "cpu") -> EmotionModel:
             text = load_text_encoder(str(folder / "text"), random_init=0)
         model = AudioTextModel(settings, backbone=backbone, text=None if text is None else text.model)
         model.load_state_dict(load_file(folder / "model.safetensors"))
-    except (KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OSError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{folder} is damaged ({reason}); bring it back from a copy, or train again") from error
+        raise UserError(f"{folder} is damaged ({reason}); {_AGAIN}") from error
     return EmotionModel(model.to(choose_device(device)), text, config)
+
+
+def _check_widths(settings: ModelSettings, folder: Path) -> None:
+    """Compare the head that the settings name with the stored one, before memory is taken for it."""
+    sides = (settings.audio is not None) + (settings.text is not None)
+    wanted = [len(settings.dimensions), sides * settings.hidden]
+    with safe_open(folder / "model.safetensors", framework="pt") as weights:
+        stored = weights.get_slice("head.1.weight").get_shape()
+    if stored != wanted:
+        raise UserError(
+            f"{folder / 'config.json'}: the field 'settings' names a head of {wanted[1]} x {wanted[0]}, and "
+            f"model.safetensors holds one of {stored[1]} x {stored[0]}; {_AGAIN}"
+        )

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ..errors import UserError
+from ..extract.devices import WIDER_TYPES
 from .model import AudioTextModel
 from .settings import TrainingSettings
 
@@ -201,9 +202,8 @@ class Watch:
     @property
     def _slower(self) -> str:
         rates = ", ".join(f"--{part}-rate {getattr(self.training, f'{part}_rate'):g}" for part in _PARTS)
-        wider = _WIDER.get(self.training.precision)
+        wider = WIDER_TYPES.get(self.training.precision)
         return (f"take --precision {wider}, or " if wider else "") + f"lower the learning rates ({rates})"
 
 
 _PARTS = ("head", "audio", "text")
-_WIDER = {"float16": "bfloat16 or float32", "bfloat16": "float32"}

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model as load_model_weights
 from transformers import (
     EarlyStoppingCallback,
@@ -27,6 +24,7 @@ from transformers.trainer_callback import TrainerState
 from ..errors import UserError
 from ..jsontext import from_json, null_for_nan, to_json
 from ..probe.metrics import ccc
+from .checkpoints import last_whole_checkpoint, problem_of_weights
 from .data import Collator, LengthGrouped, Utterances
 from .model import AudioTextModel
 from .settings import TrainingSettings
@@ -149,7 +147,9 @@ class _Log(TrainerCallback):
     def on_log(self, args, state, control, logs=None, **kwargs):
         if not state.is_world_process_zero or not logs:
             return
-        line = {"step": state.global_step, **{name: value for name, value in logs.items() if "per_second" not in name}}
+        # The loss of the development part is no CCC of that part, but a mean over its batches.
+        kept = {name: value for name, value in logs.items() if "per_second" not in name and name != "eval_loss"}
+        line = {"step": state.global_step, **kept}
         with self.path.open("a") as file:
             file.write(to_json(null_for_nan(line)) + "\n")
         if "eval_ccc" in logs:
@@ -302,7 +302,7 @@ def train_one(
             "every dimension, or the predictions became infinite (lower the learning rates)"
         )
     best = folder / "checkpoints" / Path(state.best_model_checkpoint or "").name / "model.safetensors"
-    if problem := _problem_of_weights(best):  # transformers goes on with the last weights where they are missing
+    if problem := problem_of_weights(best):  # transformers goes on with the last weights where they are missing
         raise UserError(f"{best} {problem}: remove {folder}, and the same command trains this seed and fold again")
     load_model_weights(model, str(best))
     trainer.accelerator.wait_for_everyone()
@@ -387,68 +387,3 @@ def _development_scores(model: AudioTextModel, found, dimensions: tuple[str, ...
     named = {name: float(score) for name, score in zip(dimensions, scores, strict=True) if math.isfinite(score)}
     overall = sum(named.values()) / len(named) if named else -math.inf
     return {"ccc": overall, **{f"ccc_{name}": score for name, score in named.items()}}
-
-
-def last_whole_checkpoint(
-    folder: Path, *, clean: bool = True, say: Callable[[str], None] = lambda line: None
-) -> Path | None:
-    """The newest checkpoint that can be gone on from; what was torn or damaged is removed where `clean`, and said.
-
-    The Trainer writes the state of the training last, so one that a kill left half-written has none. A disk that was
-    full or failed can cut any of its files.
-    """
-    for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda path: -int(path.name.rsplit("-", 1)[1])):
-        problem = _problem(checkpoint)
-        if not problem:
-            return checkpoint
-        say(f"note: {checkpoint} is passed over, and the one before it is used: {problem}")
-        if clean:
-            shutil.rmtree(checkpoint, ignore_errors=True)
-    return None
-
-
-def _problem(checkpoint: Path) -> str:
-    """Why a checkpoint cannot be gone on from; "" if it can."""
-    try:
-        state = from_json((checkpoint / "trainer_state.json").read_text())
-        best = state["best_model_checkpoint"]
-        if not isinstance(state["global_step"], int) or not isinstance(state["epoch"], int | float):
-            raise TypeError("no count of steps")
-        int(state["stateful_callbacks"]["EarlyStoppingCallback"]["attributes"]["early_stopping_patience_counter"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return "trainer_state.json is missing or cut short"
-    weights = [checkpoint / "model.safetensors"]
-    # One that a later and better epoch replaced is gone, and will be replaced again.
-    if best and (kept := checkpoint.parent / Path(best).name / "model.safetensors").exists():
-        weights.append(kept)
-    for path in weights:
-        if problem := _problem_of_weights(path):
-            return f"{path.relative_to(checkpoint.parent)} {problem}"
-    states = sorted(path for path in checkpoint.iterdir() if path.suffix in (".pt", ".pth"))
-    lacking = [name for name in ("optimizer.pt", "scheduler.pt", "rng_state") if not _starts_one(states, name)]
-    if lacking:
-        return f"{', '.join(lacking)} is missing"
-    return next((f"{path.name} is damaged" for path in states if not _is_whole_archive(path)), "")
-
-
-def _starts_one(paths: list[Path], name: str) -> bool:
-    return any(path.name.startswith(name) for path in paths)
-
-
-def _is_whole_archive(path: Path) -> bool:
-    """Whether a file that torch saved, which is a zip archive, has every byte that it was written with."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except (OSError, zipfile.BadZipFile, EOFError):
-        return False
-
-
-def _problem_of_weights(path: Path) -> str:
-    try:
-        with safe_open(path, framework="pt"):
-            return ""
-    except FileNotFoundError:
-        return "is missing"
-    except (OSError, SafetensorError) as error:
-        return f"is damaged ({str(error).strip().splitlines()[0]})"

@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,18 +20,18 @@ from ..errors import UserError
 from ..extract.corpora import Corpus
 from ..extract.devices import choose_device
 from ..extract.encoders.speech import SAMPLE_RATE
-from ..extract.scan import scan
 from ..extract.versions import versions
-from ..jsontext import from_json, to_json
+from ..jsontext import from_json, null_for_nan, to_json
 from ..probe.bootstrap import INTERVAL
 from ..probe.metrics import ccc
 from ..probe.results import KEY, PREDICTIONS, SCORES, Results, load_results, table, update_results
 from ..probe.scoring import Scored, score
-from ..probe.splits import Fold, Split, plan
+from ..probe.splits import Fold, Split
 from ..probe.training import standardise_targets
 from .card import write_card
-from .data import Collator, Speech, Utterances
+from .data import Collator, Utterances
 from .journal import write_beside
+from .material import Material, prepare
 from .model import AudioTextModel
 from .saved import EmotionModel, build, read_config, save_model
 from .settings import ModelSettings, TrainingSettings
@@ -39,31 +39,8 @@ from .trainer import train_one
 
 PROBE = "end-to-end"
 
-#: Longer files are left out, as in extraction: attention over a minute of speech takes gigabytes.
-LONGEST_SECONDS = 60.0
-
 # Utterances that are decoded at once where predictions are made.
 _CHUNK = 256
-
-
-@dataclass(frozen=True)
-class Material:
-    """A corpus as training sees it.
-
-    Attributes
-    ----------
-    table : DataFrame
-        The corpus's utterances with `status` ("done" where it can be used) and `reason`.
-    speech : Speech or None
-        None for a model of text alone.
-    labels : ndarray, (utterances, dimensions)
-    split : Split
-    """
-
-    table: pd.DataFrame
-    speech: Speech | None
-    labels: np.ndarray
-    split: Split
 
 
 def train(
@@ -117,8 +94,9 @@ def train(
     leads = int(os.environ.get("RANK", "0")) == 0  # of several processes one writes
     with _alone(out) if leads else nullcontext():
         return _train(
-            corpus, model, training, first, text, name, leads, out, results, overwrite, progress=progress, say=say
-        )
+            corpus, model, training, first, text, name, label, leads, out, results, overwrite,
+            progress=progress, say=say,
+        )  # fmt: skip
 
 
 @contextmanager
@@ -132,9 +110,16 @@ def _alone(out: Path):
         raise UserError(f"{out} is in use by another probe-train: wait for it, or give another --out") from error
 
 
-def _train(corpus, model, training, first, text, name, leads, out, results, overwrite, *, progress, say):
+def _train(corpus, model, training, first, text, name, label, leads, out, results, overwrite, *, progress, say):
     """:func:`train`, once the folder is its own."""
-    material = _material(corpus, model, training, first, progress=progress, say=say)
+    material = prepare(corpus, model, training, first, progress=progress, say=say)
+    if material.left_out:
+        for dimension, reason in material.left_out.items():
+            say(f"note: {dimension} is left out: {reason}")
+        weights = [w for d, w in zip(model.dimensions, training.weights, strict=False) if d in material.dimensions]
+        training = replace(training, weights=tuple(weights))
+        model = replace(model, dimensions=material.dimensions)
+        first, text = build(model, weights=training.weights, seed=training.seed, label=label)
     stated = _statement(corpus, model, training, first, text, name, material)
     if leads:
         stated = _claim(out, stated, overwrite)
@@ -144,7 +129,7 @@ def _train(corpus, model, training, first, text, name, leads, out, results, over
     counts = f"{sum(p.numel() for p in first.parameters() if p.requires_grad):,} of "
     counts += f"{sum(p.numel() for p in first.parameters()):,}"
     say(f"{name}, {model.modality}: {counts} parameters are trained; {material.split.kind}")
-    for note in _notes(material.split):
+    for note in _notes(material.split, {}):
         say(f"note: {note}")
     del first, text  # a teacher of a gigabyte would lie beside the one in training
     seeds = range(training.seed, training.seed + training.seeds)
@@ -154,32 +139,34 @@ def _train(corpus, model, training, first, text, name, leads, out, results, over
     for position, (seed, fold) in enumerate(jobs, start=1):
         folder = out / "runs" / f"seed{seed}-fold-{fold.name}"
         rows = np.concatenate(list(fold.tests.values()))
-        if _finished(folder, len(rows)) is None:
+        shape = len(rows), len(model.dimensions)
+        if _finished(folder, shape) is None:
             say(f"training {position} of {len(jobs)}: seed {seed}, fold {fold.name}")
             _run(folder, out, material, model, training, fold, seed, name, stated, leads, progress=progress, say=say)
         if leads:
-            result, predictions[seed - training.seed, rows] = _finished(folder, len(rows))
+            result, predictions[seed - training.seed, rows] = _finished(folder, shape)
             ended.append({"seed": seed, "fold": fold.name, **result})
     if not leads:
         return Results.empty(), left_out
     found = _score(corpus, material, model, training, predictions, stated, ended, left_out, name)
     if results is not None:
         update_results(results, found)
-    write_card(out / "model", read_config(out / "model"), found, ended)
+    write_card(out / "model", read_config(out / "model", of_a_run=True), found, ended)
     return found, left_out
 
 
 # What is run ---------------------------------------------------------------------------------------------------------
 
 
-def _finished(folder: Path, rows: int) -> tuple[dict, np.ndarray] | None:
+def _finished(folder: Path, shape: tuple[int, int]) -> tuple[dict, np.ndarray] | None:
     """What a finished training left; None where there is none, or it is damaged, and it is to be trained again."""
     try:
         result = from_json((folder / "result.json").read_text())
         predictions = np.load(folder / "predictions.npy", allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    return (result, predictions) if len(predictions) == rows else None
+    whole = isinstance(result, dict) and isinstance(result.get("development_ccc"), int | float)
+    return (result, predictions) if whole and predictions.shape == shape else None
 
 
 def _statement(corpus, model, training, first: AudioTextModel, text, name, material: Material) -> dict:
@@ -196,6 +183,7 @@ def _statement(corpus, model, training, first: AudioTextModel, text, name, mater
         "audio": None if first.audio is None else first.audio.backbone.provenance(),
         "text": None if text is None else text.provenance(),
         "versions": versions(),
+        **({"dimensions_left_out": material.left_out} if material.left_out else {}),
     }
 
 
@@ -211,7 +199,8 @@ def _claim(out: Path, stated: dict, overwrite: bool) -> dict:
         try:
             before = from_json(path.read_text(encoding="utf-8"))
         except ValueError:
-            before = {}
+            before = None
+        before = before if isinstance(before, dict) else {}
         if before and _identity(before) == _identity(_plain(stated)):
             return before
         changed = [key for key in stated if key != "versions" and _plain(stated[key]) != before.get(key)]
@@ -258,48 +247,6 @@ def _refuse_mixture(results, stated, name, corpus_name, overwrite) -> None:
 
 def _features(stated: dict) -> str:
     return "+".join(side for side in ("audio", "text") if stated[side] is not None)
-
-
-def _material(corpus, model, training, first: AudioTextModel, *, progress, say) -> Material:
-    """Check every file, and plan the fits on what can be used."""
-    tabled = corpus.utterances.copy()
-    tabled["status"], tabled["reason"] = "done", ""
-    labels = tabled[list(model.dimensions)].to_numpy(np.float64)
-    speech = None
-    if first.audio is not None:
-        _, headers = scan(
-            corpus, shortest=first.audio.backbone.receptive_field, longest=LONGEST_SECONDS, progress=progress
-        )
-        speech = Speech(list(tabled["path"]), headers, room=training.memory * 2**30)
-        for row, problem in enumerate(speech.check(progress=progress)):
-            if problem is not None:
-                tabled.loc[row, ["status", "reason"]] = problem.status, problem.reason
-    usable = (tabled["status"] == "done").to_numpy()
-    labelled = usable[:, None] & ~np.isnan(labels)
-    for column, dimension in enumerate(model.dimensions):
-        values = labels[labelled[:, column], column]
-        if len(values) == 0:
-            raise UserError(f"'{corpus.name}' has no utterance with a label of {dimension}: leave it out with --dim")
-        if np.ptp(values) == 0:
-            raise UserError(f"{dimension} is {values[0]:g} in all labelled utterances: leave it out with --dim")
-    if model.text is not None:
-        absent = int((tabled["transcript"].str.strip() == "")[usable].sum())
-        if absent == usable.sum():
-            raise UserError(
-                f"'{corpus.name}' has no transcripts: fill them in with probe-transcribe, or give --text none"
-            )
-        if absent:
-            say(f"note: {absent} of {usable.sum()} utterances have no transcript: a learned state stands for it")
-    split = plan(
-        tabled["split"],
-        tabled["speaker"].tolist(),
-        labelled.any(1),
-        labelled,
-        n_folds=training.folds,
-        seed=training.seed,
-        ungrouped=training.ungrouped,
-    )
-    return Material(tabled, speech, labels, split)
 
 
 # One seed and fold ---------------------------------------------------------------------------------------------------
@@ -355,17 +302,20 @@ def _run(folder, out, material, settings, training, fold: Fold, seed, name, stat
         "seed": seed,
         "fold": fold.name,
         "development_ccc": trained.score,
+        **({"dimensions_left_out": material.left_out} if material.left_out else {}),
         "run": stated,
     }
     ready = EmotionModel(model.to(choose_device(training.device)), text, config)
     if settings.modality == "audio+text":
         helps = _ask_whether_text_helps(ready, material, development, progress=progress)
-        config["text_helps"] = helps
-        config["development_ccc"] = float(np.nanmean([max(both["with"], both["without"]) for both in helps.values()]))
+        config["text_helps"] = null_for_nan(helps)
+        config["development_ccc"] = float(
+            np.nanmean([np.fmax(both["with"], both["without"]) for both in helps.values()])
+        )
     scored = np.concatenate(list(fold.tests.values()))
     _write_array(folder / "predictions.npy", _predict(ready, material, scored, progress=progress))
     best = out / "model"
-    if not best.is_dir() or float(read_config(best)["development_ccc"]) < config["development_ccc"]:
+    if not best.is_dir() or float(read_config(best, of_a_run=True)["development_ccc"]) < config["development_ccc"]:
         save_model(best, model, text, config)
     kept = {name: config[name] for name in ("development_ccc", "text_helps") if name in config}
     _write_json(folder / "result.json", {**asdict(trained), **kept, "versions": versions()})
@@ -451,7 +401,7 @@ def _score(corpus, material, model, training, predictions, stated, ended, left_o
                     "folds": len(material.split.folds),
                     "counts": {part: int(labelled[members].sum()) for part, members in parts.items()},
                     "leakage": material.split.leakage,
-                    "notes": _notes(material.split),
+                    "notes": _notes(material.split, material.left_out),
                 },
                 "utterances": len(material.table),
                 "labelled": int(labelled.sum()),
@@ -468,9 +418,10 @@ def _score(corpus, material, model, training, predictions, stated, ended, left_o
     )
 
 
-def _notes(split: Split) -> list[str]:
-    """What is to be said of the split; nothing here has a penalty to choose."""
+def _notes(split: Split, left_out: dict[str, str]) -> list[str]:
+    """What is to be said of the split and of what is left out; nothing here has a penalty to choose."""
     notes = [note for note in split.notes if "penalty" not in note]
+    notes += [f"{dimension} is left out: {reason}" for dimension, reason in left_out.items()]
     if split.folds[0].development is None:
         notes.append("training stops on speakers of its training part, which it does not train on")
     return [*notes, "the same rows decide for each dimension whether the words are read"]

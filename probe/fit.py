@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..extract.cache import HiddenStateCache
-from ..extract.corpora import DIMENSIONS
+from ..extract.corpora import DIMENSIONS, LARGEST_RATING
 from ..extract.versions import versions
 from ..jsontext import to_json
 from . import logistic, ridge
@@ -347,6 +347,15 @@ class _Study:
     def _plan(self, dimension: str) -> Split:
         path, labelled = self.cache.path, self.labelled[dimension]
         count = int(labelled.sum())
+        if not self.done.any():
+            statuses = self.table["status"].value_counts().sort_index()
+            told = ", ".join(f"{number} are {status}" for status, number in statuses.items())
+            reasons = sorted({reason for reason in self.table["reason"].fillna("").astype(str) if reason})
+            raise UserError(
+                f"{path}: no utterance has hidden states, of whatever label: {told}"
+                + (f" ({reasons[0]})" if reasons else "")
+                + "; mend that, and extract again with --overwrite"
+            )
         if count == 0:
             raise UserError(
                 f"{path}: no utterance of '{self.cache.corpus}' has a label of {dimension}; give the corpus that "
@@ -361,6 +370,12 @@ class _Study:
             if np.ptp(values) == 0:
                 raise UserError(
                     f"{path}: {dimension} is {values[0]:g} in all {count} labelled utterances: nothing to predict"
+                )
+            if np.abs(values).max() > LARGEST_RATING:  # a cache of version 0.1, whose readers let it pass
+                row = int(np.flatnonzero(labelled)[np.abs(values).argmax()])
+                raise UserError(
+                    f"{path}: {dimension} of {self.table['id'][row]} is {self.targets[dimension][row]:g}, which is no "
+                    "rating; correct it in the corpus, and extract that again with --overwrite"
                 )
         any_label = np.zeros(len(self.table), bool)
         for mask in self.labelled.values():

@@ -15,11 +15,12 @@ import pytest
 import torch
 
 from emoprobe.distilled import training as module
+from emoprobe.distilled.checkpoints import last_whole_checkpoint
 from emoprobe.distilled.cli import main
 from emoprobe.distilled.data import Collator, Speech, Utterances
 from emoprobe.distilled.saved import build, load_model
 from emoprobe.distilled.settings import ModelSettings, TrainingSettings
-from emoprobe.distilled.trainer import last_whole_checkpoint, train_one
+from emoprobe.distilled.trainer import train_one
 from emoprobe.distilled.training import train
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora import read_corpus

@@ -29,6 +29,9 @@ _SPLITS = {
 _SPLIT_OF = {spelling: name for name, spellings in _SPLITS.items() for spelling in spellings}
 _GENDERS = {"m": "male", "f": "female", "man": "male", "woman": "female", "unknown": ""}
 _MISSING = frozenset({"", "nan", "na", "n/a", "null", "none"})
+
+#: Squares of larger ratings overflow single precision, which training computes in.
+LARGEST_RATING = 1e15
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _SHOWN = 5
 
@@ -71,7 +74,7 @@ def parse_rating(value: object) -> float:
     Raises
     ------
     ValueError
-        When the value is no number, or infinite.
+        When the value is no number, or infinite, or beyond :data:`LARGEST_RATING`.
     """
     if value is None:
         return math.nan
@@ -91,6 +94,8 @@ def parse_rating(value: object) -> float:
         number = float(text)
     if math.isinf(number):
         raise ValueError(f"{value!r} is infinite")
+    if abs(number) > LARGEST_RATING:
+        raise ValueError(f"{value!r} is no rating: beyond {LARGEST_RATING:.0e} nothing can be computed with it")
     return number
 
 
