@@ -196,6 +196,8 @@ def _train(options, draw) -> int:
     )
     if not len(results.scores):  # one of several processes, and not the one that writes
         return 0
+    for dimension, reason in results.protocol[0]["run"].get("dimensions_left_out", {}).items():
+        print(f"left out: {dimension}: {reason}", file=sys.stderr)
     for row in left_out.head(20).itertuples():
         print(f"left out: {row.path} is {row.status}: {row.reason}", file=sys.stderr)
     if len(left_out) > 20:

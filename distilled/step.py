@@ -130,18 +130,18 @@ def refuse_steps_in_vain(in_vain: np.ndarray, steps: int, dimensions: Sequence[s
     Raises
     ------
     UserError
-        If no step of an epoch teaches a dimension.
+        If no step of the epoch teaches a dimension.
     """
     remedy = "a larger --batch or --accumulate puts more into a step"
     for name, count in zip(dimensions, in_vain, strict=True):
         if count == steps:
             raise UserError(
-                f"{name}: no step of an epoch holds two different labels of it, and a CCC needs them; {remedy}, or "
-                "leave it out with --dim"
+                f"{name}: no step of the first epoch holds two different labels of it, and a CCC needs them; "
+                f"{remedy}, or leave it out with --dim"
             )
     return [
-        f"{name}: {count} of the {steps} steps of an epoch hold fewer than two different labels, which teach nothing "
-        f"of it; {remedy}"
+        f"{name}: {count} of the {steps} steps of the first epoch hold fewer than two different labels, which "
+        f"teach nothing of it; {remedy}"
         for name, count in zip(dimensions, in_vain, strict=True)
         if count > _UNNOTED * steps
     ]

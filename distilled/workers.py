@@ -50,11 +50,10 @@ def fitting_workers(asked: int, *, batch_bytes: int, accumulate: int, free: floa
     workers = next(count for count in range(asked, -1, -1) if need(count) <= free)
     if workers == asked:
         return asked, ""
-    rest = f"{workers} do" if workers else "none does, and the training itself decodes"
     return workers, (
         f"{SHARED_MEMORY} has {free / _MIB:.0f} MiB free, and {asked} processes that decode need "
-        f"{need(asked) / _MIB:.0f} MiB: {rest} (for more, docker run --shm-size={_gib(need(asked))}g, or a smaller "
-        "--batch)"
+        f"{need(asked) / _MIB:.0f} MiB: training goes on with {workers or 'none'} of them (for more, "
+        f"docker run --shm-size={_gib(need(asked))}g, or a smaller --batch)"
     )
 
 
@@ -74,16 +73,26 @@ def told_of_dead_workers() -> Iterator[None]:
     Raises
     ------
     UserError
-        If one was killed, or had no shared memory left.
+        If one was killed, had no shared memory left, or raised a UserError itself.
     """
     try:
         yield
+    except UserError as error:
+        if "Original Traceback" not in str(error):
+            raise
+        # Raised in a process that decodes, and wrapped in its traceback.
+        raise UserError(_last_line(error).removeprefix(f"{UserError.__module__}.{UserError.__name__}: ")) from error
     except RuntimeError as error:
         said = str(error)
-        if "DataLoader worker" not in said and "shared memory" not in said:
+        full = "shared memory" in said
+        if not full and (said.startswith("Caught ") or "DataLoader worker" not in said):
             raise
-        reason = said.strip().splitlines()[-1].rstrip(".")
         raise UserError(
-            f"a process that decodes audio has died ({reason}): memory ran out, or {SHARED_MEMORY} is full; what was "
-            "finished is kept: run the same command again with fewer --workers (0 decodes in the training itself)"
+            f"a process that decodes audio {'could not hand it over' if full else 'has died'} ({_last_line(error)}): "
+            f"{SHARED_MEMORY} is full, or memory ran out; what was finished is kept: run the same command again with "
+            "fewer --workers (0 decodes in the training itself)"
         ) from error
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1].rstrip(".")
