@@ -184,6 +184,8 @@ def _statement(corpus, model, training, first: AudioTextModel, text, name, mater
         "text": None if text is None else text.provenance(),
         "versions": versions(),
         **({"dimensions_left_out": material.left_out} if material.left_out else {}),
+        # Version 0.1 averaged the losses of the batches of a step: its numbers are not taken for these.
+        **({"loss": "one CCC over all batches of a step"} if training.accumulate > 1 else {}),
     }
 
 
