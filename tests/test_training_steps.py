@@ -14,7 +14,15 @@ import torch
 from emoprobe.distilled.data import Collator, LengthGrouped
 from emoprobe.distilled.saved import build
 from emoprobe.distilled.settings import ModelSettings, TrainingSettings
-from emoprobe.distilled.step import Watch, joint_gradients, predict, restore_random_state, steps_in_vain, varies
+from emoprobe.distilled.step import (
+    Watch,
+    joint_gradients,
+    predict,
+    random_state,
+    restore_random_state,
+    steps_in_vain,
+    varies,
+)
 from emoprobe.distilled.trainer import EmotionTrainer
 from emoprobe.distilled.training import train
 from emoprobe.errors import UserError
@@ -56,15 +64,18 @@ def trained(table, text, folder, *, say=lambda line: None, model=None, **trainin
     return train(read_corpus(str(folder / "corpus.csv")), model, training, out=folder / "out", say=say)
 
 
-def model_and_batches(text, *, sizes=(3, 1, 2), dropout=0.3):
+def model_and_batches(text, *, sizes=(3, 1, 2), dropout=0.3, device="cpu"):
     """A model, and batches for it with one label missing."""
     model, reader = build(ModelSettings(audio=None, text=str(text), hidden=16, dropout=dropout, freeze=()))
-    model.train()
+    model.train().to(device)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = dropout
     rng = np.random.default_rng(1)
-    collate = Collator(reader.tokenise)
+
+    def collate(items):
+        return {name: values.to(device) for name, values in Collator(reader.tokenise)(items).items()}
+
     # All of one length, so that dropout over one batch of all draws as many numbers as over its parts.
     items = [
         {"text": " ".join(rng.choice(WORDS[:-1], 5)), "labels": rng.normal(size=3).astype(np.float32)} for _ in range(6)
@@ -106,12 +117,16 @@ def test_batches_of_a_step_have_the_gradient_of_one_large_batch(text, sizes):
     assert_close(found, gradients(model))
 
 
-def test_dropout_falls_in_both_passes_the_same(text):
+CUDA = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"))
+
+
+@pytest.mark.parametrize("device", ["cpu", CUDA])
+def test_dropout_falls_in_both_passes_the_same(text, device):
     """The reference keeps every graph and draws once; another draw of the dropout is told from it."""
-    model, batches, _ = model_and_batches(text)
+    model, batches, _ = model_and_batches(text, device=device)
     torch.manual_seed(3)
     losses, found = two_passes(model, batches)
-    after = torch.get_rng_state()
+    after = random_state(torch.device(device))
     model.zero_grad()
     torch.manual_seed(3)
     logits = torch.cat([predict(model, batch) for batch in batches])
@@ -119,7 +134,8 @@ def test_dropout_falls_in_both_passes_the_same(text):
     expected.sum().backward()
     torch.testing.assert_close(losses, expected.detach(), rtol=1e-6, atol=1e-6)
     assert_close(found, gradients(model))
-    assert torch.equal(after, torch.get_rng_state())  # so that what follows draws what it would have drawn
+    for one, other in zip(after, random_state(torch.device(device)), strict=True):
+        assert torch.equal(one, other)  # so that what follows draws what it would have drawn
     found = [part.clone() for part in gradients(model)]
     torch.manual_seed(4)
     _, others = two_passes(model, batches)
