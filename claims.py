@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .errors import UserError
+from .jsontext import to_json
 from .ownership import files_below, refuse_strangers, remove, strangers
 
 _FORMAT = "emoprobe run 1"
@@ -68,8 +69,8 @@ def claim(
         If the folder is of another run or holds something else. Nothing has been touched then.
     """
     path = folder / record
-    settings = json.loads(json.dumps(settings))
-    patterns = [record, f".{record}.new", ".lock", *own, *also]
+    settings = json.loads(to_json(settings))
+    patterns = [record, f".{record}.new", ".lock", ".lock.owner", *own, *also]
     there = _read(path, before)
     ours = len(files_below(folder)) - len(strangers(folder, own))
     anew = f"or --overwrite to start anew, which removes its {ours} files"
@@ -80,7 +81,9 @@ def claim(
                 "or move it away"
             )
         # Without a record nothing proves whose the other files are, whatever their names.
-        refuse_strangers(folder, [".lock", f".{record}.new", *also], "the folder of a run", option=option)
+        refuse_strangers(
+            folder, [".lock", ".lock.owner", f".{record}.new", *also], "the folder of a run", option=option
+        )
     else:
         old, cleared = there
         changed = [] if overwrite else list(_differences(old, settings, free))
@@ -120,7 +123,7 @@ def _write(path: Path, settings: dict, *, cleared: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.new")
     content = {"format": _FORMAT, "cleared": cleared, "settings": settings}
-    beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    beside.write_text(to_json(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     beside.replace(path)
 
 
@@ -139,5 +142,5 @@ def _differences(there: Mapping, now: Mapping, free: Sequence[str], prefix: str 
 def _told(settings: Mapping, name: str) -> str:
     if name not in settings:
         return "nothing"
-    text = json.dumps(settings[name], ensure_ascii=False).strip('"')
+    text = to_json(settings[name], ensure_ascii=False).strip('"')
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from .errors import UserError
+from .jsontext import to_json
 
 #: In a folder that is written whole: who wrote it, and which files.
 MARK = ".emoprobe.json"
@@ -119,7 +120,7 @@ def mark(folder: Path, made_by: str, *, files: Sequence[str] | None = None, also
     there = files if files is not None else [path.relative_to(folder).as_posix() for path in files_below(folder)]
     files = sorted({*there, *also} - {MARK})
     record = {"format": _FORMAT, "made_by": made_by, "files": files}
-    (folder / MARK).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    (folder / MARK).write_text(to_json(record, indent=1) + "\n", encoding="utf-8")
 
 
 def marked(folder: Path) -> tuple[str, ...]:

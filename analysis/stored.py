@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import lazy_loader as _lazy
 
 from ..errors import UserError
+from ..jsontext import to_json
 from ..locks import hold_lock
 from ..ownership import refuse_foreign_lock
 
@@ -62,7 +62,7 @@ def cache_hash(cache: HiddenStateCache) -> str:
     UserError
         If the states are not those that were written.
     """
-    digest = hashlib.sha256(json.dumps(cache.provenance, sort_keys=True).encode())
+    digest = hashlib.sha256(to_json(cache.provenance, sort_keys=True).encode())
     digest.update(b"verified" + cache.verified_checksums().tobytes())
     table = cache.utterances
     for column in ("id", "speaker", "split", "status", "arousal", "valence", "dominance"):
@@ -72,7 +72,7 @@ def cache_hash(cache: HiddenStateCache) -> str:
 
 def fingerprint(**parts: object) -> str:
     """Short hash of inputs, settings and the versions of the methods, 16 hexadecimal digits."""
-    text = json.dumps(parts, sort_keys=True)
+    text = to_json(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

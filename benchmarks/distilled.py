@@ -12,7 +12,6 @@ are shown beside those of the clock: other work on the machine does not add to t
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import statistics
@@ -23,6 +22,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+
+from emoprobe.jsontext import from_json, to_json
 
 RATE = 16_000
 TEXT = "i did not think that we would ever see the end of it but here we are again"  # 19 tokens with the special ones
@@ -98,7 +99,7 @@ def measure(form: str, options: argparse.Namespace, folder: Path) -> dict[str, f
     command += ["--repeats", str(options.repeats), "--threads", str(options.threads)]
     environment = os.environ | {"OMP_NUM_THREADS": str(options.threads)}
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
-    return json.loads(done.stdout)
+    return from_json(done.stdout)
 
 
 def prepare(options: argparse.Namespace, folder: Path) -> None:
@@ -152,7 +153,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.form:
-        print(json.dumps(predict(options.form, options.folder, options.seconds, options.repeats, options.threads)))
+        print(to_json(predict(options.form, options.folder, options.seconds, options.repeats, options.threads)))
         return
     if options.folder:
         make_models(options.folder, options.teacher, options.student, options.text)

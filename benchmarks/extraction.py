@@ -11,7 +11,6 @@ noise with lengths as in conversational corpora (gamma, mean about 4 s).
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import statistics
 import subprocess
@@ -22,6 +21,8 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+
+from emoprobe.jsontext import from_json, to_json
 
 RATE = 16_000
 SMALL = {
@@ -139,7 +140,7 @@ WAYS = {"bare forward": bare_forward, "emoprobe": ours, "one at a time": one_at_
 def measure(way: str, model: str, manifest: Path) -> dict[str, float]:
     """One way in a process of its own: seconds without start-up and loading, and peak memory."""
     command = [sys.executable, __file__, "--way", way, "--model", model, "--manifest", str(manifest)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return from_json(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def main() -> None:
@@ -156,7 +157,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as out:
             seconds = WAYS[options.way](model, options.manifest, Path(out))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(json.dumps({"seconds": seconds, "peak": peak}))
+        print(to_json({"seconds": seconds, "peak": peak}))
         return
     with tempfile.TemporaryDirectory() as folder:
         manifest = make_corpus(Path(folder) / "corpus", seconds=options.seconds)

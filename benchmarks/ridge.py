@@ -12,7 +12,6 @@ that whatever else the machine does slows both.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import threading
 import time
@@ -26,6 +25,7 @@ from sklearn.metrics import make_scorer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from emoprobe.jsontext import to_json
 from emoprobe.probe.metrics import ccc
 from emoprobe.probe.ridge import PENALTIES, ridge_probe, solve_penalties
 from emoprobe.probe.splits import Fold, group_folds
@@ -93,7 +93,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         measured = measure(given, Path(folder) / "states.h5")
     if given.out:
-        given.out.write_text(json.dumps(measured, indent=1) + "\n")
+        given.out.write_text(to_json(measured, indent=1) + "\n")
 
 
 def measure(given, path: Path) -> dict:

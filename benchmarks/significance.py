@@ -14,7 +14,6 @@ their scores are compared. Times are of the processor, so that what else the mac
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -27,6 +26,7 @@ from sklearn.model_selection import permutation_test_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from emoprobe.jsontext import to_json
 from emoprobe.probe.bootstrap import intervals, moments_by_speaker
 from emoprobe.probe.metrics import ccc, ccc_from_moments, pearson_from_moments, rmse_from_moments
 from emoprobe.probe.permutation import exchangeable, permuted_moments, permuted_scores
@@ -61,7 +61,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         measured = measure(given, Path(folder) / "states.h5")
     if given.out:
-        given.out.write_text(json.dumps(measured, indent=1) + "\n")
+        given.out.write_text(to_json(measured, indent=1) + "\n")
 
 
 def plan(speaker: np.ndarray, n_folds: int, official: bool) -> list[Fold]:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from ..commandline import CommandParser
 from ..errors import UserError, run_command
+from ..jsontext import to_json
 from ..ownership import refuse_strangers
 
 if TYPE_CHECKING:
@@ -282,7 +283,7 @@ def make_corpus(
     settings = CorpusSettings(utterances=utterances, speakers=speakers, seed=seed)
     _check(settings)
     root = Path(root)
-    stated = (json.dumps(asdict(settings), indent=1) + "\n").encode()
+    stated = (to_json(asdict(settings), indent=1) + "\n").encode()
     if (root / "settings.json").is_file() and (root / "settings.json").read_bytes() != stated:
         raise UserError(f"{root} holds a demo corpus of other settings: delete the folder or name another")
     if root.exists() and not root.is_dir():

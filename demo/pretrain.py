@@ -21,6 +21,7 @@ from pathlib import Path
 from ..claims import claim
 from ..commandline import CommandParser
 from ..errors import UserError, run_command
+from ..jsontext import null_for_nan, to_json
 from ..ownership import mark, marked, refuse_stranger
 
 
@@ -431,8 +432,8 @@ def trainer_for(model, dataset, run: Path, settings, *, stop: int, save_steps: i
                 line["learning_rate"] = logs.get("learning_rate")
                 line |= model.report() | {"seconds": round(time.time() - began["time"], 1)}
                 with log.open("a") as file:
-                    file.write(json.dumps(line) + "\n")
-                print(json.dumps(line), flush=True)
+                    file.write(to_json(null_for_nan(line)) + "\n")
+                print(to_json(null_for_nan(line)), flush=True)
                 began["time"] = time.time()
 
         def on_step_end(self, args, state, control, **kwargs):
@@ -540,7 +541,7 @@ def measure(model, batches: Batches, *, first: int = 0, count: int = 40) -> dict
 
 
 #: What the training of a run writes.
-RUN_FILES = ("log.jsonl", "checkpoints/checkpoint-*/**")
+RUN_FILES = ("log.jsonl", "precision.json", ".precision.json.new", "checkpoints/checkpoint-*/**")
 
 
 def of_speech(samples) -> dict:
@@ -619,7 +620,7 @@ def pretrain(
         # Kept with the run, so that a later version of what chooses them cannot give the heads another meaning.
         kept = run / "vocabulary.json"
         names = json.loads(kept.read_text()) if kept.is_file() else choose_vocabulary(synthetic, settings)
-        kept.write_text(json.dumps(names) + "\n")
+        kept.write_text(to_json(names) + "\n")
         classes |= {kind: len(units) for kind, units in names.items()}
     units = []
     if recorded is not None:
@@ -721,7 +722,7 @@ def export(
     config = json.loads(path.read_text())
     config.pop("torch_dtype", None)
     config["dtype"] = "float32"
-    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    path.write_text(to_json(config, indent=2, sort_keys=True) + "\n")
     Wav2Vec2FeatureExtractor(
         feature_size=1, sampling_rate=16_000, padding_value=0.0, do_normalize=normalise, return_attention_mask=True
     ).save_pretrained(folder)

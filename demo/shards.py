@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
+from ..jsontext import to_json
 from . import sentences, speech
 
 SAMPLE_RATE = speech.SAMPLE_RATE
@@ -104,7 +105,7 @@ def write_store(folder: Path, waves, events=None) -> Path:
         table[f"{kind}_end"] = np.array([event[1] for event in flat], np.float32)
         table[f"{kind}_name"] = np.array([number[event[2]] for event in flat], np.int32)
         table[f"{kind}_first"] = np.cumsum([0] + [len(one[kind]) for one in events])
-        table[f"{kind}_names"] = np.array(json.dumps(names))
+        table[f"{kind}_names"] = np.array(to_json(names))
     with (folder / "index.part").open("wb") as file:
         np.savez(file, **table)
     (folder / "samples.part").replace(folder / "samples.i16")

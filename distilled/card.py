@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -53,6 +54,7 @@ def write_card(folder: Path, config: dict, results: Results, runs: list[dict]) -
         f"- Frozen: {', '.join(run['model']['freeze']) or 'nothing'}. Pooling: {run['model']['pooling']}. Layers of "
         f"the speech encoder: {run['model']['layers']}. Share of utterances without text in training: "
         f"{run['model']['text_dropout']:g}, without audio: {run['model']['audio_dropout']:g}.",
+        *(f"- {name} is left out: {reason}." for name, reason in config.get("dimensions_left_out", {}).items()),
         f"- Text: {_plain(results.protocol[0]['text'])}.",
         *_reading(config),
         f"- Loss: 1 − CCC, summed over dimensions. At most {settings['epochs']} epochs, batch {settings['batch']} x "
@@ -93,14 +95,24 @@ def run_modality(run: dict) -> str:
 def _rows(results: Results):
     for row in results.scores[results.scores["fold"] == "all"].itertuples():
         yield (
-            f"| {row.dimension} | {row.split} | {row.seed} | {row.n} | {row.ccc:.3f} [{row.ccc_low:.3f}, "
-            f"{row.ccc_high:.3f}] | {row.pearson:.3f} | {row.rmse:.3f} |"
+            f"| {row.dimension} | {row.split} | {row.seed} | {row.n} | {_number(row.ccc)} {_interval(row)} "
+            f"| {_number(row.pearson)} | {_number(row.rmse)} |"
         )
+
+
+def _interval(row) -> str:
+    low, high = row.ccc_low, row.ccc_high
+    return f"[{low:.3f}, {high:.3f}]" if math.isfinite(low) and math.isfinite(high) else "(no interval)"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if math.isfinite(value) else "undefined"
 
 
 def _reading(config: dict):
     """What the development part said of the words, for each dimension."""
-    asked = config.get("text_helps", {})
+    # Null where the development part has no score of a dimension.
+    asked = {name: scores for name, scores in config.get("text_helps", {}).items() if None not in scores.values()}
     said = [f"{name} {scores['with']:.3f} with, {scores['without']:.3f} without" for name, scores in asked.items()]
     unread = [name for name, scores in asked.items() if scores["without"] > scores["with"]]
     if asked:

@@ -94,7 +94,9 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--epochs", type=int, default=30, metavar="N", help="at most (default: 30)")
     how.add_argument("--patience", type=int, default=6, metavar="N", help="epochs without a rise (default: 6)")
     how.add_argument("--batch", type=int, default=32, metavar="N", help="utterances on each device (default: 32)")
-    how.add_argument("--accumulate", type=int, default=1, metavar="N", help="batches a step (default: 1)")
+    how.add_argument(
+        "--accumulate", type=int, default=1, metavar="N", help="batches a step, under one loss (default: 1)"
+    )
     how.add_argument(
         "--audio-rate", type=float, default=5e-5, metavar="RATE", help="learning rate of the speech encoder (5e-5)"
     )
@@ -115,7 +117,12 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--checkpointing", action="store_true", help="less memory, more time")
     how.add_argument("--save-steps", type=int, default=500, metavar="N", help="between checkpoints (default: 500)")
     how.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
-    how.add_argument("--workers", type=int, metavar="N", help="processes that decode audio")
+    how.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes that decode audio, as far as /dev/shm has room (default: 4 beside a GPU, else 0)",
+    )
     where = p.add_argument_group("where")
     where.add_argument("--out", type=Path, default=Path("trained"), help="folder of the run (default: trained)")
     where.add_argument("--results", type=Path, default=Path("results"), help="table of scores (default: results)")
@@ -200,6 +207,8 @@ def _train(options, draw) -> int:
     )
     if not len(results.scores):  # one of several processes, and not the one that writes
         return 0
+    for dimension, reason in results.protocol[0]["run"].get("dimensions_left_out", {}).items():
+        print(f"left out: {dimension}: {reason}", file=sys.stderr)
     for row in left_out.head(20).itertuples():
         print(f"left out: {row.path} is {row.status}: {row.reason}", file=sys.stderr)
     if len(left_out) > 20:

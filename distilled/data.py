@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, Sampler, get_worker_info
 from tqdm import tqdm
 
 from ..errors import UserError
@@ -131,17 +131,30 @@ class Utterances(Dataset):
 
 
 class LengthGrouped(Sampler):
-    """Every item once an epoch, items of like length together, in an order drawn from seed and epoch."""
+    """Every item once an epoch, items of like length together, in an order drawn from seed and epoch.
 
-    def __init__(self, lengths: Sequence[int], batch: int, *, seed: int):
+    Parameters
+    ----------
+    lengths : sequence of int
+    batch : int
+        Items of a step.
+    seed : int
+    fewest : int
+        Items of the last step of an epoch at least: a loss over fewer teaches nothing. Items of like length that the
+        epoch had before come again to fill it.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch: int, *, seed: int, fewest: int = 1):
         self.lengths, self.batch, self.seed, self.epoch = list(lengths), batch, seed, 0
+        left = len(self.lengths) % batch
+        self._repeated = min(fewest - left, len(self.lengths) - left) if 0 < left < fewest else 0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration is of."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        return len(self.lengths) + self._repeated
 
     def __iter__(self) -> Iterator[int]:
         from transformers.trainer_pt_utils import get_length_grouped_indices
@@ -151,6 +164,9 @@ class LengthGrouped(Sampler):
         # Grouped by length from long to short: a loss within a batch needs its batches in no such order.
         batches = [order[start : start + self.batch] for start in range(0, len(order), self.batch)]
         last = [batches.pop()] if len(batches[-1]) < self.batch else []
+        if self._repeated:
+            start = len(order) - len(last[0])
+            last[0] = [*last[0], *order[start - self._repeated : start]]
         shuffled = torch.randperm(len(batches), generator=generator).tolist()
         for batch in [batches[k] for k in shuffled] + last:
             yield from (self.epoch * len(self.lengths) + index for index in batch)
@@ -179,6 +195,11 @@ class Collator:
             batch["has_text"] = torch.tensor([bool(item["text"].strip()) for item in items])
         if "labels" in items[0]:
             batch["labels"] = torch.from_numpy(np.stack([item["labels"] for item in items]))
+        if get_worker_info() is not None:
+            # Shared here, where a full memory is an error that reaches the training. In the thread that sends the
+            # batch away it would be lost with the batch, and the training would wait for ever.
+            for values in batch.values():
+                values.share_memory_()
         return batch
 
 

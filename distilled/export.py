@@ -6,7 +6,6 @@ One utterance goes through the graph at a time: nothing is padded, so nothing ha
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import warnings
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from torch import nn
 
 from ..errors import UserError, reason
 from ..extract.versions import versions
+from ..jsontext import null_for_nan, to_json
 from ..ownership import mark, refuse_strangers, remove
 from ..probe.metrics import ccc
 from .exported import FLOAT, FORMAT, INSIDE, INT8, INT8_TOLERANCE, OnnxModel, own_export_files
@@ -324,6 +324,7 @@ def _write_config(folder: Path, ready: EmotionModel, checks: dict, tools: dict) 
         "label": ready.label,
         "dimensions": list(ready.dimensions),
         "scale": ready.config.get("scale", {}),
+        "dimensions_left_out": ready.config.get("dimensions_left_out", {}),
         "uses_audio": ready.uses_audio,
         "uses_text": ready.uses_text,
         "receptive_field": ready.receptive_field,
@@ -331,5 +332,5 @@ def _write_config(folder: Path, ready: EmotionModel, checks: dict, tools: dict) 
         "checks": checks,
         "versions": versions() | tools,
     }
-    text = json.dumps(config, indent=1, ensure_ascii=False)
+    text = to_json(null_for_nan(config), indent=1, ensure_ascii=False)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")

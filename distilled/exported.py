@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
+from ..jsontext import from_json
 from ..ownership import marked
 from .arguments import checked_texts
+from .fields import COUNT, COUNT_OR_NONE, DIMENSION_LIST, REASONS, SCALE, TEXT, TRUTH, check_fields
 
 FORMAT = "emoprobe audio-text model, ONNX 1"
 FLOAT, INT8 = "model.onnx", "model-int8.onnx"
@@ -170,11 +172,21 @@ class OnnxModel:
         self._unchecked = False
 
 
+_FIELDS = {
+    "label": TEXT,
+    "dimensions": DIMENSION_LIST,
+    "uses_audio": TRUTH,
+    "uses_text": TRUTH,
+    "receptive_field": COUNT,
+    "max_tokens": COUNT_OR_NONE,
+}
+
+
 def _read_config(folder: Path) -> dict:
     path = folder / "config.json"
     again = "write it with `probe-train export MODEL` and give MODEL"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = from_json(path.read_text(encoding="utf-8"))
         known = config["format"] == FORMAT
     except FileNotFoundError as error:
         raise UserError(f"{folder} holds no model in ONNX form; {again}") from error
@@ -182,7 +194,7 @@ def _read_config(folder: Path) -> dict:
         raise UserError(f"{path} cannot be read ({error}); {again}") from error
     if not known:
         raise UserError(f"{folder} holds no model in ONNX form; {again}")
-    return config
+    return check_fields(config, path, _FIELDS, {"scale": SCALE, "dimensions_left_out": REASONS}, remedy=again)
 
 
 def _session(path: Path, threads: int | None):

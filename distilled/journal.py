@@ -7,7 +7,6 @@ tore is dropped when the journal is opened again.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import zlib
@@ -18,6 +17,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..extract.corpora.table import printable
 from ..extract.writer import lock_cache
+from ..jsontext import from_json, to_json
 from ..ownership import refuse_stranger
 
 _FORMAT = "emoprobe journal 1"
@@ -153,14 +153,14 @@ def _read(path: Path, made_by: dict, out: Path) -> Journal:
 
 
 def _line(content: Mapping) -> bytes:
-    data = json.dumps(content).encode()
+    data = to_json(content).encode()
     return b"%08x %s\n" % (zlib.crc32(data), data)
 
 
 def _parsed(line: bytes) -> dict | None:
     """What a line holds; None if it is damaged."""
     checksum, _, data = line.partition(b" ")
-    return json.loads(data) if checksum == b"%08x" % zlib.crc32(data) else None
+    return from_json(data) if checksum == b"%08x" % zlib.crc32(data) else None
 
 
 def _short(value: object) -> str:

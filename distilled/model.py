@@ -258,8 +258,17 @@ class AudioTextModel(nn.Module):
         logits = self.combine(audio, text, has_text)
         if labels is None:
             return {"logits": logits}
-        losses = ccc_loss(logits.float(), (labels - self.label_mean) / self.label_spread)
-        return {"loss": (self.loss_weights * losses).sum(), "logits": logits}
+        return {"loss": self.losses(logits, labels).sum(), "logits": logits}
+
+    def losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Weighted loss of each dimension, (dimensions,): 1 − CCC over the utterances that have its label.
+
+        Parameters
+        ----------
+        logits, labels : Tensor, (utterances, dimensions)
+            As :meth:`forward` returns and takes them.
+        """
+        return self.loss_weights * ccc_loss(logits.float(), (labels - self.label_mean) / self.label_spread)
 
     def combine(
         self,

@@ -154,7 +154,8 @@ def _units(model) -> str:
         for dimension in model.dimensions
         if dimension in scale
     ]
-    return f"model {model.label}; range of its training labels: {', '.join(ranges) or 'not told'}"
+    absent = [f"; no {name}: {reason}" for name, reason in model.config.get("dimensions_left_out", {}).items()]
+    return f"model {model.label}; range of its training labels: {', '.join(ranges) or 'not told'}{''.join(absent)}"
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from ..errors import UserError, reason
 from ..extract.devices import default_batch_seconds, numerics
 from ..extract.encoders.checkpoint import Checkpoint, Origin, open_checkpoint
 from ..extract.encoders.speech import SAMPLE_RATE, Backbone, weights_sha256
+from ..jsontext import to_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, WhisperFeatureExtractor
@@ -76,7 +76,7 @@ class Recogniser(ABC):
 
     def identity(self) -> dict:
         """What a transcript depends on, as JSON."""
-        vocabulary = json.dumps(sorted(self.tokenizer.get_vocab().items()))
+        vocabulary = to_json(sorted(self.tokenizer.get_vocab().items()))
         return {
             "the recogniser": self.label,
             "its weights": self.weights_sha256,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 
 from ..errors import UserError
 from ..extract.batching import plan_batches
@@ -16,10 +16,12 @@ from ..extract.devices import choose_device, default_batch_seconds, numerics
 from ..extract.encoders.speech import SAMPLE_RATE, load_backbone
 from ..extract.encoders.text import TextEncoder, load_text_encoder
 from ..extract.versions import versions
+from ..jsontext import from_json, to_json
 from ..ownership import mark, marked, refuse_strangers, remove
 from .arguments import checked_texts
 from .data import Collator
 from .exported import INSIDE, is_of_format, own_export_files
+from .fields import COUNT, DIMENSION_LIST, NUMBER, REASONS, SCALE, TABLE, TEXT, TRUTH, check_fields
 from .model import AudioTextModel
 from .settings import ModelSettings
 
@@ -202,7 +204,7 @@ def save_model(folder: Path, model: AudioTextModel, text: TextEncoder | None, co
         text.tokenizer.save_pretrained(beside / "text")
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     save_file(weights, beside / "model.safetensors", metadata={"format": "pt"})
-    (beside / "config.json").write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (beside / "config.json").write_text(to_json(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     mark(beside, "probe-train", also=["README.md", ".README.md.new"])
     if folder.exists():
         folder.rename(before)
@@ -220,26 +222,67 @@ def own_files(folder: Path) -> list[str]:
     return own + [f"{INSIDE}/{name}" for name in own_export_files(inside)] if own else []
 
 
-def read_config(folder: str | Path) -> dict:
-    """`config.json` of a saved model.
+_AGAIN = "bring the folder back from a copy, or train again"
+_FIELDS = {"label": TEXT, "settings": TABLE}
+_MORE_FIELDS = {
+    "dimensions": DIMENSION_LIST,
+    "dimensions_left_out": REASONS,
+    "scale": SCALE,
+    "normalise": TRUTH,
+    "text_helps": TABLE,
+    "run": TABLE,
+    "versions": TABLE,
+}
+_FIELDS_OF_A_RUN = {"seed": COUNT, "fold": TEXT, "development_ccc": NUMBER, "scale": SCALE, "run": TABLE}
+
+
+def read_config(folder: str | Path, *, of_a_run: bool = False) -> dict:
+    """`config.json` of a saved model, its fields checked.
+
+    Parameters
+    ----------
+    folder : str or Path
+    of_a_run : bool
+        Whether it must say how the model was trained, too.
 
     Raises
     ------
     UserError
-        If the folder holds no model of this program.
+        If the folder holds no model of this program, or a field is missing or cannot be.
     """
     folder = Path(folder)
     path = folder / "config.json"
     if not path.is_file():
         raise UserError(f"{folder} holds no config.json: give the folder of a model that probe-train wrote")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = from_json(path.read_text(encoding="utf-8"))
         known = config.get("format") == FORMAT
     except (ValueError, OSError, AttributeError) as error:
         raise UserError(f"{path} cannot be read ({error}); bring the folder back from a copy") from error
     if not known:
         raise UserError(f"{folder} is no model of probe-train ('{FORMAT}'); give the folder that it wrote")
+    required = _FIELDS | (_FIELDS_OF_A_RUN if of_a_run else {})
+    check_fields(config, path, required, _MORE_FIELDS, remedy=_AGAIN)
+    settings = _settings(config, path)
+    if settings.audio is not None:
+        check_fields(config, path, {"normalise": TRUTH}, remedy=_AGAIN)
+    if tuple(config.get("dimensions", settings.dimensions)) != settings.dimensions:
+        raise UserError(f"{path}: the field 'dimensions' is not that of 'settings'; {_AGAIN}")
     return config
+
+
+def _settings(config: dict, path: Path) -> ModelSettings:
+    given = config["settings"]
+    check_fields(given, path, {field.name: (lambda value: True, "") for field in fields(ModelSettings)}, remedy=_AGAIN)
+    try:
+        return ModelSettings(
+            **{
+                field.name: tuple(given[field.name]) if isinstance(given[field.name], list) else given[field.name]
+                for field in fields(ModelSettings)
+            }
+        )
+    except (ValueError, TypeError) as error:  # a value of another kind, or one that --help would not allow
+        raise UserError(f"{path}: the field 'settings' cannot be ({error}); {_AGAIN}") from error
 
 
 def load_model(folder: str | Path, *, device: str = "cpu") -> EmotionModel:
@@ -260,19 +303,13 @@ def load_model(folder: str | Path, *, device: str = "cpu") -> EmotionModel:
     UserError
         If the folder holds no such model, or it is damaged.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     folder = Path(folder)
     config = read_config(folder)
+    settings = _settings(config, folder / "config.json")
     try:
-        given = config["settings"]
-        settings = ModelSettings(
-            **{
-                field.name: tuple(given[field.name]) if isinstance(given[field.name], list) else given[field.name]
-                for field in fields(ModelSettings)
-            }
-        )
+        _check_widths(settings, folder)
         backbone = text = None
         if settings.audio is not None:
             backbone = load_backbone(
@@ -282,7 +319,22 @@ def load_model(folder: str | Path, *, device: str = "cpu") -> EmotionModel:
             text = load_text_encoder(str(folder / "text"), random_init=0)
         model = AudioTextModel(settings, backbone=backbone, text=None if text is None else text.model)
         model.load_state_dict(load_file(folder / "model.safetensors"))
-    except (KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OSError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{folder} is damaged ({reason}); bring it back from a copy, or train again") from error
+        raise UserError(f"{folder} is damaged ({reason}); {_AGAIN}") from error
     return EmotionModel(model.to(choose_device(device)), text, config)
+
+
+def _check_widths(settings: ModelSettings, folder: Path) -> None:
+    """Compare the head that the settings name with the stored one, before memory is taken for it."""
+    sides = (settings.audio is not None) + (settings.text is not None)
+    wanted = [len(settings.dimensions), sides * settings.hidden]
+    with safe_open(folder / "model.safetensors", framework="pt") as weights:
+        stored = weights.get_slice("head.1.weight").get_shape()
+    if stored != wanted:
+        raise UserError(
+            f"{folder / 'config.json'}: the field 'settings' names a head of {wanted[1]} x {wanted[0]}, and "
+            f"model.safetensors holds one of {stored[1]} x {stored[0]}; {_AGAIN}"
+        )

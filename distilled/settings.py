@@ -98,8 +98,9 @@ class TrainingSettings:
     epochs, patience : int
         At most so many epochs; over when the development CCC has not risen for `patience` of them.
     batch, accumulate : int
-        Utterances in a batch on each device, and batches whose gradients are added up before a step. The loss is a CCC
-        within a batch, so a batch should not be small.
+        Utterances in a batch on each device, and batches in a step. The loss is a CCC over all utterances of a step on
+        a device, however many batches they come in (each is then computed twice, once for the loss). Several devices
+        average the gradients of their own losses. A CCC over few utterances is noisy, and over one it is constant.
     audio_rate, text_rate, head_rate : float
         Highest learning rate of each encoder, and of the heads (pooling, fusion, and all that starts from nothing).
     decay : float
@@ -167,6 +168,11 @@ class TrainingSettings:
         for name in ("decay", "resamples", "workers"):
             if getattr(self, name) is not None and not getattr(self, name) >= 0:
                 raise UserError(f"--{name} {getattr(self, name)} must be 0 or more")
+        if self.batch * self.accumulate < 2:
+            raise UserError(
+                "--batch 1 with --accumulate 1: the loss is a CCC over the utterances of a step, which over one is "
+                "constant and teaches nothing; give --batch 32, or --accumulate 32 where memory holds no more than one"
+            )
         if not 0 <= self.seed < 2**32 - self.seeds:
             raise UserError(f"--seed {self.seed} must be from 0 to 2**32 - 1")
         if not 0 <= self.warmup < 1:

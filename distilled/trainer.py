@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,10 +25,14 @@ from transformers.trainer_callback import TrainerState
 from ..errors import UserError
 from ..extract.encoders.speech import SAMPLE_RATE
 from ..extract.precision import States, train_checked, valid_rows
+from ..jsontext import from_json, null_for_nan, to_json
 from ..probe.metrics import ccc
+from .checkpoints import last_whole_checkpoint, problem_of_weights
 from .data import Collator, LengthGrouped, Utterances
 from .model import AudioTextModel
 from .settings import TrainingSettings
+from .step import Part, Watch, joint_gradients, predict, refuse_steps_in_vain, restore_random_state, steps_in_vain
+from .workers import fitting_workers, free_shared_memory, local_processes, told_of_dead_workers
 
 # Utterances and seconds of each on which reduced precision is compared with float32 before training.
 _CHECKED_UTTERANCES, _CHECKED_SECONDS = 4, 2.0
@@ -60,18 +62,53 @@ class Trained:
 class EmotionTrainer(Trainer):
     """Trainer whose heads learn faster than its encoders, and whose order of batches is a function of seed and epoch.
 
+    The loss of a step is a CCC over all utterances of the step that this process has, in however many batches.
+
     Parameters
     ----------
     training : TrainingSettings
     sampler : LengthGrouped
         Of the training items.
+    watch : Watch
+        Told the losses of every step.
     **kwargs
         Of `transformers.Trainer`.
     """
 
-    def __init__(self, *, training: TrainingSettings, sampler: LengthGrouped, **kwargs):
-        self.training, self.sampler = training, sampler
+    def __init__(self, *, training: TrainingSettings, sampler: LengthGrouped, watch: Watch, **kwargs):
+        self.training, self.sampler, self.watch = training, sampler, watch
+        self._batches: list[dict[str, torch.Tensor]] = []
+        self._parts: list[Part] = []
+        self._losses = torch.empty(0)
         super().__init__(**kwargs)
+
+    def get_batch_samples(self, *args, **kwargs):
+        """Fetch the batches of a step, and keep them for its loss."""
+        self._batches, count = super().get_batch_samples(*args, **kwargs)
+        self._parts = []
+        return self._batches, count
+
+    def training_step(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], num_items_in_batch=None):
+        """Add up what one batch has in the gradient of its step; return its share of the step's loss."""
+        model.train()
+        inputs = self._prepare_inputs(inputs)
+        if len(self._batches) == 1:
+            losses = self.model.losses(predict(model, inputs), inputs["labels"])
+            loss, self._losses = losses.sum(), losses.detach()
+            self._watch_losses()
+        else:
+            if not self._parts:
+                batches = [self._prepare_inputs(batch) for batch in self._batches]
+                self._losses, self._parts = joint_gradients(model, batches, self.model)
+                self._watch_losses()
+            part = self._parts.pop(0)
+            restore_random_state(part.random, part.gradient.device)
+            loss = (predict(model, inputs) * part.gradient).sum()
+        self.accelerator.backward(loss)
+        return self._losses.sum() / len(self._batches)
+
+    def _watch_losses(self) -> None:
+        self.watch.losses(self._losses.tolist(), self.state.global_step + 1)
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """AdamW: a rate for each part of the model, weight decay for matrices and none for vectors (biases, norms)."""
@@ -104,6 +141,7 @@ class _Log(TrainerCallback):
     """Write what is logged as JSON lines, and one line an epoch to the screen.
 
     The first logs of a resumed run take the place of those that came after its checkpoint.
+    The first logs of a resumed run take the place of those that came after its checkpoint.
     """
 
     def __init__(self, path: Path, say: Callable[[str], None]):
@@ -119,9 +157,11 @@ class _Log(TrainerCallback):
     def on_log(self, args, state, control, logs=None, **kwargs):
         if not state.is_world_process_zero or not logs:
             return
-        line = {"step": state.global_step, **{name: value for name, value in logs.items() if "per_second" not in name}}
+        # The loss of the development part is no CCC of that part, but a mean over its batches.
+        kept = {name: value for name, value in logs.items() if "per_second" not in name and name != "eval_loss"}
+        line = {"step": state.global_step, **kept}
         with self.path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(to_json(null_for_nan(line)) + "\n")
         if "eval_ccc" in logs:
             scores = ", ".join(
                 f"{name.removeprefix('eval_ccc_')} {value:.3f}"
@@ -134,7 +174,7 @@ class _Log(TrainerCallback):
 
 def _step(line: str) -> float:
     try:
-        return json.loads(line)["step"]
+        return from_json(line)["step"]
     except (ValueError, KeyError):  # the line that a kill cut short
         return math.inf
 
@@ -157,6 +197,18 @@ class _Checkpoints(TrainerCallback):
         if state.global_step % self.steps == 0 and not ends_epoch:
             control.should_save = True
         return control
+
+
+class _Watching(TrainerCallback):
+    """Tell the watch the norm of the gradient of every step, after clipping."""
+
+    def __init__(self, watch: Watch):
+        self.watch = watch
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients).item() if gradients else 0.0
+        self.watch.gradient(norm, state.global_step + 1)
 
 
 def train_one(
@@ -197,21 +249,37 @@ def train_one(
     Raises
     ------
     UserError
-        If the loss is not a number, no epoch has a score, or the precision asked for does not compute what float32 on
-        the CPU computes (:mod:`emoprobe.extract.precision`).
+        If the steps hold too little to learn from, the loss is not a number, the gradient stays zero, a process that
+        decodes has died, no epoch has a score, or the precision asked for does not compute what float32 on the CPU
+        computes (:mod:`emoprobe.extract.precision`).
     """
     folder.mkdir(parents=True, exist_ok=True)
     labels = model.settings.dimensions
     arguments = _arguments(training, seed=seed, folder=folder, progress=progress)
-    batches = math.ceil(len(train) / (training.batch * arguments.world_size))
-    steps = math.ceil(batches / training.accumulate) * training.epochs
-    arguments.warmup_steps = math.ceil(training.warmup * steps)
+    processes = arguments.world_size
+    sampler = LengthGrouped(
+        train.lengths(), training.batch * training.accumulate * processes, seed=seed, fewest=2 * processes
+    )
+    in_vain, in_epoch = steps_in_vain(
+        train.labels[train.rows[[index % len(train) for index in sampler]]],
+        batch=training.batch,
+        accumulate=training.accumulate,
+        processes=processes,
+    )
+    for note in refuse_steps_in_vain(in_vain, in_epoch, labels):
+        say(f"note: {note}")
+    batches = math.ceil(len(sampler) / (training.batch * processes))
+    steps = math.ceil(batches / training.accumulate)
+    arguments.warmup_steps = math.ceil(training.warmup * steps * training.epochs)
+    longest = max(train.lengths() + development.lengths()) if model.audio is not None else 0
+    _limit_workers(arguments, training, longest, say)
     if training.checkpointing:
         model.checkpoint_blocks()
-    sampler = LengthGrouped(train.lengths(), training.batch * training.accumulate * arguments.world_size, seed=seed)
+    watch = Watch(labels, training, steps=steps, place=str(folder))
     trainer = EmotionTrainer(
         training=training,
         sampler=sampler,
+        watch=watch,
         model=model,
         args=arguments,
         train_dataset=train,
@@ -220,6 +288,7 @@ def train_one(
         compute_metrics=lambda found: _development_scores(model, found, labels),
         callbacks=[
             _Epochs(sampler),
+            _Watching(watch),
             _Log(folder / "log.jsonl", say),
             _Checkpoints(training.save_steps),
             EarlyStoppingCallback(early_stopping_patience=training.patience),
@@ -230,35 +299,40 @@ def train_one(
     if progress:
         trainer.add_callback(_Bar)
     record = folder / "precision.json"
-    checkpoint = last_whole_checkpoint(folder / "checkpoints", clean=arguments.should_save)
+    checkpoint = last_whole_checkpoint(folder / "checkpoints", clean=arguments.should_save, say=say)
     if checkpoint is not None and _is_over(checkpoint, training):
         trainer.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-        best = folder / "checkpoints" / Path(trainer.state.best_model_checkpoint).name
-        load_model_weights(model, str(best / "model.safetensors"))
     else:
         if checkpoint is not None:
             say(f"  going on from step {checkpoint.name.rsplit('-', 1)[1]}")
         batch = _short_batch(train, sampler, collate)
-        with train_checked(
-            model,
-            lambda: _states(model, batch),
-            record=record,
-            device=arguments.device,
-            precision=training.precision,
-            remedy="Use --precision float32",
-            say=lambda line: say(f"  {line}"),
-            write=arguments.should_save,
+        with (
+            train_checked(
+                model,
+                lambda: _states(model, batch),
+                record=record,
+                device=arguments.device,
+                precision=training.precision,
+                remedy="Use --precision float32",
+                say=lambda line: say(f"  {line}"),
+                write=arguments.should_save,
+            ),
+            told_of_dead_workers(),
         ):
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     state = trainer.state
     if state.best_metric is None or not math.isfinite(state.best_metric):
         raise UserError(
             f"{folder}: training has no development score: the development part has no label, or only one value, of "
-            "every dimension, or the loss became infinite (lower the learning rates)"
+            "every dimension, or the predictions became infinite (lower the learning rates)"
         )
+    best = folder / "checkpoints" / Path(state.best_model_checkpoint or "").name / "model.safetensors"
+    if problem := problem_of_weights(best):  # transformers goes on with the last weights where they are missing
+        raise UserError(f"{best} {problem}: remove {folder}, and the same command trains this seed and fold again")
+    load_model_weights(model, str(best))
     trainer.accelerator.wait_for_everyone()
     epochs = round(state.epoch or 0)
-    check = json.loads(record.read_text(encoding="utf-8")) if record.exists() else None
+    check = from_json(record.read_text(encoding="utf-8")) if record.exists() else None
     return Trained(float(state.best_metric), int(state.best_global_step), int(state.global_step), epochs, check)
 
 
@@ -303,9 +377,24 @@ def _states(model: AudioTextModel, batch: dict[str, torch.Tensor]) -> States:
     return states
 
 
+def _limit_workers(
+    arguments: TrainingArguments, training: TrainingSettings, longest: int, say: Callable[[str], None]
+) -> None:
+    """Take as many processes that decode as the shared memory has room for; `longest` is in samples."""
+    workers, note = fitting_workers(
+        arguments.dataloader_num_workers,
+        batch_bytes=training.batch * longest * torch.float32.itemsize,
+        accumulate=training.accumulate,
+        free=free_shared_memory() / local_processes(),
+    )
+    arguments.dataloader_num_workers, arguments.dataloader_persistent_workers = workers, workers > 0
+    if note:
+        say(f"note: {note}")
+
+
 def _is_over(checkpoint: Path, training: TrainingSettings) -> bool:
     """Whether the run had ended when this was written, and only what follows was cut short."""
-    state = json.loads((checkpoint / "trainer_state.json").read_text())
+    state = from_json((checkpoint / "trainer_state.json").read_text())
     stopping = state["stateful_callbacks"]["EarlyStoppingCallback"]["attributes"]
     waited = stopping["early_stopping_patience_counter"] >= training.patience
     return waited or state["epoch"] >= training.epochs
@@ -358,24 +447,10 @@ def _arguments(training: TrainingSettings, *, seed: int, folder: Path, progress:
 
 
 def _development_scores(model: AudioTextModel, found, dimensions: tuple[str, ...]) -> dict[str, float]:
+    """CCC of each dimension that has one, and their mean."""
     logits = found.predictions[0] if isinstance(found.predictions, tuple) else found.predictions
     mean, spread = model.label_mean.cpu().numpy(), model.label_spread.cpu().numpy()
     scores = ccc(np.asarray(found.label_ids).T, (mean + spread * np.asarray(logits, np.float64)).T)
-    named = {f"ccc_{name}": float(score) for name, score in zip(dimensions, scores, strict=True)}
-    return {"ccc": float(np.nanmean(scores)) if np.isfinite(scores).any() else -math.inf, **named}
-
-
-def last_whole_checkpoint(folder: Path, *, clean: bool = True) -> Path | None:
-    """The newest checkpoint that was written to its end; what a kill left half-written is removed where `clean`.
-
-    The Trainer writes the state of the training last, so a checkpoint with a readable one is whole.
-    """
-    for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda path: -int(path.name.rsplit("-", 1)[1])):
-        try:
-            json.loads((checkpoint / "trainer_state.json").read_text())
-        except (OSError, ValueError):
-            if clean:
-                shutil.rmtree(checkpoint, ignore_errors=True)
-            continue
-        return checkpoint
-    return None
+    named = {name: float(score) for name, score in zip(dimensions, scores, strict=True) if math.isfinite(score)}
+    overall = sum(named.values()) / len(named) if named else -math.inf
+    return {"ccc": overall, **{f"ccc_{name}": score for name, score in named.items()}}

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +19,8 @@ from ..errors import UserError
 from ..extract.corpora import Corpus
 from ..extract.devices import choose_device
 from ..extract.encoders.speech import SAMPLE_RATE
-from ..extract.scan import scan
 from ..extract.versions import versions
+from ..jsontext import from_json, null_for_nan, to_json
 from ..locks import LockHeld, hold_lock
 from ..ownership import refuse_foreign_lock, remove
 from ..probe.bootstrap import INTERVAL
@@ -37,11 +36,12 @@ from ..probe.results import (
     update_results,
 )
 from ..probe.scoring import Scored, score
-from ..probe.splits import Fold, Split, plan
+from ..probe.splits import Fold, Split
 from ..probe.training import standardise_targets
 from .card import write_card
-from .data import Collator, Speech, Utterances
+from .data import Collator, Utterances
 from .journal import write_beside
+from .material import Material, prepare
 from .model import AudioTextModel
 from .saved import EmotionModel, build, own_files, read_config, save_model
 from .settings import ModelSettings, TrainingSettings
@@ -55,36 +55,13 @@ VERSION = 1
 
 #: What a run writes beside its record and its model.
 _RUN_FILES = (
-    *(f"runs/seed*-fold-*/{name}" for name in ("log.jsonl", "result.json", "predictions.npy")),
-    *(f"runs/seed*-fold-*/.{name}.new" for name in ("result.json", "predictions.npy")),
+    *(f"runs/seed*-fold-*/{name}" for name in ("log.jsonl", "precision.json", "result.json", "predictions.npy")),
+    *(f"runs/seed*-fold-*/.{name}.new" for name in ("precision.json", "result.json", "predictions.npy")),
     "runs/seed*-fold-*/checkpoints/checkpoint-*/**",
 )
 
-#: Longer files are left out, as in extraction: attention over a minute of speech takes gigabytes.
-LONGEST_SECONDS = 60.0
-
 # Utterances that are decoded at once where predictions are made.
 _CHUNK = 256
-
-
-@dataclass(frozen=True)
-class Material:
-    """A corpus as training sees it.
-
-    Attributes
-    ----------
-    table : DataFrame
-        The corpus's utterances with `status` ("done" where it can be used) and `reason`.
-    speech : Speech or None
-        None for a model of text alone.
-    labels : ndarray, (utterances, dimensions)
-    split : Split
-    """
-
-    table: pd.DataFrame
-    speech: Speech | None
-    labels: np.ndarray
-    split: Split
 
 
 def train(
@@ -138,8 +115,9 @@ def train(
     leads = int(os.environ.get("RANK", "0")) == 0  # of several processes one writes
     with _alone(out) if leads else nullcontext():
         return _train(
-            corpus, model, training, first, text, name, leads, out, results, overwrite, progress=progress, say=say
-        )
+            corpus, model, training, first, text, name, label, leads, out, results, overwrite,
+            progress=progress, say=say,
+        )  # fmt: skip
 
 
 @contextmanager
@@ -154,11 +132,18 @@ def _alone(out: Path):
         raise UserError(f"{out} is in use by {holder}: wait for it, or give another --out") from None
 
 
-def _train(corpus, model, training, first, text, name, leads, out, results, overwrite, *, progress, say):
+def _train(corpus, model, training, first, text, name, label, leads, out, results, overwrite, *, progress, say):
     """:func:`train`, once the folder is its own."""
     if results is not None:
         refuse_other_results(results)
-    material = _material(corpus, model, training, first, progress=progress, say=say)
+    material = prepare(corpus, model, training, first, progress=progress, say=say)
+    if material.left_out:
+        for dimension, reason in material.left_out.items():
+            say(f"note: {dimension} is left out: {reason}")
+        weights = [w for d, w in zip(model.dimensions, training.weights, strict=False) if d in material.dimensions]
+        training = replace(training, weights=tuple(weights))
+        model = replace(model, dimensions=material.dimensions)
+        first, text = build(model, weights=training.weights, seed=training.seed, label=label)
     stated = _statement(corpus, model, training, first, text, name, material)
     if leads:
         stated = _claim(out, stated, overwrite, say)
@@ -168,7 +153,7 @@ def _train(corpus, model, training, first, text, name, leads, out, results, over
     counts = f"{sum(p.numel() for p in first.parameters() if p.requires_grad):,} of "
     counts += f"{sum(p.numel() for p in first.parameters()):,}"
     say(f"{name}, {model.modality}: {counts} parameters are trained; {material.split.kind}")
-    for note in _notes(material.split):
+    for note in _notes(material.split, {}):
         say(f"note: {note}")
     del first, text  # a teacher of a gigabyte would lie beside the one in training
     seeds = range(training.seed, training.seed + training.seeds)
@@ -178,32 +163,34 @@ def _train(corpus, model, training, first, text, name, leads, out, results, over
     for position, (seed, fold) in enumerate(jobs, start=1):
         folder = out / "runs" / f"seed{seed}-fold-{fold.name}"
         rows = np.concatenate(list(fold.tests.values()))
-        if _finished(folder, len(rows)) is None:
+        shape = len(rows), len(model.dimensions)
+        if _finished(folder, shape) is None:
             say(f"training {position} of {len(jobs)}: seed {seed}, fold {fold.name}")
             _run(folder, out, material, model, training, fold, seed, name, stated, leads, progress=progress, say=say)
         if leads:
-            result, predictions[seed - training.seed, rows] = _finished(folder, len(rows))
+            result, predictions[seed - training.seed, rows] = _finished(folder, shape)
             ended.append({"seed": seed, "fold": fold.name, **result})
     if not leads:
         return Results.empty(), left_out
     found = _score(corpus, material, model, training, predictions, stated, ended, left_out, name)
     if results is not None:
         update_results(results, found)
-    write_card(out / "model", read_config(out / "model"), found, ended)
+    write_card(out / "model", read_config(out / "model", of_a_run=True), found, ended)
     return found, left_out
 
 
 # What is run ---------------------------------------------------------------------------------------------------------
 
 
-def _finished(folder: Path, rows: int) -> tuple[dict, np.ndarray] | None:
+def _finished(folder: Path, shape: tuple[int, int]) -> tuple[dict, np.ndarray] | None:
     """What a finished training left; None where there is none, or it is damaged, and it is to be trained again."""
     try:
-        result = json.loads((folder / "result.json").read_text())
+        result = from_json((folder / "result.json").read_text())
         predictions = np.load(folder / "predictions.npy", allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    return (result, predictions) if len(predictions) == rows else None
+    whole = isinstance(result, dict) and isinstance(result.get("development_ccc"), int | float)
+    return (result, predictions) if whole and predictions.shape == shape else None
 
 
 def _statement(corpus, model, training, first: AudioTextModel, text, name, material: Material) -> dict:
@@ -221,12 +208,15 @@ def _statement(corpus, model, training, first: AudioTextModel, text, name, mater
         "audio": None if first.audio is None else first.audio.backbone.provenance(),
         "text": None if text is None else text.provenance(),
         "versions": versions(),
+        **({"dimensions_left_out": material.left_out} if material.left_out else {}),
+        # Version 0.1 averaged the losses of the batches of a step: its numbers are not taken for these.
+        **({"loss": "one CCC over all batches of a step"} if training.accumulate > 1 else {}),
     }
 
 
 def _identity(stated: dict) -> str:
     kept = {key: value for key, value in stated.items() if key != "versions"}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=list).encode()).hexdigest()
+    return hashlib.sha256(to_json(kept, sort_keys=True, default=list).encode()).hexdigest()
 
 
 def _claim(out: Path, stated: dict, overwrite: bool, say: Callable[[str], None]) -> dict:
@@ -251,12 +241,12 @@ def _of_0_1(record: dict) -> dict | None:
 
 
 def _plain(value):
-    return json.loads(json.dumps(value))
+    return from_json(to_json(value))
 
 
 def _write_json(path: Path, value) -> None:
     beside = path.with_name(f".{path.name}.new")
-    beside.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    beside.write_text(to_json(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     beside.replace(path)
 
 
@@ -279,52 +269,6 @@ def _refuse_mixture(results, stated, name, corpus_name, overwrite) -> None:
 
 def _features(stated: dict) -> str:
     return "+".join(side for side in ("audio", "text") if stated[side] is not None)
-
-
-def _material(corpus, model, training, first: AudioTextModel, *, progress, say) -> Material:
-    """Check every file, and plan the fits on what can be used."""
-    tabled = corpus.utterances.copy()
-    tabled["status"], tabled["reason"] = "done", ""
-    labels = tabled[list(model.dimensions)].to_numpy(np.float64)
-    speech = None
-    if first.audio is not None:
-        _, headers = scan(
-            corpus,
-            shortest=first.audio.backbone.receptive_field,
-            longest=LONGEST_SECONDS,
-            window=first.audio.backbone.longest,
-            progress=progress,
-        )
-        speech = Speech(list(tabled["path"]), headers, room=training.memory * 2**30)
-        for row, problem in enumerate(speech.check(progress=progress)):
-            if problem is not None:
-                tabled.loc[row, ["status", "reason"]] = problem.status, problem.reason
-    usable = (tabled["status"] == "done").to_numpy()
-    labelled = usable[:, None] & ~np.isnan(labels)
-    for column, dimension in enumerate(model.dimensions):
-        values = labels[labelled[:, column], column]
-        if len(values) == 0:
-            raise UserError(f"'{corpus.name}' has no utterance with a label of {dimension}: leave it out with --dim")
-        if np.ptp(values) == 0:
-            raise UserError(f"{dimension} is {values[0]:g} in all labelled utterances: leave it out with --dim")
-    if model.text is not None:
-        absent = int((tabled["transcript"].str.strip() == "")[usable].sum())
-        if absent == usable.sum():
-            raise UserError(
-                f"'{corpus.name}' has no transcripts: fill them in with probe-transcribe, or give --text none"
-            )
-        if absent:
-            say(f"note: {absent} of {usable.sum()} utterances have no transcript: a learned state stands for it")
-    split = plan(
-        tabled["split"],
-        tabled["speaker"].tolist(),
-        labelled.any(1),
-        labelled,
-        n_folds=training.folds,
-        seed=training.seed,
-        ungrouped=training.ungrouped,
-    )
-    return Material(tabled, speech, labels, split)
 
 
 # One seed and fold ---------------------------------------------------------------------------------------------------
@@ -380,17 +324,20 @@ def _run(folder, out, material, settings, training, fold: Fold, seed, name, stat
         "seed": seed,
         "fold": fold.name,
         "development_ccc": trained.score,
+        **({"dimensions_left_out": material.left_out} if material.left_out else {}),
         "run": stated,
     }
     ready = EmotionModel(model.to(choose_device(training.device)), text, config)
     if settings.modality == "audio+text":
         helps = _ask_whether_text_helps(ready, material, development, progress=progress)
-        config["text_helps"] = helps
-        config["development_ccc"] = float(np.nanmean([max(both["with"], both["without"]) for both in helps.values()]))
+        config["text_helps"] = null_for_nan(helps)
+        config["development_ccc"] = float(
+            np.nanmean([np.fmax(both["with"], both["without"]) for both in helps.values()])
+        )
     scored = np.concatenate(list(fold.tests.values()))
     _write_array(folder / "predictions.npy", _predict(ready, material, scored, progress=progress))
     best = out / "model"
-    if not best.is_dir() or float(read_config(best)["development_ccc"]) < config["development_ccc"]:
+    if not best.is_dir() or float(read_config(best, of_a_run=True)["development_ccc"]) < config["development_ccc"]:
         save_model(best, model, text, config)
     kept = {name: config[name] for name in ("development_ccc", "text_helps") if name in config}
     _write_json(folder / "result.json", {**asdict(trained), **kept, "versions": versions()})
@@ -476,7 +423,7 @@ def _score(corpus, material, model, training, predictions, stated, ended, left_o
                     "folds": len(material.split.folds),
                     "counts": {part: int(labelled[members].sum()) for part, members in parts.items()},
                     "leakage": material.split.leakage,
-                    "notes": _notes(material.split),
+                    "notes": _notes(material.split, material.left_out),
                 },
                 "utterances": len(material.table),
                 "labelled": int(labelled.sum()),
@@ -493,9 +440,10 @@ def _score(corpus, material, model, training, predictions, stated, ended, left_o
     )
 
 
-def _notes(split: Split) -> list[str]:
-    """What is to be said of the split; nothing here has a penalty to choose."""
+def _notes(split: Split, left_out: dict[str, str]) -> list[str]:
+    """What is to be said of the split and of what is left out; nothing here has a penalty to choose."""
     notes = [note for note in split.notes if "penalty" not in note]
+    notes += [f"{dimension} is left out: {reason}" for dimension, reason in left_out.items()]
     if split.folds[0].development is None:
         notes.append("training stops on speakers of its training part, which it does not train on")
     return [*notes, "the same rows decide for each dimension whether the words are read"]

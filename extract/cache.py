@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import os
 import shlex
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UserError
+from ..jsontext import from_json
 from .layout import (
     DIMENSIONS,
     DONE,
@@ -116,7 +116,7 @@ class HiddenStateCache:
             raise UserError(f"{self.path} is an HDF5 file but no cache of hidden states; give one by probe-extract")
         if layout_sha256(self._file) != self._file.attrs["layout_sha256"]:
             raise _damaged(self.path, "its description does not match its checksum")
-        self.provenance: dict = json.loads(self._file.attrs["provenance"])
+        self.provenance: dict = from_json(self._file.attrs["provenance"])
         self.statistics = tuple(s for s in self.provenance["pooling"] if s in self._file["pooled"])
         self.n_layers, self.n_utterances, self.width = self._file["pooled"][self.statistics[0]].shape
         end = os.fstat(self._raw.fileno()).st_size
@@ -166,7 +166,7 @@ class HiddenStateCache:
             return (
                 f"probe-extract --repair --out {shlex.quote(str(self.path))} with the arguments that it was made with"
             )
-        given = json.loads(self._file.attrs["arguments"])
+        given = from_json(self._file.attrs["arguments"])
         return shlex.join(["probe-extract", "--repair", "--out", str(self.path), *given])
 
     @property

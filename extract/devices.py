@@ -11,6 +11,9 @@ from ..errors import UserError
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
+#: What a type that overflows may be replaced with.
+WIDER_TYPES = {"float16": "bfloat16 or float32", "bfloat16": "float32"}
+
 # On a CPU a larger batch pays until the first convolution's output (channels x 3,200 steps a second) leaves the caches:
 # of 4 to 48 seconds, 8 was best for DistilHuBERT with its 512 channels (14 to 17 times real time; 13 at 24), while
 # hubert-nano with its 32 channels ran at 91 and 104 times with 24 seconds, at 75 and 67 with 8.

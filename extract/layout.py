@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UserError
+from ..jsontext import to_json
 from .audio import STATUSES
 from .corpora import COLUMNS, DIMENSIONS
 
@@ -189,10 +189,10 @@ def _write_structure(file: h5py.File, plan: Plan, path: Path, frame_sources: Seq
     if frame_sources:
         _link_frames(file, plan, path, frame_sources)
     file.attrs["format"] = FORMAT
-    file.attrs["provenance"] = json.dumps(plan.provenance, ensure_ascii=False)
+    file.attrs["provenance"] = to_json(plan.provenance, ensure_ascii=False)
     file.attrs["corpus_root"] = plan.root
     if plan.arguments:
-        file.attrs["arguments"] = json.dumps(plan.arguments)
+        file.attrs["arguments"] = to_json(plan.arguments)
     file.attrs["layout_sha256"] = layout_sha256(file)
 
 

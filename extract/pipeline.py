@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ..errors import UserError
 from .acoustics import ACOUSTIC_WIDTHS, acoustic_statistics
 from .audio import AudioHeader, AudioProblem, read_audio
-from .devices import is_out_of_memory, numerics
+from .devices import WIDER_TYPES, is_out_of_memory, numerics
 from .encoders.speech import SAMPLE_RATE, Backbone
 from .pooling import pool
 from .writer import CacheWriter
@@ -217,11 +217,9 @@ class Pipeline:
         states = np.concatenate([np.empty(shape, np.float32), *(r.states.cpu().numpy() for r in results)], axis=2)
         norms = np.concatenate([np.empty(shape[1:3], np.float32), *(r.norms.cpu().numpy() for r in results)], axis=1)
         finite = np.isfinite(states).all(axis=(0, 1, 3))
-        for row in np.asarray(rows, dtype=int)[~finite]:
-            problems[int(row)] = (
-                "overflow",
-                f"the model gave non-finite states in {self.settings.precision}; use --dtype bfloat16 or float32",
-            )
+        if not finite.all():
+            overflow = "overflow", self._overflow()
+            problems |= {int(row): overflow for row in np.asarray(rows, dtype=int)[~finite]}
         if self.settings.strict:
             stop_at_problem((self.paths[row], *problem) for row, problem in problems.items())
         rows = [row for row, good in zip(rows, finite, strict=True) if good]
@@ -230,6 +228,16 @@ class Pipeline:
             for name, width in ACOUSTIC_WIDTHS.items()
         }
         self.writer.write(rows, states[:, :, finite], norms[:, finite], acoustics, problems)
+
+    def _overflow(self) -> str:
+        """Why states are not finite, and what helps: a wider type, another checkpoint, or neither."""
+        precision = self.settings.precision
+        told = f"the model gave non-finite states in {precision}"
+        if precision in WIDER_TYPES:
+            return f"{told}; use --dtype {WIDER_TYPES[precision]} (and --overwrite)"
+        if damaged := [name for name, values in self.backbone.model.named_parameters() if not values.isfinite().all()]:
+            return f"{told}: its weights hold NaN or infinity, in {damaged[0]}; get the checkpoint anew"
+        return f"{told}, its widest type, from finite weights; leave this audio out, or take another model"
 
     def _store_frames(self, index: int, batch: np.ndarray, results: list[_Result]) -> None:
         """One part of the single frames, in the order of the batch; NaN for an utterance that did not come out."""

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from ..errors import UserError
+from ..jsontext import to_json
 from .devices import arithmetic, is_out_of_memory
 from .encoders.speech import Backbone
 
@@ -226,7 +227,7 @@ def train_checked(
     say(str(check))
     if write and begun is None:
         beside = record.with_name(f".{record.name}.new")
-        beside.write_text(json.dumps(check.provenance(), indent=1) + "\n", encoding="utf-8")
+        beside.write_text(to_json(check.provenance(), indent=1) + "\n", encoding="utf-8")
         beside.replace(record)
     with run_in_float32(model, check.in_float32):
         yield

@@ -16,7 +16,13 @@ from .layout import PENDING
 
 
 def scan(
-    corpus: Corpus, *, shortest: int, longest: float, window: int | None = None, progress: bool = True
+    corpus: Corpus,
+    *,
+    shortest: int,
+    longest: float,
+    window: int | None = None,
+    option: str = "--longest",
+    progress: bool = True,
 ) -> tuple[pd.DataFrame, list]:
     """The corpus's table with what the headers say.
 
@@ -29,6 +35,8 @@ def scan(
         Limit in seconds; a longer file is left out.
     window : int, optional
         Samples at 16 kHz that a model takes at most; a longer file is left out.
+    option : str
+        What raises the limit, or what else to do about it.
     progress : bool
         Show a bar.
 
@@ -51,7 +59,7 @@ def scan(
             )
         )
     table = corpus.utterances.copy()
-    rows = [_judge(result, shortest, longest, window) for result in results]
+    rows = [_judge(result, shortest, longest, window, option) for result in results]
     table["samples"] = np.array([r[0] for r in rows], dtype=np.int64)
     table["seconds"] = np.array([r[1] for r in rows], dtype=np.float64)
     table["status"] = [r[2] for r in rows]
@@ -71,7 +79,7 @@ def _try_header(path: str) -> AudioHeader | AudioProblem:
 
 
 def _judge(
-    result: AudioHeader | AudioProblem, shortest: int, longest: float, window: int | None
+    result: AudioHeader | AudioProblem, shortest: int, longest: float, window: int | None, option: str
 ) -> tuple[int, float, str, str]:
     """Samples to extract, seconds, status and reason."""
     if isinstance(result, AudioProblem):
@@ -79,10 +87,22 @@ def _judge(
     seconds = result.frames / result.sample_rate
     if result.samples < shortest:
         needed = 1000 * shortest / SAMPLE_RATE
-        return 0, seconds, "too short", f"{1000 * seconds:.1f} ms, and one frame of the model needs {needed:.1f} ms"
+        told = f"{_unlike(1000 * seconds, needed)} ms, and one frame of the model needs {needed:g} ms"
+        return 0, seconds, "too short", told
     if seconds > longest:
-        return 0, seconds, "too long", f"{seconds:.1f} s, and the limit is {longest:g} s (--longest)"
+        return 0, seconds, "too long", f"{_unlike(seconds, longest)} s, and the limit is {longest:g} s ({option})"
     if window is not None and result.samples > window:
         takes = window / SAMPLE_RATE
-        return 0, seconds, "too long", f"{seconds:.1f} s, and the model's window is {takes:g} s: cut the file"
+        return (
+            0,
+            seconds,
+            "too long",
+            f"{_unlike(seconds, takes)} s; the model's window is {takes:g} s: cut the file",
+        )
     return result.samples, seconds, PENDING, ""
+
+
+def _unlike(value: float, limit: float) -> str:
+    """A value to as many decimals as tell it from a limit, one at least."""
+    digits = next((n for n in range(1, 12) if f"{value:.{n}f}" != f"{limit:.{n}f}"), 12)
+    return f"{value:.{digits}f}"

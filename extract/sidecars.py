@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UserError
+from ..jsontext import to_json
 
 FORMAT = "emoprobe baseline 1"
 
@@ -51,7 +52,7 @@ class Sidecar:
     @property
     def sha256(self) -> str:
         """Hash of the table."""
-        texts = json.dumps([list(self.ids), list(self.reasons), list(self.columns)], ensure_ascii=True)
+        texts = to_json([list(self.ids), list(self.reasons), list(self.columns)], ensure_ascii=True)
         return hashlib.sha256(texts.encode() + np.ascontiguousarray(self.features, "<f4").tobytes()).hexdigest()
 
 
@@ -80,7 +81,7 @@ def write_sidecar(path: Path, sidecar: Sidecar) -> None:
     arrays = [pa.array(sidecar.ids, pa.string()), pa.array(sidecar.reasons, pa.string())]
     arrays += [pa.array(column) for column in np.ascontiguousarray(sidecar.features.T, "<f4")]
     table = pa.Table.from_arrays(arrays, names=[*_PLAIN, *sidecar.columns])
-    table = table.replace_schema_metadata({_KEY: json.dumps(about)})
+    table = table.replace_schema_metadata({_KEY: to_json(about)})
     beside = path.with_name(f".{path.name}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

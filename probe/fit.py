@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,8 +12,9 @@ import numpy as np
 
 from ..errors import UserError
 from ..extract.cache import HiddenStateCache
-from ..extract.corpora import DIMENSIONS
+from ..extract.corpora import DIMENSIONS, LARGEST_RATING
 from ..extract.versions import versions
+from ..jsontext import to_json
 from . import bootstrap, logistic, mdl, metrics, permutation, ridge, splits
 from .baselines import BASELINES, EGEMAPS_LIMIT, VERSIONS, commonest_category, mean_predictor, probe_features
 from .bootstrap import INTERVAL
@@ -359,6 +359,15 @@ class _Study:
     def _plan(self, dimension: str) -> Split:
         path, labelled = self.cache.path, self.labelled[dimension]
         count = int(labelled.sum())
+        if not self.done.any():
+            statuses = self.table["status"].value_counts().sort_index()
+            told = ", ".join(f"{number} are {status}" for status, number in statuses.items())
+            reasons = sorted({reason for reason in self.table["reason"].fillna("").astype(str) if reason})
+            raise UserError(
+                f"{path}: no utterance has hidden states, of whatever label: {told}"
+                + (f" ({reasons[0]})" if reasons else "")
+                + "; mend that, and extract again with --overwrite"
+            )
         if count == 0:
             raise UserError(
                 f"{path}: no utterance of '{self.cache.corpus}' has a label of {dimension}; give the corpus that "
@@ -373,6 +382,12 @@ class _Study:
             if np.ptp(values) == 0:
                 raise UserError(
                     f"{path}: {dimension} is {values[0]:g} in all {count} labelled utterances: nothing to predict"
+                )
+            if np.abs(values).max() > LARGEST_RATING:  # a cache of version 0.1, whose readers let it pass
+                row = int(np.flatnonzero(labelled)[np.abs(values).argmax()])
+                raise UserError(
+                    f"{path}: {dimension} of {self.table['id'][row]} is {self.targets[dimension][row]:g}, which is no "
+                    "rating; correct it in the corpus, and extract that again with --overwrite"
                 )
         any_label = np.zeros(len(self.table), bool)
         for mask in self.labelled.values():
@@ -458,7 +473,7 @@ class _Study:
     # Protocol -------------------------------------------------------------------------------------------------------
 
     def _hash_of_cache(self) -> str:
-        digest = hashlib.sha256(json.dumps(self.cache.provenance, sort_keys=True).encode())
+        digest = hashlib.sha256(to_json(self.cache.provenance, sort_keys=True).encode())
         # The states that are fitted, not what they once were: a score of damaged ones is never taken for theirs.
         digest.update(b"verified" + self.cache.verified_checksums().tobytes())
         for column in ("id", "speaker", "split", "emotion", "status", *DIMENSIONS):
@@ -530,7 +545,7 @@ class _Study:
 
     def _hash(self, unit, dimension: str) -> str:
         used = {"settings": self._settings_of(unit, dimension), "cache": self._digest}
-        return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(to_json(used, sort_keys=True).encode()).hexdigest()
 
     def is_same(self, entry: dict, unit) -> bool:
         """Whether an entry of a protocol is this unit, fitted with these settings on this cache."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UserError
+from ..jsontext import from_json, to_json
 from ..locks import hold_lock
 from ..ownership import refuse_foreign_lock, refuse_stranger
 
@@ -156,7 +156,7 @@ class Results:
     def _strike_out_changed(self, folder: Path) -> None:
         """Take runs whose rows are about to change out of the protocol on disk: killed here, they are fitted again."""
         path = folder / "protocol.json"
-        there = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        there = from_json(path.read_text(encoding="utf-8")) if path.exists() else []
         unchanged = [entry for entry in there if entry in self.protocol]
         if unchanged != there:
             _write_protocol(folder, unchanged)
@@ -208,7 +208,7 @@ def refuse_other_results(folder: str | Path) -> None:
 
 def _is_protocol(path: Path) -> bool:
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = from_json(path.read_text(encoding="utf-8"))
         return isinstance(entries, list) and all(set(KEY) <= set(entry) for entry in entries)
     except (ValueError, TypeError):
         return False
@@ -228,7 +228,7 @@ def _has_columns(path: Path, *, columns: list[str]) -> bool:
 
 
 def _write_protocol(folder: Path, protocol: list[dict]) -> None:
-    text = json.dumps(protocol, indent=1, ensure_ascii=False) + "\n"
+    text = to_json(protocol, indent=1, ensure_ascii=False) + "\n"
     _write(folder / "protocol.json", lambda path: path.write_text(text, encoding="utf-8"))
 
 
@@ -297,7 +297,7 @@ def load_results(folder: str | Path | Sequence[str | Path] = "results") -> Resul
     if not (folder / "protocol.json").is_file():
         raise UserError(f"{folder} holds no results: make them with `probe-fit --out {folder}`")
     try:
-        protocol = json.loads((folder / "protocol.json").read_text(encoding="utf-8"))
+        protocol = from_json((folder / "protocol.json").read_text(encoding="utf-8"))
         if not isinstance(protocol, list) or not all(set(KEY) <= set(entry) for entry in protocol):
             raise ValueError("it lists no runs")
     except (ValueError, TypeError, OSError) as error:

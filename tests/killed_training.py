@@ -1,4 +1,4 @@
-"""Train a model in a process that is killed at a step of its choice."""
+"""Train a model in a process that is killed at a step of its choice, or by whoever started it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(["emoprobe.distilled.training", "tests.killed_training"])
 
 
-def _run(corpus: str, model: ModelSettings, training: TrainingSettings, out: Path, die_after: int | None, where: str):
+def _run(corpus, model, training, out: Path, die_after: int | None, where: str, keep_results: bool) -> None:
     import torch
 
     from emoprobe.distilled.trainer import EmotionTrainer
@@ -32,7 +32,7 @@ def _run(corpus: str, model: ModelSettings, training: TrainingSettings, out: Pat
         return step(self, *args, **kwargs)
 
     setattr(EmotionTrainer, where, step_or_die)
-    train(read_corpus(corpus), model, training, out=out)
+    train(read_corpus(corpus), model, training, out=out, results=out / "results" if keep_results else None)
 
 
 def finish(
@@ -45,7 +45,16 @@ def finish(
     where: str = "training_step",
 ) -> int:
     """Train, killed in the call of the Trainer's method `where` that follows so many; exit status, or minus signal."""
-    process = _processes.Process(target=_run, args=(corpus, model, training, out, die_after, where))
+    process = _processes.Process(target=_run, args=(corpus, model, training, out, die_after, where, False))
     process.start()
     process.join()
     return process.exitcode
+
+
+def start(
+    corpus: str, model: ModelSettings, training: TrainingSettings, out: Path
+) -> multiprocessing.process.BaseProcess:
+    """Begin to train, with the results in `out`/results."""
+    process = _processes.Process(target=_run, args=(corpus, model, training, out, None, "training_step", True))
+    process.start()
+    return process

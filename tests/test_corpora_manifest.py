@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from emoprobe import UserError
 from emoprobe.extract.corpora import COLUMNS, DIMENSIONS, Corpus, read_corpus, read_manifest
-from emoprobe.extract.corpora.table import normalise_split, parse_rating, path_under
+from emoprobe.extract.corpora.table import LARGEST_RATING, normalise_split, parse_rating, path_under
 from tests.corpus_fixtures import write_csv
 
 
@@ -179,10 +179,16 @@ def test_split_names(given: str, name: str | None) -> None:
     assert normalise_split(given) == name
 
 
-@given(st.floats(allow_nan=False, allow_infinity=False))
+@given(st.floats(-LARGEST_RATING, LARGEST_RATING))
 def test_a_rating_keeps_every_digit(value: float) -> None:
     assert parse_rating(repr(value)) == value
     assert parse_rating(value) == value
+
+
+@pytest.mark.parametrize("value", ["1e300", -1e300, 1.1e15])
+def test_a_number_that_cannot_be_computed_with_is_no_rating(value: object) -> None:
+    with pytest.raises(ValueError, match=r"is no rating"):
+        parse_rating(value)
 
 
 cells = st.text(

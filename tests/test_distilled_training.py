@@ -19,7 +19,7 @@ from emoprobe.distilled.cli import main
 from emoprobe.distilled.data import Collator, Speech, Utterances
 from emoprobe.distilled.saved import build, load_model
 from emoprobe.distilled.settings import ModelSettings, TrainingSettings
-from emoprobe.distilled.trainer import last_whole_checkpoint, train_one
+from emoprobe.distilled.trainer import train_one
 from emoprobe.distilled.training import train
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora import read_corpus
@@ -229,22 +229,11 @@ def _raise(*args, **kwargs):
     raise KeyboardInterrupt
 
 
-def test_a_checkpoint_that_was_cut_short_is_no_checkpoint(tmp_path):
-    for number, state in ((5, '{"global_step": 5}'), (10, '{"global'), (9, None)):
-        folder = tmp_path / f"checkpoint-{number}"
-        folder.mkdir()
-        if state is not None:
-            (folder / "trainer_state.json").write_text(state)
-    assert last_whole_checkpoint(tmp_path).name == "checkpoint-5"
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-5"]
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"transcript": ""}, "probe-transcribe"),
-        ({"arousal": 3.0}, "arousal is 3"),
-        ({"valence": np.nan}, "no utterance with a label of valence"),
+        ({"arousal": 3.0, "valence": np.nan, "dominance": 1.0}, "nothing to learn"),
         ({"speaker": "", "split": ""}, "--ungrouped"),
     ],
 )

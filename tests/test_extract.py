@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
+from safetensors.torch import load_file, save_file
 
 from emoprobe.analysis.relevance import relevance_opinions
 from emoprobe.errors import UserError
@@ -23,9 +24,10 @@ from emoprobe.extract.batching import plan_batches
 from emoprobe.extract.cli import main
 from emoprobe.extract.corpora import read_corpus
 from emoprobe.extract.encoders.speech import Backbone
+from emoprobe.extract.scan import scan
 from emoprobe.extract.writer import CacheWriter, lock_cache
 from emoprobe.probe.cli import main as fit_main
-from emoprobe.probe.fit import fit_layers
+from emoprobe.probe.fit import FitSettings, fit_caches, fit_layers
 from emoprobe.probe.results import load_results
 from tests.speech import make_corpus, tone
 from tests.test_exactness import alone, relative_error
@@ -214,6 +216,21 @@ class TestRuns:
         assert "being written by another process" in capsys.readouterr().err
         assert run(manifest, model, out) == 0
 
+    def test_a_limit_is_told_in_numbers_that_differ(self, tmp_path):
+        """One sample above a second is no "1.0 s, and the limit is 1 s"; nor 401 samples of 402."""
+        manifest = make_corpus(tmp_path, utterances=3)
+        for name, samples in (("u000", 16001), ("u001", 401), ("u002", 16000)):
+            soundfile.write(tmp_path / f"{name}.wav", tone(1.1, seed=1)[:samples], 16000)
+        corpus = read_corpus(str(manifest))
+        table, _ = scan(corpus, shortest=402, longest=1.0, progress=False)
+        assert table["reason"].tolist() == [
+            "1.0001 s, and the limit is 1 s (--longest)",
+            "25.06 ms, and one frame of the model needs 25.125 ms",
+            "",
+        ]
+        table, _ = scan(corpus, shortest=402, longest=1.0, option="cut it into parts", progress=False)
+        assert table["reason"][0].endswith("(cut it into parts)")
+
     def test_problem_files_are_listed_and_the_others_go_on(self, model, tmp_path, capsys):
         manifest = make_corpus(tmp_path, utterances=8)
         (tmp_path / "u000.wav").unlink()
@@ -323,6 +340,32 @@ class TestRuns:
         with HiddenStateCache(tmp_path / "states.h5") as cache:
             assert list(cache.utterances["status"]).count("overflow") == 1
             assert np.isfinite(cache.states("mean", rows=cache.done)).all()
+            (reason,) = [reason for reason in cache.utterances["reason"] if reason]
+        assert "in float32, its widest type, from finite weights" in reason  # where float32 is no remedy
+        assert "--dtype" not in reason
+
+    def test_what_an_overflow_is_due_to_is_told_with_what_helps(self, manifest, model, tmp_path, capsys):
+        """Damaged weights; the remedy of the message for float16, followed, ends without an overflow."""
+        damaged = save_model(tmp_path / "damaged")
+        weights = load_file(damaged / "model.safetensors")
+        weights["encoder.layers.0.final_layer_norm.weight"][:] = torch.nan
+        save_file(weights, damaged / "model.safetensors", metadata={"format": "pt"})
+        assert run(manifest, damaged, tmp_path / "damaged.h5") == 3
+        with HiddenStateCache(tmp_path / "damaged.h5") as cache:
+            assert set(cache.utterances["status"]) == {"overflow"}
+            (reason,) = set(cache.utterances["reason"])
+        assert "its weights hold NaN or infinity, in encoder.layers.0.final_layer_norm.weight" in reason
+        with pytest.raises(UserError, match=r"no utterance has hidden states.*12 are overflow .*its weights hold NaN"):
+            fit_caches([tmp_path / "damaged.h5"], FitSettings(permutations=0, resamples=0), out=tmp_path / "results")
+        large = save_model(tmp_path / "large")
+        weights = load_file(large / "model.safetensors")
+        weights["encoder.layer_norm.weight"] *= 1e5  # beyond float16, within float32
+        save_file(weights, large / "model.safetensors", metadata={"format": "pt"})
+        assert run(manifest, large, tmp_path / "large.h5", "--dtype", "float16") == 3
+        with HiddenStateCache(tmp_path / "large.h5") as cache:
+            (reason,) = set(cache.utterances["reason"])
+        assert "in float16; use --dtype bfloat16 or float32 (and --overwrite)" in reason
+        assert run(manifest, large, tmp_path / "large.h5", "--dtype", "float32", "--overwrite") == 0
 
 
 class TestCache:

@@ -13,6 +13,6 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     submod_attrs={
         "manifest": ["read_manifest"],
         "registry": ["read_corpus"],
-        "table": ["COLUMNS", "DIMENSIONS", "Corpus"],
+        "table": ["COLUMNS", "DIMENSIONS", "LARGEST_RATING", "Corpus"],
     },
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 import re
@@ -16,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ...errors import UserError
+from ...jsontext import to_json
 from .cells import DIMENSIONS, IDENTIFIERS, MISSING, TEXT_COLUMNS, MissingWords, identifier, look_alikes
 
 COLUMNS = (*TEXT_COLUMNS, *DIMENSIONS)
@@ -27,6 +27,9 @@ _SPLITS = {
 }
 _SPLIT_OF = {spelling: name for name, spellings in _SPLITS.items() for spelling in spellings}
 _GENDERS = {"m": "male", "f": "female", "man": "male", "woman": "female"}
+
+#: Squares of larger ratings overflow single precision, which training computes in.
+LARGEST_RATING = 1e15
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _SHOWN = 5
 
@@ -69,7 +72,7 @@ def parse_rating(value: object) -> float:
     Raises
     ------
     ValueError
-        When the value is no number, or infinite.
+        When the value is no number, or infinite, or beyond :data:`LARGEST_RATING`.
     """
     if value is None:
         return math.nan
@@ -89,6 +92,8 @@ def parse_rating(value: object) -> float:
         number = float(text)
     if math.isinf(number):
         raise ValueError(f"{value!r} is infinite")
+    if abs(number) > LARGEST_RATING:
+        raise ValueError(f"{value!r} is no rating: beyond {LARGEST_RATING:.0e} nothing can be computed with it")
     return number
 
 
@@ -264,7 +269,7 @@ class Corpus:
 
         Paths enter relative to :attr:`root` where they lie below it, ratings with every digit.
         """
-        digest = hashlib.sha256(json.dumps(COLUMNS).encode())
+        digest = hashlib.sha256(to_json(COLUMNS).encode())
         base = str(self.root) + os.sep
         for row in self.utterances.itertuples(index=False):
             cells = []
@@ -275,7 +280,7 @@ class Corpus:
                     value = None if math.isnan(value) else float(value).hex()
                 cells.append(value)
             # File names that are not valid UTF-8 reach Python as lone surrogates, which plain UTF-8 refuses.
-            digest.update(json.dumps(cells, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
+            digest.update(to_json(cells, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
         return digest.hexdigest()
 
     def summary(self) -> str:

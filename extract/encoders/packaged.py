@@ -19,6 +19,7 @@ from pathlib import Path
 import filelock
 
 from ...errors import UserError
+from ...jsontext import to_json
 from . import whisper_conversion
 from .pickled import cache_folder
 
@@ -155,7 +156,7 @@ class WheelModel:
         self.convert(files, new)
         sizes = {path.name: path.stat().st_size for path in sorted(new.iterdir())}
         record = {"model": self.name, "from": dict(self.sha256), "conversion": self.version, "sizes": sizes}
-        (new / _RECORD).write_text(json.dumps(record, indent=2))
+        (new / _RECORD).write_text(to_json(record, indent=2))
         for path in (*new.iterdir(), new):
             _flush(path)
         new.rename(folder)

@@ -11,6 +11,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from ...errors import UserError
+from ...jsontext import to_json
 from .ctranslate2 import CTranslate2Model, parse_model
 
 #: Raised whenever the same file would be converted into something else.
@@ -72,7 +73,7 @@ def convert_whisper(files: Mapping[str, bytes], folder: Path) -> None:
         "preprocessor_config.json": {**_FEATURES, "feature_size": config["num_mel_bins"]},
         **_tokenizer_files(tokenizer, tokens),
     }.items():
-        (folder / name).write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
+        (folder / name).write_text(to_json(content, indent=2, ensure_ascii=False), encoding="utf-8")
     # The slow tokeniser of older releases reads its merges as text.
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in tokenizer["model"]["merges"]]
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")

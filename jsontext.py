@@ -1,0 +1,60 @@
+"""JSON as this package writes and reads it: strict, since NaN and infinity are no JSON and most readers refuse them."""
+
+from __future__ import annotations
+
+import json
+import math
+
+
+def to_json(value: object, **options) -> str:
+    """Text of a value.
+
+    Parameters
+    ----------
+    value : object
+        What JSON can hold. A number that may be missing is None there: see :func:`null_for_nan`.
+    **options
+        Of :func:`json.dumps`, but `allow_nan`.
+
+    Raises
+    ------
+    ValueError
+        If it holds NaN or infinity.
+
+    Examples
+    --------
+    >>> to_json({"ccc": None})
+    '{"ccc": null}'
+    """
+    return json.dumps(value, allow_nan=False, **options)
+
+
+def from_json(text: str | bytes) -> object:
+    """Value of a text. NaN and infinity, which earlier versions wrote, are None.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON.
+
+    Examples
+    --------
+    >>> from_json('{"ccc": NaN}')
+    {'ccc': None}
+    """
+    return json.loads(text, parse_constant=lambda name: None)
+
+
+def null_for_nan(value: object) -> object:
+    """The same with None for every number that is not finite, in lists and dicts too.
+
+    Examples
+    --------
+    >>> null_for_nan({"scores": [0.5, float("nan")]})
+    {'scores': [0.5, None]}
+    """
+    if isinstance(value, dict):
+        return {key: null_for_nan(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [null_for_nan(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
