@@ -252,10 +252,10 @@ class Checkpoint:
 
     def _shards(self, index: Path) -> list[Path]:
         names = self._json(index.name).get("weight_map")
-        names = sorted(set(names.values())) if isinstance(names, dict) else []
+        names = list(names.values()) if isinstance(names, dict) else []
         if not names or not all(isinstance(name, str) and re.fullmatch(r"\w[\w.-]*", name) for name in names):
             raise UserError(f"{index} of {self.source} is damaged (it names no files beside it); download it again")
-        paths = {name: self.files.path(name) for name in names}
+        paths = {name: self.files.path(name) for name in sorted(set(names))}
         if absent := [name for name, path in paths.items() if path is None]:
             raise UserError(
                 f"{self.source}: {absent[0]}, which {index.name} names, is not there; {self.files.lacking()}"
