@@ -18,8 +18,8 @@ from emoprobe.distilled.transcribe_cli import main as transcribe_main
 from emoprobe.errors import UserError
 from emoprobe.extract.encoders import packaged
 from emoprobe.extract.encoders.ctranslate2 import parse_model
+from emoprobe.extract.encoders.home import cache_folder
 from emoprobe.extract.encoders.packaged import packaged_folder, packaged_models
-from emoprobe.extract.encoders.pickled import cache_folder
 from emoprobe.extract.encoders.whisper_conversion import whisper_state
 from tests.ctranslate2_files import ctranslate2_file, whisper_arrays
 from tests.killed_conversion import model as made_up_model

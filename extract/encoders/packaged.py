@@ -21,7 +21,7 @@ import filelock
 from ...errors import UserError
 from ...jsontext import to_json
 from . import whisper_conversion
-from .pickled import cache_folder
+from .home import cache_folder
 
 _GROUP = "emoprobe.models"
 _RECORD = "converted.json"

@@ -14,15 +14,10 @@ from pathlib import Path
 import torch
 
 from ...errors import UserError, reason
+from .home import cache_folder
 
 #: The first torch whose restricted reader has no known hole: CVE-2025-32434 was mended in 2.6, CVE-2026-24747 in 2.10.
 SAFE_TORCH = (2, 10)
-
-
-def cache_folder() -> Path:
-    """Folder for what is made once and can be made again: what EMOPROBE_HOME names, or ``~/.cache/emoprobe``."""
-    named = os.environ.get("EMOPROBE_HOME")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "emoprobe"
 
 
 def file_sha256(path: Path) -> str:
