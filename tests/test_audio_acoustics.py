@@ -14,8 +14,9 @@ from emoprobe.extract import acoustics
 from emoprobe.extract.acoustics import ACOUSTIC_WIDTHS, acoustic_statistics
 from tests.corpus_fixtures import tone
 
-# Statistics of logarithms up to about 25: float32 holds them to 2e-6, the float32 spectrum below moves them more.
-CLOSE = {"rtol": 1e-4, "atol": 1e-4}
+# Logarithms up to about 25 in 80 bands make cepstral sums up to 206, of which float32 holds some 1e-5 a rounding, in an
+# order that is the processor's; 9e-5 was seen where they cancel. An error of the definition is a thousand times larger.
+CLOSE = {"rtol": 1e-4, "atol": 5e-4}
 
 
 def log_mel(waveform: np.ndarray) -> np.ndarray:
