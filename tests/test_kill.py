@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -132,12 +133,12 @@ def test_killed_again_and_again(arguments, unbroken, tmp_path):
 
 def test_full_disk_at_the_start_leaves_what_was_there(arguments, unbroken, tmp_path):
     out = tmp_path / "states.h5"
-    out.write_bytes(b"something precious")
+    shutil.copy(unbroken[0], out)  # its own, or it would not be replaced at all
     assert finish([*arguments, str(out), "--overwrite"], file_limit=50_000, errors=tmp_path / "errors") == 2
     error = (tmp_path / "errors").read_text()
     assert "cannot be laid out" in error
     assert "free disk space" in error
-    assert out.read_bytes() == b"something precious"
+    assert out.read_bytes() == unbroken[0].read_bytes()
     assert [p.name for p in tmp_path.iterdir() if p.suffix == ".new"] == []
 
 
