@@ -137,7 +137,9 @@ def add_baselines(
 
 def _parsed(name: str) -> tuple[str, str]:
     """``"text=minilm"`` as ("text", "minilm")."""
-    base, _, choice = name.partition("=")
+    base, given, choice = name.partition("=")
+    if given and not choice.strip():  # an unset shell variable, not the wish for the default
+        raise UserError(f"--baselines {name}: the encoder is empty; write text=ENCODER, or text alone")
     if base not in SIDECARS or (choice and base != "text"):
         raise UserError(f"no baseline {name!r}; there is egemaps, text, and text=ENCODER")
     return base, choice

@@ -225,6 +225,8 @@ def test_a_damaged_baseline_is_told(cache, encoder, damage):
 def test_what_cannot_be_computed_is_said_with_its_remedy(cache, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="no baseline 'loudness'; there is egemaps, text"):
         add_baselines(cache, ["loudness"])
+    with pytest.raises(UserError, match="--baselines text=: the encoder is empty"):
+        add_baselines(cache, ["text="])
     with pytest.raises(UserError, match=r"has no baseline 'egemaps'.*--baselines"):
         cache.baseline("egemaps")
     write_cache(tmp_path / "silent.h5")
