@@ -112,6 +112,8 @@ def _read(path: Path, before: Callable[[dict], dict | None]) -> tuple[dict, bool
         if not isinstance(content, dict):
             return None
         if content.get("format") == _FORMAT:
+            if not isinstance(content["settings"], dict):
+                return None
             return content["settings"], bool(content["cleared"])
         old = before(content)
     except (OSError, ValueError, KeyError, TypeError):

@@ -101,8 +101,9 @@ def test_a_dimension_that_cannot_be_learned_is_left_out_everywhere(place, table,
     config = strict(tmp_path / "out/model/config.json")
     assert config["dimensions"] == ["arousal"]
     assert config["dimensions_left_out"] == reasons
-    assert strict(tmp_path / "out/run.json")["dimensions_left_out"] == reasons
-    assert strict(tmp_path / "out/run.json")["training"]["weights"] == [1]
+    stated = strict(tmp_path / "out/run.json")["settings"]
+    assert stated["dimensions_left_out"] == reasons
+    assert stated["training"]["weights"] == [1]
     (entry,) = strict(tmp_path / "results/protocol.json")
     assert [note for note in entry["notes"] + entry["split"]["notes"] if "left out" in note]
     card = (tmp_path / "out/model/README.md").read_text()
@@ -349,9 +350,10 @@ def test_a_model_that_lacks_what_the_card_tells_is_named(stopped, tmp_path):
 def test_a_run_folder_with_an_odd_record_is_refused_or_mended(place, stopped, tmp_path):
     whole, _ = stopped
     shutil.copytree(whole, tmp_path / "out")
-    for text in ("[]", "{}", "null", "not json"):
+    stated = json.loads((whole / "run.json").read_text())
+    for text in ("[]", "{}", "null", "not json", json.dumps(stated | {"settings": []})):
         (tmp_path / "out/run.json").write_text(text)
-        with pytest.raises(UserError, match=r"holds another run.*--overwrite"):
+        with pytest.raises(UserError, match=r"run\.json is no record of a run.*another folder with --out"):
             trained(place, tmp_path / "out", epochs=3, batch=4)
     shutil.copy(whole / "run.json", tmp_path / "out/run.json")
     result = tmp_path / "out/runs/seed0-fold-all/result.json"
