@@ -267,7 +267,7 @@ def distill(
         run,
         asdict(settings) | {"teacher": teacher.provenance(), "speech": of_speech(lengths), "bf16": bf16},
         record="settings.json",
-        own=RUN_FILES,
+        own=[*RUN_FILES, "precision_teacher.json", ".precision_teacher.json.new"],
         option="--run",
         before=lambda record: record if {"blocks", "teacher"} <= set(record) else None,
     )

@@ -506,7 +506,7 @@ def checked(encoder, batches, record: Path, *, device, bf16: bool):
         record=record,
         device=device,
         precision="bfloat16" if bf16 else "float32",
-        remedy="Leave out --bf16",
+        remedy="Leave out --bf16, and name another folder for the run",
         say=print,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,6 @@ from safetensors.torch import load_file
 
 from emoprobe.demo.distill import main as distill_main
 from emoprobe.demo.pretrain import checked
-from emoprobe.distilled import training
 from emoprobe.distilled.cli import main as train_main
 from emoprobe.errors import UserError
 from emoprobe.extract import HiddenStateCache, extraction, precision
@@ -331,14 +331,11 @@ class TestTraining:
         assert "the input of the head" in record["errors"]
         result = json.loads((tmp_path / "out/runs/seed0-fold-all/result.json").read_text())
         assert result["precision_check"] == record
-        monkeypatch.undo()  # the same on a sound processor, where the record says what runs in float32
-        again = tmp_path / "again/runs/seed0-fold-all"
-        again.mkdir(parents=True)
-        (again / "precision.json").write_text(json.dumps(record))
         weights = load_file(tmp_path / "out/model/model.safetensors")
-        monkeypatch.setattr(training, "_claim", lambda out, stated, overwrite: stated)
-        assert self.train(folder, tmp_path / "again") == 0
-        for name, value in load_file(tmp_path / "again/model/model.safetensors").items():
+        monkeypatch.undo()  # gone on with on a sound processor, where the record says what runs in float32
+        self.leave_unfinished(tmp_path / "out")
+        assert self.train(folder, tmp_path / "out") == 0
+        for name, value in load_file(tmp_path / "out/model/model.safetensors").items():
             torch.testing.assert_close(value, weights[name], rtol=0, atol=0)
 
     def test_another_wrong_kernel_is_refused(self, folder, tmp_path, monkeypatch, capsys):
@@ -348,21 +345,28 @@ class TestTraining:
         assert self.train(folder, tmp_path / "audio", "--text", "none") == 2
         error = capsys.readouterr().err
         assert "layer 1 (block 1) is off by" in error
-        assert "Use --precision float32" in error
+        assert "Use --precision float32 with --overwrite" in error
         assert not (tmp_path / "audio/model").exists()
+        what_it_says = ("--text", "none", "--precision", "float32", "--overwrite")
+        assert self.train(folder, tmp_path / "audio", *what_it_says) == 0
 
     def test_float32_is_not_checked(self, folder, tmp_path):
         assert self.train(folder, tmp_path / "out", "--precision", "float32") == 0
         assert not list((tmp_path / "out/runs").glob("*/precision.json"))
 
     def test_a_damaged_record_is_refused(self, folder, tmp_path, capsys):
-        begun = tmp_path / "out/runs/seed0-fold-all"
-        begun.mkdir(parents=True)
-        (begun / "precision.json").write_text('{"in_float32"')
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(training, "_claim", lambda out, stated, overwrite: stated)
-            assert self.train(folder, tmp_path / "out") == 2
+        assert self.train(folder, tmp_path / "out") == 0
+        self.leave_unfinished(tmp_path / "out")
+        (tmp_path / "out/runs/seed0-fold-all/precision.json").write_text('{"in_float32"')
+        assert self.train(folder, tmp_path / "out") == 2
         assert "precision.json is damaged" in capsys.readouterr().err
+        assert self.train(folder, tmp_path / "out", "--overwrite") == 0  # what the message says
+
+    def leave_unfinished(self, out: Path) -> None:
+        """A run as it is when it was begun, and nothing more."""
+        shutil.rmtree(out / "model")
+        for name in ("result.json", "predictions.npy"):
+            (out / f"runs/seed0-fold-all/{name}").unlink()
 
 
 class TestDistilling:
@@ -381,14 +385,18 @@ class TestDistilling:
             assert record["in_float32"] == [POSITION]
             assert len(record["errors"]) == layers
         assert capsys.readouterr().out.count(f"{POSITION} in float32") == 2
+        monkeypatch.undo()
+        shutil.rmtree(tmp_path / "out-run/checkpoints")  # as if it had been stopped before the first
+        assert self.distil(folder, tmp_path / "out", "--bf16") == 0
+        assert capsys.readouterr().out.count(f"{POSITION} in float32") == 2  # as it was begun
 
     def test_another_wrong_kernel_is_refused(self, folder, tmp_path, monkeypatch, capsys):
         spoil_feed_forward(monkeypatch)
         assert self.distil(folder, tmp_path / "out", "--bf16") == 2
         assert "layer 1 is off by" in capsys.readouterr().err
         assert not (tmp_path / "out").exists()
-        assert self.distil(folder, tmp_path / "out") == 0  # what the message says
-        assert not list((tmp_path / "out-run").glob("precision*"))
+        assert self.distil(folder, tmp_path / "out", "--run", str(tmp_path / "other")) == 0  # what the message says
+        assert not list((tmp_path / "other").glob("precision*"))
 
     def test_pretraining_checks_its_encoder(self, tmp_path, monkeypatch):
         encoder = make_model("hubert-group-norm-pre-norm")
