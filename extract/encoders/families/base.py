@@ -132,12 +132,17 @@ class Family:
     @property
     def config_class(self) -> type[PretrainedConfig]:
         """Class of the configuration."""
-        return getattr(import_module(self.module), self.config)
+        return self._named(self.config)
 
     @property
     def model_class(self) -> type[PreTrainedModel]:
         """Class of the encoder without a head."""
-        return getattr(import_module(self.module), self.model)
+        return self._named(self.model)
+
+    def _named(self, name: str) -> type:
+        # What is imported with it makes tensors of its own, which are no part of a model on the meta device.
+        with torch.device("cpu"):
+            return getattr(import_module(self.module), name)
 
 
 @contextmanager

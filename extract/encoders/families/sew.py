@@ -47,7 +47,10 @@ class SewRecipe(WaveformRecipe):
         valid = frame_mask([self.frames(n) for n in self.lengths.samples], states.shape[1], states.device)
         # Added to the attention's logits, which every implementation of it in transformers takes.
         added = torch.zeros(valid.shape, dtype=states.dtype, device=states.device).masked_fill(~valid, -torch.inf)
-        return args, {**kwargs, "attention_mask": added[:, None, None]}
+        mask = added[:, None, None]
+        if len(args) > 1:  # as releases of transformers that checkpoint a block's call pass it
+            return (args[0], mask, *args[2:]), kwargs
+        return args, {**kwargs, "attention_mask": mask}
 
 
 FAMILIES = {"sew": Family(title="SEW", config="SEWConfig", model="SEWModel", recipe=SewRecipe)}
