@@ -146,7 +146,7 @@ def test_whisper_is_extracted_window_by_window(whisper, corpus, tmp_path, monkey
         assert sizes == [4, 4, 2]  # four windows of 30 s in 125 s, whatever is spoken of them
         table = cache.utterances
         assert list(table["status"]) == ["done"] * 4 + ["too long"] + ["done"] * 6
-        assert table["reason"][4] == "30.0 s, and the model's window is 30 s: cut the file"
+        assert table["reason"][4] == "30.0001 s; the model's window is 30 s: cut the file"
         model = make_model("whisper", max_source_positions=1500)
         means = cache.states("mean")
         for row in (0, 3, 10):
