@@ -30,7 +30,7 @@ class LockHeld(Exception):
 
 
 @contextlib.contextmanager
-def hold_lock(path: Path, *, wait: bool = False) -> Iterator[None]:
+def hold_lock(path: Path, *, wait: float = 0) -> Iterator[None]:
     """Hold the lock `path`, an empty file that stays; its folder must be there.
 
     Parameters
@@ -38,17 +38,17 @@ def hold_lock(path: Path, *, wait: bool = False) -> Iterator[None]:
     path : Path
         Named after what is written, such as ``states.h5.lock``. Where the system has no locks, ``states.h5.lock.owner``
         is there for as long as the lock is held.
-    wait : bool
-        Wait for another holder instead of raising.
+    wait : float
+        Seconds to wait for another holder; ``math.inf`` for as long as it takes.
 
     Raises
     ------
     LockHeld
-        If another process holds it.
+        If another process holds it, and goes on to.
     OSError
         If the file cannot be made.
     """
-    owner = path.with_name(f"{path.name}.owner")
+    owner, until = path.with_name(f"{path.name}.owner"), time.monotonic() + wait
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
     try:
         while True:
@@ -58,7 +58,7 @@ def hold_lock(path: Path, *, wait: bool = False) -> Iterator[None]:
                 _refuse_owner(owner) if has_locks else _become_owner(owner)
                 break
             except LockHeld:
-                if not wait:
+                if time.monotonic() >= until:
                     raise
             time.sleep(_PAUSE)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -140,7 +141,7 @@ def update_table(path: str | Path, new: pd.DataFrame, *, key: Sequence[str]) -> 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         refuse_foreign_lock(path.with_name(f".{path.name}.lock"))
-        with hold_lock(path.with_name(f".{path.name}.lock"), wait=True):
+        with hold_lock(path.with_name(f".{path.name}.lock"), wait=math.inf):
             old = load_table(path, list(new.columns))
             replaced = pd.MultiIndex.from_frame(old[list(key)]).isin(pd.MultiIndex.from_frame(new[list(key)]))
             parts = [part for part in (old[~replaced], new) if len(part)]

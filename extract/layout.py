@@ -291,7 +291,7 @@ def checksum_of(*parts: bytes | np.ndarray) -> bytes:
 def is_cache(path: Path) -> bool:
     """Whether a file is a cache of ours, of any version, by what is in it; damaged ones as far as they tell."""
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             return str(file.attrs.get("format", "")).startswith(_FORMATS)
     except (OSError, ValueError, RuntimeError):
         with path.open("rb") as file:
@@ -302,7 +302,7 @@ def is_cache(path: Path) -> bool:
 def is_part(path: Path) -> bool:
     """Whether a file is a part of single frames: it is of HDF5, and holds the array of states and nothing else."""
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             return list(file) == ["states"] and file["states"].ndim == 3 and file["states"].dtype == np.float16
     except (OSError, ValueError, RuntimeError, AttributeError):
         return False

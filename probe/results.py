@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -260,7 +261,7 @@ def update_results(folder: str | Path, new: Results) -> Results:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         refuse_other_results(folder)
-        with hold_lock(folder / ".lock", wait=True):
+        with hold_lock(folder / ".lock", wait=math.inf):
             old = load_results(folder) if (folder / "protocol.json").exists() else Results.empty()
             results = old.updated(new)
             results.save(folder)

