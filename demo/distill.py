@@ -265,7 +265,7 @@ def distill(
     model = build_distiller(teacher, settings)
     claim(
         run,
-        asdict(settings) | {"teacher": teacher.provenance(), "speech": of_speech(lengths), "bf16": bf16},
+        asdict(settings) | {"teacher": teacher.provenance(), "speech": of_speech(lengths, read), "bf16": bf16},
         record="settings.json",
         own=[*RUN_FILES, "precision_teacher.json", ".precision_teacher.json.new"],
         option="--run",

@@ -541,15 +541,39 @@ def measure(model, batches: Batches, *, first: int = 0, count: int = 40) -> dict
 
 
 #: What the training of a run writes.
-RUN_FILES = ("log.jsonl", "precision.json", ".precision.json.new", "checkpoints/checkpoint-*/**")
+RUN_FILES = (
+    "log.jsonl",
+    *(name for record in ("precision", "precision_teacher") for name in (f"{record}.json", f".{record}.json.new")),
+    "checkpoints/checkpoint-*/**",
+)
 
 
-def of_speech(samples) -> dict:
-    """What tells one set of utterances from another in the record of a run: how many, and their lengths."""
+def of_speech(samples, read) -> dict:
+    """What tells one set of utterances from another in the record of a run.
+
+    Parameters
+    ----------
+    samples : sequence of int
+        Length of each utterance.
+    read : callable
+        From number to waveform.
+
+    Returns
+    -------
+    dict
+        How many there are, and hashes of their lengths and of the sound of sixteen, spread over all.
+    """
     import numpy as np
 
     lengths = np.ascontiguousarray(samples, "<i8")
-    return {"utterances": len(lengths), "lengths_sha256": hashlib.sha256(lengths.tobytes()).hexdigest()}
+    sound = hashlib.sha256()
+    for index in np.unique(np.linspace(0, len(lengths) - 1, 16).astype(int)):
+        sound.update(np.ascontiguousarray(read(int(index))).tobytes())
+    return {
+        "utterances": len(lengths),
+        "lengths_sha256": hashlib.sha256(lengths.tobytes()).hexdigest(),
+        "sound_sha256": sound.hexdigest(),
+    }
 
 
 def last_checkpoint(run: Path) -> Path | None:
@@ -603,7 +627,9 @@ def pretrain(
     run = Path(run)
     stores = {"synthetic": synthetic, "recorded": recorded}
     stated = asdict(settings) | {
-        "speech": {kind: of_speech(np.diff(store.offsets)) for kind, store in stores.items() if store is not None},
+        "speech": {
+            kind: of_speech(np.diff(store.offsets), store.wave) for kind, store in stores.items() if store is not None
+        },
         "bf16": bf16,
     }
     claim(

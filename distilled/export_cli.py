@@ -85,6 +85,7 @@ def _held_out(options: argparse.Namespace, model) -> tuple[list | None, list[str
     from ..extract.audio import AudioProblem, read_audio
     from ..extract.corpora import read_corpus
     from ..extract.scan import scan
+    from .material import LONGEST_SECONDS
 
     corpus = read_corpus(options.corpus, keep_words=options.keep_words)
     if not options.quiet:
@@ -98,7 +99,9 @@ def _held_out(options: argparse.Namespace, model) -> tuple[list | None, list[str
     if not model.uses_audio:
         chosen = [texts[row] for row in order if texts[row].strip()][: options.limit]
         return None, _enough(chosen, options, model)
-    table, headers = scan(corpus, shortest=model.receptive_field, longest=60.0, progress=False)
+    table, headers = scan(
+        corpus, shortest=model.receptive_field, longest=LONGEST_SECONDS, window=model.longest, progress=False
+    )
     waveforms, said = [], []
     for row in order:
         if len(waveforms) == options.limit:

@@ -141,7 +141,6 @@ class _Log(TrainerCallback):
     """Write what is logged as JSON lines, and one line an epoch to the screen.
 
     The first logs of a resumed run take the place of those that came after its checkpoint.
-    The first logs of a resumed run take the place of those that came after its checkpoint.
     """
 
     def __init__(self, path: Path, say: Callable[[str], None]):

@@ -134,13 +134,13 @@ def _consensus(source: Path, missing: MissingWords) -> tuple[pd.DataFrame, list[
             if isinstance(value, str) and not (ours == "speaker" and _speaker(value) == ""):
                 value = missing.text(ours, value)
             columns[ours].append("" if value is None else value)
-    missing = [
+    absent = [
         theirs
         for theirs in ("FileName", "EmoAct", "EmoVal", "EmoDom")
         if not any(value != "" for value in columns[_FIELDS[theirs.casefold()]])
     ]
-    if missing:
-        raise UserError(f"{source}: no column {first(missing)}; is this the consensus label file of MSP-Podcast?")
+    if absent:
+        raise UserError(f"{source}: no column {first(absent)}; is this the consensus label file of MSP-Podcast?")
     columns["path"] = [str(name) for name in columns["path"]]
     return pd.DataFrame(columns, dtype=object), places
 
