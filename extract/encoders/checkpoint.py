@@ -199,7 +199,12 @@ class Checkpoint:
         tensors = _named_as_the_model(tensors, within, f"{self.source} ({names})")
         try:
             model, loaded = model_class.from_pretrained(
-                None, config=config, state_dict=tensors, output_loading_info=True, **options
+                None,
+                config=config,
+                state_dict=tensors,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by name
+                **options,
             )
         except Exception as error:  # sizes that do not fit together raise what each layer happens to raise
             raise UserError(f"{self.source}: {names} does not fit config.json ({reason(error)})") from error
@@ -216,8 +221,12 @@ class Checkpoint:
                 f"{self.source}: config.json describes a smaller model than {names} holds; {_counted(surplus)} would "
                 "have been left out. Give the config.json that belongs to the weights"
             )
-        if mismatched := sorted(str(key) for key in loaded["mismatched_keys"]):
-            raise UserError(f"{self.source}: {_counted(mismatched)} have another size than config.json says")
+        mismatched = [f"{key} {tuple(there)}, not {tuple(said)}" for key, there, said in loaded["mismatched_keys"]]
+        if mismatched:
+            raise UserError(
+                f"{self.source}: {names} does not fit config.json: {_counted(sorted(mismatched))}. Give the config.json "
+                "that belongs to the weights"
+            )
         return model.float(), origin
 
     def _json(self, file: str) -> dict | None:
