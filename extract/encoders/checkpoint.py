@@ -224,8 +224,8 @@ class Checkpoint:
         mismatched = [f"{key} {tuple(there)}, not {tuple(said)}" for key, there, said in loaded["mismatched_keys"]]
         if mismatched:
             raise UserError(
-                f"{self.source}: {names} does not fit config.json: {_counted(sorted(mismatched))}. Give the config.json "
-                "that belongs to the weights"
+                f"{self.source}: {names} does not fit config.json: {_counted(sorted(mismatched))}. Give the "
+                "config.json that belongs to the weights"
             )
         return model.float(), origin
 
