@@ -123,11 +123,23 @@ def mark(folder: Path, made_by: str, *, files: Sequence[str] | None = None, also
     (folder / MARK).write_text(to_json(record, indent=1) + "\n", encoding="utf-8")
 
 
-def marked(folder: Path) -> tuple[str, ...]:
-    """The files of a folder that :func:`mark` lists, itself included; nothing where there is no such list."""
+def marked(folder: Path, made_by: str) -> tuple[str, ...]:
+    """The files of a folder that :func:`mark` lists, itself included.
+
+    Parameters
+    ----------
+    folder : Path
+    made_by : str
+        The command that asks: a list that another command left proves nothing to it.
+
+    Returns
+    -------
+    tuple of str
+        Nothing where there is no such list.
+    """
     try:
         record = json.loads((folder / MARK).read_text(encoding="utf-8"))
-        if record["format"] != _FORMAT:
+        if record["format"] != _FORMAT or record["made_by"] != made_by:
             return ()
         return (MARK, *map(str, record["files"]))
     except (OSError, ValueError, KeyError, TypeError):
