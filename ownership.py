@@ -207,7 +207,7 @@ def refuse_strangers(folder: Path, own: Iterable[str], what: str, *, option: str
 
 
 def remove(folder: Path, own: Iterable[str]) -> int:
-    """Remove our own files below a folder, and the folders that are empty then; strangers stay.
+    """Remove our own files below a folder, and the folders that this leaves empty; strangers stay, empty folders too.
 
     Parameters
     ----------
@@ -222,12 +222,16 @@ def remove(folder: Path, own: Iterable[str]) -> int:
     if folder.is_symlink() or not folder.is_dir():
         return 0
     kept = set(strangers(folder, own))
-    removed = 0
-    for path in files_below(folder):
-        if path not in kept:
-            path.unlink()
-            removed += 1
-    for parent, _, _ in os.walk(folder, topdown=False):
-        if not any(Path(parent).iterdir()):
-            Path(parent).rmdir()
-    return removed
+    removed = [path for path in files_below(folder) if path not in kept]
+    for path in reversed(removed):  # the mark comes last, so that it proves what a kill leaves
+        path.unlink()
+        for parent in path.parents:
+            if not parent.is_relative_to(folder) or not _is_empty(parent):
+                break
+            parent.rmdir()
+    return len(removed)
+
+
+def _is_empty(folder: Path) -> bool:
+    with os.scandir(folder) as entries:
+        return next(entries, None) is None

@@ -103,7 +103,7 @@ def export_model(
         before.rename(out)
     for path in (beside, before):
         remove(path, own_export_files(path))
-    beside.mkdir(parents=True)
+    beside.mkdir(parents=True, exist_ok=True)
     try:
         mark(beside, MADE_BY, also=["**"])  # until it is whole
         _write_config(beside, ready, {}, tools)

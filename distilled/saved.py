@@ -195,7 +195,7 @@ def save_model(folder: Path, model: AudioTextModel, text: TextEncoder | None, co
         refuse_strangers(path, own_files(path), "a saved model", option="--out")
     for path in (beside, before):
         remove(path, own_files(path))
-    beside.mkdir(parents=True)
+    beside.mkdir(parents=True, exist_ok=True)
     mark(beside, _MADE_BY, also=["**"])  # until it is whole
     config = {"format": FORMAT, **config, "settings": asdict(model.settings), "versions": versions()}
     if model.audio is not None:

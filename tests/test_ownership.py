@@ -345,6 +345,7 @@ def test_only_our_own_is_removed(tmp_path_factory, files):
     folder = tmp_path_factory.mktemp("tree")
     planted = {name for name in files if not any(other.startswith(f"{name}/") for other in files)}
     plant(folder, planted)
+    (folder / "checkpoint-9/empty").mkdir(parents=True)
 
     def is_own(name):
         return (
@@ -356,8 +357,21 @@ def test_only_our_own_is_removed(tmp_path_factory, files):
     theirs = {name for name in planted if not is_own(name)}
     assert {path.relative_to(folder).as_posix() for path in strangers(folder, _OWN)} == theirs
     assert remove(folder, _OWN) == len(planted) - len(theirs)
-    assert set(tree(folder)) == theirs if theirs else not folder.exists()
-    assert all(any(path.iterdir()) for path in folder.rglob("*") if path.is_dir())
+    assert set(tree(folder)) == theirs
+    # The folders of our files went with them, and one that was empty before did not.
+    assert {path.name for path in folder.rglob("*") if path.is_dir() and not any(path.iterdir())} == {"empty"}
+
+
+def test_a_folder_of_our_own_goes_with_its_files_and_its_mark_last(tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    plant(folder, ["config.json", "text/vocab.txt", "weights"])
+    mark(folder, "test")
+    gone = []
+    unlink = Path.unlink
+    monkeypatch.setattr(Path, "unlink", lambda path: (gone.append(path.name), unlink(path)))
+    assert remove(folder, marked(folder, "test")) == 4
+    assert gone[-1] == ".emoprobe.json"
+    assert not folder.exists()
 
 
 def test_links_are_removed_and_not_followed(tmp_path):
