@@ -123,11 +123,23 @@ def mark(folder: Path, made_by: str, *, files: Sequence[str] | None = None, also
     (folder / MARK).write_text(to_json(record, indent=1) + "\n", encoding="utf-8")
 
 
-def marked(folder: Path) -> tuple[str, ...]:
-    """The files of a folder that :func:`mark` lists, itself included; nothing where there is no such list."""
+def marked(folder: Path, made_by: str) -> tuple[str, ...]:
+    """The files of a folder that :func:`mark` lists, itself included.
+
+    Parameters
+    ----------
+    folder : Path
+    made_by : str
+        The command that asks: a list that another command left proves nothing to it.
+
+    Returns
+    -------
+    tuple of str
+        Nothing where there is no such list.
+    """
     try:
         record = json.loads((folder / MARK).read_text(encoding="utf-8"))
-        if record["format"] != _FORMAT:
+        if record["format"] != _FORMAT or record["made_by"] != made_by:
             return ()
         return (MARK, *map(str, record["files"]))
     except (OSError, ValueError, KeyError, TypeError):
@@ -195,7 +207,7 @@ def refuse_strangers(folder: Path, own: Iterable[str], what: str, *, option: str
 
 
 def remove(folder: Path, own: Iterable[str]) -> int:
-    """Remove our own files below a folder, and the folders that are empty then; strangers stay.
+    """Remove our own files below a folder, and the folders that this leaves empty; strangers stay, empty folders too.
 
     Parameters
     ----------
@@ -210,12 +222,16 @@ def remove(folder: Path, own: Iterable[str]) -> int:
     if folder.is_symlink() or not folder.is_dir():
         return 0
     kept = set(strangers(folder, own))
-    removed = 0
-    for path in files_below(folder):
-        if path not in kept:
-            path.unlink()
-            removed += 1
-    for parent, _, _ in os.walk(folder, topdown=False):
-        if not any(Path(parent).iterdir()):
-            Path(parent).rmdir()
-    return removed
+    removed = [path for path in files_below(folder) if path not in kept]
+    for path in reversed(removed):  # the mark comes last, so that it proves what a kill leaves
+        path.unlink()
+        for parent in path.parents:
+            if not parent.is_relative_to(folder) or not _is_empty(parent):
+                break
+            parent.rmdir()
+    return len(removed)
+
+
+def _is_empty(folder: Path) -> bool:
+    with os.scandir(folder) as entries:
+        return next(entries, None) is None

@@ -20,6 +20,7 @@ from ..errors import UserError, run_command
 from ..ownership import refuse_inputs
 
 SAMPLE_RATE = 16_000
+_MADE_BY = "probe-distill"
 
 
 @dataclass(frozen=True)
@@ -292,7 +293,7 @@ def save_student(student, folder: Path, *, normalise: bool, half: bool) -> Path:
     """Write the student as a checkpoint that transformers loads, with its preprocessor."""
     from .pretrain import export
 
-    return export(student, folder, normalise=normalise, half=half, made_by="probe-distill")
+    return export(student, folder, normalise=normalise, half=half, made_by=_MADE_BY)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -335,7 +336,7 @@ def _run(options) -> int:
     run = options.run or options.out.with_name(options.out.name + "-run")
     refuse_inputs([options.out], [options.teacher, options.corpus])
     refuse_inputs([run], [options.teacher, options.corpus, options.out], option="--run")
-    check_export(options.out, option="--out")  # before hours of training
+    check_export(options.out, option="--out", made_by=_MADE_BY)  # before hours of training
     names = set(DistillSettings.__dataclass_fields__)
     given = {k: v for k, v in vars(options).items() if k in names}
     settings = DistillSettings(**(given | {"layers": tuple(options.layers)}))

@@ -696,24 +696,31 @@ def load_weights(model, checkpoint: Path) -> None:
     model.load_state_dict(load_file(checkpoint / "model.safetensors"))
 
 
+_MADE_BY = "emoprobe.demo.pretrain"
 EXPORTED = ("config.json", "model.safetensors", "preprocessor_config.json")
 
 
-def check_export(folder: Path, *, option: str) -> None:
-    """Refuse a folder in which a checkpoint would take the place of somebody else's.
+def check_export(folder: Path, *, option: str, made_by: str = _MADE_BY) -> None:
+    """Refuse a folder in which a checkpoint would take the place of another command's, or of somebody else's.
+
+    Parameters
+    ----------
+    folder : Path
+    option : str
+        The option that names it.
+    made_by : str
+        Command that writes the checkpoint.
 
     Raises
     ------
     UserError
     """
-    own = marked(folder)
+    own = marked(folder, made_by)
     for name in EXPORTED:
         refuse_stranger(folder / name, lambda path: path.name in own, "checkpoint", option=option)
 
 
-def export(
-    model, folder: Path, *, normalise: bool = True, half: bool = True, made_by: str = "emoprobe.demo.pretrain"
-) -> Path:
+def export(model, folder: Path, *, normalise: bool = True, half: bool = True, made_by: str = _MADE_BY) -> Path:
     """Write a model without head in transformers' own format: weights, configuration, preprocessor.
 
     Parameters
@@ -738,7 +745,7 @@ def export(
     from transformers import Wav2Vec2FeatureExtractor
 
     folder = Path(folder)
-    check_export(folder, option="--out")
+    check_export(folder, option="--out", made_by=made_by)
     folder.mkdir(parents=True, exist_ok=True)
     mark(folder, made_by, files=EXPORTED)
     stored = copy.deepcopy(model).to(torch.float16 if half else torch.float32)

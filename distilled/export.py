@@ -21,7 +21,7 @@ from ..extract.versions import versions
 from ..jsontext import null_for_nan, to_json
 from ..ownership import mark, refuse_strangers, remove
 from ..probe.metrics import ccc
-from .exported import FLOAT, FORMAT, INSIDE, INT8, INT8_TOLERANCE, OnnxModel, own_export_files
+from .exported import FLOAT, FORMAT, INSIDE, INT8, INT8_TOLERANCE, MADE_BY, OnnxModel, own_export_files
 from .model import AudioTextModel
 from .saved import EmotionModel, load_model
 
@@ -103,9 +103,9 @@ def export_model(
         before.rename(out)
     for path in (beside, before):
         remove(path, own_export_files(path))
-    beside.mkdir(parents=True)
+    beside.mkdir(parents=True, exist_ok=True)
     try:
-        mark(beside, "probe-train export", also=["**"])  # until it is whole
+        mark(beside, MADE_BY, also=["**"])  # until it is whole
         _write_config(beside, ready, {}, tools)
         _write_tokenizer(beside, ready)
         _write_graph(ready, beside / FLOAT)
@@ -122,7 +122,7 @@ def export_model(
             small = OnnxModel(beside, int8=True, check=False).predict(waveforms, texts)
             checks |= _compare_int8(folder, ready, small, found, spread)
         _write_config(beside, ready, checks, tools)
-        mark(beside, "probe-train export")
+        mark(beside, MADE_BY)
         if out.exists():
             out.rename(before)
         beside.rename(out)

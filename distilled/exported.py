@@ -34,19 +34,42 @@ INT8_TOLERANCE = 0.25
 _CHECKED_UTTERANCES = 4
 
 
-def is_of_format(folder: Path, known: str) -> bool:
-    """Whether the `config.json` of a folder says that it is of this format."""
+#: Command that a folder of ours is marked with.
+MADE_BY = "probe-train export"
+
+
+def own_of_format(folder: Path, made_by: str, known: str, unmarked: Sequence[str]) -> list[str]:
+    """What the folder of a model holds of ours.
+
+    Parameters
+    ----------
+    folder : Path
+    made_by : str
+        Command that the folder is marked with.
+    known : str
+        The format that `config.json` must name. Where that is absent or torn, as a kill leaves it, the mark tells.
+    unmarked : sequence of str
+        Files of a folder of this format without a mark, as release 0.1 wrote it.
+
+    Returns
+    -------
+    list of str
+        Nothing where the folder is another command's, or nobody's.
+    """
+    own = list(marked(folder, made_by))
     try:
-        return json.loads((folder / "config.json").read_text(encoding="utf-8"))["format"] == known
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return own
+    if not isinstance(config, dict) or config.get("format") != known:
+        return []
+    return own or list(unmarked)
 
 
 def own_export_files(folder: Path) -> list[str]:
     """What the folder of an export holds of ours; nothing where it is none."""
-    own = list(marked(folder))
     graphs = [name for graph in (FLOAT, INT8) for name in (graph, f"{graph}.data")]
-    return own or (["config.json", "tokenizer.json", *graphs] if is_of_format(folder, FORMAT) else [])
+    return own_of_format(folder, MADE_BY, FORMAT, ["config.json", "tokenizer.json", *graphs])
 
 
 class OnnxModel:

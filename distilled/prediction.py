@@ -20,6 +20,7 @@ from ..extract.audio import LOUDEST, SAMPLE_RATE, SILENCE, read_audio, resample
 from ..extract.corpora import COLUMNS, DIMENSIONS, Corpus
 from ..extract.corpora.table import printable
 from ..extract.scan import scan
+from ..ownership import MARK
 from .batchwise import Problem, run_batches
 from .exported import FLOAT, INSIDE, INT8, OnnxModel
 from .journal import open_journal, write_beside
@@ -270,7 +271,9 @@ def model_identity(folder: str | os.PathLike, *, onnx: bool = False, int8: bool 
     else:
         known = {".json", ".txt", ".model", ".safetensors"}  # the card is no part of it
         files = [
-            path for path in folder.rglob("*") if path.suffix in known and not path.is_relative_to(folder / INSIDE)
+            path
+            for path in folder.rglob("*")
+            if path.suffix in known and path != folder / MARK and not path.is_relative_to(folder / INSIDE)
         ]
     digest = hashlib.sha256()
     for path in sorted(path for path in files if path.is_file()):

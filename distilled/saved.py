@@ -17,15 +17,18 @@ from ..extract.encoders.speech import SAMPLE_RATE, load_backbone
 from ..extract.encoders.text import TextEncoder, load_text_encoder
 from ..extract.versions import versions
 from ..jsontext import from_json, to_json
-from ..ownership import mark, marked, refuse_strangers, remove
+from ..ownership import mark, refuse_strangers, remove
 from .arguments import checked_texts
 from .data import Collator
-from .exported import INSIDE, is_of_format, own_export_files
+from .exported import INSIDE, own_export_files, own_of_format
 from .fields import COUNT, DIMENSION_LIST, NUMBER, REASONS, SCALE, TABLE, TEXT, TRUTH, check_fields
 from .model import AudioTextModel
 from .settings import ModelSettings
 
 FORMAT = "emoprobe audio-text model 1"
+
+#: Command that a folder of ours is marked with.
+_MADE_BY = "probe-train"
 
 #: In a saved model that has no list of its files.
 _FILES_OF_0_1 = ("README.md", "config.json", "model.safetensors", "audio/*", "text/*")
@@ -192,8 +195,8 @@ def save_model(folder: Path, model: AudioTextModel, text: TextEncoder | None, co
         refuse_strangers(path, own_files(path), "a saved model", option="--out")
     for path in (beside, before):
         remove(path, own_files(path))
-    beside.mkdir(parents=True)
-    mark(beside, "probe-train", also=["**"])  # until it is whole
+    beside.mkdir(parents=True, exist_ok=True)
+    mark(beside, _MADE_BY, also=["**"])  # until it is whole
     config = {"format": FORMAT, **config, "settings": asdict(model.settings), "versions": versions()}
     if model.audio is not None:
         backbone = model.audio.backbone
@@ -205,7 +208,7 @@ def save_model(folder: Path, model: AudioTextModel, text: TextEncoder | None, co
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     save_file(weights, beside / "model.safetensors", metadata={"format": "pt"})
     (beside / "config.json").write_text(to_json(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    mark(beside, "probe-train", also=["README.md", ".README.md.new"])
+    mark(beside, _MADE_BY, also=["README.md", ".README.md.new"])
     if folder.exists():
         folder.rename(before)
     beside.rename(folder)
@@ -215,9 +218,7 @@ def save_model(folder: Path, model: AudioTextModel, text: TextEncoder | None, co
 
 def own_files(folder: Path) -> list[str]:
     """What a saved model's folder holds of ours, its ONNX form included; nothing where it is no such folder."""
-    own = list(marked(folder))
-    if not own and is_of_format(folder, FORMAT):
-        own = list(_FILES_OF_0_1)
+    own = own_of_format(folder, _MADE_BY, FORMAT, _FILES_OF_0_1)
     inside = folder / INSIDE
     return own + [f"{INSIDE}/{name}" for name in own_export_files(inside)] if own else []
 

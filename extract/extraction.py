@@ -316,8 +316,13 @@ def _start(
         _arguments(corpus, backbone, settings),
     )
     sources = [(part_name(i), int(frames[rows].sum())) for i, rows in enumerate(batches)] if settings.frames else []
-    _check_room(out, plan, backbone, frames, settings, say)
     old = _parts(frames_folder(out))
+    if old and not settings.overwrite:  # there is no cache, or it would be gone on with: it was renamed, or lost
+        raise UserError(
+            f"{frames_folder(out)} holds {len(old)} files with the single frames of a cache that is not at {out}: move "
+            "them to that cache, give another place with --out, or --overwrite to remove them"
+        )
+    _check_room(out, plan, backbone, frames, settings, say)
     if settings.frames:
         refuse_strangers(frames_folder(out), old, "the single frames of a cache", option="--out")
     lay_out(out, plan, frame_sources=sources)

@@ -209,6 +209,19 @@ class TestRuns:
         shutil.copytree(f"{cache_path}.frames", tmp_path / "states.h5.frames", dirs_exist_ok=True)
         assert run(tmp_path / "elsewhere" / manifest.name, model, tmp_path / "states.h5", "--frames") == 0
 
+    @pytest.mark.parametrize("more", [(), ("--frames",)])
+    def test_single_frames_of_a_cache_that_was_renamed_stay(self, cache_path, manifest, model, tmp_path, capsys, more):
+        out, frames = tmp_path / "states.h5", tmp_path / "states.h5.frames"
+        shutil.copytree(f"{cache_path}.frames", frames)
+        before = {path.name: path.read_bytes() for path in frames.iterdir()}
+        assert len(before) > 0
+        assert run(manifest, model, out, *more) == 2
+        assert f"a cache that is not at {out}" in capsys.readouterr().err
+        assert {path.name: path.read_bytes() for path in frames.iterdir()} == before
+        assert not out.exists()
+        assert run(manifest, model, out, *more, "--overwrite") == 0
+        assert frames.exists() == bool(more)
+
     def test_a_second_writer_is_refused(self, manifest, model, tmp_path, capsys):
         out = tmp_path / "states.h5"
         with lock_cache(out):

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from emoprobe.distilled.exported import own_export_files
 from emoprobe.errors import UserError
 from emoprobe.ownership import mark, marked, refuse_inputs, refuse_stranger, remove, strangers
 from tests.speech import make_corpus
@@ -261,6 +262,44 @@ def test_a_downloaded_encoder_beside_a_training_survives(inputs, tmp_path, monke
         assert {name: data for name, data in tree(tmp_path).items() if name != ".lock"} == before
 
 
+def test_what_one_command_made_no_other_replaces(inputs, tmp_path, monkeypatch, capsys):
+    """Each folder is marked as ours, by another command than the one that is to write there."""
+    for name in ("model", "export"):
+        shutil.copytree(inputs / "t/model", tmp_path / name)
+    mark(tmp_path / "export", "probe-train export")
+    (tmp_path / "student").mkdir()
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(inputs / "t/model" / name, tmp_path / "student")
+    mark(tmp_path / "student", "probe-train")
+    monkeypatch.chdir(tmp_path)
+    before = tree(tmp_path)
+    for name, out in (("probe-train export", "model"), ("probe-train export", "export"), ("probe-distill", "student")):
+        given = told(COMMANDS[name], inputs)
+        given[given.index("--out") + 1] = out
+        assert COMMANDS[name].run(given) == 2
+        assert out in capsys.readouterr().err
+        assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("config", "ours"),
+    [
+        ('{"format": "emoprobe audio-text model, ONNX 1"}', True),
+        (None, True),
+        ('{"for', True),
+        ("{}", False),
+        ("[]", False),
+    ],
+)
+def test_a_marked_folder_is_ours_unless_its_model_is_another(tmp_path, config, ours):
+    """A kill leaves no `config.json` or a torn one; one that is whole must be of the format."""
+    plant(tmp_path, ["model.onnx"])
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    mark(tmp_path, "probe-train export")
+    assert ("model.onnx" in own_export_files(tmp_path)) == ours
+
+
 def test_notes_in_a_trained_folder_survive_overwrite(inputs, tmp_path, monkeypatch, capsys):
     for name in ("t", "results"):
         shutil.copytree(inputs / name, tmp_path / name)
@@ -306,6 +345,7 @@ def test_only_our_own_is_removed(tmp_path_factory, files):
     folder = tmp_path_factory.mktemp("tree")
     planted = {name for name in files if not any(other.startswith(f"{name}/") for other in files)}
     plant(folder, planted)
+    (folder / "checkpoint-9/empty").mkdir(parents=True)
 
     def is_own(name):
         return (
@@ -317,8 +357,21 @@ def test_only_our_own_is_removed(tmp_path_factory, files):
     theirs = {name for name in planted if not is_own(name)}
     assert {path.relative_to(folder).as_posix() for path in strangers(folder, _OWN)} == theirs
     assert remove(folder, _OWN) == len(planted) - len(theirs)
-    assert set(tree(folder)) == theirs if theirs else not folder.exists()
-    assert all(any(path.iterdir()) for path in folder.rglob("*") if path.is_dir())
+    assert set(tree(folder)) == theirs
+    # The folders of our files went with them, and one that was empty before did not.
+    assert {path.name for path in folder.rglob("*") if path.is_dir() and not any(path.iterdir())} == {"empty"}
+
+
+def test_a_folder_of_our_own_goes_with_its_files_and_its_mark_last(tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    plant(folder, ["config.json", "text/vocab.txt", "weights"])
+    mark(folder, "test")
+    gone = []
+    unlink = Path.unlink
+    monkeypatch.setattr(Path, "unlink", lambda path: (gone.append(path.name), unlink(path)))
+    assert remove(folder, marked(folder, "test")) == 4
+    assert gone[-1] == ".emoprobe.json"
+    assert not folder.exists()
 
 
 def test_links_are_removed_and_not_followed(tmp_path):
@@ -338,10 +391,11 @@ def test_a_mark_lists_what_is_there_and_no_more(tmp_path):
     plant(tmp_path, ["a", "b/c"])
     mark(tmp_path, "test", also=["later"])
     plant(tmp_path, ["later", "theirs"])
-    assert strangers(tmp_path, marked(tmp_path)) == [tmp_path / "theirs"]
-    for damaged in ("", "[]", '{"format": "other", "files": ["**"]}', '{"files": ["**"]}'):
+    assert strangers(tmp_path, marked(tmp_path, "test")) == [tmp_path / "theirs"]
+    assert marked(tmp_path, "another command") == ()
+    for damaged in ("", "[]", '{"format": "other", "made_by": "test", "files": ["**"]}', '{"files": ["**"]}'):
         (tmp_path / ".emoprobe.json").write_text(damaged)
-        assert marked(tmp_path) == ()
+        assert marked(tmp_path, "test") == ()
 
 
 def test_what_is_empty_or_absent_has_nothing_to_lose(tmp_path):

@@ -23,6 +23,7 @@ from emoprobe.distilled.saved import EmotionModel, build, load_model, save_model
 from emoprobe.distilled.settings import ModelSettings
 from emoprobe.errors import UserError
 from emoprobe.extract.audio import STATUSES, read_audio, read_header, resample
+from emoprobe.ownership import mark
 from tests.corpus_fixtures import mutate
 from tests.killed_journal import finish
 from tests.speech import tone
@@ -418,6 +419,9 @@ def test_predictions_of_another_model_are_refused(models, audio, tmp_path, capsy
     # The card is no part of the model, so that writing one does not undo what was predicted.
     moved = shutil.copytree(models / "both", tmp_path / "moved")
     (moved / "README.md").write_text("A card.")
+    # Nor is the list of its files, which another release may write otherwise.
+    mark(moved, "probe-train", also=["another file"])
+    assert (moved / ".emoprobe.json").read_bytes() != (models / "both/.emoprobe.json").read_bytes()
     assert run(moved, audio / "u1.flac", out=out) == 0
 
 
