@@ -313,7 +313,7 @@ def train_one(
                 record=record,
                 device=arguments.device,
                 precision=training.precision,
-                remedy="Use --precision float32 with --overwrite",
+                remedy=f"Use --{'device cpu' if training.precision == 'float32' else 'precision float32'} with --overwrite",
                 say=lambda line: say(f"  {line}"),
                 write=arguments.should_save,
             ),
