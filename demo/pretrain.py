@@ -506,7 +506,8 @@ def checked(encoder, batches, record: Path, *, device, bf16: bool):
         record=record,
         device=device,
         precision="bfloat16" if bf16 else "float32",
-        remedy="Leave out --bf16, and name another folder for the run",
+        remedy=("Leave out --bf16" if bf16 else "Set CUDA_VISIBLE_DEVICES=-1 to train on the CPU")
+        + ", and name another folder for the run",
         say=print,
     )
 

@@ -18,7 +18,7 @@ from ..errors import UserError
 from ..jsontext import from_json
 from ..ownership import marked
 from .arguments import checked_texts
-from .fields import COUNT, COUNT_OR_NONE, DIMENSION_LIST, REASONS, SCALE, TEXT, TRUTH, check_fields
+from .fields import COUNT, COUNT_OR_NONE, DIMENSION_LIST, REASONS, SCALE, TABLE, TEXT, TRUTH, check_fields, is_number
 
 FORMAT = "emoprobe audio-text model, ONNX 1"
 FLOAT, INT8 = "model.onnx", "model-int8.onnx"
@@ -202,6 +202,7 @@ _FIELDS = {
     "uses_text": TRUTH,
     "receptive_field": COUNT,
     "max_tokens": COUNT_OR_NONE,
+    "checks": TABLE,
 }
 
 
@@ -217,7 +218,13 @@ def _read_config(folder: Path) -> dict:
         raise UserError(f"{path} cannot be read ({error}); {again}") from error
     if not known:
         raise UserError(f"{folder} holds no model in ONNX form; {again}")
-    return check_fields(config, path, _FIELDS, {"scale": SCALE, "dimensions_left_out": REASONS}, remedy=again)
+    check_fields(config, path, _FIELDS, {"scale": SCALE, "dimensions_left_out": REASONS}, remedy=again)
+    tolerance = (
+        lambda value: isinstance(value, dict) and all(is_number(value.get(name)) for name in config["dimensions"]),
+        "a number for each of " + ", ".join(config["dimensions"]),
+    )
+    check_fields(config["checks"], path, {}, {"int8_tolerance": tolerance}, remedy=again)
+    return config
 
 
 def _session(path: Path, threads: int | None):

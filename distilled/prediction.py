@@ -30,6 +30,9 @@ from .transcription import check_positive, stamp
 if TYPE_CHECKING:
     import os
 
+#: Of what becomes of a file between its samples and a number; raised whenever that changes a prediction.
+VERSION = 1
+
 PREDICTION_COLUMNS = ("path", "seconds", "text_used", *DIMENSIONS, "status", "reason")
 
 # Audio of which the results go to disk together; the model makes its own, smaller batches of it.
@@ -254,7 +257,7 @@ def predict_files(
 
 
 def model_identity(folder: str | os.PathLike, *, onnx: bool = False, int8: bool = False) -> dict:
-    """What a prediction depends on: the hash of the model's files.
+    """What a prediction depends on: the hash of the model's files, and the version of the method.
 
     Parameters
     ----------
@@ -282,7 +285,7 @@ def model_identity(folder: str | os.PathLike, *, onnx: bool = False, int8: bool 
             while block := file.read(1 << 20):
                 digest.update(block)
     form = "torch" if not onnx else "onnx int8" if int8 else "onnx"
-    return {"the model": digest.hexdigest(), "its form": form}
+    return {"the model": digest.hexdigest(), "its form": form, "the method": VERSION}
 
 
 def _waveforms(paths: list[str], headers: list) -> Callable[[int], np.ndarray]:

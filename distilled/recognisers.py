@@ -27,6 +27,9 @@ _CTC = {
     "wavlm": "WavLMForCTC",
     "data2vec-audio": "Data2VecAudioForCTC",
 }
+#: Of what becomes of a file between its samples and its words; raised whenever that changes a transcript.
+VERSION = 1
+
 _WHISPER = "WhisperForConditionalGeneration"
 
 # Whisper's window is 30 s, however short the utterance. Its decoder, which goes token by token, gains from company:
@@ -82,6 +85,7 @@ class Recogniser(ABC):
             "its weights": self.weights_sha256,
             "its vocabulary": hashlib.sha256(vocabulary.encode("utf-8", "surrogatepass")).hexdigest(),
             "the language": self.language,
+            "the method": VERSION,
         }
 
     def sizes(self, samples: np.ndarray) -> np.ndarray:

@@ -312,7 +312,7 @@ def train_one(
                 record=record,
                 device=arguments.device,
                 precision=training.precision,
-                remedy="Use --precision float32 with --overwrite",
+                remedy=f"Use --{'device cpu' if training.precision == 'float32' else 'precision float32'} with --overwrite",
                 say=lambda line: say(f"  {line}"),
                 write=arguments.should_save,
             ),
@@ -366,7 +366,10 @@ def _states(model: AudioTextModel, batch: dict[str, torch.Tensor]) -> States:
         states |= {f"layer {k} of the text encoder": valid_rows(layer, lengths) for k, layer in enumerate(layers)}
 
     def see_head(head: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
-        states["the input of the head"] = inputs[0].reshape(-1, 1)  # too few rows for an error of each dimension
+        # A model that hears and reads calls its head twice: with what was said, and without.
+        name = "the input of the head"
+        name = f"{name} without words" if name in states else name
+        states[name] = inputs[0].reshape(-1, 1)  # too few rows for an error of each dimension
 
     hook = model.head.register_forward_pre_hook(see_head)
     try:

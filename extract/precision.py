@@ -196,7 +196,10 @@ def train_checked(
     say: Callable[[str], None] = lambda line: None,
     write: bool = True,
 ) -> Iterator[None]:
-    """Check the model before its training in reduced precision, and train with the modules in float32 that need it.
+    """Check the model before its training in reduced precision or on another device than the CPU; then train it.
+
+    Float32 is whole float32 meanwhile (:func:`.devices.arithmetic`), as it is while the model is checked, and the
+    modules that need it are in float32. An autocast of the training's own counts within.
 
     Parameters
     ----------
@@ -214,8 +217,9 @@ def train_checked(
     UserError
         If a layer is off by more than the tolerance, or `record` cannot be read.
     """
-    if precision == "float32":
-        yield
+    if is_exact(device, precision):
+        with arithmetic(device, "float32"):
+            yield
         return
     begun = _read_record(record) if record.exists() else None
     training = model.training
@@ -229,7 +233,7 @@ def train_checked(
         beside = record.with_name(f".{record.name}.new")
         beside.write_text(to_json(check.provenance(), indent=1) + "\n", encoding="utf-8")
         beside.replace(record)
-    with run_in_float32(model, check.in_float32):
+    with arithmetic(device, "float32"), run_in_float32(model, check.in_float32):
         yield
 
 

@@ -254,6 +254,25 @@ def test_what_is_not_whole_is_refused(kind, why, tmp_path):
     assert str(folder) in str(refused.value)
 
 
+UNUSUAL = {
+    "sparse": lambda values: values.to_sparse(),
+    "meta": lambda values: values.to("meta"),
+    "quantised": lambda values: torch.quantize_per_tensor(values, 0.1, 0, torch.qint8),
+    "nested": lambda values: torch.nested.as_nested_tensor([values, values]),
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # some of these forms are on their way out of torch
+@pytest.mark.parametrize("form", UNUSUAL)
+def test_tensors_of_another_form_are_refused_by_name(form, tmp_path):
+    name = "encoder.layers.1.attention.k_proj.weight"
+    folder = save_model(tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    pickle_weights(folder, weights | {name: UNUSUAL[form](weights[name])})
+    with pytest.raises(UserError, match=rf"pytorch_model\.bin: {re.escape(name)} is a {form} tensor.*save_pretrained"):
+        load_backbone(str(folder))
+
+
 def test_a_cache_that_cannot_be_written_is_told(tmp_path, monkeypatch):
     folder = pickle_weights(save_model(tmp_path / "model", seed=8))
     (tmp_path / "file").touch()

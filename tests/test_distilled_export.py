@@ -187,6 +187,24 @@ def test_8_bits_are_compared_with_float32_where_they_run(exported, tmp_path):
         OnnxModel(folder, int8=True).predict(WAVEFORMS[:1])
 
 
+@pytest.mark.parametrize(
+    ("checks", "why"),
+    [
+        (None, "lacks the field 'checks'"),
+        ([], "the field 'checks' must be a table"),
+        ({"int8_tolerance": {"arousal": 0.1}}, "the field 'int8_tolerance' must be a number for each of arousal, valence"),
+        ({"int8_tolerance": 0.1}, "the field 'int8_tolerance' must be a number for each of arousal, valence"),
+    ],
+)
+def test_checks_that_do_not_fit_are_refused_as_the_model_is_read(exported, tmp_path, checks, why):
+    folder = shutil.copytree(exported[0] / "onnx", tmp_path / "onnx")
+    config = json.loads((folder / "config.json").read_text())
+    del config["checks"]
+    (folder / "config.json").write_text(json.dumps(config if checks is None else {**config, "checks": checks}))
+    with pytest.raises(UserError, match=f"config.json.*{why}.*probe-train export"):
+        OnnxModel(folder, int8=True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("audio", "text", "options"),

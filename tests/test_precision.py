@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -328,7 +331,7 @@ class TestTraining:
         assert record["in_float32"] == [f"audio.model.{POSITION}"]
         assert "layer 2 (block 2)" in record["errors"]
         assert "layer 2 of the text encoder" in record["errors"]
-        assert "the input of the head" in record["errors"]
+        assert {"the input of the head", "the input of the head without words"} <= set(record["errors"])
         result = json.loads((tmp_path / "out/runs/seed0-fold-all/result.json").read_text())
         assert result["precision_check"] == record
         weights = load_file(tmp_path / "out/model/model.safetensors")
@@ -350,6 +353,12 @@ class TestTraining:
         what_it_says = ("--text", "none", "--precision", "float32", "--overwrite")
         assert self.train(folder, tmp_path / "audio", *what_it_says) == 0
 
+    def test_a_wrong_kernel_between_the_words_and_the_head_is_refused(self, folder, tmp_path, monkeypatch, capsys):
+        text = save_text_model(tmp_path / "text", "bert", hidden_size=20)  # another width than that of speech
+        spoil_linear(monkeypatch, inputs=20, outputs=8)  # the projection to --hidden
+        assert self.train(folder, tmp_path / "out", "--text", str(text)) == 2
+        assert re.search(r"the input of the head (is off by|is not)", capsys.readouterr().err)
+
     def test_float32_is_not_checked(self, folder, tmp_path):
         assert self.train(folder, tmp_path / "out", "--precision", "float32") == 0
         assert not list((tmp_path / "out/runs").glob("*/precision.json"))
@@ -367,6 +376,60 @@ class TestTraining:
         shutil.rmtree(out / "model")
         for name in ("result.json", "predictions.npy"):
             (out / f"runs/seed0-fold-all/{name}").unlink()
+
+
+class TestAnotherDevice:
+    """Float32 on a GPU, as far as it can be seen on a CPU: as if what runs here were not what others are checked by."""
+
+    @contextmanager
+    def training(self, monkeypatch, record: Path, found: float) -> Iterator[list[str]]:
+        monkeypatch.setattr(precision, "is_exact", lambda device, precision: False)
+        answers, said = iter([1.0, found]), []
+        with precision.train_checked(
+            torch.nn.Linear(1, 1),
+            lambda: {"layer 0": torch.full((9, 1), next(answers))},
+            record=record,
+            device=CPU,
+            precision="float32",
+            remedy="Use --device cpu",
+            say=said.append,
+        ):
+            yield said
+
+    def test_float32_is_checked_and_the_check_is_kept(self, tmp_path, monkeypatch):
+        with self.training(monkeypatch, tmp_path / "precision.json", 1 + 1e-5) as said:
+            assert "float32 on the CPU checked against float32 on the CPU" in said[0]
+        record = json.loads((tmp_path / "precision.json").read_text())
+        assert record["precision"] == "float32"
+        assert record["errors"] == {"layer 0": pytest.approx(1e-5, rel=0.1)}
+
+    def test_what_is_off_as_by_tf32_is_refused(self, tmp_path, monkeypatch):
+        with (
+            pytest.raises(UserError, match=r"layer 0 is off by 0\.001, and 0\.0005 is allowed\. Use --device cpu"),
+            self.training(monkeypatch, tmp_path / "precision.json", 1 + 1e-3),
+        ):
+            pytest.fail("the training was begun")
+        assert not (tmp_path / "precision.json").exists()
+
+    @pytest.mark.parametrize("exact", [True, False])
+    def test_training_has_whole_float32_whatever_the_process_has_set(self, exact, tmp_path, monkeypatch):
+        monkeypatch.setattr(precision, "is_exact", lambda device, precision: exact)
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("medium")
+        try:
+            with precision.train_checked(
+                torch.nn.Linear(1, 1),
+                lambda: {"layer 0": torch.ones(9, 1)},
+                record=tmp_path / "precision.json",
+                device=CPU,
+                precision="float32",
+                remedy="",
+            ):
+                assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+                assert torch.backends.cudnn.conv.fp32_precision == "ieee"
+            assert torch.get_float32_matmul_precision() == "medium"
+        finally:
+            torch.set_float32_matmul_precision(before)
 
 
 class TestDistilling:

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import emoprobe
+from emoprobe.distilled import prediction
 from emoprobe.distilled.inputs import find_audio, read_texts
 from emoprobe.distilled.predict_cli import main
 from emoprobe.distilled.prediction import predict, predict_files
@@ -423,6 +424,15 @@ def test_predictions_of_another_model_are_refused(models, audio, tmp_path, capsy
     mark(moved, "probe-train", also=["another file"])
     assert (moved / ".emoprobe.json").read_bytes() != (models / "both/.emoprobe.json").read_bytes()
     assert run(moved, audio / "u1.flac", out=out) == 0
+
+
+def test_predictions_of_another_version_of_the_method_are_refused(models, audio, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "p.csv"
+    assert run(models / "audio", audio / "u1.flac", out=out) == 0
+    monkeypatch.setattr(prediction, "VERSION", 99)
+    assert run(models / "audio", audio / "u1.flac", out=out) == 2
+    assert "the method (there 1, now 99); give another place" in capsys.readouterr().err
+    assert run(models / "audio", audio / "u1.flac", "--overwrite", out=out) == 0
 
 
 def test_killed_again_and_again_it_ends_as_if_it_had_not_been(models, audio, tmp_path):

@@ -15,6 +15,7 @@ import pytest
 import soundfile
 import transformers
 
+from emoprobe.distilled import recognisers
 from emoprobe.distilled.batchwise import Problem, run_batches
 from emoprobe.distilled.journal import Journal, open_journal
 from emoprobe.distilled.recognisers import load_recogniser
@@ -367,6 +368,14 @@ def test_another_recogniser_or_language_is_refused(corpus, checkpoints, tmp_path
     assert "is what this command reads" in capsys.readouterr().err
     for option in ("--batch-seconds", "--longest", "--workers"):
         assert main(command(corpus, checkpoints / "hubert-base", out, option, "0")) == 2
+
+
+def test_transcripts_of_another_version_of_the_method_are_refused(corpus, checkpoints, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "out.csv"
+    assert main(command(corpus, checkpoints / "hubert-base", out, "--only-missing")) == 0
+    monkeypatch.setattr(recognisers, "VERSION", 99)
+    assert main(command(corpus, checkpoints / "hubert-base", out, "--only-missing")) == 2
+    assert "the method (there 1, now 99); give another place" in capsys.readouterr().err
 
 
 def test_a_file_that_changed_is_heard_again(corpus, checkpoints, tmp_path):

@@ -106,7 +106,24 @@ def _read(file: Path) -> dict[str, torch.Tensor]:
             f"{file} holds {other[0]} beside the weights of a model: it is no checkpoint as transformers saves it; "
             "load it with the program that wrote it, and save the model with save_pretrained"
         )
+    for name, tensor in weights.items():
+        if (form := _unusual_form(tensor)) is not None:
+            raise UserError(
+                f"{file}: {name} is a {form} tensor, and only plain arrays of numbers can be read; make it one with "
+                "the program that wrote it, and save the model with save_pretrained"
+            )
     return weights
+
+
+def _unusual_form(tensor: torch.Tensor) -> str | None:
+    """What keeps a tensor from being an array of numbers in memory; None where it is one."""
+    if tensor.is_nested:
+        return "nested"
+    if tensor.is_quantized:
+        return "quantised"
+    if tensor.layout is not torch.strided:
+        return "sparse"
+    return None if tensor.device.type == "cpu" else tensor.device.type
 
 
 def _named(weights: object, file: Path) -> list[tuple[str, object]]:
