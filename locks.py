@@ -25,6 +25,10 @@ _HELD = frozenset({errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK})
 _PAUSE = 0.05  # seconds between two looks at a lock that is waited for
 
 
+#: Seconds for which a short change of a file by another process is waited for; it takes less than one.
+PATIENCE = 60.0
+
+
 class LockHeld(Exception):
     """Another process holds the lock; the message says which, as far as that is known."""
 
@@ -39,7 +43,8 @@ def hold_lock(path: Path, *, wait: float = 0) -> Iterator[None]:
         Named after what is written, such as ``states.h5.lock``. Where the system has no locks, ``states.h5.lock.owner``
         is there for as long as the lock is held.
     wait : float
-        Seconds to wait for another holder; ``math.inf`` for as long as it takes.
+        Seconds to wait for another holder. Have an end to it: where the system has no locks, the mark of a process that
+        died on another machine stays.
 
     Raises
     ------

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import lazy_loader as _lazy
 
+from .. import locks
 from ..errors import UserError
 from ..jsontext import to_json
-from ..locks import hold_lock
 from ..ownership import refuse_foreign_lock
 
 if TYPE_CHECKING:
@@ -141,7 +140,7 @@ def update_table(path: str | Path, new: pd.DataFrame, *, key: Sequence[str]) -> 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         refuse_foreign_lock(path.with_name(f".{path.name}.lock"))
-        with hold_lock(path.with_name(f".{path.name}.lock"), wait=math.inf):
+        with locks.hold_lock(path.with_name(f".{path.name}.lock"), wait=locks.PATIENCE):
             old = load_table(path, list(new.columns))
             replaced = pd.MultiIndex.from_frame(old[list(key)]).isin(pd.MultiIndex.from_frame(new[list(key)]))
             parts = [part for part in (old[~replaced], new) if len(part)]
@@ -149,6 +148,10 @@ def update_table(path: str | Path, new: pd.DataFrame, *, key: Sequence[str]) -> 
             beside = path.with_name(f".{path.name}.new")
             table.to_csv(beside, index=False)
             beside.replace(path)
+    except locks.LockHeld as holder:
+        raise UserError(
+            f"{path} has been in use for {locks.PATIENCE:.0f} seconds by {holder}: wait for it, or name another folder"
+        ) from None
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror or error}): name another folder") from error
     return table

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import mmap
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -294,9 +295,12 @@ def is_cache(path: Path) -> bool:
         with open_hdf5(path) as file:
             return str(file.attrs.get("format", "")).startswith(_FORMATS)
     except (OSError, ValueError, RuntimeError):
+        # Damaged: HDF5 puts the attribute behind the arrays and before the long texts, near neither end.
         with path.open("rb") as file:
-            start = file.read(1 << 20)
-        return start.startswith(b"\x89HDF\r\n\x1a\n") and _FORMATS.encode() in start
+            if file.read(8) != b"\x89HDF\r\n\x1a\n":
+                return False
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                return content.find(_FORMATS.encode()) >= 0
 
 
 def is_part(path: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from .. import locks
 from ..errors import UserError
 from ..jsontext import from_json, to_json
-from ..locks import hold_lock
 from ..ownership import refuse_foreign_lock, refuse_stranger
 
 KEY = ("model", "corpus", "dimension", "probe", "features")
@@ -261,10 +260,15 @@ def update_results(folder: str | Path, new: Results) -> Results:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         refuse_other_results(folder)
-        with hold_lock(folder / ".lock", wait=math.inf):
+        with locks.hold_lock(folder / ".lock", wait=locks.PATIENCE):
             old = load_results(folder) if (folder / "protocol.json").exists() else Results.empty()
             results = old.updated(new)
             results.save(folder)
+    except locks.LockHeld as holder:
+        raise UserError(
+            f"{folder} has been in use for {locks.PATIENCE:.0f} seconds by {holder}: wait for it, or give another "
+            "folder with --out"
+        ) from None
     except OSError as error:
         raise UserError(
             f"the results cannot be written to {folder} ({error.strerror or error}): give another folder with --out"

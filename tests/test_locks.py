@@ -14,15 +14,17 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 
 from emoprobe import UserError, locks
 from emoprobe.analysis.stored import update_table
 from emoprobe.extract import HiddenStateCache
+from emoprobe.extract.layout import is_cache, open_hdf5
 from emoprobe.extract.writer import lock_cache
 from emoprobe.locks import LockHeld, hold_lock
 from emoprobe.probe.fit import fit_layers
-from emoprobe.probe.results import load_results
+from emoprobe.probe.results import Results, load_results, update_results
 from tests.probe_helpers import write_cache
 
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
@@ -138,6 +140,24 @@ def test_every_writer_and_reader_works_without_locks(system, tmp_path: Path) -> 
     assert not list(tmp_path.rglob("*.owner*"))
 
 
+def test_who_waits_for_the_dead_of_another_machine_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_locks(monkeypatch, errno.ENOLCK)
+    monkeypatch.setattr(locks, "PATIENCE", 0.1)
+    table = pd.DataFrame({"made_from": ["x"]})
+    for change, lock in (
+        (lambda: update_table(tmp_path / "table.csv", table, key=["made_from"]), ".table.csv.lock"),
+        (lambda: update_results(tmp_path / "results", Results.empty()), "results/.lock"),
+    ):
+        owner = tmp_path / f"{lock}.owner"
+        owner.parent.mkdir(exist_ok=True)
+        owner.write_text("12 elsewhere pid:[1]\n")
+        with pytest.raises(UserError, match="process 12 on elsewhere") as told:
+            change()
+        assert f"{owner} says so" in str(told.value)
+        owner.unlink()
+        change()
+
+
 OPEN = "import sys\nfrom emoprobe.extract.cache import HiddenStateCache\nHiddenStateCache(sys.argv[1])\n"
 
 
@@ -191,6 +211,24 @@ def test_what_the_system_refuses_is_not_called_damaged(
         HiddenStateCache(path)
     assert os.strerror(number) in str(told.value)
     assert "damaged" not in str(told.value)
+
+
+@pytest.mark.parametrize("n", [30, 4000])
+def test_a_damaged_cache_is_still_known_as_one(n: int, tmp_path: Path) -> None:
+    """In the larger one the name of the format is more than 1 MiB from either end."""
+    path = tmp_path / "states.h5"
+    write_cache(path, n=n, layers=2, width=32, speakers=6)
+    assert is_cache(path)
+    with path.open("r+b") as file:
+        file.seek(8)
+        file.write(b"\xff" * 88)  # all of the superblock but the signature
+    with pytest.raises(OSError, match="open file"):
+        open_hdf5(path)
+    assert is_cache(path)
+    path.write_bytes(path.read_bytes().replace(b"emoprobe hidden states", b"a file of someone else"))
+    assert not is_cache(path)
+    path.write_bytes(b"no file of HDF5, emoprobe hidden states 1")
+    assert not is_cache(path)
 
 
 def test_no_message_on_damage_advises_what_destroys(tmp_path: Path) -> None:

@@ -326,8 +326,10 @@ def test_a_figure_says_whose_it_is(inputs, tmp_path):
     for kind in ("png", "svg", "pdf"):
         for path in draw_figures(inputs / "results", tmp_path / "ours", formats=[kind]):
             assert is_own_figure(path)
-        Figure().savefig(tmp_path / f"theirs.{kind}")
-        assert not is_own_figure(tmp_path / f"theirs.{kind}")
+        foreign = tmp_path / f"theirs.{kind}"
+        Figure().savefig(foreign, metadata={"Title": "What emoprobe found"})
+        assert b"emoprobe" in foreign.read_bytes()
+        assert not is_own_figure(foreign)
     for path in (Path(__file__).parents[1] / "figures").glob("*.png"):  # drawn by release 0.1
         assert is_own_figure(path)
 
