@@ -15,6 +15,7 @@ from ..extract.batching import plan_batches
 from ..extract.devices import choose_device, default_batch_seconds, numerics
 from ..extract.encoders.speech import SAMPLE_RATE, load_backbone
 from ..extract.encoders.text import TextEncoder, load_text_encoder
+from ..extract.precision import check_precision, is_exact
 from ..extract.versions import versions
 from ..jsontext import from_json, to_json
 from ..ownership import mark, refuse_strangers, remove
@@ -33,6 +34,9 @@ _MADE_BY = "probe-train"
 #: In a saved model that has no list of its files.
 _FILES_OF_0_1 = ("README.md", "config.json", "model.safetensors", "audio/*", "text/*")
 _LONGEST_BATCH = 64
+
+# Utterances that are predicted on the CPU as well where a model is on another device, and samples of each.
+_CHECKED_UTTERANCES, _CHECKED_SAMPLES = 4, 2 * SAMPLE_RATE
 
 
 class EmotionModel:
@@ -60,6 +64,7 @@ class EmotionModel:
         self.config = config
         self.dimensions: tuple[str, ...] = model.settings.dimensions
         self.label: str = config["label"]
+        self._checked_on: torch.device | None = None
 
     @property
     def uses_audio(self) -> bool:
@@ -111,9 +116,32 @@ class EmotionModel:
         Raises
         ------
         UserError
-            If an argument is missing or a waveform is too short or too long.
+            If an argument is missing, a waveform is too short or too long, or another device than the CPU predicts
+            something else than the CPU does: the first utterances there are predicted on both.
         """
         said = checked_texts(self, waveforms, texts)
+        if said and not is_exact(self.device, "float32") and self._checked_on != self.device:
+            self._check(waveforms, said)
+        return self._predict(waveforms, said, batch_seconds)
+
+    def _check(self, waveforms: Sequence[np.ndarray] | None, said: Sequence[str]) -> None:
+        """Compare a few utterances, cut short, with the CPU."""
+        device, few = self.device, slice(_CHECKED_UTTERANCES)
+        samples = max(_CHECKED_SAMPLES, self.receptive_field)
+        cut = None if waveforms is None else [waveform[:samples] for waveform in waveforms[few]]
+        # All of a dimension's predictions are too few for an error of each dimension.
+        check_precision(
+            self.model,
+            lambda: {"the prediction": torch.from_numpy(self._predict(cut, said[few])).reshape(-1, 1)},
+            device=device,
+            precision="float32",
+            remedy="Use --device cpu",
+        )
+        self._checked_on = device
+
+    def _predict(
+        self, waveforms: Sequence[np.ndarray] | None, said: Sequence[str], batch_seconds: float | None = None
+    ) -> np.ndarray:
         predictions = np.empty((len(said), len(self.dimensions)), np.float32)
         collate = Collator(self.text.tokenise if self.uses_text else None)
         for rows in self._batches(waveforms, said, batch_seconds):

@@ -305,6 +305,7 @@ def train_one(
         if checkpoint is not None:
             say(f"  going on from step {checkpoint.name.rsplit('-', 1)[1]}")
         batch = _short_batch(train, sampler, collate)
+        instead = "--device cpu" if training.precision == "float32" else "--precision float32"
         with (
             train_checked(
                 model,
@@ -312,7 +313,7 @@ def train_one(
                 record=record,
                 device=arguments.device,
                 precision=training.precision,
-                remedy=f"Use --{'device cpu' if training.precision == 'float32' else 'precision float32'} with --overwrite",
+                remedy=f"Use {instead} with --overwrite",
                 say=lambda line: say(f"  {line}"),
                 write=arguments.should_save,
             ),

@@ -79,12 +79,12 @@ def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
     settings are changed, and put back at the end: `enabled`, `benchmark` and `deterministic` of cuDNN stay the user's.
     """
     kind = PRECISIONS[precision]
-    with _whole_float32(), torch.autocast(device.type, dtype=kind, enabled=kind is not None):
+    with whole_float32(), torch.autocast(device.type, dtype=kind, enabled=kind is not None):
         yield
 
 
 @contextmanager
-def _whole_float32() -> Iterator[None]:
+def whole_float32() -> Iterator[None]:
     """Matrix products and convolutions of float32 in float32, on GPUs and in oneDNN."""
     backends = torch.backends
     if hasattr(backends.cudnn, "conv"):  # one setting for each, since torch 2.9; reading the older ones can raise there

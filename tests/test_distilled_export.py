@@ -192,7 +192,10 @@ def test_8_bits_are_compared_with_float32_where_they_run(exported, tmp_path):
     [
         (None, "lacks the field 'checks'"),
         ([], "the field 'checks' must be a table"),
-        ({"int8_tolerance": {"arousal": 0.1}}, "the field 'int8_tolerance' must be a number for each of arousal, valence"),
+        (
+            {"int8_tolerance": {"arousal": 0.1}},
+            "the field 'int8_tolerance' must be a number for each of arousal, valence",
+        ),
         ({"int8_tolerance": 0.1}, "the field 'int8_tolerance' must be a number for each of arousal, valence"),
     ],
 )

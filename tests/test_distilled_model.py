@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from emoprobe.distilled import saved
 from emoprobe.distilled.data import Collator, LengthGrouped, pad
 from emoprobe.distilled.model import Pooling
 from emoprobe.distilled.saved import EmotionModel, build, load_model, read_config, save_model
@@ -191,6 +192,33 @@ def test_a_saved_model_loads_alone_and_predicts_the_same(encoders, tmp_path, mon
     assert not suffixes & {".bin", ".pt", ".pth", ".pkl", ".npy"}
     assert read_config(folder)["label"] == "tiny"
     assert not list(tmp_path.glob(".*"))
+
+
+def test_predictions_of_another_device_are_compared_with_the_cpu_once(encoders, monkeypatch):
+    """As far as it can be seen on a CPU: as if what runs here were not what others are checked by."""
+    model, reader = made(encoders)
+    model.learn_labels([1.0, 2.0, 3.0], [0.5, 1.0, 2.0])
+    expected = EmotionModel(model, reader, {"label": "tiny"}).predict(WAVEFORMS, TEXTS)
+    in_units, computed = model.in_units, []
+
+    def units(logits):
+        computed.append(len(logits))
+        return in_units(logits) * (1 + wrong * (len(computed) > 1))  # the first is that of the CPU
+
+    monkeypatch.setattr(model, "in_units", units)
+    monkeypatch.setattr(saved, "is_exact", lambda device, precision: False)
+    ready, wrong = EmotionModel(model, reader, {"label": "tiny"}), 0.01
+    for _ in range(2):  # it does not pass at the second attempt
+        computed.clear()
+        with pytest.raises(
+            UserError, match=r"the prediction is off by 0\.01, and 0\.0005 is allowed\. Use --device cpu"
+        ):
+            ready.predict(WAVEFORMS, TEXTS)
+    wrong = 0.0
+    np.testing.assert_array_equal(ready.predict(WAVEFORMS, TEXTS), expected)
+    computed.clear()
+    np.testing.assert_array_equal(ready.predict(WAVEFORMS, TEXTS), expected)
+    assert sum(computed) == len(WAVEFORMS)  # no check any more
 
 
 @pytest.mark.parametrize("damage", ["weights", "config", "other", "short", "missing"])
