@@ -7,6 +7,7 @@ tore is dropped when the journal is opened again.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import zlib
@@ -21,6 +22,9 @@ from ..jsontext import from_json, to_json
 from ..ownership import refuse_stranger
 
 _FORMAT = "emoprobe journal 1"
+
+#: In a line of its own, the hash of `out` as it was written. It may be a key of a result too, whose value is a pair.
+_WRITTEN = "out sha256"
 
 
 class Journal:
@@ -61,16 +65,7 @@ class Journal:
         UserError
             If the disk is full, or the file can no longer be written.
         """
-        try:
-            with self.path.open("ab") as file:
-                file.write(_line(results))
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise UserError(
-                f"{self.path} cannot be written ({error.strerror}); free disk space, then run the same command again "
-                "to go on"
-            ) from error
+        _append(self.path, results)
         self._results.update(results)
 
 
@@ -104,7 +99,8 @@ def open_journal(
     Raises
     ------
     UserError
-        If the journal is of something else, or `out` is there and no journal tells what made it.
+        If the journal is of something else, or `out` is there and no journal tells what made it, or `out` has been
+        changed since it was written.
     """
     if out.is_dir():
         raise UserError(f"{out} is a folder; give --out the name of a file, such as {out / 'out.csv'}")
@@ -118,9 +114,19 @@ def open_journal(
         if overwrite or not path.exists():
             header = {"format": _FORMAT, "made_by": made_by, "settings": settings}
             write_beside(path, _line(header))
-            yield Journal(path, settings, {})
+            journal = Journal(path, settings, {})
         else:
-            yield _read(path, made_by, out)
+            journal, written = _read(path, made_by, out)
+            if written is not None and out.exists():
+                if _sha256(out) != written:
+                    raise UserError(
+                        f"{out} has been changed since it was written, and would be written anew: give another place "
+                        "with --out, move it away, or --overwrite to start anew"
+                    )
+                _append(path, {_WRITTEN: None})  # a kill may come between the next `out` and its hash
+        yield journal
+        if out.exists():
+            _append(path, {_WRITTEN: _sha256(out)})
 
 
 def is_journal(path: Path) -> bool:
@@ -129,7 +135,8 @@ def is_journal(path: Path) -> bool:
         return re.match(rb'[0-9a-f]{8} {"format": "emoprobe journal ', file.read(100)) is not None
 
 
-def _read(path: Path, made_by: dict, out: Path) -> Journal:
+def _read(path: Path, made_by: dict, out: Path) -> tuple[Journal, str | None]:
+    """A journal that is there, and the hash that `out` must have; None where any will do."""
     remedy = f"give another place than {out} with --out, or --overwrite to start anew"
     data = path.read_bytes()
     whole = data.rfind(b"\n") + 1
@@ -148,8 +155,29 @@ def _read(path: Path, made_by: dict, out: Path) -> Journal:
     if differ:
         raise UserError(f"{path} is of something else: {'; '.join(differ)}; {remedy}")
     # A damaged line costs its batch alone, which is computed again.
-    results = {key: (stamp, result) for line in lines[1:] for key, (stamp, result) in (line or {}).items()}
-    return Journal(path, header["settings"], results)
+    results, written = {}, None
+    for line in lines[1:]:
+        if line is not None and not isinstance(line.get(_WRITTEN, ()), (list, tuple)):
+            written = line[_WRITTEN]
+        else:
+            results |= {key: (stamp, result) for key, (stamp, result) in (line or {}).items()}
+    return Journal(path, header["settings"], results), written
+
+
+def _append(path: Path, content: Mapping) -> None:
+    try:
+        with path.open("ab") as file:
+            file.write(_line(content))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written ({error.strerror}); free disk space, then run the same command again to go on"
+        ) from error
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _line(content: Mapping) -> bytes:

@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ import transformers
 
 from emoprobe.distilled import recognisers
 from emoprobe.distilled.batchwise import Problem, run_batches
-from emoprobe.distilled.journal import Journal, open_journal
+from emoprobe.distilled.journal import Journal, open_journal, write_beside
 from emoprobe.distilled.recognisers import load_recogniser
 from emoprobe.distilled.transcribe_cli import main
 from emoprobe.distilled.transcription import TranscriptionSettings, transcribe
@@ -222,6 +223,35 @@ def test_a_journal_of_something_else_is_refused(tmp_path):
     ):
         pass
     assert (tmp_path / "mine.csv").read_text() == "mine"
+
+
+def test_a_result_that_was_corrected_by_hand_stays(tmp_path):
+    out = tmp_path / "out.csv"
+
+    def run(*, overwrite=False):
+        with open_journal(out, made_by={}, settings={}, overwrite=overwrite) as journal:
+            if not len(journal):
+                journal.append({"one": (["x"], 1), "out sha256": (["x"], 2)})
+            assert ("one", ["x"]) in journal
+            assert journal["out sha256"] == 2  # as an utterance may be called
+            write_beside(out, b"written")
+
+    for _ in range(3):
+        run()
+    out.write_bytes(b"corrected")
+    with pytest.raises(UserError, match=r"has been changed.*--overwrite"):
+        run()
+    assert out.read_bytes() == b"corrected"
+    run(overwrite=True)
+    assert out.read_bytes() == b"written"
+    out.unlink()
+    run()
+    # Killed when the next result is written and its hash is not: it is taken for what it is.
+    with suppress(KeyboardInterrupt), open_journal(out, made_by={}, settings={}, overwrite=False):
+        write_beside(out, b"written next")
+        raise KeyboardInterrupt
+    assert out.read_bytes() == b"written next"
+    run()
 
 
 def batches_of(journal: Journal, n: int, *, bad=(), memory=lambda rows: False) -> tuple[list, list[list[int]]]:
