@@ -66,8 +66,8 @@ test-fast: $(VENV)/installed-test
 test-matrix: $(VENV)/installed-test
 	.ci/matrix $(BIN)/python
 
-# The oldest Python too, where there is one. What was installed is listed in .venv-oldest/versions.txt.
-OLDEST_PYTHON ?= $(shell python3.10 --version >/dev/null 2>&1 && echo python3.10 || echo $(PYTHON))
+# What was installed is listed in .venv-oldest/versions.txt.
+OLDEST_PYTHON ?= $(shell python3.11 --version >/dev/null 2>&1 && echo python3.11 || echo $(PYTHON))
 UV := $(OLDEST)/bin/uv pip install --quiet --python $(OLDEST)/bin/python
 $(OLDEST)/versions.txt: setup.cfg
 	$(OLDEST_PYTHON) -m venv --clear $(OLDEST)

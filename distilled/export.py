@@ -277,7 +277,6 @@ def _write_graph(ready: EmotionModel, path: Path) -> None:
 
 
 def _quantise(source: Path, target: Path) -> None:
-    from onnx import TensorProto
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with _quiet():
@@ -289,8 +288,6 @@ def _quantise(source: Path, target: Path) -> None:
             per_channel=True,
             weight_type=QuantType.QInt8,
             use_external_data_format=source.with_name(f"{source.name}.data").exists(),
-            # What torch's exporter, before 2.13, leaves without a type in the graph.
-            extra_options={"DefaultTensorType": TensorProto.FLOAT},
         )
 
 
