@@ -235,6 +235,7 @@ def test_categories_are_compared_by_uar():
     assert axes.get_xlabel() == "UAR"
 
 
+@pytest.mark.slow
 def test_it_is_among_the_figures_where_there_are_two_systems(tmp_path):
     scores = all_kinds()
     trained = scores[scores["probe"] == "end-to-end"]

@@ -132,6 +132,7 @@ def test_nothing_to_draw_is_said(tmp_path):
 # Files ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_bytes_are_the_same_each_time_and_in_another_process(tmp_path):
     results = small_results(weights=False)
     results.save(tmp_path / "results")

@@ -71,6 +71,7 @@ def copied(path, **options):
 # What was planted ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_opinion_finds_the_planted_layer(opinions):
     assert set(opinions["opinion"]) == set(OPINIONS)
     later = opinions[~starts(opinions)]
@@ -91,6 +92,7 @@ def test_layers_without_the_planted_are_not_relevant(opinions):
     assert np.abs(share).mean() < 0.08
 
 
+@pytest.mark.slow
 def test_which_opinions_a_copy_of_a_layer_misleads(tmp_path):
     with HiddenStateCache(copied(tmp_path / "cache.h5")) as cache:
         found = pd.concat([function(cache, VALENCE) for function in OPINIONS.values()])
@@ -280,6 +282,7 @@ def test_parts_sum_to_the_ccc(seed, layers, offset):
     np.testing.assert_allclose(found * sum(covariance), np.array(covariance) * found.sum(), atol=1e-8)
 
 
+@pytest.mark.slow
 def test_weights_are_those_of_the_weighted_probe(tmp_path):
     write_cache(tmp_path / "cache.h5", n=90, speakers=9, layers=3, scale=(1.0, 5.0, 0.2))
     settings = RelevanceSettings(dimensions=("arousal",), seeds=2, resamples=0)

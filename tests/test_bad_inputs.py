@@ -203,6 +203,7 @@ def odd_audio(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_audio(tmp_path: Path, model: Path, reference: Reference, work: Worker) -> None:
     """All in one corpus, between the good ones: each gets its reason, and the good ones their states."""
     rng = np.random.default_rng(2305)
@@ -407,5 +408,6 @@ def test_numbers_in_caches(tmp_path: Path, model: Path, reference: Reference, wo
         assert_equal_rows(read(Path(item["cache"])), reference.arrays, [name for name in GOOD if name != GOOD[row]])
 
 
+@pytest.mark.slow
 def test_there_are_at_least_200() -> None:
     assert N_AUDIO + N_CSV + N_PARQUET + N_CACHE + N_NUMBERS >= 200

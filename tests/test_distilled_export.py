@@ -94,6 +94,7 @@ def test_a_gathered_front_end_is_the_front_end(variant):
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)  # seven layers of short sums in float32
 
 
+@pytest.mark.slow
 def test_every_length_and_text_gives_what_torch_gives(exported):
     folder, checks = exported
     ready, onnx = load_model(folder), OnnxModel(folder, threads=1)

@@ -66,6 +66,7 @@ def trained(place, out, *, model=None, corpus="corpus/manifest.csv", results=Non
     )
 
 
+@pytest.mark.slow
 def test_it_learns_a_handful_by_heart(place):
     corpus = read_corpus(str(place / "corpus/manifest.csv"))
     table = corpus.utterances
@@ -95,6 +96,7 @@ def test_it_learns_a_handful_by_heart(place):
         assert audmetric.concordance_cc(labels[rows, column], predicted[:, column]) > 0.9
 
 
+@pytest.mark.slow
 def test_the_table_is_shared_with_the_probes_and_says_what_it_is(place, tmp_path):
     results = tmp_path / "results"
     found, left_out = trained(place, tmp_path / "out", results=results, seeds=2)
@@ -150,6 +152,7 @@ def test_folds_without_a_split_keep_speakers_apart(place, tmp_path):
     assert f"{pooled['ccc'].item():.3f}" in card
 
 
+@pytest.mark.slow
 def test_files_that_cannot_be_used_are_listed_and_the_rest_goes_on(place, tmp_path, capsys):
     shutil.copytree(place / "corpus", tmp_path / "corpus")
     (tmp_path / "corpus/u004.wav").write_bytes(b"RIFF")
@@ -211,6 +214,7 @@ def test_a_killed_training_ends_as_one_that_was_never_stopped(place, tmp_path):
         assert logs[0] == logs[1]
 
 
+@pytest.mark.slow
 def test_stopped_between_the_last_step_and_the_end(place, tmp_path, monkeypatch):
     expected, _ = trained(place, tmp_path / "whole", patience=1, epochs=6)
     for name in ("_predict", "save_model", "write_card"):

@@ -51,6 +51,7 @@ def done(cache: Path) -> int:
         return int(opened.done.sum())
 
 
+@pytest.mark.slow
 def test_killed_at_twenty_random_instants(arguments, unbroken, tmp_path):
     reference, duration = unbroken
     wanted = content(reference)

@@ -435,6 +435,7 @@ def test_predictions_of_another_version_of_the_method_are_refused(models, audio,
     assert run(models / "audio", audio / "u1.flac", "--overwrite", out=out) == 0
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_ends_as_if_it_had_not_been(models, audio, tmp_path):
     for i in range(60):
         soundfile.write(tmp_path / f"a{i:02d}.wav", tone(3.0 + 0.05 * i, seed=i), 16_000)

@@ -81,6 +81,7 @@ def test_scores_follow_from_the_predictions(cache):
     assert best.loc[("emotion", "mean"), "uar"] == pytest.approx(1 / 3)
 
 
+@pytest.mark.slow
 def test_every_probe_finds_the_planted_layer(cache):
     results = fit_layers(
         cache, dimensions="arousal", probe="all", features=("mean", "mean_ln"), seeds=2, folds=3, **QUICK
@@ -343,6 +344,7 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
+@pytest.mark.slow
 def test_killed_between_any_two_files_it_goes_on(cache, tmp_path):
     """After SIGKILL the folder loads, at most the unit under way is lost, and the end is what an unbroken run finds."""
     out = tmp_path / "r"

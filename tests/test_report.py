@@ -180,6 +180,7 @@ def test_a_planted_depth_gets_its_verdict(tmp_path, planted, expected):
     assert "permuted labels" in unread.how
 
 
+@pytest.mark.slow
 def test_p_values_are_corrected_over_all_claims_together(evil):
     found = claims(gather([evil]))
     tested = sorted((claim for claim in found if np.isfinite(claim.p)), key=lambda claim: claim.p)
@@ -235,6 +236,7 @@ def test_text_is_claimed_where_models_trained_end_to_end_are_there(tmp_path):
 # What is on the page --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_nothing_is_loaded_and_nothing_is_run(report):
     page = Page((report / "report.html").read_text())
     assert page.declarations == ["DOCTYPE html"]
