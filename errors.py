@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TextIO
 
 
 class UserError(ValueError):
@@ -12,6 +15,10 @@ class UserError(ValueError):
 
     Commands print it as one line and exit with status 2; in Python it is an ordinary ``ValueError``.
     """
+
+
+class Note(UserWarning):
+    """Something the user should know and need not mend: a command prints it as a line that begins with ``note:``."""
 
 
 def reason(error: BaseException) -> str:
@@ -34,7 +41,8 @@ def run_command(command: Callable[[], int]) -> int:
         interrupted from the keyboard.
     """
     try:
-        return command()
+        with _notes_as_lines():
+            return command()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -44,3 +52,27 @@ def run_command(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("interrupted: what was finished is kept; run the same command again to go on", file=sys.stderr)
         return 130
+
+
+@contextmanager
+def _notes_as_lines() -> Iterator[None]:
+    """Show each :class:`Note` as a line, and other warnings as before."""
+    with warnings.catch_warnings():
+        before = warnings.showwarning
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if issubclass(category, Note):
+                print(f"note: {message}", file=sys.stderr)
+            else:
+                before(message, category, filename, lineno, file, line)
+
+        warnings.showwarning = show
+        warnings.simplefilter("default", Note)
+        yield

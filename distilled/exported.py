@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import Note, UserError
 from ..jsontext import from_json
 from ..ownership import marked
 from .arguments import checked_texts
@@ -178,6 +178,7 @@ class OnnxModel:
             warnings.warn(
                 f"the form of 8 bits of {self.label} is not compared with float32 on this processor, since {why}; "
                 "export the model again",
+                Note,
                 stacklevel=3,
             )
             self._unchecked = False

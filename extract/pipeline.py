@@ -34,17 +34,18 @@ class Progress:
     """A bar in hours of audio, with the speed as times real time."""
 
     def __init__(self, seconds: np.ndarray, batches: list, todo: list, *, show: bool):
-        ahead = sum(float(seconds[rows].sum()) for _, rows in todo) / 3600
-        total = float(seconds.sum()) / 3600
+        # Whole numbers, so that the parts add up to the whole in whatever order.
+        self._milliseconds = np.rint(np.asarray(seconds) * 1000).astype(np.int64)
+        total = int(self._milliseconds.sum())
         self._bar = tqdm(
             total=total,
-            initial=max(0.0, total - ahead),
+            initial=total - sum(int(self._milliseconds[rows].sum()) for _, rows in todo),
             disable=not show,
             unit="h",
+            unit_scale=1 / 3_600_000,
             mininterval=0.5,
             bar_format="extracting {percentage:3.0f}%|{bar}| {n:.2f} of {total:.2f} h [{elapsed}<{remaining}{postfix}]",
         )
-        self._seconds = seconds
 
     def __enter__(self) -> Progress:
         return self
@@ -54,10 +55,10 @@ class Progress:
 
     def advance(self, rows: np.ndarray) -> None:
         """Count a batch that is on disk."""
-        self._bar.update(float(self._seconds[rows].sum()) / 3600)
+        self._bar.update(int(self._milliseconds[rows].sum()))
         elapsed = self._bar.format_dict["elapsed"]
         if elapsed:
-            speed = 3600 * (self._bar.n - self._bar.initial) / elapsed
+            speed = (self._bar.n - self._bar.initial) / 1000 / elapsed
             self._bar.set_postfix_str(f"{speed:.0f} x real time", refresh=False)
 
 
@@ -230,13 +231,11 @@ class Pipeline:
         self.writer.write(rows, states[:, :, finite], norms[:, finite], acoustics, problems)
 
     def _overflow(self) -> str:
-        """Why states are not finite, and what helps: a wider type, another checkpoint, or neither."""
+        """Why states are not finite, and what helps; weights that are not finite were refused when they were loaded."""
         precision = self.settings.precision
         told = f"the model gave non-finite states in {precision}"
         if precision in WIDER_TYPES:
             return f"{told}; use --dtype {WIDER_TYPES[precision]} (and --overwrite)"
-        if damaged := [name for name, values in self.backbone.model.named_parameters() if not values.isfinite().all()]:
-            return f"{told}: its weights hold NaN or infinity, in {damaged[0]}; get the checkpoint anew"
         return f"{told}, its widest type, from finite weights; leave this audio out, or take another model"
 
     def _store_frames(self, index: int, batch: np.ndarray, results: list[_Result]) -> None:

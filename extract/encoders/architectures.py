@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .names import refuse_misspelt
+from .packaged import packaged_names
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -86,3 +89,60 @@ ARCHITECTURES: dict[str, Architecture] = {
     "whisper-medium": _whisper("medium", width=1024, blocks=24, heads=16),
     "whisper-large-v3": _whisper("large-v3", width=1280, blocks=32, heads=20, bins=128),
 }
+
+
+@dataclass(frozen=True)
+class TextArchitecture:
+    """A published text encoder: where its checkpoint is, and how it differs from its family's default configuration.
+
+    Attributes
+    ----------
+    hub_name : str
+        Name of the checkpoint on the Hugging Face hub.
+    model_type : str
+        Family, as in `config.json`.
+    vocabulary : str
+        Name of the vocabulary; encoders that share one can share a tokeniser.
+    config : dict
+        Arguments of the family's configuration that differ from its defaults.
+    """
+
+    hub_name: str
+    model_type: str
+    vocabulary: str
+    config: dict = field(default_factory=dict)
+
+
+TEXT_ARCHITECTURES: dict[str, TextArchitecture] = {
+    "distilbert": TextArchitecture("distilbert-base-uncased", "distilbert", "bert-base-uncased"),
+    "distilroberta": TextArchitecture(
+        "distilroberta-base",
+        "roberta",
+        "roberta-base",
+        {
+            "vocab_size": 50265,
+            "num_hidden_layers": 6,
+            "max_position_embeddings": 514,
+            "type_vocab_size": 1,
+            "layer_norm_eps": 1e-5,
+        },
+    ),
+    "minilm": TextArchitecture(
+        "sentence-transformers/all-MiniLM-L6-v2",
+        "bert",
+        "bert-base-uncased",
+        {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536},
+    ),
+}
+
+
+def refuse_misspelt_speech(name: str) -> None:
+    """Answer a misspelt ``--model`` at once (:func:`.names.refuse_misspelt`)."""
+    refuse_misspelt(name, [*ARCHITECTURES, *packaged_names()], {each.hub_name for each in ARCHITECTURES.values()})
+
+
+def refuse_misspelt_text(name: str) -> None:
+    """Answer a misspelt ``--text`` at once (:func:`.names.refuse_misspelt`)."""
+    refuse_misspelt(
+        name, [*TEXT_ARCHITECTURES, *packaged_names()], {each.hub_name for each in TEXT_ARCHITECTURES.values()}
+    )

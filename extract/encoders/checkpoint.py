@@ -6,7 +6,6 @@ asks no network by itself, and the same files are read with a network and withou
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -17,9 +16,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from ...errors import UserError, reason
-from .hub import Repository, find_repository
+from .hub import Repository, cached_names, find_repository
+from .names import nearest, nearest_folder, refuse_misspelt
 from .packaged import packaged_folder, packaged_names
 from .pickled import as_safetensors, file_sha256
+from .prefixes import first_parts, model_names, named_as_the_model
+from .weight_files import WEIGHT_FILES, other_weights, refuse_dangling
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -28,14 +30,6 @@ if TYPE_CHECKING:
 UNUSED_WEIGHTS = frozenset({"masked_spec_embed"})
 #: Numbers from 0 upwards that were saved with a text encoder's weights once; every model makes its own.
 NO_WEIGHTS = frozenset({"position_ids"})
-
-#: Files of weights in the order in which they are looked for, and their format. An index names the shards.
-_WEIGHTS = {
-    "model.safetensors": "safetensors",
-    "model.safetensors.index.json": "safetensors",
-    "pytorch_model.bin": "pickle",
-    "pytorch_model.bin.index.json": "pickle",
-}
 
 #: Files that one or another tokeniser of transformers reads.
 _TOKENISER_FILES = (
@@ -78,6 +72,20 @@ class Origin:
     weights_files: dict[str, str] = field(default_factory=dict)
 
 
+class MissingWeights(UserError):
+    """A checkpoint lacks weights of the model.
+
+    Attributes
+    ----------
+    names : list of str
+        Of the weights, in the model.
+    """
+
+    def __init__(self, message: str, names: list[str]):
+        super().__init__(message)
+        self.names = names
+
+
 @dataclass(frozen=True)
 class LocalFolder:
     """A folder on this machine, with the few things that a :class:`.hub.Repository` has."""
@@ -86,9 +94,23 @@ class LocalFolder:
     commit: str | None = None
 
     def path(self, file: str) -> Path | None:
-        """The file; None where there is none."""
+        """The file; None where there is none.
+
+        Raises
+        ------
+        UserError
+            If it is a link to what is gone.
+        """
         there = self.folder / file
+        refuse_dangling(there, self.lacking())
         return there if there.is_file() else None
+
+    def names(self) -> list[str]:
+        """Names of all files."""
+        return sorted(file.name for file in self.folder.iterdir() if file.is_file())
+
+    def keep(self) -> None:
+        """A folder is what it is."""
 
     def lacking(self) -> str:
         """What to say, and do, about a file that is not there."""
@@ -198,8 +220,11 @@ class Checkpoint:
         """
         tensors, origin = self._weights()
         names = ", ".join(origin.weights_files)
-        tensors = _named_as_the_model(tensors, within, f"{self.source} ({names})")
+        seen = first_parts(tensors)
         try:
+            tensors = named_as_the_model(
+                tensors, within, lambda: model_names(model_class, config, **options), f"{self.source} ({names})"
+            )
             model, loaded = model_class.from_pretrained(
                 None,
                 config=config,
@@ -208,13 +233,16 @@ class Checkpoint:
                 ignore_mismatched_sizes=True,  # they are refused below, by name
                 **options,
             )
+        except UserError:
+            raise
         except Exception as error:  # sizes that do not fit together raise what each layer happens to raise
             raise UserError(f"{self.source}: {names} does not fit config.json ({reason(error)})") from error
         missing = sorted(key for key in loaded["missing_keys"] if key.rpartition(".")[2] not in UNUSED_WEIGHTS)
         if missing:
-            raise UserError(
+            raise MissingWeights(
                 f"{self.source}: the checkpoint lacks {_counted(missing)} of {model_class.__name__}, which would have "
-                "been random; give a checkpoint of the whole model"
+                f"been random (the names in {names} begin with {seen}); give a checkpoint of the whole model",
+                missing,
             )
         parts = dict(model.named_children())
         surplus = sorted(
@@ -233,7 +261,14 @@ class Checkpoint:
                 f"{self.source}: {names} does not fit config.json: {_counted(sorted(mismatched))}. Give the "
                 "config.json that belongs to the weights"
             )
-        return model.float(), origin
+        model = model.float()
+        if broken := [name for name, values in model.state_dict().items() if _is_broken(name, values)]:
+            raise UserError(
+                f"{self.source}: {names} holds NaN or infinity in {_counted(broken)}; get the checkpoint anew, or take "
+                "the one before the training went wrong"
+            )
+        self.files.keep()
+        return model, origin
 
     def _json(self, file: str) -> dict | None:
         path = self.files.path(file)
@@ -249,7 +284,7 @@ class Checkpoint:
 
     def _weights(self) -> tuple[dict[str, torch.Tensor], Origin]:
         """Every tensor by its name in the file, in float32, and where they are from."""
-        for name, kind in _WEIGHTS.items():
+        for name, kind in WEIGHT_FILES.items():
             path = self.files.path(name)
             if path is None:
                 continue
@@ -261,8 +296,8 @@ class Checkpoint:
             read = [as_safetensors(paths, hashes)] if kind == "pickle" else paths
             return {key: value for each in read for key, value in _read(each).items()}, origin
         raise UserError(
-            f"{self.source}: no weights that can be read ({' or '.join(n for n in _WEIGHTS if '.json' not in n)}); "
-            f"{self.files.lacking()}"
+            f"{self.source}: no weights that can be read ({' or '.join(n for n in WEIGHT_FILES if '.json' not in n)}); "
+            f"{other_weights(self.files.names()) or self.files.lacking()}"
         )
 
     def _shards(self, index: Path) -> list[Path]:
@@ -317,16 +352,13 @@ def open_checkpoint(
         return _in_folder(str(folders[name]))
     if name in packaged:
         return _in_folder(str(packaged_folder(name)))
-    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
-        raise UserError(f"no model at {name}: it is not a folder, and cannot be the name of one on the hub")
+    refuse_misspelt(name, [*hub_names, *folders, *packaged], hub_names.values())
     source = hub_names.get(name, name)
-    if source == name and "/" not in name and name not in hub_names.values():
-        _refuse_misspelt(name, [*hub_names, *folders, *packaged])
     try:
         repository = find_repository(source, revision)
     except UserError as error:
-        similar = _nearest(source, list(hub_names.values()))
-        asked = f"Did you mean {similar}?" if similar not in (None, source) else ""
+        similar = nearest_folder(name) or nearest(source, {*hub_names.values(), *cached_names()} - {source})
+        asked = "" if similar is None else f"Did you mean {similar}?"
         raise UserError(" ".join(filter(None, (f"{error}.", asked, otherwise)))) from error
     if repository.path("config.json") is None:
         raise UserError(f"{source}: no config.json; {repository.lacking()}")
@@ -334,41 +366,14 @@ def open_checkpoint(
 
 
 def _in_folder(folder: str) -> Checkpoint:
-    if not (Path(folder) / "config.json").is_file():
-        raise UserError(f"the folder {folder} holds no config.json; give the folder that save_pretrained wrote")
-    return Checkpoint(folder, LocalFolder(Path(folder)))
-
-
-def _refuse_misspelt(name: str, known: Sequence[str]) -> None:
-    """A name that is nearly a known one is answered at once, without asking the hub for it."""
-    if nearest := _nearest(name, known):
+    files = LocalFolder(Path(folder))
+    if files.path("config.json") is None:
+        inside = sorted(path.parent for path in Path(folder).glob("snapshots/*/config.json"))
         raise UserError(
-            f"no model is called {name}: did you mean {nearest}? One on the hub is given with its owner, OWNER/{name}"
+            f"the folder {folder} holds no config.json; give "
+            + (f"{inside[-1]}, which does" if inside else "the folder that save_pretrained wrote")
         )
-
-
-def _nearest(name: str, known: Sequence[str]) -> str | None:
-    """The known name that is nearly this one."""
-    lower = {each.lower(): each for each in known}
-    close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.75)
-    return lower[close[0]] if close else None
-
-
-def _named_as_the_model(tensors: dict[str, torch.Tensor], within: str | None, source: str) -> dict[str, torch.Tensor]:
-    """The weights under the names that the model has for them, without what programs put before them.
-
-    Data-parallel training leaves ``module.``; a model with a head, or one within another, names its encoder.
-    """
-    tensors = {re.sub(r"^(module\.)+", "", name): tensor for name, tensor in tensors.items()}
-    if within is None:
-        return tensors
-    before = {name: re.match(rf"(?:\w+\.)*?{re.escape(within)}\.", name) for name in tensors}
-    prefixes = sorted({found[0] for found in before.values() if found})
-    if len(prefixes) > 1:
-        raise UserError(f"{source} holds several encoders ({', '.join(prefixes)}); give a checkpoint of one")
-    if not prefixes:
-        return tensors
-    return {name.removeprefix(prefixes[0]): tensor for name, tensor in tensors.items() if before[name]}
+    return Checkpoint(folder, files)
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:
@@ -383,6 +388,11 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
             f"the weights in {path} are damaged ({reason(error)}); delete it and download it again"
         ) from error
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+
+
+def _is_broken(name: str, values: torch.Tensor) -> bool:
+    used = name.rpartition(".")[2] not in UNUSED_WEIGHTS
+    return used and values.is_floating_point() and not bool(values.isfinite().all())
 
 
 def _refuse_pointer(path: Path) -> None:

@@ -86,7 +86,33 @@ def make_exact(model: nn.Module) -> ValidLengths:
     for module in model.encoder.pos_conv_embed.modules():
         if isinstance(module, nn.Conv1d):
             silence_padding(module, lengths)
+    for module in model.modules():
+        if type(module).__name__ == "WavLMAttention":
+            module.register_forward_pre_hook(_mask_of_one_type, with_kwargs=True)
     return lengths
+
+
+class _FloatPadding:
+    """The padding of a batch as numbers to add, where WavLM's attention asks which frames are not 1.
+
+    It adds them to a bias of numbers, and torch is about to take no mask of truth values beside one.
+    """
+
+    def __init__(self, mask: torch.Tensor, dtype: torch.dtype):
+        self._mask, self._dtype = mask, dtype
+
+    def ne(self, one: int) -> torch.Tensor:
+        """Minus infinity where the mask is not `one`, (batch, frames)."""
+        padding = self._mask.ne(one)
+        return torch.zeros(padding.shape, dtype=self._dtype, device=padding.device).masked_fill_(padding, -torch.inf)
+
+
+def _mask_of_one_type(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+    mask = kwargs.get("attention_mask")
+    if mask is None:
+        return None
+    states = args[0] if args else kwargs["hidden_states"]
+    return args, {**kwargs, "attention_mask": _FloatPadding(mask, states.dtype)}
 
 
 def silence_padding(convolution: nn.Conv1d, lengths: ValidLengths) -> None:

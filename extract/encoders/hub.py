@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import inspect
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from ...errors import UserError, reason
+from ...errors import Note, UserError, reason
+from .weight_files import is_whole, refuse_dangling
 
 DEFAULT_REVISION = "main"
 
@@ -59,6 +62,8 @@ class Repository:
         there = self.folder / file
         if there.is_file():
             return there
+        if self.cached is not None:
+            refuse_dangling(there, f"{self.cached}. {_bring(self.name)}")
         if file not in self.files:
             return None
         try:
@@ -67,13 +72,22 @@ class Repository:
             cause, remedy = _explained(error, self.name, self.revision)
             raise UserError(f"{file} of {self.name} cannot be fetched: {cause}. {remedy}") from error
 
+    def names(self) -> list[str]:
+        """Names of all files that can be had."""
+        return sorted(self.files)
+
+    def keep(self) -> None:
+        """Let the revision stand for this commit where there is no network, now that its files are here."""
+        if self.cached is None:
+            _keep(self.name, self.revision, self.commit)
+
     def lacking(self) -> str:
         """What to say, and do, about a file that is not there."""
         if self.cached is None:
             return f"the repository {self.name} (commit {self.commit[:12]}) has none; take another revision or model"
         return (
             f"{self.cached}, and the local cache holds only a part of commit {self.commit[:12]} "
-            f"({', '.join(sorted(self.files))}){_other_revisions(self.name, self.revision)}. {_bring(self.name)}"
+            f"({', '.join(sorted(self.files))}){_others(self.name, self.revision, self.commit)}. {_bring(self.name)}"
         )
 
 
@@ -93,7 +107,7 @@ def find_repository(name: str, revision: str | None = None) -> Repository:
 
     Warns
     -----
-    UserWarning
+    Note
         If the hub does not give the repository and the local cache stands in for it.
 
     Raises
@@ -116,7 +130,9 @@ def find_repository(name: str, revision: str | None = None) -> Repository:
     except Exception as error:  # as above
         repository = _cached(name, revision, *_explained(error, name, revision), error)
         warnings.warn(
-            f"{repository.cached}: {name} is taken from the local cache (commit {repository.commit[:12]})", stacklevel=3
+            f"{repository.cached}: {name} is taken from the local cache (commit {repository.commit[:12]})",
+            Note,
+            stacklevel=3,
         )
         return repository
     _keep(name, revision, about.sha)
@@ -133,13 +149,63 @@ def _fetch(name: str, file: str, commit: str) -> Path:
     seconds, url = _seconds(), hf_hub_url(name, file, revision=commit)
     # Asked once and briefly, since hf_hub_download would go on asking for minutes.
     _within(seconds, lambda: get_hf_file_metadata(url, timeout=seconds))
-    return Path(hf_hub_download(name, file, revision=commit, etag_timeout=seconds))
+    return _while_it_comes(
+        lambda **watch: Path(hf_hub_download(name, file, revision=commit, etag_timeout=seconds, **watch)),
+        _cache_folder(name) / "blobs",
+    )
+
+
+class _Stalled(TimeoutError):
+    """A download of which no more comes."""
+
+
+def _while_it_comes(fetch: Callable[..., Path], folder: Path) -> Path:
+    """What `fetch` returns; a :class:`_Stalled` once no byte has come for HF_HUB_DOWNLOAD_TIMEOUT, 10 s by default.
+
+    huggingface_hub tries six times before it gives up. What counts is what it tells its progress bar, or what grows
+    in the cache's `folder`: another process may be fetching the same file, and is waited for.
+    """
+    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub.utils import tqdm
+
+    came = 0
+
+    class Watched(tqdm):
+        def update(self, n: float | None = 1) -> bool | None:
+            nonlocal came
+            came += n or 0
+            return super().update(n)
+
+    def progress() -> tuple[float, int]:
+        return came, sum(part.stat().st_size for part in folder.glob("*.incomplete"))
+
+    # A release that does not take a bar keeps to its own patience.
+    watch = {"tqdm_class": Watched} if "tqdm_class" in inspect.signature(hf_hub_download).parameters else {}
+    answer = _started(lambda: fetch(**watch))
+    seen, at = (0.0, 0), time.monotonic()
+    while True:
+        with contextlib.suppress(concurrent.futures.TimeoutError):
+            return answer.result(timeout=0.2)
+        if answer.done():  # with a timeout of its own
+            return answer.result()
+        with contextlib.suppress(FileNotFoundError):  # a part took its place just now
+            if (now := progress()) != seen:
+                seen, at = now, time.monotonic()
+        if watch and time.monotonic() - at > constants.HF_HUB_DOWNLOAD_TIMEOUT:
+            raise _Stalled(f"no byte for {constants.HF_HUB_DOWNLOAD_TIMEOUT:g} s")
 
 
 def _keep(name: str, revision: str, commit: str) -> None:
-    """Write down what a revision stands for, where huggingface_hub looks for it when there is no network."""
-    ref = _cache_folder(name) / "refs" / revision
-    if revision == commit or (ref.is_file() and ref.read_text() == commit):
+    """Write down what a revision stands for, where huggingface_hub looks for it when there is no network.
+
+    A commit of which everything is here is not given up for one whose weights have yet to come.
+    """
+    folder = _cache_folder(name)
+    ref = folder / "refs" / revision
+    there = ref.read_text().strip() if ref.is_file() else None
+    if commit in (revision, there):
+        return
+    if there is not None and is_whole(folder / "snapshots" / there) and not is_whole(folder / "snapshots" / commit):
         return
     with contextlib.suppress(OSError):  # a cache that others share and that cannot be written to is read all the same
         ref.parent.mkdir(parents=True, exist_ok=True)
@@ -159,6 +225,14 @@ def _within(seconds: float, ask: Callable[[], _Answer]) -> _Answer:
     A request's own timeout counts for each address that a name stands for, and not for finding the name: where a
     firewall drops packets the sum is minutes.
     """
+    try:
+        return _started(ask).result(timeout=seconds + 1)
+    except concurrent.futures.TimeoutError as error:
+        raise TimeoutError(f"no answer within {seconds:g} s") from error
+
+
+def _started(ask: Callable[[], _Answer]) -> concurrent.futures.Future[_Answer]:
+    """`ask` on its way, in a thread that no exit of the program waits for."""
     answer: concurrent.futures.Future = concurrent.futures.Future()
 
     def run() -> None:
@@ -168,10 +242,15 @@ def _within(seconds: float, ask: Callable[[], _Answer]) -> _Answer:
             answer.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
-    try:
-        return answer.result(timeout=seconds + 1)
-    except concurrent.futures.TimeoutError as error:
-        raise TimeoutError(f"no answer within {seconds:g} s") from error
+    return answer
+
+
+def cached_names() -> list[str]:
+    """Names of the repositories of models in the local cache."""
+    from huggingface_hub import constants
+
+    folders = Path(constants.HF_HUB_CACHE).glob("models--*")
+    return sorted(folder.name.removeprefix("models--").replace("--", "/") for folder in folders)
 
 
 def _cache_folder(name: str) -> Path:
@@ -188,21 +267,27 @@ def _cached(name: str, revision: str, cause: str, remedy: str, error: Exception 
     commit = ref.read_text().strip() if ref.is_file() else revision
     snapshot = folder / "snapshots" / commit
     if not (snapshot / "config.json").is_file():
+        refuse_dangling(snapshot / "config.json", f"{cause}. {remedy}")
         at = "" if revision == DEFAULT_REVISION else f" at revision {revision}"
         raise UserError(
             f"{name}{at} is neither a folder here nor in the local cache ({folder.parent})"
-            f"{_other_revisions(name, revision)} and {cause}. {remedy}"
+            f"{_others(name, revision, commit)} and {cause}. {remedy}"
         ) from error
     files = frozenset(file.name for file in snapshot.iterdir() if file.is_file())
     return Repository(name, revision, commit, files, cause)
 
 
-def _other_revisions(name: str, revision: str) -> str:
-    """The revisions that the local cache has, for a message."""
-    refs = _cache_folder(name) / "refs"
-    others = sorted(str(ref.relative_to(refs)) for ref in refs.rglob("*") if ref.is_file()) if refs.is_dir() else []
-    others = [other for other in others if other != revision]
-    return f", which has revision {', '.join(others)} (give it with --revision)," if others else ""
+def _others(name: str, revision: str, commit: str) -> str:
+    """The revisions and whole commits that the local cache has beside these, for a message."""
+    folder = _cache_folder(name)
+    refs = folder / "refs"
+    revisions = {str(ref.relative_to(refs)): ref.read_text().strip() for ref in refs.rglob("*") if ref.is_file()}
+    told = sorted(other for other in revisions if other != revision)
+    named = {revisions[other] for other in told}
+    whole = sorted(path.name for path in folder.glob("snapshots/*") if path.name not in {*named, commit} and is_whole(path))
+    parts = [f"revision {', '.join(told)}"] if told else []
+    parts += [f"all of commit {', '.join(whole)}"] if whole else []
+    return f", which has {' and '.join(parts)} (give it with --revision)," if parts else ""
 
 
 def _bring(name: str) -> str:
@@ -243,6 +328,8 @@ def _explained(error: Exception, name: str, revision: str) -> tuple[str, str]:
             f"{hub} answered with an error of its own ({said})",
             f"Try again later. {_bring(name)}",
         )
+    if isinstance(error, _Stalled):
+        return f"{hub} stopped sending: {error} (HF_HUB_DOWNLOAD_TIMEOUT)", f"Run this again. {_bring(name)}"
     if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
         return f"{hub} did not answer within {_seconds():g} s (HF_HUB_ETAG_TIMEOUT)", _bring(name)
     if isinstance(error, OSError) and error.filename is not None:

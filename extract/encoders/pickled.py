@@ -19,6 +19,9 @@ from .home import cache_folder
 #: The first torch whose restricted reader has no known hole: CVE-2025-32434 was mended in 2.6, CVE-2026-24747 in 2.10.
 SAFE_TORCH = (2, 10)
 
+# Where the classes of models are defined; a pickle of weights asks for none of them.
+_MODULES = ("torch.nn.modules.", "torch.nn.utils.", "transformers.models.", "peft.", "speechbrain.", "fairseq.")
+
 
 def file_sha256(path: Path) -> str:
     """Hash of a file's bytes."""
@@ -92,11 +95,16 @@ def _read(file: Path) -> dict[str, torch.Tensor]:
     except pickle.UnpicklingError as error:
         # What torch says goes on to recommend reading the file without restriction.
         asked = re.search(r"GLOBAL\s+(\S+)", str(error))
+        if asked is None:
+            raise UserError(f"{file} is damaged, or no file of weights; download it again") from error
+        told = f"{file} asks for {asked[1]}, which is more than weights and could run code: refused, nothing of it was run"
+        if asked[1].startswith(_MODULES):
+            raise UserError(
+                f"{told}. It is a model saved whole (torch.save(model, …)): load it with the program that wrote it, if "
+                "you trust its source, and save the model with save_pretrained(FOLDER)"
+            ) from error
         raise UserError(
-            f"{file} asks for {asked[1]}, which is more than weights and could run code: refused, nothing of it was "
-            "run. Take a checkpoint or a --revision that holds safetensors, from someone you trust"
-            if asked
-            else f"{file} is damaged, or no file of weights; download it again"
+            f"{told}. Take a checkpoint or a --revision that holds safetensors, from someone you trust"
         ) from error
     except Exception as error:  # a damaged file raises nearly anything
         raise UserError(f"{file} is damaged ({reason(error)}); download it again") from error

