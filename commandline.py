@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from .extract.corpora.cells import TEXT_COLUMNS
+from .extract.limits import LONGEST_SECONDS
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -40,4 +41,15 @@ def add_keep_words(parser: argparse.ArgumentParser | argparse._ArgumentGroup) ->
         metavar="COLUMN",
         help="columns of the corpus in which words such as None, NA or - are meant (a speaker called None), and stand "
         f"for no missing value: {', '.join(TEXT_COLUMNS)}",
+    )
+
+
+def add_longest(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """The option of every command that leaves long files out."""
+    parser.add_argument(
+        "--longest",
+        type=float,
+        default=LONGEST_SECONDS,
+        metavar="S",
+        help=f"leave longer files out (default: {LONGEST_SECONDS:g} seconds)",
     )

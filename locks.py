@@ -35,13 +35,13 @@ class LockHeld(Exception):
 
 @contextlib.contextmanager
 def hold_lock(path: Path, *, wait: float = 0) -> Iterator[None]:
-    """Hold the lock `path`, an empty file that stays; its folder must be there.
+    """Hold the lock `path`, an empty file that is there for as long as it is held; its folder must be there.
 
     Parameters
     ----------
     path : Path
         Named after what is written, such as ``states.h5.lock``. Where the system has no locks, ``states.h5.lock.owner``
-        is there for as long as the lock is held.
+        is there as well. A process that is killed leaves both, and the next holder removes them.
     wait : float
         Seconds to wait for another holder. Have an end to it: where the system has no locks, the mark of a process that
         died on another machine stays.
@@ -54,25 +54,53 @@ def hold_lock(path: Path, *, wait: float = 0) -> Iterator[None]:
         If the file cannot be made.
     """
     owner, until = path.with_name(f"{path.name}.owner"), time.monotonic() + wait
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
-    try:
-        while True:
-            try:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+        try:
+            with _closed_on_error(descriptor):
                 has_locks = _lock(descriptor)
+                if has_locks and not _is_at(path, descriptor):
+                    raise _Removed
                 # A holder on a machine that has no locks for this file system has left its name.
                 _refuse_owner(owner) if has_locks else _become_owner(owner)
-                break
-            except LockHeld:
-                if time.monotonic() >= until:
-                    raise
-            time.sleep(_PAUSE)
-        try:
-            yield
-        finally:
-            if not has_locks:
-                owner.unlink(missing_ok=True)
+            break
+        except _Removed:
+            continue
+        except LockHeld:
+            if time.monotonic() >= until:
+                raise
+        time.sleep(_PAUSE)
+    try:
+        yield
     finally:
+        # While it is held: whoever opened it before finds, once it is free, that it is not there any more.
+        with contextlib.suppress(OSError):  # a folder that can no longer be written to keeps an empty file
+            path.unlink()
+        if not has_locks:
+            owner.unlink(missing_ok=True)
         os.close(descriptor)  # which frees the lock
+
+
+class _Removed(Exception):
+    """The file was opened before the holder of then removed it: a lock on it keeps nobody out."""
+
+
+@contextlib.contextmanager
+def _closed_on_error(descriptor: int) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether the open file is the one that `path` names now."""
+    try:
+        there, opened = path.stat(), os.fstat(descriptor)
+    except FileNotFoundError:
+        return False
+    return (there.st_dev, there.st_ino) == (opened.st_dev, opened.st_ino)
 
 
 def _lock(descriptor: int) -> bool:

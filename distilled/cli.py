@@ -154,7 +154,21 @@ def main(argv: list[str] | None = None, *, draw=None) -> int:
 
         return export(argv[1:])
     options = parser().parse_args(argv)
-    return run_command(lambda: _count(options) if options.count else _train(options, draw))
+
+    def command() -> int:
+        _refuse_misspelt(options)
+        return _count(options) if options.count else _train(options, draw)
+
+    return run_command(command)
+
+
+def _refuse_misspelt(options) -> None:
+    """Before anything heavy is imported."""
+    from ..extract.encoders.architectures import refuse_misspelt_speech, refuse_misspelt_text
+
+    for name, refuse in ((options.audio, refuse_misspelt_speech), (options.text, refuse_misspelt_text)):
+        if name != "none":
+            refuse(name)
 
 
 def _settings(options):

@@ -84,8 +84,8 @@ def _held_out(options: argparse.Namespace, model) -> tuple[list | None, list[str
 
     from ..extract.audio import AudioProblem, read_audio
     from ..extract.corpora import read_corpus
+    from ..extract.limits import LONGEST_SECONDS
     from ..extract.scan import scan
-    from .material import LONGEST_SECONDS
 
     corpus = read_corpus(options.corpus, keep_words=options.keep_words)
     if not options.quiet:

@@ -10,15 +10,13 @@ import pandas as pd
 
 from ..errors import UserError
 from ..extract.corpora import Corpus
+from ..extract.limits import LONGEST_SECONDS
 from ..extract.scan import scan
 from ..probe.splits import Split, plan
 from .data import Speech
 from .model import AudioTextModel
 from .settings import ModelSettings, TrainingSettings
 from .step import varies
-
-#: Longer files are left out, as in extraction: attention over a minute of speech takes gigabytes.
-LONGEST_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -45,6 +43,31 @@ class Material:
     left_out: dict[str, str]
     labels: np.ndarray
     split: Split
+
+
+def refuse_too_few_speakers(corpus: Corpus, model: ModelSettings, training: TrainingSettings) -> None:
+    """Refuse a corpus of which no folds can be made, before any audio is decoded: a file that fails makes no speaker.
+
+    Raises
+    ------
+    UserError
+        As :func:`.probe.splits.plan` tells it.
+    """
+    labelled = ~np.isnan(corpus.utterances[list(model.dimensions)].to_numpy(np.float64))
+    if labelled.any():  # if not, that is what will be told
+        _plan(corpus.utterances, labelled, training)
+
+
+def _plan(tabled: pd.DataFrame, labelled: np.ndarray, training: TrainingSettings) -> Split:
+    return plan(
+        tabled["split"],
+        tabled["speaker"].tolist(),
+        labelled.any(1),
+        labelled,
+        n_folds=training.folds,
+        seed=training.seed,
+        ungrouped=training.ungrouped,
+    )
 
 
 def prepare(
@@ -112,15 +135,7 @@ def prepare(
         labelled = usable[:, None] & ~np.isnan(labels)
         reasons = _not_learnable(labels, [np.flatnonzero(usable)], dimensions, "that can be used")
         if not reasons:
-            split = plan(
-                tabled["split"],
-                tabled["speaker"].tolist(),
-                labelled.any(1),
-                labelled,
-                n_folds=training.folds,
-                seed=training.seed,
-                ungrouped=training.ungrouped,
-            )
+            split = _plan(tabled, labelled, training)
             trained = [fold.stopping[0] for fold in split.folds]
             reasons = _not_learnable(labels, trained, dimensions, "that are trained on")
         if not reasons:

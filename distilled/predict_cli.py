@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ..commandline import CommandParser, add_keep_words
+from ..commandline import CommandParser, add_keep_words, add_longest
 from ..errors import UserError, run_command
 from ..ownership import refuse_inputs
 from ..version import ShowVersion
@@ -45,9 +45,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--int8", action="store_true", help="use its form of 8 bits")
     p.add_argument("--overwrite", action="store_true", help="start anew where there are predictions already")
     p.add_argument("--batch-seconds", type=float, metavar="S", help="audio in a batch (default: by the device)")
-    p.add_argument(
-        "--longest", type=float, default=60.0, metavar="S", help="leave longer files out (default: 60 seconds)"
-    )
+    add_longest(p)
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     p.add_argument("--workers", type=int, default=4, metavar="N", help="threads that decode ahead (default: 4)")
     p.add_argument("--quiet", action="store_true", help="no progress bar and no summary")

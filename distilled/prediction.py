@@ -19,6 +19,7 @@ from ..errors import UserError
 from ..extract.audio import LOUDEST, SAMPLE_RATE, SILENCE, read_audio, resample
 from ..extract.corpora import COLUMNS, DIMENSIONS, Corpus
 from ..extract.corpora.table import printable
+from ..extract.limits import LONGEST_SECONDS
 from ..extract.scan import scan
 from ..ownership import MARK
 from .batchwise import Problem, run_batches
@@ -58,7 +59,7 @@ class PredictionSettings:
 
     overwrite: bool = False
     batch_seconds: float | None = None
-    longest: float = 60.0
+    longest: float = LONGEST_SECONDS
     workers: int = 4
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ import torch
 
 from ..errors import UserError, reason
 from ..extract.devices import default_batch_seconds, numerics
-from ..extract.encoders.checkpoint import Checkpoint, Origin, open_checkpoint
+from ..extract.encoders.checkpoint import Checkpoint, MissingWeights, Origin, open_checkpoint
 from ..extract.encoders.speech import SAMPLE_RATE, Backbone, weights_sha256
 from ..jsontext import to_json
 
@@ -27,10 +27,18 @@ _CTC = {
     "wavlm": "WavLMForCTC",
     "data2vec-audio": "Data2VecAudioForCTC",
 }
+_RECOGNISERS = (
+    "a Whisper, or a HuBERT, wav2vec 2.0, WavLM or data2vec-audio that was trained to transcribe (with a CTC head, "
+    "architectures …ForCTC in its config.json)"
+)
 #: Of what becomes of a file between its samples and its words; raised whenever that changes a transcript.
 VERSION = 1
 
 _WHISPER = "WhisperForConditionalGeneration"
+
+# What makes a recogniser of an encoder, by what its weights' names begin with; and what a head's outputs are called in.
+_HEADS = {"ctc": ("lm_head.",), "whisper": ("model.decoder.", "proj_out.")}
+_VOCABULARIES = {"ctc": ("vocab.json",), "whisper": ("tokenizer.json", "vocab.json")}
 
 # Whisper's window is 30 s, however short the utterance. Its decoder, which goes token by token, gains from company:
 # Whisper base on a CPU was 1.5 times as fast by 4 as one by one, and no faster by 8.
@@ -262,8 +270,7 @@ def load_recogniser(name: str, *, revision: str | None = None, language: str | N
     class_name = _WHISPER if model_type == "whisper" else _CTC.get(model_type)
     if class_name is None:
         raise UserError(
-            f"{source} is a {model_type or 'model of unknown type'}, which cannot transcribe here; take Whisper, or "
-            "HuBERT, wav2vec 2.0, WavLM or data2vec-audio with a CTC head"
+            f"{source} is a {model_type or 'model of unknown type'}, which cannot transcribe here; give {_RECOGNISERS}"
         )
     if language is not None and model_type != "whisper":
         raise UserError(f"--language is for Whisper; {source} was trained for its own language, so leave it out")
@@ -271,7 +278,22 @@ def load_recogniser(name: str, *, revision: str | None = None, language: str | N
     config = checkpoint.configured(model_class.config_class)
     if getattr(config, "add_adapter", False) or getattr(config, "adapter_attn_dim", None):
         raise UserError(f"{source} has adapters, which are not supported; take a checkpoint without")
-    model, origin = checkpoint.load(model_class, config)
+    kind = "whisper" if model_type == "whisper" else "ctc"
+    try:
+        model, origin = checkpoint.load(model_class, config)
+    except MissingWeights as lacking:
+        if not all(name.startswith(_HEADS[kind]) for name in lacking.names):
+            raise
+        raise UserError(
+            f"{source} is an encoder without a recogniser ({lacking.names[0]} is not there): probe-extract takes it; "
+            f"to transcribe, give {_RECOGNISERS}"
+        ) from lacking
+    vocabularies = _VOCABULARIES[kind]
+    if not any(checkpoint.files.path(file) for file in vocabularies):
+        raise UserError(
+            f"{source} has no {' or '.join(vocabularies)}, which says what each output of the model stands for: copy "
+            "it, and tokenizer_config.json, from the checkpoint that the model was made from, or take one that has it"
+        )
     if model_type == "whisper":
         model.generation_config = _generation_settings(checkpoint) or model.generation_config
         tokenizer = _tokeniser(transformers.WhisperTokenizer, checkpoint)

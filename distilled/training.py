@@ -41,7 +41,7 @@ from ..probe.training import standardise_targets
 from .card import write_card
 from .data import Collator, Utterances
 from .journal import write_beside
-from .material import Material, prepare
+from .material import Material, prepare, refuse_too_few_speakers
 from .model import AudioTextModel
 from .saved import EmotionModel, build, own_files, read_config, save_model
 from .settings import ModelSettings, TrainingSettings
@@ -110,6 +110,7 @@ def train(
         If the corpus has no label or too few speakers, `out` holds another run, or training fails.
     """
     out, model, training = Path(out), model or ModelSettings(), training or TrainingSettings()
+    refuse_too_few_speakers(corpus, model, training)
     first, text = build(model, weights=training.weights, seed=training.seed, label=label)
     name = label or (first.audio.backbone.label if first.audio is not None else text.label)
     leads = int(os.environ.get("RANK", "0")) == 0  # of several processes one writes

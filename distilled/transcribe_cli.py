@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..commandline import CommandParser, add_keep_words
+from ..commandline import CommandParser, add_keep_words, add_longest
 from ..errors import UserError, run_command
 from ..ownership import refuse_inputs
 from ..version import ShowVersion
@@ -52,9 +52,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--only-missing", action="store_true", help="keep the transcripts that the corpus has")
     p.add_argument("--overwrite", action="store_true", help="start anew where there is a manifest already")
     p.add_argument("--batch-seconds", type=float, metavar="S", help="audio in a batch (default: by model and device)")
-    p.add_argument(
-        "--longest", type=float, default=60.0, metavar="S", help="leave longer files out (default: 60 seconds)"
-    )
+    add_longest(p)
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     p.add_argument("--workers", type=int, default=4, metavar="N", help="threads that decode ahead (default: 4)")
     p.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
@@ -71,6 +69,10 @@ def main(argv: list[str] | None = None) -> int:
 def _transcribe(options: argparse.Namespace) -> int:
     if options.revision and Path(options.model).is_dir():
         raise UserError(f"--revision is for models on the hub, and {options.model} is a folder; leave it out")
+    from ..extract.encoders.names import refuse_misspelt
+    from ..extract.encoders.packaged import packaged_names
+
+    refuse_misspelt(options.model, packaged_names(), ())
     from ..extract.cli import quiet_transformers
     from .recognisers import load_recogniser
     from .transcription import TranscriptionSettings, transcribe

@@ -19,6 +19,7 @@ from ..extract.corpora import COLUMNS, DIMENSIONS, Corpus, read_corpus, read_man
 from ..extract.corpora.cells import TEXT_COLUMNS
 from ..extract.corpora.manifest import SOURCE, transcript_sources
 from ..extract.devices import choose_device
+from ..extract.limits import LONGEST_SECONDS
 from ..extract.scan import scan
 from .batchwise import Problem, run_batches
 from .journal import open_journal, write_beside
@@ -51,7 +52,7 @@ class TranscriptionSettings:
     only_missing: bool = False
     overwrite: bool = False
     batch_seconds: float | None = None
-    longest: float = 60.0
+    longest: float = LONGEST_SECONDS
     device: str = "auto"
     workers: int = 4
     keep_words: tuple[str, ...] = ()

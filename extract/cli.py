@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..commandline import CommandParser, add_keep_words
+from ..commandline import CommandParser, add_keep_words, add_longest
 from ..errors import UserError, run_command
 from ..ownership import refuse_inputs
 from ..version import ShowVersion
@@ -84,9 +84,7 @@ def parser() -> argparse.ArgumentParser:
         help="precision of the forward pass; what is stored is float32 (default: float32, exact)",
     )
     how.add_argument("--batch-seconds", type=float, metavar="S", help="audio in a batch (default: by the device)")
-    how.add_argument(
-        "--longest", type=float, default=60.0, metavar="S", help="leave longer files out (default: 60 seconds)"
-    )
+    add_longest(how)
     how.add_argument("--workers", type=int, default=4, metavar="N", help="threads that decode ahead (default: 4)")
     how.add_argument("--strict", action="store_true", help="stop at the first file that has a problem")
     how.add_argument("--overwrite", action="store_true", help="start anew where there is a cache already")
@@ -134,6 +132,10 @@ def _verify(options: argparse.Namespace) -> int:
 def _extract(options: argparse.Namespace) -> int:
     if options.revision and Path(options.model).is_dir():
         raise UserError(f"--revision is for models on the hub, and {options.model} is a folder; leave it out")
+    from .encoders.architectures import refuse_misspelt_speech
+
+    refuse_misspelt_speech(options.model)
+    # Torch and transformers take seconds: only now, when there may be something to load.
     from .corpora import read_corpus
     from .encoders.speech import load_backbone
     from .extraction import ExtractionSettings, extract
@@ -176,10 +178,10 @@ def _extract(options: argparse.Namespace) -> int:
 
 def _asks_for_baselines_alone(options: argparse.Namespace) -> bool:
     """Whether the cache is there and finished, and nothing is said of how to extract it."""
-    from .cache import HiddenStateCache
-
     if not options.baselines or not options.out.is_file():
         return False
+    from .cache import HiddenStateCache
+
     free = {"out", "baselines", "device", "workers", "quiet"}
     usual = vars(parser().parse_args([]))
     if any(value != usual[name] for name, value in vars(options).items() if name not in free):

@@ -25,6 +25,7 @@ from .corpora.table import printable
 from .devices import PRECISIONS, choose_device, default_batch_seconds
 from .encoders.speech import SAMPLE_RATE, Backbone, load_backbone
 from .layout import PART_NAMES, Plan, frames_folder, is_cache, is_part, lay_out, part_name
+from .limits import LONGEST_SECONDS
 from .pipeline import Pipeline, Progress, stop_at_problem
 from .pooling import STATISTICS
 from .precision import check_backbone, is_exact, run_in_float32
@@ -76,7 +77,7 @@ class ExtractionSettings:
     precision: str = "float32"
     device: str = "auto"
     batch_seconds: float | None = None
-    longest: float = 60.0
+    longest: float = LONGEST_SECONDS
     limit: int | None = None
     strict: bool = False
     overwrite: bool = False

@@ -576,7 +576,7 @@ class _Study:
                     "utterances": len(self.table),
                     "labelled": int(labelled.sum()),
                     "speakers": len({s for s, k, u in zip(self.speakers, known, labelled, strict=True) if k and u}),
-                    "unknown_speaker": int((labelled & ~np.array(known, bool)).sum()),
+                    "unknown_speaker": split.unknown_speakers,
                     "left_out": self.left_out[dimension],
                 },
                 "split": {

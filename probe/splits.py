@@ -64,6 +64,8 @@ class Split:
         For an official split: each pair of parts that share speakers, with the speakers and their utterances.
     notes : list of str
         Sentences for the protocol and the screen.
+    unknown_speakers : int
+        Utterances that take part and have no known speaker.
     """
 
     kind: str
@@ -71,6 +73,7 @@ class Split:
     groups: np.ndarray
     leakage: list[dict] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unknown_speakers: int = 0
 
 
 def speaker_groups(speakers) -> np.ndarray:
@@ -284,7 +287,10 @@ def plan(split, speakers, usable, labelled, *, n_folds: int = 5, seed: int = 0, 
     groups = speaker_groups(speakers)
     known = np.array([not is_unknown(speaker) for speaker in speakers], dtype=bool)
     rows = np.flatnonzero(usable)
+    unknown = int((~known[rows]).sum())
     notes: list[str] = []
+    if 0 < unknown < len(rows):
+        notes.append(f"{unknown} of {len(rows)} utterances have no speaker: each counts as a speaker of its own")
 
     def part(name):
         return np.flatnonzero(usable & (split == name))
@@ -351,7 +357,7 @@ def plan(split, speakers, usable, labelled, *, n_folds: int = 5, seed: int = 0, 
         fold = Fold("all", train, inner, tests, stop)
         if len(inner) > 1:
             refuse_leakage([Fold("all", train, inner, {})], groups, speakers)
-        return Split("official", (fold,), groups, leakage, notes)
+        return Split("official", (fold,), groups, leakage, notes, unknown)
 
     need_speakers()
     if len(rows) == 0:
@@ -359,7 +365,4 @@ def plan(split, speakers, usable, labelled, *, n_folds: int = 5, seed: int = 0, 
     folds = cross_validation(rows, groups, n_folds, seed=seed)
     refuse_leakage(folds, groups, speakers)
     kind = "speaker-grouped folds" if known[rows].any() else "ungrouped folds"
-    unknown = int((~known[rows]).sum())
-    if unknown and known[rows].any():
-        notes.append(f"{unknown} utterances have no speaker: each is a group of its own")
-    return Split(kind, folds, groups, [], notes)
+    return Split(kind, folds, groups, [], notes, unknown)

@@ -16,8 +16,8 @@ from urllib.parse import unquote, urlsplit
 class Repo:
     """Files by revision, and how the hub behaves when asked for them.
 
-    `mode` is "open", "gated", "error" (500), "hang" (no answer), "files hang" (it tells what it has, and gives nothing)
-    or "weights hang" (it gives all but the weights).
+    `mode` is "open", "gated", "error" (500), "hang" (no answer), "files hang" (it tells what it has, and gives
+    nothing), "weights hang" (it gives all but the weights) or "weights stall" (their first bytes, and no more).
     """
 
     revisions: dict[str, dict[str, bytes]]
@@ -43,8 +43,8 @@ class Hub:
     ended: threading.Event = field(default_factory=threading.Event)
 
     def add(self, name: str, mode: str = "open", **folders: Path) -> None:
-        """Serve folders as revisions, ``main=…`` and ``pr=…`` (the converter's pull request)."""
-        names = {"main": "main", "pr": "refs/pr/1"}
+        """Serve folders as revisions: ``main=…``, ``pr=…`` (the converter's pull request), ``next=…`` (main to be)."""
+        names = {"main": "main", "pr": "refs/pr/1", "next": "next"}
         self.repos[name] = Repo(
             {names[key]: {f.name: f.read_bytes() for f in folder.iterdir()} for key, folder in folders.items()}, mode
         )
@@ -54,7 +54,8 @@ class Hub:
 def serving():
     """Run a :class:`Hub`.
 
-    ``GET /-/mode/MODE/OWNER/NAME`` changes a repository, ``/-/close`` stops listening; these and ``/-/requests`` answer
+    ``GET /-/mode/MODE/OWNER/NAME`` changes a repository, ``/-/move/OWNER/NAME`` lets its main be what ``next`` is,
+    ``/-/close`` stops listening; these and ``/-/requests`` answer
     with what was asked since the last of them.
     """
     hub = Hub()
@@ -108,26 +109,32 @@ def serving():
             if content is None:
                 return self._send(404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit})
             etag = f'"{hashlib.sha256(content).hexdigest()}"'
-            return self._send(200, {"X-Repo-Commit": commit, "ETag": etag}, content)
+            stalls = repo.mode == "weights stall" and part == "weights" and self.command == "GET"
+            return self._send(200, {"X-Repo-Commit": commit, "ETag": etag}, content, stalls=stalls)
 
         def _control(self, words):
             if words[0] == "mode":
                 hub.repos["/".join(words[2:])].mode = words[1]
+            if words[0] == "move":
+                revisions = hub.repos["/".join(words[1:])].revisions
+                revisions["main"] = revisions.pop("next")
             if words[0] == "close":
                 server.shutdown()
                 server.server_close()
             asked, hub.requests[:] = list(hub.requests), []
             return self._send(200, body=json.dumps(asked).encode())
 
-        def _send(self, status, headers=None, body=b""):
+        def _send(self, status, headers=None, body=b"", *, stalls=False):
             self.send_response(status)
             for name, value in (headers or {}).items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(body)
-            return
+                self.wfile.write(body[:1000] if stalls else body)
+            if stalls:
+                self.wfile.flush()
+                hub.ended.wait()
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

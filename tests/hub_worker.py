@@ -13,6 +13,7 @@ import sys
 import time
 import urllib.request
 import warnings
+from urllib.parse import quote
 
 elsewhere: list[str] = []
 
@@ -38,7 +39,7 @@ def _watch() -> None:
 
 def _load(kind: str, name: str, revision: str | None) -> dict:
     from emoprobe.distilled.recognisers import load_recogniser
-    from emoprobe.errors import UserError
+    from emoprobe.errors import Note, UserError
     from emoprobe.extract.encoders.speech import load_backbone
     from emoprobe.extract.encoders.text import load_text_encoder
 
@@ -53,7 +54,10 @@ def _load(kind: str, name: str, revision: str | None) -> dict:
         else:
             about = {"weights_sha256": model.weights_sha256, "label": model.label} if kind == "recogniser" else None
             result = {"provenance": about or model.provenance()}
-    return result | {"seconds": time.monotonic() - began, "said": [str(each.message) for each in said]}
+    return result | {
+        "seconds": time.monotonic() - began,
+        "said": [str(each.message) for each in said if issubclass(each.category, Note)],
+    }
 
 
 def main() -> None:
@@ -61,7 +65,7 @@ def main() -> None:
     _watch()
     for task, *rest in json.load(sys.stdin):
         if task == "ask":
-            with urllib.request.urlopen(f"{os.environ['HF_ENDPOINT']}/-/{rest[0]}") as answer:
+            with urllib.request.urlopen(f"{os.environ['HF_ENDPOINT']}/-/{quote(rest[0])}") as answer:
                 result = {"requests": json.load(answer)}
         else:
             result = _load(*rest)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from emoprobe.distilled.recognisers import load_recogniser
 from emoprobe.errors import UserError
@@ -97,6 +97,9 @@ def on_disk(kind: str, folder: Path) -> transformers.PreTrainedModel:
         shared = {f"module.hubert.{name}": value for name, value in weights.items()}
         shared["module.head.weight"] = shared["module.hubert.encoder.layer_norm.weight"]
         pickle_weights(folder, shared)
+    elif kind.startswith("behind "):
+        wrapped = {f"{kind.removeprefix('behind ')}{name}": value for name, value in weights.items()}
+        pickle_weights(folder, wrapped | {"classifier.weight": torch.zeros(2, 16)})
     elif kind == "null vocabulary":
         rewrite(folder / "config.json", vocab_size=None)
     elif kind == "processor_config.json":
@@ -122,6 +125,10 @@ KINDS = (
     "float16 bin",
     "float32 that is called float16",
     "module. and shared memory",
+    "behind model.",
+    "behind module.encoder_model.",
+    "behind encoder.",
+    "behind upstream.model.hubert.",
     "null vocabulary",
     "processor_config.json",
     "CTC",
@@ -208,6 +215,11 @@ def test_a_hostile_pickle_is_refused_and_not_run(form, tmp_path):
     [
         ("fewer layers", r"smaller model.*\(encoder\.layers\.2\..*Give the config\.json that belongs"),
         ("missing", r"lacks 1 weight \(encoder\.layers\.1\.final_layer_norm\.weight\)"),
+        ("strange names", r"lacks \d+ weights .*the names in pytorch_model\.bin begin with w2v\); give a checkpoint"),
+        (
+            "NaN",
+            r"safetensors holds NaN or infinity in 1 weight \(encoder\.layers\.0\.final_layer_norm\.weight\)",
+        ),
         ("another size", r"does not fit config\.json: .* \(\d.*, not \(.*Give the config\.json that belongs"),
         ("truncated bin", r"pytorch_model\.bin is damaged.*download it again"),
         ("empty bin", r"pytorch_model\.bin is damaged.*download it again"),
@@ -217,7 +229,14 @@ def test_a_hostile_pickle_is_refused_and_not_run(form, tmp_path):
         ("path in the index", r"index\.json.*damaged"),
         ("quantised", r"quantised"),
         ("two encoders", r"several encoders \(student\.hubert\., teacher\.hubert\.\)"),
-        ("other weights", r"no weights that can be read \(model\.safetensors or pytorch_model\.bin\)"),
+        ("two wrappers", r"several encoders \(a\., b\.\)"),
+        ("no weights", r"no weights that can be read \(model\.safetensors or pytorch_model\.bin\); copy it from"),
+        (
+            "model saved whole",
+            r"torch\.nn\.\S+Linear, .*nothing of it was run\. It is a model saved whole .*save_pretrained",
+        ),
+        ("lost blob", r"model\.safetensors is a link to \.\./blobs/a1, which is gone; .*download the model again"),
+        ("lost configuration", r"config\.json is a link to \.\./blobs/a1, which is gone"),
     ],
 )
 def test_what_is_not_whole_is_refused(kind, why, tmp_path):
@@ -248,11 +267,53 @@ def test_what_is_not_whole_is_refused(kind, why, tmp_path):
     elif kind == "two encoders":
         both = {f"{who}.hubert.{name}": value for who in ("student", "teacher") for name, value in weights.items()}
         pickle_weights(folder, both)
+    elif kind == "two wrappers":
+        pickle_weights(folder, {f"{who}.{name}": value for who in "ab" for name, value in weights.items()})
+    elif kind == "strange names":
+        pickle_weights(folder, {f"w2v.layer{k}": value for k, value in enumerate(weights.values())})
+    elif kind == "NaN":
+        weights["encoder.layers.0.final_layer_norm.weight"][1] = torch.nan
+        weights["masked_spec_embed"] = torch.full((16,), torch.nan)  # which nothing here reads
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    elif kind == "model saved whole":
+        (folder / "model.safetensors").unlink()
+        torch.save(torch.nn.Linear(2, 2), folder / "pytorch_model.bin")
+    elif kind in ("lost blob", "lost configuration"):
+        file = folder / ("model.safetensors" if kind == "lost blob" else "config.json")
+        file.unlink()
+        file.symlink_to("../blobs/a1")
     else:
-        (folder / "model.safetensors").rename(folder / "tf_model.h5")
+        (folder / "model.safetensors").unlink()
+        (folder / "training_args.bin").touch()  # of the training, and no weights
     with pytest.raises(UserError, match=why) as refused:
         load_backbone(str(folder))
     assert str(folder) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("tf_model.h5", r"tf_model\.h5 is of TensorFlow: load it there with transformers 4"),
+        ("flax_model.msgpack", r"of Flax"),
+        ("adapter_model.safetensors", r"an adapter.*merge_and_unload"),
+        ("weights.safetensors", r"rename it to model\.safetensors"),
+        ("checkpoint_best.pt", r"such as fairseq: load it with the program that wrote it"),
+        ("epoch=3.ckpt", r"such as Lightning"),
+        ("weights.bin", r"rename it to pytorch_model\.bin"),
+    ],
+)
+def test_weights_under_another_name_are_told_with_what_to_do(name, why, tmp_path):
+    folder, usual = save_model(tmp_path / "model"), "model.safetensors"
+    if name.endswith(".bin"):
+        usual = "pytorch_model.bin"
+        pickle_weights(folder)
+    (folder / usual).rename(folder / name)
+    (folder / "optimizer.pt").touch()
+    with pytest.raises(UserError, match=rf"no weights that can be read .*{why}"):
+        load_backbone(str(folder))
+    if "rename" in why:  # which, followed, mends it
+        (folder / name).rename(folder / usual)
+        load_backbone(str(folder))
 
 
 UNUSUAL = {
@@ -333,6 +394,45 @@ def test_a_misspelt_name_is_answered_without_the_hub(name, meant, monkeypatch):
         load_backbone(name)
 
 
+def test_a_misspelt_name_is_answered_before_anything_heavy_is_imported(tmp_path):
+    code = (
+        "import sys\n"
+        "from emoprobe.distilled import cli as train, transcribe_cli as transcribe\n"
+        "from emoprobe.extract import cli as extract\n"
+        "assert extract.main(['--model', 'hubret-base']) == 2\n"
+        "assert train.main(['--audio', 'distilhubret']) == 2\n"
+        "assert train.main(['--text', 'minilmm']) == 2\n"
+        "assert transcribe.main(['--corpus', 'demo', '--model', 'whisper-tiny-em']) == 2\n"
+        "assert not {'torch', 'transformers', 'pandas', 'h5py'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    meant = re.findall(r"did you mean ([\w.-]+)\?", done.stderr)
+    assert meant == ["hubert-base", "distilhubert", "minilm", "whisper-tiny-en"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_misspelt_folder_is_told_with_its_neighbour(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.chdir(tmp_path)
+    save_model(tmp_path / "models/hubert")
+    (tmp_path / "models/notes").mkdir()
+    for wrong in (tmp_path / "models/hubret", "models/hubret", "modles/hubert", "./modles/hubert"):
+        with pytest.raises(UserError, match=r"Did you mean .*models/hubert\?"):
+            load_backbone(str(wrong))
+    with pytest.raises(UserError, match="config.json is a file; give the folder that holds"):
+        load_backbone("models/hubert/config.json")
+    with pytest.raises(UserError) as told:
+        load_backbone("elsewhere/quite")
+    assert "Did you mean" not in str(told.value)
+
+
+def test_the_folder_of_a_cached_repository_is_told_where_its_files_are(tmp_path):
+    inside = save_model(tmp_path / "models--lab--x/snapshots/abc")
+    with pytest.raises(UserError, match=re.escape(f"no config.json; give {inside}, which does")):
+        load_backbone(str(tmp_path / "models--lab--x"))
+
+
 def test_a_revision_of_what_is_not_on_the_hub_is_refused(tmp_path):
     for name in (str(save_model(tmp_path / "model")), "hubert-nano"):
         with pytest.raises(UserError, match="--revision is for checkpoints on the hub"):
@@ -403,6 +503,11 @@ class TestHub:
             ("error", r"an error of its own \(500: the hub is on fire\)\. Try again later"),
             ("hang", r"did not answer within 1 s.*hf download lab/hang --local-dir FOLDER"),
             ("files hang", r"did not answer within 1 s.*hf download lab/files-hang --local-dir FOLDER"),
+            (
+                "weights stall",
+                r"safetensors of lab/moved cannot be fetched: .* stopped sending: no byte for 3 s.*again",
+            ),
+            ("misspelt cached", r"Did you mean lab/safetensors\?"),
             ("weights hang", r"model\.safetensors of lab/safe-again cannot be fetched.*did not answer within 1 s"),
         ],
     )
@@ -426,6 +531,13 @@ class TestHub:
         assert results["online"]["warm refused"]["provenance"] == results["online"]["cold bin"]["provenance"]
         assert "cannot be reached" in results["online"]["warm refused"]["said"][0]
         assert "cannot be reached" in results["online"]["cold refused"]["error"]
+
+    def test_a_commit_of_which_little_came_does_not_replace_one_that_is_whole(self, results):
+        before, offline = results["online"]["whole"]["provenance"], results["offline"]["moved"]["provenance"]
+        assert offline == before
+        assert results["online"]["weights stall"]["seconds"] < 60
+        asked = results["online"]["asked for weights stall"]["requests"]
+        assert len([path for method, path in asked if method == "GET" and "safetensors" in path]) == 1
 
     def test_offline_says_what_the_cache_has(self, results):
         assert re.search(r"HF_HUB_OFFLINE is set.*hf download lab/missing", results["offline"]["missing"]["error"])
@@ -464,7 +576,14 @@ ONLINE = {
     "warm error": _speech("bin"),
     "asked for warm error": ["ask", "requests"],
     "weights hang": _speech("safe-again"),
-    "asked for weights hang": ["ask", "close"],
+    "asked for weights hang": ["ask", "requests"],
+    "whole": _speech("moved"),
+    "moves": ["ask", "move/lab/moved"],
+    "stalls": ["ask", "mode/weights stall/lab/moved"],
+    "weights stall": _speech("moved"),
+    "asked for weights stall": ["ask", "requests"],
+    "misspelt cached": _speech("safetensor"),
+    "asked at last": ["ask", "close"],
     "warm refused": _speech("bin"),
     "cold refused": _speech("missing"),
 }
@@ -476,6 +595,7 @@ OFFLINE = {
     "missing": _speech("missing"),
     "no revision": _speech("bin", "v9"),
     "part": _speech("safe-again"),
+    "moved": _speech("moved"),
 }
 
 
@@ -494,6 +614,7 @@ def _fill(hub: Hub, root: Path) -> None:
     for mode in ("gated", "error", "hang", "files hang"):
         hub.add(f"lab/{mode.replace(' ', '-')}", mode, main=safe)
     hub.add("lab/safe-again", "weights hang", main=safe)
+    hub.add("lab/moved", main=safe, next=save_model(root / "next", normalise=False, seed=2))
 
 
 def _environment(root: Path, url: str) -> dict[str, str]:
@@ -502,6 +623,7 @@ def _environment(root: Path, url: str) -> dict[str, str]:
         "HF_ENDPOINT": url,
         "HF_HOME": str(root / "home"),
         "HF_HUB_ETAG_TIMEOUT": "1",
+        "HF_HUB_DOWNLOAD_TIMEOUT": "3",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "EMOPROBE_HOME": str(root / "cache"),
         "NO_PROXY": "127.0.0.1",

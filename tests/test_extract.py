@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,17 +18,18 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from emoprobe.analysis.relevance import relevance_opinions
-from emoprobe.errors import UserError
+from emoprobe.errors import Note, UserError, run_command
 from emoprobe.extract import HiddenStateCache, extract, load_backbone
 from emoprobe.extract import cache as cache_module
 from emoprobe.extract.batching import plan_batches
 from emoprobe.extract.cli import main
 from emoprobe.extract.corpora import read_corpus
 from emoprobe.extract.encoders.speech import Backbone
+from emoprobe.extract.pipeline import Progress
 from emoprobe.extract.scan import scan
 from emoprobe.extract.writer import CacheWriter, lock_cache
 from emoprobe.probe.cli import main as fit_main
-from emoprobe.probe.fit import FitSettings, fit_caches, fit_layers
+from emoprobe.probe.fit import fit_layers
 from emoprobe.probe.results import load_results
 from tests.speech import make_corpus, tone
 from tests.test_exactness import alone, relative_error
@@ -357,19 +359,18 @@ class TestRuns:
         assert "in float32, its widest type, from finite weights" in reason  # where float32 is no remedy
         assert "--dtype" not in reason
 
-    def test_what_an_overflow_is_due_to_is_told_with_what_helps(self, manifest, tmp_path, monkeypatch):
-        """Damaged weights; the remedy of the message for float16, followed, ends without an overflow."""
+    def test_damaged_weights_are_told_once_when_they_are_loaded(self, manifest, tmp_path, capsys):
         damaged = save_model(tmp_path / "damaged")
         weights = load_file(damaged / "model.safetensors")
         weights["encoder.layers.0.final_layer_norm.weight"][:] = torch.nan
         save_file(weights, damaged / "model.safetensors", metadata={"format": "pt"})
-        assert run(manifest, damaged, tmp_path / "damaged.h5") == 3
-        with HiddenStateCache(tmp_path / "damaged.h5") as cache:
-            assert set(cache.utterances["status"]) == {"overflow"}
-            (reason,) = set(cache.utterances["reason"])
-        assert "its weights hold NaN or infinity, in encoder.layers.0.final_layer_norm.weight" in reason
-        with pytest.raises(UserError, match=r"no utterance has hidden states.*12 are overflow .*its weights hold NaN"):
-            fit_caches([tmp_path / "damaged.h5"], FitSettings(permutations=0, resamples=0), out=tmp_path / "results")
+        assert run(manifest, damaged, tmp_path / "damaged.h5") == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "NaN or infinity in 1 weight (encoder.layers.0.final_layer_norm.weight); get the checkpoint" in line
+        assert not (tmp_path / "damaged.h5").exists()
+
+    def test_what_an_overflow_is_due_to_is_told_with_what_helps(self, manifest, tmp_path, monkeypatch):
+        """The remedy of the message for float16, followed, ends without an overflow."""
         large = save_model(tmp_path / "large")
         weights = load_file(large / "model.safetensors")
         weights["encoder.layer_norm.weight"] *= 1e5  # beyond float16, within float32
@@ -382,6 +383,47 @@ class TestRuns:
             (reason,) = set(cache.utterances["reason"])
         assert "in float16; use --dtype bfloat16 or float32 (and --overwrite)" in reason
         assert run(manifest, large, tmp_path / "large.h5", "--dtype", "float32", "--overwrite") == 0
+
+
+class TestScreen:
+    """What a command shows beside its summary."""
+
+    def test_the_bar_ends_full_whatever_the_lengths_sum_to(self):
+        """In hours as floats the parts add up to more than the whole, and tqdm complains."""
+        seconds = np.random.default_rng(1).uniform(0.1, 2.0, 500)
+        batches = [(k, np.arange(k, 500, 7)) for k in range(7)]
+        with warnings.catch_warnings(), Progress(seconds, batches, batches, show=True) as bar:
+            warnings.simplefilter("error")
+            for _, rows in batches:
+                bar.advance(rows)
+            bar._bar.refresh()
+            assert bar._bar.n == bar._bar.total
+        with Progress(seconds, batches, batches[3:], show=True) as bar:
+            bar.advance(batches[3][1])
+            whole = round(float(seconds.sum()), 1)
+            assert bar._bar.n / 1000 == pytest.approx(sum(seconds[rows].sum() for _, rows in batches[:4]), abs=0.5)
+            assert bar._bar.total / 1000 == pytest.approx(whole, abs=0.5)  # 500 lengths rounded to a millisecond each
+
+    @pytest.mark.parametrize("variant", ["wavlm-base", "wavlm-large"])
+    def test_wavlm_gives_torch_nothing_to_warn_of(self, variant):
+        backbone = Backbone(make_model(variant), name=variant, normalise=False)
+        waveforms = [np.random.default_rng(0).normal(size=n).astype(np.float32) for n in (8000, 6000)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            backbone.hidden_states(waveforms)
+
+    def test_a_note_is_a_line_and_another_warning_stays_one(self, capsys):
+        def command() -> int:
+            warnings.warn("the cache stands in", Note, stacklevel=1)
+            warnings.warn("something else", RuntimeWarning, stacklevel=1)
+            return 0
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            assert run_command(command) == 0
+        first, *others = capsys.readouterr().err.splitlines()
+        assert first == "note: the cache stands in"
+        assert "RuntimeWarning: something else" in others[0]
 
 
 class TestCache:

@@ -54,7 +54,26 @@ def test_one_holder_at_a_time(system, tmp_path: Path) -> None:
                 raise AssertionError("two hold one lock")
     with hold_lock(path):
         pass
-    assert not (tmp_path / "a.lock.owner").exists()
+    assert not list(tmp_path.iterdir())
+
+
+COUNT = (
+    "import sys\nfrom pathlib import Path\nfrom emoprobe.locks import hold_lock\n"
+    "place = Path(sys.argv[1])\n"
+    "for _ in range(150):\n"
+    "    with hold_lock(place / 'a.lock', wait=60):\n"
+    "        number = int((place / 'count').read_text())\n"
+    "        (place / 'count').write_text(str(number + 1))\n"
+)
+
+
+def test_the_file_is_removed_and_still_lets_in_one_at_a_time(tmp_path: Path) -> None:
+    """Whoever opened it before it was removed must not hold it beside one who made it anew."""
+    (tmp_path / "count").write_text("0")
+    many = [subprocess.Popen([sys.executable, "-c", COUNT, str(tmp_path)]) for _ in range(4)]
+    assert [one.wait(60) for one in many] == [0] * 4
+    assert (tmp_path / "count").read_text() == "600"
+    assert [path.name for path in tmp_path.iterdir()] == ["count"]
 
 
 def test_who_waits_comes_next(system, tmp_path: Path) -> None:
@@ -87,7 +106,7 @@ def test_the_mark_of_a_dead_process_is_taken_over_and_no_other(tmp_path: Path, m
     owner.write_text(f"{child.pid} {locks._here()}\n")
     with hold_lock(tmp_path / "a.lock"):
         assert owner.read_text().startswith(f"{os.getpid()} ")
-    assert list(tmp_path.iterdir()) == [tmp_path / "a.lock"]
+    assert not list(tmp_path.iterdir())
     for mark in (f"{child.pid} elsewhere pid:[1]\n", f"{os.getppid()} {locks._here()}\n", "", "noise"):
         owner.write_text(mark)
         with pytest.raises(LockHeld) as told, hold_lock(tmp_path / "a.lock"):
@@ -138,6 +157,7 @@ def test_every_writer_and_reader_works_without_locks(system, tmp_path: Path) -> 
     table = fitted.weights.assign(made_from="x")[["made_from"]]
     update_table(tmp_path / "table.csv", table, key=["made_from"])
     assert not list(tmp_path.rglob("*.owner*"))
+    assert not list(tmp_path.rglob("*.lock"))
 
 
 def test_who_waits_for_the_dead_of_another_machine_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,6 +112,16 @@ def test_unknown_speakers_do_not_leak():
     assert not _plan(split, [""] * 10).leakage
 
 
+@pytest.mark.parametrize("split", [[""] * 12, ["train"] * 8 + ["test"] * 4])
+def test_speakers_who_are_partly_unknown_are_counted_aloud(split):
+    names = ["a", "b", "c", "d", "e", "f", "g", "", "h", "", "unknown", "i"]
+    usable = np.array([True] * 11 + [False])
+    found = plan(split, names, usable, np.ones((12, 1), bool), n_folds=3)
+    assert found.unknown_speakers == 3
+    (said,) = [note for note in found.notes if "no speaker" in note]
+    assert said == "3 of 11 utterances have no speaker: each counts as a speaker of its own"
+
+
 def test_made_leakage_is_refused():
     groups = np.array([0, 0, 1, 1, 2])
     folds = [Fold("1", np.array([0, 2]), (), {"test": np.array([1, 4])})]

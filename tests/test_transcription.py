@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import soundfile
 import transformers
+from safetensors.torch import load_file, save_file
 
 from emoprobe.distilled import recognisers
 from emoprobe.distilled.batchwise import Problem, run_batches
@@ -117,7 +118,15 @@ def refused(checkpoint: Path, **options) -> str:
 def test_what_is_no_recogniser_is_refused(checkpoints, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert "cannot transcribe" in refused(_with_config(tmp_path, {"model_type": "bert"}))
-    assert "lacks" in refused(_without_head(tmp_path))
+    for encoder in (_without_head(tmp_path), _without_decoder(tmp_path)):
+        told = refused(encoder)
+        assert f"{encoder} is an encoder without a recogniser" in told
+        assert "probe-extract takes it; to transcribe, give a Whisper, or a HuBERT" in told
+    incomplete = save_ctc(tmp_path / "incomplete")
+    weights = load_file(incomplete / "model.safetensors")
+    del weights["wav2vec2.encoder.layer_norm.weight"], weights["lm_head.weight"]
+    save_file(weights, incomplete / "model.safetensors", metadata={"format": "pt"})
+    assert "lacks 2 weights" in refused(incomplete)
     assert "leave it out" in refused(checkpoints / "hubert-base", language="en")
     assert "knows de, en" in refused(checkpoints / "whisper", language="fr")
     assert "English alone" in refused(checkpoints / "whisper-english", language="de")
@@ -142,6 +151,26 @@ def _with_config(folder: Path, config: dict) -> Path:
 def _without_head(folder: Path) -> Path:
     """An encoder as it is pretrained: whatever it would say is random."""
     return save_model(folder / "encoder", "hubert-base", vocab_size=32)
+
+
+def _without_decoder(folder: Path) -> Path:
+    folder = save_whisper(folder / "listener")
+    weights = load_file(folder / "model.safetensors")
+    heard = {name: value for name, value in weights.items() if name.startswith("model.encoder.")}
+    save_file(heard, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("save", "files"), [(save_ctc, ["vocab.json"]), (save_whisper, ["tokenizer.json", "vocab.json"])]
+)
+def test_a_recogniser_without_its_vocabulary_is_told_which_file_to_copy(save, files, tmp_path):
+    whole, bare = save(tmp_path / "whole"), save(tmp_path / "bare")
+    for file in files:
+        (bare / file).unlink()
+    assert f"{bare} has no {' or '.join(files)}" in refused(bare)
+    shutil.copy(whole / files[0], bare)
+    assert load_recogniser(str(bare)).identity() == load_recogniser(str(whole)).identity()
 
 
 # The journal ---------------------------------------------------------------------------------------------------------

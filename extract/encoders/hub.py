@@ -281,11 +281,11 @@ def _others(name: str, revision: str, commit: str) -> str:
     """The revisions and whole commits that the local cache has beside these, for a message."""
     folder = _cache_folder(name)
     refs = folder / "refs"
-    revisions = {str(ref.relative_to(refs)): ref.read_text().strip() for ref in refs.rglob("*") if ref.is_file()}
-    told = sorted(other for other in revisions if other != revision)
-    named = {revisions[other] for other in told}
-    whole = sorted(path.name for path in folder.glob("snapshots/*") if path.name not in {*named, commit} and is_whole(path))
-    parts = [f"revision {', '.join(told)}"] if told else []
+    commits = {str(ref.relative_to(refs)): ref.read_text().strip() for ref in refs.rglob("*") if ref.is_file()}
+    revisions = sorted(commits.keys() - {revision})
+    told = {commit, *(commits[other] for other in revisions)}
+    whole = sorted(path.name for path in folder.glob("snapshots/*") if path.name not in told and is_whole(path))
+    parts = [f"revision {', '.join(revisions)}"] if revisions else []
     parts += [f"all of commit {', '.join(whole)}"] if whole else []
     return f", which has {' and '.join(parts)} (give it with --revision)," if parts else ""
 

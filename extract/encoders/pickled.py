@@ -97,7 +97,9 @@ def _read(file: Path) -> dict[str, torch.Tensor]:
         asked = re.search(r"GLOBAL\s+(\S+)", str(error))
         if asked is None:
             raise UserError(f"{file} is damaged, or no file of weights; download it again") from error
-        told = f"{file} asks for {asked[1]}, which is more than weights and could run code: refused, nothing of it was run"
+        told = (
+            f"{file} asks for {asked[1]}, which is more than weights and could run code: refused, nothing of it was run"
+        )
         if asked[1].startswith(_MODULES):
             raise UserError(
                 f"{told}. It is a model saved whole (torch.save(model, …)): load it with the program that wrote it, if "
