@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .errors import UserError
 from .jsontext import to_json
-from .ownership import files_below, refuse_strangers, remove, strangers
+from .ownership import files_below, refuse_file, refuse_strangers, remove, strangers
 
 _FORMAT = "emoprobe run 1"
 _LONGEST = 60  # characters of a value in a message
@@ -68,6 +68,7 @@ def claim(
     UserError
         If the folder is of another run or holds something else. Nothing has been touched then.
     """
+    refuse_file(folder, option=option)
     path = folder / record
     settings = json.loads(to_json(settings))
     patterns = [record, f".{record}.new", ".lock", ".lock.owner", *own, *also]

@@ -83,7 +83,7 @@ def refuse_stranger(
     """
     path = Path(path)
     if path.is_dir():
-        raise UserError(f"{path} is a folder, and {what} is a file: give another place with {option}")
+        raise UserError(f"{path} is a folder, and {option} is to name a file (the {what}): give another name")
     if not os.path.lexists(path) or (path.is_file() and path.stat().st_size == 0):
         return
     if not path.is_file() or not is_own(path):
@@ -92,6 +92,17 @@ def refuse_stranger(
             f"{path} is no {what} by this program, or a damaged one, and is left as it is: give another place with "
             f"{option}, or move it away"
         )
+
+
+def refuse_file(folder: Path, *, option: str) -> None:
+    """Refuse a file where a folder is to be.
+
+    Raises
+    ------
+    UserError
+    """
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise UserError(f"{folder} is a file, and {option} is to name a folder: give another name, or move it away")
 
 
 def refuse_foreign_lock(path: Path, *, option: str = "--out") -> None:

@@ -14,6 +14,9 @@ from ..version import ShowVersion
 
 _EPILOG = """\
 Predictions are in the units of the corpus that the model was trained on, which the summary tells.
+A transcript belongs to the audio file that its path names (relative to the CSV's folder); else to the utterance whose
+id it gives: that of --corpus, or the file's name without ending. Audio that no transcript belongs to is predicted
+without words, and two different transcripts for one file are refused.
 A model of text alone takes no audio: probe-predict MODEL --transcripts texts.csv
 Run the same command again after an interruption: what is finished is kept in OUT.journal, and the rest is done.
 
@@ -37,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--transcripts",
         metavar="FILE",
-        help="what was said: a CSV with the columns path or id, and transcript; or a folder of <stem>.txt",
+        help="what was said: a CSV with the columns path or id (or both), and transcript; or a folder of <stem>.txt",
     )
     add_keep_words(p)
     p.add_argument("--out", type=Path, default=Path("predictions.csv"), help="default: predictions.csv")

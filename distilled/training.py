@@ -22,7 +22,7 @@ from ..extract.encoders.speech import SAMPLE_RATE
 from ..extract.versions import versions
 from ..jsontext import from_json, null_for_nan, to_json
 from ..locks import LockHeld, hold_lock
-from ..ownership import refuse_foreign_lock, remove
+from ..ownership import refuse_file, refuse_foreign_lock, remove
 from ..probe.bootstrap import INTERVAL
 from ..probe.metrics import ccc
 from ..probe.results import (
@@ -124,6 +124,7 @@ def train(
 @contextmanager
 def _alone(out: Path):
     """Keep a second command out of the folder."""
+    refuse_file(out, option="--out")
     out.mkdir(parents=True, exist_ok=True)
     refuse_foreign_lock(out / ".lock")
     try:

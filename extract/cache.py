@@ -162,12 +162,16 @@ class HiddenStateCache:
     @property
     def repair_command(self) -> str:
         """What extracts damaged utterances again, to be typed as it is, from the folder that :attr:`path` starts in."""
-        if "arguments" not in self._file.attrs:  # an earlier version, or a corpus that was made in Python
+        if not self.arguments:
             return (
                 f"probe-extract --repair --out {shlex.quote(str(self.path))} with the arguments that it was made with"
             )
-        given = from_json(self._file.attrs["arguments"])
-        return shlex.join(["probe-extract", "--repair", "--out", str(self.path), *given])
+        return shlex.join(["probe-extract", "--repair", "--out", str(self.path), *self.arguments])
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """What ``probe-extract`` was given, beside ``--out``; nothing of an early version, or of a corpus from Python."""
+        return tuple(from_json(self._file.attrs.get("arguments", "[]")))
 
     @property
     def complete(self) -> bool:

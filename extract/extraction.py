@@ -172,7 +172,7 @@ def extract(
             )
         provenance = _provenance(corpus, backbone, settings, device)
         paths = corpus.utterances["path"].to_numpy()
-        anew = settings.overwrite or not out.exists()
+        anew = settings.overwrite or not out.exists() or out.stat().st_size == 0
         if anew:
             samples = table["samples"].to_numpy()
             provenance["precision_check"] = _check(backbone, settings, device, paths, headers, samples, say)

@@ -13,7 +13,7 @@ import pandas as pd
 from .. import locks
 from ..errors import UserError
 from ..jsontext import from_json, to_json
-from ..ownership import refuse_foreign_lock, refuse_stranger
+from ..ownership import refuse_file, refuse_foreign_lock, refuse_stranger
 
 KEY = ("model", "corpus", "dimension", "probe", "features")
 
@@ -195,6 +195,7 @@ def refuse_other_results(folder: str | Path) -> None:
     UserError
     """
     folder = Path(folder)
+    refuse_file(folder, option="--out")
     refuse_foreign_lock(folder / ".lock")
     if (folder / "protocol.json").exists():
         refuse_stranger(folder / "protocol.json", _is_protocol, "protocol of results", option="--out")
@@ -258,8 +259,8 @@ def update_results(folder: str | Path, new: Results) -> Results:
     """
     folder = Path(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         refuse_other_results(folder)
+        folder.mkdir(parents=True, exist_ok=True)
         with locks.hold_lock(folder / ".lock", wait=locks.PATIENCE):
             old = load_results(folder) if (folder / "protocol.json").exists() else Results.empty()
             results = old.updated(new)

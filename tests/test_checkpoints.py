@@ -420,7 +420,7 @@ def test_a_misspelt_folder_is_told_with_its_neighbour(tmp_path, monkeypatch):
     for wrong in (tmp_path / "models/hubret", "models/hubret", "modles/hubert", "./modles/hubert"):
         with pytest.raises(UserError, match=r"Did you mean .*models/hubert\?"):
             load_backbone(str(wrong))
-    with pytest.raises(UserError, match="config.json is a file; give the folder that holds"):
+    with pytest.raises(UserError, match=r"config\.json is a file; give the folder that holds"):
         load_backbone("models/hubert/config.json")
     with pytest.raises(UserError) as told:
         load_backbone("elsewhere/quite")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 from dataclasses import replace
@@ -21,12 +22,13 @@ from emoprobe.analysis.report.claims import claims, verdict
 from emoprobe.analysis.report.cli import main
 from emoprobe.analysis.report.content import interval, number, probability
 from emoprobe.analysis.report.markdown import escaped
-from emoprobe.analysis.report.study import gather
+from emoprobe.analysis.report.study import Model, Study, gather
 from emoprobe.errors import UserError
+from emoprobe.extract.cli import parser as extract_parser
 from emoprobe.extract.layout import layout_sha256
 from emoprobe.probe import fit_layers, load_results
 from emoprobe.probe.metrics import ccc
-from emoprobe.probe.results import PREDICTIONS, SCORES, table, update_results
+from emoprobe.probe.results import PREDICTIONS, SCORES, Results, table, update_results
 from tests.probe_helpers import write_cache
 
 EVIL = "<script>alert(1)</script>|`evil`"
@@ -538,3 +540,29 @@ def test_the_methods_say_what_ran_in_float32():
     assert methods._precision({"precision": "bfloat16", "precision_check": {"in_float32": []}}) == "bfloat16"
     apart = {"precision": "bfloat16", "precision_check": {"in_float32": ["encoder.pos_conv_embed.conv"]}}
     assert methods._precision(apart) == "bfloat16 (grouped convolutions in float32)"
+
+
+def test_printed_commands_carry_the_corpus_and_the_cache_of_the_run():
+    given = (
+        "--corpus",
+        "msp-podcast:/data/My Corpus",
+        "--keep-words",
+        "speaker",
+        "--model",
+        "/m/hubert",
+        "--label",
+        "L",
+    )
+    told = Model("L", "msp", {"name": "hubert"}, "large.h5", Path("caches/large.h5"), (*given, "--normalise", "yes"))
+    old = Model("M", "other", {"name": "hubert-base"}, "old.h5")
+    study = Study(Results.empty(), None, (told, old), (Path("results"),))
+    corpus = "--corpus 'msp-podcast:/data/My Corpus' --keep-words speaker"
+    assert study.corpus_option("msp") == corpus
+    twin = study.twin_command(told, "random.h5")
+    assert twin == f"probe-extract {corpus} --model /m/hubert --normalise yes --random-init 0 --out random.h5"
+    options = extract_parser().parse_args(shlex.split(twin)[1:])
+    assert (options.corpus, options.keep_words, options.random_init) == (given[1], ["speaker"], 0)
+    # Of a cache that is not here, or does not tell, the corpus is to be filled in.
+    assert study.twin_command(old, "r.h5") == (
+        "probe-extract --corpus CORPUS --model hubert-base --random-init 0 --out r.h5"
+    )

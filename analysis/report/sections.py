@@ -398,17 +398,16 @@ def _lacking_controls(study: Study) -> list[Block]:
         lacking.append(Missing("There is no description length.", study.fit_command()))
     for model in study.models:
         if model.probed and not model.random and study.twin(model) is None:
-            name = quoted(str(model.about.get("name") or model.label))
             (file,) = file_stems([(model.label, "random")])
             text = (
                 f"{model.label} has no random twin on {model.corpus}: how much its architecture reads untrained is not "
                 "known. Extract one on the same corpus, and fit it beside the others."
             )
-            lacking.append(Missing(text, f"probe-extract --model {name} --random-init 0 --out {file}.h5"))
+            lacking.append(Missing(text, study.twin_command(model, f"{file}.h5")))
     for name, told in (("egemaps", "eGeMAPS"), ("text", "the words alone")):
         if any(model.probed for model in study.models) and not (scores["probe"] == name).any():
-            file = next(model.cache_file for model in study.models if model.probed)
-            command = f"probe-extract --out {quoted(file)} --baselines {name}"
+            model = next(model for model in study.models if model.probed)
+            command = f"probe-extract --out {quoted(str(model.cache or model.cache_file))} --baselines {name}"
             lacking.append(Missing(f"There is no baseline of {told}.", command))
     return lacking
 
@@ -595,7 +594,8 @@ def _counterparts(study: Study, corpus: str, table: pd.DataFrame) -> list[Block]
 def _systems(study: Study) -> list[Block]:
     blocks: list[Block] = []
     if not study.end_to_end:
-        command = f"probe-train --results {quoted(str(study.folders[0]))}"
+        corpus = study.corpus_option(study.corpora[0])
+        command = f"probe-train {corpus} --results {quoted(str(study.folders[0]))}"
         blocks.append(Missing("The results hold no model trained end to end.", command))
     for corpus in study.corpora:
         for metric, wanted in (("ccc", study.dimensions), ("uar", [EMOTION] if study.has_emotion else [])):

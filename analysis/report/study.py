@@ -31,6 +31,8 @@ class Model:
         Name of the cache that it was probed from; empty where it was not.
     cache : Path, optional
         That cache, where it was found.
+    arguments : tuple of str
+        What ``probe-extract`` was given for it, where it was found and says so.
     """
 
     label: str
@@ -38,6 +40,7 @@ class Model:
     about: dict = field(default_factory=dict)
     cache_file: str = ""
     cache: Path | None = None
+    arguments: tuple[str, ...] = ()
 
     @property
     def random(self) -> bool:
@@ -145,6 +148,21 @@ class Study:
         """``probe-fit`` on the caches of these results, into the same folder."""
         return " ".join(["probe-fit", *self.cache_files, *options, "--out", shlex.quote(str(self.folders[0]))])
 
+    def corpus_option(self, corpus: str) -> str:
+        """``--corpus`` and what goes with it, as a cache of the corpus was given it; CORPUS where none tells."""
+        given = next((model.arguments for model in self.models if model.corpus == corpus and model.arguments), ())
+        return shlex.join(given[: given.index("--model")]) if "--model" in given else "--corpus CORPUS"
+
+    def twin_command(self, model: Model, file: str) -> str:
+        """``probe-extract`` of the same architecture with random weights, into `file`."""
+        given = list(model.arguments)
+        if "--label" in given:  # the twin has a name of its own
+            place = given.index("--label")
+            del given[place : place + 2]
+        name = str(model.about.get("name") or model.label)
+        words = shlex.join(given) or f"{self.corpus_option(model.corpus)} --model {shlex.quote(name)}"
+        return f"probe-extract {words} --random-init 0 --out {shlex.quote(file)}"
+
     def report_command(self, *options: str) -> str:
         """``probe-report`` of the same folders."""
         return " ".join(["probe-report", *(shlex.quote(str(folder)) for folder in self.folders), *options])
@@ -216,7 +234,7 @@ def _models(results: Results, folders: Sequence[Path], given: Sequence[Path]) ->
     models = []
     for key, (provenance, file) in about.items():
         path = found.get(key) or (_found(file, key, provenance, folders) if file else None)
-        models.append(Model(*key, provenance, file, path))
+        models.append(Model(*key, provenance, file, path, () if path is None else _arguments(path)))
     return tuple(models)
 
 
@@ -244,6 +262,13 @@ def _identity(path: Path) -> tuple[tuple[str, str], str | None]:
 
     with HiddenStateCache(path) as cache:
         return (cache.label, cache.corpus), cache.provenance["model"].get("weights_sha256")
+
+
+def _arguments(path: Path) -> tuple[str, ...]:
+    from ...extract.cache import HiddenStateCache
+
+    with HiddenStateCache(path) as cache:
+        return cache.arguments
 
 
 def _found(file: str, key: tuple[str, str], provenance: dict, folders: Sequence[Path]) -> Path | None:
