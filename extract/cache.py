@@ -170,7 +170,7 @@ class HiddenStateCache:
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """What ``probe-extract`` was given, beside ``--out``; nothing of an early version, or of a corpus from Python."""
+        """What ``probe-extract`` was given, beside ``--out``; nothing where an early version or Python made it."""
         return tuple(from_json(self._file.attrs.get("arguments", "[]")))
 
     @property

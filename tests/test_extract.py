@@ -359,6 +359,13 @@ class TestRuns:
         assert "in float32, its widest type, from finite weights" in reason  # where float32 is no remedy
         assert "--dtype" not in reason
 
+    def test_an_empty_file_at_out_holds_nothing_to_lose(self, manifest, model, tmp_path):
+        (tmp_path / "states.h5").touch()  # as mktemp makes one
+        assert run(manifest, model, tmp_path / "states.h5") == 0
+        assert [path.name for path in tmp_path.iterdir()] == ["states.h5"]  # and no lock is left beside it
+        with HiddenStateCache(tmp_path / "states.h5") as cache:
+            assert cache.complete
+
     def test_damaged_weights_are_told_once_when_they_are_loaded(self, manifest, tmp_path, capsys):
         damaged = save_model(tmp_path / "damaged")
         weights = load_file(damaged / "model.safetensors")

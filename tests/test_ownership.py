@@ -13,9 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from emoprobe.claims import claim
 from emoprobe.distilled.exported import own_export_files
 from emoprobe.errors import UserError
 from emoprobe.ownership import mark, marked, refuse_inputs, refuse_stranger, remove, strangers
+from emoprobe.probe.results import refuse_other_results
 from tests.speech import make_corpus
 from tests.tiny_models import WORDS, save_model, save_text_model
 from tests.tiny_recognisers import save_ctc
@@ -418,3 +420,15 @@ def test_inputs_behind_a_reader_and_by_another_name(tmp_path, monkeypatch):
         with pytest.raises(UserError, match="is what this command reads"):
             refuse_inputs(outputs, read)
     refuse_inputs(["corpus/c.h5", "b.csv"], ["iemocap:corpus", "a.csv", None, "facebook/hubert-base-ls960"])
+
+
+def test_a_file_where_a_folder_is_to_be_and_the_other_way_round(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    why = r"file is a file, and --out is to name a folder: give another name"
+    with pytest.raises(UserError, match=why):
+        refuse_other_results(tmp_path / "file")
+    with pytest.raises(UserError, match=why):
+        claim(tmp_path / "file", {}, record="run.json", own=[], option="--out")
+    with pytest.raises(UserError, match=r"is a folder, and --out is to name a file \(the cache"):
+        refuse_stranger(tmp_path / "folder", lambda path: True, "cache of hidden states", option="--out")
