@@ -139,7 +139,7 @@ def read_json(path: Path, *, remedy: str) -> object:
 
 def check_fields(
     values: object,
-    path: Path,
+    path: Path | str,
     required: Mapping[str, Spec],
     optional: Mapping[str, Spec] | None = None,
     *,
@@ -151,7 +151,8 @@ def check_fields(
     ----------
     values : object
         What the file holds.
-    path : Path
+    path : Path or str
+        For the message.
     required, optional : mapping of str to Field, Part or ListOf
         An optional field is checked where it is there; others are let be.
     remedy : str

@@ -383,6 +383,11 @@ class HiddenStateCache:
             )
         sidecar = read_sidecar(path)
         self._refuse_other_corpus(path, sidecar.about)
+        if len(sidecar.ids) != self.n_utterances:
+            raise UserError(
+                f"{path} has {len(sidecar.ids)} rows, and the cache beside it {self.n_utterances}; make it anew with "
+                f"probe-extract --out {self.path} --baselines {path.stem}, or remove it"
+            )
         return np.where(self.done[:, None], sidecar.features, np.float32(np.nan))
 
     def _refuse_other_corpus(self, path: Path, about: dict) -> None:

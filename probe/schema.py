@@ -12,6 +12,7 @@ from ..fields import (
     COUNTS,
     LARGEST,
     LARGEST_COUNT,
+    LIST,
     LONGEST_NAME,
     MOST_LAYERS,
     NAME,
@@ -52,7 +53,6 @@ _PENALTIES: Field = (
     "a list of numbers",
 )
 _NAMES: Field = (lambda value: isinstance(value, list) and all(map(is_text, value)), "a list of texts")
-_SEEDS: Field = (lambda value: isinstance(value, list | int), "a list of whole numbers")
 
 #: What an entry of the protocol must hold where it is read; what else it says is printed as it is, or not read.
 PROTOCOL = Part(
@@ -79,7 +79,7 @@ PROTOCOL = Part(
                 "penalties": _PENALTIES,
                 "folds_asked": COUNT,
                 "seed": COUNT,
-                "seeds": _SEEDS,
+                "seeds": LIST,
                 "resamples": COUNT,
                 "permutations": COUNT,
                 "permuted": TEXT_OR_NONE,

@@ -83,7 +83,8 @@ def test_no_command_takes_an_empty_name_or_path(
             parser.parse_args([*action.option_strings[-1:], *words])
         assert stopped.value.code == 2
         said = capsys.readouterr().err
-        expected = ("is empty; give a value",) if action.type in (None, Path, file_name) else ("invalid int", "invalid float")
+        is_text = action.type in (None, Path, file_name)
+        expected = ("is empty; give a value",) if is_text else ("invalid int", "invalid float")
         assert any(message in said for message in expected), said
         assert (action.option_strings[-1:] or [action.metavar or action.dest])[0] in said
         tried += 1
