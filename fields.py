@@ -254,6 +254,18 @@ def _refuse(column: pd.Series, wrong: pd.Series, path: Path, wanted: str, remedy
         )
 
 
+def refuse_cut_short(path: Path) -> None:
+    """Refuse a CSV whose last line ends before its last cell: readers of tables would take what is missing for empty.
+
+    Raises
+    ------
+    ValueError
+    """
+    lines = path.read_bytes().rsplit(b"\n", 1)
+    if len(lines) > 1 and lines[1] and lines[1].count(b",") < lines[0].split(b"\n", 1)[0].count(b","):
+        raise ValueError("its last line is cut short")
+
+
 def refuse_beyond_memory(nbytes: float, path: Path | str, *, remedy: str) -> None:
     """Refuse what a file asks for where the whole of this machine's memory cannot hold it, before any is taken.
 

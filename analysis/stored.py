@@ -11,7 +11,7 @@ import lazy_loader as _lazy
 
 from .. import locks
 from ..errors import UserError, reason
-from ..fields import LARGEST, LARGEST_COUNT, LONGEST_NAME, LONGEST_TEXT, MOST_LAYERS, check_columns
+from ..fields import LARGEST, LARGEST_COUNT, LONGEST_NAME, LONGEST_TEXT, MOST_LAYERS, check_columns, refuse_cut_short
 from ..jsontext import to_json
 from ..ownership import refuse_foreign_lock
 
@@ -108,6 +108,7 @@ def load_table(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
     if not path.is_file():
         return pd.DataFrame(columns=list(columns))
     try:
+        refuse_cut_short(path)
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         missing = [name for name in columns if name not in table]
         if missing:

@@ -12,7 +12,15 @@ import pandas as pd
 
 from .. import locks
 from ..errors import UserError, reason
-from ..fields import LONGEST_NAME, LONGEST_TEXT, check_columns, check_list, read_json, refuse_beyond_memory
+from ..fields import (
+    LONGEST_NAME,
+    LONGEST_TEXT,
+    check_columns,
+    check_list,
+    read_json,
+    refuse_beyond_memory,
+    refuse_cut_short,
+)
 from ..jsontext import from_json, to_json
 from ..ownership import refuse_foreign_lock, refuse_stranger
 from .schema import PROTOCOL, RANGES
@@ -338,6 +346,7 @@ def _read_table(path: Path, columns: dict[str, str]) -> pd.DataFrame:
             refuse_beyond_memory(8.0 * about.num_rows * about.num_columns, path, remedy=_REMEDY)
             read = pd.read_parquet(path)
         else:
+            refuse_cut_short(path)
             read = pd.read_csv(path, dtype={"fold": str})
         missing = [column for column in list(columns)[:9] if column not in read]
         if missing:
