@@ -261,8 +261,9 @@ def refuse_cut_short(path: Path) -> None:
     ------
     ValueError
     """
-    lines = path.read_bytes().rsplit(b"\n", 1)
-    if len(lines) > 1 and lines[1] and lines[1].count(b",") < lines[0].split(b"\n", 1)[0].count(b","):
+    header, line_end, rows = path.read_bytes().partition(b"\n")
+    last = rows.rpartition(b"\n")[2]
+    if not line_end or (last and last.count(b",") < header.count(b",")):
         raise ValueError("its last line is cut short")
 
 
