@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from emoprobe import HiddenStateCache, UserError, load_results
 from emoprobe.analysis.relevance import COLUMNS as RELEVANCE
 from emoprobe.analysis.stored import load_table
 from emoprobe.demo.corpus import read as read_demo
+from emoprobe.distilled.batchwise import run_batches
+from emoprobe.distilled.journal import open_journal
 from emoprobe.extract.encoders.speech import load_backbone, load_config
 from emoprobe.extract.layout import layout_sha256
 from emoprobe.extract.sidecars import Sidecar, read_sidecar, write_sidecar
@@ -351,6 +354,42 @@ def test_sound_files_are_read(whole: Path, tmp_path: Path) -> None:
             kind.read(whole / kind.file)
     config, _ = load_config(str(whole / "model"))
     assert config.hidden_size == 16
+
+
+@pytest.mark.parametrize(
+    "header",
+    [{"made_by": 3, "settings": {}}, {"settings": {}}, {"made_by": {}, "settings": [1]}, {"made_by": {}}],
+    ids=str,
+)
+def test_a_journal_whose_first_line_is_none(header: dict, tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    with open_journal(out, made_by={}, settings={}, overwrite=False) as journal:
+        content = json.dumps({"format": "emoprobe journal 1", **header}).encode()
+    journal.path.write_bytes(b"%08x %s\n" % (zlib.crc32(content), content))
+    with pytest.raises(UserError, match=r"journal.*'(made_by|settings)'.*--overwrite to start anew"):  # noqa: SIM117
+        with open_journal(out, made_by={}, settings={}, overwrite=False):
+            pass
+
+
+def test_what_cannot_be_a_result_in_a_journal_is_computed_again(tmp_path: Path) -> None:
+    out, computed = tmp_path / "out.csv", []
+    lines = [{"a": [[1], {"result": "x"}]}, {"b": [[1], {"result": 3}]}, {"c": [[1], 3]}, {"d": 3}, {"e": [[1], {}]}]
+    with open_journal(out, made_by={}, settings={}, overwrite=False) as journal:
+        for content in (b"[1]", b"{", b"[" * 100_000, *(json.dumps(line).encode() for line in lines)):
+            with journal.path.open("ab") as file:
+                file.write(b"%08x %s\n" % (zlib.crc32(content), content))
+
+    def compute(rows: list[int], loaded: list) -> list[str]:
+        computed.extend(rows)
+        return ["new"] * len(rows)
+
+    with open_journal(out, made_by={}, settings={}, overwrite=False) as journal:
+        found = run_batches(
+            list("abcde"), [[1]] * 5, np.ones(5, int), journal=journal, load=lambda row: row, compute=compute,
+            budget=9, is_result=lambda value: isinstance(value, str), progress=False,
+        )  # fmt: skip
+    assert found == ["x", "new", "new", "new", "new"]
+    assert sorted(computed) == [1, 2, 3, 4]
 
 
 def test_fields_are_named_where_they_lie() -> None:

@@ -39,13 +39,20 @@ _FIELDS = {
         (
             "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "embedding_size", "dim",
             "hidden_dim", "n_heads", "d_model", "encoder_attention_heads", "decoder_attention_heads",
-            "encoder_ffn_dim", "decoder_ffn_dim", "num_mel_bins", "max_source_positions", "max_target_positions",
-            "vocab_size", "type_vocab_size", "num_conv_pos_embeddings", "num_conv_pos_embedding_groups",
-            "conv_pos_kernel_size", "conv_depthwise_kernel_size", "feature_projection_input_dim", "squeeze_factor",
-            "num_buckets", "max_bucket_distance", "num_codevector_groups", "num_codevectors_per_group",
-            "codevector_dim", "proj_codevector_dim", "classifier_proj_size", "output_hidden_size",
+            "encoder_ffn_dim", "decoder_ffn_dim", "num_mel_bins", "max_source_positions", "vocab_size",
+            "num_conv_pos_embeddings", "num_conv_pos_embedding_groups", "conv_pos_kernel_size",
+            "conv_depthwise_kernel_size", "feature_projection_input_dim", "squeeze_factor",
         ),
         _SIZE,
+    ),
+    # Some models are without.
+    **dict.fromkeys(
+        (
+            "type_vocab_size", "max_target_positions", "num_buckets", "max_bucket_distance", "num_codevector_groups",
+            "num_codevectors_per_group", "codevector_dim", "proj_codevector_dim", "classifier_proj_size",
+            "output_hidden_size",
+        ),
+        or_none(number_from(0, 2**31, whole=True)),
     ),
     **dict.fromkeys(("conv_dim", "conv_kernel", "conv_stride"), _SIZES),
     "model_type": or_none(TEXT),
