@@ -17,7 +17,7 @@ from ..extract.encoders.speech import SAMPLE_RATE, load_backbone
 from ..extract.encoders.text import TextEncoder, load_text_encoder
 from ..extract.precision import check_precision, is_exact
 from ..extract.versions import versions
-from ..fields import COUNT, NUMBER, TABLE, TEXT, TRUTH, check_fields, read_json
+from ..fields import COUNT, NUMBER, TABLE, TEXT, TEXTS, TRUTH, Part, check_fields, read_json
 from ..jsontext import to_json
 from ..ownership import mark, refuse_strangers, remove
 from .arguments import checked_texts
@@ -263,7 +263,17 @@ _MORE_FIELDS = {
     "run": TABLE,
     "versions": TABLE,
 }
-_FIELDS_OF_A_RUN = {"seed": COUNT, "fold": TEXT, "development_ccc": NUMBER, "scale": SCALE, "run": TABLE}
+_ENCODER = Part({"label": TEXT}, or_none=True)
+_RUN = Part(
+    {
+        "training": TABLE,
+        "corpus": Part({"name": TEXT, "sha256": TEXT, "notes": TEXTS}),
+        "model": Part({"freeze": TEXTS, "text_dropout": NUMBER, "audio_dropout": NUMBER}),
+        "audio": _ENCODER,
+        "text": _ENCODER,
+    }
+)
+_FIELDS_OF_A_RUN = {"seed": COUNT, "fold": TEXT, "development_ccc": NUMBER, "scale": SCALE, "run": _RUN}
 
 
 def read_config(folder: str | Path, *, of_a_run: bool = False) -> dict:

@@ -139,7 +139,7 @@ def _fetch(name: str, file: str, commit: str) -> Path:
 def _keep(name: str, revision: str, commit: str) -> None:
     """Write down what a revision stands for, where huggingface_hub looks for it when there is no network."""
     ref = _cache_folder(name) / "refs" / revision
-    if revision == commit or (ref.is_file() and ref.read_text() == commit):
+    if revision == commit or (ref.is_file() and ref.read_bytes() == commit.encode()):
         return
     with contextlib.suppress(OSError):  # a cache that others share and that cannot be written to is read all the same
         ref.parent.mkdir(parents=True, exist_ok=True)
@@ -185,7 +185,7 @@ def _cached(name: str, revision: str, cause: str, remedy: str, error: Exception 
     """The repository as the local cache has it."""
     folder = _cache_folder(name)
     ref = folder / "refs" / revision
-    commit = ref.read_text().strip() if ref.is_file() else revision
+    commit = ref.read_text(encoding="utf-8", errors="replace").strip() if ref.is_file() else revision
     snapshot = folder / "snapshots" / commit
     if not (snapshot / "config.json").is_file():
         at = "" if revision == DEFAULT_REVISION else f" at revision {revision}"
