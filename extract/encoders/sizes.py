@@ -105,6 +105,8 @@ def check_preprocessor(settings: dict, path: Path) -> dict:
 def check_model(model_class: type[PreTrainedModel], config: PretrainedConfig, source: str, **options) -> None:
     """Refuse a model that this machine's memory cannot hold, or whose sizes do not fit together, before it is made.
 
+    The global random state is left alone.
+
     Parameters
     ----------
     model_class : type
@@ -120,7 +122,8 @@ def check_model(model_class: type[PreTrainedModel], config: PretrainedConfig, so
     UserError
     """
     try:
-        with torch.device("meta"):
+        # Some modules draw numbers on the CPU all the same.
+        with torch.device("meta"), torch.random.fork_rng(devices=[]):
             model = model_class(config, **options)
     except Exception as error:  # sizes that do not fit together raise what each layer happens to raise
         raise UserError(f"{source}: config.json describes no model ({reason(error)}); {_REMEDY}") from error
