@@ -7,13 +7,12 @@ setting that differs.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .errors import UserError
-from .jsontext import to_json
+from .jsontext import from_json, to_json
 from .ownership import files_below, refuse_file, refuse_strangers, remove, strangers
 
 _FORMAT = "emoprobe run 1"
@@ -70,7 +69,7 @@ def claim(
     """
     refuse_file(folder, option=option)
     path = folder / record
-    settings = json.loads(to_json(settings))
+    settings = from_json(to_json(settings))
     patterns = [record, f".{record}.new", ".lock", ".lock.owner", *own, *also]
     there = _read(path, before)
     ours = len(files_below(folder)) - len(strangers(folder, own))
@@ -109,7 +108,7 @@ def claim(
 def _read(path: Path, before: Callable[[dict], dict | None]) -> tuple[dict, bool] | None:
     """Settings of a record, and whether what stood there before it is gone; None where there is no record of ours."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = from_json(path.read_bytes())
         if not isinstance(content, dict):
             return None
         if content.get("format") == _FORMAT:

@@ -7,23 +7,35 @@ from pathlib import Path
 
 from .extract.corpora.cells import TEXT_COLUMNS
 from .extract.limits import LONGEST_SECONDS
+from .fields import is_unicode
 
 
 class CommandParser(argparse.ArgumentParser):
-    """An argument parser that refuses empty names and paths.
+    """An argument parser that refuses empty names and paths, and those of bytes that are no UTF-8.
 
     ``--corpus "$CORPUS"`` with a variable that is not set is an empty word: it must not mean the default, and an empty
-    path must not mean the current folder. It holds for every argument of type text or :class:`~pathlib.Path`; one for
-    which an empty text has a meaning says ``type=str``.
+    path must not mean the current folder. What is written down (in a cache, a protocol, a figure) is written in UTF-8.
+    It holds for every argument of type text or :class:`~pathlib.Path`; one for which an empty text has a meaning says
+    ``type=text``, one that names a file which is only read ``type=file_name``.
     """
 
     def __init__(self, *args, **options) -> None:
         super().__init__(*args, **options)
-        self.register("type", None, _text)
-        self.register("type", Path, lambda given: Path(_text(given)))
+        self.register("type", None, lambda given: text(file_name(given)))
+        self.register("type", Path, lambda given: Path(text(file_name(given))))
 
 
-def _text(given: str) -> str:
+def text(given: str) -> str:
+    """What was given, in UTF-8."""
+    if not is_unicode(given):
+        raise argparse.ArgumentTypeError(
+            f"{given!a} holds bytes that are no UTF-8; rename the file or folder (mv), or give another name"
+        )
+    return given
+
+
+def file_name(given: str) -> str:
+    """What was given, and not nothing; a file's name may be of any bytes."""
     if not given.strip():
         raise argparse.ArgumentTypeError(
             "is empty; give a value, or leave it out (is the shell variable that should hold it set?)"

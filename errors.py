@@ -49,6 +49,16 @@ def run_command(command: Callable[[], int]) -> int:
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except UnicodeEncodeError as error:
+        # Names that are no UTF-8 reach Python as lone surrogates; any other text can be written.
+        if not any("\ud800" <= letter <= "\udfff" for letter in error.object):
+            raise
+        print(
+            f"error: {error.object[:200]!a} holds bytes that are no UTF-8, and cannot be written; rename the file "
+            "or folder (mv)",
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt:
         print("interrupted: what was finished is kept; run the same command again to go on", file=sys.stderr)
         return 130

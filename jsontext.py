@@ -30,19 +30,27 @@ def to_json(value: object, **options) -> str:
 
 
 def from_json(text: str | bytes) -> object:
-    """Value of a text. NaN and infinity, which earlier versions wrote, are None.
+    """Value of a text. NaN and infinity, which earlier versions wrote, are None, and so is a number beyond every float.
 
     Raises
     ------
     ValueError
-        If it is no JSON.
+        If it is no JSON, or nested deeper than any file that a person or a program means.
 
     Examples
     --------
     >>> from_json('{"ccc": NaN}')
     {'ccc': None}
     """
-    return json.loads(text, parse_constant=lambda name: None)
+    try:
+        return json.loads(text, parse_constant=lambda name: None, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def _finite(digits: str) -> float | None:
+    number = float(digits)
+    return number if math.isfinite(number) else None
 
 
 def null_for_nan(value: object) -> object:

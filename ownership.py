@@ -7,14 +7,13 @@ without such a proof is a *stranger*: it is refused by name, with ``--overwrite`
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from .errors import UserError
-from .jsontext import to_json
+from .jsontext import from_json, to_json
 
 #: In a folder that is written whole: who wrote it, and which files.
 MARK = ".emoprobe.json"
@@ -149,7 +148,7 @@ def marked(folder: Path, made_by: str) -> tuple[str, ...]:
         Nothing where there is no such list.
     """
     try:
-        record = json.loads((folder / MARK).read_text(encoding="utf-8"))
+        record = from_json((folder / MARK).read_bytes())
         if record["format"] != _FORMAT or record["made_by"] != made_by:
             return ()
         return (MARK, *map(str, record["files"]))

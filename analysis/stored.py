@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import lazy_loader as _lazy
 
 from .. import locks
-from ..errors import UserError
+from ..errors import UserError, reason
+from ..fields import LARGEST, LARGEST_COUNT, LONGEST_NAME, LONGEST_TEXT, MOST_LAYERS, check_columns, refuse_cut_short
 from ..jsontext import to_json
 from ..ownership import refuse_foreign_lock
 
@@ -41,6 +42,15 @@ TEXT = (
     MADE_FROM,
 )
 WHOLE = ("layer", "other_layer", "n", "trained", "layers", "best", "other_best")
+
+#: What a number can be where it is not any; a missing one always can.
+RANGES = dict.fromkeys(("layer", "other_layer", "best", "other_best"), (-1, MOST_LAYERS)) | {
+    "layers": (0, MOST_LAYERS + 1),
+    "n": (0, LARGEST_COUNT),
+    "trained": (0, LARGEST_COUNT),
+    "depth": (0, 1),
+}
+_REMEDY = "bring it back, or move it away and run the same command again"
 
 
 def cache_hash(cache: HiddenStateCache) -> str:
@@ -98,21 +108,25 @@ def load_table(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
     if not path.is_file():
         return pd.DataFrame(columns=list(columns))
     try:
+        refuse_cut_short(path)
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         missing = [name for name in columns if name not in table]
         if missing:
             raise ValueError(f"it lacks the columns {', '.join(missing)}")
         for name in columns:
-            if name not in TEXT:
+            if name in TEXT:
+                continue
+            try:
                 # Python reads back the very number that was written; a parser of tables may be off in the last digit.
                 numbers = table[name].map(lambda value: float(value) if value else float("nan")).astype("float64")
                 table[name] = numbers.astype("Int64") if name in WHOLE else numbers
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(
-            f"{path} is damaged or not of this program ({str(error)[:160]}): bring it back, or move it away and run "
-            "the same command again"
-        ) from error
-    return table[list(columns)]
+            except (ValueError, TypeError, OverflowError) as error:
+                raise ValueError(f"the column '{name}': {error}") from error
+    except Exception as error:  # a damaged file raises nearly anything
+        raise UserError(f"{path} is damaged or not of this program ({reason(error)[:160]}): {_REMEDY}") from error
+    ranges = {name: RANGES.get(name, (-LARGEST, LARGEST)) for name in columns if name not in TEXT}
+    texts = {name: LONGEST_TEXT if name == "reason" else LONGEST_NAME for name in columns if name in TEXT}
+    return check_columns(table[list(columns)], path, ranges, texts, remedy=_REMEDY)
 
 
 def update_table(path: str | Path, new: pd.DataFrame, *, key: Sequence[str]) -> pd.DataFrame:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import random
 import sys
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from ..commandline import CommandParser
 from ..errors import UserError, run_command
+from ..fields import COUNT, check_fields, read_json
 from ..jsontext import to_json
 from ..ownership import refuse_strangers
 
@@ -358,8 +358,10 @@ def read(root: Path | None = None, **settings) -> Corpus:
     manifest = root / "manifest.csv"
     if not manifest.is_file() or settings:
         if not settings and (root / "settings.json").is_file():
-            stated = json.loads((root / "settings.json").read_text())
-            settings = {key: stated[key] for key in ("utterances", "speakers", "seed")}
+            path, again = root / "settings.json", "name another folder, or remove this one to have it spoken anew"
+            wanted = {"utterances": COUNT, "speakers": COUNT, "seed": COUNT}
+            stated = check_fields(read_json(path, remedy=again), path, wanted, remedy=again)
+            settings = {key: stated[key] for key in wanted}
         manifest = make_corpus(root, **settings)
     return replace(read_manifest(manifest), name="demo", notes=(NOTE,))
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from ..extract.audio import AudioProblem
 from ..extract.batching import plan_batches
 from ..extract.devices import is_out_of_memory
+from ..fields import is_text
 from .journal import Journal
 
 _OUT_OF_MEMORY = "memory"
@@ -44,6 +45,7 @@ def run_batches(
     compute: Callable[[list[int], list], list],
     budget: int,
     workers: int = 4,
+    is_result: Callable[[object], bool] = lambda result: True,
     doing: str = "computing",
     progress: bool = True,
 ) -> list:
@@ -67,6 +69,8 @@ def run_batches(
         Most samples of a batch, padding included.
     workers : int
         Threads that load.
+    is_result : callable
+        Whether a value in the journal can be a result; what cannot is computed again.
     doing : str
         The word before the bar.
     progress : bool
@@ -77,7 +81,13 @@ def run_batches(
     list
         A result or :class:`Problem` an utterance; None where `sizes` is 0.
     """
-    there = np.array([(key, stamp) in journal for key, stamp in zip(keys, stamps, strict=True)], dtype=bool)
+    there = np.array(
+        [
+            (key, stamp) in journal and _is_entry(journal[key], is_result)
+            for key, stamp in zip(keys, stamps, strict=True)
+        ],
+        dtype=bool,
+    )
     pending = ~there & (sizes > 0)
     batches = plan_batches(sizes, budget=budget)
     if any(pending[rows].any() and not pending[rows].all() for rows in batches):
@@ -163,6 +173,14 @@ def _to_json(result: object) -> dict:
     if isinstance(result, Problem):
         return {"status": result.status, "reason": result.reason}
     return {"result": result}
+
+
+def _is_entry(entry: object, is_result: Callable[[object], bool]) -> bool:
+    if not isinstance(entry, dict):
+        return False
+    if "result" in entry:
+        return is_result(entry["result"])
+    return is_text(entry.get("status")) and is_text(entry.get("reason"))
 
 
 def _from_json(entry: dict) -> object:

@@ -7,7 +7,6 @@ operators and no code.
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import Note, UserError
+from ..fields import COUNT, COUNT_OR_NONE, TABLE, TEXT, TRUTH, check_fields, is_number, read_json
 from ..jsontext import from_json
 from ..ownership import marked
 from .arguments import checked_texts
-from .fields import COUNT, COUNT_OR_NONE, DIMENSION_LIST, REASONS, SCALE, TABLE, TEXT, TRUTH, check_fields, is_number
+from .fields import DIMENSION_LIST, REASONS, SCALE
 
 FORMAT = "emoprobe audio-text model, ONNX 1"
 FLOAT, INT8 = "model.onnx", "model-int8.onnx"
@@ -58,7 +58,7 @@ def own_of_format(folder: Path, made_by: str, known: str, unmarked: Sequence[str
     """
     own = list(marked(folder, made_by))
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = from_json((folder / "config.json").read_bytes())
     except (OSError, ValueError):
         return own
     if not isinstance(config, dict) or config.get("format") != known:
@@ -210,14 +210,8 @@ _FIELDS = {
 def _read_config(folder: Path) -> dict:
     path = folder / "config.json"
     again = "write it with `probe-train export MODEL` and give MODEL"
-    try:
-        config = from_json(path.read_text(encoding="utf-8"))
-        known = config["format"] == FORMAT
-    except FileNotFoundError as error:
-        raise UserError(f"{folder} holds no model in ONNX form; {again}") from error
-    except (ValueError, OSError, KeyError, TypeError) as error:
-        raise UserError(f"{path} cannot be read ({error}); {again}") from error
-    if not known:
+    config = read_json(path, remedy=again) if path.exists() else None
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise UserError(f"{folder} holds no model in ONNX form; {again}")
     check_fields(config, path, _FIELDS, {"scale": SCALE, "dimensions_left_out": REASONS}, remedy=again)
     tolerance = (

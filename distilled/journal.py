@@ -18,6 +18,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..extract.corpora.table import printable
 from ..extract.writer import lock_cache
+from ..fields import TABLE, check_fields
 from ..jsontext import from_json, to_json
 from ..ownership import refuse_stranger
 
@@ -147,6 +148,7 @@ def _read(path: Path, made_by: dict, out: Path) -> tuple[Journal, str | None]:
     header = lines[0] if lines else None
     if header is None or header.get("format") != _FORMAT:
         raise UserError(f"{path} is damaged or no journal of this version; {remedy}")
+    check_fields(header, path, {"made_by": TABLE, "settings": TABLE}, remedy=remedy)
     differ = [
         f"{what} (there {_short(header['made_by'].get(what))}, now {_short(now)})"
         for what, now in made_by.items()
@@ -160,8 +162,12 @@ def _read(path: Path, made_by: dict, out: Path) -> tuple[Journal, str | None]:
         if line is not None and not isinstance(line.get(_WRITTEN, ()), (list, tuple)):
             written = line[_WRITTEN]
         else:
-            results |= {key: (stamp, result) for key, (stamp, result) in (line or {}).items()}
+            results |= {key: tuple(pair) for key, pair in (line or {}).items() if _is_stamped(pair)}
     return Journal(path, header["settings"], results), written
+
+
+def _is_stamped(pair: object) -> bool:
+    return isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], list)
 
 
 def _append(path: Path, content: Mapping) -> None:
@@ -188,7 +194,13 @@ def _line(content: Mapping) -> bytes:
 def _parsed(line: bytes) -> dict | None:
     """What a line holds; None if it is damaged."""
     checksum, _, data = line.partition(b" ")
-    return from_json(data) if checksum == b"%08x" % zlib.crc32(data) else None
+    if checksum != b"%08x" % zlib.crc32(data):
+        return None
+    try:
+        content = from_json(data)
+    except ValueError:  # a checksum can be computed of anything
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def _short(value: object) -> str:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ..commandline import CommandParser, add_keep_words, add_longest
+from ..commandline import CommandParser, add_keep_words, add_longest, file_name
 from ..errors import UserError, run_command
 from ..ownership import refuse_inputs
 from ..version import ShowVersion
@@ -33,7 +33,13 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument("model", metavar="MODEL", help="folder of a saved model")
-    p.add_argument("audio", nargs="*", metavar="AUDIO", help="audio files, or folders of them (subfolders included)")
+    p.add_argument(
+        "audio",
+        nargs="*",
+        type=file_name,
+        metavar="AUDIO",
+        help="audio files, or folders of them (subfolders included)",
+    )
     p.add_argument(
         "--corpus", metavar="CORPUS", help="in place of AUDIO: demo, a manifest, msp-podcast:ROOT or iemocap:ROOT"
     )

@@ -21,6 +21,7 @@ from ..extract.corpora import COLUMNS, DIMENSIONS, Corpus
 from ..extract.corpora.table import printable
 from ..extract.limits import LONGEST_SECONDS
 from ..extract.scan import scan
+from ..fields import is_number
 from ..ownership import MARK
 from .batchwise import Problem, run_batches
 from .exported import FLOAT, INSIDE, INT8, OnnxModel
@@ -228,6 +229,9 @@ def predict_files(
             for row in values
         ]
 
+    def is_prediction(values: object) -> bool:
+        return isinstance(values, list) and len(values) == len(model.dimensions) and all(map(is_number, values))
+
     device = "cpu" if isinstance(model, OnnxModel) else model.device.type
     group = max(_GROUP_SECONDS[device], settings.batch_seconds or 0.0)
     with open_journal(
@@ -249,6 +253,7 @@ def predict_files(
             compute=compute,
             budget=int(group * SAMPLE_RATE) if model.uses_audio else _GROUP_LETTERS,
             workers=settings.workers,
+            is_result=is_prediction,
             doing="predicting",
             progress=progress,
         )

@@ -17,12 +17,13 @@ from ..extract.encoders.speech import SAMPLE_RATE, load_backbone
 from ..extract.encoders.text import TextEncoder, load_text_encoder
 from ..extract.precision import check_precision, is_exact
 from ..extract.versions import versions
-from ..jsontext import from_json, to_json
+from ..fields import COUNT, NUMBER, TABLE, TEXT, TEXTS, TRUTH, Part, check_fields, read_json
+from ..jsontext import to_json
 from ..ownership import mark, refuse_strangers, remove
 from .arguments import checked_texts
 from .data import Collator
 from .exported import INSIDE, own_export_files, own_of_format
-from .fields import COUNT, DIMENSION_LIST, NUMBER, REASONS, SCALE, TABLE, TEXT, TRUTH, check_fields
+from .fields import DIMENSION_LIST, REASONS, SCALE
 from .model import AudioTextModel
 from .settings import ModelSettings
 
@@ -262,7 +263,17 @@ _MORE_FIELDS = {
     "run": TABLE,
     "versions": TABLE,
 }
-_FIELDS_OF_A_RUN = {"seed": COUNT, "fold": TEXT, "development_ccc": NUMBER, "scale": SCALE, "run": TABLE}
+_ENCODER = Part({"label": TEXT}, or_none=True)
+_RUN = Part(
+    {
+        "training": TABLE,
+        "corpus": Part({"name": TEXT, "sha256": TEXT, "notes": TEXTS}),
+        "model": Part({"freeze": TEXTS, "text_dropout": NUMBER, "audio_dropout": NUMBER}),
+        "audio": _ENCODER,
+        "text": _ENCODER,
+    }
+)
+_FIELDS_OF_A_RUN = {"seed": COUNT, "fold": TEXT, "development_ccc": NUMBER, "scale": SCALE, "run": _RUN}
 
 
 def read_config(folder: str | Path, *, of_a_run: bool = False) -> dict:
@@ -283,12 +294,8 @@ def read_config(folder: str | Path, *, of_a_run: bool = False) -> dict:
     path = folder / "config.json"
     if not path.is_file():
         raise UserError(f"{folder} holds no config.json: give the folder of a model that probe-train wrote")
-    try:
-        config = from_json(path.read_text(encoding="utf-8"))
-        known = config.get("format") == FORMAT
-    except (ValueError, OSError, AttributeError) as error:
-        raise UserError(f"{path} cannot be read ({error}); bring the folder back from a copy") from error
-    if not known:
+    config = read_json(path, remedy="bring the folder back from a copy")
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise UserError(f"{folder} is no model of probe-train ('{FORMAT}'); give the folder that it wrote")
     required = _FIELDS | (_FIELDS_OF_A_RUN if of_a_run else {})
     check_fields(config, path, required, _MORE_FIELDS, remedy=_AGAIN)

@@ -21,6 +21,7 @@ from ..extract.corpora.manifest import SOURCE, transcript_sources
 from ..extract.devices import choose_device
 from ..extract.limits import LONGEST_SECONDS
 from ..extract.scan import scan
+from ..fields import check_fields, number_from
 from .batchwise import Problem, run_batches
 from .journal import open_journal, write_beside
 from .recognisers import Recogniser, load_recogniser
@@ -137,6 +138,9 @@ def transcribe(
     ) as journal:
         if len(journal):
             say(f"going on with {out}: {len(journal)} utterances are there")
+        remedy = f"give another place than {out} with --out, or --overwrite to start anew"
+        kept_settings = {"batch_seconds": number_from(1e-3, 1e9)}
+        check_fields(journal.settings, journal.path, kept_settings, remedy=remedy)
         results = run_batches(
             table["id"].tolist(),
             [stamp(path) if size else [] for path, size in zip(paths, sizes, strict=True)],
@@ -146,6 +150,7 @@ def transcribe(
             compute=lambda rows, waveforms: recogniser.transcribe(waveforms),
             budget=int(journal.settings["batch_seconds"] * SAMPLE_RATE),
             workers=settings.workers,
+            is_result=lambda text: isinstance(text, str),
             doing="transcribing",
             progress=progress,
         )

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UserError
+from ..fields import check_fields
 from ..jsontext import from_json
 from .layout import (
     DIMENSIONS,
@@ -33,7 +34,9 @@ from .layout import (
     open_hdf5,
     part_name,
 )
+from .provenance import PROVENANCE
 from .sidecars import SIDECARS, read_about, read_sidecar, sidecar_path
+from .structure import check_structure, check_values
 
 if TYPE_CHECKING:
     import torch
@@ -114,16 +117,27 @@ class HiddenStateCache:
     def _check(self) -> None:
         if self._file.attrs.get("format") != FORMAT:
             raise UserError(f"{self.path} is an HDF5 file but no cache of hidden states; give one by probe-extract")
+        check_structure(self._file, os.fstat(self._raw.fileno()).st_size, texts=TEXT_COLUMNS)
         if layout_sha256(self._file) != self._file.attrs["layout_sha256"]:
             raise _damaged(self.path, "its description does not match its checksum")
-        self.provenance: dict = from_json(self._file.attrs["provenance"])
+        self.provenance: dict = check_fields(
+            from_json(self._file.attrs["provenance"]),
+            self.path,
+            PROVENANCE.required,
+            PROVENANCE.optional,
+            remedy=_REMEDY,
+        )
+        if not isinstance(self._file.attrs.get("corpus_root", ""), str):
+            raise ValueError("its attribute corpus_root is no text")
+        self._arguments: list[str] | None = None
+        if "arguments" in self._file.attrs:  # not of an earlier version, or a corpus that was made in Python
+            self._arguments = from_json(self._file.attrs["arguments"])
+            if not isinstance(self._arguments, list) or not all(isinstance(word, str) for word in self._arguments):
+                raise ValueError("its attribute arguments is no list of words")
         self.statistics = tuple(s for s in self.provenance["pooling"] if s in self._file["pooled"])
         self.n_layers, self.n_utterances, self.width = self._file["pooled"][self.statistics[0]].shape
-        end = os.fstat(self._raw.fileno()).st_size
-        for name, values in self._fixed_places().items():
-            if name != "layers/norm" and values.offset + values.nbytes > end:
-                raise _damaged(self.path, "it ends before its numbers do")
-        self._status()
+        check_values(self._file)
+        _ = self._description, self._status()
         self._finished: np.ndarray | None = None
         self._verified = False
 
@@ -171,7 +185,7 @@ class HiddenStateCache:
     @property
     def arguments(self) -> tuple[str, ...]:
         """What ``probe-extract`` was given, beside ``--out``; nothing where an early version or Python made it."""
-        return tuple(from_json(self._file.attrs.get("arguments", "[]")))
+        return self._arguments or ()
 
     @property
     def complete(self) -> bool:
@@ -374,6 +388,11 @@ class HiddenStateCache:
             )
         sidecar = read_sidecar(path)
         self._refuse_other_corpus(path, sidecar.about)
+        if len(sidecar.ids) != self.n_utterances:
+            raise UserError(
+                f"{path} has {len(sidecar.ids)} rows, and the cache beside it {self.n_utterances}; make it anew with "
+                f"probe-extract --out {self.path} --baselines {path.stem}, or remove it"
+            )
         return np.where(self.done[:, None], sidecar.features, np.float32(np.nan))
 
     def _refuse_other_corpus(self, path: Path, about: dict) -> None:
@@ -535,10 +554,6 @@ class HiddenStateCache:
             elif len(rows) and checksum_of(part.read_bytes()) != stored:
                 yield f"the single frames in {part} have changed since they were written", rows
 
-    def _fixed_places(self) -> dict[str, np.memmap]:
-        names = [f"pooled/{s}" for s in self.statistics] + [f"acoustic/{a}" for a in self._file["acoustic"]]
-        return {name: self._view(name) for name in (*names, "frame_norm", "layers/norm")}
-
     def _view(self, name: str) -> np.memmap:
         dataset = self._file[name]
         return np.memmap(self._raw, dtype=dataset.dtype, mode="r", offset=dataset.id.get_offset(), shape=dataset.shape)
@@ -581,8 +596,8 @@ def _text(values: np.ndarray) -> np.ndarray:
     return np.array([v.decode("utf-8", errors="replace") for v in values], dtype=object)
 
 
+_REMEDY = "bring it back from a copy, or move it away and run probe-extract again"
+
+
 def _damaged(path: Path, why: object) -> UserError:
-    return UserError(
-        f"{path} is damaged or is no cache of hidden states ({str(why)[:160]}); bring it back from a copy, or move it "
-        "away and run probe-extract again"
-    )
+    return UserError(f"{path} is damaged or is no cache of hidden states ({str(why)[:160]}); {_REMEDY}")

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ..errors import UserError
+from ..fields import check_fields
 from ..ownership import files_below, refuse_stranger, refuse_strangers, remove
 from . import acoustics, pooling
 from .acoustics import ACOUSTIC_WIDTHS
@@ -29,6 +30,7 @@ from .limits import LONGEST_SECONDS
 from .pipeline import Pipeline, Progress, stop_at_problem
 from .pooling import STATISTICS
 from .precision import check_backbone, is_exact, run_in_float32
+from .provenance import OF_A_RUN
 from .scan import scan
 from .versions import versions
 from .writer import CacheWriter, lock_cache
@@ -393,7 +395,12 @@ def _go_on(
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Make sure that the cache on disk is of the same thing; return its batches and the lengths it was laid out for."""
     with HiddenStateCache(out) as cache:
-        there = cache.provenance
+        there = check_fields(
+            cache.provenance,
+            out,
+            OF_A_RUN.required,
+            remedy="give another place with --out, or --overwrite to start anew",
+        )
         differ = [
             f"{what} (there {_short(was)}, now {_short(now)})"
             for what, was, now in (

@@ -7,7 +7,6 @@ is computed both ways where the run is to be, every layer is compared, and a run
 
 from __future__ import annotations
 
-import json
 import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ import torch
 from torch import nn
 
 from ..errors import UserError
-from ..jsontext import to_json
+from ..jsontext import from_json, to_json
 from .devices import arithmetic, is_out_of_memory, whole_float32
 from .encoders.speech import Backbone
 
@@ -259,9 +258,9 @@ def train_checked(
 
 def _read_record(path: Path) -> dict:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = from_json(path.read_bytes())
         return {"in_float32": [str(name) for name in record["in_float32"]]}
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path} is damaged ({error}); bring it back from a copy, or start the training anew"
         ) from error

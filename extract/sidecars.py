@@ -7,7 +7,6 @@ there are), and one column a feature. What made it is JSON in the file's metadat
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,9 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UserError
-from ..jsontext import to_json
+from ..fields import check_fields, refuse_beyond_memory
+from ..jsontext import from_json, to_json
+from .provenance import BASELINE
 
 FORMAT = "emoprobe baseline 1"
 
@@ -106,10 +107,15 @@ def read_about(path: Path) -> dict:
     import pyarrow.parquet as pq
 
     try:
-        about = json.loads((pq.read_schema(path).metadata or {})[_KEY])
+        stored = pq.read_metadata(path)  # a few bytes can stand for any number of rows
+        about = from_json((stored.metadata or {})[_KEY])
         if about["format"] != FORMAT:
             raise ValueError(f"of the format {about['format']!r}")
-        return {part: about[part] for part in ("baseline", "corpus", "settings", "versions", "sha256")}
+        check_fields(about, path, BASELINE.required, remedy=_remedy(path))
+        refuse_beyond_memory(4.0 * stored.num_rows * stored.num_columns, path, remedy=_remedy(path))
+        return {part: about[part] for part in BASELINE.required}
+    except UserError:
+        raise
     except Exception as error:  # a damaged file raises nearly anything
         raise _damaged(path, error) from error
 
@@ -137,7 +143,8 @@ def read_sidecar(path: Path) -> Sidecar:
 
 
 def _damaged(path: Path, error: object) -> UserError:
-    return UserError(
-        f"{path} is damaged or is no baseline of this program ({str(error)[:160]}); move it away, and make it anew "
-        f"with probe-extract --baselines {path.stem}"
-    )
+    return UserError(f"{path} is damaged or is no baseline of this program ({str(error)[:160]}); {_remedy(path)}")
+
+
+def _remedy(path: Path) -> str:
+    return f"move it away, and make it anew with probe-extract --baselines {path.stem}"

@@ -11,9 +11,19 @@ import numpy as np
 import pandas as pd
 
 from .. import locks
-from ..errors import UserError
+from ..errors import UserError, reason
+from ..fields import (
+    LONGEST_NAME,
+    LONGEST_TEXT,
+    check_columns,
+    check_list,
+    read_json,
+    refuse_beyond_memory,
+    refuse_cut_short,
+)
 from ..jsontext import from_json, to_json
 from ..ownership import refuse_file, refuse_foreign_lock, refuse_stranger
+from .schema import PROTOCOL, RANGES
 
 KEY = ("model", "corpus", "dimension", "probe", "features")
 
@@ -52,13 +62,21 @@ def table(rows, columns: dict[str, str]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
+
+    Raises
+    ------
+    ValueError
+        If a column holds something else.
     """
     made = pd.DataFrame(rows).reindex(columns=list(columns))
     for name, kind in columns.items():
         if kind == _TEXT:
             made[name] = made[name].astype("object").where(made[name].notna(), "").astype("str")
         else:
-            made[name] = made[name].astype(kind)
+            try:
+                made[name] = made[name].astype(kind)
+            except (ValueError, TypeError, OverflowError) as error:
+                raise ValueError(f"the column '{name}' holds what is no {kind}: {error}") from error
     return made
 
 
@@ -302,35 +320,42 @@ def load_results(folder: str | Path | Sequence[str | Path] = "results") -> Resul
     folder = Path(folder)
     if not (folder / "protocol.json").is_file():
         raise UserError(f"{folder} holds no results: make them with `probe-fit --out {folder}`")
-    try:
-        protocol = from_json((folder / "protocol.json").read_text(encoding="utf-8"))
-        if not isinstance(protocol, list) or not all(set(KEY) <= set(entry) for entry in protocol):
-            raise ValueError("it lists no runs")
-    except (ValueError, TypeError, OSError) as error:
-        raise _damaged(folder / "protocol.json", error) from error
+    path = folder / "protocol.json"
+    protocol = check_list(read_json(path, remedy=_REMEDY), path, PROTOCOL, remedy=_REMEDY)
     frames = {}
     for name, columns in (("scores", SCORES), ("weights", WEIGHTS), ("predictions", PREDICTIONS)):
         path = folder / f"{name}.parquet"
         if not path.exists() and (folder / f"{name}.csv").exists():
             path = folder / f"{name}.csv"
-        try:
-            read = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype={"fold": str})
-            missing = [column for column in list(columns)[:9] if column not in read]
-            if missing:
-                raise ValueError(f"it lacks the columns {', '.join(missing)}")
-            frames[name] = table(read, columns)
-        except FileNotFoundError as error:
-            if name == "predictions":  # results may be handed on without this, the largest file
-                frames[name] = table([], columns)
-                continue
-            raise _damaged(path, error) from error
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise _damaged(path, error) from error
+        if name == "predictions" and not path.exists():  # results may be handed on without this, the largest file
+            frames[name] = table([], columns)
+            continue
+        texts = {column: LONGEST_NAME for column, kind in columns.items() if kind == _TEXT} | {"reason": LONGEST_TEXT}
+        frames[name] = check_columns(_read_table(path, columns), path, RANGES, texts, remedy=_REMEDY)
     return Results(frames["scores"], frames["weights"], protocol, frames["predictions"])
 
 
-def _damaged(path: Path, error: Exception) -> UserError:
-    return UserError(
-        f"{path} is damaged or not of this program ({str(error)[:160]}): bring it back, or fit again with "
-        "another --out, or move the folder away and run the same `probe-fit` again"
-    )
+_REMEDY = "bring it back, or fit again with another --out, or move the folder away and run the same `probe-fit` again"
+
+
+def _read_table(path: Path, columns: dict[str, str]) -> pd.DataFrame:
+    import pyarrow.parquet as pq
+
+    try:
+        if path.suffix == ".parquet":
+            about = pq.read_metadata(path)  # a few bytes can stand for any number of rows
+            refuse_beyond_memory(8.0 * about.num_rows * about.num_columns, path, remedy=_REMEDY)
+            read = pd.read_parquet(path)
+        else:
+            refuse_cut_short(path)
+            read = pd.read_csv(path, dtype={"fold": str})
+        missing = [column for column in list(columns)[:9] if column not in read]
+        if missing:
+            raise ValueError(f"it lacks the columns {', '.join(missing)}")
+        with np.errstate(invalid="ignore"):  # a number that is no whole one is refused, and not told of twice
+            return table(read, columns)
+    except UserError:
+        raise
+    except Exception as error:  # a damaged file raises nearly anything
+        said = reason(error)[:160]
+        raise UserError(f"{path} is damaged or not of this program ({said}): {_REMEDY}") from error

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 from pathlib import Path
 
 import pytest
 
 from emoprobe import UserError
-from emoprobe.commandline import CommandParser
+from emoprobe.commandline import CommandParser, file_name
+from emoprobe.errors import run_command
 from emoprobe.extract.corpora import read_corpus
 
 #: Every module that has a command, as `main(arguments)`.
@@ -81,11 +83,49 @@ def test_no_command_takes_an_empty_name_or_path(
             parser.parse_args([*action.option_strings[-1:], *words])
         assert stopped.value.code == 2
         said = capsys.readouterr().err
-        expected = ("is empty; give a value",) if action.type in (None, Path) else ("invalid int", "invalid float")
+        is_text = action.type in (None, Path, file_name)
+        expected = ("is empty; give a value",) if is_text else ("invalid int", "invalid float")
         assert any(message in said for message in expected), said
         assert (action.option_strings[-1:] or [action.metavar or action.dest])[0] in said
         tried += 1
     assert tried > 0
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_command_takes_bytes_that_are_no_utf8(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    parser = parser_of(name, monkeypatch)
+    given = os.fsdecode(b"caf\xe9")
+    for action in parser._actions:
+        if action.nargs == 0 or action.type is file_name:  # audio that is only read may have any name
+            continue
+        words = [given] * (action.nargs if isinstance(action.nargs, int) else 1)
+        with pytest.raises(SystemExit) as stopped:
+            parser.parse_args([*action.option_strings[-1:], *words])
+        assert stopped.value.code == 2
+        said = capsys.readouterr().err
+        expected = ("invalid int", "invalid float", "invalid choice", "is no UTF-8", "are no UTF-8")
+        assert any(message in said for message in expected), said
+        said.encode()  # the message itself can be printed
+
+
+def test_a_name_that_cannot_be_written_is_told_in_one_line(capsys: pytest.CaptureFixture) -> None:
+    def write() -> int:
+        os.fsdecode(b"/home/caf\xe9/r").encode()
+        return 0
+
+    assert run_command(write) == 2
+    said = capsys.readouterr().err
+    assert r"'/home/caf\udce9/r' holds bytes that are no UTF-8" in said
+    assert said.count("\n") == 1
+
+    def other() -> int:
+        "é".encode("ascii")
+        return 0
+
+    with pytest.raises(UnicodeEncodeError):  # a fault of ours, and not of a name
+        run_command(other)
 
 
 def test_an_unset_variable_does_not_run_the_demonstration(

@@ -390,7 +390,7 @@ def test_results_on_disk(cache, tmp_path):
     with pytest.raises(UserError, match=r"scores\.csv is damaged"):
         load_results(out)
     (out / "protocol.json").write_text("[{")
-    with pytest.raises(UserError, match=r"protocol\.json is damaged"):
+    with pytest.raises(UserError, match=r"protocol\.json cannot be read"):
         load_results(out)
     with pytest.raises(UserError, match="holds no results: make them with `probe-fit"):
         load_results(tmp_path / "nowhere")

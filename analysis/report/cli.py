@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...commandline import CommandParser
+from ...commandline import CommandParser, text
 from ...errors import UserError, run_command
 
 _CHOICES = ("arousal", "valence", "dominance", "emotion", "all")
@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
         help="caches of these results (default: those that the protocol names, beside the results or here)",
     )
     options.add_argument("--out", type=Path, default=Path("report"), metavar="FOLDER", help="default: %(default)s")
-    options.add_argument("--title", type=str, default="", help="a title of your own")
+    options.add_argument("--title", type=text, default="", help="a title of your own")
     options.add_argument(
         "--dim", nargs="+", choices=_CHOICES, default=["all"], metavar="DIM", help=f"of {', '.join(_CHOICES)}"
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from ...errors import UserError
+from ...fields import LIST, TABLE, Part, check_fields
 from ...probe.results import Results, load_results
 from ..tables import END_TO_END, Tables, ordered_dimensions, ordered_features, ordered_splits, read_tables
 
@@ -168,6 +169,14 @@ class Study:
         return " ".join(["probe-report", *(shlex.quote(str(folder)) for folder in self.folders), *options])
 
 
+#: What a report says of the runs of some probes, beside the split of each; the figures do without.
+_REPORTED = {
+    "ridge": {"settings": Part({"penalties": LIST})},
+    "weighted": {"settings": TABLE},
+    END_TO_END: {"run": Part({"model": TABLE})},
+}
+
+
 def gather(
     folders: Sequence[Path], *, caches: Sequence[Path] = (), dimensions: Sequence[str] = (), quick: bool = False
 ) -> Study:
@@ -204,6 +213,10 @@ def gather(
     if not results.protocol or not len(results.scores):
         wanted = f" of {', '.join(dimensions)}" if dimensions else ""
         raise UserError(f"{_names(folders)} holds no scores{wanted}: fit them with probe-fit")
+    for run in results.protocol:
+        wanted = {"split": TABLE} | _REPORTED.get(run["probe"], {})
+        remedy = f"fit {run['probe']} of {run['dimension']}, {run['model']}, again, or draw figures alone: probe-plot"
+        check_fields(run, f"the protocol of {_names(folders)}", wanted, remedy=remedy)
     tables = tables or read_tables(results)
     return Study(results, tables, _models(results, folders, caches), tuple(folders), quick)
 

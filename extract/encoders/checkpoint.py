@@ -6,7 +6,6 @@ asks no network by itself, and the same files are read with a network and withou
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,11 +15,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from ...errors import UserError, reason
+from ...jsontext import from_json
 from .hub import Repository, cached_names, find_repository
 from .names import nearest, nearest_folder, refuse_misspelt
 from .packaged import packaged_folder, packaged_names
 from .pickled import as_safetensors, file_sha256
 from .prefixes import first_parts, model_names, named_as_the_model
+from .sizes import check_model, check_preprocessor, check_sizes
 from .weight_files import WEIGHT_FILES, other_weights, refuse_dangling
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ class Checkpoint:
         Raises
         ------
         UserError
-            If it is damaged, or describes a quantised model.
+            If it is damaged, describes a quantised model, or names a size that no model has.
         """
         settings = self._json("config.json")
         if settings is None:
@@ -153,6 +154,7 @@ class Checkpoint:
         settings = {name: value for name, value in settings.items() if name not in _NOT_OF_THE_MODEL}
         if settings.get("vocab_size", 0) is None:
             del settings["vocab_size"]
+        check_sizes(settings, self.files.path("config.json"))
         return settings
 
     def configured(self, config_class: type[PretrainedConfig]) -> PretrainedConfig:
@@ -177,12 +179,14 @@ class Checkpoint:
         UserError
             If there is neither, or it is damaged.
         """
-        settings = self._json("preprocessor_config.json")
+        file = "preprocessor_config.json"
+        settings = self._json(file)
         if settings is None:
-            settings = (self._json("processor_config.json") or {}).get("feature_extractor")
+            file = "processor_config.json"
+            settings = (self._json(file) or {}).get("feature_extractor")
         if not isinstance(settings, dict):
             raise UserError(f"{self.source}: no preprocessor_config.json; {self.files.lacking()}")
-        return settings
+        return check_preprocessor(settings, self.files.path(file))
 
     def folder_with_tokeniser(self) -> Path:
         """Folder that holds the configuration and all files of the tokeniser that the checkpoint has."""
@@ -218,6 +222,7 @@ class Checkpoint:
         UserError
             If there are no weights, they cannot be read, or they are not those that the configuration describes.
         """
+        check_model(model_class, config, self.source, **options)
         tensors, origin = self._weights()
         names = ", ".join(origin.weights_files)
         seen = first_parts(tensors)
@@ -275,8 +280,8 @@ class Checkpoint:
         if path is None:
             return None
         try:
-            settings = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, OSError, RecursionError) as error:
+            settings = from_json(path.read_bytes())
+        except (ValueError, OSError) as error:
             raise UserError(f"{path} of {self.source} is damaged ({reason(error)}); download it again") from error
         if not isinstance(settings, dict):
             raise UserError(f"{path} of {self.source} is damaged (it holds no settings); download it again")

@@ -202,7 +202,7 @@ def _keep(name: str, revision: str, commit: str) -> None:
     """
     folder = _cache_folder(name)
     ref = folder / "refs" / revision
-    there = ref.read_text().strip() if ref.is_file() else None
+    there = ref.read_text(encoding="utf-8", errors="replace").strip() if ref.is_file() else None
     if commit in (revision, there):
         return
     if there is not None and is_whole(folder / "snapshots" / there) and not is_whole(folder / "snapshots" / commit):
@@ -264,7 +264,7 @@ def _cached(name: str, revision: str, cause: str, remedy: str, error: Exception 
     """The repository as the local cache has it."""
     folder = _cache_folder(name)
     ref = folder / "refs" / revision
-    commit = ref.read_text().strip() if ref.is_file() else revision
+    commit = ref.read_text(encoding="utf-8", errors="replace").strip() if ref.is_file() else revision
     snapshot = folder / "snapshots" / commit
     if not (snapshot / "config.json").is_file():
         refuse_dangling(snapshot / "config.json", f"{cause}. {remedy}")

@@ -7,7 +7,6 @@ is a :class:`WheelModel`, and counts as there only where that package is.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -17,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ...errors import UserError
-from ...jsontext import to_json
+from ...jsontext import from_json, to_json
 from ...locks import LockHeld, hold_lock
 from . import whisper_conversion
 from .home import cache_folder
@@ -164,7 +163,7 @@ class WheelModel:
 def _is_whole(folder: Path) -> bool:
     """Whether a conversion was finished, and every file still has its size."""
     try:
-        sizes = json.loads((folder / _RECORD).read_text())["sizes"]
+        sizes = from_json((folder / _RECORD).read_bytes())["sizes"]
         return all((folder / name).stat().st_size == size for name, size in sizes.items())
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return False

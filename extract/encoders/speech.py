@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ...errors import UserError, reason
+from ...errors import UserError
 from ..audio import SAMPLE_RATE
 from .architectures import ARCHITECTURES
 from .checkpoint import UNUSED_WEIGHTS, Checkpoint, Origin, open_checkpoint
 from .families import FAMILIES
 from .packaged import packaged_models
+from .sizes import check_model
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -360,12 +361,10 @@ def load_backbone(
         normalise = _normalisation(name, checkpoint, random_init, config)
     if random_init is not None:
         origin = Origin() if checkpoint is None else checkpoint.origin
+        check_model(model_class, config, name)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(random_init)
-            try:
-                model = model_class(config)
-            except Exception as error:  # sizes that do not fit together raise what each layer happens to raise
-                raise UserError(f"{name}: config.json describes no model ({reason(error)})") from error
+            model = model_class(config)
     else:
         model, origin = checkpoint.load(model_class, config, within=family.within or model_class.base_model_prefix)
     return Backbone(model.float(), name=name, normalise=normalise, label=label, random_init=random_init, origin=origin)

@@ -16,6 +16,7 @@ import torch
 from ...errors import Note, UserError, reason
 from .architectures import TEXT_ARCHITECTURES
 from .checkpoint import Checkpoint, Origin, open_checkpoint
+from .sizes import check_model
 from .speech import weights_sha256
 
 if TYPE_CHECKING:
@@ -237,13 +238,14 @@ def load_text_encoder(name: str, *, revision: str | None = None, random_init: in
         If the model or its tokeniser cannot be had, it is not a text encoder, or its weights are not all there.
     """
     config, checkpoint = load_text_config(name, revision=revision, random_init=random_init)
+    model_class, options = _class_of(config)
     if random_init is not None:
+        check_model(model_class, config, name, **options)
         origin = Origin() if checkpoint is None else checkpoint.origin
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(random_init)
             model = new_text_model(config, name)
     else:
-        model_class, options = _class_of(config)
         model, origin = checkpoint.load(model_class, config, within=model_class.base_model_prefix, **options)
     tokenizer = _load_tokenizer(checkpoint or _any_of_the_vocabulary(name, revision), config)
     if len(tokenizer) > config.vocab_size:
