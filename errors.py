@@ -1,10 +1,15 @@
-"""The one error that a user can cause, and how a command tells it."""
+"""The one error that a user can cause, and how a command tells it and ends."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import re
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 
 
 class UserError(ValueError):
@@ -14,9 +19,33 @@ class UserError(ValueError):
     """
 
 
+class _Terminated(BaseException):
+    """The system asks the command to end, as a cluster does whose time is over; no handler of errors may hold it up."""
+
+
+#: Of a shell, after the signals SIGINT, SIGPIPE and SIGTERM.
+_INTERRUPTED, _PIPE_CLOSED, _TERMINATED = 130, 141, 143
+
+_KEPT = "what was finished is kept; run the same command again to go on"
+
+_DISK_IS_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+# Writers in Rust and C++ pass on a text alone; those of torch do not even say why (they write, and find less there).
+_SAYS_DISK_IS_FULL = re.compile(r"No space left on device|Disk quota exceeded|File too large")
+_SAYS_WRITE_FAILED = re.compile(
+    r"PytorchStreamWriter failed writing|unexpected pos \d+ vs \d+|basic_ios::clear: iostream error"
+)
+
+
 def reason(error: BaseException) -> str:
     """All that an exception says, on one line."""
     return re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether an error is that of a write for which there was no room, or may be, whichever library wrote."""
+    if isinstance(error, OSError) and error.errno in _DISK_IS_FULL:
+        return True
+    return any(pattern.search(str(error)) for pattern in (_SAYS_DISK_IS_FULL, _SAYS_WRITE_FAILED))
 
 
 def run_command(command: Callable[[], int]) -> int:
@@ -30,17 +59,69 @@ def run_command(command: Callable[[], int]) -> int:
     Returns
     -------
     int
-        The status of `command`; 2 after a :class:`UserError`, or when the system refused a file; 130 when
-        interrupted from the keyboard.
+        The status of `command`; 2 after a :class:`UserError`, when the system refused a file or the disk is full; 130
+        when interrupted from the keyboard, 143 when terminated, 141 when nobody reads standard output any more.
     """
     try:
-        return command()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        with _raising_at_sigterm():
+            status = command()
+            sys.stdout.flush()
+            return status
+    except BrokenPipeError:
+        _give_up_output()
+        return _PIPE_CLOSED
     except KeyboardInterrupt:
-        print("interrupted: what was finished is kept; run the same command again to go on", file=sys.stderr)
-        return 130
+        return _tell(f"interrupted: {_KEPT}", _INTERRUPTED)
+    except _Terminated:
+        return _tell(f"terminated: {_KEPT}", _TERMINATED)
+    except UserError as error:
+        return _tell(f"error: {error}", 2)
+    except Exception as error:
+        if is_full_disk(error):
+            return _tell(f"error: {_full_disk(error)}", 2)
+        if isinstance(error, OSError):
+            return _tell(f"error: {error}", 2)
+        raise
+
+
+def _tell(line: str, status: int) -> int:
+    with contextlib.suppress(BrokenPipeError):
+        print(line, file=sys.stderr)
+    return status
+
+
+def _full_disk(error: Exception) -> str:
+    if _SAYS_WRITE_FAILED.search(str(error)):
+        return f"a file could not be written to its end ({reason(error)}), as on a full disk: free some space; {_KEPT}"
+    name = getattr(error, "filename", None)
+    return f"no space left on the disk{f' for {name}' if name else ''} ({reason(error)}): free some; {_KEPT}"
+
+
+def _give_up_output() -> None:
+    """Say that standard output is closed, and keep Python from writing the rest of it at its end."""
+    _tell(f"stopped, since nobody reads the output any more (a closed pipe): {_KEPT}", _PIPE_CLOSED)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+@contextlib.contextmanager
+def _raising_at_sigterm() -> Iterator[None]:
+    """Unwind at the first SIGTERM, so that locks and temporary files go; a second one ends the process at once."""
+    if threading.current_thread() is not threading.main_thread():  # only that one can be told
+        yield
+        return
+
+    def end(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)

@@ -69,6 +69,7 @@ class Commands:
         after: float | None = None,
         send: signal.Signals = signal.SIGKILL,
         file_bytes: int | None = None,
+        output: Path | None = None,
     ) -> Ended:
         """Run a command in a folder.
 
@@ -82,9 +83,11 @@ class Commands:
         send : signal
         file_bytes : int, optional
             Size that no file can pass, as on a disk that is full there.
+        output : Path, optional
+            Where what it says is kept; beside the folder by default.
         """
         name, *arguments = line.split()
-        output = folder.with_name(f"{folder.name}.output")
+        output = output or folder.with_name(f"{folder.name}.output")
         folder.mkdir(parents=True, exist_ok=True)
         job = {"command": COMMANDS[name], "arguments": arguments, "folder": str(folder), "output": str(output)}
         if file_bytes is not None:

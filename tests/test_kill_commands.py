@@ -48,8 +48,8 @@ class Case:
 
 TRAIN = (
     "probe-train --corpus {material}/corpus/manifest.csv --audio {material}/hubert --text {material}/text --hidden 16 "
-    "--dim arousal --epochs 2 --batch 2 --accumulate 2 --save-steps 2 --folds 3 --longest 0.5 --resamples 20 --device cpu "
-    "--quiet"
+    "--dim arousal --epochs 2 --batch 2 --accumulate 2 --save-steps 2 --folds 3 --longest 0.5 --resamples 20 "
+    "--device cpu --quiet"
 )
 EXTRACT = (
     "probe-extract --corpus {material}/corpus/manifest.csv --model {material}/hubert --device cpu --workers 2 "
