@@ -766,6 +766,7 @@ def export(model, folder: Path, *, normalise: bool = True, half: bool = True, ma
         ).save_pretrained(beside)
         for name in EXPORTED:
             (beside / name).replace(folder / name)
+        beside.rmdir()
     finally:
         remove(beside, EXPORTED)
     mark(folder, made_by, files=EXPORTED)
