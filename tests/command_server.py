@@ -1,12 +1,14 @@
 """A process that has imported everything runs one command after another, each in a fork that leads its own group.
 
 Each line of standard input is a job in JSON: ``{"command": [module, function], "arguments": [...], "folder": path,
-"output": path, "limits": {...}}``. The answer is two lines: the number of the process as soon as it runs, and how it
-ended (its exit status, or minus the signal). ``killed_commands.py`` is the other side.
+"output": path}``, and ``"file_bytes"`` where no file may pass a size. The answer is two lines: the number of the
+process as soon as it runs, and how it ended (its exit status, or minus the signal). ``killed_commands.py`` is the other
+side.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -88,10 +90,9 @@ def main() -> None:
         process = os.fork()
         if process == 0:
             run(job)
-        try:
-            os.setpgid(process, process)  # here as well: whoever reads the number may kill the group at once
-        except (PermissionError, ProcessLookupError):
-            process = process  # it has done so itself, or has ended
+        # Here as well, since whoever reads the number may kill the group at once; unless it has done so, or has ended.
+        with contextlib.suppress(PermissionError, ProcessLookupError):
+            os.setpgid(process, process)
         print(process, file=answers, flush=True)
         _, status = os.waitpid(process, 0)
         print(os.waitstatus_to_exitcode(status), file=answers, flush=True)

@@ -106,9 +106,10 @@ def material(tmp_path_factory, commands) -> Path:
 
 
 def content(folder: Path) -> dict[str, object]:
-    """Every file below a folder; of a file that holds a time, what does not depend on it."""
+    """All that lies below a folder; of a file that holds a time, what does not depend on it."""
     return {
-        path.relative_to(folder).as_posix(): _timeless(path) for path in sorted(folder.rglob("*")) if path.is_file()
+        path.relative_to(folder).as_posix(): _timeless(path) if path.is_file() else "a folder"
+        for path in sorted(folder.rglob("*"))
     }
 
 
@@ -151,3 +152,19 @@ def test_killed_at_random_instants(case, commands, material, tmp_path):
         assert again.status == 0, f"killed after {after:.3f} s: {again.output}"
         assert differing(content(folder), wanted) == [], f"killed after {after:.3f} s"
     print(f"{case.name}: {hit} of {KILLS} kills hit a command that takes {duration:.2f} s")
+
+
+@pytest.mark.parametrize("name", ["train", "distill"])
+def test_a_disk_that_is_full_is_told_and_the_command_goes_on_later(name, commands, material, tmp_path):
+    """Whatever writes the checkpoints, in Python, Rust or C++; the other commands' own files have tests of their own."""
+    line = next(case.line for case in CASES if case.name == name).format(material=material)
+    assert commands.run(line, tmp_path / "whole" / "folder").status == 0
+    full = commands.run(line, tmp_path / "full" / "folder", file_bytes=20_000)
+    assert full.status == 2, full.output
+    assert "Traceback" not in full.output
+    last = full.output.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert "free some" in last
+    assert "run the same command again" in last
+    assert commands.run(line, tmp_path / "full" / "folder").status == 0
+    assert differing(content(tmp_path / "full" / "folder"), content(tmp_path / "whole" / "folder")) == []
