@@ -156,7 +156,7 @@ def test_killed_at_random_instants(case, commands, material, tmp_path):
 
 @pytest.mark.parametrize("name", ["train", "distill"])
 def test_a_disk_that_is_full_is_told_and_the_command_goes_on_later(name, commands, material, tmp_path):
-    """Whatever writes the checkpoints, in Python, Rust or C++; the other commands' own files have tests of their own."""
+    """Whatever writes the checkpoints, in Python, Rust or C++; other files have tests of their own."""
     line = next(case.line for case in CASES if case.name == name).format(material=material)
     assert commands.run(line, tmp_path / "whole" / "folder").status == 0
     full = commands.run(line, tmp_path / "full" / "folder", file_bytes=20_000)
