@@ -18,6 +18,9 @@ from .jsontext import from_json, to_json
 #: In a folder that is written whole: who wrote it, and which files.
 MARK = ".emoprobe.json"
 
+# While it is written. Whatever it holds then is no loss, and a kill may leave it in a folder that has no mark yet.
+_MARK_BESIDE = f"{MARK}.new"
+
 _FORMAT = "emoprobe folder 1"
 
 
@@ -128,9 +131,12 @@ def mark(folder: Path, made_by: str, *, files: Sequence[str] | None = None, also
         Files that will be written later.
     """
     there = files if files is not None else [path.relative_to(folder).as_posix() for path in files_below(folder)]
-    files = sorted({*there, *also} - {MARK})
+    files = sorted({*there, *also} - {MARK, _MARK_BESIDE})
     record = {"format": _FORMAT, "made_by": made_by, "files": files}
-    (folder / MARK).write_text(to_json(record, indent=1) + "\n", encoding="utf-8")
+    # At once: a mark that a kill cut short would prove nothing, and the folder would be refused from then on.
+    beside = folder / _MARK_BESIDE
+    beside.write_text(to_json(record, indent=1) + "\n", encoding="utf-8")
+    beside.replace(folder / MARK)
 
 
 def marked(folder: Path, made_by: str) -> tuple[str, ...]:
@@ -177,7 +183,7 @@ def strangers(folder: Path, own: Iterable[str]) -> list[Path]:
     """
     if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir()):
         return [folder]
-    own = [pattern.split("/") for pattern in own]
+    own = [pattern.split("/") for pattern in (*own, _MARK_BESIDE)]
     return [
         path
         for path in files_below(folder)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -307,7 +306,7 @@ def _replace(path: Path, content: bytes) -> None:
     page = path.suffix in (".html", ".md")
     option = "--out" if page else "--figures (of a report: --out)"
     refuse_stranger(path, is_own_page if page else is_own_figure, "page" if page else "figure", option=option)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.new")  # one name, so that a killed run leaves nothing for ever
     try:
         temporary.write_bytes(content)
         temporary.replace(path)

@@ -329,11 +329,9 @@ def _each(function, tasks: list, workers: int):
     if workers <= 1 or len(tasks) < 2:
         yield from map(function, tasks)
         return
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
+    from .processes import processes
 
-    # eSpeak NG is not thread-safe; spawned processes share nothing with it.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with processes(workers) as pool:
         yield from pool.map(function, tasks, chunksize=8)
 
 

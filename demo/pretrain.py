@@ -22,7 +22,7 @@ from ..claims import claim
 from ..commandline import CommandParser
 from ..errors import UserError, run_command
 from ..jsontext import null_for_nan, to_json
-from ..ownership import mark, marked, refuse_stranger
+from ..ownership import mark, marked, refuse_stranger, refuse_strangers, remove
 
 
 @dataclass(frozen=True)
@@ -578,12 +578,10 @@ def of_speech(samples, read) -> dict:
 
 
 def last_checkpoint(run: Path) -> Path | None:
-    """The newest finished checkpoint of a run."""
-    from transformers.trainer_utils import get_last_checkpoint
+    """The newest finished checkpoint of a run; one that a kill or a full disk tore is removed, and that is said."""
+    from ..distilled.checkpoints import last_whole_checkpoint
 
-    folder = run / "checkpoints"
-    found = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-    return Path(found) if found else None
+    return last_whole_checkpoint(run / "checkpoints", stops_early=False, say=print)
 
 
 def pretrain(
@@ -699,6 +697,8 @@ def load_weights(model, checkpoint: Path) -> None:
 
 _MADE_BY = "emoprobe.demo.pretrain"
 EXPORTED = ("config.json", "model.safetensors", "preprocessor_config.json")
+# In the folder itself: a checkpoint is whole before any of it takes its place, so that a full disk leaves the old one.
+_BESIDE = ".new"
 
 
 def check_export(folder: Path, *, option: str, made_by: str = _MADE_BY) -> None:
@@ -719,6 +719,8 @@ def check_export(folder: Path, *, option: str, made_by: str = _MADE_BY) -> None:
     own = marked(folder, made_by)
     for name in EXPORTED:
         refuse_stranger(folder / name, lambda path: path.name in own, "checkpoint", option=option)
+    begun = [name.removeprefix(f"{_BESIDE}/") for name in own if name.startswith(f"{_BESIDE}/")]
+    refuse_strangers(folder / _BESIDE, begun, "a checkpoint that is being written", option=option)
 
 
 def export(model, folder: Path, *, normalise: bool = True, half: bool = True, made_by: str = _MADE_BY) -> Path:
@@ -748,18 +750,26 @@ def export(model, folder: Path, *, normalise: bool = True, half: bool = True, ma
     folder = Path(folder)
     check_export(folder, option="--out", made_by=made_by)
     folder.mkdir(parents=True, exist_ok=True)
-    mark(folder, made_by, files=EXPORTED)
+    beside = folder / _BESIDE
+    mark(folder, made_by, files=[*EXPORTED, *(f"{_BESIDE}/{name}" for name in EXPORTED)])
     stored = copy.deepcopy(model).to(torch.float16 if half else torch.float32)
-    stored.save_pretrained(folder)
-    # Stored in half the space, computed in full precision: releases that follow the file's type would compute in half.
-    path = folder / "config.json"
-    config = json.loads(path.read_text())
-    config.pop("torch_dtype", None)
-    config["dtype"] = "float32"
-    path.write_text(to_json(config, indent=2, sort_keys=True) + "\n")
-    Wav2Vec2FeatureExtractor(
-        feature_size=1, sampling_rate=16_000, padding_value=0.0, do_normalize=normalise, return_attention_mask=True
-    ).save_pretrained(folder)
+    try:
+        stored.save_pretrained(beside)
+        # Stored in half the space, computed in full precision: releases that follow the type would compute in half.
+        path = beside / "config.json"
+        config = json.loads(path.read_text())
+        config.pop("torch_dtype", None)
+        config["dtype"] = "float32"
+        path.write_text(to_json(config, indent=2, sort_keys=True) + "\n")
+        Wav2Vec2FeatureExtractor(
+            feature_size=1, sampling_rate=16_000, padding_value=0.0, do_normalize=normalise, return_attention_mask=True
+        ).save_pretrained(beside)
+        for name in EXPORTED:
+            (beside / name).replace(folder / name)
+        beside.rmdir()
+    finally:
+        remove(beside, EXPORTED)
+    mark(folder, made_by, files=EXPORTED)
     return folder
 
 

@@ -7,7 +7,6 @@ joined, each part atomically, so that a killed run goes on with the next missing
 
 import json
 import random
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import numpy as np
 from ..errors import UserError
 from ..jsontext import to_json
 from . import sentences, speech
+from .processes import processes
 
 SAMPLE_RATE = speech.SAMPLE_RATE
 _LANGUAGES = ("en-us",) * 6 + ("en-us-nyc", "en-gb-x-rp", "en-gb-scotland", "en-029")
@@ -186,15 +186,13 @@ def make_synthetic(folder: Path, *, hours: float, seed: int = 0, workers: int = 
     part : int
         Utterances a part; what a kill can lose.
     """
-    import multiprocessing
-
     folder = Path(folder)
     if (folder / "index.npz").is_file():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     done, first = 0.0, 0
     parts: list[Path] = []
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with processes(workers) as pool:
         while done < hours:
             tasks = [(str(folder), seed, first + i * part, part) for i in range(workers)]
             first += workers * part

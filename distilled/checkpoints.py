@@ -13,17 +13,27 @@ from ..jsontext import from_json
 
 
 def last_whole_checkpoint(
-    folder: Path, *, clean: bool = True, say: Callable[[str], None] = lambda line: None
+    folder: Path, *, stops_early: bool = True, clean: bool = True, say: Callable[[str], None] = lambda line: None
 ) -> Path | None:
     """The newest checkpoint that can be gone on from; what was torn or damaged is removed where `clean`, and said.
 
     The Trainer writes the state of the training last, so one that a kill left half-written has none. A disk that was
     full or failed can cut any of its files.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds ``checkpoint-STEP`` folders; it may be absent.
+    stops_early : bool
+        Whether the training stops when it gets no better, and a checkpoint says how often it has not.
+    clean : bool
+    say : callable
+        Given a line for each checkpoint that is passed over.
     """
     numbered = {int(path.name[11:]): path for path in folder.glob("checkpoint-*") if path.name[11:].isdigit()}
     passed = {}
     for _, checkpoint in sorted(numbered.items(), reverse=True):
-        problem = _problem(checkpoint)
+        problem = _problem(checkpoint, stops_early)
         if not problem:
             break
         passed[checkpoint] = problem
@@ -37,14 +47,15 @@ def last_whole_checkpoint(
     return checkpoint
 
 
-def _problem(checkpoint: Path) -> str:
+def _problem(checkpoint: Path, stops_early: bool) -> str:
     """Why a checkpoint cannot be gone on from; "" if it can."""
     try:
         state = from_json((checkpoint / "trainer_state.json").read_text())
         best = state["best_model_checkpoint"]
         if not isinstance(state["global_step"], int) or not isinstance(state["epoch"], int | float):
             raise TypeError("no count of steps")
-        int(state["stateful_callbacks"]["EarlyStoppingCallback"]["attributes"]["early_stopping_patience_counter"])
+        if stops_early:
+            int(state["stateful_callbacks"]["EarlyStoppingCallback"]["attributes"]["early_stopping_patience_counter"])
     except (OSError, ValueError, KeyError, TypeError):
         return "trainer_state.json is missing or cut short"
     weights = [checkpoint / "model.safetensors"]

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..errors import UserError, reason
+from ..errors import UserError, is_full_disk, reason
 from ..extract.versions import versions
 from ..jsontext import null_for_nan, to_json
 from ..ownership import mark, refuse_strangers, remove
@@ -273,6 +273,8 @@ def _write_graph(ready: EmotionModel, path: Path) -> None:
             )
             program.save(str(path))
     except Exception as error:  # the exporter passes on whatever an operator that it does not know raises
+        if is_full_disk(error):
+            raise
         raise UserError(f"{ready.label} cannot be brought to ONNX ({reason(error)[:200]})") from error
 
 

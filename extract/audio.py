@@ -21,6 +21,7 @@ import soundfile
 import torch
 import torchaudio
 
+from ..errors import UserError
 from .containers import container_kind, container_problem
 from .mpeg import measure_mpeg
 from .streams import stream_problem
@@ -191,15 +192,46 @@ def read_audio(path: str | os.PathLike, header: AudioHeader) -> np.ndarray:
         ``truncated`` or ``unreadable`` when decoding ends early; ``non-finite`` for NaN, infinity or samples beyond
         :data:`LOUDEST`; ``silent`` when the mono signal stays within :data:`SILENCE` from peak to peak (constant
         signals included).
+    UserError
+        If the folder is gone with all that it held, as when a disk is taken out: that says nothing about the file.
     """
     path = os.fspath(path)
-    mono = _decode_mono(path, header)
+    try:
+        mono = _decode_mono(path, header)
+    except AudioProblem:
+        refuse_vanished(os.path.dirname(path))  # noqa: PTH120 - path is text
+        raise
     low, high = float(mono.min()), float(mono.max())
     if high - low <= SILENCE:
         about = "constant" if high == low else f"within {high - low:.1e} from peak to peak"
         mixed = f", the mean of {header.channels} channels," if header.channels > 1 else ""
         raise AudioProblem("silent", f"the signal{mixed} is {about}")
     return resample(mono, header.sample_rate)
+
+
+def refuse_vanished(folder: str | os.PathLike) -> None:
+    """Refuse to go on where a folder that held audio is no longer there, or holds nothing at all.
+
+    Parameters
+    ----------
+    folder : path-like
+
+    Raises
+    ------
+    UserError
+    """
+    try:
+        with os.scandir(os.fspath(folder) or os.curdir) as entries:
+            why = "it is empty" if next(entries, None) is None else ""
+    except PermissionError:  # its files can be read by name all the same
+        return
+    except OSError as problem:
+        why = problem.strerror
+    if why:
+        raise UserError(
+            f"{folder} is gone while its audio is read ({why}): bring it back (is its disk mounted?), then run the "
+            "same command again; what was finished is kept"
+        )
 
 
 def resampled_length(frames: int, rate: int) -> int:

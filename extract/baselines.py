@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ..errors import UserError
 from ..ownership import refuse_strangers, remove
-from .audio import SAMPLE_RATE, AudioProblem, read_audio, read_header
+from .audio import SAMPLE_RATE, AudioProblem, read_audio, read_header, refuse_vanished
 from .cache import HiddenStateCache
 from .sidecars import (
     SIDECARS,
@@ -235,6 +235,8 @@ def _egemaps(cache: HiddenStateCache, root: Path, workers: int) -> _Baseline:
         try:
             waveform = read_audio(paths[row], read_header(paths[row]))
         except AudioProblem as problem:
+            if samples[row]:  # it was there when the cache was made
+                refuse_vanished(paths[row].parent)
             return nothing, f"{paths[row]}: {problem}"
         if samples[row] and len(waveform) != samples[row]:
             return nothing, f"{paths[row]}: of another length than when the cache was made"

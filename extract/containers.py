@@ -15,6 +15,7 @@ from typing import BinaryIO
 # 64 KiB below a power of two): such a file is as long as it is.
 _PIPE_LENGTHS = (1 << 31, 1 << 32, 1 << 63, 1 << 64)
 _W64_DATA = bytes.fromhex("64617461f3acd3118cd100c04f8edb8a")
+_CAF_BEGINNING = b"caff\0\1\0\0desc"
 _MOST_CHUNKS = 10_000  # before the audio; a file of nothing but headers is not searched for ever
 _LAST_PAGES = 1 << 17  # an Ogg page has at most 65,307 bytes, so the last one begins within this
 
@@ -39,8 +40,7 @@ _KINDS = {
 
 def container_kind(path: str) -> str:
     """libsndfile's name of the container by its first four bytes, ``""`` for others: for files that it refuses."""
-    with open(path, "rb") as file:  # noqa: PTH123 - path is text throughout
-        return _KINDS.get(file.read(4), "")
+    return _KINDS.get(_first_bytes(path, 4), "")
 
 
 def container_problem(path: str, kind: str) -> tuple[str, str] | None:
@@ -82,6 +82,10 @@ def container_problem(path: str, kind: str) -> tuple[str, str] | None:
         if begin + length > size:
             return "truncated", f"the header promises {length:,} bytes of audio, the file has {max(0, size - begin):,}"
         behind = _unexplained(file, begin + length, size, kind)
+        if behind is not None and kind == "CAF":  # libsndfile does not align what follows compressed audio
+            file.seek(behind[0])
+            second = file.read().find(_CAF_BEGINNING)
+            behind = behind if second < 0 else (behind[0] + second, _CAF_BEGINNING[:4])
     if behind is None:
         return None
     place, name = behind
@@ -92,12 +96,33 @@ def container_problem(path: str, kind: str) -> tuple[str, str] | None:
         )
     if kind in ("WAV", "WAVEX", "RF64"):
         remedy = "take all of it: ffmpeg -ignore_length 1 -i OLD NEW.wav"
+    elif kind == "CAF" and _first_bytes(path, 32)[28:] == b"alac":  # what its packets are, no length tells
+        remedy = "bring the original back"
     else:
-        remedy = "bring the original back, or correct the length in its header"
+        remedy = f"take all of it: {_lengthened(path, kind, begin, size)}"
     return "unreadable", (
         f"the header tells of {length:,} bytes of audio, and {size - place:,} follow that it does not explain: it was "
         f"not filled in when the recording ended, or is damaged; {remedy}"
     )
+
+
+def _lengthened(path: str, kind: str, begin: int, size: int) -> str:
+    """A command that makes a copy whose header tells of all bytes from `begin` on."""
+    place, shape, length = {
+        "AIFF": (begin - 4, ">I", size - begin),
+        "AU": (8, ">I", size - begin),
+        "CAF": (begin - 8, ">q", size - begin),
+        "W64": (begin - 8, "<q", size - begin + 24),
+    }[kind]
+    if kind == "AU" and _first_bytes(path, 4) == b"dns.":
+        shape = "<I"
+    octal = "".join(f"\\{byte:03o}" for byte in struct.pack(shape, length))
+    return f"cp OLD NEW && printf '{octal}' | dd of=NEW bs=1 seek={place} conv=notrunc"
+
+
+def _first_bytes(path: str, count: int) -> bytes:
+    with open(path, "rb") as file:  # noqa: PTH123 - path is text throughout
+        return file.read(count)
 
 
 def _unexplained(file: BinaryIO, position: int, size: int, kind: str) -> tuple[int, bytes] | None:

@@ -25,7 +25,7 @@ from .corpora import Corpus, read_corpus
 from .corpora.table import printable
 from .devices import PRECISIONS, choose_device, default_batch_seconds
 from .encoders.speech import SAMPLE_RATE, Backbone, load_backbone
-from .layout import PART_NAMES, Plan, frames_folder, is_cache, is_part, lay_out, part_name
+from .layout import PART_NAMES, Plan, frames_folder, is_cache, is_part, lay_out, part_name, told_size
 from .limits import LONGEST_SECONDS
 from .pipeline import Pipeline, Progress, stop_at_problem
 from .pooling import STATISTICS
@@ -378,15 +378,15 @@ def _check_room(
     while not existing.exists():
         existing = existing.parent
     free = shutil.disk_usage(existing).free
-    extra = f", and at most {single / 1e9:.2f} GB of single frames" if single else ""
+    extra = f", and at most {told_size(single)} of single frames" if single else ""
     say(
         f"cache: {plan.n_layers} layers of {backbone.label} x {len(frames)} utterances x width {plan.width}, "
-        f"{size / 1e9:.3f} GB{extra}; the disk has {free / 1e9:.1f} GB free"
+        f"{told_size(size)}{extra}; the disk has {told_size(free)} free"
     )
     if size > free:
         raise UserError(
-            f"{out}: the cache needs {size / 1e9:.1f} GB and the disk has {free / 1e9:.1f} GB free; free some, give "
-            "another place with --out, or keep fewer statistics with --pool"
+            f"{out}: the cache needs {told_size(size)} and the disk has {told_size(free)}: free "
+            f"{told_size(size - free)}, give another place with --out, or keep fewer statistics with --pool"
         )
 
 

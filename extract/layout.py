@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import math
 import mmap
 import os
 from collections.abc import Sequence
@@ -118,11 +119,17 @@ def lay_out(path: Path, plan: Plan, *, frame_sources: Sequence[tuple[str, int]] 
         temporary.replace(path)
     except OSError as error:
         raise UserError(
-            f"{path}: the cache of {plan.nbytes() / 1e9:.2f} GB cannot be laid out ({error.strerror or error}); "
+            f"{path}: the cache of {told_size(plan.nbytes())} cannot be laid out ({error.strerror or error}); "
             "free disk space or give another place with --out; nothing that was there has changed"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def told_size(count: int) -> str:
+    """A number of bytes for a person: rounded up, so that what is said to be needed is enough."""
+    unit, name = next(((unit, name) for unit, name in ((10**9, "GB"), (10**6, "MB")) if count >= unit), (10**3, "kB"))
+    return f"{math.ceil(10 * count / unit) / 10:,.1f} {name}"
 
 
 def open_hdf5(path: Path) -> h5py.File:

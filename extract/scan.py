@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from .audio import AudioHeader, AudioProblem, read_header
+from .audio import AudioHeader, AudioProblem, read_header, refuse_vanished
 from .corpora import Corpus
 from .encoders.speech import SAMPLE_RATE
 from .layout import PENDING
@@ -48,7 +48,8 @@ def scan(
         One an utterance: what its file holds, or why it cannot be used.
     """
     paths = corpus.utterances["path"]
-    with ThreadPoolExecutor(min(32, 4 * (os.cpu_count() or 1))) as pool:
+    pool = ThreadPoolExecutor(min(32, 4 * (os.cpu_count() or 1)))
+    try:
         results = list(
             tqdm(
                 pool.map(_try_header, paths),
@@ -58,6 +59,13 @@ def scan(
                 disable=not progress or len(paths) < 2000,
             )
         )
+    finally:
+        pool.shutdown(cancel_futures=True)  # interrupted, it does not read the rest first
+    readable = [isinstance(result, AudioHeader) for result in results]
+    if any(isinstance(result, AudioProblem) and result.status == "missing" for result in results):
+        # Missing from the start is a fact about the file; missing since the others were read is one about the disk.
+        for folder in dict.fromkeys(os.path.dirname(path) for path in paths[readable]):  # noqa: PTH120 - text
+            refuse_vanished(folder)
     table = corpus.utterances.copy()
     rows = [_judge(result, shortest, longest, window, option) for result in results]
     table["samples"] = np.array([r[0] for r in rows], dtype=np.int64)

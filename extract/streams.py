@@ -1,4 +1,4 @@
-"""Whether an Ogg or FLAC file holds more than the first stream that libsndfile decodes.
+"""Whether a file holds more than the first stream, or the first recording, that libsndfile takes it for.
 
 It takes the whole file to tell, so this is asked when the file is decoded, not when its header is read.
 """
@@ -10,6 +10,21 @@ import os
 from typing import BinaryIO
 
 _FLAC = b"fLaC"
+# Bytes with which files of one format and writer begin alike. Their headers promise no length, or libsndfile reads the
+# first part alone: where a file's own beginning stands in it once more, two were joined.
+_ALIKE = {
+    "AVR": 16,
+    "IRCAM": 16,
+    "MAT4": 31,
+    "MAT5": 19,
+    "NIST": 16,
+    "PAF": 16,
+    "PVF": 12,
+    "SDS": 10,
+    "VOC": 20,
+    "WVE": 16,
+    "XI": 21,
+}
 _LARGEST_FLAC_FRAME = 1 << 17  # where the header does not tell it
 
 
@@ -21,19 +36,33 @@ def stream_problem(path: str, kind: str) -> str | None:
     path : str
         An audio file that it decoded.
     kind : str
-        libsndfile's name of the container; only ``OGG`` and ``FLAC`` are looked into.
+        libsndfile's name of the container; what :mod:`.containers` answers for is not looked into.
 
     Returns
     -------
     str or None
         For a person; None where nothing is missed.
     """
-    if kind not in ("OGG", "FLAC"):
+    if kind not in ("OGG", "FLAC", *_ALIKE):
         return None
     with open(path, "rb") as file:  # noqa: PTH123 - path is text throughout
         if os.fstat(file.fileno()).st_size == 0:
             return None
+        if kind in _ALIKE:
+            return _second_beginning(file, _ALIKE[kind])
         return _chained(file) if kind == "OGG" else _flac_problem(file)
+
+
+def _second_beginning(file: BinaryIO, alike: int) -> str | None:
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        second = data.find(data[:alike], alike)
+    if second < 0:
+        return None
+    return f"a second file follows the first from byte {second:,} on; {_part(second)}"
+
+
+def _part(second: int) -> str:
+    return f"part them: head -c {second} OLD > ONE, tail -c +{second + 1} OLD > TWO"
 
 
 def _chained(file: BinaryIO) -> str | None:
@@ -61,10 +90,8 @@ def _flac_problem(file: BinaryIO) -> str | None:
             return None
         second = _flac_marker(data, begin + 4)
         if second >= 0:
-            return (
-                f"a second FLAC stream follows the first from byte {second:,} on, which would be left out; "
-                f"part them: head -c {second} OLD > ONE, tail -c +{second + 1} OLD > TWO"
-            )
+            told = f"a second FLAC stream follows the first from byte {second:,} on, which would be left out"
+            return f"{told}; {_part(second)}"
         told = int.from_bytes(data[begin + 21 : begin + 26], "big") & (1 << 36) - 1
         end = _flac_end(data, begin, told)
     if end is not None and end > told:

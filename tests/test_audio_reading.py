@@ -398,6 +398,7 @@ def test_a_file_that_changes_between_the_two_steps(tmp_path: Path) -> None:
     write(path, tone(0.3), 8_000, "WAV", "PCM_16")
     with pytest.raises(AudioProblem, match="changed"):
         read_audio(path, header)
+    (tmp_path / "other").touch()  # an empty folder would be a disk that is gone
     path.unlink()
     with pytest.raises(AudioProblem, match="no such file"):
         read_audio(path, header)
