@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from .errors import plain
 from .extract.corpora.cells import TEXT_COLUMNS
 
 
@@ -20,6 +21,10 @@ class CommandParser(argparse.ArgumentParser):
         super().__init__(*args, **options)
         self.register("type", None, _text)
         self.register("type", Path, lambda given: Path(_text(given)))
+
+    def error(self, message: str) -> None:
+        """Exit with status 2 and one line, whatever the arguments hold."""
+        super().error(plain(message))
 
 
 def _text(given: str) -> str:

@@ -19,6 +19,15 @@ def reason(error: BaseException) -> str:
     return re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
 
 
+def plain(text: str) -> str:
+    r"""A text on one line that any terminal shows: white space is one space, what cannot be printed is ``\x0f``.
+
+    Bytes of a file name that is not UTF-8 are written in the same way.
+    """
+    text = re.sub(r"\s+", " ", text).strip().encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 def run_command(command: Callable[[], int]) -> int:
     """Run the body of a command; tell what its user can mend without a traceback.
 
@@ -35,11 +44,8 @@ def run_command(command: Callable[[], int]) -> int:
     """
     try:
         return command()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (UserError, OSError) as error:
+        print(f"error: {plain(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted: what was finished is kept; run the same command again to go on", file=sys.stderr)

@@ -10,6 +10,7 @@ import pytest
 
 from emoprobe import UserError
 from emoprobe.commandline import CommandParser
+from emoprobe.errors import plain, run_command
 from emoprobe.extract.corpora import read_corpus
 
 #: Every module that has a command, as `main(arguments)`.
@@ -119,3 +120,28 @@ def test_those_are_all_that_read_one(monkeypatch: pytest.MonkeyPatch) -> None:
         if any("--corpus" in action.option_strings for action in parser_of(name, monkeypatch)._actions)
     ]
     assert sorted(with_corpus) == sorted((*READERS, "demo.evaluate"))  # that one reads the demonstration alone
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("é, 中 and ‘x’", "é, 中 and ‘x’"),
+        (" two\nlines\tand \r\n more ", "two lines and more"),
+        ("bell \a, \x0f, \x1b[31mred", r"bell \x07, \x0f, \x1b[31mred"),
+        ("\udcff.wav", r"\xff.wav"),
+        ("turned \u202e round", r"turned \u202e round"),
+    ],
+)
+def test_an_error_is_one_line_that_any_terminal_shows(text, expected, capsys):
+    def fail():
+        raise UserError(text)
+
+    assert plain(text) == expected
+    assert run_command(fail) == 2
+    assert capsys.readouterr().err == f"error: {expected}\n"
+
+
+def test_arguments_that_nobody_knows_are_told_on_one_line(capsys):
+    with pytest.raises(SystemExit):
+        CommandParser(prog="probe").parse_args(["a\n\x1b[2J", "\udcff"])
+    assert capsys.readouterr().err.splitlines()[-1] == r"probe: error: unrecognized arguments: a \x1b[2J \xff"

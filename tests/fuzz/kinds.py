@@ -461,7 +461,8 @@ WORDS = (
     "odd/nothing", "odd/dangling", "odd/loop", "odd/pipe", "odd/null", "odd/full", "odd/zero", "corpus",
     "corpus/u001.wav", "corpus/manifest.csv", "c.h5", "results", "results/scores.csv", "speech", "trained",
     "trained/model", "p.csv", ".", "..", "absent/deep/x", "x" * 300, "y/" * 2_100, "$(touch harmed.txt)",
-    "msp-podcast:", "msp-podcast:msp", "iemocap:absent", "nobody:corpus", "manifest:corpus/manifest.csv", "http://localhost:1/x", "a/b", "a/b/c", "../../..", "~", "--", "*",
+    "msp-podcast:", "msp-podcast:msp", "iemocap:absent", "nobody:corpus", "manifest:corpus/manifest.csv",
+    "http://localhost:1/x", "a/b", "a/b/c", "../../..", "~", "--", "*",
 )  # fmt: skip
 
 #: Options of which a large number is more work and no error.

@@ -148,8 +148,8 @@ def _scores(new: Path, old: Path) -> list[str]:
 def _trace(text: str) -> str:
     """The last line of ours in a traceback, and the exception."""
     frames = re.findall(r'File "([^"]+)", line (\d+), in (\S+)', text)
-    ours = [frame for frame in frames if "site-packages" not in frame[0] and "/lib/python" not in frame[0]]
-    ours = [frame for frame in ours if "/tests/fuzz/" not in frame[0]] or frames[-1:]
+    foreign = ("site-packages", "/lib/python", ".pyx", "/tests/fuzz/")
+    ours = [frame for frame in frames if not any(part in frame[0] for part in foreign)] or frames[-1:]
     where = f"{Path(ours[-1][0]).name} {ours[-1][2]}" if ours else "?"
     errors = re.findall(r"^([\w.]+(?:Error|Exception|Warning|Exit|Interrupt)\b[^\n]*)", text, flags=re.M)
     return f"{where}: {errors[-1][:160] if errors else text.strip().splitlines()[-1][:160]}"
