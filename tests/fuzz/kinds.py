@@ -484,9 +484,8 @@ def options_of(name: str) -> list[str]:
     """The options that a command's help lists."""
     module, function, _ = COMMANDS[CLEAN[name][0]]
     text = io.StringIO()
-    with redirect_stdout(text):
-        with suppress(SystemExit):
-            getattr(import_module(module), function)(["--help"])
+    with redirect_stdout(text), suppress(SystemExit):
+        getattr(import_module(module), function)(["--help"])
     return sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", text.getvalue())) - set(LEFT_OUT))
 
 
