@@ -19,13 +19,20 @@ def reason(error: BaseException) -> str:
     return re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
 
 
+#: Characters of a line that quotes what a file or an argument holds: of a longer one, begin and end.
+_LONGEST, _BEGIN, _END = 2_000, 1_200, 700
+
+
 def plain(text: str) -> str:
     r"""A text on one line that any terminal shows: white space is one space, what cannot be printed is ``\x0f``.
 
-    Bytes of a file name that is not UTF-8 are written in the same way.
+    Bytes of a file name that is not UTF-8 are written in the same way. Of a very long text the middle is left out.
     """
     text = re.sub(r"\s+", " ", text).strip().encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    text = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    if len(text) > _LONGEST:
+        return f"{text[:_BEGIN]} … ({len(text) - _BEGIN - _END:,} characters) … {text[-_END:]}"
+    return text
 
 
 def run_command(command: Callable[[], int]) -> int:

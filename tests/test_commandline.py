@@ -129,6 +129,7 @@ def test_those_are_all_that_read_one(monkeypatch: pytest.MonkeyPatch) -> None:
         (" two\nlines\tand \r\n more ", "two lines and more"),
         ("bell \a, \x0f, \x1b[31mred", r"bell \x07, \x0f, \x1b[31mred"),
         ("\udcff.wav", r"\xff.wav"),
+        ("a" * 1_200 + "b" * 5_000 + "c" * 700, "a" * 1_200 + " … (5,000 characters) … " + "c" * 700),
         ("turned \u202e round", r"turned \u202e round"),
     ],
 )
