@@ -312,6 +312,9 @@ def cache(tree: Path, rng: np.random.Generator) -> Case:
 @kind(3)
 def results(tree: Path, rng: np.random.Generator) -> Case:
     """A damaged results folder, and what reads one."""
+    if rng.random() < 0.1:  # what a report keeps of what it has computed from caches
+        path = tree / "report" / pick(rng, ["relevance.csv", "similarity.csv"])
+        return made("stored", f"report/{mutate_file(path, rng)}", own=("report/*",))
     files = sorted(path for path in (tree / "results").iterdir() if path.name not in ("foreign.txt", ".lock"))
     named = {}
     for path in files:
@@ -348,10 +351,16 @@ def checkpoint(tree: Path, rng: np.random.Generator) -> Case:
 
 @kind(2)
 def saved_model(tree: Path, rng: np.random.Generator) -> Case:
-    """A damaged model that probe-train saved, or its run."""
-    if rng.random() < 0.75:
+    """A damaged model that probe-train saved, its run, or that of probe-distill."""
+    choice = rng.random()
+    if choice < 0.7:
         what = _damage_checkpoint(tree / "trained" / "model", rng)
         return made("predict", what, out="new.csv")
+    if choice < 0.85:
+        files = sorted(path for path in tree.glob("student*/**/*") if path.is_file())
+        path = pick(rng, files)
+        what = f"{path.parent.name}/{mutate_file(path, rng)}"
+        return made("distill", what, own=("student/*", "student-run/*"))
     files = sorted(path for path in (tree / "trained").rglob("*") if path.is_file() and "model" not in path.parts)
     what = mutate_file(pick(rng, files), rng)
     return made("train", f"trained/{what}", own=("trained/*", "results/*", "figures/*"))
@@ -492,14 +501,14 @@ def options_of(name: str) -> list[str]:
 @kind(4)
 def arguments(tree: Path, rng: np.random.Generator) -> Case:
     """Options and their values: wrong, odd, contradicting."""
-    names = [name for name in CLEAN for _ in range(1 if name in ("train", "distill", "report") else 3)]
+    names = [name for name in CLEAN for _ in range(1 if name in ("train", "distill", "report", "stored") else 3)]
     name = pick(rng, names)
     command, given = CLEAN[name]
     given = list(given)
     if "--out" in given:
         given[given.index("--out") + 1] = "new"
     known = options_of(name)
-    for _ in range(int(rng.integers(1, 4))):
+    for _ in range(pick(rng, [1, 1, 1, 2, 3])):
         if rng.random() < 0.2 or not known:  # an argument without an option
             value = pick(rng, WORDS)
             place = 0 if given and not given[0].startswith("-") else len(given)
