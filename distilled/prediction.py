@@ -19,13 +19,14 @@ from ..errors import UserError
 from ..extract.audio import LOUDEST, SAMPLE_RATE, SILENCE, read_audio, resample
 from ..extract.corpora import COLUMNS, DIMENSIONS, Corpus
 from ..extract.corpora.table import printable
+from ..extract.options import check_positive
 from ..extract.scan import scan
 from ..ownership import MARK
 from .batchwise import Problem, run_batches
 from .exported import FLOAT, INSIDE, INT8, OnnxModel
 from .journal import open_journal, write_beside
 from .saved import EmotionModel, load_model
-from .transcription import check_positive, stamp
+from .transcription import stamp
 
 if TYPE_CHECKING:
     import os

@@ -10,8 +10,11 @@ import pytest
 
 from emoprobe import UserError
 from emoprobe.commandline import CommandParser
+from emoprobe.distilled.prediction import PredictionSettings
+from emoprobe.distilled.transcription import TranscriptionSettings
 from emoprobe.errors import plain, run_command
 from emoprobe.extract.corpora import read_corpus
+from emoprobe.extract.extraction import ExtractionSettings
 
 #: Every module that has a command, as `main(arguments)`.
 COMMANDS = (
@@ -146,3 +149,12 @@ def test_arguments_that_nobody_knows_are_told_on_one_line(capsys):
     with pytest.raises(SystemExit):
         CommandParser(prog="probe").parse_args(["a\n\x1b[2J", "\udcff"])
     assert capsys.readouterr().err.splitlines()[-1] == r"probe: error: unrecognized arguments: a \x1b[2J \xff"
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), 1e308, 10**20])
+@pytest.mark.parametrize("name", ["batch_seconds", "longest", "workers"])
+def test_a_setting_that_is_no_amount_is_refused_by_name(name, value):
+    for settings in (ExtractionSettings, PredictionSettings, TranscriptionSettings):
+        with pytest.raises(UserError, match=f"{name} is .*it must be a number above 0"):
+            settings(**{name: value})
+        assert getattr(settings(**{name: 1e9}), name) == 1e9
