@@ -10,6 +10,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import soundfile
 
 from .kinds import Case
 from .running import Ended
@@ -106,8 +108,6 @@ def faults_of_numbers(case: Case, ended: Ended, tree: Path, intact: Path) -> lis
 
 def _states(new: Path, old: Path, audio: Path) -> list[str]:
     """The intact utterances have the states they had; a damaged one that was used has all that a decoder gives."""
-    import soundfile
-
     from emoprobe.extract.cache import HiddenStateCache
 
     faults = []
@@ -133,8 +133,6 @@ def _states(new: Path, old: Path, audio: Path) -> list[str]:
 
 
 def _scores(new: Path, old: Path) -> list[str]:
-    import pandas as pd
-
     keys = ["dimension", "probe", "layer", "fold", "seed", "split"]
     ours, theirs = pd.read_csv(new), pd.read_csv(old)
     theirs = theirs[theirs["probe"].isin(set(ours["probe"]))]
