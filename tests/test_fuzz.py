@@ -58,7 +58,8 @@ TRACEBACK = 'Traceback (most recent call last):\n  File "probe/fit.py", line 3, 
         (1, "", "exit status 1"),
         (5, "", "exit status 5"),
         (0, "error: x\n", "exit status 0 with an error line"),
-        (0, "probe/fit.py:12: RuntimeWarning: divide by zero\n", "Python warning"),
+        (0, "[W1126 12:00:00.0 NNPACK.cpp:61] Could not initialize NNPACK!\n", "a warning"),
+        (0, "probe/fit.py:12: RuntimeWarning: divide by zero\n", "a warning"),
     ],
 )
 def test_a_verdict_sees_what_is_not_promised(status, err, fault):

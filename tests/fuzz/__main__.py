@@ -210,6 +210,8 @@ def _all_answers(place: Path, intact: Path, settings: Settings) -> Iterable[dict
 
 def _summary(answers: list[dict], settings: Settings, seconds: float) -> int:
     """Counts by kind and exit status, then every finding once; the exit status."""
+    if not answers:
+        raise SystemExit("no input was begun: give more --minutes, or --inputs")
     statuses = Counter((answer["kind"], answer["status"]) for answer in answers)
     columns = sorted({status for _, status in statuses}, key=str)
     print(f"\n{len(answers):,} inputs in {seconds / 60:.1f} minutes, seed {settings.seed}; by exit status:")

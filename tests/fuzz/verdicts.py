@@ -23,8 +23,8 @@ TOLERANCE = 1e-5
 #: Samples that an MP3 file may lack of what its header tells: they are filled with zeros, as `read_audio` says.
 MPEG_FRAME = 1_152
 
-#: How Python writes a warning: with a file and a line of ours or of a library.
-_WARNING = re.compile(r"\.py:\d+: \w*Warning")
+#: How Python writes a warning, with a file and a line of ours or of a library; and how torch's C++ does.
+_WARNING = re.compile(r"\.py:\d+: \w*Warning|^\[W\d{3,}", flags=re.M)
 _LINE_LENGTH = 3_000
 
 
@@ -54,7 +54,7 @@ def faults_of_answer(case: Case, ended: Ended) -> list[str]:
     if "Traceback (most recent call last)" in text:
         faults.append(f"a traceback: {_trace(text)}")
     if warning := _WARNING.search(text):
-        faults.append(f"a Python warning: {_around(text, warning.start())}")
+        faults.append(f"a warning: {_around(text, warning.start())}")
     lines = ended.err.splitlines()
     # Letter case: an error of the hub's or of torch's logger is one too.
     errors = [line for line in lines if line.startswith("error: ") or re.match(r"[\w. -]+: error: ", line)]
