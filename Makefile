@@ -3,6 +3,7 @@
 # make test-fast    the tests that take no more than a few seconds each: for while you work
 # make test-matrix  every test under each instruction set and number of threads that could change a result (hours)
 # make test-oldest  every test with the lowest versions that setup.cfg allows, in an environment of its own
+# make fuzz   hostile inputs for every command, for 15 minutes (FUZZ="--seed 3 --minutes 60" for others)
 # make train  install, then train end-to-end models on the offline corpus (about an hour on two cores)
 # make figures  redraw the gallery of the README from the numbers committed beside it
 
@@ -16,7 +17,7 @@ DEMO   := demo_out
 # part.
 TRAINING := --epochs 12 --audio-rate 5e-4 --seeds 3 --freeze frontend text --dropout 0.3 --text-dropout 0.5 --audio-dropout 0
 
-.PHONY: demo train test test-fast test-matrix test-oldest lint figures clean
+.PHONY: demo train test test-fast test-matrix test-oldest fuzz lint figures clean
 
 # Installed once, and again only when the requirements change.
 $(VENV)/installed-demo: setup.cfg pyproject.toml
@@ -78,6 +79,11 @@ $(OLDEST)/versions.txt: setup.cfg
 
 test-oldest: $(OLDEST)/versions.txt
 	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest --numprocesses 2 --dist loadscope
+
+# What is not answered as promised is kept in fuzz-findings/.
+FUZZ ?= --minutes 15
+fuzz: $(VENV)/installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(FUZZ)
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from .errors import plain
 from .extract.corpora.cells import TEXT_COLUMNS
 from .extract.limits import LONGEST_SECONDS
 from .fields import is_unicode
@@ -23,6 +24,10 @@ class CommandParser(argparse.ArgumentParser):
         super().__init__(*args, **options)
         self.register("type", None, lambda given: text(file_name(given)))
         self.register("type", Path, lambda given: Path(text(file_name(given))))
+
+    def error(self, message: str) -> None:
+        """Exit with status 2 and one line, whatever the arguments hold."""
+        super().error(plain(message))
 
 
 def text(given: str) -> str:

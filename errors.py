@@ -54,6 +54,22 @@ def is_full_disk(error: BaseException) -> bool:
     return any(pattern.search(str(error)) for pattern in (_SAYS_DISK_IS_FULL, _SAYS_WRITE_FAILED))
 
 
+#: Characters of a line that quotes what a file or an argument holds: of a longer one, begin and end.
+_LONGEST, _BEGIN, _END = 2_000, 1_200, 700
+
+
+def plain(text: str) -> str:
+    r"""A text on one line that any terminal shows: white space is one space, what cannot be printed is ``\x0f``.
+
+    Bytes of a file name that is not UTF-8 are written in the same way. Of a very long text the middle is left out.
+    """
+    text = re.sub(r"\s+", " ", text).strip().encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    text = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    if len(text) > _LONGEST:
+        return f"{text[:_BEGIN]} … ({len(text) - _BEGIN - _END:,} characters) … {text[-_END:]}"
+    return text
+
+
 def run_command(command: Callable[[], int]) -> int:
     """Run the body of a command; tell what its user can mend without a traceback.
 
@@ -101,7 +117,7 @@ def run_command(command: Callable[[], int]) -> int:
 
 def _tell(line: str, status: int) -> int:
     with contextlib.suppress(BrokenPipeError):
-        print(line, file=sys.stderr)
+        print(plain(line), file=sys.stderr)
     return status
 
 
@@ -157,7 +173,7 @@ def _notes_as_lines() -> Iterator[None]:
             line: str | None = None,
         ) -> None:
             if issubclass(category, Note):
-                print(f"note: {message}", file=sys.stderr)
+                print(f"note: {plain(str(message))}", file=sys.stderr)
             else:
                 before(message, category, filename, lineno, file, line)
 

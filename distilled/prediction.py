@@ -20,6 +20,7 @@ from ..extract.audio import LOUDEST, SAMPLE_RATE, SILENCE, read_audio, resample
 from ..extract.corpora import COLUMNS, DIMENSIONS, Corpus
 from ..extract.corpora.table import printable
 from ..extract.limits import LONGEST_SECONDS
+from ..extract.options import check_positive
 from ..extract.scan import scan
 from ..fields import is_number
 from ..ownership import MARK
@@ -27,7 +28,7 @@ from .batchwise import Problem, run_batches
 from .exported import FLOAT, INSIDE, INT8, OnnxModel
 from .journal import open_journal, write_beside
 from .saved import EmotionModel, load_model
-from .transcription import check_positive, stamp
+from .transcription import stamp
 
 if TYPE_CHECKING:
     import os

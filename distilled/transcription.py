@@ -20,6 +20,7 @@ from ..extract.corpora.cells import TEXT_COLUMNS
 from ..extract.corpora.manifest import SOURCE, transcript_sources
 from ..extract.devices import choose_device
 from ..extract.limits import LONGEST_SECONDS
+from ..extract.options import check_positive
 from ..extract.scan import scan
 from ..fields import check_fields, number_from
 from .batchwise import Problem, run_batches
@@ -60,19 +61,6 @@ class TranscriptionSettings:
 
     def __post_init__(self) -> None:
         check_positive(self, "batch_seconds", "longest", "workers")
-
-
-def check_positive(settings: object, *names: str) -> None:
-    """Refuse settings that are neither None nor a number above 0.
-
-    Raises
-    ------
-    UserError
-    """
-    for name in names:
-        value = getattr(settings, name)
-        if value is not None and not 0 < value < math.inf:
-            raise UserError(f"{name} is {value}; it must be a number above 0")
 
 
 def transcribe(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from .devices import PRECISIONS, choose_device, default_batch_seconds
 from .encoders.speech import SAMPLE_RATE, Backbone, load_backbone
 from .layout import PART_NAMES, Plan, frames_folder, is_cache, is_part, lay_out, part_name, told_size
 from .limits import LONGEST_SECONDS
+from .options import check_positive
 from .pipeline import Pipeline, Progress, stop_at_problem
 from .pooling import STATISTICS
 from .precision import check_backbone, is_exact, run_in_float32
@@ -94,10 +94,7 @@ class ExtractionSettings:
             raise UserError("name each pooling once, and at least one")
         if self.precision not in PRECISIONS:
             raise UserError(f"no precision {self.precision!r}; there is {', '.join(PRECISIONS)}")
-        for name in ("batch_seconds", "longest", "limit", "workers"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise UserError(f"{name} is {value}; it must be a number above 0")
+        check_positive(self, "batch_seconds", "longest", "limit", "workers")
         if self.frames:
             try:
                 import hdf5plugin  # noqa: F401

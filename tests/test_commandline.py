@@ -11,8 +11,11 @@ import pytest
 
 from emoprobe import UserError
 from emoprobe.commandline import CommandParser, file_name
-from emoprobe.errors import run_command
+from emoprobe.distilled.prediction import PredictionSettings
+from emoprobe.distilled.transcription import TranscriptionSettings
+from emoprobe.errors import plain, run_command
 from emoprobe.extract.corpora import read_corpus
+from emoprobe.extract.extraction import ExtractionSettings
 
 #: Every module that has a command, as `main(arguments)`.
 COMMANDS = (
@@ -159,3 +162,38 @@ def test_those_are_all_that_read_one(monkeypatch: pytest.MonkeyPatch) -> None:
         if any("--corpus" in action.option_strings for action in parser_of(name, monkeypatch)._actions)
     ]
     assert sorted(with_corpus) == sorted((*READERS, "demo.evaluate"))  # that one reads the demonstration alone
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("é, 中 and ‘x’", "é, 中 and ‘x’"),
+        (" two\nlines\tand \r\n more ", "two lines and more"),
+        ("bell \a, \x0f, \x1b[31mred", r"bell \x07, \x0f, \x1b[31mred"),
+        ("\udcff.wav", r"\xff.wav"),
+        ("a" * 1_200 + "b" * 5_000 + "c" * 700, "a" * 1_200 + " … (5,000 characters) … " + "c" * 700),
+        ("turned \u202e round", r"turned \u202e round"),
+    ],
+)
+def test_an_error_is_one_line_that_any_terminal_shows(text, expected, capsys):
+    def fail():
+        raise UserError(text)
+
+    assert plain(text) == expected
+    assert run_command(fail) == 2
+    assert capsys.readouterr().err == f"error: {expected}\n"
+
+
+def test_arguments_that_nobody_knows_are_told_on_one_line(capsys):
+    with pytest.raises(SystemExit):
+        CommandParser(prog="probe").parse_args(["a\n\x1b[2J", "\udcff"])
+    assert capsys.readouterr().err.splitlines()[-1] == r"probe: error: unrecognized arguments: a \x1b[2J \xff"
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), 1e308, 10**20])
+@pytest.mark.parametrize("name", ["batch_seconds", "longest", "workers"])
+def test_a_setting_that_is_no_amount_is_refused_by_name(name, value):
+    for settings in (ExtractionSettings, PredictionSettings, TranscriptionSettings):
+        with pytest.raises(UserError, match=f"{name} is .*it must be a number above 0"):
+            settings(**{name: value})
+        assert getattr(settings(**{name: 1e9}), name) == 1e9

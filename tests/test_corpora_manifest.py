@@ -7,6 +7,7 @@ import io
 import math
 import os
 import shutil
+import subprocess
 import unicodedata
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from emoprobe import UserError
 from emoprobe.extract.corpora import COLUMNS, DIMENSIONS, Corpus, read_corpus, read_manifest
 from emoprobe.extract.corpora.table import LARGEST_RATING, normalise_split, parse_rating, path_under
+from emoprobe.extract.corpora.text import read_bytes
 from tests.corpus_fixtures import write_csv
 
 
@@ -332,6 +334,22 @@ def test_a_folder_for_a_manifest(tmp_path: Path) -> None:
     manifest(tmp_path, "path\na.wav\n", "metadata.csv")
     with pytest.raises(UserError, match=r"did you mean .*metadata\.csv"):
         read_corpus(str(tmp_path))
+
+
+def test_a_pipe_is_read_to_its_end() -> None:
+    """As ``<(command)`` gives one, with more than it holds at a time."""
+    with subprocess.Popen(["seq", "30000"], stdout=subprocess.PIPE) as writer:
+        data = read_bytes(Path(f"/dev/fd/{writer.stdout.fileno()}"))
+        writer.stdout.close()
+    assert data.split() == [b"%d" % number for number in range(1, 30_001)]
+
+
+def test_what_would_be_read_without_an_end_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="a pipe that nobody writes to"):
+        read_manifest(tmp_path / "pipe")
+    with pytest.raises(UserError, match="is a device"):
+        read_manifest(Path("/dev/zero"))
 
 
 def test_by_reader_and_by_path(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 from ...errors import UserError
@@ -10,9 +12,23 @@ _OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of a file; what the system says becomes an error that the user can act on."""
+    """The bytes of a file; what the system says becomes an error that the user can act on.
+
+    A pipe is read to its end, as from ``<(command)``; one that nobody writes to is refused, as is a device.
+    """
     try:
-        return path.read_bytes()
+        # Without waiting, or to open a pipe that nobody writes to would have no end.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+                raise UserError(f"{path}: is a device, not a file")
+            os.set_blocking(file.fileno(), True)
+            data = file.read()
+        if stat.S_ISFIFO(mode) and not data:
+            raise UserError(f"{path}: is a pipe that nobody writes to; give a file")
+        return data
+    except UserError:
+        raise
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except IsADirectoryError:
