@@ -156,7 +156,7 @@ class _Log(TrainerCallback):
     def on_log(self, args, state, control, logs=None, **kwargs):
         if not state.is_world_process_zero or not logs:
             return
-        # The loss of the development part is no CCC of that part, but a mean over its batches; that of the whole training
+        # The loss of the development part is no CCC of that part, but a mean over its batches; that of a whole training
         # leaves out what came before a resumption.
         odd = ("eval_loss", "train_loss")
         kept = {name: value for name, value in logs.items() if "per_second" not in name and name not in odd}
