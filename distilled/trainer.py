@@ -156,8 +156,10 @@ class _Log(TrainerCallback):
     def on_log(self, args, state, control, logs=None, **kwargs):
         if not state.is_world_process_zero or not logs:
             return
-        # The loss of the development part is no CCC of that part, but a mean over its batches.
-        kept = {name: value for name, value in logs.items() if "per_second" not in name and name != "eval_loss"}
+        # The loss of the development part is no CCC of that part, but a mean over its batches; that of a whole training
+        # leaves out what came before a resumption.
+        odd = ("eval_loss", "train_loss")
+        kept = {name: value for name, value in logs.items() if "per_second" not in name and name not in odd}
         line = {"step": state.global_step, **kept}
         with self.path.open("a") as file:
             file.write(to_json(null_for_nan(line)) + "\n")

@@ -169,6 +169,8 @@ def _train(corpus, model, training, first, text, name, label, leads, out, result
         if _finished(folder, shape) is None:
             say(f"training {position} of {len(jobs)}: seed {seed}, fold {fold.name}")
             _run(folder, out, material, model, training, fold, seed, name, stated, leads, progress=progress, say=say)
+        elif leads:  # a kill may have come between the result and this
+            remove(folder / "checkpoints", ["checkpoint-*/**"])
         if leads:
             result, predictions[seed - training.seed, rows] = _finished(folder, shape)
             ended.append({"seed": seed, "fold": fold.name, **result})
