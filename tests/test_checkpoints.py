@@ -210,6 +210,17 @@ def test_a_hostile_pickle_is_refused_and_not_run(form, tmp_path):
         assert ran.exists()  # so what the file asks for does leave a trace where nothing hinders it
 
 
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_bare_pickle_of_any_protocol_is_refused_without_a_warning(protocol, tmp_path, recwarn):
+    folder, ran = save_model(tmp_path / "model"), tmp_path / "ran"
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Hostile(ran), protocol=protocol))
+    with pytest.raises(UserError, match=r"pytorch_model\.bin.*(could run code|damaged)"):
+        load_backbone(str(folder))
+    assert not ran.exists()
+    assert not [warning for warning in recwarn if "pickle" in str(warning.message)]
+
+
 @pytest.mark.parametrize(
     ("kind", "why"),
     [

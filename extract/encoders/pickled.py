@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,10 +89,17 @@ def _refuse_old_torch(file: Path) -> None:
         )
 
 
+def _load_restricted(file: Path) -> object:
+    with warnings.catch_warnings():
+        # Of a version of pickle that torch itself does not write: what it holds is checked all the same.
+        warnings.filterwarnings("ignore", message="Detected pickle protocol", category=UserWarning)
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+
+
 def _read(file: Path) -> dict[str, torch.Tensor]:
     """Tensors of a pickle file by name; whatever else it would have made is not made."""
     try:
-        weights = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+        weights = _load_restricted(file)
     except pickle.UnpicklingError as error:
         # What torch says goes on to recommend reading the file without restriction.
         asked = re.search(r"GLOBAL\s+(\S+)", str(error))
