@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..commandline import CommandParser
-from ..errors import UserError, run_command
+from emoprobe.cli.arguments import CommandParser
+from emoprobe.errors import UserError, run_command
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from ..probe.results import Results
+    from emoprobe.probe.results import Results
 
 #: What the layers are weighed by, where the results have a null of permuted labels, of whatever kind, and where not.
 ABOVE_NULL, ABOVE_ZERO = "CCC above the mean of {}", "CCC above 0"
@@ -112,7 +112,7 @@ def relevance_centroids(
 
 
 def _split(splits: pd.Series, wanted: str | None) -> str:
-    from ..probe.significance import first_split
+    from emoprobe.probe.significance import first_split
 
     if wanted is not None and wanted not in set(splits):
         raise UserError(f"no predictions on {wanted!r}; there are {', '.join(dict.fromkeys(splits))}")
@@ -202,7 +202,7 @@ def _limits(value: float, drawn: np.ndarray, left_out: np.ndarray) -> tuple[floa
     """95 % interval and p of zero, from resamples that are moved to the estimate."""
     import numpy as np
 
-    from ..probe.significance import limits
+    from emoprobe.probe.significance import limits
 
     defined = drawn[np.isfinite(drawn)]
     if not np.isfinite(value) or not len(defined) or len(defined) < _DEFINED * len(drawn):
@@ -216,8 +216,8 @@ def _limits(value: float, drawn: np.ndarray, left_out: np.ndarray) -> tuple[floa
 def _centroid(part: pd.DataFrame, null: pd.Series | None, weighted_by: str, resamples: int, seed: int) -> Centroid:
     import numpy as np
 
-    from ..probe.bootstrap import moments_by_speaker
-    from ..probe.splits import is_unknown
+    from emoprobe.probe.bootstrap import moments_by_speaker
+    from emoprobe.probe.splits import is_unknown
 
     # An utterance of unknown speaker counts as a speaker of its own.
     names = [
@@ -270,8 +270,8 @@ def centroid_of_sums(
     """
     import numpy as np
 
-    from ..probe.bootstrap import leave_one_out, resampled
-    from ..probe.metrics import ccc_from_moments
+    from emoprobe.probe.bootstrap import leave_one_out, resampled
+    from emoprobe.probe.metrics import ccc_from_moments
 
     def of(summed: np.ndarray) -> np.ndarray:
         weight = np.nan_to_num(ccc_from_moments(summed) - null)
@@ -303,7 +303,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
 
     def body() -> int:
-        from ..probe import load_results
+        from emoprobe.probe import load_results
 
         found = relevance_centroids(
             load_results(options.results),

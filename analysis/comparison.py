@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import UserError
+from emoprobe.errors import UserError
+
 from .captions import corpus_remarks
 from .plots import _of_categories, _plain_ticks, _Sheet, _to_draw_on
 from .style import (
@@ -122,8 +123,8 @@ def _with_limits_over_seeds(found: pd.DataFrame, tables: Tables, metric: str) ->
     """Limits of systems with several seeds over speakers and seeds together, where there are predictions of them."""
     import pandas as pd
 
-    from ..probe.results import Results
-    from ..probe.significance import score_intervals
+    from emoprobe.probe.results import Results
+    from emoprobe.probe.significance import score_intervals
 
     if metric in CATEGORY_METRICS or not len(tables.predictions):
         return found

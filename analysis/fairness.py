@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import UserError
+from emoprobe.errors import UserError
+
 from .captions import PROBE_NAMES, subject_name
 from .comparison import _best_layer
 from .plots import _plain_ticks, _Sheet, _to_draw_on
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from ..extract.cache import HiddenStateCache
-    from ..probe.results import Results
+    from emoprobe.extract.cache import HiddenStateCache
+    from emoprobe.probe.results import Results
 
 #: Utterances below which a CCC within one speaker says next to nothing.
 FEWEST_UTTERANCES = 20
@@ -107,7 +108,7 @@ def fairness_table(
     """
     import pandas as pd
 
-    from ..probe.results import Results, load_results
+    from emoprobe.probe.results import Results, load_results
 
     results = results if isinstance(results, Results) else load_results(results)
     genders, corpus = _genders(corpus_table)
@@ -148,7 +149,7 @@ def _genders(source: Any) -> tuple[pd.Series, str | None]:
     """Gender by the id of the utterance, and the corpus that it is of."""
     import pandas as pd
 
-    from ..extract.cache import HiddenStateCache
+    from emoprobe.extract.cache import HiddenStateCache
 
     corpus = None
     if isinstance(source, (str, Path)):
@@ -179,7 +180,7 @@ def _at_best_layer(run: pd.DataFrame, scores: pd.DataFrame) -> tuple[pd.DataFram
 
 def _groups(run: pd.DataFrame, genders: pd.Series, resamples: int, seed: int, fewest: int) -> Iterator[dict]:
     """Rows of one run: all, each gender, their differences, each speaker."""
-    from ..probe.splits import is_unknown, speaker_groups
+    from emoprobe.probe.splits import is_unknown, speaker_groups
 
     wide = run.pivot(index=["id", "speaker"], columns="seed", values="prediction")
     ids = wide.index.get_level_values("id")
@@ -230,8 +231,8 @@ class _Scores:
     @classmethod
     def of(cls, truth: np.ndarray, predicted: np.ndarray, units: np.ndarray, resamples: int, seed: int) -> _Scores:
         """Score `predicted` (seeds, rows) against `truth`, `units` being what is resampled."""
-        from ..probe.bootstrap import leave_one_out, moments_by_speaker, resampled, stretched
-        from ..probe.metrics import ccc_from_moments, pearson_from_moments, rmse_from_moments
+        from emoprobe.probe.bootstrap import leave_one_out, moments_by_speaker, resampled, stretched
+        from emoprobe.probe.metrics import ccc_from_moments, pearson_from_moments, rmse_from_moments
 
         sums = moments_by_speaker(truth, predicted, units)  # (units, seeds, 6)
         single = {

@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError
-from ..ownership import refuse_stranger
+from emoprobe.errors import UserError
+from emoprobe.ownership import refuse_stranger
+
 from .comparison import plot_comparison
 from .plots import plot_heatmap, plot_layers, plot_teacher_student, plot_weights
 from .style import printable, publication_style

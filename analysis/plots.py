@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import UserError
+from emoprobe.errors import UserError
+
 from .captions import curve_caption, interval_unit, n_categories, series_names, subject_name, weights_caption
 from .style import (
     COLUMN_WIDTH,

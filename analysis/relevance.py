@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING
 
 import lazy_loader as _lazy
 
-from ..commandline import CommandParser
-from ..errors import UserError, run_command
+from emoprobe.cli.arguments import CommandParser
+from emoprobe.errors import UserError, run_command
+
 from .stored import MADE_FROM, cache_hash, fingerprint, load_table, update_table
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from ..extract.cache import HiddenStateCache
-    from ..probe.splits import Fold
+    from emoprobe.extract.cache import HiddenStateCache
+    from emoprobe.probe.splits import Fold
 else:
     np, pd = _lazy.load("numpy"), _lazy.load("pandas")
 
@@ -126,8 +127,8 @@ def best_layer(cache: HiddenStateCache, settings: RelevanceSettings = RelevanceS
         (95 % bootstrap interval over speakers), `score` (CCC), `n` (utterances scored), `split`, `features`,
         `trained` (most utterances that one fit was trained on).
     """
-    from ..probe.metrics import ccc_from_moments
-    from ..probe.ridge import ridge_probe
+    from emoprobe.probe.metrics import ccc_from_moments
+    from emoprobe.probe.ridge import ridge_probe
 
     tables = []
     for problem in _problems(cache, settings):
@@ -154,7 +155,7 @@ def cumulative_bottom(
     """
 
     def gain(sums):
-        from ..probe.metrics import ccc_from_moments
+        from emoprobe.probe.metrics import ccc_from_moments
 
         return np.diff(ccc_from_moments(sums), prepend=0.0)
 
@@ -175,7 +176,7 @@ def cumulative_top(
     """
 
     def gain(sums):
-        from ..probe.metrics import ccc_from_moments
+        from emoprobe.probe.metrics import ccc_from_moments
 
         return -np.diff(ccc_from_moments(sums), append=0.0)
 
@@ -200,7 +201,7 @@ def leave_one_out(
     """
 
     def drop(sums):
-        from ..probe.metrics import ccc_from_moments
+        from emoprobe.probe.metrics import ccc_from_moments
 
         scores = ccc_from_moments(sums)
         return scores[:, -1:] - scores
@@ -225,8 +226,8 @@ def learned_weights(
     Parameters and returns as :func:`best_layer`; `relevance` sums to 1 over layers, `score` is the CCC of the sum, the
     mean over seeds.
     """
-    from ..probe.metrics import ccc
-    from ..probe.weighted import norm_corrected, weighted_probe
+    from emoprobe.probe.metrics import ccc
+    from emoprobe.probe.weighted import norm_corrected, weighted_probe
 
     if settings.features not in ("mean", "mean_ln"):
         raise UserError(
@@ -338,7 +339,7 @@ def relevance_opinions(
     UserError
         If the cache is incomplete or has no such labels, or himalaya is wanted and not installed.
     """
-    from ..extract.cache import HiddenStateCache
+    from emoprobe.extract.cache import HiddenStateCache
 
     for name in opinions:
         if name not in OPINIONS:
@@ -374,7 +375,7 @@ def relevance_opinions(
 
 def _methods(opinion: str) -> dict[str, int]:
     """Versions of the methods by which an opinion is made."""
-    from ..probe import bootstrap, metrics, ridge, splits, training, weighted
+    from emoprobe.probe import bootstrap, metrics, ridge, splits, training, weighted
 
     fitted = {"learned_weights": [weighted, training], "banded_ridge": []}.get(opinion, [ridge])
     used = {module.__name__.rpartition(".")[2]: module.VERSION for module in [splits, metrics, bootstrap, *fitted]}
@@ -496,7 +497,7 @@ class _Problem:
 
 def _problems(cache: HiddenStateCache, settings: RelevanceSettings, *, kernels: bool = False) -> list[_Problem]:
     """Fits for the dimensions of the settings; for `kernels` on no more training rows than the settings allow."""
-    from ..probe.splits import plan
+    from emoprobe.probe.splits import plan
 
     if not cache.complete:
         raise UserError(f"{cache.path} is not complete: run the same probe-extract again, it goes on where it stopped")
@@ -586,8 +587,8 @@ def _drawn(folds: tuple[Fold, ...], settings: RelevanceSettings) -> tuple[Fold, 
 
 def _judged(problem: _Problem, opinion: str, predicted: np.ndarray, measure) -> pd.DataFrame:
     """Relevance by `measure` of predictions (fits, utterances, dimensions); fits beyond the layers only compare."""
-    from ..probe.bootstrap import moments_by_speaker
-    from ..probe.metrics import ccc_from_moments
+    from emoprobe.probe.bootstrap import moments_by_speaker
+    from emoprobe.probe.metrics import ccc_from_moments
 
     tables = []
     for column in range(len(problem.dimensions)):
@@ -598,7 +599,7 @@ def _judged(problem: _Problem, opinion: str, predicted: np.ndarray, measure) -> 
 
 
 def _with_interval(problem, opinion, column, sums, measure, score) -> pd.DataFrame:
-    from ..probe.bootstrap import intervals
+    from emoprobe.probe.bootstrap import intervals
 
     settings, layers = problem.settings, problem.cache.n_layers
     total = sums.sum(0)[None]
@@ -627,8 +628,8 @@ def _concatenated(problem: _Problem, kind: str, bar) -> np.ndarray:
     layers it has. The penalties tried are those of the single layers times the number of layers, which is the same
     as their mean kernel with the single layers' penalties.
     """
-    from ..probe.metrics import ccc
-    from ..probe.ridge import choose
+    from emoprobe.probe.metrics import ccc
+    from emoprobe.probe.ridge import choose
 
     wanted: dict = {}
     for fold in problem.folds:
@@ -671,7 +672,7 @@ def _trained(fold: Fold) -> list[bytes]:
 
 def _all_penalties(problem: _Problem, kind: str, train: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Predictions (fits, penalties, rows, dimensions) of the fits on `train`."""
-    from ..probe.ridge import PENALTIES, solve_penalties
+    from emoprobe.probe.ridge import PENALTIES, solve_penalties
 
     targets = problem.targets[train]
     mean = targets.mean(0)
@@ -742,7 +743,7 @@ def _himalaya():
 
 def _banded_parts(problem: _Problem, fold: Fold, rows: np.ndarray) -> np.ndarray:
     """What each layer contributes to the predictions of `rows`, shape (layers, rows, dimensions); they sum to it."""
-    from ..probe.ridge import PENALTIES
+    from emoprobe.probe.ridge import PENALTIES
 
     model, get_backend = _himalaya()
     layers, train = problem.cache.n_layers, fold.train
@@ -778,7 +779,7 @@ def _banded_parts(problem: _Problem, fold: Fold, rows: np.ndarray) -> np.ndarray
 
 def _inner_places(problem: _Problem, fold: Fold) -> list[tuple[np.ndarray, np.ndarray]]:
     """Inner folds as places in the training part; made by speaker where the corpus's own lie outside of it."""
-    from ..probe.splits import group_folds
+    from emoprobe.probe.splits import group_folds
 
     train = fold.train
     speakers = problem.groups[train]
@@ -794,7 +795,7 @@ def _inner_places(problem: _Problem, fold: Fold) -> list[tuple[np.ndarray, np.nd
 
 def _split_moments(truth: np.ndarray, parts: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Sums (speakers, layers, 8): those of the whole prediction, then Σp and Σtp of the layer's part."""
-    from ..probe.bootstrap import moments_by_speaker, sum_by_group
+    from emoprobe.probe.bootstrap import moments_by_speaker, sum_by_group
 
     whole = moments_by_speaker(truth, parts.sum(0)[None], groups)
     # About the mean of the labels, as the others.
@@ -813,7 +814,7 @@ def _split_ccc(sums: np.ndarray) -> np.ndarray:
 
 
 def _whole_ccc(sums: np.ndarray) -> np.ndarray:
-    from ..probe.metrics import ccc_from_moments
+    from emoprobe.probe.metrics import ccc_from_moments
 
     return ccc_from_moments(sums[..., :6])
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import UserError
+from emoprobe.errors import UserError
+
 from .figures import _make_folder
 from .plots import LAYER_LABEL, _plain_ticks, _readable_on, _Sheet, _to_draw_on
 from .relevance import agreement, starts

@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import lazy_loader as _lazy
 
-from ..commandline import CommandParser
-from ..errors import UserError, run_command
+from emoprobe.cli.arguments import CommandParser
+from emoprobe.errors import UserError, run_command
+
 from .stored import MADE_FROM, cache_hash, fingerprint, load_table, update_table
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from ..extract.cache import HiddenStateCache
+    from emoprobe.extract.cache import HiddenStateCache
 else:
     np, pd = _lazy.load("numpy"), _lazy.load("pandas")
 
@@ -248,7 +249,7 @@ def _check_settings(measures, variance) -> None:
 
 
 def _opened(caches, stack: ExitStack) -> list[HiddenStateCache]:
-    from ..extract.cache import HiddenStateCache
+    from emoprobe.extract.cache import HiddenStateCache
 
     one = isinstance(caches, str | Path | HiddenStateCache)
     opened = []

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import UserError
+from emoprobe.errors import UserError
+
 from .figures import _encoded, _make_folder, _replace, file_stems
 from .plots import _layer_ticks, _legend_rows, _model_legend, _plain_ticks, _readable_on, _Sheet, _to_draw_on
 from .style import (

@@ -9,16 +9,24 @@ from typing import TYPE_CHECKING
 
 import lazy_loader as _lazy
 
-from .. import locks
-from ..errors import UserError, reason
-from ..fields import LARGEST, LARGEST_COUNT, LONGEST_NAME, LONGEST_TEXT, MOST_LAYERS, check_columns, refuse_cut_short
-from ..jsontext import to_json
-from ..ownership import refuse_foreign_lock
+from emoprobe import locks
+from emoprobe.errors import UserError, reason
+from emoprobe.fields import (
+    LARGEST,
+    LARGEST_COUNT,
+    LONGEST_NAME,
+    LONGEST_TEXT,
+    MOST_LAYERS,
+    check_columns,
+    refuse_cut_short,
+)
+from emoprobe.jsontext import to_json
+from emoprobe.ownership import refuse_foreign_lock
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..extract.cache import HiddenStateCache
+    from emoprobe.extract.cache import HiddenStateCache
 else:
     # The commands of this folder answer --help before it is imported.
     pd = _lazy.load("pandas")

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..errors import UserError
+from emoprobe.errors import UserError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..probe.results import Results
+    from emoprobe.probe.results import Results
 
 METRICS = {
     "ccc": "CCC",
@@ -112,7 +112,7 @@ def read_tables(source: Any) -> Tables:
 
 
 def _read_folder(folder: Path) -> Results:
-    from ..probe.results import KEY, load_results
+    from emoprobe.probe.results import KEY, load_results
 
     results = load_results(folder)
     # A table that was cut short can still be read; the protocol knows what it held.

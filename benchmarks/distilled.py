@@ -31,9 +31,9 @@ TEXT = "i did not think that we would ever see the end of it but here we are aga
 
 def make_models(folder: Path, teacher: str, student: str, text: str) -> None:
     """Save the three models and export the students."""
-    from emoprobe.distilled.export import export_model
-    from emoprobe.distilled.saved import build, save_model
-    from emoprobe.distilled.settings import ModelSettings
+    from emoprobe.endtoend.export import export_model
+    from emoprobe.endtoend.saved import build, save_model
+    from emoprobe.endtoend.settings import ModelSettings
 
     settings = {
         "teacher": ModelSettings(audio=teacher, text=None, audio_random=0, layers="sum", freeze=("frontend",)),
@@ -71,13 +71,13 @@ def predict(form: str, folder: Path, seconds: float, repeats: int, threads: int)
     """Load a form, warm it up, and time it."""
     name, file = FORMS[form]
     if file.endswith(".onnx"):  # torch is not even imported, as it would not be in an application
-        from emoprobe.distilled.exported import OnnxModel
+        from emoprobe.endtoend.exported import OnnxModel
 
         model = OnnxModel(folder / name, int8="int8" in file, threads=threads, check=False)
     else:
         import torch
 
-        from emoprobe.distilled.saved import load_model
+        from emoprobe.endtoend.saved import load_model
 
         torch.set_num_threads(threads)
         model = load_model(folder / name)

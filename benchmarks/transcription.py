@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 from torchaudio.functional import edit_distance
 
-from emoprobe.distilled.transcription import TranscriptionSettings, transcribe
 from emoprobe.extract.corpora import read_corpus
+from emoprobe.transcribe.transcription import TranscriptionSettings, transcribe
 
 
 def words(text: str) -> list[str]:

@@ -7,8 +7,4 @@ packaged models and :mod:`.evaluate` measures them against their controls.
 
 import lazy_loader as _lazy
 
-__getattr__, __dir__, __all__ = _lazy.attach(
-    __name__,
-    submodules=["corpus", "distill", "evaluate", "pretrain", "sentences", "shards", "speech", "zoo"],
-    submod_attrs={"corpus": ["make_corpus"], "zoo": ["model_folder"]},
-)
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

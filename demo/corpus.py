@@ -19,14 +19,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..commandline import CommandParser
-from ..errors import UserError, run_command
-from ..fields import COUNT, check_fields, read_json
-from ..jsontext import to_json
-from ..ownership import refuse_strangers
+from emoprobe.cli.arguments import CommandParser
+from emoprobe.errors import UserError, run_command
+from emoprobe.fields import COUNT, check_fields, read_json
+from emoprobe.jsontext import to_json
+from emoprobe.ownership import refuse_strangers
 
 if TYPE_CHECKING:
-    from ..extract.corpora import Corpus
+    from emoprobe.extract.corpora import Corpus
 
 COLUMNS = (
     "id", "path", "speaker", "gender", "split", "emotion", "arousal", "valence", "dominance", "transcript",
@@ -350,7 +350,7 @@ def read(root: Path | None = None, **settings) -> Corpus:
     -------
     emoprobe.extract.corpora.Corpus
     """
-    from ..extract.corpora import read_manifest
+    from emoprobe.extract.corpora import read_manifest
 
     root = Path("demo_corpus" if root is None else root)
     manifest = root / "manifest.csv"

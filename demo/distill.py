@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..claims import claim
-from ..commandline import CommandParser, add_keep_words
-from ..errors import UserError, run_command
-from ..ownership import refuse_inputs
+from emoprobe.claims import claim
+from emoprobe.cli.arguments import CommandParser, add_keep_words
+from emoprobe.errors import UserError, run_command
+from emoprobe.ownership import refuse_inputs
 
 SAMPLE_RATE = 16_000
 _MADE_BY = "probe-distill"
@@ -197,8 +197,8 @@ def open_speech(spec: str, *, keep_words: Sequence[str] = ()):
 
         store = shards.open_store(Path(spec))
         return np.diff(store.offsets), lambda i: store.wave(i).astype(np.float32) / 32768
-    from ..extract.audio import AudioProblem, read_audio, read_header
-    from ..extract.corpora import read_corpus
+    from emoprobe.extract.audio import AudioProblem, read_audio, read_header
+    from emoprobe.extract.corpora import read_corpus
 
     corpus = read_corpus(spec, keep_words=keep_words)
     for note in corpus.notes:
@@ -326,7 +326,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options) -> int:
     import torch
 
-    from ..extract.encoders.speech import load_backbone
+    from emoprobe.extract.encoders.speech import load_backbone
+
     from .pretrain import check_export
 
     if options.steps < 1:

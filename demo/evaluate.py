@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..commandline import CommandParser
-from ..errors import UserError, run_command
+from emoprobe.cli.arguments import CommandParser
+from emoprobe.errors import UserError, run_command
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -344,7 +344,7 @@ def draw(scores: pd.DataFrame, path: Path, *, pool: str = "mean") -> Path:
 
 def load_models(teacher: str | Path, *, student=None, front_end=None, random_init: int = 0) -> tuple[dict, int, int]:
     """The model, its controls and its student as :func:`evaluate` wants them, with hop and receptive field."""
-    from ..extract.encoders.speech import load_backbone
+    from emoprobe.extract.encoders.speech import load_backbone
 
     models = {"hubert-nano": load_backbone(str(teacher))}
     if student is not None:

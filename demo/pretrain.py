@@ -18,11 +18,11 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..claims import claim
-from ..commandline import CommandParser
-from ..errors import UserError, run_command
-from ..jsontext import null_for_nan, to_json
-from ..ownership import mark, marked, refuse_stranger, refuse_strangers, remove
+from emoprobe.claims import claim
+from emoprobe.cli.arguments import CommandParser
+from emoprobe.errors import UserError, run_command
+from emoprobe.jsontext import null_for_nan, to_json
+from emoprobe.ownership import mark, marked, refuse_stranger, refuse_strangers, remove
 
 
 @dataclass(frozen=True)
@@ -493,7 +493,7 @@ def checked(encoder, batches, record: Path, *, device, bf16: bool):
     UserError
         If a layer is far off.
     """
-    from ..extract.precision import train_checked
+    from emoprobe.extract.precision import train_checked
 
     def states():
         short = batches[0]["waves"][:4, : 2 * 16_000]
@@ -579,7 +579,7 @@ def of_speech(samples, read) -> dict:
 
 def last_checkpoint(run: Path) -> Path | None:
     """The newest finished checkpoint of a run; one that a kill or a full disk tore is removed, and that is said."""
-    from ..distilled.checkpoints import last_whole_checkpoint
+    from emoprobe.checkpoints import last_whole_checkpoint
 
     return last_whole_checkpoint(run / "checkpoints", stops_early=False, say=print)
 

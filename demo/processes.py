@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 
-from ..errors import UserError
+from emoprobe.errors import UserError
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import UserError
+from emoprobe.errors import UserError
 
 
 def _split(words: str) -> tuple[str, ...]:

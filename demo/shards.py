@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError
-from ..jsontext import to_json
+from emoprobe.errors import UserError
+from emoprobe.jsontext import to_json
+
 from . import sentences, speech
 from .processes import processes
 

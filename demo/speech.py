@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError
+from emoprobe.errors import UserError
 
 SAMPLE_RATE = 16_000
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import UserError
+from emoprobe.errors import UserError
 
 MODELS = ("hubert-nano", "distilhubert-nano")
 

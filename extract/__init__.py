@@ -2,14 +2,4 @@
 
 import lazy_loader as _lazy
 
-__getattr__, __dir__, __all__ = _lazy.attach(
-    __name__,
-    submodules=["corpora"],
-    submod_attrs={
-        "encoders.speech": ["Backbone", "load_backbone"],
-        "cache": ["HiddenStateCache"],
-        "corpora": ["Corpus", "read_corpus"],
-        "extraction": ["ExtractionSettings", "extract"],
-        "encoders.text": ["TextEncoder", "load_text_encoder"],
-    },
-)
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

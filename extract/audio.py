@@ -21,7 +21,8 @@ import soundfile
 import torch
 import torchaudio
 
-from ..errors import UserError
+from emoprobe.errors import UserError
+
 from .containers import container_kind, container_problem
 from .mpeg import measure_mpeg
 from .streams import stream_problem

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ..errors import UserError
-from ..ownership import refuse_strangers, remove
+from emoprobe.errors import UserError
+from emoprobe.ownership import refuse_strangers, remove
+
 from .audio import SAMPLE_RATE, AudioProblem, read_audio, read_header, refuse_vanished
 from .cache import HiddenStateCache
 from .sidecars import (

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ..errors import UserError
-from ..fields import check_fields
-from ..jsontext import from_json
+from emoprobe.errors import UserError
+from emoprobe.fields import check_fields
+from emoprobe.jsontext import from_json
+
 from .layout import (
     DIMENSIONS,
     DONE,

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..errors import UserError
-from ..fields import check_fields
-from ..ownership import files_below, refuse_stranger, refuse_strangers, remove
+from emoprobe.errors import UserError
+from emoprobe.fields import check_fields
+from emoprobe.ownership import files_below, refuse_stranger, refuse_strangers, remove
+
 from . import acoustics, pooling
 from .acoustics import ACOUSTIC_WIDTHS
 from .audio import AudioHeader, AudioProblem, read_audio

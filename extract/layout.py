@@ -19,8 +19,9 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from ..errors import UserError
-from ..jsontext import to_json
+from emoprobe.errors import UserError
+from emoprobe.jsontext import to_json
+
 from .audio import STATUSES
 from .corpora import COLUMNS, DIMENSIONS
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import UserError
+from emoprobe.errors import UserError
 
 #: Seconds, threads or utterances that nobody means; times a sampling rate it is still a whole number.
 LARGEST = 1e9

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..errors import UserError
+from emoprobe.errors import UserError
+
 from .acoustics import ACOUSTIC_WIDTHS, acoustic_statistics
 from .audio import AudioHeader, AudioProblem, read_audio
 from .devices import WIDER_TYPES, is_out_of_memory, numerics

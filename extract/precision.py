@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..errors import UserError
-from ..jsontext import from_json, to_json
+from emoprobe.errors import UserError
+from emoprobe.jsontext import from_json, to_json
+
 from .devices import arithmetic, is_out_of_memory, whole_float32
 from .encoders.speech import Backbone
 

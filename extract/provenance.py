@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..fields import (
+from emoprobe.fields import (
     COUNT,
     COUNT_OR_NONE,
     MOST_LAYERS,

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..errors import UserError
-from ..fields import check_fields, refuse_beyond_memory
-from ..jsontext import from_json, to_json
+from emoprobe.errors import UserError
+from emoprobe.fields import check_fields, refuse_beyond_memory
+from emoprobe.jsontext import from_json, to_json
+
 from .provenance import BASELINE
 
 FORMAT = "emoprobe baseline 1"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import h5py
 import numpy as np
 
-from ..fields import LARGEST_COUNT, MOST_LAYERS
+from emoprobe.fields import LARGEST_COUNT, MOST_LAYERS
+
 from .corpora import DIMENSIONS, LARGEST_RATING
 
 #: Numbers that are in place: they are read and written by their offset in the file.

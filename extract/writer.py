@@ -10,9 +10,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ..errors import UserError
-from ..locks import LockHeld, hold_lock
-from ..ownership import refuse_foreign_lock
+from emoprobe.errors import UserError
+from emoprobe.locks import LockHeld, hold_lock
+from emoprobe.ownership import refuse_foreign_lock
+
 from .cache import HiddenStateCache
 from .layout import (
     CHECKSUM_BYTES,

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError
-from ..extract.cache import HiddenStateCache
-from ..extract.corpora import DIMENSIONS, LARGEST_RATING
-from ..extract.versions import versions
-from ..jsontext import to_json
+from emoprobe.errors import UserError
+from emoprobe.extract.cache import HiddenStateCache
+from emoprobe.extract.corpora import DIMENSIONS, LARGEST_RATING
+from emoprobe.extract.versions import versions
+from emoprobe.jsontext import to_json
+
 from . import bootstrap, logistic, mdl, metrics, permutation, ridge, splits
 from .baselines import BASELINES, EGEMAPS_LIMIT, VERSIONS, commonest_category, mean_predictor, probe_features
 from .bootstrap import INTERVAL

@@ -10,7 +10,8 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from ..errors import UserError
+from emoprobe.errors import UserError
+
 from .metrics import confusion, uar_from_confusion
 from .ridge import Reader, check_penalties, choose
 from .splits import Fold

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .. import locks
-from ..errors import UserError, reason
-from ..fields import (
+from emoprobe import locks
+from emoprobe.errors import UserError, reason
+from emoprobe.fields import (
     LONGEST_NAME,
     LONGEST_TEXT,
     check_columns,
@@ -21,8 +21,9 @@ from ..fields import (
     refuse_beyond_memory,
     refuse_cut_short,
 )
-from ..jsontext import from_json, to_json
-from ..ownership import refuse_file, refuse_foreign_lock, refuse_stranger
+from emoprobe.jsontext import from_json, to_json
+from emoprobe.ownership import refuse_file, refuse_foreign_lock, refuse_stranger
+
 from .schema import PROTOCOL, RANGES
 
 KEY = ("model", "corpus", "dimension", "probe", "features")

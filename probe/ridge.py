@@ -20,7 +20,8 @@ from scipy.linalg import lapack
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ..errors import UserError
+from emoprobe.errors import UserError
+
 from .metrics import ccc_from_moments, moments, pearson_from_moments
 from .splits import Fold, group_folds
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..extract.provenance import CORPUS, MODEL, PROVENANCE
-from ..fields import (
+from emoprobe.extract.provenance import CORPUS, MODEL, PROVENANCE
+from emoprobe.fields import (
     COUNT,
     COUNTS,
     LARGEST,

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..errors import UserError
+from emoprobe.errors import UserError
+
 from .bootstrap import intervals, moments_by_speaker, sum_by_group
 from .metrics import (
     ccc_from_moments,

@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..errors import UserError
+from emoprobe.errors import UserError
+
 from .bootstrap import SCALES, leave_one_out, moments_by_speaker, resampled, stretched
 from .metrics import ccc_from_moments, pearson_from_moments, rmse_from_moments
 from .permutation import holm

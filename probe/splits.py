@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..errors import UserError
-from ..extract.corpora.cells import NOBODY, identifier
+from emoprobe.errors import UserError
+from emoprobe.extract.corpora.cells import NOBODY, identifier
 
 #: Of the numbers made here. Raise it with any change that moves them beyond rounding; kept ones are then made anew.
 VERSION = 1

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from ..errors import UserError
+from emoprobe.errors import UserError
+
 from .metrics import ccc_from_moments, moments
 
 #: Of the numbers made here. Raise it with any change that moves them beyond rounding; kept ones are then made anew.

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..extract.devices import choose_device
+from emoprobe.extract.devices import choose_device
+
 from .splits import Fold
 from .training import EarlyStopping, batches, ccc_loss, standardise_targets, validation_score
 

@@ -18,7 +18,7 @@ import torch
 
 
 def run(arguments: list[str]) -> dict[str, object]:
-    from emoprobe.extract.cli import main
+    from emoprobe.cli.extract import main
 
     out, err = io.StringIO(), io.StringIO()
     status: object = None

@@ -38,10 +38,10 @@ def _watch() -> None:
 
 
 def _load(kind: str, name: str, revision: str | None) -> dict:
-    from emoprobe.distilled.recognisers import load_recogniser
     from emoprobe.errors import Note, UserError
     from emoprobe.extract.encoders.speech import load_backbone
     from emoprobe.extract.encoders.text import load_text_encoder
+    from emoprobe.transcribe.recognisers import load_recogniser
 
     load = {"speech": load_backbone, "text": load_text_encoder, "recogniser": load_recogniser}[kind]
     began = time.monotonic()

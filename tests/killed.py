@@ -16,7 +16,7 @@ _processes.set_forkserver_preload(
 
 
 def _run(arguments: list[str], die_at: int | None, file_limit: int | None, errors: Path | None) -> None:
-    from emoprobe.extract.cli import main
+    from emoprobe.cli.extract import main
 
     if errors is not None:
         os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)

@@ -14,13 +14,13 @@ from pathlib import Path
 
 #: Module and function of every command.
 COMMANDS = {
-    "probe-extract": ("emoprobe.extract.cli", "main"),
-    "probe-fit": ("emoprobe.commands", "probe_fit"),
-    "probe-plot": ("emoprobe.analysis.cli", "main"),
-    "probe-report": ("emoprobe.analysis.report.cli", "main"),
-    "probe-train": ("emoprobe.commands", "probe_train"),
-    "probe-predict": ("emoprobe.distilled.predict_cli", "main"),
-    "probe-transcribe": ("emoprobe.distilled.transcribe_cli", "main"),
+    "probe-extract": ("emoprobe.cli.extract", "main"),
+    "probe-fit": ("emoprobe.cli.joined", "probe_fit"),
+    "probe-plot": ("emoprobe.cli.plot", "main"),
+    "probe-report": ("emoprobe.cli.report", "main"),
+    "probe-train": ("emoprobe.cli.joined", "probe_train"),
+    "probe-predict": ("emoprobe.cli.predict", "main"),
+    "probe-transcribe": ("emoprobe.cli.transcribe", "main"),
     "probe-distill": ("emoprobe.demo.distill", "main"),
 }
 

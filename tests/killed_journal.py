@@ -12,8 +12,8 @@ import time
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(
     [
-        "emoprobe.distilled.prediction",
-        "emoprobe.distilled.transcription",
+        "emoprobe.endtoend.prediction",
+        "emoprobe.transcribe.transcription",
         "transformers.models.hubert.modeling_hubert",
         "tests.killed_journal",
     ]
@@ -21,7 +21,7 @@ _processes.set_forkserver_preload(
 
 
 def _run(module: str, arguments: list[str], die_at: int | None) -> None:
-    from emoprobe.distilled.journal import Journal
+    from emoprobe.extract.journal import Journal
 
     if die_at is not None:
         append, count = Journal.append, 0

@@ -7,18 +7,18 @@ import os
 import signal
 from pathlib import Path
 
-from emoprobe.distilled.settings import ModelSettings, TrainingSettings
+from emoprobe.endtoend.settings import ModelSettings, TrainingSettings
 
 # Each run starts from a process that has imported everything and computed nothing: quick to start, safe to kill.
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["emoprobe.distilled.training", "tests.killed_training"])
+_processes.set_forkserver_preload(["emoprobe.endtoend.training", "tests.killed_training"])
 
 
 def _run(corpus, model, training, out: Path, die_after: int | None, where: str, keep_results: bool) -> None:
     import torch
 
-    from emoprobe.distilled.trainer import EmotionTrainer
-    from emoprobe.distilled.training import train
+    from emoprobe.endtoend.trainer import EmotionTrainer
+    from emoprobe.endtoend.training import train
     from emoprobe.extract.corpora import read_corpus
 
     torch.set_num_threads(1)

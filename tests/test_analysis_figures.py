@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from emoprobe.analysis import figures as figures_module
-from emoprobe.analysis.cli import main
 from emoprobe.analysis.figures import draw_figures, file_stems
+from emoprobe.cli.plot import main
 from emoprobe.errors import UserError
 from emoprobe.probe.results import KEY, PREDICTIONS, SCORES, WEIGHTS, Results, table
 
@@ -56,7 +56,7 @@ def names(paths):
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    code = "import sys; from emoprobe.analysis.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; from emoprobe.cli.plot import main; sys.exit(main(sys.argv[1:]))"
     # A global style of the user must not show in the figures, so give the process an odd one.
     (folder / "matplotlibrc").write_text("font.size: 23\nlines.linewidth: 9\ntext.usetex: False\n")
     return subprocess.run(
@@ -278,7 +278,7 @@ def test_command_names_the_damaged_table(tmp_path, capsys, name, damage):
 
 def test_help_loads_nothing_heavy(tmp_path):
     code = (
-        "import sys; from emoprobe.analysis.cli import main\n"
+        "import sys; from emoprobe.cli.plot import main\n"
         "try:\n    main(['--help'])\n"
         "finally:\n    print(sorted({name.split('.')[0] for name in sys.modules}"
         " & {'matplotlib', 'pandas', 'numpy', 'torch', 'seaborn', 'sklearn', 'transformers'}), file=sys.stderr)"

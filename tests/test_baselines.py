@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emoprobe import HiddenStateCache, fit_layers, load_results
+from emoprobe.cli.extract import main
 from emoprobe.errors import UserError
 from emoprobe.extract import baselines as module
 from emoprobe.extract.baselines import add_baselines
-from emoprobe.extract.cli import main
 from emoprobe.extract.sidecars import read_sidecar, sidecar_path, write_sidecar
 from emoprobe.probe.baselines import EGEMAPS_LIMIT, probe_features
 from emoprobe.probe.splits import Fold

@@ -18,13 +18,13 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from emoprobe.distilled.recognisers import load_recogniser
 from emoprobe.errors import UserError
 from emoprobe.extract.encoders import checkpoint as loading
 from emoprobe.extract.encoders import pickled
 from emoprobe.extract.encoders.checkpoint import open_checkpoint
 from emoprobe.extract.encoders.speech import load_backbone, weights_sha256
 from emoprobe.extract.encoders.text import load_text_encoder
+from emoprobe.transcribe.recognisers import load_recogniser
 from tests.hub import Hub, serving
 from tests.tiny_models import SIZES, make_model, save_model, save_text_model
 from tests.tiny_recognisers import save_ctc, save_whisper
@@ -408,7 +408,7 @@ def test_a_misspelt_name_is_answered_without_the_hub(name, meant, monkeypatch):
 def test_a_misspelt_name_is_answered_before_anything_heavy_is_imported(tmp_path):
     code = (
         "import sys\n"
-        "from emoprobe.distilled import cli as train, transcribe_cli as transcribe\n"
+        "from emoprobe.endtoend import cli as train, transcribe_cli as transcribe\n"
         "from emoprobe.extract import cli as extract\n"
         "assert extract.main(['--model', 'hubret-base']) == 2\n"
         "assert train.main(['--audio', 'distilhubret']) == 2\n"

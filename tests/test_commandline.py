@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from emoprobe import UserError
-from emoprobe.commandline import CommandParser, file_name
-from emoprobe.distilled.prediction import PredictionSettings
-from emoprobe.distilled.transcription import TranscriptionSettings
+from emoprobe.cli.arguments import CommandParser, file_name
+from emoprobe.endtoend.prediction import PredictionSettings
 from emoprobe.errors import plain, run_command
 from emoprobe.extract.corpora import read_corpus
 from emoprobe.extract.extraction import ExtractionSettings
+from emoprobe.transcribe.transcription import TranscriptionSettings
 
 #: Every module that has a command, as `main(arguments)`.
 COMMANDS = (
@@ -134,7 +134,7 @@ def test_a_name_that_cannot_be_written_is_told_in_one_line(capsys: pytest.Captur
 def test_an_unset_variable_does_not_run_the_demonstration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    from emoprobe.extract.cli import main
+    from emoprobe.cli.extract import main
 
     monkeypatch.chdir(tmp_path)
     for argument in ("--corpus", "--model", "--out"):

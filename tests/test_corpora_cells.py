@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from emoprobe import UserError
-from emoprobe.distilled.inputs import read_texts
-from emoprobe.extract.cli import parser as extract_parser
+from emoprobe.cli.extract import parser as extract_parser
+from emoprobe.endtoend.inputs import read_texts
 from emoprobe.extract.corpora import read_corpus, read_manifest
 from emoprobe.extract.corpora import registry as readers
 from emoprobe.extract.corpora.cells import MISSING, MissingWords, look_alikes

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from emoprobe.cli.extract import main
 from emoprobe.extract import HiddenStateCache
-from emoprobe.extract.cli import main
 from emoprobe.extract.devices import numerics
 from tests.speech import make_corpus
 from tests.test_exactness import FLOAT32_TOLERANCE, alone, relative_error, waveforms

@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from emoprobe.distilled.cli import main
-from emoprobe.distilled.costs import PARTS, count_model, count_parts, meta_model, report
-from emoprobe.distilled.settings import ModelSettings
+from emoprobe.cli.train import main
+from emoprobe.endtoend.costs import PARTS, count_model, count_parts, meta_model, report
+from emoprobe.endtoend.settings import ModelSettings
 from emoprobe.errors import UserError
 from emoprobe.extract.encoders.exact import steps
 from tests.tiny_models import save_model, save_text_model

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 
 pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
 
-from emoprobe.distilled import export as module
-from emoprobe.distilled.cli import main
-from emoprobe.distilled.export import GatheredConv, GatheredFrontEnd, export_model
-from emoprobe.distilled.exported import FLOAT, INT8, OnnxModel
-from emoprobe.distilled.saved import build, load_model, save_model
-from emoprobe.distilled.settings import ModelSettings
+from emoprobe.cli.train import main
+from emoprobe.endtoend import export as module
+from emoprobe.endtoend.export import GatheredConv, GatheredFrontEnd, export_model
+from emoprobe.endtoend.exported import FLOAT, INT8, OnnxModel
+from emoprobe.endtoend.saved import build, load_model, save_model
+from emoprobe.endtoend.settings import ModelSettings
 from emoprobe.errors import UserError
 from tests.speech import tone
 from tests.tiny_models import WAVEFORM_VARIANTS, make_model, save_text_model
@@ -259,7 +259,7 @@ def test_it_runs_without_torch_and_transformers(exported, tmp_path):
     np.save(tmp_path / "waveform.npy", WAVEFORMS[0])
     script = (
         "import sys, numpy\n"
-        "from emoprobe.distilled.exported import OnnxModel\n"
+        "from emoprobe.endtoend.exported import OnnxModel\n"
         f"model = OnnxModel({str(folder)!r})\n"
         f"print(model.predict([numpy.load({str(tmp_path / 'waveform.npy')!r})], ['good morning']).tolist())\n"
         "assert not {'torch', 'transformers', 'onnx'} & set(sys.modules)\n"

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from emoprobe.distilled import saved
-from emoprobe.distilled.data import Collator, LengthGrouped, pad
-from emoprobe.distilled.model import Pooling
-from emoprobe.distilled.saved import EmotionModel, build, load_model, read_config, save_model
-from emoprobe.distilled.settings import ModelSettings, TrainingSettings
+from emoprobe.endtoend import saved
+from emoprobe.endtoend.data import Collator, LengthGrouped, pad
+from emoprobe.endtoend.model import Pooling
+from emoprobe.endtoend.saved import EmotionModel, build, load_model, read_config, save_model
+from emoprobe.endtoend.settings import ModelSettings, TrainingSettings
 from emoprobe.errors import UserError
 from tests.speech import tone
 from tests.tiny_models import save_model as save_speech_model

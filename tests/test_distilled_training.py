@@ -14,13 +14,13 @@ import pandas as pd
 import pytest
 import torch
 
-from emoprobe.distilled import training as module
-from emoprobe.distilled.cli import main
-from emoprobe.distilled.data import Collator, Speech, Utterances
-from emoprobe.distilled.saved import build, load_model
-from emoprobe.distilled.settings import ModelSettings, TrainingSettings
-from emoprobe.distilled.trainer import train_one
-from emoprobe.distilled.training import train
+from emoprobe.cli.train import main
+from emoprobe.endtoend import training as module
+from emoprobe.endtoend.data import Collator, Speech, Utterances
+from emoprobe.endtoend.saved import build, load_model
+from emoprobe.endtoend.settings import ModelSettings, TrainingSettings
+from emoprobe.endtoend.trainer import train_one
+from emoprobe.endtoend.training import train
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora import read_corpus
 from emoprobe.extract.scan import scan
@@ -70,7 +70,7 @@ def test_too_few_speakers_are_told_before_any_audio_is_read(place, tmp_path, mon
     def refuse(*args, **options):
         raise AssertionError("the audio was read")
 
-    monkeypatch.setattr("emoprobe.distilled.material.scan", refuse)
+    monkeypatch.setattr("emoprobe.endtoend.material.scan", refuse)
     monkeypatch.setattr(module, "build", refuse)
     table = pd.read_csv(place / "corpus/manifest.csv").drop(columns="split")
     table.to_csv(place / "corpus/few.csv", index=False)
@@ -240,7 +240,7 @@ def test_stopped_between_the_last_step_and_the_end(place, tmp_path, monkeypatch)
             with pytest.raises(KeyboardInterrupt):
                 trained(place, out, patience=1, epochs=6)
         with monkeypatch.context() as patch:
-            patch.setattr("emoprobe.distilled.trainer.EmotionTrainer.training_step", _raise)  # nothing is left to do
+            patch.setattr("emoprobe.endtoend.trainer.EmotionTrainer.training_step", _raise)  # nothing is left to do
             found, _ = trained(place, out, patience=1, epochs=6)
         pd.testing.assert_frame_equal(found.scores, expected.scores)
 
@@ -300,7 +300,7 @@ def test_two_processes_train_together(place, tmp_path):
     import sys
 
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
-    command += ["--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0", "-m", "emoprobe.distilled.cli"]
+    command += ["--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0", "-m", "emoprobe.cli.train"]
     command += ["--corpus", str(place / "corpus/manifest.csv"), "--audio", str(place / "audio"), "--text"]
     command += [str(place / "text"), "--epochs", "2", "--batch", "4", "--resamples", "20", "--device", "cpu"]
     command += ["--quiet", "--out", str(tmp_path / "out"), "--results", str(tmp_path / "results")]

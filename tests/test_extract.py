@@ -18,17 +18,17 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from emoprobe.analysis.relevance import relevance_opinions
+from emoprobe.cli.extract import main
+from emoprobe.cli.fit import main as fit_main
 from emoprobe.errors import Note, UserError, run_command
 from emoprobe.extract import HiddenStateCache, extract, load_backbone
 from emoprobe.extract import cache as cache_module
 from emoprobe.extract.batching import plan_batches
-from emoprobe.extract.cli import main
 from emoprobe.extract.corpora import read_corpus
 from emoprobe.extract.encoders.speech import Backbone
 from emoprobe.extract.pipeline import Progress
 from emoprobe.extract.scan import scan
 from emoprobe.extract.writer import CacheWriter, lock_cache
-from emoprobe.probe.cli import main as fit_main
 from emoprobe.probe.fit import fit_layers
 from emoprobe.probe.results import load_results
 from tests.speech import make_corpus, tone

@@ -13,11 +13,11 @@ import torch
 import transformers
 
 from emoprobe.demo.distill import DistillSettings, build_distiller
-from emoprobe.distilled.costs import count_parts
-from emoprobe.distilled.data import pad
-from emoprobe.distilled.prediction import predict, predict_files
-from emoprobe.distilled.saved import EmotionModel, build, load_model, save_model
-from emoprobe.distilled.settings import ModelSettings
+from emoprobe.endtoend.costs import count_parts
+from emoprobe.endtoend.data import pad
+from emoprobe.endtoend.prediction import predict, predict_files
+from emoprobe.endtoend.saved import EmotionModel, build, load_model, save_model
+from emoprobe.endtoend.settings import ModelSettings
 from emoprobe.errors import UserError
 from emoprobe.extract import HiddenStateCache, extract, load_backbone
 from emoprobe.extract.encoders.architectures import ARCHITECTURES
@@ -256,7 +256,7 @@ def test_a_trained_whisper_predicts_after_loading_and_says_what_is_too_long(tmp_
 
 def test_a_model_of_features_has_no_onnx_form(tmp_path):
     pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
-    from emoprobe.distilled.export import export_model
+    from emoprobe.endtoend.export import export_model
 
     save_model(tmp_path / "model", trained(tmp_path, "whisper"), None, {"label": "tiny"})
     with pytest.raises(UserError, match="log-mel features, which the ONNX form does not compute"):

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from emoprobe.claims import claim
-from emoprobe.distilled.exported import own_export_files
+from emoprobe.endtoend.exported import own_export_files
 from emoprobe.errors import UserError
 from emoprobe.ownership import mark, marked, refuse_inputs, refuse_stranger, remove, strangers
 from emoprobe.probe.results import refuse_other_results

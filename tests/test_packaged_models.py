@@ -14,7 +14,7 @@ import pytest
 import torch
 import transformers
 
-from emoprobe.distilled.transcribe_cli import main as transcribe_main
+from emoprobe.cli.transcribe import main as transcribe_main
 from emoprobe.errors import UserError
 from emoprobe.extract.encoders import packaged
 from emoprobe.extract.encoders.ctranslate2 import parse_model

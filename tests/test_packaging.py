@@ -135,7 +135,7 @@ def test_the_version_is_that_of_the_tag(tmp_path, tag, commits, expected):
 
 def test_the_version_is_told_by_the_commands(capsys):
     import emoprobe
-    from emoprobe.extract.cli import main
+    from emoprobe.cli.extract import main
 
     with pytest.raises(SystemExit) as end:
         main(["--version"])

@@ -17,12 +17,12 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 
+from emoprobe.cli.extract import main
+from emoprobe.cli.train import main as train_main
 from emoprobe.demo.distill import main as distill_main
 from emoprobe.demo.pretrain import checked
-from emoprobe.distilled.cli import main as train_main
 from emoprobe.errors import UserError
 from emoprobe.extract import HiddenStateCache, extraction, precision
-from emoprobe.extract.cli import main
 from emoprobe.extract.encoders.speech import Backbone, load_backbone
 from emoprobe.extract.precision import TOLERANCES, check_backbone, check_precision, run_in_float32
 from emoprobe.extract.writer import CacheWriter

@@ -16,12 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import emoprobe
-from emoprobe.distilled import prediction
-from emoprobe.distilled.inputs import find_audio, read_texts
-from emoprobe.distilled.predict_cli import main
-from emoprobe.distilled.prediction import predict, predict_files
-from emoprobe.distilled.saved import EmotionModel, build, load_model, save_model
-from emoprobe.distilled.settings import ModelSettings
+from emoprobe.cli.predict import main
+from emoprobe.endtoend import prediction
+from emoprobe.endtoend.inputs import find_audio, read_texts
+from emoprobe.endtoend.prediction import predict, predict_files
+from emoprobe.endtoend.saved import EmotionModel, build, load_model, save_model
+from emoprobe.endtoend.settings import ModelSettings
 from emoprobe.errors import UserError
 from emoprobe.extract.audio import STATUSES, read_audio, read_header, resample
 from emoprobe.ownership import mark
@@ -32,7 +32,7 @@ from tests.test_bad_inputs import AUDIO_KINDS, odd_audio
 from tests.tiny_models import WORDS, save_text_model
 from tests.tiny_models import save_model as save_speech_model
 
-PREDICT = "emoprobe.distilled.predict_cli"
+PREDICT = "emoprobe.cli.predict"
 COLUMNS = ["path", "seconds", "text_used", "arousal", "valence", "dominance", "status", "reason"]
 # Float32 sums in another order, in another batch.
 TOLERANCE = 2e-5
@@ -330,8 +330,8 @@ def test_the_same_text_twice_is_one_text(tmp_path):
 def test_the_onnx_form(models, audio, tmp_path, capsys):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    from emoprobe.distilled.export import TOLERANCE as allowed
-    from emoprobe.distilled.export import export_model
+    from emoprobe.endtoend.export import TOLERANCE as allowed
+    from emoprobe.endtoend.export import export_model
 
     folder = shutil.copytree(models / "both", tmp_path / "model")
     (tmp_path / "t.csv").write_text("id,transcript\nu1,so good\nu2,oh no\n")

@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from emoprobe.cli.fit import main
 from emoprobe.errors import UserError
 from emoprobe.extract import HiddenStateCache
 from emoprobe.extract.layout import layout_sha256
 from emoprobe.probe import fit_layers, load_results
 from emoprobe.probe import results as results_module
-from emoprobe.probe.cli import main
 from emoprobe.probe.metrics import ccc, uar
 from emoprobe.probe.results import KEY, Results
 from tests.probe_helpers import seal, write_cache
@@ -328,7 +328,7 @@ def test_joined_features_are_one_feature_set(cache):
 KILLED = """
 import os, signal, sys
 from emoprobe.probe import results
-from emoprobe.probe.cli import main
+from emoprobe.cli.fit import main
 
 replace, left = results.Path.replace, int(sys.argv[1])
 
@@ -445,7 +445,7 @@ def test_command_says_errors_in_a_line(tmp_path, cache, capsys):
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys\nfrom emoprobe.probe.cli import main\n"
+        "import sys\nfrom emoprobe.cli.fit import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit as end:\n    assert end.code == 0\n"
         "heavy = {'torch', 'pandas', 'numpy', 'sklearn', 'matplotlib', 'h5py', 'scipy'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"

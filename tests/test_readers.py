@@ -18,16 +18,15 @@ from emoprobe import HiddenStateCache, UserError, load_results
 from emoprobe.analysis.relevance import COLUMNS as RELEVANCE
 from emoprobe.analysis.stored import load_table
 from emoprobe.demo.corpus import read as read_demo
-from emoprobe.distilled.batchwise import run_batches
-from emoprobe.distilled.journal import open_journal
+from emoprobe.extract.batchwise import run_batches
 from emoprobe.extract.encoders.speech import load_backbone, load_config
+from emoprobe.extract.journal import open_journal
 from emoprobe.extract.layout import layout_sha256
 from emoprobe.extract.sidecars import Sidecar, read_sidecar, write_sidecar
 from emoprobe.fields import TEXT, ListOf, Part, check_fields, refuse_beyond_memory
 from emoprobe.probe.fit import fit_layers
-
-from .probe_helpers import write_cache
-from .tiny_models import make_model
+from tests.probe_helpers import write_cache
+from tests.tiny_models import make_model
 
 
 @dataclass(frozen=True)
@@ -300,7 +299,7 @@ def sealed(file: h5py.File) -> str:
 
 @pytest.mark.parametrize("value", [40_000_000, 10**9])
 def test_one_absurd_layer_keeps_no_figure_busy(value: int, whole: Path, tmp_path: Path, capsys) -> None:
-    from emoprobe.analysis.cli import main
+    from emoprobe.cli.plot import main
 
     path = damaged(KINDS["scores"], whole, tmp_path)
     table = pd.read_csv(path, dtype={"fold": str})
@@ -321,7 +320,7 @@ def test_a_cell_without_an_end(whole: Path, tmp_path: Path) -> None:
 
 
 def test_a_report_names_the_field_that_it_lacks(whole: Path, tmp_path: Path, capsys) -> None:
-    from emoprobe.analysis.report.cli import main
+    from emoprobe.cli.report import main
 
     path = damaged(KINDS["protocol"], whole, tmp_path)
     sound = path.read_text()

@@ -19,12 +19,12 @@ import pytest
 from emoprobe.analysis.report import methods, write_report
 from emoprobe.analysis.report.bibliography import REFERENCES, bibtex
 from emoprobe.analysis.report.claims import claims, verdict
-from emoprobe.analysis.report.cli import main
 from emoprobe.analysis.report.content import interval, number, probability
 from emoprobe.analysis.report.markdown import escaped
 from emoprobe.analysis.report.study import Model, Study, gather
+from emoprobe.cli.extract import parser as extract_parser
+from emoprobe.cli.report import main
 from emoprobe.errors import UserError
-from emoprobe.extract.cli import parser as extract_parser
 from emoprobe.extract.layout import layout_sha256
 from emoprobe.probe import fit_layers, load_results
 from emoprobe.probe.metrics import ccc

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emoprobe.distilled.settings import ModelSettings, TrainingSettings
+from emoprobe.endtoend.settings import ModelSettings, TrainingSettings
 from tests.killed_training import start
 from tests.speech import make_corpus
 from tests.tiny_models import WORDS, save_model, save_text_model

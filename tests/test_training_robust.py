@@ -15,15 +15,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from emoprobe.distilled import trainer as trainer_module
-from emoprobe.distilled.checkpoints import last_whole_checkpoint
-from emoprobe.distilled.data import Utterances
-from emoprobe.distilled.predict_cli import main as predict
-from emoprobe.distilled.saved import load_model, read_config
-from emoprobe.distilled.settings import ModelSettings, TrainingSettings
-from emoprobe.distilled.trainer import EmotionTrainer
-from emoprobe.distilled.training import _finished, train
-from emoprobe.distilled.workers import fitting_workers, told_of_dead_workers
+from emoprobe.checkpoints import last_whole_checkpoint
+from emoprobe.cli.predict import main as predict
+from emoprobe.endtoend import trainer as trainer_module
+from emoprobe.endtoend.data import Utterances
+from emoprobe.endtoend.saved import load_model, read_config
+from emoprobe.endtoend.settings import ModelSettings, TrainingSettings
+from emoprobe.endtoend.trainer import EmotionTrainer
+from emoprobe.endtoend.training import _finished, train
+from emoprobe.endtoend.workers import fitting_workers, told_of_dead_workers
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora import read_corpus
 from tests.speech import make_corpus

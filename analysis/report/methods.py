@@ -284,7 +284,7 @@ def _versions(study: Study) -> str:
 
 def version_of(study: Study) -> str:
     """Version of this program that made the numbers; of several, the last."""
-    from ...extract.versions import versions
+    from emoprobe.extract.versions import versions
 
     made = [run["versions"]["emoprobe"] for run in study.results.protocol if "emoprobe" in run.get("versions", {})]
     return made[-1] if made else versions().get("emoprobe", number(None))

@@ -7,7 +7,8 @@ from functools import partial
 
 import pandas as pd
 
-from ...errors import UserError
+from emoprobe.errors import UserError
+
 from ..comparison import compare_systems, plot_comparison
 from ..fairness import FEWEST_UTTERANCES, fairness_table, plot_fairness
 from ..figures import file_stems
@@ -165,7 +166,7 @@ def _corpus_about(run: dict) -> dict:
 
 def _described(study: Study, corpus: str) -> dict | None:
     """What a cache says of its corpus beyond the protocol."""
-    from ...extract.cache import HiddenStateCache
+    from emoprobe.extract.cache import HiddenStateCache
 
     path = next((model.cache for model in study.of(corpus) if model.cache), None)
     if path is None:
@@ -787,7 +788,7 @@ def _limits_of(study: Study, corpus: str) -> list[str]:
 
 def _sentences(study: Study, corpus: str) -> str:
     """Whether the words can show anything: in an acted corpus a few sentences are said with every emotion."""
-    from ...extract.cache import HiddenStateCache
+    from emoprobe.extract.cache import HiddenStateCache
 
     path = next((model.cache for model in study.of(corpus) if model.cache), None)
     if path is None:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from ...errors import UserError
-from ...fields import LIST, TABLE, Part, check_fields
-from ...probe.results import Results, load_results
+from emoprobe.errors import UserError
+from emoprobe.fields import LIST, TABLE, Part, check_fields
+from emoprobe.probe.results import Results, load_results
+
 from ..tables import END_TO_END, Tables, ordered_dimensions, ordered_features, ordered_splits, read_tables
 
 EMOTION = "emotion"
@@ -271,14 +272,14 @@ def _belonging(path: Path, about: dict) -> tuple[str, str] | None:
 
 
 def _identity(path: Path) -> tuple[tuple[str, str], str | None]:
-    from ...extract.cache import HiddenStateCache
+    from emoprobe.extract.cache import HiddenStateCache
 
     with HiddenStateCache(path) as cache:
         return (cache.label, cache.corpus), cache.provenance["model"].get("weights_sha256")
 
 
 def _arguments(path: Path) -> tuple[str, ...]:
-    from ...extract.cache import HiddenStateCache
+    from emoprobe.extract.cache import HiddenStateCache
 
     with HiddenStateCache(path) as cache:
         return cache.arguments

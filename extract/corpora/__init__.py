@@ -7,12 +7,4 @@ every reader owes. Without the keyword it is refused together with ``--keep-word
 
 import lazy_loader as _lazy
 
-__getattr__, __dir__, __all__ = _lazy.attach(
-    __name__,
-    submodules=["cells", "emobank", "iemocap", "manifest", "msp_podcast", "registry", "table", "text"],
-    submod_attrs={
-        "manifest": ["read_manifest"],
-        "registry": ["read_corpus"],
-        "table": ["COLUMNS", "DIMENSIONS", "LARGEST_RATING", "Corpus"],
-    },
-)
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

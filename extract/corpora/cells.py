@@ -7,7 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable
 
-from ...errors import UserError
+from emoprobe.errors import UserError
 
 DIMENSIONS = ("arousal", "valence", "dominance")
 TEXT_COLUMNS = ("id", "path", "speaker", "gender", "split", "emotion", "transcript")

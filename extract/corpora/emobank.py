@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ...errors import UserError
+from emoprobe.errors import UserError
+
 from .cells import MissingWords
 from .manifest import csv_rows
 from .table import COLUMNS, DIMENSIONS, Corpus

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ...errors import UserError
+from emoprobe.errors import UserError
+
 from .cells import MissingWords
 from .table import Corpus, first, parse_rating
 from .text import decode_leniently, read_bytes, read_text

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ...errors import UserError
+from emoprobe.errors import UserError
+
 from .cells import MissingWords
 from .table import COLUMNS, Corpus, first
 from .text import decode, read_bytes

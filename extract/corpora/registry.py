@@ -10,7 +10,8 @@ from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from ...errors import UserError
+from emoprobe.errors import UserError
+
 from .manifest import read_manifest
 from .table import Corpus
 

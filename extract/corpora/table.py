@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ...errors import UserError
-from ...jsontext import to_json
+from emoprobe.errors import UserError
+from emoprobe.jsontext import to_json
+
 from .cells import DIMENSIONS, IDENTIFIERS, MISSING, TEXT_COLUMNS, MissingWords, identifier, look_alikes
 
 COLUMNS = (*TEXT_COLUMNS, *DIMENSIONS)

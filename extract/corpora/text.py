@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from ...errors import UserError
+from emoprobe.errors import UserError
 
 _OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ...errors import UserError, reason
-from ...jsontext import from_json
+from emoprobe.errors import UserError, reason
+from emoprobe.jsontext import from_json
+
 from .hub import Repository, cached_names, find_repository
 from .names import nearest, nearest_folder, refuse_misspelt
 from .packaged import packaged_folder, packaged_names

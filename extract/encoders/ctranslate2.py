@@ -16,7 +16,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from ...errors import UserError
+from emoprobe.errors import UserError
 
 VERSION = 6
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from ...errors import Note, UserError, reason
+from emoprobe.errors import Note, UserError, reason
+
 from .weight_files import is_whole, refuse_dangling
 
 DEFAULT_REVISION = "main"

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from ...errors import UserError
+from emoprobe.errors import UserError
 
 _ON_THE_HUB = r"\w[\w.-]*(/\w[\w.-]*)?"
 

@@ -15,9 +15,10 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
-from ...errors import UserError
-from ...jsontext import from_json, to_json
-from ...locks import LockHeld, hold_lock
+from emoprobe.errors import UserError
+from emoprobe.jsontext import from_json, to_json
+from emoprobe.locks import LockHeld, hold_lock
+
 from . import whisper_conversion
 from .home import cache_folder
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import torch
 
-from ...errors import UserError, reason
+from emoprobe.errors import UserError, reason
+
 from .home import cache_folder
 
 #: The first torch whose restricted reader has no known hole: CVE-2025-32434 was mended in 2.6, CVE-2026-24747 in 2.10.

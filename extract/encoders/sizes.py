@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ...errors import UserError, reason
-from ...fields import (
+from emoprobe.errors import UserError, reason
+from emoprobe.fields import (
     MOST_LAYERS,
     NUMBER,
     TEXT,

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ...errors import UserError
+from emoprobe.errors import UserError
+
 from ..audio import SAMPLE_RATE
 from .architectures import ARCHITECTURES
 from .checkpoint import UNUSED_WEIGHTS, Checkpoint, Origin, open_checkpoint

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ...errors import Note, UserError, reason
+from emoprobe.errors import Note, UserError, reason
+
 from .architectures import TEXT_ARCHITECTURES
 from .checkpoint import Checkpoint, Origin, open_checkpoint
 from .sizes import check_model

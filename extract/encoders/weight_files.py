@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from ...errors import UserError
+from emoprobe.errors import UserError
 
 #: Files of weights in the order in which they are looked for, and their format. An index names the shards.
 WEIGHT_FILES = {

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from ...errors import UserError
-from ...jsontext import to_json
+from emoprobe.errors import UserError
+from emoprobe.jsontext import to_json
+
 from .ctranslate2 import CTranslate2Model, parse_model
 
 #: Raised whenever the same file would be converted into something else.

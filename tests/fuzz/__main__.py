@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from .kinds import KINDS, Case, clear, describe, make, order
-from .material import make_inputs, make_material
-from .running import COMMANDS, Ended, in_child, run, warm_up
-from .verdicts import faults_of_answer, faults_of_numbers, faults_of_tree, signature, snapshot
+from tests.fuzz.kinds import KINDS, Case, clear, describe, make, order
+from tests.fuzz.material import make_inputs, make_material
+from tests.fuzz.running import COMMANDS, Ended, in_child, run, warm_up
+from tests.fuzz.verdicts import faults_of_answer, faults_of_numbers, faults_of_tree, signature, snapshot
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .cases import Case, kind
-from .material import CLEAN
-from .mutations import pick
-from .running import COMMANDS
+from tests.fuzz.cases import Case, kind
+from tests.fuzz.material import CLEAN
+from tests.fuzz.mutations import pick
+from tests.fuzz.running import COMMANDS
 
 WORDS = (
     "", " ", "-1", "0", "1", "2", "2.5", "-0.0", "nan", "inf", "1e308", "10000000000000000000000", "x", "é", "\udcff",

@@ -8,9 +8,8 @@ import numpy as np
 import soundfile
 
 from tests.corpus_fixtures import tone
-
-from .cases import Case, kind, made
-from .mutations import mutate_bytes, pick
+from tests.fuzz.cases import Case, kind, made
+from tests.fuzz.mutations import mutate_bytes, pick
 
 FORMATS = (
     ("wav", "WAV", "PCM_16"), ("wav", "WAV", "FLOAT"), ("wav", "WAVEX", "PCM_24"), ("wav", "WAV", "ULAW"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .material import CLEAN
+from tests.fuzz.material import CLEAN
 
 
 @dataclass(frozen=True)

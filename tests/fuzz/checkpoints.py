@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from .cases import Case, kind, made
-from .mutations import mutate_bytes, mutate_file, mutate_json, mutated_json, pick
+from tests.fuzz.cases import Case, kind, made
+from tests.fuzz.mutations import mutate_bytes, mutate_file, mutate_json, mutated_json, pick
 
 
 @kind(3)

@@ -14,10 +14,9 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from emoprobe.extract.corpora.table import COLUMNS as TABLE_COLUMNS
-
-from .cases import Case, kind, made
-from .material import CLEAN
-from .mutations import mutate_bytes, mutate_csv, mutate_file, mutate_parquet, mutated_json, pick
+from tests.fuzz.cases import Case, kind, made
+from tests.fuzz.material import CLEAN
+from tests.fuzz.mutations import mutate_bytes, mutate_csv, mutate_file, mutate_parquet, mutated_json, pick
 
 
 @kind(3)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from . import arguments, audio, checkpoints, corpora, outputs  # noqa: F401 - each registers its kinds
-from .cases import KINDS, Case
+from tests.fuzz import arguments, audio, checkpoints, corpora, outputs  # noqa: F401 - each registers its kinds
+from tests.fuzz.cases import KINDS, Case
 
 
 def make(tree: Path, name: str, seed: int, number: int) -> Case:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .cases import Case, kind, made
-from .material import CLEAN
-from .mutations import mutate_file, mutate_hdf5, pick
+from tests.fuzz.cases import Case, kind, made
+from tests.fuzz.material import CLEAN
+from tests.fuzz.mutations import mutate_file, mutate_hdf5, pick
 
 
 @kind(4)

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from .kinds import Case
-from .running import Ended
+from tests.fuzz.kinds import Case
+from tests.fuzz.running import Ended
 
 #: Of states that were computed from the same sound, in units of the largest: in a batch with others, float32 sums come
 #: in another order.

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ....errors import UserError
+from emoprobe.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel

@@ -1,0 +1,244 @@
+"""The command `probe-extract`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from emoprobe.errors import UserError, run_command
+from emoprobe.ownership import refuse_inputs
+from emoprobe.version import ShowVersion
+
+from .arguments import CommandParser, add_keep_words, add_longest
+
+DEFAULT_CORPUS, DEFAULT_MODEL = "demo", "hubert-nano"
+LEFT_OUT = 3  # exit status when some files were left out
+
+_EPILOG = """\
+With no argument: the offline demonstration corpus, the model hubert-nano, hidden_states.h5 in this folder.
+Run the same command again after an interruption: what is finished is kept, and the file ends the same.
+
+exit status: 0 all utterances extracted; 3 some left out, each listed with its reason; 2 an error; 1 --verify found
+damage.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    p = CommandParser(
+        prog="probe-extract",
+        description="Cache the hidden states of every layer of a speech model, pooled over each utterance of a corpus.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    what = p.add_argument_group("what")
+    what.add_argument(
+        "--corpus",
+        default=DEFAULT_CORPUS,
+        metavar="CORPUS",
+        help="demo, a manifest (CSV or Parquet), msp-podcast:ROOT or iemocap:ROOT (default: demo)",
+    )
+    add_keep_words(what)
+    what.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        help="folder with config.json and weights, hub name, or short name such as hubert-base, distilhubert, "
+        "wavlm-large (default: hubert-nano, which needs no network)",
+    )
+    what.add_argument("--revision", help="branch, tag or commit of a model on the hub")
+    what.add_argument(
+        "--random-init", type=int, metavar="SEED", help="random weights of the same architecture, as a control"
+    )
+    what.add_argument(
+        "--normalise",
+        choices=("yes", "no"),
+        help="bring each waveform to zero mean and unit variance (default: what the checkpoint says)",
+    )
+    what.add_argument("--label", help="short name of the model in tables and legends")
+    what.add_argument("--limit", type=int, metavar="N", help="only N utterances, drawn by lot, always the same")
+    keep = p.add_argument_group("what is kept")
+    keep.add_argument("--out", type=Path, default=Path("hidden_states.h5"), help="default: hidden_states.h5")
+    keep.add_argument(
+        "--pool",
+        nargs="+",
+        choices=("mean", "std", "mean_ln"),
+        default=["mean", "std", "mean_ln"],
+        help="statistics over the frames; mean_ln is the mean of layer-normed frames (default: all three)",
+    )
+    keep.add_argument("--frames", action="store_true", help="keep every frame too (float16, compressed; large)")
+    keep.add_argument(
+        "--baselines",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="kept beside the cache, as rivals of every layer: egemaps (opensmile's 88 functionals), text or "
+        "text=ENCODER (sentence embedding of the transcript; default encoder: minilm). With no other choice than --out "
+        "they are added to a cache that is finished",
+    )
+    how = p.add_argument_group("how")
+    how.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    how.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16", "float16"),
+        default="float32",
+        help="precision of the forward pass; what is stored is float32 (default: float32, exact)",
+    )
+    how.add_argument("--batch-seconds", type=float, metavar="S", help="audio in a batch (default: by the device)")
+    add_longest(how)
+    how.add_argument("--workers", type=int, default=4, metavar="N", help="threads that decode ahead (default: 4)")
+    how.add_argument("--strict", action="store_true", help="stop at the first file that has a problem")
+    how.add_argument("--overwrite", action="store_true", help="start anew where there is a cache already")
+    how.add_argument("--repair", action="store_true", help="extract again what --verify finds damaged")
+    how.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
+    p.add_argument(
+        "--verify", action="store_true", help="check the checksums of the cache at --out, and do nothing else"
+    )
+    p.add_argument("--version", action=ShowVersion)
+    return p
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    options = parser().parse_args(argv)
+
+    def command() -> int:
+        if options.verify:
+            return _verify(options)
+        return _add_baselines(options, None) if _asks_for_baselines_alone(options) else _extract(options)
+
+    return run_command(command)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from emoprobe.extract.cache import HiddenStateCache
+
+    with HiddenStateCache(options.out) as cache:
+        wrong = cache.verify()
+        for finding in wrong:
+            print(f"{options.out}: {finding}", file=sys.stderr)
+        if wrong:
+            print(
+                f"error: {options.out} is damaged; bring it back from a copy, or extract what is wrong again: "
+                f"{cache.repair_command}",
+                file=sys.stderr,
+            )
+            return 1
+        done = int(cache.done.sum())
+        waiting = "" if cache.complete else "; the extraction is not finished: run the same command again"
+        print(f"{options.out}: the checksums of all {done} utterances are right{waiting}")
+    return 0
+
+
+def _extract(options: argparse.Namespace) -> int:
+    if options.revision and Path(options.model).is_dir():
+        raise UserError(f"--revision is for models on the hub, and {options.model} is a folder; leave it out")
+    from emoprobe.extract.encoders.architectures import refuse_misspelt_speech
+
+    refuse_misspelt_speech(options.model)
+    # Torch and transformers take seconds: only now, when there may be something to load.
+    from emoprobe.extract.corpora import read_corpus
+    from emoprobe.extract.encoders.speech import load_backbone
+    from emoprobe.extract.extraction import ExtractionSettings, extract
+
+    settings = ExtractionSettings(
+        statistics=tuple(options.pool),
+        frames=options.frames,
+        precision=options.dtype,
+        device=options.device,
+        batch_seconds=options.batch_seconds,
+        longest=options.longest,
+        limit=options.limit,
+        strict=options.strict,
+        overwrite=options.overwrite,
+        repair=options.repair,
+        workers=options.workers,
+    )
+    quiet_transformers()
+    refuse_inputs([options.out], [options.corpus, options.model])
+    corpus = read_corpus(options.corpus, keep_words=options.keep_words)
+    backbone = load_backbone(
+        options.model,
+        revision=options.revision,
+        random_init=options.random_init,
+        normalise=None if options.normalise is None else options.normalise == "yes",
+        label=options.label,
+    )
+    cache = extract(
+        corpus,
+        backbone,
+        options.out,
+        settings=settings,
+        progress=not options.quiet,
+        report=None if options.quiet else print,
+    )
+    with cache:
+        status = _conclude(cache, quiet=options.quiet)
+    return max(status, _add_baselines(options, corpus.root) if options.baselines else 0)
+
+
+def _asks_for_baselines_alone(options: argparse.Namespace) -> bool:
+    """Whether the cache is there and finished, and nothing is said of how to extract it."""
+    if not options.baselines or not options.out.is_file():
+        return False
+    from emoprobe.extract.cache import HiddenStateCache
+
+    free = {"out", "baselines", "device", "workers", "quiet"}
+    usual = vars(parser().parse_args([]))
+    if any(value != usual[name] for name, value in vars(options).items() if name not in free):
+        return False
+    with HiddenStateCache(options.out) as cache:
+        return cache.complete
+
+
+def _add_baselines(options: argparse.Namespace, root: Path | None) -> int:
+    from emoprobe.extract.baselines import NO_TRANSCRIPT, add_baselines
+    from emoprobe.extract.cache import HiddenStateCache
+    from emoprobe.extract.writer import lock_cache
+
+    quiet_transformers()
+    with lock_cache(options.out), HiddenStateCache(options.out) as cache:
+        made = add_baselines(
+            cache,
+            options.baselines,
+            root=root,
+            device=options.device,
+            workers=options.workers,
+            progress=not options.quiet,
+            report=None if options.quiet else print,
+        )
+        # What has no states is told already, and words that nobody wrote down are no bad file.
+        done = cache.done
+    failed = {name: s.reasons[done & (s.reasons != "") & (s.reasons != NO_TRANSCRIPT)] for name, s in made.items()}
+    for name, reasons in failed.items():
+        for reason in reasons[:20]:
+            print(f"left out of {name}: {reason}", file=sys.stderr)
+        if len(reasons) > 20:
+            print(f"… and {len(reasons) - 20} more: column `reason` of the baseline's file", file=sys.stderr)
+    return LEFT_OUT if any(len(reasons) for reasons in failed.values()) else 0
+
+
+def _conclude(cache, *, quiet: bool) -> int:
+    """Tell what became of each utterance."""
+    table = cache.utterances
+    left_out = table[table["status"] != "done"]
+    for row in left_out.head(20).itertuples():
+        print(f"left out: {row.path}: {row.status}: {row.reason}", file=sys.stderr)
+    if len(left_out) > 20:
+        print(f"… and {len(left_out) - 20} more: column `reason` of the cache's utterances", file=sys.stderr)
+    if not quiet:
+        counts = ", ".join(f"{n} {status}" for status, n in left_out["status"].value_counts().items())
+        print(f"{cache.path}: {int(cache.done.sum())} utterances done" + (f"; left out: {counts}" if counts else ""))
+    return LEFT_OUT if len(left_out) else 0
+
+
+def quiet_transformers() -> None:
+    """Its progress bars and notes on unused heads would bury the summary."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,180 @@
+"""The command `probe-fit`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from emoprobe.errors import UserError, run_command
+
+from .arguments import CommandParser
+
+_EPILOG = """\
+Without CACHE: hidden_states.h5 in the current folder, where probe-extract leaves it.
+Without --dim: arousal, valence and dominance; without --probe: ridge.
+Run again: what is there with the same protocol is not fitted again; --overwrite starts anew.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    made = CommandParser(
+        prog="probe-fit",
+        description="Ask each layer of a cache what it knows about emotion, and write scores, weights and figures.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("caches", metavar="CACHE", nargs="*", type=Path, help="caches that probe-extract wrote")
+    what = made.add_argument_group("what is fitted")
+    what.add_argument("--dim", choices=("arousal", "valence", "dominance", "all"), help="dimension of emotion")
+    what.add_argument("--target", choices=("emotion",), help="categories, by logistic probes (UAR and macro F1)")
+    what.add_argument(
+        "--probe",
+        choices=("ridge", "weighted", "mlp", "all"),
+        default="ridge",
+        help="one linear probe a layer (default), a learned weighted sum of layers, one hidden layer, or all of them",
+    )
+    what.add_argument(
+        "--features",
+        nargs="+",
+        default=[],
+        metavar="SET",
+        help="statistics of the cache, each a feature set of its own (mean, std, mean_ln), or joined by + (default: "
+        "mean+std for probes of single layers, mean for the weighted sum)",
+    )
+    what.add_argument("--head", choices=("linear", "mlp"), default="linear", help="what reads the weighted sum")
+    how = made.add_argument_group("how")
+    how.add_argument("--seed", type=int, default=0, help="of folds, bootstrap and training (default 0)")
+    how.add_argument("--seeds", type=int, default=3, metavar="K", help="seeds of the weighted sum (default 3)")
+    how.add_argument("--folds", type=int, default=5, metavar="K", help="speaker-grouped folds (default 5)")
+    how.add_argument("--penalties", nargs="+", type=float, metavar="P", help="penalties to choose from")
+    how.add_argument("--resamples", type=int, default=2000, metavar="N", help="of the bootstrap (default 2000)")
+    how.add_argument(
+        "--permutations",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="of the labels, for the null of every ridge probe (default 1000; 0 for none)",
+    )
+    how.add_argument(
+        "--permute-within-speakers",
+        action="store_true",
+        help="permute labels within speakers, so that knowing the speaker is part of the null",
+    )
+    how.add_argument("--no-mdl", action="store_true", help="leave out the description lengths, for a third of the time")
+    how.add_argument(
+        "--ungrouped", action="store_true", help="accept folds by utterance in a corpus that names no speaker"
+    )
+    how.add_argument(
+        "--rescale",
+        action="store_true",
+        help="give ridge predictions the mean and spread of the labels, fitted on training data",
+    )
+    how.add_argument("--device", default="auto", help="where mlp and weighted are trained: auto, cpu, cuda, mps")
+    where = made.add_argument_group("where to")
+    where.add_argument("--out", type=Path, default=Path("results"), help="folder of the results (default results)")
+    where.add_argument("--figures", type=Path, default=Path("figures"), help="folder of the plots (default figures)")
+    where.add_argument("--overwrite", action="store_true", help="fit again what the results already hold")
+    where.add_argument("--quiet", action="store_true", help="no progress bars")
+    return made
+
+
+def main(argv: list[str] | None = None, *, draw: Callable[[Path, Path], object] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    argv : list of str, optional
+        Arguments; those of the process by default.
+    draw : callable, optional
+        ``draw(results_folder, figures_folder)`` is called at the end, and returns the paths that it wrote.
+
+    Returns
+    -------
+    int
+        Exit status: 0, or 2 after an error that the user can mend.
+    """
+    given = parser().parse_args(argv)
+    return run_command(lambda: _fit(given, draw))
+
+
+def _fit(given, draw) -> int:
+    caches = given.caches or [Path("hidden_states.h5")]
+    for cache in caches:
+        if not cache.exists():
+            remedy = "make it with probe-extract" if not given.caches else "give the path of a file by probe-extract"
+            raise UserError(f"there is no cache {cache}: {remedy}")
+    from emoprobe.extract.corpora import DIMENSIONS
+    from emoprobe.probe.fit import EMOTION, FitSettings, fit_caches
+
+    dimensions: tuple[str, ...] = ()
+    if given.dim:
+        dimensions = DIMENSIONS if given.dim == "all" else (given.dim,)
+    if given.target:
+        dimensions += (EMOTION,)
+    dimensions = dimensions or DIMENSIONS
+    probes = (given.probe,)
+    if given.probe == "all":
+        probes = ("ridge", "mlp", "weighted")
+    if dimensions == (EMOTION,):
+        if given.probe in ("mlp", "weighted"):
+            raise UserError(f"--probe {given.probe} is for dimensions; categories take --probe ridge or all (logistic)")
+        probes = ("logistic",)
+    settings = FitSettings(
+        dimensions=dimensions,
+        probes=probes,
+        features=tuple(dict.fromkeys(given.features)),
+        seed=given.seed,
+        seeds=given.seeds,
+        folds=given.folds,
+        penalties=None if given.penalties is None else tuple(given.penalties),
+        resamples=given.resamples,
+        permutations=given.permutations,
+        permute_within_speakers=given.permute_within_speakers,
+        mdl=not given.no_mdl,
+        ungrouped=given.ungrouped,
+        rescale=given.rescale,
+        head=given.head,
+        device=given.device,
+    )
+    results = fit_caches(
+        caches,
+        settings,
+        out=given.out,
+        overwrite=given.overwrite,
+        progress=not given.quiet,
+        say=lambda line: print(line, file=sys.stderr),
+    )
+    print(summary(results))
+    print(f"results: {given.out}")
+    if draw is not None:
+        for path in draw(given.out, given.figures) or ():
+            print(f"figure: {path}")
+    return 0
+
+
+def summary(results) -> str:
+    """A short table: the best layer of every run with its interval, and the baselines."""
+    import pandas as pd
+
+    best = results.best_layers()
+    lines = []
+    for (dimension, model, corpus, split), part in best.groupby(["dimension", "model", "corpus", "split"], sort=False):
+        measure = "uar" if dimension == "emotion" else "ccc"
+        lines.append(f"{dimension}, {model} on {corpus}, {split}, n = {int(part['n'].iloc[0])}, {measure.upper()}")
+        for _, row in part.sort_values(measure, ascending=False, kind="stable").iterrows():
+            name = row["probe"]
+            if row["features"] and row["features"] != name:
+                name += f" ({row['features']})"
+            if pd.notna(row["layer"]):
+                where = "baseline" if row["layer"] < 0 else f"best layer {int(row['layer'])}"
+            else:
+                where = "mean over seeds" if row["probe"] == "end-to-end" else "all layers, mean over seeds"
+            bounds = f"[{row[measure + '_low']:.3f}, {row[measure + '_high']:.3f}]"
+            other = f"macro F1 {row['macro_f1']:.3f}" if dimension == "emotion" else f"r {row['pearson']:.3f}"
+            lines.append(f"  {name:<20} {where:<28} {row[measure]:6.3f} {bounds:<18} {other}")
+    if (best["layer"] >= 0).any():
+        lines.append("The best layer is chosen on the rows that are scored; its interval does not cover the choice.")
+    return "\n".join(lines)

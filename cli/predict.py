@@ -1,0 +1,171 @@
+"""The command `probe-predict`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from emoprobe.errors import UserError, run_command
+from emoprobe.ownership import refuse_inputs
+from emoprobe.version import ShowVersion
+
+from .arguments import CommandParser, add_keep_words, add_longest, file_name
+
+_EPILOG = """\
+Predictions are in the units of the corpus that the model was trained on, which the summary tells.
+A transcript belongs to the audio file that its path names (relative to the CSV's folder); else to the utterance whose
+id it gives: that of --corpus, or the file's name without ending. Audio that no transcript belongs to is predicted
+without words, and two different transcripts for one file are refused.
+A model of text alone takes no audio: probe-predict MODEL --transcripts texts.csv
+Run the same command again after an interruption: what is finished is kept in OUT.journal, and the rest is done.
+
+exit status: 0 all predicted; 3 some left out, each listed with its reason; 2 an error.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    p = CommandParser(
+        prog="probe-predict",
+        description="Predict arousal, valence and dominance of audio files by a model that probe-train saved.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument("model", metavar="MODEL", help="folder of a saved model")
+    p.add_argument(
+        "audio",
+        nargs="*",
+        type=file_name,
+        metavar="AUDIO",
+        help="audio files, or folders of them (subfolders included)",
+    )
+    p.add_argument(
+        "--corpus", metavar="CORPUS", help="in place of AUDIO: demo, a manifest, msp-podcast:ROOT or iemocap:ROOT"
+    )
+    p.add_argument(
+        "--transcripts",
+        metavar="FILE",
+        help="what was said: a CSV with the columns path or id (or both), and transcript; or a folder of <stem>.txt",
+    )
+    add_keep_words(p)
+    p.add_argument("--out", type=Path, default=Path("predictions.csv"), help="default: predictions.csv")
+    p.add_argument("--onnx", action="store_true", help="use the ONNX form that `probe-train export` wrote (on the CPU)")
+    p.add_argument("--int8", action="store_true", help="use its form of 8 bits")
+    p.add_argument("--overwrite", action="store_true", help="start anew where there are predictions already")
+    p.add_argument("--batch-seconds", type=float, metavar="S", help="audio in a batch (default: by the device)")
+    add_longest(p)
+    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    p.add_argument("--workers", type=int, default=4, metavar="N", help="threads that decode ahead (default: 4)")
+    p.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
+    p.add_argument("--version", action=ShowVersion)
+    return p
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    options = parser().parse_args(argv)
+    return run_command(lambda: _predict(options))
+
+
+def _predict(options: argparse.Namespace) -> int:
+    if options.audio and options.corpus:
+        raise UserError("give audio files or --corpus, not both")
+    if options.int8 and not options.onnx:
+        raise UserError("--int8 is a form of --onnx: give both")
+    from emoprobe.endtoend.prediction import PredictionSettings, model_identity, predict_files
+
+    from .extract import quiet_transformers
+    from .transcribe import conclude
+
+    settings = PredictionSettings(
+        overwrite=options.overwrite,
+        batch_seconds=options.batch_seconds,
+        longest=options.longest,
+        workers=options.workers,
+    )
+    quiet_transformers()
+    refuse_inputs([options.out], [options.model, options.transcripts, options.corpus, *options.audio])
+    model = _load(options)
+    say = (lambda line: None) if options.quiet else print
+    paths, texts = _inputs(options, model, say)
+    if texts is not None:
+        told = sum(bool(text) for text in texts)
+        unread = "" if model.uses_text else f"; {model.label} hears alone and does not read them"
+        say(f"{len(paths)} utterances, {told} with a transcript{unread}")
+    else:
+        say(f"{len(paths)} utterances" + (", none with a transcript" if model.uses_text else ""))
+    say(_units(model))
+    table = predict_files(
+        model,
+        paths,
+        texts,
+        options.out,
+        made_by=model_identity(options.model, onnx=options.onnx, int8=options.int8),
+        settings=settings,
+        progress=not options.quiet,
+        report=say,
+    )
+    left_out = table[table["status"] != "done"]
+    return conclude(left_out, table, options.out, quiet=options.quiet, elsewhere="column `reason` of")
+
+
+def _load(options: argparse.Namespace):
+    if not options.onnx:
+        from emoprobe.endtoend.saved import load_model
+
+        return load_model(options.model, device=options.device)
+    from emoprobe.endtoend.exported import OnnxModel
+
+    return OnnxModel(options.model, int8=options.int8)
+
+
+def _inputs(
+    options: argparse.Namespace, model, say: Callable[[str], object]
+) -> tuple[list[str], list[str | None] | None]:
+    """Audio files (or the names of texts, for a model of text alone), and what was said in each."""
+    from emoprobe.endtoend.inputs import find_audio, read_texts
+    from emoprobe.extract.corpora import read_corpus
+
+    texts = None if options.transcripts is None else read_texts(options.transcripts, keep_words=options.keep_words)
+    for note in () if texts is None else texts.notes:
+        say(f"note: {note}")
+    if options.corpus:
+        corpus = read_corpus(options.corpus, keep_words=options.keep_words)
+        for note in corpus.notes:
+            say(f"note: {note}")
+        table = corpus.utterances
+        paths, ids = table["path"].tolist(), table["id"].tolist()
+        if len(set(paths)) < len(paths):
+            raise UserError(
+                f"--corpus {options.corpus}: some audio files are named by more than one row; name each once"
+            )
+        said = table["transcript"].tolist() if texts is None else texts.for_files(paths, ids)
+        return paths, said
+    if not model.uses_audio:
+        if options.audio:
+            raise UserError(f"{model.label} reads text alone: give --transcripts, and no audio")
+        if texts is None:
+            raise UserError(f"{model.label} reads text alone: give --transcripts")
+        return texts.names, texts.texts
+    if not options.audio:
+        raise UserError(f"{model.label} hears speech: give audio files, folders of them, or --corpus")
+    paths = find_audio(options.audio)
+    return paths, None if texts is None else texts.for_files(paths)
+
+
+def _units(model) -> str:
+    """The scale of the predictions, as the range of the labels that the model learned from."""
+    scale = model.config.get("scale", {})
+    ranges = [
+        f"{dimension} {scale[dimension][0]:g} to {scale[dimension][1]:g}"
+        for dimension in model.dimensions
+        if dimension in scale
+    ]
+    absent = [f"; no {name}: {reason}" for name, reason in model.config.get("dimensions_left_out", {}).items()]
+    return f"model {model.label}; range of its training labels: {', '.join(ranges) or 'not told'}{''.join(absent)}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""``probe-report``: one page with everything that results can show, and what they cannot."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from emoprobe.errors import UserError, run_command
+
+from .arguments import CommandParser, text
+
+_CHOICES = ("arousal", "valence", "dominance", "emotion", "all")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of ``probe-report``."""
+    options = CommandParser(
+        prog="probe-report",
+        description="Write report.html, one page that opens from disk, and the same as report.md: claims with verdict "
+        "and interval, protocol, curves with controls, weights, similarity, end-to-end models, fairness, limits, "
+        "methods text and BibTeX.",
+        epilog="Run again: what was computed from the caches is kept in the folder of the report.",
+    )
+    options.add_argument(
+        "results",
+        nargs="*",
+        type=Path,
+        metavar="RESULTS",
+        help="folders that probe-fit and probe-train wrote (default: results); several are put together",
+    )
+    options.add_argument(
+        "--caches",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="CACHE",
+        help="caches of these results (default: those that the protocol names, beside the results or here)",
+    )
+    options.add_argument("--out", type=Path, default=Path("report"), metavar="FOLDER", help="default: %(default)s")
+    options.add_argument("--title", type=text, default="", help="a title of your own")
+    options.add_argument(
+        "--dim", nargs="+", choices=_CHOICES, default=["all"], metavar="DIM", help=f"of {', '.join(_CHOICES)}"
+    )
+    options.add_argument(
+        "--quick", action="store_true", help="leave out what is computed from caches: second opinions and similarity"
+    )
+    options.add_argument("--quiet", action="store_true", help="no progress")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``probe-report``; returns its exit status."""
+    options = parser().parse_args(arguments)
+    return run_command(lambda: _report(options))
+
+
+def _report(options: argparse.Namespace) -> int:
+    folders = options.results or [Path("results")]
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(
+                f"{folder} is not a folder of results: make one with probe-fit --out {folder}, or name another"
+            )
+    # Pandas, matplotlib and jinja2 take their time: only now, when there is something to report.
+    from emoprobe.analysis.report.writing import to_standard_error, write_report
+
+    written = write_report(
+        folders,
+        caches=options.caches,
+        out=options.out,
+        title=options.title,
+        dimensions=() if "all" in options.dim else tuple(dict.fromkeys(options.dim)),
+        quick=options.quick,
+        progress=not options.quiet,
+        say=(lambda line: None) if options.quiet else to_standard_error,
+    )
+    for path in written[:2]:
+        print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

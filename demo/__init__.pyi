@@ -1,0 +1,10 @@
+from . import corpus as corpus
+from . import distill as distill
+from . import evaluate as evaluate
+from . import pretrain as pretrain
+from . import sentences as sentences
+from . import shards as shards
+from . import speech as speech
+from . import zoo as zoo
+from .corpus import make_corpus as make_corpus
+from .zoo import model_folder as model_folder

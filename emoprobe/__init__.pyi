@@ -1,0 +1,17 @@
+from . import analysis as analysis
+from . import demo as demo
+from . import endtoend as endtoend
+from . import extract as extract
+from . import probe as probe
+from . import transcribe as transcribe
+from .analysis import plot_heatmap as plot_heatmap
+from .analysis import plot_layers as plot_layers
+from .analysis import plot_teacher_student as plot_teacher_student
+from .analysis import plot_weights as plot_weights
+from .analysis import relevance_centroids as relevance_centroids
+from .endtoend import predict as predict
+from .errors import UserError as UserError
+from .extract import HiddenStateCache as HiddenStateCache
+from .probe import fit_layers as fit_layers
+from .probe import load_results as load_results
+from .version import __version__ as __version__

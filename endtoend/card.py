@@ -1,0 +1,148 @@
+"""The card of a trained model: what it is, what it was trained on, how well it does, where it must not be trusted."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+from emoprobe.probe.results import Results
+
+_ARTICLE = (
+    "D. de Oliveira, N. R. Prabhu and T. Gerkmann, *Leveraging semantic information for efficient self-supervised "
+    "emotion recognition with audio-textual distilled models*, Interspeech 2023 (arXiv 2305.19184)"
+)
+
+
+def write_card(folder: Path, config: dict, results: Results, runs: list[dict]) -> Path:
+    """Write `README.md` into the folder of a saved model.
+
+    Parameters
+    ----------
+    folder : Path
+    config : dict
+        As :func:`emoprobe.endtoend.saved.read_config` returns it.
+    results : Results
+        Scores of every seed and split.
+    runs : list of dict
+        Seed, fold and development score of each training.
+
+    Returns
+    -------
+    Path
+    """
+    run, settings = config["run"], config["run"]["training"]
+    sides = [run[side]["label"] for side in ("audio", "text") if run[side] is not None]
+    many = len(runs) > 1
+    this = f"The weights here are those of seed {config['seed']}, fold {config['fold']}: the best of " if many else ""
+    kept = f"{this}{len(runs)} trainings by the development part." if many else "One training."
+    lines = [
+        f"# {_plain(config['label'])}, {run_modality(run)}",
+        "",
+        f"A model of {_listed(config['dimensions'])} in speech, made with emoprobe {config['versions']['emoprobe']} "
+        f"from {_listed(_plain(side) for side in sides)}. Method: {_ARTICLE}.",
+        "",
+        "```sh",
+        f"probe-predict {folder.name} FILES --out predictions.csv",
+        "```",
+        "",
+        "## Data and protocol",
+        "",
+        f"- Corpus: {_plain(run['corpus']['name'])} (sha256 of its table {run['corpus']['sha256'][:16]}…).",
+        *(f"- {_plain(note)}" for note in run["corpus"]["notes"]),
+        *(f"- Encoder {_encoder(run[side])}" for side in ("audio", "text") if run[side] is not None),
+        f"- Frozen: {', '.join(run['model']['freeze']) or 'nothing'}. Pooling: {run['model']['pooling']}. Layers of "
+        f"the speech encoder: {run['model']['layers']}. Share of utterances without text in training: "
+        f"{run['model']['text_dropout']:g}, without audio: {run['model']['audio_dropout']:g}.",
+        *(f"- {name} is left out: {reason}." for name, reason in config.get("dimensions_left_out", {}).items()),
+        f"- Text: {_plain(results.protocol[0]['text'])}.",
+        *_reading(config),
+        f"- Loss: 1 − CCC, summed over dimensions. At most {settings['epochs']} epochs, batch {settings['batch']} x "
+        f"{settings['accumulate']}, learning rates {_rates(settings)}, "
+        f"{settings['precision']}. {kept}",
+        *(f"- {_plain(note)}" for note in results.protocol[0]["split"]["notes"]),
+        "",
+        "## Measured",
+        "",
+        "Scores over all trainings (seeds, and folds where the corpus has no split of its own); in brackets the 95 % "
+        "bootstrap interval over speakers.",
+        "",
+        "| dimension | split | seed | n | CCC | Pearson | RMSE |",
+        "|---|---|---|---|---|---|---|",
+        *_rows(results),
+        "",
+        "## Limits",
+        "",
+        "- Scores hold for speech like that of the corpus: its language, its recordings, its way of rating. Elsewhere "
+        "measure first.",
+        f"- Predictions are in the corpus's units ({_scales(config['scale'])}) and are not bounded to them.",
+        "- It estimates how raters would rate an utterance. It does not know what a person feels, and must not decide "
+        "about anyone.",
+        "",
+    ]
+    path = Path(folder) / "README.md"
+    beside = path.with_name(".README.md.new")
+    beside.write_text("\n".join(lines), encoding="utf-8")
+    beside.replace(path)
+    return path
+
+
+def run_modality(run: dict) -> str:
+    """ "audio", "text" or "audio+text"."""
+    return "+".join(side for side in ("audio", "text") if run[side] is not None)
+
+
+def _rows(results: Results):
+    for row in results.scores[results.scores["fold"] == "all"].itertuples():
+        yield (
+            f"| {row.dimension} | {row.split} | {row.seed} | {row.n} | {_number(row.ccc)} {_interval(row)} "
+            f"| {_number(row.pearson)} | {_number(row.rmse)} |"
+        )
+
+
+def _interval(row) -> str:
+    low, high = row.ccc_low, row.ccc_high
+    return f"[{low:.3f}, {high:.3f}]" if math.isfinite(low) and math.isfinite(high) else "(no interval)"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if math.isfinite(value) else "undefined"
+
+
+def _reading(config: dict):
+    """What the development part said of the words, for each dimension."""
+    # Null where the development part has no score of a dimension.
+    asked = {name: scores for name, scores in config.get("text_helps", {}).items() if None not in scores.values()}
+    said = [f"{name} {scores['with']:.3f} with, {scores['without']:.3f} without" for name, scores in asked.items()]
+    unread = [name for name, scores in asked.items() if scores["without"] > scores["with"]]
+    if asked:
+        yield f"- Development CCC with and without the words: {'; '.join(said)}."
+    if unread:
+        yield f"- So {_listed(unread)} is predicted without them, and the rest with them."
+
+
+def _rates(settings: dict) -> str:
+    return ", ".join(f"{settings[f'{part}_rate']:g} ({part})" for part in ("audio", "text", "head"))
+
+
+def _encoder(found: dict) -> str:
+    start = "pretrained" if found["random_init"] is None else f"random weights, seed {found['random_init']}"
+    revision = f", revision {found['revision']}" if found["revision"] else ""
+    return (
+        f"{_plain(found['label'])} ({found['model_type']}, {found['parameters']:,} parameters, {start}{revision}; "
+        f"sha256 of the weights it started from {found['weights_sha256'][:16]}…)."
+    )
+
+
+def _scales(scale: dict) -> str:
+    return ", ".join(f"{name} {low:g} to {high:g}" for name, (low, high) in scale.items())
+
+
+def _listed(names) -> str:
+    names = list(names)
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _plain(text: str) -> str:
+    """Text from a manifest as Markdown shows it: on one line, nothing in it read as markup."""
+    return re.sub(r"([\\`*_{}\[\]<>#|])", r"\\\1", " ".join(str(text).split()))

@@ -1,0 +1,339 @@
+"""A trained model to ONNX, float32 and dynamic int8, held to what torch computes on audio that it never saw.
+
+One utterance goes through the graph at a time: nothing is padded, so nothing has to be masked, and the graph is exact.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from emoprobe.errors import UserError, is_full_disk, reason
+from emoprobe.extract.versions import versions
+from emoprobe.jsontext import null_for_nan, to_json
+from emoprobe.ownership import mark, refuse_strangers, remove
+from emoprobe.probe.metrics import ccc
+
+from .exported import FLOAT, FORMAT, INSIDE, INT8, INT8_TOLERANCE, MADE_BY, OnnxModel, own_export_files
+from .model import AudioTextModel
+from .saved import EmotionModel, load_model
+
+#: Farthest that a prediction of the float32 graph may be from torch's, as a share of the spread of the training labels.
+#: Both compute in float32, in another order and with other approximations of GELU and softmax: some 1e-6 to 1e-5. An
+#: error of the graph is orders of magnitude larger, and a thousandth of a label's spread is far below what any
+#: annotator or model resolves.
+TOLERANCE = 1e-3
+
+#: Utterances that are checked a second time without their text.
+_WITHOUT_TEXT = 8
+
+
+def export_model(
+    folder: str | Path,
+    waveforms: Sequence[np.ndarray] | None,
+    texts: Sequence[str | None] | None = None,
+    *,
+    out: str | Path | None = None,
+    int8: bool = False,
+    tolerance: float = TOLERANCE,
+) -> dict:
+    """Write a saved model in ONNX form, unless it predicts otherwise than torch.
+
+    Parameters
+    ----------
+    folder : str or Path
+        A model that ``probe-train`` saved.
+    waveforms : sequence of ndarray, (samples,) float32, or None
+        Held-out audio at 16 kHz to compare both forms on, of several lengths; None for a model of text alone.
+    texts : sequence of str or None
+        What is said in it.
+    out : str or Path, optional
+        Folder of the ONNX form, replaced if it is there; `onnx` in `folder` by default.
+    int8 : bool
+        Write the form of 8 bits as well: weights quantised channel by channel, activations as they come. On processors
+        without 8-bit dot products (x86 before AVX-512 VNNI) its sums can saturate; what is reported is of this machine.
+    tolerance : float
+        Farthest that a float32 prediction may be from torch's, in units of the training labels' spread.
+
+    Returns
+    -------
+    dict
+        `utterances` compared; `difference`, the largest between float32 and torch in units of the labels' spread;
+        with `int8` also `int8_ccc` and `int8_mae` a dimension, between the forms of 8 and 32 bits, and `int8_tolerance`
+        of the second (both in the corpus's units). It is kept under `checks` in `config.json`.
+
+    Raises
+    ------
+    UserError
+        If the model cannot be read or exported, a package is missing, or the forms differ by more than `tolerance`
+        (that of 8 bits by more than :data:`.exported.INT8_TOLERANCE`); what was there before is left alone then.
+    """
+    folder = Path(folder)
+    out = folder / INSIDE if out is None else Path(out)
+    beside, before = out.with_name(f".{out.name}.new"), out.with_name(f".{out.name}.old")
+    for path in (out, beside, before):
+        refuse_strangers(path, own_export_files(path), "the ONNX form of a model", option="--out")
+    try:
+        tools = {name: version(name) for name in ("onnx", "onnxscript", "onnxruntime")}
+    except PackageNotFoundError as error:
+        raise UserError(f"the package {error.name} is not installed; `pip install 'emoprobe[onnx]'`") from error
+    ready = load_model(folder)
+    if ready.uses_audio and not ready.model.audio.backbone.reads_waveform:
+        raise UserError(
+            f"{ready.label} takes log-mel features, which the ONNX form does not compute; use probe-predict without "
+            "--onnx, or train a model that reads the waveform, such as distilhubert"
+        )
+    count = len(texts if waveforms is None else waveforms)
+    if count == 0:
+        raise UserError(f"no utterance to compare torch and ONNX on; give a corpus that {ready.label} can be run on")
+    texts = list(texts) if texts is not None else [None] * count
+    if ready.uses_audio and ready.uses_text:
+        waveforms = [*waveforms, *waveforms[:_WITHOUT_TEXT]]
+        texts += [None] * (len(waveforms) - count)
+    expected = ready.predict(waveforms, texts)
+    spread = ready.model.label_spread.numpy().copy()
+    if before.exists() and not out.exists():  # a kill between the two renamings below
+        before.rename(out)
+    for path in (beside, before):
+        remove(path, own_export_files(path))
+    beside.mkdir(parents=True, exist_ok=True)
+    try:
+        mark(beside, MADE_BY, also=["**"])  # until it is whole
+        _write_config(beside, ready, {}, tools)
+        _write_tokenizer(beside, ready)
+        _write_graph(ready, beside / FLOAT)
+        found = OnnxModel(beside).predict(waveforms, texts)
+        checks = {"utterances": count, "difference": float(np.abs((found - expected) / spread).max())}
+        if not checks["difference"] <= tolerance:  # NaN too
+            raise UserError(
+                f"{folder}: the ONNX form predicts otherwise than torch, by up to {checks['difference']:.2g} of the "
+                f"spread of the training labels (at most {tolerance:g} is allowed), and was not written; try other "
+                "releases of torch, onnxscript and onnxruntime"
+            )
+        if int8:
+            _quantise(beside / FLOAT, beside / INT8)
+            small = OnnxModel(beside, int8=True, check=False).predict(waveforms, texts)
+            checks |= _compare_int8(folder, ready, small, found, spread)
+        _write_config(beside, ready, checks, tools)
+        mark(beside, MADE_BY)
+        if out.exists():
+            out.rename(before)
+        beside.rename(out)
+    finally:
+        remove(beside, own_export_files(beside))
+    remove(before, own_export_files(before))
+    return checks
+
+
+def _compare_int8(
+    folder: Path, ready: EmotionModel, small: np.ndarray, whole: np.ndarray, spread: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """Agreement of predictions (utterances, dimensions) in 8 bits with those in float32; refused where it is none."""
+    agreement, error, allowed = ccc(whole.T, small.T), np.abs(small - whole).mean(0), INT8_TOLERANCE * spread
+    for k, name in enumerate(ready.dimensions):
+        if not error[k] <= allowed[k]:  # NaN too
+            raise UserError(
+                f"{folder}: in 8 bits {name} is predicted otherwise than in float32, by {error[k]:.2g} on average of "
+                f"{len(small)} predictions (at most {allowed[k]:.2g} is allowed, {INT8_TOLERANCE:g} of the spread of "
+                "the training labels), and nothing was written: leave out --int8, or export on a processor with 8-bit "
+                "dot products"
+            )
+    columns = {"int8_ccc": agreement, "int8_mae": error, "int8_tolerance": allowed}
+    return {
+        key: {name: float(value) for name, value in zip(ready.dimensions, values, strict=True)}
+        for key, values in columns.items()
+    }
+
+
+class GatheredConv(nn.Module):
+    """A strided convolution over time as one matrix product: each output step's inputs, side by side, times a matrix.
+
+    The same multiply-adds, on channels last. Dynamic quantisation makes matrix products fast and convolutions slow, and
+    most of a distilled encoder's work is in the convolutions of its front end.
+
+    Parameters
+    ----------
+    conv : torch.nn.Conv1d
+        Without padding, dilation or groups.
+    """
+
+    def __init__(self, conv: nn.Conv1d):
+        super().__init__()
+        if conv.padding != (0,) or conv.dilation != (1,) or conv.groups != 1:
+            raise ValueError(f"{conv} is no plain strided convolution")
+        self.kernel, self.stride = conv.kernel_size[0], conv.stride[0]
+        # (out, in, kernel) to (kernel * in, out)
+        self.weight = nn.Parameter(conv.weight.detach().permute(2, 1, 0).reshape(-1, conv.out_channels).contiguous())
+        self.bias = conv.bias
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        """Convolve `states` (1, steps, channels)."""
+        _, steps, channels = states.shape
+        outputs = (steps - self.kernel) // self.stride + 1
+        starts = torch.arange(outputs)[:, None] * self.stride
+        wanted = (starts + torch.arange(self.kernel)).reshape(-1)
+        frames = states.index_select(1, wanted).reshape(1, outputs, self.kernel * channels)
+        product = frames @ self.weight
+        return product if self.bias is None else product + self.bias
+
+
+class GatheredFrontEnd(nn.Module):
+    """The front end of a speech model with all its convolutions but the first, which has one channel, gathered.
+
+    Parameters
+    ----------
+    front_end : torch.nn.Module
+        `feature_extractor` of HuBERT or its kin.
+    """
+
+    def __init__(self, front_end: nn.Module):
+        super().__init__()
+        self.first, *others = front_end.conv_layers
+        self.convolutions = nn.ModuleList(GatheredConv(layer.conv) for layer in others)
+        self.norms = nn.ModuleList(getattr(layer, "layer_norm", None) or nn.Identity() for layer in others)
+        self.activations = nn.ModuleList(layer.activation for layer in others)
+
+    def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
+        """Features (1, channels, frames) of `waveforms` (1, samples)."""
+        states = self.first(waveforms[:, None]).transpose(1, 2)
+        for convolution, norm, activation in zip(self.convolutions, self.norms, self.activations, strict=True):
+            states = activation(norm(convolution(states)))  # a norm here is over channels, which are last already
+        return states.transpose(1, 2)
+
+
+class OneUtterance(nn.Module):
+    """A model from the samples of a file and token numbers to the corpus's units, one utterance a time.
+
+    Parameters
+    ----------
+    model : AudioTextModel
+        In evaluation mode; its front end is replaced.
+    """
+
+    def __init__(self, model: AudioTextModel):
+        super().__init__()
+        self.model = model
+        if model.audio is not None:
+            encoder = model.audio.model
+            encoder.feature_extractor = GatheredFrontEnd(encoder.feature_extractor)
+
+    def forward(
+        self,
+        waveform: torch.Tensor | None = None,
+        input_ids: torch.Tensor | None = None,
+        has_text: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Predictions (1, dimensions) of `waveform` (1, samples), `input_ids` (1, tokens) and `has_text` (1,)."""
+        model, audio, text = self.model, None, None
+        if model.audio is not None:
+            if model.audio.backbone.normalise:
+                mean = waveform.mean(dim=1, keepdim=True)
+                variance = waveform.var(dim=1, keepdim=True, correction=0)
+                waveform = (waveform - mean) / torch.sqrt(variance + 1e-7)
+            audio = _unpadded(model.audio.states(waveform, None))
+        if model.text is not None:
+            text = _unpadded(model.text(input_ids=input_ids, attention_mask=None).last_hidden_state)
+        return model.in_units(model.combine(audio, text, has_text))
+
+
+def _unpadded(states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """States with the mask that says that all of them count."""
+    return states, torch.ones(states.shape[:2], dtype=torch.bool)
+
+
+def _write_graph(ready: EmotionModel, path: Path) -> None:
+    graph = OneUtterance(ready.model).eval()
+    free = {1: torch.export.Dim.DYNAMIC}  # refused by the exporter where the graph would hold for one length alone
+    arguments: dict[str, torch.Tensor] = {}
+    shapes: dict[str, dict | None] = {}
+    if ready.uses_audio:
+        arguments["waveform"] = torch.linspace(-1, 1, 2 * 16_000)[None]
+        shapes["waveform"] = free
+    if ready.uses_text:
+        tokens = ready.text.tokenise(["one two three four five six seven eight"])["input_ids"]
+        arguments |= {"input_ids": tokens, "has_text": torch.ones(1, dtype=torch.bool)}
+        shapes |= {"input_ids": free, "has_text": None}
+    try:
+        with torch.no_grad(), _quiet():
+            program = torch.onnx.export(
+                graph,
+                kwargs=arguments,
+                input_names=list(arguments),
+                output_names=["dimensions"],
+                dynamo=True,
+                dynamic_shapes=shapes,
+                verbose=False,
+            )
+            program.save(str(path))
+    except Exception as error:  # the exporter passes on whatever an operator that it does not know raises
+        if is_full_disk(error):
+            raise
+        raise UserError(f"{ready.label} cannot be brought to ONNX ({reason(error)[:200]})") from error
+
+
+def _quantise(source: Path, target: Path) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with _quiet():
+        quantize_dynamic(
+            source,
+            target,
+            # Convolutions stay: in 8 bits ONNX Runtime has no fast one.
+            op_types_to_quantize=["MatMul", "Gemm", "Gather"],
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            use_external_data_format=source.with_name(f"{source.name}.data").exists(),
+        )
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Without the exporters' notes on optional packages and steps, which say nothing of this model."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir", "root")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _write_tokenizer(folder: Path, ready: EmotionModel) -> None:
+    if not ready.uses_text:
+        return
+    backend = getattr(ready.text.tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise UserError(
+            f"the tokeniser of {ready.text.label} has no tokenizer.json form, which the ONNX form reads with"
+        )
+    backend.save(str(folder / "tokenizer.json"))
+
+
+def _write_config(folder: Path, ready: EmotionModel, checks: dict, tools: dict) -> None:
+    config = {
+        "format": FORMAT,
+        "label": ready.label,
+        "dimensions": list(ready.dimensions),
+        "scale": ready.config.get("scale", {}),
+        "dimensions_left_out": ready.config.get("dimensions_left_out", {}),
+        "uses_audio": ready.uses_audio,
+        "uses_text": ready.uses_text,
+        "receptive_field": ready.receptive_field,
+        "max_tokens": ready.text.max_tokens if ready.uses_text and ready.text.max_tokens < 2**31 else None,
+        "checks": checks,
+        "versions": versions() | tools,
+    }
+    text = to_json(null_for_nan(config), indent=1, ensure_ascii=False)
+    (folder / "config.json").write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,23 @@
+"""What the fields of a model's JSON files must hold, beside those that every file has (:mod:`..fields`)."""
+
+from __future__ import annotations
+
+from emoprobe.extract.corpora import DIMENSIONS
+from emoprobe.fields import TEXTS_BY_NAME, Field, is_number
+
+
+def _is_dimensions(value: object) -> bool:
+    names = isinstance(value, list) and len(value) > 0 and all(isinstance(name, str) for name in value)
+    return names and len(set(value)) == len(value) and set(value) <= set(DIMENSIONS)
+
+
+def _is_scale(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(pair, list) and len(pair) == 2 and all(map(is_number, pair)) and pair[0] <= pair[1]
+        for pair in value.values()
+    )
+
+
+DIMENSION_LIST: Field = (_is_dimensions, f"a list of {', '.join(DIMENSIONS)}")
+SCALE: Field = (_is_scale, "two numbers, low and high, a dimension")
+REASONS: Field = (TEXTS_BY_NAME[0], "a text a dimension")

@@ -1,0 +1,176 @@
+"""A corpus as training sees it: what can be used, what can be learned, and who is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from emoprobe.errors import UserError
+from emoprobe.extract.corpora import Corpus
+from emoprobe.extract.limits import LONGEST_SECONDS
+from emoprobe.extract.scan import scan
+from emoprobe.probe.splits import Split, plan
+
+from .data import Speech
+from .model import AudioTextModel
+from .settings import ModelSettings, TrainingSettings
+from .step import varies
+
+
+@dataclass(frozen=True)
+class Material:
+    """A corpus as training sees it.
+
+    Attributes
+    ----------
+    table : DataFrame
+        The corpus's utterances with `status` ("done" where it can be used) and `reason`.
+    speech : Speech or None
+        None for a model of text alone.
+    dimensions : tuple of str
+        Those that can be learned.
+    left_out : dict of str to str
+        Why each of the others cannot.
+    labels : ndarray, (utterances, dimensions)
+    split : Split
+    """
+
+    table: pd.DataFrame
+    speech: Speech | None
+    dimensions: tuple[str, ...]
+    left_out: dict[str, str]
+    labels: np.ndarray
+    split: Split
+
+
+def refuse_too_few_speakers(corpus: Corpus, model: ModelSettings, training: TrainingSettings) -> None:
+    """Refuse a corpus of which no folds can be made, before any audio is decoded: a file that fails makes no speaker.
+
+    Raises
+    ------
+    UserError
+        As :func:`.probe.splits.plan` tells it.
+    """
+    labelled = ~np.isnan(corpus.utterances[list(model.dimensions)].to_numpy(np.float64))
+    if labelled.any():  # if not, that is what will be told
+        _plan(corpus.utterances, labelled, training)
+
+
+def _plan(tabled: pd.DataFrame, labelled: np.ndarray, training: TrainingSettings) -> Split:
+    return plan(
+        tabled["split"],
+        tabled["speaker"].tolist(),
+        labelled.any(1),
+        labelled,
+        n_folds=training.folds,
+        seed=training.seed,
+        ungrouped=training.ungrouped,
+    )
+
+
+def prepare(
+    corpus: Corpus,
+    model: ModelSettings,
+    training: TrainingSettings,
+    first: AudioTextModel,
+    *,
+    progress: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> Material:
+    """Check every file, leave out what cannot be learned, and plan the fits on the rest.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    model : ModelSettings
+    training : TrainingSettings
+    first : AudioTextModel
+        Whose encoder says how short an utterance may be.
+    progress : bool
+        Show bars.
+    say : callable
+        Told of utterances without words.
+
+    Returns
+    -------
+    Material
+
+    Raises
+    ------
+    UserError
+        If nothing can be used, learned, or stopped by, or no fold can be made.
+    """
+    tabled = corpus.utterances.copy()
+    tabled["status"], tabled["reason"] = "done", ""
+    speech = None
+    if first.audio is not None:
+        _, headers = scan(
+            corpus,
+            shortest=first.audio.backbone.receptive_field,
+            longest=LONGEST_SECONDS,
+            window=first.audio.backbone.longest,
+            option="cut it into parts",
+            progress=progress,
+        )
+        speech = Speech(list(tabled["path"]), headers, room=training.memory * 2**30)
+        for row, problem in enumerate(speech.check(progress=progress)):
+            if problem is not None:
+                tabled.loc[row, ["status", "reason"]] = problem.status, problem.reason
+    usable = (tabled["status"] == "done").to_numpy()
+    if not usable.any():
+        raise UserError(f"'{corpus.name}' has no utterance that can be used: {_counts(tabled['status'])}")
+    if model.text is not None:
+        absent = int((tabled["transcript"].str.strip() == "")[usable].sum())
+        if absent == usable.sum():
+            raise UserError(
+                f"'{corpus.name}' has no transcripts: fill them in with probe-transcribe, or give --text none"
+            )
+        if absent:
+            say(f"note: {absent} of {usable.sum()} utterances have no transcript: a learned state stands for it")
+    dimensions, left_out = model.dimensions, {}
+    while dimensions:
+        labels = tabled[list(dimensions)].to_numpy(np.float64)
+        labelled = usable[:, None] & ~np.isnan(labels)
+        reasons = _not_learnable(labels, [np.flatnonzero(usable)], dimensions, "that can be used")
+        if not reasons:
+            split = _plan(tabled, labelled, training)
+            trained = [fold.stopping[0] for fold in split.folds]
+            reasons = _not_learnable(labels, trained, dimensions, "that are trained on")
+        if not reasons:
+            _need_labels_to_stop_by(labels, split, dimensions)
+            return Material(tabled, speech, dimensions, left_out, labels, split)
+        left_out |= reasons
+        dimensions = tuple(name for name in dimensions if name not in reasons)
+    told = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+    raise UserError(f"'{corpus.name}' has nothing to learn ({told}): fill in labels, or choose others with --dim")
+
+
+def _not_learnable(
+    labels: np.ndarray, parts: list[np.ndarray], dimensions: Sequence[str], where: str
+) -> dict[str, str]:
+    """Dimensions that lack two different labels in one of the parts (rows), each with the reason."""
+    reasons = {}
+    for part in parts:
+        for name, values in zip(dimensions, labels[part].T, strict=True):
+            if not varies(values):
+                known = values[~np.isnan(values)]
+                told = f"it is {known[0]:g} in all" if len(known) else "there is no label in"
+                reasons.setdefault(name, f"{told} {len(known) or len(part)} utterances {where}")
+    return reasons
+
+
+def _need_labels_to_stop_by(labels: np.ndarray, split: Split, dimensions: Sequence[str]) -> None:
+    for fold in split.folds:
+        rows = fold.stopping[1]
+        if not any(varies(values) for values in labels[rows].T):
+            raise UserError(
+                f"the {len(rows)} utterances on which training stops (fold {fold.name}) hold no two different labels "
+                f"of {', '.join(dimensions)}: label more of them, or leave the corpus's split out for --folds"
+            )
+
+
+def _counts(statuses: pd.Series) -> str:
+    return ", ".join(f"{count} are {status}" for status, count in statuses.value_counts().items())

@@ -1,0 +1,340 @@
+"""The audio-textual model: two encoders, masked pooling, fusion by concatenation, one head for all dimensions.
+
+After de Oliveira, Prabhu and Gerkmann (Interspeech 2023): a distilled speech encoder lacks the depth in which a large
+one holds valence, and a text encoder gives it back. What a batch's padding holds never reaches a prediction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from emoprobe.errors import UserError
+from emoprobe.extract.encoders.exact import frame_mask
+from emoprobe.extract.encoders.speech import Backbone
+from emoprobe.probe.training import ccc_loss
+
+from .settings import ModelSettings
+
+
+class AudioEncoder(nn.Module):
+    """A speech model to be trained, exact under padding (:class:`~emoprobe.extract.encoders.speech.Backbone`).
+
+    Parameters
+    ----------
+    backbone : Backbone
+    layers : str
+        "last" or "sum".
+
+    Raises
+    ------
+    UserError
+        If what comes behind its blocks has frames of its own.
+    """
+
+    def __init__(self, backbone: Backbone, *, layers: str):
+        super().__init__()
+        # A skipped block has no state to sum, and a mask drawn over ten frames does not fit into a short utterance.
+        backbone.keep_every_block()
+        if getattr(backbone.config, "add_adapter", False):
+            raise UserError(
+                f"{backbone.label} has an adapter behind its blocks, whose output has frames of its own: only its "
+                "layers can be probed; train a checkpoint without one (add_adapter in its config.json)"
+            )
+        self.model = backbone.model
+        self.backbone = backbone
+        self.width = backbone.width
+        self.layer_logits = nn.Parameter(torch.zeros(backbone.n_layers)) if layers == "sum" else None
+
+    def train(self, mode: bool = True) -> AudioEncoder:
+        """Set the mode; batch norms keep their pretrained statistics, which a batch and its padding would change."""
+        super().train(mode)
+        for module in self.model.modules():
+            if isinstance(module, nn.BatchNorm1d):
+                module.eval()
+        return self
+
+    def forward(self, waveforms: torch.Tensor, samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """States (batch, frames, width) and their mask (batch, frames) of zero-padded waveforms (batch, samples)."""
+        lengths = samples.tolist()
+        states = self.states(waveforms, lengths)
+        frames = [self.backbone.frames(n) for n in lengths]
+        return states, frame_mask(frames, states.shape[1], states.device)
+
+    def states(self, waveforms: torch.Tensor, lengths: list[int] | None) -> torch.Tensor:
+        """States (batch, frames, width) of waveforms of these lengths; None where nothing is padded."""
+        if self.layer_logits is None:
+            return self.backbone.forward(waveforms, lengths)
+        seen: list[torch.Tensor] = []
+        self.backbone.forward(waveforms, lengths, lambda layer, states: seen.append(states))
+        # Summed behind the pass, not within it: a checkpointed block that is computed again must save the same tensors.
+        first, *rest = (weight * states for weight, states in zip(self.layer_logits.softmax(0), seen, strict=True))
+        for part in rest:
+            first = first + part
+        return first
+
+
+class Pooling(nn.Module):
+    """Mean, or attention-weighted mean, over the valid steps of each utterance.
+
+    Parameters
+    ----------
+    width : int
+    attentive : bool
+        Weigh each step by the softmax of a learned score (two linear layers with tanh between them).
+    """
+
+    def __init__(self, width: int, *, attentive: bool):
+        super().__init__()
+        self.score = nn.Sequential(nn.Linear(width, 128), nn.Tanh(), nn.Linear(128, 1)) if attentive else None
+
+    def forward(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Pool `states` (batch, steps, width) where `mask` (batch, steps) is true; shape (batch, width)."""
+        states = states.float()
+        if self.score is None:
+            weights = mask.to(states.dtype)
+            weights = weights / weights.sum(1, keepdim=True).clamp(min=1)
+        else:
+            weights = self.score(states)[..., 0].float().masked_fill(~mask, -torch.inf).softmax(1)
+        return torch.einsum("bt,btw->bw", weights, states.masked_fill(~mask[..., None], 0.0))
+
+
+class AudioTextModel(nn.Module):
+    """Predict the dimensions of emotion from speech, its words, or both.
+
+    Parameters
+    ----------
+    settings : ModelSettings
+    backbone : Backbone, optional
+        The speech encoder; as `settings.audio` says.
+    text : transformers.PreTrainedModel, optional
+        The text encoder without a head; as `settings.text` says.
+    weights : tuple of float, optional
+        Of each dimension's loss; all 1 by default.
+
+    Attributes
+    ----------
+    label_mean, label_spread : Tensor, (dimensions,)
+        Mean and standard deviation of the training labels: a prediction in the corpus's units is
+        ``label_mean + label_spread * logits``.
+    text_helps : Tensor of bool, (dimensions,)
+        Of a model with both sides: whether a dimension is predicted from the words too. Few training utterances are
+        soon known by their words, and what these then say of a dimension that they do not carry is noise; so
+        training ends by asking the development part.
+    """
+
+    def __init__(
+        self,
+        settings: ModelSettings,
+        *,
+        backbone: Backbone | None = None,
+        text: nn.Module | None = None,
+        weights: tuple[float, ...] = (),
+    ):
+        super().__init__()
+        if (backbone is None) != (settings.audio is None) or (text is None) != (settings.text is None):
+            raise ValueError("the encoders are not those that the settings name")
+        self.settings = settings
+        attentive = settings.pooling == "attentive"
+        self.audio = None if backbone is None else AudioEncoder(backbone, layers=settings.layers)
+        self.text = text
+        hidden, sides = settings.hidden, 0
+        if self.audio is not None:
+            sides += 1
+            self.audio_pooling = Pooling(self.audio.width, attentive=attentive)
+            self.audio_projection = _projection(self.audio.width, hidden)
+        if self.text is not None:
+            sides += 1
+            self.text_pooling = Pooling(self.text.config.hidden_size, attentive=attentive)
+            self.text_projection = _projection(self.text.config.hidden_size, hidden)
+            # What stands for a side that is hidden or absent.
+            self.no_text = nn.Parameter(torch.zeros(hidden))
+        if sides == 2:
+            self.no_audio = nn.Parameter(torch.zeros(hidden))
+        # The sides meet in a linear layer, so that a dimension can leave one of them out by weights that are zero.
+        self.head = nn.Sequential(nn.Dropout(settings.dropout), nn.Linear(sides * hidden, len(settings.dimensions)))
+        self.register_buffer("label_mean", torch.zeros(len(settings.dimensions)))
+        self.register_buffer("label_spread", torch.ones(len(settings.dimensions)))
+        if sides == 2:
+            self.register_buffer("text_helps", torch.ones(len(settings.dimensions), dtype=torch.bool))
+        weights = weights or (1.0,) * len(settings.dimensions)
+        if len(weights) != len(settings.dimensions):
+            raise UserError(
+                f"--weights gives {len(weights)} numbers for the {len(settings.dimensions)} dimensions "
+                f"{', '.join(settings.dimensions)}"
+            )
+        self.register_buffer("loss_weights", torch.tensor(weights), persistent=False)
+        self._freeze()
+
+    # What is trained ------------------------------------------------------------------------------------------------
+
+    def _freeze(self) -> None:
+        for module in self.frozen_modules():
+            module.requires_grad_(False)
+            if hasattr(module, "_freeze_parameters"):  # the front end asks for gradients of its input otherwise
+                module._freeze_parameters()
+
+    def frozen_modules(self) -> list[nn.Module]:
+        """The parts that training leaves as they are."""
+        found = []
+        for part in self.settings.freeze:
+            encoder = self.audio if part in ("frontend", "audio") else self.text
+            if encoder is None:
+                continue
+            if part == "frontend":
+                found += encoder.backbone.front_end
+            elif part == "audio":
+                found.append(encoder.model)
+            else:
+                found.append(encoder if part == "text" else text_embeddings(encoder))
+        return found
+
+    def train(self, mode: bool = True) -> AudioTextModel:
+        """Set the mode; frozen parts stay in evaluation mode, so that they give what they were pretrained to give."""
+        super().train(mode)
+        for module in self.frozen_modules():
+            module.eval()
+        return self
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """What is trained of "audio" and "text", which were pretrained, and of the "head", which was not."""
+        encoders = {"audio": None if self.audio is None else self.audio.model, "text": self.text}
+        found = {
+            name: [parameter for parameter in encoder.parameters() if parameter.requires_grad]
+            for name, encoder in encoders.items()
+            if encoder is not None
+        }
+        pretrained = {id(parameter) for parameters in found.values() for parameter in parameters}
+        rest = [p for p in self.parameters() if p.requires_grad and id(p) not in pretrained]
+        return {**found, "head": rest}
+
+    def checkpoint_blocks(self) -> None:
+        """Let the encoders compute their blocks again in the backward pass: less memory, more time."""
+        for encoder in (None if self.audio is None else self.audio.model, self.text):
+            if encoder is not None:
+                # Renamed in transformers 5; the old name warns there.
+                enable = getattr(encoder, "activation_checkpointing_enable", encoder.gradient_checkpointing_enable)
+                enable({"use_reentrant": False})
+
+    # Prediction -----------------------------------------------------------------------------------------------------
+
+    def forward(
+        self,
+        waveforms: torch.Tensor | None = None,
+        samples: torch.Tensor | None = None,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        has_text: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Predict a batch.
+
+        Parameters
+        ----------
+        waveforms : Tensor, (batch, samples) float32
+            16 kHz, prepared as the speech encoder wants it, zero past each end.
+        samples : Tensor of int, (batch,)
+        input_ids, attention_mask : Tensor of int, (batch, tokens)
+        has_text : Tensor of bool, (batch,)
+            False for an utterance without text: a learned state stands for it.
+        labels : Tensor, (batch, dimensions), optional
+            In the corpus's units; NaN where one is missing.
+
+        Returns
+        -------
+        dict
+            `logits` (batch, dimensions), in units of the training labels' mean and spread; with `labels` also `loss`:
+            the weighted sum over dimensions of 1 − CCC within the batch, a missing label left out of its dimension.
+        """
+        audio = text = None
+        if self.audio is not None:
+            audio = self.audio(waveforms, samples)
+        if self.text is not None:
+            states = self.text(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+            text = states, attention_mask.bool()
+        logits = self.combine(audio, text, has_text)
+        if labels is None:
+            return {"logits": logits}
+        return {"loss": self.losses(logits, labels).sum(), "logits": logits}
+
+    def losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Weighted loss of each dimension, (dimensions,): 1 − CCC over the utterances that have its label.
+
+        Parameters
+        ----------
+        logits, labels : Tensor, (utterances, dimensions)
+            As :meth:`forward` returns and takes them.
+        """
+        return self.loss_weights * ccc_loss(logits.float(), (labels - self.label_mean) / self.label_spread)
+
+    def combine(
+        self,
+        audio: tuple[torch.Tensor, torch.Tensor] | None,
+        text: tuple[torch.Tensor, torch.Tensor] | None,
+        has_text: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Logits (batch, dimensions) from what the encoders made.
+
+        Parameters
+        ----------
+        audio, text : tuple of Tensor
+            States (batch, steps, width) and their mask (batch, steps); None for a side that the model lacks.
+        has_text : Tensor of bool, (batch,)
+        """
+        parts = []
+        if audio is not None:
+            parts.append(self.audio_projection(self.audio_pooling(*audio)))
+        if text is not None:
+            parts.append(torch.where(has_text[:, None], self.text_projection(self.text_pooling(*text)), self.no_text))
+        if len(parts) < 2:
+            return self.head(parts[0])
+        if self.training:
+            return self.head(torch.cat(self._hide_a_side(*parts, has_text), dim=1))
+        unread = torch.cat([parts[0], self.no_text.expand_as(parts[1])], dim=1)
+        return torch.where(self.text_helps, self.head(torch.cat(parts, dim=1)), self.head(unread))
+
+    def _hide_a_side(self, audio: torch.Tensor, text: torch.Tensor, has_text: torch.Tensor) -> list[torch.Tensor]:
+        """Modality dropout: one draw an utterance, and no audio hidden where text is absent, so that never both are."""
+        draw = torch.rand(len(audio), 1, device=audio.device)
+        hide_text = draw < self.settings.text_dropout
+        hide_audio = (draw > 1 - self.settings.audio_dropout) & has_text[:, None]
+        return [torch.where(hide_audio, self.no_audio, audio), torch.where(hide_text, self.no_text, text)]
+
+    @torch.no_grad()
+    def in_units(self, logits: torch.Tensor) -> torch.Tensor:
+        """Predictions in the corpus's units."""
+        return self.label_mean + self.label_spread * logits.float()
+
+    @torch.no_grad()
+    def read_for(self, helps: Iterable[bool]) -> None:
+        """Take the dimensions, (dimensions,), that are predicted from the words as well where there are any."""
+        self.text_helps.copy_(torch.as_tensor(helps))
+
+    @torch.no_grad()
+    def learn_labels(self, mean: Iterable[float], spread: Iterable[float]) -> None:
+        """Take the mean and spread of the training labels, each (dimensions,)."""
+        self.label_mean.copy_(torch.as_tensor(mean))
+        self.label_spread.copy_(torch.as_tensor(spread))
+
+
+def _projection(width: int, hidden: int) -> nn.Module:
+    """From a pooled state to one side of the head, whatever the size of the encoder's states."""
+    return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU())
+
+
+def text_embeddings(text: nn.Module) -> nn.Module:
+    """The embedding layers of a text encoder.
+
+    Raises
+    ------
+    UserError
+        If its architecture keeps them elsewhere.
+    """
+    found = getattr(text, "embeddings", None)
+    if not isinstance(found, nn.Module):
+        raise UserError(
+            f"--freeze embeddings: {type(text).__name__} has no part of that name; leave it out, or freeze text"
+        )
+    return found

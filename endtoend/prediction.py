@@ -1,0 +1,354 @@
+"""From audio, and what was said, to arousal, valence and dominance in the units that the model was trained on."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import math
+import numbers
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from emoprobe.errors import UserError
+from emoprobe.extract.audio import LOUDEST, SAMPLE_RATE, SILENCE, read_audio, resample
+from emoprobe.extract.batchwise import Problem, run_batches
+from emoprobe.extract.corpora import COLUMNS, DIMENSIONS, Corpus
+from emoprobe.extract.corpora.table import printable
+from emoprobe.extract.journal import open_journal, write_beside
+from emoprobe.extract.limits import LONGEST_SECONDS
+from emoprobe.extract.options import check_positive
+from emoprobe.extract.scan import scan
+from emoprobe.fields import is_number
+from emoprobe.ownership import MARK
+from emoprobe.transcribe.transcription import stamp
+
+from .exported import FLOAT, INSIDE, INT8, OnnxModel
+from .saved import EmotionModel, load_model
+
+if TYPE_CHECKING:
+    import os
+
+#: Of what becomes of a file between its samples and a number; raised whenever that changes a prediction.
+VERSION = 1
+
+PREDICTION_COLUMNS = ("path", "seconds", "text_used", *DIMENSIONS, "status", "reason")
+
+# Audio of which the results go to disk together; the model makes its own, smaller batches of it.
+_GROUP_SECONDS = {"cpu": 60.0, "mps": 60.0, "cuda": 1200.0}
+_GROUP_LETTERS = 16_000  # the same for text alone
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionSettings:
+    """How files are predicted.
+
+    Attributes
+    ----------
+    overwrite : bool
+        Start anew where there are predictions already.
+    batch_seconds : float or None
+        Most seconds of audio in a batch, padding included; chosen for the device if None.
+    longest : float
+        Seconds; longer files are left out, with that reason.
+    workers : int
+        Threads that decode ahead.
+    """
+
+    overwrite: bool = False
+    batch_seconds: float | None = None
+    longest: float = LONGEST_SECONDS
+    workers: int = 4
+
+    def __post_init__(self) -> None:
+        check_positive(self, "batch_seconds", "longest", "workers")
+
+
+def predict(
+    waveform: np.ndarray | None,
+    *,
+    sampling_rate: int = SAMPLE_RATE,
+    text: str | None = None,
+    model: EmotionModel | OnnxModel | str | os.PathLike,
+) -> dict[str, float]:
+    """Dimensions of one utterance.
+
+    Parameters
+    ----------
+    waveform : ndarray, (samples,) float, or None
+        Mono, at about [-1, 1]; None for a model of text alone.
+    sampling_rate : int
+        In Hz; brought to 16 kHz by :func:`emoprobe.extract.audio.resample`.
+    text : str, optional
+        What was said, for a model that reads.
+    model : EmotionModel, OnnxModel, or folder of an EmotionModel
+        A model is loaded at each call from a folder; load it once with :func:`.saved.load_model` for many utterances.
+
+    Returns
+    -------
+    dict of str to float
+        Dimension to prediction, in the units of the corpus that the model was trained on.
+
+    Raises
+    ------
+    UserError
+        If the array is no mono signal of finite numbers, silent, too short or too long, or what the model needs is
+        missing.
+    """
+    if not hasattr(model, "predict"):
+        model = load_model(model)
+    if model.uses_audio:
+        signal = _checked(waveform, sampling_rate)
+        if len(signal) < model.receptive_field:
+            raise UserError(
+                f"the waveform has {1000 * len(signal) / SAMPLE_RATE:.1f} ms, and one frame of {model.label} needs "
+                f"{1000 * model.receptive_field / SAMPLE_RATE:.1f} ms"
+            )
+        if model.longest is not None and len(signal) > model.longest:
+            raise UserError(
+                f"the waveform has {len(signal) / SAMPLE_RATE:.1f} s, and {model.label} takes at most "
+                f"{model.longest / SAMPLE_RATE:g} s; cut it"
+            )
+    elif waveform is not None:
+        raise UserError(f"{model.label} reads text alone: give None in place of a waveform")
+    elif not (text or "").strip():
+        raise UserError(f"{model.label} reads text alone: give text=...")
+    (values,) = model.predict([signal] if model.uses_audio else None, [text])
+    return {dimension: float(value) for dimension, value in zip(model.dimensions, values, strict=True)}
+
+
+def _checked(waveform: np.ndarray | None, rate: int) -> np.ndarray:
+    """The waveform as (samples,) float32 at 16 kHz."""
+    if not isinstance(rate, numbers.Real) or isinstance(rate, bool) or not rate > 0 or rate % 1 != 0:
+        raise UserError(f"sampling_rate is {rate!r}; give a whole number of Hz")
+    if waveform is None:
+        raise UserError("the model hears speech: give a waveform")
+    try:
+        signal = np.asarray(waveform)
+    except (RuntimeError, TypeError, ValueError) as error:  # a tensor on a device or with gradients, a ragged list
+        raise UserError(f"the waveform is no array ({error}); give a numpy array") from error
+    if signal.ndim != 1:
+        raise UserError(
+            f"the waveform has the shape {signal.shape}; give one channel (samples,), such as the mean of the channels"
+        )
+    if signal.dtype.kind in "iu":
+        raise UserError(
+            f"the waveform holds whole numbers ({signal.dtype}); bring them to [-1, 1], for int16 by / 32768"
+        )
+    if signal.dtype.kind != "f":
+        raise UserError(f"the waveform holds {signal.dtype}; give floating-point samples")
+    if len(signal) == 0:
+        raise UserError("the waveform is empty")
+    if not np.isfinite(signal).all() or np.abs(signal).max() > LOUDEST:
+        raise UserError("the waveform holds NaN, infinity or samples that overflow; mend it")
+    if float(signal.max()) - float(signal.min()) <= SILENCE:
+        raise UserError("the waveform is silent")
+    return resample(signal.astype(np.float32), int(rate))
+
+
+def predict_files(
+    model: EmotionModel | OnnxModel,
+    paths: Sequence[str],
+    texts: Sequence[str | None] | None = None,
+    out: str | Path = "predictions.csv",
+    *,
+    made_by: dict | None = None,
+    settings: PredictionSettings | None = None,
+    progress: bool = True,
+    report: Callable[[str], None] | None = None,
+) -> pd.DataFrame:
+    """Predict audio files, and write a row for each; go on where an earlier run stopped.
+
+    Parameters
+    ----------
+    model : EmotionModel or OnnxModel
+    paths : sequence of str
+        Audio files, each once; for a model of text alone, names of the texts.
+    texts : sequence of str or None, optional
+        What was said in each; None or "" where that is not known.
+    out : str or Path
+        A CSV with the columns :data:`PREDICTION_COLUMNS`, its rows in the order of `paths`. Beside it, `out`.journal
+        keeps what is finished; predictions of the same model, file and text are not computed again.
+    made_by : dict, optional
+        What identifies the model, as :func:`model_identity` gives it.
+    settings : PredictionSettings, optional
+        The defaults if left out.
+    progress : bool
+        Show a bar on standard error.
+    report : callable, optional
+        Given each line of the summary; ``print`` shows it.
+
+    Returns
+    -------
+    DataFrame
+        What was written: `status` is ``done``, or why there is no prediction, with the `reason`.
+
+    Raises
+    ------
+    UserError
+        If `out` holds predictions of another model, or cannot be written.
+    """
+    settings = settings or PredictionSettings()
+    say = report or (lambda line: None)
+    out = Path(out)
+    paths = list(paths)
+    said = [(text or "").strip() if model.uses_text else "" for text in texts or [""] * len(paths)]
+    if not paths or len(said) != len(paths) or (model.uses_audio and len(set(paths)) < len(paths)):
+        raise UserError(f"{len(paths)} files and {len(said)} texts: give each file once, with one text or none")
+    if model.uses_audio:
+        table, headers = scan(
+            _files(paths),
+            shortest=model.receptive_field,
+            longest=settings.longest,
+            window=model.longest,
+            progress=progress,
+        )
+        sizes = table["samples"].to_numpy()
+        load = _waveforms(paths, headers)
+        keys = [printable(path) for path in paths]
+        stamps = [[*stamp(path), _hash(text)] for path, text in zip(paths, said, strict=True)]
+    else:
+        sizes = np.array([len(text) for text in said], dtype=np.int64)
+        missing = ["" if text else "no text" for text in said]
+        table = pd.DataFrame({"path": paths, "seconds": np.nan, "status": missing})
+        table["reason"] = ["the model reads text alone, and there is none" if status else "" for status in missing]
+        load = said.__getitem__
+        stamps = [[_hash(text)] for text in said]
+        keys = [f"{printable(name)} {digest}" for name, (digest,) in zip(paths, stamps, strict=True)]
+
+    def compute(rows: list[int], loaded: list) -> list:
+        waveforms = loaded if model.uses_audio else None
+        values = model.predict(waveforms, [said[row] for row in rows], batch_seconds=settings.batch_seconds)
+        return [
+            [float(value) for value in row]
+            if np.isfinite(row).all()
+            else Problem("overflow", "the model gave a number that is not finite")
+            for row in values
+        ]
+
+    def is_prediction(values: object) -> bool:
+        return isinstance(values, list) and len(values) == len(model.dimensions) and all(map(is_number, values))
+
+    device = "cpu" if isinstance(model, OnnxModel) else model.device.type
+    group = max(_GROUP_SECONDS[device], settings.batch_seconds or 0.0)
+    with open_journal(
+        out,
+        made_by=made_by or {},
+        settings={},
+        overwrite=settings.overwrite,
+        is_own=_is_predictions,
+        inputs=paths if model.uses_audio else (),
+    ) as journal:
+        if len(journal):
+            say(f"going on with {out}: {len(journal)} predictions are there")
+        results = run_batches(
+            keys,
+            stamps,
+            sizes,
+            journal=journal,
+            load=load,
+            compute=compute,
+            budget=int(group * SAMPLE_RATE) if model.uses_audio else _GROUP_LETTERS,
+            workers=settings.workers,
+            is_result=is_prediction,
+            doing="predicting",
+            progress=progress,
+        )
+        table = _tabulate(table, said, results, model.dimensions)
+        write_beside(out, _csv(table))
+    return table
+
+
+def model_identity(folder: str | os.PathLike, *, onnx: bool = False, int8: bool = False) -> dict:
+    """What a prediction depends on: the hash of the model's files, and the version of the method.
+
+    Parameters
+    ----------
+    folder : path-like
+        A saved model, or for `onnx` also an export of one.
+    onnx, int8 : bool
+        Whether its ONNX form, and of that the form of 8 bits, is meant.
+    """
+    folder = Path(folder)
+    if onnx:
+        folder = folder / INSIDE if (folder / INSIDE / "config.json").is_file() else folder
+        graph = INT8 if int8 else FLOAT
+        files = [folder / name for name in ("config.json", "tokenizer.json", graph, f"{graph}.data")]
+    else:
+        known = {".json", ".txt", ".model", ".safetensors"}  # the card is no part of it
+        files = [
+            path
+            for path in folder.rglob("*")
+            if path.suffix in known and path != folder / MARK and not path.is_relative_to(folder / INSIDE)
+        ]
+    digest = hashlib.sha256()
+    for path in sorted(path for path in files if path.is_file()):
+        digest.update(path.relative_to(folder).as_posix().encode("utf-8", "surrogateescape") + b"\0")
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    form = "torch" if not onnx else "onnx int8" if int8 else "onnx"
+    return {"the model": digest.hexdigest(), "its form": form, "the method": VERSION}
+
+
+def _waveforms(paths: list[str], headers: list) -> Callable[[int], np.ndarray]:
+    return lambda row: read_audio(paths[row], headers[row])
+
+
+def _files(paths: list[str]) -> Corpus:
+    """Files without anything that a corpus knows, for what scans a corpus."""
+    empty = {name: pd.Series([""] * len(paths), dtype=object) for name in COLUMNS if name not in DIMENSIONS}
+    utterances = pd.DataFrame({**empty, **{name: np.full(len(paths), np.nan) for name in DIMENSIONS}})
+    utterances["id"] = utterances["path"] = pd.Series(paths, dtype=object)
+    return Corpus("files", Path(), utterances[list(COLUMNS)])
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _tabulate(table: pd.DataFrame, said: list[str], results: list, dimensions: Sequence[str]) -> pd.DataFrame:
+    rows = []
+    for row, result in enumerate(results):
+        status, reason, values = table["status"][row], table["reason"][row], {}
+        if isinstance(result, Problem):
+            status, reason = result.status, result.reason
+        elif result is not None:
+            status, values = "done", dict(zip(dimensions, result, strict=True))
+        rows.append(
+            {
+                "path": printable(table["path"][row]),
+                "seconds": table["seconds"][row],
+                "text_used": "yes" if said[row] and status == "done" else "no",
+                **{dimension: values.get(dimension, math.nan) for dimension in DIMENSIONS},
+                "status": status,
+                "reason": printable(reason),
+            }
+        )
+    return pd.DataFrame(rows, columns=list(PREDICTION_COLUMNS))
+
+
+def _is_predictions(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.readline(1000).rstrip() == ",".join(PREDICTION_COLUMNS).encode()
+
+
+def _csv(table: pd.DataFrame) -> bytes:
+    """Numbers to 6 digits: a prediction is known to fewer."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table.columns)
+    for row in table.itertuples(index=False):
+        writer.writerow(map(_cell, row))
+    return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+def _cell(cell: object) -> str:
+    if isinstance(cell, float):
+        return "" if math.isnan(cell) else format(cell, ".6g")
+    return str(cell)

@@ -1,0 +1,377 @@
+"""A trained model as a folder: safetensors, configurations, tokeniser and card; no network and no pickle to load it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+
+from emoprobe.errors import UserError
+from emoprobe.extract.batching import plan_batches
+from emoprobe.extract.devices import choose_device, default_batch_seconds, numerics
+from emoprobe.extract.encoders.speech import SAMPLE_RATE, load_backbone
+from emoprobe.extract.encoders.text import TextEncoder, load_text_encoder
+from emoprobe.extract.precision import check_precision, is_exact
+from emoprobe.extract.versions import versions
+from emoprobe.fields import COUNT, NUMBER, TABLE, TEXT, TEXTS, TRUTH, Part, check_fields, read_json
+from emoprobe.jsontext import to_json
+from emoprobe.ownership import mark, refuse_strangers, remove
+
+from .arguments import checked_texts
+from .data import Collator
+from .exported import INSIDE, own_export_files, own_of_format
+from .fields import DIMENSION_LIST, REASONS, SCALE
+from .model import AudioTextModel
+from .settings import ModelSettings
+
+FORMAT = "emoprobe audio-text model 1"
+
+#: Command that a folder of ours is marked with.
+_MADE_BY = "probe-train"
+
+#: In a saved model that has no list of its files.
+_FILES_OF_0_1 = ("README.md", "config.json", "model.safetensors", "audio/*", "text/*")
+_LONGEST_BATCH = 64
+
+# Utterances that are predicted on the CPU as well where a model is on another device, and samples of each.
+_CHECKED_UTTERANCES, _CHECKED_SAMPLES = 4, 2 * SAMPLE_RATE
+
+
+class EmotionModel:
+    """A trained model, ready to predict.
+
+    Parameters
+    ----------
+    model : AudioTextModel
+    text : TextEncoder or None
+        Whose tokeniser the model reads with.
+    config : dict
+        As `config.json` of a saved model.
+
+    Attributes
+    ----------
+    dimensions : tuple of str
+        Columns of what :meth:`predict` returns.
+    label : str
+        Short name of its encoders.
+    """
+
+    def __init__(self, model: AudioTextModel, text: TextEncoder | None, config: dict):
+        self.model = model.eval()
+        self.text = text
+        self.config = config
+        self.dimensions: tuple[str, ...] = model.settings.dimensions
+        self.label: str = config["label"]
+        self._checked_on: torch.device | None = None
+
+    @property
+    def uses_audio(self) -> bool:
+        """Whether it hears."""
+        return self.model.audio is not None
+
+    @property
+    def uses_text(self) -> bool:
+        """Whether it reads."""
+        return self.model.text is not None
+
+    @property
+    def receptive_field(self) -> int:
+        """Samples at 16 kHz that an utterance needs; 0 for a model of text alone."""
+        return self.model.audio.backbone.receptive_field if self.uses_audio else 0
+
+    @property
+    def longest(self) -> int | None:
+        """Samples at 16 kHz that an utterance has at most; None without limit."""
+        return self.model.audio.backbone.longest if self.uses_audio else None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.label_mean.device
+
+    def predict(
+        self,
+        waveforms: Sequence[np.ndarray] | None,
+        texts: Sequence[str | None] | None = None,
+        *,
+        batch_seconds: float | None = None,
+    ) -> np.ndarray:
+        """Dimensions of utterances, in the units of the corpus that the model was trained on.
+
+        Parameters
+        ----------
+        waveforms : sequence of ndarray, (samples,) float32, or None
+            At 16 kHz, each at least `receptive_field` and at most `longest` long; None for a model of text alone.
+        texts : sequence of str or None
+            What was said; "" or None where that is not known. Left out, nothing is known of any.
+        batch_seconds : float, optional
+            Audio in a batch, padding included; by default what suits the device. No prediction depends on it.
+
+        Returns
+        -------
+        ndarray, (utterances, dimensions) float32
+
+        Raises
+        ------
+        UserError
+            If an argument is missing, a waveform is too short or too long, or another device than the CPU predicts
+            something else than the CPU does: the first utterances there are predicted on both.
+        """
+        said = checked_texts(self, waveforms, texts)
+        if said and not is_exact(self.device, "float32") and self._checked_on != self.device:
+            self._check(waveforms, said)
+        return self._predict(waveforms, said, batch_seconds)
+
+    def _check(self, waveforms: Sequence[np.ndarray] | None, said: Sequence[str]) -> None:
+        """Compare a few utterances, cut short, with the CPU."""
+        device, few = self.device, slice(_CHECKED_UTTERANCES)
+        samples = max(_CHECKED_SAMPLES, self.receptive_field)
+        cut = None if waveforms is None else [waveform[:samples] for waveform in waveforms[few]]
+        # All of a dimension's predictions are too few for an error of each dimension.
+        check_precision(
+            self.model,
+            lambda: {"the prediction": torch.from_numpy(self._predict(cut, said[few])).reshape(-1, 1)},
+            device=device,
+            precision="float32",
+            remedy="Use --device cpu",
+        )
+        self._checked_on = device
+
+    def _predict(
+        self, waveforms: Sequence[np.ndarray] | None, said: Sequence[str], batch_seconds: float | None = None
+    ) -> np.ndarray:
+        predictions = np.empty((len(said), len(self.dimensions)), np.float32)
+        collate = Collator(self.text.tokenise if self.uses_text else None)
+        for rows in self._batches(waveforms, said, batch_seconds):
+            items = [{"text": said[row]} for row in rows]
+            if self.uses_audio:
+                prepare = self.model.audio.backbone.prepare
+                for item, row in zip(items, rows, strict=True):
+                    item["waveform"] = prepare(np.asarray(waveforms[row], np.float32))
+            batch = {name: values.to(self.device) for name, values in collate(items).items()}
+            with numerics(self.device, "float32"):
+                predictions[rows] = self.model.in_units(self.model(**batch)["logits"]).cpu().numpy()
+        return predictions
+
+    def _batches(self, waveforms, texts, batch_seconds) -> list[np.ndarray]:
+        """Rows that go through the model together: of like length, within a budget."""
+        if not self.uses_audio:
+            order = np.argsort([len(text) for text in texts], kind="stable")
+            return [order[start : start + _LONGEST_BATCH] for start in range(0, len(order), _LONGEST_BATCH)]
+        backbone = self.model.audio.backbone
+        seconds = batch_seconds or default_batch_seconds(self.device, backbone.channels)
+        samples = np.array([len(waveform) for waveform in waveforms], dtype=np.int64)
+        return plan_batches(backbone.sizes(samples), budget=int(seconds * SAMPLE_RATE))
+
+
+def build(
+    settings: ModelSettings, *, weights: tuple[float, ...] = (), seed: int = 0, label: str | None = None
+) -> tuple[AudioTextModel, TextEncoder | None]:
+    """A model with pretrained encoders and new heads.
+
+    Parameters
+    ----------
+    settings : ModelSettings
+    weights : tuple of float
+        Of each dimension's loss.
+    seed : int
+        Of the new weights. The global random state is left alone.
+    label : str, optional
+        Of the speech encoder.
+
+    Returns
+    -------
+    AudioTextModel, and the TextEncoder that it reads with, or None
+    """
+    backbone = text = None
+    if settings.audio is not None:
+        backbone = load_backbone(
+            settings.audio, revision=settings.audio_revision, random_init=settings.audio_random, label=label
+        )
+    if settings.text is not None:
+        text = load_text_encoder(settings.text, revision=settings.text_revision, random_init=settings.text_random)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = AudioTextModel(settings, backbone=backbone, text=None if text is None else text.model, weights=weights)
+    return model, text
+
+
+def save_model(folder: Path, model: AudioTextModel, text: TextEncoder | None, config: dict) -> Path:
+    """Write a model as a folder, whole or not at all.
+
+    Parameters
+    ----------
+    folder : Path
+        Replaced if it is there.
+    model : AudioTextModel
+    text : TextEncoder or None
+    config : dict
+        What is to be known of it; `format`, `settings`, `normalise` and `versions` are added.
+
+    Returns
+    -------
+    Path
+        `folder`.
+    """
+    from safetensors.torch import save_file
+
+    folder = Path(folder)
+    beside, before = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    for path in (folder, beside, before):
+        refuse_strangers(path, own_files(path), "a saved model", option="--out")
+    for path in (beside, before):
+        remove(path, own_files(path))
+    beside.mkdir(parents=True, exist_ok=True)
+    mark(beside, _MADE_BY, also=["**"])  # until it is whole
+    config = {"format": FORMAT, **config, "settings": asdict(model.settings), "versions": versions()}
+    if model.audio is not None:
+        backbone = model.audio.backbone
+        config["normalise"] = backbone.normalise
+        backbone.config.save_pretrained(beside / "audio")
+    if text is not None:
+        text.model.config.save_pretrained(beside / "text")
+        text.tokenizer.save_pretrained(beside / "text")
+    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    save_file(weights, beside / "model.safetensors", metadata={"format": "pt"})
+    (beside / "config.json").write_text(to_json(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    mark(beside, _MADE_BY, also=["README.md", ".README.md.new"])
+    if folder.exists():
+        folder.rename(before)
+    beside.rename(folder)
+    remove(before, own_files(before))
+    return folder
+
+
+def own_files(folder: Path) -> list[str]:
+    """What a saved model's folder holds of ours, its ONNX form included; nothing where it is no such folder."""
+    own = own_of_format(folder, _MADE_BY, FORMAT, _FILES_OF_0_1)
+    inside = folder / INSIDE
+    return own + [f"{INSIDE}/{name}" for name in own_export_files(inside)] if own else []
+
+
+_AGAIN = "bring the folder back from a copy, or train again"
+_FIELDS = {"label": TEXT, "settings": TABLE}
+_MORE_FIELDS = {
+    "dimensions": DIMENSION_LIST,
+    "dimensions_left_out": REASONS,
+    "scale": SCALE,
+    "normalise": TRUTH,
+    "text_helps": TABLE,
+    "run": TABLE,
+    "versions": TABLE,
+}
+_ENCODER = Part({"label": TEXT}, or_none=True)
+_RUN = Part(
+    {
+        "training": TABLE,
+        "corpus": Part({"name": TEXT, "sha256": TEXT, "notes": TEXTS}),
+        "model": Part({"freeze": TEXTS, "text_dropout": NUMBER, "audio_dropout": NUMBER}),
+        "audio": _ENCODER,
+        "text": _ENCODER,
+    }
+)
+_FIELDS_OF_A_RUN = {"seed": COUNT, "fold": TEXT, "development_ccc": NUMBER, "scale": SCALE, "run": _RUN}
+
+
+def read_config(folder: str | Path, *, of_a_run: bool = False) -> dict:
+    """`config.json` of a saved model, its fields checked.
+
+    Parameters
+    ----------
+    folder : str or Path
+    of_a_run : bool
+        Whether it must say how the model was trained, too.
+
+    Raises
+    ------
+    UserError
+        If the folder holds no model of this program, or a field is missing or cannot be.
+    """
+    folder = Path(folder)
+    path = folder / "config.json"
+    if not path.is_file():
+        raise UserError(f"{folder} holds no config.json: give the folder of a model that probe-train wrote")
+    config = read_json(path, remedy="bring the folder back from a copy")
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise UserError(f"{folder} is no model of probe-train ('{FORMAT}'); give the folder that it wrote")
+    required = _FIELDS | (_FIELDS_OF_A_RUN if of_a_run else {})
+    check_fields(config, path, required, _MORE_FIELDS, remedy=_AGAIN)
+    settings = _settings(config, path)
+    if settings.audio is not None:
+        check_fields(config, path, {"normalise": TRUTH}, remedy=_AGAIN)
+    if tuple(config.get("dimensions", settings.dimensions)) != settings.dimensions:
+        raise UserError(f"{path}: the field 'dimensions' is not that of 'settings'; {_AGAIN}")
+    return config
+
+
+def _settings(config: dict, path: Path) -> ModelSettings:
+    given = config["settings"]
+    check_fields(given, path, {field.name: (lambda value: True, "") for field in fields(ModelSettings)}, remedy=_AGAIN)
+    try:
+        return ModelSettings(
+            **{
+                field.name: tuple(given[field.name]) if isinstance(given[field.name], list) else given[field.name]
+                for field in fields(ModelSettings)
+            }
+        )
+    except (ValueError, TypeError) as error:  # a value of another kind, or one that --help would not allow
+        raise UserError(f"{path}: the field 'settings' cannot be ({error}); {_AGAIN}") from error
+
+
+def load_model(folder: str | Path, *, device: str = "cpu") -> EmotionModel:
+    """Load a model that ``probe-train`` saved; no network is asked.
+
+    Parameters
+    ----------
+    folder : str or Path
+    device : str
+        "auto", "cpu", "cuda", "mps".
+
+    Returns
+    -------
+    EmotionModel
+
+    Raises
+    ------
+    UserError
+        If the folder holds no such model, or it is damaged.
+    """
+    from safetensors.torch import load_file
+
+    folder = Path(folder)
+    config = read_config(folder)
+    settings = _settings(config, folder / "config.json")
+    try:
+        _check_widths(settings, folder)
+        backbone = text = None
+        if settings.audio is not None:
+            backbone = load_backbone(
+                str(folder / "audio"), random_init=0, normalise=config["normalise"], label=config["label"]
+            )
+        if settings.text is not None:
+            text = load_text_encoder(str(folder / "text"), random_init=0)
+        model = AudioTextModel(settings, backbone=backbone, text=None if text is None else text.model)
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OSError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"{folder} is damaged ({reason}); {_AGAIN}") from error
+    return EmotionModel(model.to(choose_device(device)), text, config)
+
+
+def _check_widths(settings: ModelSettings, folder: Path) -> None:
+    """Compare the head that the settings name with the stored one, before memory is taken for it."""
+    sides = (settings.audio is not None) + (settings.text is not None)
+    wanted = [len(settings.dimensions), sides * settings.hidden]
+    with safe_open(folder / "model.safetensors", framework="pt") as weights:
+        stored = weights.get_slice("head.1.weight").get_shape()
+    if stored != wanted:
+        raise UserError(
+            f"{folder / 'config.json'}: the field 'settings' names a head of {wanted[1]} x {wanted[0]}, and "
+            f"model.safetensors holds one of {stored[1]} x {stored[0]}; {_AGAIN}"
+        )

@@ -1,0 +1,193 @@
+"""What is trained, and how: frozen, and written beside every model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from emoprobe.errors import UserError
+from emoprobe.extract.corpora import DIMENSIONS
+
+#: What can be kept as it was pretrained: the convolutions of the speech encoder, the embeddings of the text encoder,
+#: or a whole encoder.
+FREEZABLE = ("frontend", "embeddings", "audio", "text")
+POOLINGS = ("mean", "attentive")
+LAYERS = ("last", "sum")
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Architecture of an audio-textual model.
+
+    Parameters
+    ----------
+    audio, text : str or None
+        Encoders by name: what :func:`emoprobe.extract.encoders.speech.load_backbone` and
+        :func:`emoprobe.extract.encoders.text.load_text_encoder` take. None leaves that side out.
+    audio_revision, text_revision : str, optional
+        Of checkpoints on the hub.
+    audio_random, text_random : int, optional
+        Seed of random weights in place of the checkpoint's, as a control.
+    freeze : tuple of str
+        Of "frontend", "embeddings", "audio" and "text": what training leaves as it is. A whole frozen encoder runs
+        without dropout. The front end of Whisper is its two convolutions; that of w2v-BERT has no weights.
+    pooling : str
+        "mean" over valid frames (tokens), or "attentive": a learned weight for each frame (token).
+    layers : str
+        "last" hidden state of the speech encoder, or "sum": a learned softmax-weighted sum of all its layers, as it is
+        used with deep encoders.
+    hidden : int
+        Width that each side's pooled state is brought to before the sides are concatenated.
+    dropout : float
+        Of the head.
+    text_dropout, audio_dropout : float
+        Modality dropout: share of training utterances of which one side is hidden, never both. What stands in its
+        place is learned, and is what an utterance without text gets.
+    dimensions : tuple of str
+        Of "arousal", "valence", "dominance": one head for all of them.
+    """
+
+    audio: str | None = "distilhubert-nano"
+    text: str | None = "minilm"
+    audio_revision: str | None = None
+    text_revision: str | None = None
+    audio_random: int | None = None
+    text_random: int | None = None
+    freeze: tuple[str, ...] = ("frontend", "embeddings")
+    pooling: str = "mean"
+    layers: str = "last"
+    hidden: int = 256
+    dropout: float = 0.1
+    text_dropout: float = 0.1
+    audio_dropout: float = 0.1
+    dimensions: tuple[str, ...] = DIMENSIONS
+
+    def __post_init__(self):
+        if self.audio is None and self.text is None:
+            raise UserError("a model needs an encoder: give --audio, --text or both")
+        one_of("--freeze", self.freeze, FREEZABLE)
+        one_of("--pooling", (self.pooling,), POOLINGS)
+        one_of("--layers", (self.layers,), LAYERS)
+        one_of("--dim", self.dimensions, DIMENSIONS)
+        if not self.dimensions:
+            raise UserError(f"name at least one dimension: {', '.join(DIMENSIONS)}")
+        for flag, share in (
+            ("--dropout", self.dropout),
+            ("--text-dropout", self.text_dropout),
+            ("--audio-dropout", self.audio_dropout),
+        ):
+            if not 0 <= share < 1:
+                raise UserError(f"{flag} {share:g} must be from 0 to below 1")
+        if self.text_dropout + self.audio_dropout > 1:
+            raise UserError("--text-dropout and --audio-dropout hide one side each, so together they are at most 1")
+        if self.hidden < 1:
+            raise UserError(f"--hidden {self.hidden} must be at least 1")
+
+    @property
+    def modality(self) -> str:
+        """ "audio", "text" or "audio+text": the column `features` of the results."""
+        return "+".join(name for name in ("audio", "text") if getattr(self, name) is not None)
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a model is trained.
+
+    Parameters
+    ----------
+    epochs, patience : int
+        At most so many epochs; over when the development CCC has not risen for `patience` of them.
+    batch, accumulate : int
+        Utterances in a batch on each device, and batches in a step. The loss is a CCC over all utterances of a step on
+        a device, however many batches they come in (each is then computed twice, once for the loss). Several devices
+        average the gradients of their own losses. A CCC over few utterances is noisy, and over one it is constant.
+    audio_rate, text_rate, head_rate : float
+        Highest learning rate of each encoder, and of the heads (pooling, fusion, and all that starts from nothing).
+    decay : float
+        Weight decay (AdamW), of matrices alone.
+    warmup : float
+        Share of the steps in which the rates rise; they fall along a line after that.
+    weights : tuple of float
+        Weight of each dimension's loss.
+    longest : float
+        Seconds of an utterance that training sees; of a longer one a cut is drawn anew in each epoch. Scores and
+        predictions are of whole utterances.
+    seed, seeds : int
+        First seed and their number. A seed sets the new weights, the order and the dropout; folds follow `seed` alone.
+    folds : int
+        Speaker-grouped folds, where the corpus has no split of its own.
+    ungrouped : bool
+        Allow folds by utterance in a corpus that names no speaker.
+    resamples : int
+        Bootstrap resamples of the speakers.
+    precision : str
+        "float32", "bfloat16" or "float16" (mixed precision: the weights stay in float32).
+    checkpointing : bool
+        Compute the blocks' activations again in the backward pass, for less memory.
+    save_steps : int
+        Steps between checkpoints, besides those at the end of each epoch.
+    device : str
+        "auto", "cpu", "cuda", "mps".
+    workers : int, optional
+        Processes that decode audio; by default 4 beside a GPU, and none on a CPU.
+    memory : float
+        GiB of decoded audio that is kept where no process decodes.
+    """
+
+    epochs: int = 30
+    patience: int = 6
+    batch: int = 32
+    accumulate: int = 1
+    audio_rate: float = 5e-5
+    text_rate: float = 5e-5
+    head_rate: float = 1e-3
+    decay: float = 0.01
+    warmup: float = 0.1
+    weights: tuple[float, ...] = ()
+    longest: float = 12.0
+    seed: int = 0
+    seeds: int = 1
+    folds: int = 5
+    ungrouped: bool = False
+    resamples: int = 2000
+    precision: str = "float32"
+    checkpointing: bool = False
+    save_steps: int = 500
+    device: str = "auto"
+    workers: int | None = None
+    memory: float = 2.0
+
+    def __post_init__(self):
+        one_of("--precision", (self.precision,), ("float32", "bfloat16", "float16"))
+        for name in ("epochs", "patience", "batch", "accumulate", "seeds", "save_steps"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)} must be at least 1")
+        for name in ("audio_rate", "text_rate", "head_rate", "longest"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise UserError(f"--{name.replace('_', '-')} {getattr(self, name):g} must be a number above 0")
+        for name in ("decay", "resamples", "workers"):
+            if getattr(self, name) is not None and not getattr(self, name) >= 0:
+                raise UserError(f"--{name} {getattr(self, name)} must be 0 or more")
+        if self.batch * self.accumulate < 2:
+            raise UserError(
+                "--batch 1 with --accumulate 1: the loss is a CCC over the utterances of a step, which over one is "
+                "constant and teaches nothing; give --batch 32, or --accumulate 32 where memory holds no more than one"
+            )
+        if not 0 <= self.seed < 2**32 - self.seeds:
+            raise UserError(f"--seed {self.seed} must be from 0 to 2**32 - 1")
+        if not 0 <= self.warmup < 1:
+            raise UserError(f"--warmup {self.warmup:g} must be from 0 to below 1")
+        if any(not weight >= 0 for weight in self.weights) or (self.weights and not sum(self.weights) > 0):
+            raise UserError(f"--weights {self.weights} must be 0 or more, and not all 0")
+
+
+def one_of(flag: str, given: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse a name that is not known.
+
+    Raises
+    ------
+    UserError
+    """
+    for name in given:
+        if name not in known:
+            raise UserError(f"{flag} {name}: there is {', '.join(known)}")

@@ -1,0 +1,461 @@
+"""Train a model on a corpus: seeds and folds, each resumable, scored into the same table as the probes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Callable
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from emoprobe.claims import claim
+from emoprobe.errors import UserError
+from emoprobe.extract.corpora import Corpus
+from emoprobe.extract.devices import choose_device
+from emoprobe.extract.encoders.speech import SAMPLE_RATE
+from emoprobe.extract.journal import write_beside
+from emoprobe.extract.versions import versions
+from emoprobe.jsontext import from_json, null_for_nan, to_json
+from emoprobe.locks import LockHeld, hold_lock
+from emoprobe.ownership import refuse_file, refuse_foreign_lock, remove
+from emoprobe.probe.bootstrap import INTERVAL
+from emoprobe.probe.metrics import ccc
+from emoprobe.probe.results import (
+    KEY,
+    PREDICTIONS,
+    SCORES,
+    Results,
+    load_results,
+    refuse_other_results,
+    table,
+    update_results,
+)
+from emoprobe.probe.scoring import Scored, score
+from emoprobe.probe.splits import Fold, Split
+from emoprobe.probe.training import standardise_targets
+
+from .card import write_card
+from .data import Collator, Utterances
+from .material import Material, prepare, refuse_too_few_speakers
+from .model import AudioTextModel
+from .saved import EmotionModel, build, own_files, read_config, save_model
+from .settings import ModelSettings, TrainingSettings
+from .trainer import train_one
+
+PROBE = "end-to-end"
+
+#: Of training and prediction end to end. Raise it with any change that moves the numbers beyond rounding: a run that
+#: was started before is then not gone on with.
+VERSION = 2
+
+#: What a run writes beside its record and its model.
+_RUN_FILES = (
+    *(f"runs/seed*-fold-*/{name}" for name in ("log.jsonl", "precision.json", "result.json", "predictions.npy")),
+    *(f"runs/seed*-fold-*/.{name}.new" for name in ("precision.json", "result.json", "predictions.npy")),
+    "runs/seed*-fold-*/checkpoints/checkpoint-*/**",
+)
+
+# Utterances that are decoded at once where predictions are made.
+_CHUNK = 256
+
+
+def train(
+    corpus: Corpus,
+    model: ModelSettings | None = None,
+    training: TrainingSettings | None = None,
+    *,
+    out: str | Path,
+    results: str | Path | None = None,
+    label: str | None = None,
+    overwrite: bool = False,
+    progress: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> tuple[Results, pd.DataFrame]:
+    """Train a model for every seed and fold, score it, and keep the one with the best development score.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    model : ModelSettings, optional
+    training : TrainingSettings, optional
+    out : str or Path
+        Folder of the run: `model/` (the best one), `run.json` (everything needed to run it again), `runs/` (a folder
+        a seed and fold, with the log of its training). A run that was stopped goes on where it was.
+    results : str or Path, optional
+        Folder of results, shared with the probes; nothing is written there by default.
+    label : str, optional
+        Name in the column `model`; by default that of the speech encoder, so that it stands beside its probes.
+    overwrite : bool
+        Start anew where `out` holds another run.
+    progress : bool
+        Show bars.
+    say : callable
+        Told what is going on, a line at a time.
+
+    Returns
+    -------
+    results : Results
+        Rows of this model: one a dimension, seed and split.
+    left_out : DataFrame
+        Utterances that could not be used, with the reason.
+
+    Raises
+    ------
+    UserError
+        If the corpus has no label or too few speakers, `out` holds another run, or training fails.
+    """
+    out, model, training = Path(out), model or ModelSettings(), training or TrainingSettings()
+    refuse_too_few_speakers(corpus, model, training)
+    first, text = build(model, weights=training.weights, seed=training.seed, label=label)
+    name = label or (first.audio.backbone.label if first.audio is not None else text.label)
+    leads = int(os.environ.get("RANK", "0")) == 0  # of several processes one writes
+    with _alone(out) if leads else nullcontext():
+        return _train(
+            corpus, model, training, first, text, name, label, leads, out, results, overwrite,
+            progress=progress, say=say,
+        )  # fmt: skip
+
+
+@contextmanager
+def _alone(out: Path):
+    """Keep a second command out of the folder."""
+    refuse_file(out, option="--out")
+    out.mkdir(parents=True, exist_ok=True)
+    refuse_foreign_lock(out / ".lock")
+    try:
+        with hold_lock(out / ".lock"):
+            yield
+    except LockHeld as holder:
+        raise UserError(f"{out} is in use by {holder}: wait for it, or give another --out") from None
+
+
+def _train(corpus, model, training, first, text, name, label, leads, out, results, overwrite, *, progress, say):
+    """:func:`train`, once the folder is its own."""
+    if results is not None:
+        refuse_other_results(results)
+    material = prepare(corpus, model, training, first, progress=progress, say=say)
+    if material.left_out:
+        for dimension, reason in material.left_out.items():
+            say(f"note: {dimension} is left out: {reason}")
+        weights = [w for d, w in zip(model.dimensions, training.weights, strict=False) if d in material.dimensions]
+        training = replace(training, weights=tuple(weights))
+        model = replace(model, dimensions=material.dimensions)
+        first, text = build(model, weights=training.weights, seed=training.seed, label=label)
+    stated = _statement(corpus, model, training, first, text, name, material)
+    if leads:
+        stated = _claim(out, stated, overwrite, say)
+        if results is not None:
+            _refuse_mixture(results, stated, name, corpus.name, overwrite)
+    left_out = material.table[material.table["status"] != "done"]
+    counts = f"{sum(p.numel() for p in first.parameters() if p.requires_grad):,} of "
+    counts += f"{sum(p.numel() for p in first.parameters()):,}"
+    say(f"{name}, {model.modality}: {counts} parameters are trained; {material.split.kind}")
+    for note in _notes(material.split, {}):
+        say(f"note: {note}")
+    del first, text  # a teacher of a gigabyte would lie beside the one in training
+    seeds = range(training.seed, training.seed + training.seeds)
+    jobs = [(seed, fold) for seed in seeds for fold in material.split.folds]
+    predictions = np.full((len(seeds), *material.labels.shape), np.nan)
+    ended = []
+    for position, (seed, fold) in enumerate(jobs, start=1):
+        folder = out / "runs" / f"seed{seed}-fold-{fold.name}"
+        rows = np.concatenate(list(fold.tests.values()))
+        shape = len(rows), len(model.dimensions)
+        if _finished(folder, shape) is None:
+            say(f"training {position} of {len(jobs)}: seed {seed}, fold {fold.name}")
+            _run(folder, out, material, model, training, fold, seed, name, stated, leads, progress=progress, say=say)
+        elif leads:  # a kill may have come between the result and this
+            remove(folder / "checkpoints", ["checkpoint-*/**"])
+        if leads:
+            result, predictions[seed - training.seed, rows] = _finished(folder, shape)
+            ended.append({"seed": seed, "fold": fold.name, **result})
+    if not leads:
+        return Results.empty(), left_out
+    found = _score(corpus, material, model, training, predictions, stated, ended, left_out, name)
+    if results is not None:
+        update_results(results, found)
+    write_card(out / "model", read_config(out / "model", of_a_run=True), found, ended)
+    return found, left_out
+
+
+# What is run ---------------------------------------------------------------------------------------------------------
+
+
+def _finished(folder: Path, shape: tuple[int, int]) -> tuple[dict, np.ndarray] | None:
+    """What a finished training left; None where there is none, or it is damaged, and it is to be trained again."""
+    try:
+        result = from_json((folder / "result.json").read_text())
+        predictions = np.load(folder / "predictions.npy", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    whole = isinstance(result, dict) and isinstance(result.get("development_ccc"), int | float)
+    return (result, predictions) if whole and predictions.shape == shape else None
+
+
+def _statement(corpus, model, training, first: AudioTextModel, text, name, material: Material) -> dict:
+    """Everything on which the numbers depend, as JSON."""
+    free = ("device", "workers", "memory", "save_steps", "checkpointing")  # no number depends on these
+    return {
+        "label": name,
+        "method": VERSION,
+        "model": asdict(model),
+        "training": {key: value for key, value in asdict(training).items() if key not in free},
+        "corpus": {"name": corpus.name, "sha256": corpus.sha256, "notes": list(corpus.notes)},
+        # A file that is mended or lost between two runs deals other utterances to the folds.
+        "usable_sha256": hashlib.sha256("\n".join(material.table["status"]).encode()).hexdigest(),
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "audio": None if first.audio is None else first.audio.backbone.provenance(),
+        "text": None if text is None else text.provenance(),
+        "versions": versions(),
+        **({"dimensions_left_out": material.left_out} if material.left_out else {}),
+        # Version 0.1 averaged the losses of the batches of a step: its numbers are not taken for these.
+        **({"loss": "one CCC over all batches of a step"} if training.accumulate > 1 else {}),
+    }
+
+
+def _identity(stated: dict) -> str:
+    kept = {key: value for key, value in stated.items() if key != "versions"}
+    return hashlib.sha256(to_json(kept, sort_keys=True, default=list).encode()).hexdigest()
+
+
+def _claim(out: Path, stated: dict, overwrite: bool, say: Callable[[str], None]) -> dict:
+    """Make `out` the folder of this run, and of no other; return what it was started with."""
+    model = [f"{place}/{name}" for place in ("model", ".model.new", ".model.old") for name in own_files(out / place)]
+    return claim(
+        out,
+        stated,
+        record="run.json",
+        own=[*_RUN_FILES, *model],
+        also=["cost.csv"],
+        option="--out",
+        before=_of_0_1,
+        overwrite=overwrite,
+        say=say,
+    )
+
+
+def _of_0_1(record: dict) -> dict | None:
+    """Settings of a run that release 0.1 started; it knew one method."""
+    return {"method": 1, **record} if {"label", "model", "training", "corpus", "usable_sha256"} <= set(record) else None
+
+
+def _plain(value):
+    return from_json(to_json(value))
+
+
+def _write_json(path: Path, value) -> None:
+    beside = path.with_name(f".{path.name}.new")
+    beside.write_text(to_json(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    beside.replace(path)
+
+
+def _refuse_mixture(results, stated, name, corpus_name, overwrite) -> None:
+    """Keep two different models from standing under one name in a table; the same one trained otherwise replaces it."""
+    if overwrite or not (Path(results) / "protocol.json").is_file():
+        return
+    key = (name, corpus_name, PROBE, _features(stated))
+    for entry in load_results(results).protocol:
+        if tuple(entry[column] for column in ("model", "corpus", "probe", "features")) != key:
+            continue
+        changed = [part for part in ("model", "audio", "text") if entry["run"][part] != _plain(stated[part])]
+        if changed:
+            raise UserError(
+                f"{results} holds another '{name}' ({_features(stated)}) on '{corpus_name}' (it differs in "
+                f"{', '.join(changed)}): give this one a name of its own with --label, another folder with --results, "
+                "or --overwrite"
+            )
+
+
+def _features(stated: dict) -> str:
+    return "+".join(side for side in ("audio", "text") if stated[side] is not None)
+
+
+# One seed and fold ---------------------------------------------------------------------------------------------------
+
+
+def _run(folder, out, material, settings, training, fold: Fold, seed, name, stated, leads, *, progress, say) -> None:
+    """Train, predict the rows to score, keep the model if it is the best so far; `result.json` says that it is done."""
+    import torch
+
+    torch.manual_seed(seed)
+    model, text = build(settings, weights=training.weights, seed=seed, label=name)
+    rows, development = fold.stopping
+    rows = rows[~np.isnan(material.labels[rows]).all(1)]
+    if model.audio is not None and training.longest * SAMPLE_RATE < model.audio.backbone.receptive_field:
+        raise UserError(f"--longest {training.longest:g} is shorter than one frame of {name}: give a second or more")
+    _, mean, spread = standardise_targets(material.labels, rows)
+    model.learn_labels(mean, spread)
+    prepare = None if model.audio is None else model.audio.backbone.prepare
+    collate = Collator(None if text is None else text.tokenise)
+    texts = material.table["transcript"].tolist()
+
+    def items(rows, longest=0):
+        return Utterances(
+            rows,
+            speech=material.speech,
+            prepare=prepare,
+            texts=texts,
+            labels=material.labels,
+            longest=longest,
+            seed=seed,
+        )
+
+    trained = train_one(
+        model,
+        train=items(rows, longest=int(training.longest * SAMPLE_RATE)),
+        development=items(development),
+        collate=collate,
+        training=training,
+        seed=seed,
+        folder=folder,
+        say=say,
+        progress=progress,
+    )
+    if not leads:
+        return
+    config = {
+        "label": name,
+        "dimensions": list(settings.dimensions),
+        "scale": {
+            dimension: [float(np.nanmin(material.labels[rows, k])), float(np.nanmax(material.labels[rows, k]))]
+            for k, dimension in enumerate(settings.dimensions)
+        },
+        "seed": seed,
+        "fold": fold.name,
+        "development_ccc": trained.score,
+        **({"dimensions_left_out": material.left_out} if material.left_out else {}),
+        "run": stated,
+    }
+    ready = EmotionModel(model.to(choose_device(training.device)), text, config)
+    if settings.modality == "audio+text":
+        helps = _ask_whether_text_helps(ready, material, development, progress=progress)
+        config["text_helps"] = null_for_nan(helps)
+        config["development_ccc"] = float(
+            np.nanmean([np.fmax(both["with"], both["without"]) for both in helps.values()])
+        )
+    scored = np.concatenate(list(fold.tests.values()))
+    _write_array(folder / "predictions.npy", _predict(ready, material, scored, progress=progress))
+    best = out / "model"
+    if not best.is_dir() or float(read_config(best, of_a_run=True)["development_ccc"]) < config["development_ccc"]:
+        save_model(best, model, text, config)
+    kept = {name: config[name] for name in ("development_ccc", "text_helps") if name in config}
+    _write_json(folder / "result.json", {**asdict(trained), **kept, "versions": versions()})
+    remove(folder / "checkpoints", ["checkpoint-*/**"])
+
+
+def _write_array(path: Path, values: np.ndarray) -> None:
+    with io.BytesIO() as buffer:
+        np.save(buffer, values, allow_pickle=False)
+        write_beside(path, buffer.getvalue())
+
+
+def _ask_whether_text_helps(ready: EmotionModel, material: Material, rows: np.ndarray, *, progress: bool) -> dict:
+    """Leave the words out of the dimensions that do better without them on the development part; return both CCCs."""
+    truth = material.labels[rows].T
+    with_text, without = (
+        ccc(truth, _predict(ready, material, rows, unread=unread, progress=progress).T) for unread in (False, True)
+    )
+    ready.model.read_for(~(without > with_text))
+    return {
+        dimension: {"with": float(with_text[k]), "without": float(without[k])}
+        for k, dimension in enumerate(ready.dimensions)
+    }
+
+
+def _predict(
+    ready: EmotionModel, material: Material, rows: np.ndarray, *, unread: bool = False, progress: bool
+) -> np.ndarray:
+    """Predictions of whole utterances, (rows, dimensions); `unread` as if they had no words."""
+    texts = material.table["transcript"].to_numpy()[rows]
+    speech = material.speech
+    lengths = [len(text) for text in texts] if speech is None else [speech.headers[row].samples for row in rows]
+    order = np.argsort(lengths, kind="stable")
+    found = np.empty((len(rows), len(ready.dimensions)))
+    parts = [order[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
+    for part in tqdm(parts, desc="predicting", unit="chunk", disable=not progress):
+        waveforms = None if speech is None else [speech[int(row)] for row in rows[part]]
+        found[part] = ready.predict(waveforms, None if unread else list(texts[part]))
+    return found
+
+
+# Results -------------------------------------------------------------------------------------------------------------
+
+
+def _score(corpus, material, model, training, predictions, stated, ended, left_out, name) -> Results:
+    """Scores, predictions and protocol, as the probes' are."""
+    seeds = list(range(training.seed, training.seed + training.seeds))
+    rows, frames, entries = [], [], []
+    source = "" if model.text is None else corpus.text_source
+    usable = (material.table["status"] == "done").to_numpy()
+    for column, dimension in enumerate(model.dimensions):
+        identity = dict(zip(KEY, (name, corpus.name, dimension, PROBE, model.modality), strict=True))
+        labelled = usable & ~np.isnan(material.labels[:, column])
+        scored = Scored(
+            split=material.split,
+            truth=material.labels[:, column],
+            labelled=labelled,
+            predictions=predictions[:, :, column],
+            identity=[
+                {**identity, "layer": None, "depth": None, "seed": seed, "text_source": source} for seed in seeds
+            ],
+            penalties=[None] * len(seeds),
+            nulls=[None] * len(seeds),
+            codes=[None] * len(seeds),
+            categories=None,
+            ids=material.table["id"].to_numpy(),
+            speakers=material.table["speaker"].tolist(),
+        )
+        found, predicted, reasons = score(scored, resamples=training.resamples, seed=training.seed)
+        rows += found
+        frames.append(predicted)
+        first = material.split.folds[0]
+        train, stopping = first.stopping
+        parts = {"train": train, "stopping": stopping, **(first.tests if material.split.kind == "official" else {})}
+        entries.append(
+            {
+                **identity,
+                "hash": _identity(stated),
+                "run": _plain(stated),
+                "runs": ended,
+                "split": {
+                    "kind": material.split.kind,
+                    "folds": len(material.split.folds),
+                    "counts": {part: int(labelled[members].sum()) for part, members in parts.items()},
+                    "leakage": material.split.leakage,
+                    "notes": _notes(material.split, material.left_out),
+                },
+                "utterances": len(material.table),
+                "labelled": int(labelled.sum()),
+                "left_out": [f"{row.id} is {row.status}: {row.reason}" for row in left_out.itertuples()],
+                "text": _text_of(material.table, source),
+                "interval": INTERVAL,
+                "notes": reasons,
+                "versions": stated["versions"],
+            }
+        )
+    empty = Results.empty()
+    return replace(
+        empty, scores=table(rows, SCORES), protocol=entries, predictions=table(pd.concat(frames), PREDICTIONS)
+    )
+
+
+def _notes(split: Split, left_out: dict[str, str]) -> list[str]:
+    """What is to be said of the split and of what is left out; nothing here has a penalty to choose."""
+    notes = [note for note in split.notes if "penalty" not in note]
+    notes += [f"{dimension} is left out: {reason}" for dimension, reason in left_out.items()]
+    if split.folds[0].development is None:
+        notes.append("training stops on speakers of its training part, which it does not train on")
+    return [*notes, "the same rows decide for each dimension whether the words are read"]
+
+
+def _text_of(tabled: pd.DataFrame, source: str) -> str:
+    if not source:
+        return "none"
+    absent = int((tabled["transcript"].str.strip() == "").sum())
+    return f"transcripts by {source}; none for {absent} of {len(tabled)} utterances"

@@ -1,0 +1,10 @@
+from . import corpora as corpora
+from .cache import HiddenStateCache as HiddenStateCache
+from .corpora import Corpus as Corpus
+from .corpora import read_corpus as read_corpus
+from .encoders.speech import Backbone as Backbone
+from .encoders.speech import load_backbone as load_backbone
+from .encoders.text import TextEncoder as TextEncoder
+from .encoders.text import load_text_encoder as load_text_encoder
+from .extraction import ExtractionSettings as ExtractionSettings
+from .extraction import extract as extract

@@ -1,0 +1,188 @@
+"""Work through many utterances in batches of like lengths, keeping what is finished."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from emoprobe.fields import is_text
+
+from .audio import AudioProblem
+from .batching import plan_batches
+from .devices import is_out_of_memory
+from .journal import Journal
+
+_OUT_OF_MEMORY = "memory"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why an utterance has no result.
+
+    Attributes
+    ----------
+    status : str
+        One word or two, such as those of :data:`emoprobe.extract.audio.STATUSES`.
+    reason : str
+        For a person.
+    """
+
+    status: str
+    reason: str
+
+
+def run_batches(
+    keys: Sequence[str],
+    stamps: Sequence[list],
+    sizes: np.ndarray,
+    *,
+    journal: Journal,
+    load: Callable[[int], object],
+    compute: Callable[[list[int], list], list],
+    budget: int,
+    workers: int = 4,
+    is_result: Callable[[object], bool] = lambda result: True,
+    doing: str = "computing",
+    progress: bool = True,
+) -> list:
+    """The result of every utterance: from the journal, or computed now and written there.
+
+    Parameters
+    ----------
+    keys : sequence of str
+        Names of the utterances in the journal, unique.
+    stamps : sequence of list
+        What each result is computed from; a result in the journal with another stamp is computed again.
+    sizes : ndarray of int, (utterances,)
+        Samples of each, in the batches' budget; 0 leaves an utterance out.
+    journal : Journal
+    load : callable
+        ``load(row)`` is what `compute` needs of an utterance; run ahead in threads. It may raise
+        :class:`~emoprobe.extract.audio.AudioProblem`.
+    compute : callable
+        ``compute(rows, loaded)`` gives a result, or a :class:`Problem`, for each row. Halved where memory runs out.
+    budget : int
+        Most samples of a batch, padding included.
+    workers : int
+        Threads that load.
+    is_result : callable
+        Whether a value in the journal can be a result; what cannot is computed again.
+    doing : str
+        The word before the bar.
+    progress : bool
+        Show a bar on standard error.
+
+    Returns
+    -------
+    list
+        A result or :class:`Problem` an utterance; None where `sizes` is 0.
+    """
+    there = np.array(
+        [
+            (key, stamp) in journal and _is_entry(journal[key], is_result)
+            for key, stamp in zip(keys, stamps, strict=True)
+        ],
+        dtype=bool,
+    )
+    pending = ~there & (sizes > 0)
+    batches = plan_batches(sizes, budget=budget)
+    if any(pending[rows].any() and not pending[rows].all() for rows in batches):
+        # Utterances have come since: they make batches of their own. Otherwise the batches, and with them the last
+        # bits of every number, are those of a run that was never stopped.
+        batches = plan_batches(np.where(pending, sizes, 0), budget=budget)
+    todo = [[int(row) for row in rows] for rows in batches if pending[rows].any()]
+
+    found: dict[int, object] = {}
+    waiting = int(pending.sum())
+    bar = tqdm(
+        total=int(sizes.sum()),
+        initial=int(sizes[~pending].sum()),
+        disable=not progress or not todo,
+        mininterval=0.5,
+        bar_format=doing + " {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}{postfix}]",
+    )
+    with bar, ThreadPoolExecutor(workers, thread_name_prefix="load") as pool:
+        for rows, loaded in _load_ahead(pool, load, todo):
+            good = [row for row in rows if not isinstance(loaded[row], AudioProblem)]
+            results = {row: Problem(p.status, p.reason) for row, p in loaded.items() if isinstance(p, AudioProblem)}
+            results.update(zip(good, _compute(compute, good, [loaded[row] for row in good]), strict=True))
+            # Another machine, or a quieter one, may have the memory: that is tried again.
+            kept = {row: result for row, result in results.items() if not _ran_out(result)}
+            journal.append({keys[row]: (stamps[row], _to_json(result)) for row, result in kept.items()})
+            found.update(results)
+            bar.set_postfix_str(f"{len(found)} of {waiting}", refresh=False)
+            bar.update(int(sizes[rows].sum()))
+    return [
+        found[row] if row in found else _from_json(journal[keys[row]]) if there[row] and sizes[row] else None
+        for row in range(len(keys))
+    ]
+
+
+def _load_ahead(
+    pool: ThreadPoolExecutor, load: Callable[[int], object], todo: list[list[int]]
+) -> Iterator[tuple[list[int], dict[int, object]]]:
+    """Two batches ahead of the one that is computed."""
+
+    def try_load(row: int) -> object:
+        try:
+            return load(row)
+        except AudioProblem as problem:
+            return problem
+
+    ahead: list[tuple[list[int], list[Future]]] = []
+    try:
+        for rows in [*todo, None, None]:
+            if rows is not None:
+                ahead.append((rows, [pool.submit(try_load, row) for row in rows]))
+            if ahead and (rows is None or len(ahead) > 2):
+                first, futures = ahead.pop(0)
+                yield first, {row: future.result() for row, future in zip(first, futures, strict=True)}
+    finally:
+        for _, futures in ahead:
+            for future in futures:
+                future.cancel()
+
+
+def _compute(compute: Callable[[list[int], list], list], rows: list[int], loaded: list) -> list:
+    """Halve the batch for as long as it does not fit in memory."""
+    if not rows:
+        return []
+    try:
+        return compute(rows, loaded)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    # Outside the handler, where the failed pass's tensors are no longer held by its traceback.
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if len(rows) == 1:
+        return [Problem(_OUT_OF_MEMORY, "this utterance alone needs more memory than there is")]
+    half = len(rows) // 2
+    return _compute(compute, rows[:half], loaded[:half]) + _compute(compute, rows[half:], loaded[half:])
+
+
+def _ran_out(result: object) -> bool:
+    return isinstance(result, Problem) and result.status == _OUT_OF_MEMORY
+
+
+def _to_json(result: object) -> dict:
+    if isinstance(result, Problem):
+        return {"status": result.status, "reason": result.reason}
+    return {"result": result}
+
+
+def _is_entry(entry: object, is_result: Callable[[object], bool]) -> bool:
+    if not isinstance(entry, dict):
+        return False
+    if "result" in entry:
+        return is_result(entry["result"])
+    return is_text(entry.get("status")) and is_text(entry.get("reason"))
+
+
+def _from_json(entry: dict) -> object:
+    return entry["result"] if "result" in entry else Problem(entry["status"], entry["reason"])

@@ -1,0 +1,14 @@
+from . import cells as cells
+from . import emobank as emobank
+from . import iemocap as iemocap
+from . import manifest as manifest
+from . import msp_podcast as msp_podcast
+from . import registry as registry
+from . import table as table
+from . import text as text
+from .manifest import read_manifest as read_manifest
+from .registry import read_corpus as read_corpus
+from .table import COLUMNS as COLUMNS
+from .table import DIMENSIONS as DIMENSIONS
+from .table import LARGEST_RATING as LARGEST_RATING
+from .table import Corpus as Corpus

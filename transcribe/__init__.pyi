@@ -1,0 +1,2 @@
+from . import recognisers as recognisers
+from . import transcription as transcription

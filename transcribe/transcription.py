@@ -1,0 +1,225 @@
+"""Fill in what was said: a corpus without transcripts to a manifest with them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from emoprobe.errors import UserError
+from emoprobe.extract.audio import SAMPLE_RATE, read_audio
+from emoprobe.extract.batchwise import Problem, run_batches
+from emoprobe.extract.corpora import COLUMNS, DIMENSIONS, Corpus, read_corpus, read_manifest
+from emoprobe.extract.corpora.cells import TEXT_COLUMNS
+from emoprobe.extract.corpora.manifest import SOURCE, transcript_sources
+from emoprobe.extract.devices import choose_device
+from emoprobe.extract.journal import open_journal, write_beside
+from emoprobe.extract.limits import LONGEST_SECONDS
+from emoprobe.extract.options import check_positive
+from emoprobe.extract.scan import scan
+from emoprobe.fields import check_fields, number_from
+
+from .recognisers import Recogniser, load_recogniser
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranscriptionSettings:
+    """How a corpus is transcribed.
+
+    Attributes
+    ----------
+    only_missing : bool
+        Keep the transcripts that the corpus has.
+    overwrite : bool
+        Start anew where there is a manifest already.
+    batch_seconds : float or None
+        Most seconds of audio in a batch, padding included; chosen for the model and the device if None. A run that is
+        gone on with keeps its own.
+    longest : float
+        Seconds; longer files are left out, with that reason.
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
+    workers : int
+        Threads that decode ahead.
+    keep_words : tuple of str
+        As :func:`.extract.corpora.read_corpus` takes it, where the corpus is given by its name.
+    """
+
+    only_missing: bool = False
+    overwrite: bool = False
+    batch_seconds: float | None = None
+    longest: float = LONGEST_SECONDS
+    device: str = "auto"
+    workers: int = 4
+    keep_words: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_positive(self, "batch_seconds", "longest", "workers")
+
+
+def transcribe(
+    corpus: Corpus | str | Path,
+    model: Recogniser | str,
+    out: str | Path = "transcripts.csv",
+    *,
+    settings: TranscriptionSettings | None = None,
+    progress: bool = True,
+    report: Callable[[str], None] | None = None,
+) -> pd.DataFrame:
+    """Write a manifest of the corpus with its transcripts filled in; go on where an earlier run stopped.
+
+    Parameters
+    ----------
+    corpus : Corpus, str or Path
+        A corpus, or what ``--corpus`` takes.
+    model : Recogniser or str
+        A loaded recogniser, or a name for :func:`.recognisers.load_recogniser`.
+    out : str or Path
+        The manifest (CSV), which every command then takes as ``--corpus``. It has the corpus's columns and
+        ``transcript_source``: ``corpus``, the recogniser's name and revision, or nothing where there is no transcript.
+    settings : TranscriptionSettings, optional
+        The defaults if left out.
+    progress : bool
+        Show a bar on standard error.
+    report : callable, optional
+        Given each line of the summary; ``print`` shows it.
+
+    Returns
+    -------
+    DataFrame
+        The corpus's columns, ``transcript_source``, ``status`` (``done``, ``kept``, or why the file was left out) and
+        ``reason``.
+
+    Raises
+    ------
+    UserError
+        If the corpus or the model cannot be had, `out` is of something else, or it cannot be written.
+    """
+    settings = settings or TranscriptionSettings()
+    say = report or (lambda line: None)
+    out = Path(out)
+    corpus, sources = _read(corpus, out, settings.keep_words)
+    recogniser = load_recogniser(model) if isinstance(model, str) else model
+    for note in corpus.notes:
+        say(f"note: {note}")
+    device = choose_device(settings.device)
+    recogniser.to(device)
+
+    table, headers = scan(corpus, shortest=recogniser.shortest, longest=settings.longest, progress=progress)
+    kept = table["transcript"].ne("").to_numpy() if settings.only_missing else np.zeros(len(table), dtype=bool)
+    sizes = np.where(kept, 0, recogniser.sizes(table["samples"].to_numpy()))
+    paths = table["path"].to_numpy()
+    say(
+        f"{corpus.name}: {int((sizes > 0).sum())} of {len(table)} utterances, "
+        f"{table['seconds'].to_numpy()[sizes > 0].sum() / 3600:.2f} h, to be transcribed by {recogniser.label}"
+    )
+    made_by = {"the corpus": corpus.name, **recogniser.identity()}
+    batch_seconds = settings.batch_seconds or recogniser.default_batch_seconds(device)
+    with open_journal(
+        out, made_by=made_by, settings={"batch_seconds": batch_seconds}, overwrite=settings.overwrite, inputs=paths
+    ) as journal:
+        if len(journal):
+            say(f"going on with {out}: {len(journal)} utterances are there")
+        remedy = f"give another place than {out} with --out, or --overwrite to start anew"
+        kept_settings = {"batch_seconds": number_from(1e-3, 1e9)}
+        check_fields(journal.settings, journal.path, kept_settings, remedy=remedy)
+        results = run_batches(
+            table["id"].tolist(),
+            [stamp(path) if size else [] for path, size in zip(paths, sizes, strict=True)],
+            sizes,
+            journal=journal,
+            load=lambda row: read_audio(paths[row], headers[row]),
+            compute=lambda rows, waveforms: recogniser.transcribe(waveforms),
+            budget=int(journal.settings["batch_seconds"] * SAMPLE_RATE),
+            workers=settings.workers,
+            is_result=lambda text: isinstance(text, str),
+            doing="transcribing",
+            progress=progress,
+        )
+        table = _filled(table, kept, results, sources, recogniser.label)
+        _write(table, out)
+    return table
+
+
+def _read(corpus: Corpus | str | Path, out: Path, keep_words: tuple[str, ...]) -> tuple[Corpus, list[str]]:
+    """The corpus, and where each of its transcripts comes from."""
+    if isinstance(corpus, Corpus):
+        return corpus, [corpus.text_source] * len(corpus)
+    manifest = Path(corpus) if Path(corpus).is_file() else None
+    if manifest is not None and out.exists() and out.samefile(manifest):
+        raise UserError(f"--out {out} is the corpus's own manifest, which is read; give another place with --out")
+    corpus = read_corpus(str(corpus), keep_words=keep_words)
+    sources = transcript_sources(manifest) if manifest is not None else []
+    return corpus, sources or [corpus.text_source] * len(corpus)
+
+
+def stamp(path: str) -> list:
+    """What tells that a file is still the one that a result was computed from: its path, size and time of change."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - path is text
+    except OSError:  # gone since its header was read: reading it will say so
+        return [path]
+    return [path, status.st_size, status.st_mtime_ns]
+
+
+def _filled(table: pd.DataFrame, kept: np.ndarray, results: list, sources: list[str], label: str) -> pd.DataFrame:
+    """The corpus's table with the transcripts, where each comes from, and what became of each utterance."""
+    texts, whence, statuses, reasons = [], [], [], []
+    for row, result in enumerate(results):
+        text, source, status, reason = "", "", table["status"][row], table["reason"][row]
+        if kept[row]:
+            text, source, status, reason = table["transcript"][row], sources[row] or "corpus", "kept", ""
+        elif isinstance(result, Problem):
+            status, reason = result.status, result.reason
+        elif result is not None:
+            text, source, status = result, label, "done"
+        texts.append(text)
+        whence.append(source)
+        statuses.append(status)
+        reasons.append(reason)
+    table = table[list(COLUMNS)].copy()
+    table["transcript"] = pd.Series(texts, dtype=object)
+    return table.assign(
+        **{
+            name: pd.Series(cells, dtype=object)
+            for name, cells in ((SOURCE, whence), ("status", statuses), ("reason", reasons))
+        }
+    )
+
+
+def _write(table: pd.DataFrame, out: Path) -> None:
+    """Write the manifest, and make sure that it reads back as the same files."""
+    folder = out.absolute().parent
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    columns = [*COLUMNS, SOURCE]
+    writer.writerow(columns)
+    for row in table[columns].itertuples(index=False):
+        cells = row._asdict()
+        path = Path(os.path.abspath(cells["path"]))  # noqa: PTH100 - as the manifest's reader does it
+        if path.is_relative_to(folder):
+            cells["path"] = path.relative_to(folder).as_posix()
+        for dimension in DIMENSIONS:
+            cells[dimension] = "" if math.isnan(cells[dimension]) else repr(float(cells[dimension]))
+        writer.writerow(cells.values())
+    # File names that are not valid UTF-8 reach Python as lone surrogates, and the manifest's reader wants UTF-8.
+    try:
+        data = text.getvalue().encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{out}: the corpus holds a name that is not UTF-8 ({error.object[error.start : error.end]!a}), "
+            "which no manifest can hold; rename that file"
+        ) from error
+    write_beside(out, data)
+    # As it stands there: a file may be called "nan", and a word that was heard may be one of those for no value.
+    read_back = read_manifest(out, keep_words=TEXT_COLUMNS).utterances["path"]
+    for path, read in zip(table["path"], read_back, strict=True):
+        if path != read:
+            raise UserError(f"{out}: the path {path!r} cannot be held by a manifest, which reads {read!r}; rename it")
