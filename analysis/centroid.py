@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emoprobe.cli.arguments import CommandParser
-from emoprobe.errors import UserError, run_command
+from emoprobe.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -286,37 +283,3 @@ def centroid_of_sums(
         speakers=speakers,
         weighted_by=weighted_by,
     )
-
-
-def main(argv: list[str] | None = None) -> int:
-    """``python -m emoprobe.analysis.centroid``: print the centroids of results on disk."""
-    parser = CommandParser(
-        prog="python -m emoprobe.analysis.centroid",
-        description="Relevance centroid of each dimension (0 = input of the first block, 1 = last block), and the "
-        "differences between dimensions and between models, with 95 % intervals by bootstrap over speakers.",
-    )
-    parser.add_argument("results", nargs="?", type=Path, default=Path("results"), help="folder that probe-fit wrote")
-    parser.add_argument("--probe", choices=("ridge", "mlp"), default="ridge")
-    parser.add_argument("--split", help="such as test or development (default: the first test split)")
-    parser.add_argument("--resamples", type=int, default=2000, metavar="N")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(argv)
-
-    def body() -> int:
-        from emoprobe.probe import load_results
-
-        found = relevance_centroids(
-            load_results(options.results),
-            probe=options.probe,
-            split=options.split,
-            resamples=options.resamples,
-            seed=options.seed,
-        )
-        print(found.to_string(index=False, float_format=lambda x: f"{x:.3f}"))
-        return 0
-
-    return run_command(body)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

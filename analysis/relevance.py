@@ -6,7 +6,6 @@ the answer can and cannot tell; where the answers agree, a claim stands on more 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,8 +15,7 @@ from typing import TYPE_CHECKING
 
 import lazy_loader as _lazy
 
-from emoprobe.cli.arguments import CommandParser
-from emoprobe.errors import UserError, run_command
+from emoprobe.errors import UserError
 
 from .stored import MADE_FROM, cache_hash, fingerprint, load_table, update_table
 
@@ -817,77 +815,3 @@ def _whole_ccc(sums: np.ndarray) -> np.ndarray:
     from emoprobe.probe.metrics import ccc_from_moments
 
     return ccc_from_moments(sums[..., :6])
-
-
-# The command ---------------------------------------------------------------------------------------------------------
-
-
-def parser() -> argparse.ArgumentParser:
-    """The options of ``python -m emoprobe.analysis.relevance``."""
-    defaults = RelevanceSettings()
-    made = CommandParser(
-        prog="python -m emoprobe.analysis.relevance",
-        description="Ask six opinions on which layers matter, and how far they agree. Writes relevance.csv, "
-        "agreement.csv and a figure.",
-        epilog="Run again: opinions that the folder holds, of the same cache and settings, are not asked again.",
-    )
-    made.add_argument("cache", type=Path, metavar="CACHE", help="cache that probe-extract wrote")
-    made.add_argument("--dim", choices=(*DIMENSIONS, "all"), default="all", help="default: all that have labels")
-    made.add_argument("--out", type=Path, default=Path("relevance"), metavar="FOLDER", help="default: %(default)s")
-    made.add_argument("--opinions", nargs="+", choices=tuple(OPINIONS), default=list(OPINIONS), help="default: all")
-    made.add_argument("--features", default=defaults.features, help="statistic (default: %(default)s)")
-    made.add_argument("--split", help="part to score (default: the first test part)")
-    for name, meaning in (
-        ("folds", "speaker-grouped folds"),
-        ("seed", "of folds, bootstrap, search and training"),
-        ("seeds", "of the learned weights"),
-        ("resamples", "of the bootstrap over speakers"),
-        ("max-train", "most utterances that kernels are trained on"),
-        ("iterations", "of the random search of the banded ridge"),
-    ):
-        value = getattr(defaults, name.replace("-", "_"))
-        made.add_argument(f"--{name}", type=int, default=value, metavar="N", help=f"{meaning} (default: {value})")
-    made.add_argument("--ungrouped", action="store_true", help="accept folds by utterance where no speaker is named")
-    made.add_argument("--format", nargs="+", choices=("png", "svg", "pdf"), default=["png"], help="default: png")
-    made.add_argument("--overwrite", action="store_true", help="ask all opinions again")
-    made.add_argument("--quiet", action="store_true", help="no progress bars")
-    return made
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; returns its exit status."""
-    given = parser().parse_args(argv)
-
-    def body() -> int:
-        from .relevance_plots import draw_relevance
-
-        settings = RelevanceSettings(
-            dimensions=() if given.dim == "all" else (given.dim,),
-            **{name: getattr(given, name) for name in asdict(RelevanceSettings()) if name != "dimensions"},
-        )
-        table = relevance_opinions(
-            given.cache,
-            settings,
-            opinions=given.opinions,
-            out=given.out,
-            overwrite=given.overwrite,
-            progress=not given.quiet,
-        )
-        print(given.out / FILE)
-        compared = agreement(table)
-        if len(compared):
-            update_table(
-                given.out / "agreement.csv",
-                compared,
-                key=("model", "corpus", "features", "dimension", "opinion", "other"),
-            )
-            print(given.out / "agreement.csv")
-        for path in draw_relevance(table, given.out, formats=given.format):
-            print(path)
-        return 0
-
-    return run_command(body)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

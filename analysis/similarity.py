@@ -6,7 +6,6 @@ memory is that of one width × width matrix a layer, however many utterances the
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -16,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import lazy_loader as _lazy
 
-from emoprobe.cli.arguments import CommandParser
-from emoprobe.errors import UserError, run_command
+from emoprobe.errors import UserError
 
 from .stored import MADE_FROM, cache_hash, fingerprint, load_table, update_table
 
@@ -575,58 +573,3 @@ def _pwcca(x: _Summary, y: _Summary, product: np.ndarray | None, n: int) -> tupl
     back = np.abs(right @ y.loadings).sum(1)
     chance = float(np.sqrt(max(sizes) / (n - 1)))
     return float(correlations @ there / there.sum()), float(correlations @ back / back.sum()), chance, ""
-
-
-# The command ---------------------------------------------------------------------------------------------------------
-
-
-def parser() -> argparse.ArgumentParser:
-    """The options of ``python -m emoprobe.analysis.similarity``."""
-    made = CommandParser(
-        prog="python -m emoprobe.analysis.similarity",
-        description="How alike layers are (linear CKA without bias, PWCCA): within each model, between models on the "
-        "utterances that both hold, and with the acoustic and other features of the cache. Writes similarity.csv and "
-        "figures.",
-        epilog="Run again: comparisons that the folder holds, of the same caches and settings, are not made again.",
-    )
-    made.add_argument("caches", nargs="+", type=Path, metavar="CACHE", help="caches that probe-extract wrote")
-    made.add_argument("--out", type=Path, default=Path("similarity"), metavar="FOLDER", help="default: %(default)s")
-    made.add_argument("--measure", nargs="+", choices=MEASURES, default=list(MEASURES), help="default: both")
-    made.add_argument("--statistic", default="mean", help="pooled statistic of the states (default: %(default)s)")
-    made.add_argument("--features", nargs="*", metavar="NAME", help="such as logmel (default: all in the cache)")
-    made.add_argument(
-        "--variance", type=float, default=VARIANCE, help="that PWCCA keeps of each side (default: %(default)s)"
-    )
-    made.add_argument("--format", nargs="+", choices=("png", "svg", "pdf"), default=["png"], help="default: png")
-    made.add_argument("--overwrite", action="store_true", help="make all comparisons again")
-    made.add_argument("--quiet", action="store_true", help="no progress bars")
-    return made
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; returns its exit status."""
-    given = parser().parse_args(argv)
-
-    def body() -> int:
-        from .similarity_plots import draw_similarity
-
-        table = similarity_table(
-            given.caches,
-            measures=given.measure,
-            statistic=given.statistic,
-            features=given.features,
-            variance=given.variance,
-            out=given.out,
-            overwrite=given.overwrite,
-            progress=not given.quiet,
-        )
-        print(given.out / FILE)
-        for path in draw_similarity(table, given.out, formats=given.format):
-            print(path)
-        return 0
-
-    return run_command(body)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,11 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from emoprobe.errors import UserError, run_command
+from emoprobe.errors import UserError
 from emoprobe.ownership import refuse_inputs
-from emoprobe.version import ShowVersion
 
-from .arguments import CommandParser, add_keep_words
+from .command import CommandParser, ShowVersion, add_keep_words, quiet_transformers
+from .running import run_command
 
 _EPILOG = """\
 probe-predict MODEL AUDIO --onnx, or emoprobe.endtoend.OnnxModel in Python, uses what is written.
@@ -51,7 +51,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from .extract import quiet_transformers
 
     quiet_transformers()
     from emoprobe.endtoend.export import export_model

@@ -6,14 +6,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from emoprobe.errors import UserError, run_command
+from emoprobe.errors import UserError
 from emoprobe.ownership import refuse_inputs
-from emoprobe.version import ShowVersion
 
-from .arguments import CommandParser, add_keep_words, add_longest
+from .command import LEFT_OUT, CommandParser, ShowVersion, add_keep_words, add_longest, quiet_transformers
+from .running import run_command
 
 DEFAULT_CORPUS, DEFAULT_MODEL = "demo", "hubert-nano"
-LEFT_OUT = 3  # exit status when some files were left out
 
 _EPILOG = """\
 With no argument: the offline demonstration corpus, the model hubert-nano, hidden_states.h5 in this folder.
@@ -139,7 +138,8 @@ def _extract(options: argparse.Namespace) -> int:
     # Torch and transformers take seconds: only now, when there may be something to load.
     from emoprobe.extract.corpora import read_corpus
     from emoprobe.extract.encoders.speech import load_backbone
-    from emoprobe.extract.extraction import ExtractionSettings, extract
+    from emoprobe.extract.extraction import extract
+    from emoprobe.extract.settings import ExtractionSettings
 
     settings = ExtractionSettings(
         statistics=tuple(options.pool),
@@ -230,14 +230,6 @@ def _conclude(cache, *, quiet: bool) -> int:
         counts = ", ".join(f"{n} {status}" for status, n in left_out["status"].value_counts().items())
         print(f"{cache.path}: {int(cache.done.sum())} utterances done" + (f"; left out: {counts}" if counts else ""))
     return LEFT_OUT if len(left_out) else 0
-
-
-def quiet_transformers() -> None:
-    """Its progress bars and notes on unused heads would bury the summary."""
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
 
 
 if __name__ == "__main__":

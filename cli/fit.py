@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-from emoprobe.errors import UserError, run_command
+from emoprobe.errors import UserError
 
-from .arguments import CommandParser
+from .command import CommandParser
+from .running import run_command
 
 _EPILOG = """\
 Without CACHE: hidden_states.h5 in the current folder, where probe-extract leaves it.
@@ -81,26 +81,13 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def main(argv: list[str] | None = None, *, draw: Callable[[Path, Path], object] | None = None) -> int:
-    """Run the command.
-
-    Parameters
-    ----------
-    argv : list of str, optional
-        Arguments; those of the process by default.
-    draw : callable, optional
-        ``draw(results_folder, figures_folder)`` is called at the end, and returns the paths that it wrote.
-
-    Returns
-    -------
-    int
-        Exit status: 0, or 2 after an error that the user can mend.
-    """
+def main(argv: list[str] | None = None) -> int:
+    """Fit the probes, then draw the figures of their results; return the exit status."""
     given = parser().parse_args(argv)
-    return run_command(lambda: _fit(given, draw))
+    return run_command(lambda: _fit(given))
 
 
-def _fit(given, draw) -> int:
+def _fit(given: argparse.Namespace) -> int:
     caches = given.caches or [Path("hidden_states.h5")]
     for cache in caches:
         if not cache.exists():
@@ -149,10 +136,16 @@ def _fit(given, draw) -> int:
     )
     print(summary(results))
     print(f"results: {given.out}")
-    if draw is not None:
-        for path in draw(given.out, given.figures) or ():
-            print(f"figure: {path}")
+    for path in draw(given.out, given.figures):
+        print(f"figure: {path}")
     return 0
+
+
+def draw(results: Path, figures: Path) -> list[Path]:
+    """Draw every figure that the results hold enough for; return what was written."""
+    from emoprobe.analysis.figures import draw_figures
+
+    return draw_figures(results, figures)
 
 
 def summary(results) -> str:

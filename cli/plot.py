@@ -7,9 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from emoprobe.errors import UserError, run_command
+from emoprobe.errors import UserError
 
-from .arguments import CommandParser
+from .command import CommandParser
+from .running import run_command
 
 
 def parser() -> argparse.ArgumentParser:

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from emoprobe.errors import UserError, run_command
+from emoprobe.errors import UserError
 from emoprobe.ownership import refuse_inputs
-from emoprobe.version import ShowVersion
 
-from .arguments import CommandParser, add_keep_words, add_longest, file_name
+from .command import CommandParser, ShowVersion, add_keep_words, add_longest, conclude, file_name, quiet_transformers
+from .running import run_command
 
 _EPILOG = """\
 Predictions are in the units of the corpus that the model was trained on, which the summary tells.
@@ -75,9 +75,6 @@ def _predict(options: argparse.Namespace) -> int:
     if options.int8 and not options.onnx:
         raise UserError("--int8 is a form of --onnx: give both")
     from emoprobe.endtoend.prediction import PredictionSettings, model_identity, predict_files
-
-    from .extract import quiet_transformers
-    from .transcribe import conclude
 
     settings = PredictionSettings(
         overwrite=options.overwrite,

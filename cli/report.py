@@ -7,9 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from emoprobe.errors import UserError, run_command
+from emoprobe.errors import UserError
 
-from .arguments import CommandParser, text
+from .command import CommandParser, text
+from .running import run_command
 
 _CHOICES = ("arousal", "valence", "dominance", "emotion", "all")
 
@@ -64,7 +65,7 @@ def _report(options: argparse.Namespace) -> int:
                 f"{folder} is not a folder of results: make one with probe-fit --out {folder}, or name another"
             )
     # Pandas, matplotlib and jinja2 take their time: only now, when there is something to report.
-    from emoprobe.analysis.report.writing import to_standard_error, write_report
+    from emoprobe.analysis.report.writing import write_report
 
     written = write_report(
         folders,
@@ -74,7 +75,7 @@ def _report(options: argparse.Namespace) -> int:
         dimensions=() if "all" in options.dim else tuple(dict.fromkeys(options.dim)),
         quick=options.quick,
         progress=not options.quiet,
-        say=(lambda line: None) if options.quiet else to_standard_error,
+        say=(lambda line: None) if options.quiet else lambda line: print(line, file=sys.stderr),
     )
     for path in written[:2]:
         print(path)

@@ -6,13 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from emoprobe.errors import UserError, run_command
+from emoprobe.errors import UserError
 from emoprobe.ownership import refuse_inputs, refuse_stranger
-from emoprobe.version import ShowVersion
 
-from .arguments import CommandParser, add_keep_words
-
-LEFT_OUT = 3  # exit status when some files were left out
+from .command import LEFT_OUT, CommandParser, ShowVersion, add_keep_words, quiet_transformers
+from .running import run_command
 
 _EPILOG = """\
 With no argument: the offline demonstration corpus, distilhubert-nano with minilm, trained/ and results/ in this folder.
@@ -139,16 +137,8 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def main(argv: list[str] | None = None, *, draw=None) -> int:
-    """Run the command; return its exit status.
-
-    Parameters
-    ----------
-    argv : list of str, optional
-        Arguments; those of the process by default.
-    draw : callable, optional
-        ``draw(results_folder, figures_folder)`` is called at the end, and returns the paths that it wrote.
-    """
+def main(argv: list[str] | None = None) -> int:
+    """Train, then draw the figures of all that the results hold; return the exit status."""
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["export"]:
         from .export import main as export
@@ -158,7 +148,7 @@ def main(argv: list[str] | None = None, *, draw=None) -> int:
 
     def command() -> int:
         _refuse_misspelt(options)
-        return _count(options) if options.count else _train(options, draw)
+        return _count(options) if options.count else _train(options)
 
     return run_command(command)
 
@@ -198,9 +188,9 @@ _MODEL = (
 )  # fmt: skip
 
 
-def _train(options, draw) -> int:
+def _train(options: argparse.Namespace) -> int:
     model, training = _settings(options)
-    _quiet_transformers()
+    quiet_transformers()
     refuse_inputs([options.out], [options.corpus, model.audio, model.text])
     from emoprobe.endtoend.training import train
     from emoprobe.extract.corpora import read_corpus
@@ -232,13 +222,23 @@ def _train(options, draw) -> int:
     print(summary(results))
     print(f"model: {options.out / 'model'}")
     print(f"results: {options.results}")
-    if draw is not None:
-        for path in draw(options.results, options.figures) or ():
-            print(f"figure: {path}")
+    for path in draw(options.results, options.figures):
+        print(f"figure: {path}")
     return LEFT_OUT if len(left_out) else 0
 
 
-def _count(options) -> int:
+def draw(results: Path, figures: Path) -> list[Path]:
+    """Draw every figure that the results hold enough for, and return what was written; say where there is none yet."""
+    from emoprobe.analysis.figures import draw_figures
+
+    try:
+        return draw_figures(results, figures)
+    except UserError as nothing:  # one system alone has nothing to stand beside
+        print(f"no figure yet: {nothing}", file=sys.stderr)
+        return []
+
+
+def _count(options: argparse.Namespace) -> int:
     model, _ = _settings(options)
     from emoprobe.endtoend.costs import count_model, report
 
@@ -253,15 +253,5 @@ def _count(options) -> int:
     return 0
 
 
-def _quiet_transformers() -> None:
-    """Its progress bars and notes on unused heads would bury the summary."""
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-
-
 if __name__ == "__main__":
-    from .joined import probe_train
-
-    sys.exit(probe_train())
+    sys.exit(main())

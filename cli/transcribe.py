@@ -6,13 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from emoprobe.errors import UserError, run_command
+from emoprobe.errors import UserError
 from emoprobe.ownership import refuse_inputs
-from emoprobe.version import ShowVersion
 
-from .arguments import CommandParser, add_keep_words, add_longest
-
-LEFT_OUT = 3  # exit status when some files were left out
+from .command import CommandParser, ShowVersion, add_keep_words, add_longest, conclude, quiet_transformers
+from .running import run_command
 
 _EPILOG = """\
 The manifest that is written goes to every command as --corpus, with the corpus's columns, the transcripts, and
@@ -77,8 +75,6 @@ def _transcribe(options: argparse.Namespace) -> int:
     from emoprobe.transcribe.recognisers import load_recogniser
     from emoprobe.transcribe.transcription import TranscriptionSettings, transcribe
 
-    from .extract import quiet_transformers
-
     settings = TranscriptionSettings(
         only_missing=options.only_missing,
         overwrite=options.overwrite,
@@ -100,36 +96,6 @@ def _transcribe(options: argparse.Namespace) -> int:
         report=None if options.quiet else print,
     )
     return conclude(table[~table["status"].isin(["done", "kept"])], table, options.out, quiet=options.quiet)
-
-
-def conclude(left_out, table, out: Path, *, quiet: bool, elsewhere: str | None = None) -> int:
-    """Tell which utterances were left out, and return the exit status.
-
-    Parameters
-    ----------
-    left_out, table : DataFrame
-        Rows with `path`, `status` and `reason`: those without a result, and all.
-    out : Path
-        What was written.
-    quiet : bool
-        Leave the summary out; the list of what was left out remains.
-    elsewhere : str, optional
-        Where in `out` the reasons are, so that the first 20 are enough here.
-    """
-    from emoprobe.extract.corpora.table import printable
-
-    shown = left_out if elsewhere is None else left_out.head(20)
-    for row in shown.itertuples():
-        print(f"left out: {printable(row.path)}: {row.status}: {printable(row.reason)}", file=sys.stderr)
-    if len(left_out) > len(shown):
-        print(f"… and {len(left_out) - len(shown)} more: {elsewhere} {out}", file=sys.stderr)
-    if not quiet:
-        counts = ", ".join(f"{n} {status}" for status, n in left_out["status"].value_counts().items())
-        print(
-            f"{out}: {len(table) - len(left_out)} of {len(table)} utterances done"
-            + (f"; left out: {counts}" if counts else "")
-        )
-    return LEFT_OUT if len(left_out) else 0
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
 from . import corpus as corpus
-from . import distill as distill
 from . import evaluate as evaluate
 from . import pretrain as pretrain
 from . import sentences as sentences

@@ -12,15 +12,13 @@ import csv
 import io
 import math
 import random
-import sys
 import wave
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emoprobe.cli.arguments import CommandParser
-from emoprobe.errors import UserError, run_command
+from emoprobe.errors import UserError
 from emoprobe.fields import COUNT, check_fields, read_json
 from emoprobe.jsontext import to_json
 from emoprobe.ownership import refuse_strangers
@@ -362,35 +360,3 @@ def read(root: Path | None = None, **settings) -> Corpus:
             settings = {key: stated[key] for key in wanted}
         manifest = make_corpus(root, **settings)
     return replace(read_manifest(manifest), name="demo", notes=(NOTE,))
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """``python -m emoprobe.demo.corpus``: speak the demo corpus."""
-    parser = CommandParser(prog="python -m emoprobe.demo.corpus", description=__doc__.split("\n")[0])
-    parser.add_argument("root", nargs="?", type=Path, default=Path("demo_corpus"), help="folder (default %(default)s)")
-    parser.add_argument("--utterances", type=int, default=CorpusSettings.utterances, help="default %(default)s")
-    parser.add_argument("--speakers", type=int, default=CorpusSettings.speakers, help="default %(default)s")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=1, help="processes that speak (default %(default)s)")
-    options = parser.parse_args(arguments)
-
-    def body() -> int:
-        from tqdm import tqdm
-
-        with tqdm(total=options.utterances, unit="utterance", desc="speaking") as bar:
-            manifest = make_corpus(
-                options.root,
-                utterances=options.utterances,
-                speakers=options.speakers,
-                seed=options.seed,
-                workers=options.workers,
-                progress=lambda done, _: bar.update(done - bar.n),
-            )
-        print(f"{options.utterances} utterances in {manifest}")
-        return 0
-
-    return run_command(body)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

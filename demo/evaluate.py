@@ -1,4 +1,4 @@
-"""Has it learned something?  ``python -m emoprobe.demo.evaluate``: layer by layer against its controls.
+"""Has it learned something?  ``emoprobe demo-evaluate``: layer by layer against its controls.
 
 Three seeds of each probe, nobody on both sides: the phone of each frame on held-out synthetic voices; arousal, valence
 and dominance of the demo corpus's test voices; arousal and valence of EMO-DB and RAVDESS where their manifests are
@@ -8,14 +8,12 @@ log-mel itself and MFCC in context.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emoprobe.cli.arguments import CommandParser
-from emoprobe.errors import UserError, run_command
+from emoprobe.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -357,47 +355,3 @@ def load_models(teacher: str | Path, *, student=None, front_end=None, random_ini
     for kind in ("log-mel", "context MFCC"):
         models[kind] = Acoustics(kind, hop, field)
     return models, hop, field
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = CommandParser(prog="python -m emoprobe.demo.evaluate", description=__doc__.split("\n")[0])
-    parser.add_argument("--model", help="folder (default: the packaged hubert-nano)")
-    parser.add_argument("--student", help="folder (default: the packaged distilhubert-nano)")
-    parser.add_argument("--front-end", help="folder of the twin whose front end alone was fitted")
-    parser.add_argument("--corpus", type=Path, default=Path("demo_corpus"), help="demo corpus, made if absent")
-    parser.add_argument("--manifest", action="append", default=[], metavar="NAME=CSV", help="further corpora")
-    parser.add_argument("--limit", type=int, help="utterances of each corpus")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--phones", type=int, nargs=2, default=(300, 150), help="utterances to learn from, to test on")
-    parser.add_argument("--out", type=Path, default=Path("evaluation.csv"))
-    parser.add_argument("--figure", type=Path, default=Path("evaluation.png"))
-    options = parser.parse_args(arguments)
-    return run_command(lambda: _run(options))
-
-
-def _run(options) -> int:
-    from . import zoo
-    from .corpus import make_corpus
-
-    manifest = options.corpus / "manifest.csv"
-    corpora = {"demo": manifest if manifest.is_file() else make_corpus(options.corpus)}
-    for given in options.manifest:
-        name, _, path = given.partition("=")
-        if not Path(path).is_file():
-            raise UserError(f"--manifest {given}: no such file; write NAME=FILE.csv")
-        corpora[name] = Path(path)
-    teacher = options.model or zoo.model_folder("hubert-nano")
-    student = options.student or (None if options.model else zoo.model_folder("distilhubert-nano"))
-    models, hop, field = load_models(teacher, student=student, front_end=options.front_end)
-    scores = evaluate(
-        models, corpora, hop=hop, field=field, seeds=options.seeds, phones=tuple(options.phones), limit=options.limit
-    )
-    scores.to_csv(options.out, index=False)
-    print(summary(scores).to_string())
-    draw(scores, options.figure)
-    print(f"{options.out} {options.figure}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

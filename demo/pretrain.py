@@ -1,4 +1,4 @@
-"""Pretrain a small HuBERT by masked prediction of units: ``python -m emoprobe.demo.pretrain synthetic FOLDER ...``.
+"""Pretrain a small HuBERT by masked prediction of units: ``emoprobe demo-pretrain synthetic FOLDER ...``.
 
 Hsu et al. 2021 (HuBERT), with what a small machine needs: pre-norm blocks, a high learning rate, the loss on frames
 that are not masked counted as much as on masked ones, and units at two depths.  For synthetic speech the units are
@@ -10,19 +10,19 @@ function of the seed and i alone, so a killed run that is started
 again sees what an unbroken one would have seen.
 """
 
-import hashlib
 import json
 import math
-import sys
-import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from emoprobe.claims import claim
-from emoprobe.cli.arguments import CommandParser
-from emoprobe.errors import UserError, run_command
-from emoprobe.jsontext import null_for_nan, to_json
-from emoprobe.ownership import mark, marked, refuse_stranger, refuse_strangers, remove
+from emoprobe.distil.training import RUN_FILES, checked, last_checkpoint, load_weights, of_speech, trainer_for
+from emoprobe.errors import UserError
+from emoprobe.jsontext import to_json
+
+#: What a checkpoint by this recipe is marked with.
+MADE_BY = "emoprobe.demo.pretrain"
 
 
 @dataclass(frozen=True)
@@ -409,109 +409,6 @@ def discover_units(store, settings: PretrainSettings, target: Path, model=None, 
 # ---------------------------------------------------------------------------------------------------- the training
 
 
-def trainer_for(model, dataset, run: Path, settings, *, stop: int, save_steps: int, log_steps: int, bf16: bool):
-    """transformers' Trainer over ready batches in their order, with a log in JSON lines."""
-    import torch
-    from torch.utils.data import SequentialSampler
-    from transformers import Trainer, TrainerCallback, TrainingArguments
-
-    log = run / "log.jsonl"
-    began = {"time": time.time()}
-
-    class Log(TrainerCallback):
-        def on_train_begin(self, args, state, control, **kwargs):
-            # What a killed run logged after its last checkpoint will be logged again.
-            if log.is_file():
-                kept = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= state.global_step]
-                log.write_text("".join(line + "\n" for line in kept))
-            began["time"] = time.time()
-
-        def on_log(self, args, state, control, logs=None, **kwargs):
-            if logs and "loss" in logs:
-                line = {"step": state.global_step, "loss": round(logs["loss"], 4)}
-                line["learning_rate"] = logs.get("learning_rate")
-                line |= model.report() | {"seconds": round(time.time() - began["time"], 1)}
-                with log.open("a") as file:
-                    file.write(to_json(null_for_nan(line)) + "\n")
-                print(to_json(null_for_nan(line)), flush=True)
-                began["time"] = time.time()
-
-        def on_step_end(self, args, state, control, **kwargs):
-            if state.global_step >= stop:
-                control.should_save = control.should_training_stop = True
-            return control
-
-    class InOrder(Trainer):
-        def _get_train_sampler(self, *args, **kwargs):
-            return SequentialSampler(self.train_dataset)
-
-    arguments = TrainingArguments(
-        output_dir=str(run / "checkpoints"),
-        max_steps=settings.steps,
-        per_device_train_batch_size=1,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type="warmup_stable_decay",
-        lr_scheduler_kwargs={"num_decay_steps": min(settings.decay, settings.steps - 1), "decay_type": "linear"},
-        warmup_steps=min(settings.warmup, max(1, settings.steps // 5)),
-        weight_decay=settings.weight_decay,
-        adam_beta2=0.98,
-        max_grad_norm=1.0,
-        save_steps=save_steps,
-        save_total_limit=2,
-        logging_steps=log_steps,
-        bf16=bf16,
-        use_cpu=not torch.cuda.is_available(),
-        seed=settings.seed,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        remove_unused_columns=False,
-        label_names=["labels"],
-        report_to=[],
-        disable_tqdm=True,
-    )
-    return InOrder(
-        model=model, args=arguments, train_dataset=dataset, data_collator=lambda rows: rows[0], callbacks=[Log()]
-    )
-
-
-def checked(encoder, batches, record: Path, *, device, bf16: bool):
-    """Context of a training under autocast to bfloat16, before which the encoder is compared with float32 on the CPU.
-
-    Parameters
-    ----------
-    encoder : transformers.PreTrainedModel
-    batches : Dataset
-        Of the training; a short part of the first is computed both ways.
-    record : Path
-        Where the outcome is kept (:func:`emoprobe.extract.precision.train_checked`).
-    device : torch.device
-        Of the training.
-    bf16 : bool
-        Without it there is nothing to compare.
-
-    Raises
-    ------
-    UserError
-        If a layer is far off.
-    """
-    from emoprobe.extract.precision import train_checked
-
-    def states():
-        short = batches[0]["waves"][:4, : 2 * 16_000]
-        layers = encoder(short.to(encoder.device), output_hidden_states=True).hidden_states
-        return {f"layer {k}": layer.flatten(0, 1) for k, layer in enumerate(layers)}
-
-    return train_checked(
-        encoder,
-        states,
-        record=record,
-        device=device,
-        precision="bfloat16" if bf16 else "float32",
-        remedy=("Leave out --bf16" if bf16 else "Set CUDA_VISIBLE_DEVICES=-1 to train on the CPU")
-        + ", and name another folder for the run",
-        say=print,
-    )
-
-
 def measure(model, batches: Batches, *, first: int = 0, count: int = 40) -> dict[str, float]:
     """Losses and accuracies of a model on batches that it does not learn from, beside what the commonest unit scores.
 
@@ -541,49 +438,6 @@ def measure(model, batches: Batches, *, first: int = 0, count: int = 40) -> dict
     return found
 
 
-#: What the training of a run writes.
-RUN_FILES = (
-    "log.jsonl",
-    *(name for record in ("precision", "precision_teacher") for name in (f"{record}.json", f".{record}.json.new")),
-    "checkpoints/checkpoint-*/**",
-)
-
-
-def of_speech(samples, read) -> dict:
-    """What tells one set of utterances from another in the record of a run.
-
-    Parameters
-    ----------
-    samples : sequence of int
-        Length of each utterance.
-    read : callable
-        From number to waveform.
-
-    Returns
-    -------
-    dict
-        How many there are, and hashes of their lengths and of the sound of sixteen, spread over all.
-    """
-    import numpy as np
-
-    lengths = np.ascontiguousarray(samples, "<i8")
-    sound = hashlib.sha256()
-    for index in np.unique(np.linspace(0, len(lengths) - 1, 16).astype(int)):
-        sound.update(np.ascontiguousarray(read(int(index))).tobytes())
-    return {
-        "utterances": len(lengths),
-        "lengths_sha256": hashlib.sha256(lengths.tobytes()).hexdigest(),
-        "sound_sha256": sound.hexdigest(),
-    }
-
-
-def last_checkpoint(run: Path) -> Path | None:
-    """The newest finished checkpoint of a run; one that a kill or a full disk tore is removed, and that is said."""
-    from emoprobe.checkpoints import last_whole_checkpoint
-
-    return last_whole_checkpoint(run / "checkpoints", stops_early=False, say=print)
-
-
 def pretrain(
     run: Path,
     settings: PretrainSettings,
@@ -593,6 +447,7 @@ def pretrain(
     save_steps: int = 200,
     log_steps: int = 50,
     bf16: bool = False,
+    say: Callable[[str], None] = lambda line: None,
 ):
     """Train, or go on training, in a run folder.
 
@@ -602,12 +457,14 @@ def pretrain(
         Holds checkpoints, discovered units, ``log.jsonl`` and ``settings.json``. A run goes on with the same settings
         and speech alone.
     settings : PretrainSettings
-    synthetic, recorded : emoprobe.demo.shards.Store or None
+    synthetic, recorded : emoprobe.distil.store.Store or None
         At least one.
     save_steps, log_steps : int
         How often a checkpoint and a line of the log are written.
     bf16 : bool
         Autocast to bfloat16, where its layers are near those of float32.
+    say : callable
+        Told each line of the log.
 
     Returns
     -------
@@ -658,7 +515,7 @@ def pretrain(
         stops.insert(0, settings.recluster)
     model = None
     for stop in stops:
-        found = last_checkpoint(run)
+        found = last_checkpoint(run, say=say)
         at = int(found.name.rsplit("-", 1)[1]) if found else 0
         if stop < settings.steps and at > stop:
             if not (run / "units2.npz").is_file():
@@ -677,8 +534,10 @@ def pretrain(
                 save_steps=save_steps,
                 log_steps=log_steps,
                 bf16=bf16,
+                say=say,
             )
-            with checked(model.hubert, batches, run / "precision.json", device=trainer.args.device, bf16=bf16):
+            how = {"device": trainer.args.device, "bf16": bf16, "say": say}
+            with checked(model.hubert, batches, run / "precision.json", **how):
                 trainer.train(resume_from_checkpoint=str(found) if found else None)
         else:
             load_weights(model, found)
@@ -686,155 +545,3 @@ def pretrain(
             model.to("cpu").eval()
             units.append((stop, *discover_units(recorded, settings, run / "units2.npz", model)))
     return model
-
-
-def load_weights(model, checkpoint: Path) -> None:
-    """Read a checkpoint's weights into a model of the same settings; every weight, and no other."""
-    from safetensors.torch import load_file
-
-    model.load_state_dict(load_file(checkpoint / "model.safetensors"))
-
-
-_MADE_BY = "emoprobe.demo.pretrain"
-EXPORTED = ("config.json", "model.safetensors", "preprocessor_config.json")
-# In the folder itself: a checkpoint is whole before any of it takes its place, so that a full disk leaves the old one.
-_BESIDE = ".new"
-
-
-def check_export(folder: Path, *, option: str, made_by: str = _MADE_BY) -> None:
-    """Refuse a folder in which a checkpoint would take the place of another command's, or of somebody else's.
-
-    Parameters
-    ----------
-    folder : Path
-    option : str
-        The option that names it.
-    made_by : str
-        Command that writes the checkpoint.
-
-    Raises
-    ------
-    UserError
-    """
-    own = marked(folder, made_by)
-    for name in EXPORTED:
-        refuse_stranger(folder / name, lambda path: path.name in own, "checkpoint", option=option)
-    begun = [name.removeprefix(f"{_BESIDE}/") for name in own if name.startswith(f"{_BESIDE}/")]
-    refuse_strangers(folder / _BESIDE, begun, "a checkpoint that is being written", option=option)
-
-
-def export(model, folder: Path, *, normalise: bool = True, half: bool = True, made_by: str = _MADE_BY) -> Path:
-    """Write a model without head in transformers' own format: weights, configuration, preprocessor.
-
-    Parameters
-    ----------
-    model : transformers.PreTrainedModel
-    folder : Path
-    normalise : bool
-        Whether the model wants each waveform at zero mean and unit variance.
-    half : bool
-        Store the weights in float16.
-    made_by : str
-        Command that the folder is marked with.
-
-    Raises
-    ------
-    UserError
-        If the folder holds a checkpoint that is not ours.
-    """
-    import copy
-
-    import torch
-    from transformers import Wav2Vec2FeatureExtractor
-
-    folder = Path(folder)
-    check_export(folder, option="--out", made_by=made_by)
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / _BESIDE
-    mark(folder, made_by, files=[*EXPORTED, *(f"{_BESIDE}/{name}" for name in EXPORTED)])
-    stored = copy.deepcopy(model).to(torch.float16 if half else torch.float32)
-    try:
-        stored.save_pretrained(beside)
-        # Stored in half the space, computed in full precision: releases that follow the type would compute in half.
-        path = beside / "config.json"
-        config = json.loads(path.read_text())
-        config.pop("torch_dtype", None)
-        config["dtype"] = "float32"
-        path.write_text(to_json(config, indent=2, sort_keys=True) + "\n")
-        Wav2Vec2FeatureExtractor(
-            feature_size=1, sampling_rate=16_000, padding_value=0.0, do_normalize=normalise, return_attention_mask=True
-        ).save_pretrained(beside)
-        for name in EXPORTED:
-            (beside / name).replace(folder / name)
-        beside.rmdir()
-    finally:
-        remove(beside, EXPORTED)
-    mark(folder, made_by, files=EXPORTED)
-    return folder
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = CommandParser(prog="python -m emoprobe.demo.pretrain", description=__doc__.split("\n")[0])
-    parser.add_argument("sources", nargs="+", help="'synthetic', folders of audio, or both")
-    parser.add_argument("--out", type=Path, default=Path("hubert-nano-run"), help="run folder (default %(default)s)")
-    parser.add_argument("--export", type=Path, help="folder for the finished checkpoint")
-    parser.add_argument("--hours", type=float, default=14.0, help="of synthetic speech (default %(default)s)")
-    parser.add_argument("--workers", type=int, default=1, help="processes that speak (default %(default)s)")
-    parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16, where the processor has it")
-    parser.add_argument("--save-steps", type=int, default=200)
-    parser.add_argument("--log-steps", type=int, default=50)
-    defaults = PretrainSettings()
-    for name in (
-        "steps",
-        "warmup",
-        "spectrum_from",
-        "decay",
-        "recluster",
-        "seed",
-        "word_units",
-        "discovered_units",
-        "unit_block",
-    ):
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(defaults, name))
-    for name in ("learning_rate", "batch_seconds", "recorded_share", "mask_share", "word_weight"):
-        parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=getattr(defaults, name))
-    parser.add_argument("--frontend-only", action="store_true", help="the control whose front end alone is fitted")
-    options = parser.parse_args(arguments)
-    return run_command(lambda: _run(options))
-
-
-def _run(options) -> int:
-    from . import shards
-
-    names = set(PretrainSettings.__dataclass_fields__)
-    settings = PretrainSettings(**{k: v for k, v in vars(options).items() if k in names})
-    synthetic = recorded = None
-    folders = [Path(source) for source in options.sources if source != "synthetic"]
-    if "synthetic" in options.sources:
-        target = options.out / "synthetic"
-        synthetic = shards.open_store(
-            shards.make_synthetic(target, hours=options.hours, seed=settings.seed + 1, workers=options.workers)
-        )
-        print(f"synthetic speech: {synthetic.hours:.1f} hours, {len(synthetic)} utterances")
-    if len(folders) > 1:
-        raise UserError("one folder of audio at most: put the others inside it")
-    for folder in folders:
-        recorded = shards.open_store(shards.make_recorded(options.out / "recorded", folder))
-        print(f"recorded speech: {recorded.hours:.1f} hours, {len(recorded)} utterances")
-    model = pretrain(
-        options.out,
-        settings,
-        synthetic=synthetic,
-        recorded=recorded,
-        save_steps=options.save_steps,
-        log_steps=options.log_steps,
-        bf16=options.bf16,
-    )
-    if options.export:
-        export(model.hubert, options.export)
-        print(f"checkpoint in {options.export}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-
 
 def version() -> str:
     """Version of the installed package; in an editable installation, that of the day it was installed."""
@@ -20,14 +18,3 @@ def __getattr__(name: str) -> str:
     if name == "__version__":
         return version()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-class ShowVersion(argparse.Action):
-    """An option that prints the version and ends the command; the version is looked up only then."""
-
-    def __init__(self, option_strings, dest, **kwargs):
-        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help="show the version and exit")
-
-    def __call__(self, parser, *arguments):
-        print(f"emoprobe {version()}")
-        parser.exit()

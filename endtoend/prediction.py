@@ -17,7 +17,7 @@ import pandas as pd
 
 from emoprobe.errors import UserError
 from emoprobe.extract.audio import LOUDEST, SAMPLE_RATE, SILENCE, read_audio, resample
-from emoprobe.extract.batchwise import Problem, run_batches
+from emoprobe.extract.batchwise import Problem, run_batches, stamp
 from emoprobe.extract.corpora import COLUMNS, DIMENSIONS, Corpus
 from emoprobe.extract.corpora.table import printable
 from emoprobe.extract.journal import open_journal, write_beside
@@ -26,7 +26,6 @@ from emoprobe.extract.options import check_positive
 from emoprobe.extract.scan import scan
 from emoprobe.fields import is_number
 from emoprobe.ownership import MARK
-from emoprobe.transcribe.transcription import stamp
 
 from .exported import FLOAT, INSIDE, INT8, OnnxModel
 from .saved import EmotionModel, load_model

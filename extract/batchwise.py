@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -34,6 +35,15 @@ class Problem:
 
     status: str
     reason: str
+
+
+def stamp(path: str) -> list:
+    """What tells that a file is still the one that a result was computed from: its path, size and time of change."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - path is text
+    except OSError:  # gone since its header was read: reading it will say so
+        return [path]
+    return [path, status.st_size, status.st_mtime_ns]
 
 
 def run_batches(

@@ -21,7 +21,7 @@ from .pooling import pool
 from .writer import CacheWriter
 
 if TYPE_CHECKING:
-    from .extraction import ExtractionSettings
+    from .settings import ExtractionSettings
 
 
 def stop_at_problem(problems: Iterable[tuple[str, str, str]]) -> None:

@@ -20,8 +20,7 @@ import traceback
 WARM = (
     "emoprobe.analysis.figures",
     "emoprobe.analysis.report.writing",
-    "emoprobe.cli.joined",
-    "emoprobe.demo.distill",
+    "emoprobe.distil.distiller",
     "emoprobe.demo.pretrain",
     "emoprobe.cli.train",
     "emoprobe.endtoend.export",

@@ -29,3 +29,10 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EMOPROBE_HOME", str(tmp_path_factory.mktemp("emoprobe-cache")))
         yield
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands that end with figures leave them out: what is tested is what they are drawn from."""
+    for command in ("fit", "train"):
+        monkeypatch.setattr(f"emoprobe.cli.{command}.draw", lambda results, figures: [])

@@ -15,13 +15,13 @@ from pathlib import Path
 #: Module and function of every command.
 COMMANDS = {
     "probe-extract": ("emoprobe.cli.extract", "main"),
-    "probe-fit": ("emoprobe.cli.joined", "probe_fit"),
+    "probe-fit": ("emoprobe.cli.fit", "main"),
     "probe-plot": ("emoprobe.cli.plot", "main"),
     "probe-report": ("emoprobe.cli.report", "main"),
-    "probe-train": ("emoprobe.cli.joined", "probe_train"),
+    "probe-train": ("emoprobe.cli.train", "main"),
     "probe-predict": ("emoprobe.cli.predict", "main"),
     "probe-transcribe": ("emoprobe.cli.transcribe", "main"),
-    "probe-distill": ("emoprobe.demo.distill", "main"),
+    "probe-distill": ("emoprobe.cli.distill", "main"),
 }
 
 #: Seconds after which a command is said to hang: many times what any takes here.

@@ -26,11 +26,11 @@ from emoprobe.analysis.relevance import (
     cumulative_top,
     leave_one_out,
     load_relevance,
-    main,
     relevance_opinions,
     starts,
 )
 from emoprobe.analysis.relevance_plots import plot_relevance
+from emoprobe.cli.relevance import main
 from emoprobe.errors import UserError
 from emoprobe.extract import HiddenStateCache
 from emoprobe.probe import ccc, fit_layers

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emoprobe.analysis import similarity as module
-from emoprobe.analysis.similarity import COLUMNS, linear_cka, load_similarity, main, pwcca, similarity_table
+from emoprobe.analysis.similarity import COLUMNS, linear_cka, load_similarity, pwcca, similarity_table
 from emoprobe.analysis.similarity_plots import draw_similarity, plot_feature_similarity, plot_similarity
+from emoprobe.cli.similarity import main
 from emoprobe.errors import UserError
 from emoprobe.extract import HiddenStateCache
 from tests.probe_helpers import seal, write_cache
@@ -374,7 +375,7 @@ def test_the_command_writes_table_and_figures(caches, tmp_path, capsys):
 @pytest.mark.parametrize("name", ["similarity", "relevance"])
 def test_help_needs_nothing_heavy(name):
     code = (
-        f"import sys\nfrom emoprobe.analysis.{name} import main\n"
+        f"import sys\nfrom emoprobe.cli.{name} import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
         # A module that is to be loaded at its first use stands in the list by its name, but holds nothing yet.
         "loaded = {name for name, module in sys.modules.items() if type(module).__name__ == 'module'}\n"

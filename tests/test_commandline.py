@@ -10,42 +10,37 @@ from pathlib import Path
 import pytest
 
 from emoprobe import UserError
-from emoprobe.cli.arguments import CommandParser, file_name
+from emoprobe.cli.command import CommandParser, file_name
+from emoprobe.cli.emoprobe import SUBCOMMANDS
+from emoprobe.cli.running import run_command
 from emoprobe.endtoend.prediction import PredictionSettings
-from emoprobe.errors import plain, run_command
+from emoprobe.errors import plain
 from emoprobe.extract.corpora import read_corpus
 from emoprobe.extract.extraction import ExtractionSettings
 from emoprobe.transcribe.transcription import TranscriptionSettings
 
 #: Every module that has a command, as `main(arguments)`.
 COMMANDS = (
-    "analysis.centroid",
-    "analysis.cli",
-    "analysis.relevance",
-    "analysis.report.cli",
-    "analysis.similarity",
-    "demo.corpus",
-    "demo.distill",
-    "demo.evaluate",
-    "demo.pretrain",
-    "distilled.cli",
-    "distilled.export_cli",
-    "distilled.predict_cli",
-    "distilled.transcribe_cli",
-    "extract.cli",
-    "probe.cli",
+    "centroid",
+    "demo_corpus",
+    "demo_evaluate",
+    "demo_pretrain",
+    "distill",
+    "export",
+    "extract",
+    "fit",
+    "plot",
+    "predict",
+    "relevance",
+    "report",
+    "similarity",
+    "train",
+    "transcribe",
 )
 #: An empty text means something here: no title.
 FREE = {"--title"}
 #: Those that read a corpus, all of them by its name.
-READERS = (
-    "demo.distill",
-    "distilled.cli",
-    "distilled.export_cli",
-    "distilled.predict_cli",
-    "distilled.transcribe_cli",
-    "extract.cli",
-)
+READERS = ("distill", "export", "extract", "predict", "train", "transcribe")
 
 
 class Asked(Exception):
@@ -59,15 +54,19 @@ def parser_of(name: str, monkeypatch: pytest.MonkeyPatch) -> CommandParser:
     with monkeypatch.context() as patch:
         patch.setattr(argparse.ArgumentParser, "parse_args", stop)
         with pytest.raises(Asked) as caught:
-            importlib.import_module(f"emoprobe.{name}").main([])
+            importlib.import_module(f"emoprobe.cli.{name}").main([])
     return caught.value.args[0]
 
 
 def test_every_command_is_listed_here() -> None:
+    """Arguments are read in `cli/` alone, one file a command, and each is a subcommand of `emoprobe`."""
     root = Path(__file__).parents[1]
-    rooms = ("analysis", "demo", "distilled", "extract", "probe")
-    makers = [p for room in rooms for p in (root / room).rglob("*.py") if "Parser(" in p.read_text(encoding="utf-8")]
-    assert sorted(".".join(path.relative_to(root).with_suffix("").parts) for path in makers) == sorted(COMMANDS)
+    readers = [p for p in root.glob("*/**/*.py") if "Parser(" in p.read_text(encoding="utf-8")]
+    rooms = ("analysis", "cli", "demo", "distil", "emoprobe", "endtoend", "extract", "probe", "transcribe")
+    readers = [path.relative_to(root) for path in readers if path.relative_to(root).parts[0] in rooms]
+    shared = {Path("cli/command.py"), Path("cli/emoprobe.py")}
+    assert {path for path in readers if path not in shared} == {Path("cli", f"{name}.py") for name in COMMANDS}
+    assert sorted(name.replace("-", "_") for name in SUBCOMMANDS) == sorted(COMMANDS)
 
 
 @pytest.mark.parametrize("blank", ["", " "])
@@ -161,7 +160,7 @@ def test_those_are_all_that_read_one(monkeypatch: pytest.MonkeyPatch) -> None:
         for name in COMMANDS
         if any("--corpus" in action.option_strings for action in parser_of(name, monkeypatch)._actions)
     ]
-    assert sorted(with_corpus) == sorted((*READERS, "demo.evaluate"))  # that one reads the demonstration alone
+    assert sorted(with_corpus) == sorted((*READERS, "demo_evaluate"))  # that one reads the demonstration alone
 
 
 @pytest.mark.parametrize(

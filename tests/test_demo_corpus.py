@@ -49,7 +49,7 @@ def test_other_seed_other_sentences(small, tmp_path):
 
 def test_killed_and_resumed_equals_unbroken(small, tmp_path):
     """SIGKILL while speaking: whole files are left, no manifest, and the second run ends with the same bytes."""
-    command = [sys.executable, "-m", "emoprobe.demo.corpus", str(tmp_path), "--utterances", "24", "--speakers", "6"]
+    command = [sys.executable, "-m", "emoprobe.cli.demo_corpus", str(tmp_path), "--utterances", "24", "--speakers", "6"]
     process = subprocess.Popen([*command, "--seed", "3"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and len(list(tmp_path.glob("audio/*.wav"))) < 4:

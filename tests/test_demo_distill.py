@@ -10,7 +10,9 @@ import pytest
 import torch
 import transformers
 
-from emoprobe.demo import distill, pretrain
+from emoprobe.cli import distill as distill_command
+from emoprobe.distil import distiller as distill
+from emoprobe.distil.training import load_weights
 from emoprobe.errors import UserError
 from emoprobe.extract.encoders.speech import load_backbone
 
@@ -150,10 +152,10 @@ def test_command_distils_a_manifest_and_tells_errors(speech, tmp_path, capsys):
     (tmp_path / "m.csv").write_text("\n".join(lines) + "\n")
     options = ["--teacher", name, "--corpus", str(tmp_path / "m.csv"), "--out", str(tmp_path / "out")]
     small = ["--steps", "2", "--warmup", "1", "--decay", "1", "--batch-seconds", "2", "--longest", "1"]
-    assert distill.main([*options, *small]) == 0
+    assert distill_command.main([*options, *small]) == 0
     assert "5 utterances" in capsys.readouterr().out
     assert load_backbone(str(tmp_path / "out")).n_layers == 3
-    assert distill.main([*options, *small, "--blocks", "9", "--run", str(tmp_path / "other")]) == 2
+    assert distill_command.main([*options, *small, "--blocks", "9", "--run", str(tmp_path / "other")]) == 2
     assert "error:" in capsys.readouterr().err
 
 
@@ -192,4 +194,4 @@ def test_a_checkpoint_that_lacks_a_weight_is_no_checkpoint(tmp_path):
     save_file(one.state_dict(), tmp_path / "model.safetensors")
     two = distill.build_distiller(teacher, dataclasses.replace(SETTINGS, blocks=2))
     with pytest.raises(RuntimeError, match="Missing key"):
-        pretrain.load_weights(two, tmp_path)
+        load_weights(two, tmp_path)

@@ -31,6 +31,8 @@ from tests.probe_helpers import write_cache
 from tests.speech import make_corpus
 from tests.tiny_models import WORDS, save_model, save_text_model
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SHORT = {"epochs": 3, "batch": 4, "resamples": 50}
 KILLED = TrainingSettings(epochs=3, batch=3, save_steps=2, longest=0.5, resamples=20)
 

@@ -14,9 +14,9 @@ import soundfile
 import transformers
 
 from emoprobe import UserError
+from emoprobe.cli.running import run_command
 from emoprobe.demo import pretrain
 from emoprobe.demo.processes import processes
-from emoprobe.errors import run_command
 from emoprobe.extract import baselines, extract, pipeline
 from emoprobe.extract import scan as scan_module
 from emoprobe.extract.audio import AudioProblem, read_audio, read_header
@@ -65,7 +65,9 @@ def test_no_handler_of_errors_holds_up_a_termination(capsys):
 @pytest.mark.parametrize("lines", [1, 100_000])
 def test_a_closed_pipe_is_no_traceback(lines):
     """Both when it is met in the middle and when Python would meet it at its end."""
-    code = f"from emoprobe.errors import run_command; raise SystemExit(run_command(lambda: print('x\\n' * {lines})))"
+    code = (
+        f"from emoprobe.cli.running import run_command; raise SystemExit(run_command(lambda: print('x\\n' * {lines})))"
+    )
     reading, writing = os.pipe()
     os.close(reading)
     ended = subprocess.run([sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, text=True, check=False)

@@ -20,7 +20,8 @@ from safetensors.torch import load_file, save_file
 from emoprobe.analysis.relevance import relevance_opinions
 from emoprobe.cli.extract import main
 from emoprobe.cli.fit import main as fit_main
-from emoprobe.errors import Note, UserError, run_command
+from emoprobe.cli.running import run_command
+from emoprobe.errors import Note, UserError
 from emoprobe.extract import HiddenStateCache, extract, load_backbone
 from emoprobe.extract import cache as cache_module
 from emoprobe.extract.batching import plan_batches
@@ -34,6 +35,8 @@ from emoprobe.probe.results import load_results
 from tests.speech import make_corpus, tone
 from tests.test_exactness import alone, relative_error
 from tests.tiny_models import make_model, save_model
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 @pytest.fixture(scope="module")

@@ -152,7 +152,7 @@ def public_names(node: ast.expr):
     if isinstance(node, ast.Name) and node.id == "emoprobe":
         return emoprobe.__all__
     inside = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "emoprobe"
-    if inside and node.attr in ("analysis", "extract", "probe", "distilled"):
+    if inside and node.attr in ("analysis", "extract", "probe", "endtoend", "transcribe"):
         return importlib.import_module(f"emoprobe.{node.attr}").__all__
     return _Anything()
 

@@ -55,11 +55,11 @@ class Command:
     done: tuple[int, ...] = field(default=(0, 3))
 
 
-def _main(place: str, name: str = "main"):
+def _main(command: str):
     def run(arguments):
         from importlib import import_module
 
-        return getattr(import_module(f"emoprobe.{place}"), name)(arguments)
+        return import_module(f"emoprobe.cli.{command}").main(arguments)
 
     return run
 
@@ -72,7 +72,7 @@ _DISTIL = ("--steps", "2", "--warmup", "1", "--decay", "1", "--batch-seconds", "
 
 COMMANDS = {
     "probe-extract": Command(
-        _main("extract.cli"),
+        _main("extract"),
         ("--corpus", _CORPUS, "--model", _SPEECH, "--frames", "--out", "c.h5", "--baselines", f"text={_TEXT}",
          "--quiet"),
         ("c.h5", "c.h5.frames/000000.h5", "c.h5.frames/notes.txt", "c.h5.lock", "c.h5.baselines/text.parquet",
@@ -82,7 +82,7 @@ COMMANDS = {
         overwrites=True,
     ),
     "probe-fit": Command(
-        _main("commands", "probe_fit"),
+        _main("fit"),
         ("{}/c.h5", "--dim", "arousal", *_FIT, "--out", "results", "--figures", "figures"),
         (*_TABLES, "results/.lock", "figures/heatmap.png"),
         ("results/notes.txt", "figures/notes.png"),
@@ -90,7 +90,7 @@ COMMANDS = {
         overwrites=True,
     ),
     "probe-train": Command(
-        _main("commands", "probe_train"),
+        _main("train"),
         (*_TRAIN, "--out", "t", "--results", "results", "--figures", "figures"),
         ("t/run.json", "t/model/config.json", "t/runs/seed0-fold-all/log.jsonl", "t/.model.new/a", "t/.lock",
          "t/notes.txt", "results/scores.csv"),
@@ -99,20 +99,20 @@ COMMANDS = {
         overwrites=True,
     ),
     "probe-train --count": Command(
-        _main("commands", "probe_train"),
+        _main("train"),
         ("--count", "--audio", "distilhubert", "--text", "none", "--out", "t"),
         ("t/cost.csv",),
         ("t/notes.txt", "t/model/config.json"),
     ),
     "probe-train export": Command(
-        _main("distilled.export_cli"),
+        _main("export"),
         ("{}/t/model", "--corpus", _CORPUS, "--limit", "2", "--out", "onnx", "--quiet"),
         ("onnx/model.onnx", "onnx/config.json", ".onnx.new/a", ".onnx.old/a"),
         ("notes.txt",),
         ("{}/t/model",),
     ),
     "probe-predict": Command(
-        _main("distilled.predict_cli"),
+        _main("predict"),
         ("{}/t/model", "{}/corpus", "--transcripts", _CORPUS, "--device", "cpu", "--out", "p.csv", "--quiet"),
         ("p.csv", "p.csv.journal", "p.csv.lock"),
         ("notes.txt",),
@@ -120,7 +120,7 @@ COMMANDS = {
         overwrites=True,
     ),
     "probe-transcribe": Command(
-        _main("distilled.transcribe_cli"),
+        _main("transcribe"),
         ("--corpus", _CORPUS, "--model", "{}/ctc", "--device", "cpu", "--out", "w.csv", "--quiet"),
         ("w.csv", "w.csv.journal", "w.csv.lock"),
         ("notes.txt",),
@@ -128,7 +128,7 @@ COMMANDS = {
         overwrites=True,
     ),
     "probe-distill": Command(
-        _main("demo.distill"),
+        _main("distill"),
         ("--teacher", _SPEECH, "--corpus", _CORPUS, *_DISTIL, "--out", "student"),
         ("student/config.json", "student/model.safetensors", "student-run/settings.json", "student-run/notes.txt",
          "student-run/checkpoints/checkpoint-1/model.safetensors"),
@@ -136,13 +136,13 @@ COMMANDS = {
         (_SPEECH,),
     ),
     "probe-report": Command(
-        _main("analysis.report.cli"),
+        _main("report"),
         ("{}/results", "--quick", "--quiet", "--out", "report"),
         ("report/report.html", "report/report.md"),
         ("report/notes.txt", "report/figures/notes.png"),
     ),
     "probe-plot": Command(
-        _main("analysis.cli"),
+        _main("plot"),
         ("{}/results", "--figures", "figures", "--format", "svg"),
         ("figures/heatmap.svg",),
         ("figures/notes.png",),

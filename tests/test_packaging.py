@@ -22,6 +22,7 @@ HEAVY = {
 }  # fmt: skip
 
 COMMANDS = (
+    "emoprobe",
     "probe-extract",
     "probe-fit",
     "probe-plot",
@@ -31,7 +32,7 @@ COMMANDS = (
     "probe-predict",
 )
 
-STAGES = ("analysis", "demo", "distilled", "extract", "probe")
+ROOMS = ("analysis", "cli", "demo", "distil", "endtoend", "extract", "probe", "transcribe")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with the sdist of this tree, and the wheel that is built from that sdist."""
     tree = tmp_path_factory.mktemp("tree") / "any-name"
     ignored = shutil.ignore_patterns(
-        ".git", ".venv*", "build", "dist", "*.egg-info", "__pycache__", "demo_*", "*.h5*", ".*_cache"
+        ".git", ".venv*", "build", "dist", "*.egg-info", "__pycache__", "demo_corpus", "demo_out", "*.h5*", ".*_cache"
     )
     shutil.copytree(ROOT, tree, ignore=ignored)
     out = tmp_path_factory.mktemp("dist")
@@ -61,9 +62,9 @@ def test_the_wheel_carries_the_package_alone(distributions):
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"emoprobe"}
     inside = {name.split("/")[1] for name in names if name.startswith("emoprobe/")}
-    assert set(STAGES) <= inside
+    assert set(ROOMS) <= inside
     assert not inside & {"tests", "notebooks", "benchmarks", "figures"}
-    for module in (p for stage in STAGES for p in (ROOT / stage).rglob("*.py")):
+    for module in (p for room in ROOMS for p in (ROOT / room).rglob("*.py*") if p.suffix in (".py", ".pyi")):
         assert f"emoprobe/{module.relative_to(ROOT).as_posix()}" in names
     for template in (ROOT / "analysis" / "report" / "templates").iterdir():
         assert f"emoprobe/{template.relative_to(ROOT).as_posix()}" in names
@@ -74,7 +75,7 @@ def test_the_sdist_carries_no_tests_and_no_notebooks(distributions):
     with tarfile.open(sdist) as archive:
         inside = {name.split("/")[1] for name in archive.getnames() if "/" in name}
     assert not inside & {"tests", "notebooks", "benchmarks", "figures", "Makefile"}
-    assert {"setup.cfg", "pyproject.toml", "LICENSE", "README.md", *STAGES} <= inside
+    assert {"setup.cfg", "pyproject.toml", "LICENSE", "README.md", *ROOMS, "emoprobe"} <= inside
 
 
 def test_the_wheel_works_where_it_is_unpacked(distributions, tmp_path):

@@ -17,10 +17,10 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 
+from emoprobe.cli.distill import main as distill_main
 from emoprobe.cli.extract import main
 from emoprobe.cli.train import main as train_main
-from emoprobe.demo.distill import main as distill_main
-from emoprobe.demo.pretrain import checked
+from emoprobe.distil.training import checked
 from emoprobe.errors import UserError
 from emoprobe.extract import HiddenStateCache, extraction, precision
 from emoprobe.extract.encoders.speech import Backbone, load_backbone
@@ -29,6 +29,8 @@ from emoprobe.extract.writer import CacheWriter
 from tests.speech import make_corpus, tone
 from tests.tiny_models import SIZES, TEXT_SIZES, make_model, save_model, save_text_model
 from tests.wrong_kernels import spoil_grouped_convolutions, spoil_linear
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 CPU = torch.device("cpu")
 POSITION = "encoder.pos_conv_embed.conv"

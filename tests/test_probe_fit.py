@@ -23,6 +23,8 @@ from emoprobe.probe.metrics import ccc, uar
 from emoprobe.probe.results import KEY, Results
 from tests.probe_helpers import seal, write_cache
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CONTRACT = [
     *("model", "corpus", "dimension", "probe", "layer", "depth", "fold", "seed", "split", "n"),
     *("ccc", "ccc_low", "ccc_high", "pearson", "rmse"),
@@ -327,8 +329,8 @@ def test_joined_features_are_one_feature_set(cache):
 
 KILLED = """
 import os, signal, sys
+from emoprobe.cli import fit
 from emoprobe.probe import results
-from emoprobe.cli.fit import main
 
 replace, left = results.Path.replace, int(sys.argv[1])
 
@@ -340,7 +342,8 @@ def dying(beside, path):
     return replace(beside, path)
 
 results.Path.replace = dying
-sys.exit(main(sys.argv[2:]))
+fit.draw = lambda *folders: []
+sys.exit(fit.main(sys.argv[2:]))
 """
 
 
@@ -421,7 +424,8 @@ def test_command_without_arguments(cache, tmp_path, monkeypatch, capsys):
         drawn.append((results, figures, (results / "scores.csv").exists()))
         return [figures / "ccc.png"]
 
-    assert main(["--dim", "valence"], draw=draw) == 0
+    monkeypatch.setattr("emoprobe.cli.fit.draw", draw)
+    assert main(["--dim", "valence"]) == 0
     said = capsys.readouterr()
     assert drawn == [(Path("results"), Path("figures"), True)]
     assert "best layer 3" in said.out

@@ -15,7 +15,7 @@ import pandas as pd
 
 from emoprobe.errors import UserError
 from emoprobe.extract.audio import SAMPLE_RATE, read_audio
-from emoprobe.extract.batchwise import Problem, run_batches
+from emoprobe.extract.batchwise import Problem, run_batches, stamp
 from emoprobe.extract.corpora import COLUMNS, DIMENSIONS, Corpus, read_corpus, read_manifest
 from emoprobe.extract.corpora.cells import TEXT_COLUMNS
 from emoprobe.extract.corpora.manifest import SOURCE, transcript_sources
@@ -158,15 +158,6 @@ def _read(corpus: Corpus | str | Path, out: Path, keep_words: tuple[str, ...]) -
     corpus = read_corpus(str(corpus), keep_words=keep_words)
     sources = transcript_sources(manifest) if manifest is not None else []
     return corpus, sources or [corpus.text_source] * len(corpus)
-
-
-def stamp(path: str) -> list:
-    """What tells that a file is still the one that a result was computed from: its path, size and time of change."""
-    try:
-        status = os.stat(path)  # noqa: PTH116 - path is text
-    except OSError:  # gone since its header was read: reading it will say so
-        return [path]
-    return [path, status.st_size, status.st_mtime_ns]
 
 
 def _filled(table: pd.DataFrame, kept: np.ndarray, results: list, sources: list[str], label: str) -> pd.DataFrame:

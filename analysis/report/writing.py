@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -106,8 +105,3 @@ def _write(document: Document, out: Path) -> list[Path]:
     for path, text in pages:
         _replace(path, text.encode("utf-8", "replace"))
     return [path for path, _ in pages] + written
-
-
-def to_standard_error(line: str) -> None:
-    """Progress of the command."""
-    print(line, file=sys.stderr)

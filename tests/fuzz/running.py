@@ -19,16 +19,16 @@ from pathlib import Path
 #: Module and function of each command, and how it is called by hand.
 COMMANDS = {
     "extract": ("emoprobe.cli.extract", "main", "probe-extract"),
-    "fit": ("emoprobe.cli.joined", "probe_fit", "probe-fit"),
+    "fit": ("emoprobe.cli.fit", "main", "probe-fit"),
     "plot": ("emoprobe.cli.plot", "main", "probe-plot"),
     "report": ("emoprobe.cli.report", "main", "probe-report"),
-    "train": ("emoprobe.cli.joined", "probe_train", "probe-train"),
+    "train": ("emoprobe.cli.train", "main", "probe-train"),
     "export": ("emoprobe.cli.export", "main", "probe-train export"),
     "predict": ("emoprobe.cli.predict", "main", "probe-predict"),
     "transcribe": ("emoprobe.cli.transcribe", "main", "probe-transcribe"),
-    "distill": ("emoprobe.demo.distill", "main", "probe-distill"),
-    "centroid": ("emoprobe.analysis.centroid", "main", "python -m emoprobe.analysis.centroid"),
-    "similarity": ("emoprobe.analysis.similarity", "main", "python -m emoprobe.analysis.similarity"),
+    "distill": ("emoprobe.cli.distill", "main", "probe-distill"),
+    "centroid": ("emoprobe.cli.centroid", "main", "emoprobe centroid"),
+    "similarity": ("emoprobe.cli.similarity", "main", "emoprobe similarity"),
 }
 
 #: What the commands import once they run; here it is imported before they are forked.

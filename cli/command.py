@@ -1,14 +1,18 @@
-"""What the commands' arguments have in common."""
+"""What the commands have in common: their arguments, their exit status, and how they tell what went wrong."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from emoprobe.errors import plain
 from emoprobe.extract.corpora.cells import TEXT_COLUMNS
 from emoprobe.extract.limits import LONGEST_SECONDS
 from emoprobe.fields import is_unicode
+from emoprobe.version import version
+
+LEFT_OUT = 3  # exit status when some files were left out
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -70,3 +74,52 @@ def add_longest(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> No
         metavar="S",
         help=f"leave longer files out (default: {LONGEST_SECONDS:g} seconds)",
     )
+
+
+class ShowVersion(argparse.Action):
+    """An option that prints the version and ends the command; the version is looked up only then."""
+
+    def __init__(self, option_strings, dest, **kwargs):
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help="show the version and exit")
+
+    def __call__(self, parser, *arguments):
+        print(f"emoprobe {version()}")
+        parser.exit()
+
+
+def quiet_transformers() -> None:
+    """Its progress bars and notes on unused heads would bury the summary."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def conclude(left_out, table, out: Path, *, quiet: bool, elsewhere: str | None = None) -> int:
+    """Tell which utterances were left out, and return the exit status.
+
+    Parameters
+    ----------
+    left_out, table : DataFrame
+        Rows with `path`, `status` and `reason`: those without a result, and all.
+    out : Path
+        What was written.
+    quiet : bool
+        Leave the summary out; the list of what was left out remains.
+    elsewhere : str, optional
+        Where in `out` the reasons are, so that the first 20 are enough here.
+    """
+    from emoprobe.extract.corpora.table import printable
+
+    shown = left_out if elsewhere is None else left_out.head(20)
+    for row in shown.itertuples():
+        print(f"left out: {printable(row.path)}: {row.status}: {printable(row.reason)}", file=sys.stderr)
+    if len(left_out) > len(shown):
+        print(f"… and {len(left_out) - len(shown)} more: {elsewhere} {out}", file=sys.stderr)
+    if not quiet:
+        counts = ", ".join(f"{n} {status}" for status, n in left_out["status"].value_counts().items())
+        print(
+            f"{out}: {len(table) - len(left_out)} of {len(table)} utterances done"
+            + (f"; left out: {counts}" if counts else "")
+        )
+    return LEFT_OUT if len(left_out) else 0

@@ -9,18 +9,18 @@ left out of the checkpoint.  Utterances of like length are cut to the shortest, 
 from __future__ import annotations
 
 import copy
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from emoprobe.claims import claim
-from emoprobe.cli.arguments import CommandParser, add_keep_words
-from emoprobe.errors import UserError, run_command
-from emoprobe.ownership import refuse_inputs
+from emoprobe.errors import UserError
+
+from .checkpoint import export
+from .training import RUN_FILES, checked, last_checkpoint, load_weights, of_speech, trainer_for
 
 SAMPLE_RATE = 16_000
-_MADE_BY = "probe-distill"
+MADE_BY = "probe-distill"
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def build_distiller(teacher, settings: DistillSettings):
     return Distiller()
 
 
-def open_speech(spec: str, *, keep_words: Sequence[str] = ()):
+def open_speech(spec: str, *, keep_words: Sequence[str] = (), say: Callable[[str], None] = lambda line: None):
     """Speech to distil on: lengths in samples, and a function from number to waveform.
 
     Parameters
@@ -189,20 +189,22 @@ def open_speech(spec: str, *, keep_words: Sequence[str] = ()):
         Anything that ``probe-extract --corpus`` takes (its test rows are left out), or a store of packed speech.
     keep_words : sequence of str
         As :func:`.extract.corpora.read_corpus` takes it.
+    say : callable
+        Told of notes on the corpus, and of how many files are left out.
     """
     import numpy as np
 
     if (Path(spec) / "index.npz").is_file():
-        from . import shards
+        from .store import open_store
 
-        store = shards.open_store(Path(spec))
+        store = open_store(Path(spec))
         return np.diff(store.offsets), lambda i: store.wave(i).astype(np.float32) / 32768
     from emoprobe.extract.audio import AudioProblem, read_audio, read_header
     from emoprobe.extract.corpora import read_corpus
 
     corpus = read_corpus(spec, keep_words=keep_words)
     for note in corpus.notes:
-        print(f"note: {note}")
+        say(f"note: {note}")
     table = corpus.utterances
     table = table[~table["split"].str.startswith("test")]
     headers, left_out = {}, 0
@@ -212,7 +214,7 @@ def open_speech(spec: str, *, keep_words: Sequence[str] = ()):
         except AudioProblem:
             left_out += 1
     if left_out:
-        print(f"{left_out} of {len(table)} files cannot be read and are left out")
+        say(f"{left_out} of {len(table)} files cannot be read and are left out")
     if not headers:
         raise UserError(f"{spec}: no file of the corpus (its test split aside) can be read")
     paths = list(headers)
@@ -236,6 +238,7 @@ def distill(
     save_steps: int = 200,
     log_steps: int = 50,
     bf16: bool = False,
+    say: Callable[[str], None] = lambda line: None,
 ):
     """Train a student, or go on training it, in a run folder that is its own.
 
@@ -260,8 +263,6 @@ def distill(
     UserError
         If the folder is of another run, or the settings do not fit the teacher.
     """
-    from .pretrain import RUN_FILES, checked, last_checkpoint, load_weights, of_speech, trainer_for
-
     run = Path(run)
     model = build_distiller(teacher, settings)
     claim(
@@ -273,14 +274,22 @@ def distill(
         before=lambda record: record if {"blocks", "teacher"} <= set(record) else None,
     )
     batches = Crops(lengths, read, settings, prepare=teacher.prepare, shortest=teacher.receptive_field)
-    found = last_checkpoint(run)
+    found = last_checkpoint(run, say=say)
     if found and int(found.name.rsplit("-", 1)[1]) >= settings.steps:
         load_weights(model, found)
     else:
         trainer = trainer_for(
-            model, batches, run, settings, stop=settings.steps, save_steps=save_steps, log_steps=log_steps, bf16=bf16
+            model,
+            batches,
+            run,
+            settings,
+            stop=settings.steps,
+            save_steps=save_steps,
+            log_steps=log_steps,
+            bf16=bf16,
+            say=say,
         )
-        how = {"device": trainer.args.device, "bf16": bf16}
+        how = {"device": trainer.args.device, "bf16": bf16, "say": say}
         with (
             checked(model.student, batches, run / "precision.json", **how),
             checked(teacher.model, batches, run / "precision_teacher.json", **how),
@@ -291,75 +300,4 @@ def distill(
 
 def save_student(student, folder: Path, *, normalise: bool, half: bool) -> Path:
     """Write the student as a checkpoint that transformers loads, with its preprocessor."""
-    from .pretrain import export
-
-    return export(student, folder, normalise=normalise, half=half, made_by=_MADE_BY)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """``probe-distill``."""
-    parser = CommandParser(prog="probe-distill", description=__doc__.split("\n")[0])
-    parser.add_argument("--teacher", default="hubert-nano", help="packaged model, folder or hub name (%(default)s)")
-    parser.add_argument("--revision", help="of a teacher on the hub")
-    parser.add_argument(
-        "--corpus", default="demo", help="as in probe-extract, or a folder of packed speech; default %(default)s"
-    )
-    add_keep_words(parser)
-    parser.add_argument("--out", type=Path, default=Path("student"), help="folder of the checkpoint (%(default)s)")
-    parser.add_argument("--run", type=Path, help="folder of the training (default: OUT-run)")
-    defaults = DistillSettings()
-    for name in ("blocks", "steps", "warmup", "decay", "seed"):
-        parser.add_argument(f"--{name}", type=int, default=getattr(defaults, name), help="default %(default)s")
-    for name in ("learning_rate", "batch_seconds", "longest"):
-        flag = f"--{name.replace('_', '-')}"
-        parser.add_argument(flag, type=float, default=getattr(defaults, name), help="default %(default)s")
-    parser.add_argument("--layers", type=int, nargs="+", default=(), help="of the teacher (default: 4, 8, 12 of 12)")
-    parser.add_argument("--half", action="store_true", help="store the weights in float16")
-    parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16, where the processor has it")
-    parser.add_argument("--threads", type=int, help="of the processor")
-    parser.add_argument("--save-steps", type=int, default=200)
-    parser.add_argument("--log-steps", type=int, default=50)
-    options = parser.parse_args(arguments)
-    return run_command(lambda: _run(options))
-
-
-def _run(options) -> int:
-    import torch
-
-    from emoprobe.extract.encoders.speech import load_backbone
-
-    from .pretrain import check_export
-
-    if options.steps < 1:
-        raise UserError(f"--steps {options.steps}: give at least 1")
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    run = options.run or options.out.with_name(options.out.name + "-run")
-    refuse_inputs([options.out], [options.teacher, options.corpus])
-    refuse_inputs([run], [options.teacher, options.corpus, options.out], option="--run")
-    check_export(options.out, option="--out", made_by=_MADE_BY)  # before hours of training
-    names = set(DistillSettings.__dataclass_fields__)
-    given = {k: v for k, v in vars(options).items() if k in names}
-    settings = DistillSettings(**(given | {"layers": tuple(options.layers)}))
-    teacher = load_backbone(options.teacher, revision=options.revision)
-    lengths, read = open_speech(options.corpus, keep_words=options.keep_words)
-    print(f"teacher {teacher.label}: {teacher.n_layers - 1} blocks of width {teacher.width}")
-    print(f"speech: {len(lengths)} utterances, {lengths.sum() / SAMPLE_RATE / 3600:.2f} hours")
-    student = distill(
-        teacher,
-        lengths,
-        read,
-        run,
-        settings,
-        save_steps=options.save_steps,
-        log_steps=options.log_steps,
-        bf16=options.bf16,
-    )
-    save_student(student, options.out, normalise=teacher.normalise, half=options.half)
-    size = sum(p.numel() for p in student.parameters())
-    print(f"student: {settings.blocks} blocks, {size:,} parameters, in {options.out}; training log {run / 'log.jsonl'}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return export(student, folder, normalise=normalise, half=half, made_by=MADE_BY)

@@ -1,0 +1,44 @@
+"""``emoprobe centroid``: how deep each dimension of emotion lies."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from .command import CommandParser
+from .running import run_command
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the centroids of results on disk; return the exit status."""
+    parser = CommandParser(
+        prog="emoprobe centroid",
+        description="Relevance centroid of each dimension (0 = input of the first block, 1 = last block), and the "
+        "differences between dimensions and between models, with 95 % intervals by bootstrap over speakers.",
+    )
+    parser.add_argument("results", nargs="?", type=Path, default=Path("results"), help="folder that probe-fit wrote")
+    parser.add_argument("--probe", choices=("ridge", "mlp"), default="ridge")
+    parser.add_argument("--split", help="such as test or development (default: the first test split)")
+    parser.add_argument("--resamples", type=int, default=2000, metavar="N")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(argv)
+
+    def body() -> int:
+        from emoprobe.analysis import relevance_centroids
+        from emoprobe.probe import load_results
+
+        found = relevance_centroids(
+            load_results(options.results),
+            probe=options.probe,
+            split=options.split,
+            resamples=options.resamples,
+            seed=options.seed,
+        )
+        print(found.to_string(index=False, float_format=lambda x: f"{x:.3f}"))
+        return 0
+
+    return run_command(body)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""``emoprobe demo-evaluate``: have the packaged models learned something?"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from emoprobe.errors import UserError
+
+from .command import CommandParser
+from .running import run_command
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure the packaged models against their controls; return the exit status."""
+    parser = CommandParser(
+        prog="emoprobe demo-evaluate",
+        description="Ask each layer of the packaged models for phones and emotion, beside its controls.",
+    )
+    parser.add_argument("--model", help="folder (default: the packaged hubert-nano)")
+    parser.add_argument("--student", help="folder (default: the packaged distilhubert-nano)")
+    parser.add_argument("--front-end", help="folder of the twin whose front end alone was fitted")
+    parser.add_argument("--corpus", type=Path, default=Path("demo_corpus"), help="demo corpus, made if absent")
+    parser.add_argument("--manifest", action="append", default=[], metavar="NAME=CSV", help="further corpora")
+    parser.add_argument("--limit", type=int, help="utterances of each corpus")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--phones", type=int, nargs=2, default=(300, 150), help="utterances to learn from, to test on")
+    parser.add_argument("--out", type=Path, default=Path("evaluation.csv"))
+    parser.add_argument("--figure", type=Path, default=Path("evaluation.png"))
+    options = parser.parse_args(arguments)
+    return run_command(lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> int:
+    from emoprobe.demo import zoo
+    from emoprobe.demo.corpus import make_corpus
+    from emoprobe.demo.evaluate import draw, evaluate, load_models, summary
+
+    manifest = options.corpus / "manifest.csv"
+    corpora = {"demo": manifest if manifest.is_file() else make_corpus(options.corpus)}
+    for given in options.manifest:
+        name, _, path = given.partition("=")
+        if not Path(path).is_file():
+            raise UserError(f"--manifest {given}: no such file; write NAME=FILE.csv")
+        corpora[name] = Path(path)
+    teacher = options.model or zoo.model_folder("hubert-nano")
+    student = options.student or (None if options.model else zoo.model_folder("distilhubert-nano"))
+    models, hop, field = load_models(teacher, student=student, front_end=options.front_end)
+    scores = evaluate(
+        models, corpora, hop=hop, field=field, seeds=options.seeds, phones=tuple(options.phones), limit=options.limit
+    )
+    scores.to_csv(options.out, index=False)
+    print(summary(scores).to_string())
+    draw(scores, options.figure)
+    print(f"{options.out} {options.figure}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""``probe-distill``: distil a speech model into one of few blocks."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from emoprobe.distil.distiller import SAMPLE_RATE, DistillSettings
+from emoprobe.errors import UserError
+from emoprobe.ownership import refuse_inputs
+
+from .command import CommandParser, add_keep_words
+from .running import run_command
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Distil, or go on; return the exit status."""
+    parser = CommandParser(
+        prog="probe-distill", description="Distil a speech model into one of two blocks: the command ``probe-distill``."
+    )
+    parser.add_argument("--teacher", default="hubert-nano", help="packaged model, folder or hub name (%(default)s)")
+    parser.add_argument("--revision", help="of a teacher on the hub")
+    parser.add_argument(
+        "--corpus", default="demo", help="as in probe-extract, or a folder of packed speech; default %(default)s"
+    )
+    add_keep_words(parser)
+    parser.add_argument("--out", type=Path, default=Path("student"), help="folder of the checkpoint (%(default)s)")
+    parser.add_argument("--run", type=Path, help="folder of the training (default: OUT-run)")
+    defaults = DistillSettings()
+    for name in ("blocks", "steps", "warmup", "decay", "seed"):
+        parser.add_argument(f"--{name}", type=int, default=getattr(defaults, name), help="default %(default)s")
+    for name in ("learning_rate", "batch_seconds", "longest"):
+        flag = f"--{name.replace('_', '-')}"
+        parser.add_argument(flag, type=float, default=getattr(defaults, name), help="default %(default)s")
+    parser.add_argument("--layers", type=int, nargs="+", default=(), help="of the teacher (default: 4, 8, 12 of 12)")
+    parser.add_argument("--half", action="store_true", help="store the weights in float16")
+    parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16, where the processor has it")
+    parser.add_argument("--threads", type=int, help="of the processor")
+    parser.add_argument("--save-steps", type=int, default=200)
+    parser.add_argument("--log-steps", type=int, default=50)
+    options = parser.parse_args(arguments)
+    return run_command(lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> int:
+    import torch
+
+    from emoprobe.distil.checkpoint import check_export
+    from emoprobe.distil.distiller import MADE_BY, distill, open_speech, save_student
+    from emoprobe.extract.encoders.speech import load_backbone
+
+    if options.steps < 1:
+        raise UserError(f"--steps {options.steps}: give at least 1")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    run = options.run or options.out.with_name(options.out.name + "-run")
+    refuse_inputs([options.out], [options.teacher, options.corpus])
+    refuse_inputs([run], [options.teacher, options.corpus, options.out], option="--run")
+    check_export(options.out, option="--out", made_by=MADE_BY)  # before hours of training
+    names = set(DistillSettings.__dataclass_fields__)
+    given = {k: v for k, v in vars(options).items() if k in names}
+    settings = DistillSettings(**(given | {"layers": tuple(options.layers)}))
+    teacher = load_backbone(options.teacher, revision=options.revision)
+    lengths, read = open_speech(options.corpus, keep_words=options.keep_words, say=print)
+    print(f"teacher {teacher.label}: {teacher.n_layers - 1} blocks of width {teacher.width}")
+    print(f"speech: {len(lengths)} utterances, {lengths.sum() / SAMPLE_RATE / 3600:.2f} hours")
+    student = distill(
+        teacher,
+        lengths,
+        read,
+        run,
+        settings,
+        save_steps=options.save_steps,
+        log_steps=options.log_steps,
+        bf16=options.bf16,
+        say=lambda line: print(line, flush=True),
+    )
+    save_student(student, options.out, normalise=teacher.normalise, half=options.half)
+    size = sum(p.numel() for p in student.parameters())
+    print(f"student: {settings.blocks} blocks, {size:,} parameters, in {options.out}; training log {run / 'log.jsonl'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

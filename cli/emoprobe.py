@@ -1,0 +1,55 @@
+"""The command `emoprobe`: every command under one name."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+
+from .command import CommandParser, ShowVersion
+
+#: Subcommand to what it does; the module has its name, with `_` for `-`. Those marked * are also called `probe-NAME`.
+SUBCOMMANDS = {
+    "extract": "cache the hidden states of every layer of a speech model *",
+    "fit": "ask each layer of a cache what it knows about emotion *",
+    "plot": "draw the figures anew from results *",
+    "report": "write one page with everything that results can show *",
+    "relevance": "ask six second opinions on which layers matter",
+    "similarity": "compare layers with each other, with another model's and with features",
+    "centroid": "tell how deep each dimension of emotion lies, with intervals",
+    "transcribe": "fill in the transcripts of a corpus *",
+    "train": "train a speech encoder and a text encoder end to end *",
+    "export": "write a trained model in ONNX form",
+    "predict": "predict arousal, valence and dominance of audio files *",
+    "distill": "distil a speech model into one of few blocks *",
+    "demo-corpus": "speak the demo corpus",
+    "demo-pretrain": "pretrain the packaged model anew",
+    "demo-evaluate": "measure the packaged models against their controls",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments: the name of another command, and the arguments of that one."""
+    made = CommandParser(
+        prog="emoprobe",
+        usage="emoprobe [-h] [--version] SUBCOMMAND ...",
+        description="Which layers of a speech self-supervised model carry emotion.",
+        epilog="subcommands:\n"
+        + "\n".join(f"  {name:<14} {does}" for name, does in SUBCOMMANDS.items())
+        + "\n\n* also a command of its own: probe-NAME. emoprobe SUBCOMMAND --help tells its options.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--version", action=ShowVersion)
+    made.add_argument("subcommand", metavar="SUBCOMMAND", choices=SUBCOMMANDS, help="one of the list below")
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one of the commands; return its exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    chosen = parser().parse_args(argv[:1]).subcommand
+    return import_module(f".{chosen.replace('-', '_')}", __package__).main(argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""``emoprobe relevance``: second opinions on which layers matter."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from emoprobe.analysis.relevance import DIMENSIONS, FILE, OPINIONS, RelevanceSettings, agreement, relevance_opinions
+from emoprobe.analysis.stored import update_table
+
+from .command import CommandParser
+from .running import run_command
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of ``emoprobe relevance``."""
+    defaults = RelevanceSettings()
+    made = CommandParser(
+        prog="emoprobe relevance",
+        description="Ask six opinions on which layers matter, and how far they agree. Writes relevance.csv, "
+        "agreement.csv and a figure.",
+        epilog="Run again: opinions that the folder holds, of the same cache and settings, are not asked again.",
+    )
+    made.add_argument("cache", type=Path, metavar="CACHE", help="cache that probe-extract wrote")
+    made.add_argument("--dim", choices=(*DIMENSIONS, "all"), default="all", help="default: all that have labels")
+    made.add_argument("--out", type=Path, default=Path("relevance"), metavar="FOLDER", help="default: %(default)s")
+    made.add_argument("--opinions", nargs="+", choices=tuple(OPINIONS), default=list(OPINIONS), help="default: all")
+    made.add_argument("--features", default=defaults.features, help="statistic (default: %(default)s)")
+    made.add_argument("--split", help="part to score (default: the first test part)")
+    for name, meaning in (
+        ("folds", "speaker-grouped folds"),
+        ("seed", "of folds, bootstrap, search and training"),
+        ("seeds", "of the learned weights"),
+        ("resamples", "of the bootstrap over speakers"),
+        ("max-train", "most utterances that kernels are trained on"),
+        ("iterations", "of the random search of the banded ridge"),
+    ):
+        value = getattr(defaults, name.replace("-", "_"))
+        made.add_argument(f"--{name}", type=int, default=value, metavar="N", help=f"{meaning} (default: {value})")
+    made.add_argument("--ungrouped", action="store_true", help="accept folds by utterance where no speaker is named")
+    made.add_argument("--format", nargs="+", choices=("png", "svg", "pdf"), default=["png"], help="default: png")
+    made.add_argument("--overwrite", action="store_true", help="ask all opinions again")
+    made.add_argument("--quiet", action="store_true", help="no progress bars")
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    given = parser().parse_args(argv)
+
+    def body() -> int:
+        from emoprobe.analysis.relevance_plots import draw_relevance
+
+        settings = RelevanceSettings(
+            dimensions=() if given.dim == "all" else (given.dim,),
+            **{name: getattr(given, name) for name in asdict(RelevanceSettings()) if name != "dimensions"},
+        )
+        table = relevance_opinions(
+            given.cache,
+            settings,
+            opinions=given.opinions,
+            out=given.out,
+            overwrite=given.overwrite,
+            progress=not given.quiet,
+        )
+        print(given.out / FILE)
+        compared = agreement(table)
+        if len(compared):
+            update_table(
+                given.out / "agreement.csv",
+                compared,
+                key=("model", "corpus", "features", "dimension", "opinion", "other"),
+            )
+            print(given.out / "agreement.csv")
+        for path in draw_relevance(table, given.out, formats=given.format):
+            print(path)
+        return 0
+
+    return run_command(body)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

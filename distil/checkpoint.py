@@ -1,0 +1,85 @@
+"""A trained model as a checkpoint that transformers loads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from emoprobe.jsontext import to_json
+from emoprobe.ownership import mark, marked, refuse_stranger, refuse_strangers, remove
+
+EXPORTED = ("config.json", "model.safetensors", "preprocessor_config.json")
+# In the folder itself: a checkpoint is whole before any of it takes its place, so that a full disk leaves the old one.
+_BESIDE = ".new"
+
+
+def check_export(folder: Path, *, option: str, made_by: str) -> None:
+    """Refuse a folder in which a checkpoint would take the place of another command's, or of somebody else's.
+
+    Parameters
+    ----------
+    folder : Path
+    option : str
+        The option that names it.
+    made_by : str
+        Command that writes the checkpoint.
+
+    Raises
+    ------
+    UserError
+    """
+    own = marked(folder, made_by)
+    for name in EXPORTED:
+        refuse_stranger(folder / name, lambda path: path.name in own, "checkpoint", option=option)
+    begun = [name.removeprefix(f"{_BESIDE}/") for name in own if name.startswith(f"{_BESIDE}/")]
+    refuse_strangers(folder / _BESIDE, begun, "a checkpoint that is being written", option=option)
+
+
+def export(model, folder: Path, *, normalise: bool = True, half: bool = True, made_by: str) -> Path:
+    """Write a model without head in transformers' own format: weights, configuration, preprocessor.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+    folder : Path
+    normalise : bool
+        Whether the model wants each waveform at zero mean and unit variance.
+    half : bool
+        Store the weights in float16.
+    made_by : str
+        Command that the folder is marked with.
+
+    Raises
+    ------
+    UserError
+        If the folder holds a checkpoint that is not ours.
+    """
+    import copy
+
+    import torch
+    from transformers import Wav2Vec2FeatureExtractor
+
+    folder = Path(folder)
+    check_export(folder, option="--out", made_by=made_by)
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = folder / _BESIDE
+    mark(folder, made_by, files=[*EXPORTED, *(f"{_BESIDE}/{name}" for name in EXPORTED)])
+    stored = copy.deepcopy(model).to(torch.float16 if half else torch.float32)
+    try:
+        stored.save_pretrained(beside)
+        # Stored in half the space, computed in full precision: releases that follow the type would compute in half.
+        path = beside / "config.json"
+        config = json.loads(path.read_text())
+        config.pop("torch_dtype", None)
+        config["dtype"] = "float32"
+        path.write_text(to_json(config, indent=2, sort_keys=True) + "\n")
+        Wav2Vec2FeatureExtractor(
+            feature_size=1, sampling_rate=16_000, padding_value=0.0, do_normalize=normalise, return_attention_mask=True
+        ).save_pretrained(beside)
+        for name in EXPORTED:
+            (beside / name).replace(folder / name)
+        beside.rmdir()
+    finally:
+        remove(beside, EXPORTED)
+    mark(folder, made_by, files=EXPORTED)
+    return folder

@@ -1,0 +1,71 @@
+"""What an extraction keeps, and how it computes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from emoprobe.errors import UserError
+
+from .devices import PRECISIONS
+from .limits import LONGEST_SECONDS
+from .options import check_positive
+from .pooling import STATISTICS
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractionSettings:
+    """What to keep of each utterance, and how to compute it.
+
+    Attributes
+    ----------
+    statistics : tuple of str
+        Some of :data:`.pooling.STATISTICS`.
+    frames : bool
+        Keep every frame too, in half precision, compressed, in a folder beside the cache.
+    precision : str
+        ``"float32"``, ``"bfloat16"`` or ``"float16"`` (autocast); what is stored is float32.
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
+    batch_seconds : float or None
+        Most seconds of audio in a batch, padding included; chosen for the device if None. A started cache keeps its
+        own, since the last bits of a state depend on the batch.
+    longest : float
+        Seconds; longer files are left out, with that reason.
+    limit : int or None
+        Extract only that many utterances, drawn by lot, always the same.
+    strict : bool
+        Stop at the first file with a problem.
+    overwrite : bool
+        Start anew where there is a cache already.
+    repair : bool
+        Compare a cache that is there with its checksums first, and extract again what has changed.
+    workers : int
+        Threads that decode ahead.
+    """
+
+    statistics: tuple[str, ...] = STATISTICS
+    frames: bool = False
+    precision: str = "float32"
+    device: str = "auto"
+    batch_seconds: float | None = None
+    longest: float = LONGEST_SECONDS
+    limit: int | None = None
+    strict: bool = False
+    overwrite: bool = False
+    repair: bool = False
+    workers: int = 4
+
+    def __post_init__(self) -> None:
+        for statistic in self.statistics:
+            if statistic not in STATISTICS:
+                raise UserError(f"no pooling {statistic!r}; there is {', '.join(STATISTICS)}")
+        if not self.statistics or len(set(self.statistics)) < len(self.statistics):
+            raise UserError("name each pooling once, and at least one")
+        if self.precision not in PRECISIONS:
+            raise UserError(f"no precision {self.precision!r}; there is {', '.join(PRECISIONS)}")
+        check_positive(self, "batch_seconds", "longest", "limit", "workers")
+        if self.frames:
+            try:
+                import hdf5plugin  # noqa: F401
+            except ImportError:
+                raise UserError("keeping every frame needs hdf5plugin: pip install 'emoprobe[frames]'") from None
