@@ -26,8 +26,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from emoprobe.jsontext import to_json
+from emoprobe.probe.equations import solve_penalties
 from emoprobe.probe.metrics import ccc
-from emoprobe.probe.ridge import PENALTIES, ridge_probe, solve_penalties
+from emoprobe.probe.ridge import PENALTIES, ridge_probe
 from emoprobe.probe.splits import Fold, group_folds
 
 

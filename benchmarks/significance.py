@@ -30,8 +30,9 @@ from emoprobe.jsontext import to_json
 from emoprobe.probe.bootstrap import intervals, moments_by_speaker
 from emoprobe.probe.metrics import ccc, ccc_from_moments, pearson_from_moments, rmse_from_moments
 from emoprobe.probe.permutation import exchangeable, permuted_moments, permuted_scores
-from emoprobe.probe.ridge import accumulate, solve
+from emoprobe.probe.ridge import solve
 from emoprobe.probe.splits import Fold, cross_validation, group_folds
+from emoprobe.probe.systems import accumulate
 
 from ridge import _read, write_states  # isort: skip  (the benchmark beside this one)
 

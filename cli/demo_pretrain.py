@@ -6,7 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from emoprobe.demo.pretrain import MADE_BY, PretrainSettings, pretrain
+from emoprobe.demo.pretrain import MADE_BY, pretrain
+from emoprobe.demo.pretrain_settings import PretrainSettings
 from emoprobe.errors import UserError
 
 from .command import CommandParser

@@ -143,7 +143,7 @@ def _fit(given: argparse.Namespace) -> int:
 
 def draw(results: Path, figures: Path) -> list[Path]:
     """Draw every figure that the results hold enough for; return what was written."""
-    from emoprobe.analysis.figures import draw_figures
+    from emoprobe.analysis.figures.drawing import draw_figures
 
     return draw_figures(results, figures)
 

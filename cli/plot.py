@@ -58,7 +58,7 @@ def _draw(options: argparse.Namespace) -> int:
                 f"{folder} is not a folder of results: make one with probe-fit --out {folder}, or name another"
             )
     # Matplotlib and pandas take their time: only now, when there is something to draw.
-    from emoprobe.analysis.figures import draw_figures
+    from emoprobe.analysis.figures.drawing import draw_figures
 
     for path in draw_figures(folders, options.figures, formats=options.format, metric=options.metric):
         print(path)

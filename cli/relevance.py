@@ -7,8 +7,10 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from emoprobe.analysis.relevance import DIMENSIONS, FILE, OPINIONS, RelevanceSettings, agreement, relevance_opinions
-from emoprobe.analysis.stored import update_table
+from emoprobe.analysis.measures.opinions import OPINIONS
+from emoprobe.analysis.measures.relevance import FILE, agreement, relevance_opinions
+from emoprobe.analysis.measures.relevance_settings import DIMENSIONS, RelevanceSettings
+from emoprobe.analysis.measures.stored import update_table
 
 from .command import CommandParser
 from .running import run_command
@@ -51,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     given = parser().parse_args(argv)
 
     def body() -> int:
-        from emoprobe.analysis.relevance_plots import draw_relevance
+        from emoprobe.analysis.figures.relevance import draw_relevance
 
         settings = RelevanceSettings(
             dimensions=() if given.dim == "all" else (given.dim,),

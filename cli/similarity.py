@@ -6,7 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from emoprobe.analysis.similarity import FILE, MEASURES, VARIANCE, similarity_table
+from emoprobe.analysis.measures.alignment import MEASURES, VARIANCE
+from emoprobe.analysis.measures.similarity import FILE, similarity_table
 
 from .command import CommandParser
 from .running import run_command
@@ -40,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     given = parser().parse_args(argv)
 
     def body() -> int:
-        from emoprobe.analysis.similarity_plots import draw_similarity
+        from emoprobe.analysis.figures.similarity import draw_similarity
 
         table = similarity_table(
             given.caches,

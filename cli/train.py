@@ -229,7 +229,7 @@ def _train(options: argparse.Namespace) -> int:
 
 def draw(results: Path, figures: Path) -> list[Path]:
     """Draw every figure that the results hold enough for, and return what was written; say where there is none yet."""
-    from emoprobe.analysis.figures import draw_figures
+    from emoprobe.analysis.figures.drawing import draw_figures
 
     try:
         return draw_figures(results, figures)

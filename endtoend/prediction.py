@@ -16,13 +16,14 @@ import numpy as np
 import pandas as pd
 
 from emoprobe.errors import UserError
-from emoprobe.extract.audio import LOUDEST, SAMPLE_RATE, SILENCE, read_audio, resample
+from emoprobe.extract.audio import LOUDEST, SILENCE, read_audio
 from emoprobe.extract.batchwise import Problem, run_batches, stamp
 from emoprobe.extract.corpora import COLUMNS, DIMENSIONS, Corpus
 from emoprobe.extract.corpora.table import printable
 from emoprobe.extract.journal import open_journal, write_beside
 from emoprobe.extract.limits import LONGEST_SECONDS
 from emoprobe.extract.options import check_positive
+from emoprobe.extract.resampling import SAMPLE_RATE, resample
 from emoprobe.extract.scan import scan
 from emoprobe.fields import is_number
 from emoprobe.ownership import MARK
@@ -82,7 +83,7 @@ def predict(
     waveform : ndarray, (samples,) float, or None
         Mono, at about [-1, 1]; None for a model of text alone.
     sampling_rate : int
-        In Hz; brought to 16 kHz by :func:`emoprobe.extract.audio.resample`.
+        In Hz; brought to 16 kHz by :func:`emoprobe.extract.resampling.resample`.
     text : str, optional
         What was said, for a model that reads.
     model : EmotionModel, OnnxModel, or folder of an EmotionModel

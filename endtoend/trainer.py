@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
@@ -17,7 +16,6 @@ from transformers import (
     PrinterCallback,
     ProgressCallback,
     Trainer,
-    TrainerCallback,
     TrainingArguments,
 )
 from transformers.trainer_callback import TrainerState
@@ -26,9 +24,10 @@ from emoprobe.checkpoints import last_whole_checkpoint, problem_of_weights
 from emoprobe.errors import UserError
 from emoprobe.extract.encoders.speech import SAMPLE_RATE
 from emoprobe.extract.precision import States, train_checked, valid_rows
-from emoprobe.jsontext import from_json, null_for_nan, to_json
+from emoprobe.jsontext import from_json
 from emoprobe.probe.metrics import ccc
 
+from .callbacks import CheckpointPause, EpochSampler, GradientWatch, LogLines, QuietBar
 from .data import Collator, LengthGrouped, Utterances
 from .model import AudioTextModel
 from .settings import TrainingSettings
@@ -128,91 +127,6 @@ class EmotionTrainer(Trainer):
         return self.sampler
 
 
-class _Epochs(TrainerCallback):
-    """Tell the sampler its epoch, which accelerate does not in every arrangement of processes."""
-
-    def __init__(self, sampler: LengthGrouped):
-        self.sampler = sampler
-
-    def on_epoch_begin(self, args, state, control, **kwargs):
-        self.sampler.set_epoch(math.floor((state.epoch or 0.0) + 1e-6))
-
-
-class _Log(TrainerCallback):
-    """Write what is logged as JSON lines, and one line an epoch to the screen.
-
-    The first logs of a resumed run take the place of those that came after its checkpoint.
-    """
-
-    def __init__(self, path: Path, say: Callable[[str], None]):
-        self.path, self.say = path, say
-        self.began = time.monotonic()
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        self.began = time.monotonic()
-        if state.is_world_process_zero and self.path.is_file():
-            lines = [line for line in self.path.read_text().splitlines() if _step(line) <= state.global_step]
-            self.path.write_text("".join(f"{line}\n" for line in lines))
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        if not state.is_world_process_zero or not logs:
-            return
-        # The loss of the development part is no CCC of that part, but a mean over its batches; that of a whole training
-        # leaves out what came before a resumption.
-        odd = ("eval_loss", "train_loss")
-        kept = {name: value for name, value in logs.items() if "per_second" not in name and name not in odd}
-        line = {"step": state.global_step, **kept}
-        with self.path.open("a") as file:
-            file.write(to_json(null_for_nan(line)) + "\n")
-        if "eval_ccc" in logs:
-            scores = ", ".join(
-                f"{name.removeprefix('eval_ccc_')} {value:.3f}"
-                for name, value in logs.items()
-                if name.startswith("eval_ccc_")
-            )
-            elapsed = time.monotonic() - self.began
-            self.say(f"  epoch {state.epoch:.0f}: development CCC {scores} ({elapsed:.0f} s)")
-
-
-def _step(line: str) -> float:
-    try:
-        return from_json(line)["step"]
-    except (ValueError, KeyError):  # the line that a kill cut short
-        return math.inf
-
-
-class _Bar(ProgressCallback):
-    """The Trainer's bars, without its printing of every log."""
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        pass
-
-
-class _Checkpoints(TrainerCallback):
-    """A checkpoint every so many steps within an epoch; at its end the Trainer writes one itself, once it is scored."""
-
-    def __init__(self, steps: int):
-        self.steps = steps
-
-    def on_step_end(self, args, state, control, **kwargs):
-        ends_epoch = abs(state.epoch - round(state.epoch)) < 1e-9
-        if state.global_step % self.steps == 0 and not ends_epoch:
-            control.should_save = True
-        return control
-
-
-class _Watching(TrainerCallback):
-    """Tell the watch the norm of the gradient of every step, after clipping."""
-
-    def __init__(self, watch: Watch):
-        self.watch = watch
-
-    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
-        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients).item() if gradients else 0.0
-        self.watch.gradient(norm, state.global_step + 1)
-
-
 def train_one(
     model: AudioTextModel,
     *,
@@ -289,17 +203,17 @@ def train_one(
         data_collator=collate,
         compute_metrics=lambda found: _development_scores(model, found, labels),
         callbacks=[
-            _Epochs(sampler),
-            _Watching(watch),
-            _Log(folder / "log.jsonl", say),
-            _Checkpoints(training.save_steps),
+            EpochSampler(sampler),
+            GradientWatch(watch),
+            LogLines(folder / "log.jsonl", say),
+            CheckpointPause(training.save_steps),
             EarlyStoppingCallback(early_stopping_patience=training.patience),
         ],
     )
     # What is logged goes to the file and, in one line an epoch, to `say`.
     trainer.remove_callback(ProgressCallback if progress else PrinterCallback)
     if progress:
-        trainer.add_callback(_Bar)
+        trainer.add_callback(QuietBar)
     record = folder / "precision.json"
     checkpoint = last_whole_checkpoint(folder / "checkpoints", clean=arguments.should_save, say=say)
     if checkpoint is not None and _is_over(checkpoint, training):

@@ -8,8 +8,6 @@ MP3, AIFF, ...), told by content, not by the file's name.
 from __future__ import annotations
 
 import contextlib
-import functools
-import math
 import os
 import stat
 import unicodedata
@@ -18,16 +16,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import soundfile
-import torch
-import torchaudio
 
 from emoprobe.errors import UserError
 
 from .containers import container_kind, container_problem
 from .mpeg import measure_mpeg
+from .resampling import BLOCK_VALUES, resample, resampled_length
 from .streams import stream_problem
 
-SAMPLE_RATE = 16_000
 STATUSES = ("missing", "unreadable", "empty", "truncated", "silent", "non-finite", "too short", "too long")
 
 # Two steps of 16-bit audio, peak to peak: what dithered digital silence has. The quietest speech has hundreds.
@@ -35,12 +31,6 @@ SILENCE = 2.0**-14
 
 # Squares of larger samples overflow float32 in the spectra; recordings that were left in integers go up to 2**31.
 LOUDEST = 1e15
-
-# A header may claim any count; memory is taken for what is really decoded, a block at a time.
-_BLOCK_VALUES = 1 << 18
-# Entries of a polyphase kernel. The usual rates need under 0.3 million; a rate such as 44,101 Hz, which shares no
-# factor with 16,000, would need 700 million, most of them zero.
-_LARGEST_KERNEL = 1 << 19
 # libsndfile reports this count for a stream whose header does not tell its length.
 _UNKNOWN_LENGTH = 1 << 61
 _MP3_FRAME = 1152  # samples, of the longest kind
@@ -235,73 +225,6 @@ def refuse_vanished(folder: str | os.PathLike) -> None:
         )
 
 
-def resampled_length(frames: int, rate: int) -> int:
-    """``ceil(16000 * frames / rate)`` in whole numbers."""
-    return -(-frames * SAMPLE_RATE // rate)
-
-
-def resample(signal: np.ndarray, rate: int) -> np.ndarray:
-    """Bring a mono signal to 16 kHz.
-
-    Parameters
-    ----------
-    signal : numpy.ndarray
-        Shape ``(frames,)``, float32.
-    rate : int
-        Its rate in Hz.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape ``(ceil(16000 * frames / rate),)``, float32: torchaudio's resampling with its defaults (windowed sinc of
-        width 6, roll-off 0.99, Hann window), the kernel computed in double precision.
-    """
-    if rate == SAMPLE_RATE:
-        return signal
-    common = math.gcd(rate, SAMPLE_RATE)
-    old, new = rate // common, SAMPLE_RATE // common
-    length = resampled_length(len(signal), rate)
-    if new * (old + 2 * _kernel_width(old, new)) > _LARGEST_KERNEL:
-        return _resample_directly(signal, old, new, length)
-    # torchaudio takes the ceiling of a float32, which is one sample short for some long signals: more zeros at the end
-    # (it pads with zeros itself), and the cut made here in whole numbers.
-    padded = torch.from_numpy(np.pad(signal, (0, old)))
-    with torch.inference_mode():
-        return _resampler(old, new)(padded)[:length].numpy()
-
-
-@functools.lru_cache(maxsize=32)
-def _resampler(old: int, new: int) -> torchaudio.transforms.Resample:
-    # The kernel in double precision, then rounded: in single, its phases are off by 1e-6 to 2e-4 for unusual rates.
-    return torchaudio.transforms.Resample(old, new, dtype=torch.float64).float()
-
-
-_LOWPASS_WIDTH, _ROLLOFF = 6, 0.99  # torchaudio's defaults
-
-
-def _kernel_width(old: int, new: int) -> int:
-    return math.ceil(_LOWPASS_WIDTH * old / (min(old, new) * _ROLLOFF))
-
-
-def _resample_directly(signal: np.ndarray, old: int, new: int, length: int) -> np.ndarray:
-    """The same windowed sinc, its taps computed where they are used: for rates whose table of kernels is too large."""
-    cutoff = min(old, new) * _ROLLOFF
-    width = _kernel_width(old, new)
-    taps = np.arange(-width, width + 2)
-    padded = np.pad(signal.astype(np.float64), (width, width + 2))
-    result = np.empty(length, dtype=np.float32)
-    step = max(1, _BLOCK_VALUES // len(taps))
-    for start in range(0, length, step):
-        positions = np.arange(start, min(start + step, length), dtype=np.int64)
-        whole, phase = np.divmod(positions * old, new)
-        times = (taps[None, :] / old - phase[:, None] / (old * new)) * cutoff
-        times = np.clip(times, -_LOWPASS_WIDTH, _LOWPASS_WIDTH)
-        kernel = np.sinc(times) * np.cos(times * np.pi / _LOWPASS_WIDTH / 2) ** 2
-        samples = padded[whole[:, None] + (taps + width)[None, :]]
-        result[start : start + len(positions)] = (kernel * samples).sum(axis=1) * (cutoff / old)
-    return result
-
-
 @contextlib.contextmanager
 def _told() -> Iterator[None]:
     """Turn what the system says into a reason."""
@@ -394,7 +317,7 @@ def _said(problem: Exception) -> str:
 
 def _blocks(file: soundfile.SoundFile, frames: int) -> Iterator[np.ndarray]:
     """Blocks of shape (frames, channels), float32, until `frames` are read, or the file ends."""
-    left, size = frames, max(1, _BLOCK_VALUES // file.channels)
+    left, size = frames, max(1, BLOCK_VALUES // file.channels)
     while left > 0:
         block = file.read(min(size, left), dtype="float32", always_2d=True)
         if len(block) == 0:

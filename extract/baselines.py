@@ -17,8 +17,9 @@ from tqdm import tqdm
 from emoprobe.errors import UserError
 from emoprobe.ownership import refuse_strangers, remove
 
-from .audio import SAMPLE_RATE, AudioProblem, read_audio, read_header, refuse_vanished
+from .audio import AudioProblem, read_audio, read_header, refuse_vanished
 from .cache import HiddenStateCache
+from .resampling import SAMPLE_RATE
 from .sidecars import (
     SIDECARS,
     Sidecar,

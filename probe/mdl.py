@@ -27,8 +27,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp
 
-from .ridge import PENALTIES, Reader, System, accumulate, check_penalties
+from .ridge import PENALTIES, check_penalties
 from .splits import Fold
+from .systems import Reader, System, accumulate
 
 #: Of the numbers made here. Raise it with any change that moves them beyond rounding; kept ones are then made anew.
 VERSION = 1

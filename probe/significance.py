@@ -16,8 +16,7 @@ asked for: otherwise nothing in a large family could be significant.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -26,16 +25,21 @@ import pandas as pd
 
 from emoprobe.errors import UserError
 
-from .bootstrap import SCALES, leave_one_out, moments_by_speaker, resampled, stretched
-from .metrics import ccc_from_moments, pearson_from_moments, rmse_from_moments
+from .drawing import Drawn, Sums, draw_resamples, limits, scored, sums_of
 from .permutation import holm
 from .results import Results
-from .splits import is_unknown
-
-#: Columns that name a system.
-SYSTEM = ("model", "corpus", "dimension", "probe", "features", "layer", "split")
-
-MEASURES = {"ccc": ccc_from_moments, "pearson": pearson_from_moments, "rmse": rmse_from_moments}
+from .selecting import (
+    SYSTEM,
+    SystemName,
+    best_of_run,
+    grouped,
+    in_words,
+    is_baseline,
+    runs_of,
+    same_value,
+    selected,
+    systems_of,
+)
 
 #: Fewest resamples for each test of a family: with these the smallest p value, 2 / (1 + resamples), times the size of
 #: the family is below 0.05.
@@ -46,47 +50,6 @@ DIFFERENCES = (
     "corpus", "split", "model", "dimension", "probe", "features", "layer", "one", "other", "score_one", "score_other",
     "difference", "low", "high", "p", "p_holm", "n", "speakers", "chosen_on",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Sums:
-    """Systems on the utterances that all of them score.
-
-    Attributes
-    ----------
-    sums : list of ndarray, shape (speakers, seeds, 6)
-        One a system.
-    n : int
-        Utterances.
-    """
-
-    sums: list[np.ndarray]
-    n: int
-
-    @property
-    def speakers(self) -> int:
-        return len(self.sums[0])
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    """Scores of systems, means over their seeds.
-
-    Attributes
-    ----------
-    score : ndarray, shape (systems,)
-    drawn : ndarray, shape (resamples, systems)
-        On resamples of the speakers.
-    with_seeds : ndarray, shape (resamples, systems)
-        On the same resamples of the speakers, and resamples of the seeds.
-    left_out : ndarray, shape (speakers, systems)
-        Without one speaker each.
-    """
-
-    score: np.ndarray
-    drawn: np.ndarray
-    with_seeds: np.ndarray
-    left_out: np.ndarray
 
 
 def score_intervals(
@@ -117,9 +80,9 @@ def score_intervals(
         If there are no such predictions.
     """
     rows = []
-    for name, frame in _systems(_selected(results, where)).items():
-        sums = _sums([frame])
-        drawn = _draw(sums, metric, resamples, seed)
+    for name, frame in systems_of(selected(results, where)).items():
+        sums = sums_of([frame])
+        drawn = draw_resamples(sums, metric, resamples, seed)
         low, high, _ = limits(drawn.drawn, drawn.left_out, scale=metric, with_seeds=drawn.with_seeds)
         rows.append(
             {
@@ -172,24 +135,27 @@ def paired_differences(
     UserError
         If a side names no predictions, nothing matches, or the sides disagree about the labels.
     """
-    sides = [_systems(_selected(results, side)) for side in (one, other)]
+    sides = [systems_of(selected(results, side)) for side in (one, other)]
     named = set(one) | set(other)
     matched = [column for column in SYSTEM if column not in named]
     pairs = [
-        (a, b) for a in sides[0] for b in sides[1] if a != b and all(_same(a[column], b[column]) for column in matched)
+        (a, b)
+        for a in sides[0]
+        for b in sides[1]
+        if a != b and all(same_value(a[column], b[column]) for column in matched)
     ]
     if not pairs:
         raise UserError(
-            f"nothing to compare: {_words(one)} and {_words(other)} have no {', '.join(matched)} in common; fit both "
-            "with the same settings, or name the columns in which they differ"
+            f"nothing to compare: {in_words(one)} and {in_words(other)} have no {', '.join(matched)} in common; fit "
+            "both with the same settings, or name the columns in which they differ"
         )
     if "model" in named and not named & {"probe", "features", "layer"}:
-        pairs = [(a, b) for a, b in pairs if not _is_baseline(a)] or pairs
+        pairs = [(a, b) for a, b in pairs if not is_baseline(a)] or pairs
     names = list(dict.fromkeys(name for pair in pairs for name in pair))
     place = {name: k for k, name in enumerate(names)}
     frames = [sides[0].get(name, sides[1].get(name)) for name in names]
     family = ("corpus", "split")
-    sizes = Counter(tuple(a[c] if _same(a[c], b[c]) else "" for c in family) for a, b in pairs)
+    sizes = Counter(tuple(a[c] if same_value(a[c], b[c]) else "" for c in family) for a, b in pairs)
     places = [(place[a], place[b]) for a, b in pairs]
     rows = _differences(names, frames, places, metric, _enough(resamples, max(sizes.values())), seed)
     return _corrected(rows, family)
@@ -225,14 +191,14 @@ def layers_compared(
         layer was chosen on, empty where it was asked for.
     """
     rows = []
-    for systems in _runs(results, split, where):
+    for systems in runs_of(results, split, where):
         names, frames = list(systems.names), list(systems.frames)
         if against == "best":
-            best, chosen_on = _best(results, systems, metric)
+            best, chosen_on = best_of_run(results, systems, metric)
         else:
             best, chosen_on = next((k for k, name in enumerate(names) if name["layer"] == against), None), ""
             if best is None:
-                raise UserError(f"{_words(names[0])} is there, but there is no layer {against} beside it")
+                raise UserError(f"{in_words(names[0])} is there, but there is no layer {against} beside it")
         pairs = [(k, best) for k in range(len(names)) if k != best]
         found = _differences(names, frames, pairs, metric, _enough(resamples, len(pairs)), seed)
         rows += [{**row, "chosen_on": chosen_on} for row in found]
@@ -272,7 +238,7 @@ def models_compared(
     if at == "best":
         return _compared(results, ("model",), split, metric, resamples, seed, where)
     rows = []
-    for runs in _grouped(_runs(results, split, where), ("corpus", "split", "dimension", "probe", "features")):
+    for runs in grouped(runs_of(results, split, where), ("corpus", "split", "dimension", "probe", "features")):
         for one, other in combinations([run for run in runs if len(run.names) > 1], 2):
             swap = len(one.names) > len(other.names)
             few, many = (other, one) if swap else (one, other)
@@ -337,123 +303,21 @@ def probes_compared(
     return _compared(results, ("probe", "features"), split, metric, resamples, seed, where)
 
 
-# What is compared -----------------------------------------------------------------------------------------------------
-
-
-class _Name(dict):
-    """Values of `SYSTEM`, usable as a key."""
-
-    def __hash__(self):
-        return hash(tuple(self.items()))
-
-
-@dataclass(frozen=True)
-class _Run:
-    """The layers of one run, or its one system of no layer."""
-
-    names: list[_Name]
-    frames: list[pd.DataFrame]
-
-    def depths(self) -> np.ndarray:
-        layers = np.array([name["layer"] for name in self.names], dtype=float)
-        return layers / max(layers.max(), 1)
-
-
-def _selected(results: Results, where: Mapping[str, Any]) -> pd.DataFrame:
-    """Predictions of numbers in which the columns have the given values."""
-    table = results.predictions
-    if not len(table):
-        raise UserError(
-            "the results hold no predictions (predictions.parquet), which significance is computed from: bring the "
-            "file back, or fit again with probe-fit --overwrite"
-        )
-    table = table[table["truth"].notna()]
-    unknown = [column for column in where if column not in SYSTEM]
-    if unknown:
-        raise UserError(f"systems are named by {', '.join(SYSTEM)}, not by {', '.join(unknown)}")
-    for column, value in where.items():
-        there = table[column]
-        mask = there.isna() if value is None else there == value
-        if not mask.fillna(False).any():
-            have = ", ".join(map(str, dict.fromkeys(there.dropna())))
-            raise UserError(f"no predictions of {_words(where)}: there is {column} {have}")
-        table = table[mask.fillna(False).to_numpy(bool)]
-    return table
-
-
-def _systems(table: pd.DataFrame) -> dict[_Name, pd.DataFrame]:
-    """Predictions by system, in the order of the table."""
-    found = {}
-    for values, frame in table.groupby(list(SYSTEM), sort=False, dropna=False):
-        name = _Name(zip(SYSTEM, values, strict=True))
-        name["layer"] = None if pd.isna(name["layer"]) else int(name["layer"])
-        found[name] = frame
-    return found
-
-
-def _runs(results: Results, split: str | None, where: Mapping[str, Any]) -> list[_Run]:
-    """Runs on the split that is asked for, or on the one to report of each corpus."""
-    table = _selected(results, where if split is None else {**where, "split": split})
-    runs: dict[tuple, _Run] = {}
-    for name, frame in _systems(table).items():
-        key = tuple(value for column, value in name.items() if column != "layer")
-        run = runs.setdefault((*key, name["layer"] is None), _Run([], []))
-        run.names.append(name)
-        run.frames.append(frame)
-    if split is None:
-        wanted = {}
-        for corpus, part in table.groupby("corpus", sort=False):
-            wanted[corpus] = first_split(part["split"])
-        runs = {key: run for key, run in runs.items() if wanted[run.names[0]["corpus"]] == run.names[0]["split"]}
-    return list(runs.values())
-
-
-def first_split(splits: Iterable[str]) -> str:
-    """The split to report: the first test part, else the first that there is."""
-    there = list(dict.fromkeys(splits))
-    return next((split for split in sorted(there) if split.startswith("test")), there[0])
-
-
-def _grouped(runs: Iterable[_Run], columns: Sequence[str]) -> list[list[_Run]]:
-    groups: dict[tuple, list] = {}
-    for run in runs:
-        groups.setdefault(tuple(run.names[0][column] for column in columns), []).append(run)
-    return list(groups.values())
-
-
-def _best(results: Results, run: _Run, metric: str) -> tuple[int, str]:
-    """Place of the best layer in a run, and the split that it was chosen on."""
-    if len(run.names) == 1:
-        return 0, ""
-    first, layers = run.names[0], [name["layer"] for name in run.names]
-    scores = results.scores
-    if first["split"] != "development" and len(scores) and (scores["split"] == "development").any():
-        same = (scores["split"] == "development") & (scores["fold"] == "all") & scores["layer"].isin(layers)
-        for column in ("model", "corpus", "dimension", "probe", "features"):
-            same &= scores[column] == first[column]
-        by_layer = scores[same].groupby("layer")[metric].mean().dropna()
-        if len(by_layer) == len(layers):
-            return layers.index(int(by_layer.idxmin() if metric == "rmse" else by_layer.idxmax())), "development"
-    score = _draw(_sums(run.frames), metric, 0, 0).score
-    score = np.nan_to_num(-score if metric == "rmse" else score, nan=-np.inf)
-    return int(score.argmax()), first["split"]
-
-
 def _compared(results, over, split, metric, resamples, seed, where) -> pd.DataFrame:
     """Pairs of runs that differ in the columns `over`, each at its best layer."""
     family = [column for column in SYSTEM if column not in (*over, "layer")]
-    runs = _runs(results, split, where)
+    runs = runs_of(results, split, where)
     if "model" in over:
-        runs = [run for run in runs if not _is_baseline(run.names[0])]
+        runs = [run for run in runs if not is_baseline(run.names[0])]
     rows = []
-    for group in _grouped(runs, family):
-        best = [_best(results, run, metric) for run in group]
+    for group in grouped(runs, family):
+        best = [best_of_run(results, run, metric) for run in group]
         names = [run.names[k] for run, (k, _) in zip(group, best, strict=True)]
         frames = [run.frames[k] for run, (k, _) in zip(group, best, strict=True)]
         pairs = [
             (b, a)
             for a, b in combinations(range(len(group)), 2)
-            if not all(_same(names[a][column], names[b][column]) for column in over[:1])
+            if not all(same_value(names[a][column], names[b][column]) for column in over[:1])
         ]
         found = _differences(names, frames, pairs, metric, _enough(resamples, len(pairs)), seed)
         for (b, a), row in zip(pairs, found, strict=True):
@@ -467,119 +331,9 @@ def _enough(resamples: int, family: int) -> int:
     return max(resamples, RESAMPLES_A_TEST * family) if resamples else 0
 
 
-def _is_baseline(name: Mapping[str, Any]) -> bool:
-    """Whether a system does not depend on the model."""
-    return name["layer"] is not None and name["layer"] < 0
-
-
-# Numbers --------------------------------------------------------------------------------------------------------------
-
-
-def _sums(frames: Sequence[pd.DataFrame]) -> _Sums:
-    """Moments by speaker of systems on the utterances that all score; each about its own labels."""
-    wide, labels = [], []
-    for frame in frames:
-        seeds = frame["seed"].fillna(-1)
-        if frame.assign(seed=seeds).duplicated(["id", "seed"]).any():
-            raise UserError("a system predicts an utterance twice: the results are damaged, fit again with --overwrite")
-        wide.append(frame.assign(seed=seeds).pivot(index="id", columns="seed", values="prediction").dropna())
-        labels.append(frame.drop_duplicates("id").set_index("id")[["truth", "speaker", "dimension"]])
-    ids = wide[0].index
-    for one in wide[1:]:
-        ids = ids.intersection(one.index)
-    if not len(ids):
-        raise UserError("the systems that are compared have no utterance in common: were they fitted on one corpus?")
-    ids = ids.sort_values()
-    labels = [one.loc[ids] for one in labels]
-    first = {}
-    for one in labels:
-        known = first.setdefault(one["dimension"].iloc[0], one)
-        if not np.array_equal(known["truth"], one["truth"]) or not (labels[0]["speaker"] == one["speaker"]).all():
-            raise UserError(
-                "the systems that are compared disagree about the label or the speaker of an utterance: they were "
-                "fitted on different versions of the corpus; fit them again on the same one"
-            )
-    speaker = [s if not is_unknown(s) else f"utterance {i}" for i, s in zip(ids, labels[0]["speaker"], strict=True)]
-    groups = np.unique(speaker, return_inverse=True)[1]
-    sums = [
-        moments_by_speaker(label["truth"].to_numpy(float), one.loc[ids].to_numpy(float).T, groups)
-        for one, label in zip(wide, labels, strict=True)
-    ]
-    return _Sums(sums, len(ids))
-
-
-def _draw(systems: _Sums, metric: str, resamples: int, seed: int) -> _Drawn:
-    """Scores of systems and their resamples, the same of all of them."""
-    if metric not in MEASURES:
-        raise UserError(f"no score is called {metric!r}: choose one of {', '.join(MEASURES)}")
-    measure, sums = MEASURES[metric], systems.sums
-    score = np.array([measure(one.sum(0)).mean() for one in sums])
-    left_out = np.stack([measure(leave_one_out(one)).mean(1) for one in sums], 1)
-    drawn, with_seeds = np.empty((2, resamples, len(sums)))
-    if resamples:
-        # Systems side by side: `resampled` goes over the draws in parts, so that they need not all be held at once.
-        each = resampled(np.concatenate(sums, axis=1), {metric: measure}, resamples=resamples, seed=seed)[metric]
-        ends = np.cumsum([one.shape[1] for one in sums])
-        for k, of_seeds in enumerate(np.split(each, ends[:-1], axis=1)):
-            drawn[:, k] = of_seeds.mean(1)
-            with_seeds[:, k] = (of_seeds * _seed_weights(of_seeds.shape[1], resamples, seed)).sum(1)
-    return _Drawn(score, drawn, with_seeds, left_out)
-
-
-def _seed_weights(seeds: int, resamples: int, seed: int) -> np.ndarray:
-    """Weights of the seeds in each resample, shape (resamples, seeds); the same of every system with as many seeds.
-
-    Drawing S seeds with replacement gives their mean (S - 1) / S of its variance: the deviations are scaled up by the
-    root of the inverse.
-    """
-    if seeds == 1:
-        return np.ones((resamples, 1))
-    rng = np.random.default_rng([seed, seeds, 1])
-    counts = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
-    return (1 + (counts - 1) * np.sqrt(seeds / (seeds - 1))) / seeds
-
-
-def limits(
-    drawn: np.ndarray, left_out: np.ndarray, *, scale: str | None = None, with_seeds: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """95 % interval of each column of resamples, and the two-sided p value of zero.
-
-    Parameters
-    ----------
-    drawn : ndarray, shape (resamples, columns)
-    left_out : ndarray, shape (speakers, columns)
-        Without one speaker each.
-    scale : str, optional
-        See :func:`bootstrap.stretched`, which widens the resamples first.
-    with_seeds : ndarray, shape (resamples, columns), optional
-        The same resamples of the speakers with other seeds. What the seeds change is added after the resamples were
-        widened: the jackknife knows of the speakers alone, and the correction for few of them would be lost in the
-        spread of the seeds.
-
-    Returns
-    -------
-    low, high, p : ndarray, shape (columns,)
-        NaN with fewer than 2 speakers, or where more than a tenth of the resamples have no value.
-    """
-    columns = drawn.shape[1]
-    low, high, p = np.full((3, columns), np.nan)
-    if len(left_out) < 2 or not len(drawn):
-        return low, high, p
-    wide = stretched(drawn, left_out, scale=scale)
-    if with_seeds is not None:
-        forth, back = SCALES.get(scale, (np.asarray, np.asarray))
-        wide = back(forth(wide) + forth(with_seeds) - forth(drawn))
-    scored = np.isfinite(wide).mean(0) >= 0.9
-    for k in np.flatnonzero(scored):
-        values = wide[np.isfinite(wide[:, k]), k]
-        low[k], high[k] = np.quantile(values, [0.025, 0.975])
-        p[k] = min(1.0, 2 * (1 + min((values <= 0).sum(), (values >= 0).sum())) / (1 + len(values)))
-    return low, high, p
-
-
 def _differences(names, frames, pairs, metric, resamples, seed) -> list[dict]:
     """Rows of the table, one for each of `pairs` of places in `names` and `frames`, on what both of a pair score."""
-    ids = [_scored(frame) for frame in frames]
+    ids = [scored(frame) for frame in frames]
     # Systems that score other utterances must not narrow what two others have in common; pairs that have the same in
     # common are resampled once.
     together: dict[frozenset, list] = {}
@@ -588,22 +342,15 @@ def _differences(names, frames, pairs, metric, resamples, seed) -> list[dict]:
     found = {}
     for same in together.values():
         places = list(dict.fromkeys(k for pair in same for k in pair))
-        sums = _sums([frames[k] for k in places])
-        drawn = _draw(sums, metric, resamples, seed)
+        sums = sums_of([frames[k] for k in places])
+        drawn = draw_resamples(sums, metric, resamples, seed)
         local = [(places.index(one), places.index(other)) for one, other in same]
         rows = _rows([names[k] for k in places], local, sums, drawn)
         found |= dict(zip(same, rows, strict=True))
     return [found[pair] for pair in pairs]
 
 
-def _scored(frame: pd.DataFrame) -> frozenset:
-    """Utterances that every seed of a system scores."""
-    there = frame[frame["prediction"].notna()]
-    counts = there["id"].value_counts()
-    return frozenset(counts.index[counts >= frame["seed"].nunique(dropna=False)])
-
-
-def _rows(names: Sequence[_Name], pairs: Sequence[tuple[int, int]], sums: _Sums, drawn: _Drawn) -> list[dict]:
+def _rows(names: Sequence[SystemName], pairs: Sequence[tuple[int, int]], sums: Sums, drawn: Drawn) -> list[dict]:
     a, b = np.array(pairs, dtype=int).T
     score = drawn.score[a] - drawn.score[b]
     low, high, p = limits(
@@ -614,12 +361,12 @@ def _rows(names: Sequence[_Name], pairs: Sequence[tuple[int, int]], sums: _Sums,
     rows = []
     for k, (one, other) in enumerate(pairs):
         first, second = names[one], names[other]
-        shared = [column for column in SYSTEM if _same(first[column], second[column])]
+        shared = [column for column in SYSTEM if same_value(first[column], second[column])]
         rows.append(
             {
                 **{column: first[column] for column in shared},
-                "one": _words({column: first[column] for column in SYSTEM if column not in shared}),
-                "other": _words({column: second[column] for column in SYSTEM if column not in shared}),
+                "one": in_words({column: first[column] for column in SYSTEM if column not in shared}),
+                "other": in_words({column: second[column] for column in SYSTEM if column not in shared}),
                 "score_one": drawn.score[one],
                 "score_other": drawn.score[other],
                 "difference": score[k],
@@ -651,18 +398,3 @@ def _table(rows, columns) -> pd.DataFrame:
         if column in made:
             made[column] = made[column].astype(object).where(made[column].notna(), "").astype(str)
     return made
-
-
-def _same(a, b) -> bool:
-    return a == b or (a is None and b is None)
-
-
-def _words(name: Mapping[str, Any]) -> str:
-    """A system by what tells it from another: "hubert-base, layer 9"."""
-    words = []
-    for column, value in name.items():
-        if column == "layer":
-            words.append("no layer" if value is None else "baseline" if value < 0 else f"layer {value}")
-        elif value:
-            words.append(str(value))
-    return ", ".join(words) or "all predictions"

@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from emoprobe.analysis.comparison import COLUMNS, compare_systems, plot_comparison
-from emoprobe.analysis.figures import draw_figures
-from emoprobe.analysis.plots import plot_layers
-from emoprobe.analysis.style import SMALL_FONT_SIZE
+from emoprobe.analysis.figures.comparison import plot_comparison
+from emoprobe.analysis.figures.drawing import draw_figures
+from emoprobe.analysis.figures.layers import plot_layers
+from emoprobe.analysis.figures.style import SMALL_FONT_SIZE
+from emoprobe.analysis.measures.comparison import COLUMNS, compare_systems
 from emoprobe.errors import UserError
 from emoprobe.probe.results import PREDICTIONS, SCORES, WEIGHTS, Results, table
 from emoprobe.probe.significance import score_intervals

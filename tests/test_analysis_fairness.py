@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from emoprobe import HiddenStateCache, fit_layers
-from emoprobe.analysis.fairness import COLUMNS, fairness_table, plot_fairness
+from emoprobe.analysis.figures.fairness import plot_fairness
+from emoprobe.analysis.measures.fairness import COLUMNS, fairness_table
 from emoprobe.errors import UserError
 from emoprobe.probe.metrics import ccc, pearson, rmse
 from emoprobe.probe.results import PREDICTIONS, SCORES, Results, table

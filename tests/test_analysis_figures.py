@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from emoprobe.analysis import figures as figures_module
-from emoprobe.analysis.figures import draw_figures, file_stems
+from emoprobe.analysis.figures import drawing as figures_module
+from emoprobe.analysis.figures.drawing import draw_figures
+from emoprobe.analysis.figures.files import file_stems
 from emoprobe.cli.plot import main
 from emoprobe.errors import UserError
 from emoprobe.probe.results import KEY, PREDICTIONS, SCORES, WEIGHTS, Results, table

@@ -11,9 +11,12 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from emoprobe.analysis.captions import curve_caption
-from emoprobe.analysis.plots import plot_heatmap, plot_layers, plot_teacher_student, plot_weights
-from emoprobe.analysis.style import (
+from emoprobe.analysis.curves import layer_curve
+from emoprobe.analysis.figures.captions import curve_caption
+from emoprobe.analysis.figures.depth import plot_teacher_student
+from emoprobe.analysis.figures.heatmap import plot_heatmap
+from emoprobe.analysis.figures.layers import plot_layers
+from emoprobe.analysis.figures.style import (
     COLUMN_WIDTH,
     SMALL_FONT_SIZE,
     dimension_look,
@@ -23,7 +26,8 @@ from emoprobe.analysis.style import (
     text_width,
     wrap,
 )
-from emoprobe.analysis.tables import Subject, layer_curve, ordered_features, ordered_splits, read_tables
+from emoprobe.analysis.figures.weights import plot_weights
+from emoprobe.analysis.tables import Subject, ordered_features, ordered_splits, read_tables
 from emoprobe.errors import UserError
 from emoprobe.probe.results import KEY, PREDICTIONS, SCORES, WEIGHTS, Results, table
 

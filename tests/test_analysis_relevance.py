@@ -14,22 +14,18 @@ from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
-from emoprobe.analysis import relevance as module
-from emoprobe.analysis.relevance import (
-    COLUMNS,
+from emoprobe.analysis.figures.relevance import plot_relevance
+from emoprobe.analysis.measures import relevance as module
+from emoprobe.analysis.measures.opinions import (
     OPINIONS,
-    RelevanceSettings,
-    agreement,
     banded_ridge,
     best_layer,
     cumulative_bottom,
     cumulative_top,
     leave_one_out,
-    load_relevance,
-    relevance_opinions,
-    starts,
 )
-from emoprobe.analysis.relevance_plots import plot_relevance
+from emoprobe.analysis.measures.relevance import COLUMNS, agreement, load_relevance, relevance_opinions, starts
+from emoprobe.analysis.measures.relevance_settings import RelevanceSettings
 from emoprobe.cli.relevance import main
 from emoprobe.errors import UserError
 from emoprobe.extract import HiddenStateCache

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emoprobe.analysis import similarity as module
-from emoprobe.analysis.similarity import COLUMNS, linear_cka, load_similarity, pwcca, similarity_table
-from emoprobe.analysis.similarity_plots import draw_similarity, plot_feature_similarity, plot_similarity
+from emoprobe.analysis.figures.similarity import draw_similarity, plot_feature_similarity, plot_similarity
+from emoprobe.analysis.measures import similarity as module
+from emoprobe.analysis.measures.alignment import linear_cka, pwcca
+from emoprobe.analysis.measures.similarity import COLUMNS, load_similarity, similarity_table
 from emoprobe.cli.similarity import main
 from emoprobe.errors import UserError
 from emoprobe.extract import HiddenStateCache

@@ -19,9 +19,10 @@ import torchaudio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emoprobe.extract import audio
+from emoprobe.extract import audio, resampling
 from emoprobe.extract.acoustics import acoustic_statistics
-from emoprobe.extract.audio import AudioHeader, AudioProblem, read_audio, read_header, resample, resampled_length
+from emoprobe.extract.audio import AudioHeader, AudioProblem, read_audio, read_header
+from emoprobe.extract.resampling import resample, resampled_length
 from tests.corpus_fixtures import tone
 
 WAV_KINDS = ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
@@ -157,7 +158,9 @@ def test_both_ways_of_resampling_are_torchaudios(rate: int) -> None:
     signal = tone(0.5, rate=rate)
     exact = torchaudio.functional.resample(torch.from_numpy(signal).double(), rate, 16_000).numpy()
     common = math.gcd(rate, 16_000)
-    direct = audio._resample_directly(signal, rate // common, 16_000 // common, resampled_length(len(signal), rate))
+    direct = resampling._resample_directly(
+        signal, rate // common, 16_000 // common, resampled_length(len(signal), rate)
+    )
     np.testing.assert_allclose(resample(signal, rate), exact, atol=1e-6, rtol=0)
     np.testing.assert_allclose(direct, exact, atol=1e-6, rtol=0)
 
@@ -200,7 +203,7 @@ def test_threads(tmp_path: Path) -> None:
         for index, (ending, container, coding, rate) in enumerate(KINDS * 2)
     ]
     alone = [read(path) for path in paths]
-    audio._resampler.cache_clear()
+    resampling._resampler.cache_clear()
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(read, paths * 2))
     for one, other in zip(alone * 2, together, strict=True):

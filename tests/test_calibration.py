@@ -13,13 +13,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from emoprobe.analysis.centroid import centroid_of_sums
+from emoprobe.analysis.measures.centroid import centroid_of_sums
 from emoprobe.probe.bootstrap import intervals, leave_one_out, resampled
+from emoprobe.probe.drawing import limits
 from emoprobe.probe.metrics import ccc, ccc_from_moments
 from emoprobe.probe.permutation import exchangeable, holm, permuted_scores, summarise
-from emoprobe.probe.ridge import accumulate, solve
-from emoprobe.probe.significance import limits
+from emoprobe.probe.ridge import solve
 from emoprobe.probe.splits import Fold, cross_validation
+from emoprobe.probe.systems import accumulate
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from emoprobe.cli import demo_pretrain
-from emoprobe.demo import pretrain, shards, zoo
+from emoprobe.demo import batches, hubert, pretrain, shards, units, zoo
 from emoprobe.distil.checkpoint import export
 from emoprobe.distil.store import open_store, write_store
 from emoprobe.errors import UserError
@@ -144,7 +144,7 @@ def test_frames_and_field_are_those_of_transformers():
     from transformers import HubertModel
 
     settings = dataclasses.replace(TINY, blocks=1)
-    model = HubertModel(pretrain.hubert_config(settings)).eval()
+    model = HubertModel(hubert.hubert_config(settings)).eval()
     for samples in (settings.field, settings.field + settings.hop - 1, settings.field + settings.hop, 20_000):
         with torch.inference_mode():
             found = model(torch.randn(1, samples)).last_hidden_state.shape[1]
@@ -152,7 +152,7 @@ def test_frames_and_field_are_those_of_transformers():
 
 
 def test_masked_spans_cover_their_share():
-    mask = pretrain.spans(np.random.default_rng(0), 200, 100, 0.4, 10)
+    mask = batches.spans(np.random.default_rng(0), 200, 100, 0.4, 10)
     # Overlap leaves less than the share: 1 - (1 - 0.1)^4 of the frames for four spans of ten of a hundred.
     assert mask.mean() == pytest.approx(0.34, abs=0.03)
 
@@ -160,8 +160,8 @@ def test_masked_spans_cover_their_share():
 def test_front_end_alone_is_fitted(stores, tmp_path):
     settings = dataclasses.replace(TINY, frontend_only=True, steps=6, recluster=0)
     torch.manual_seed(settings.seed)
-    names = pretrain.choose_vocabulary(stores[0], settings)
-    before = pretrain.build_model(settings, {kind: len(units) for kind, units in names.items()}).state_dict()
+    names = units.choose_vocabulary(stores[0], settings)
+    before = hubert.build_model(settings, {kind: len(units) for kind, units in names.items()}).state_dict()
     before = {name: value.clone() for name, value in before.items()}
     after = pretrain.pretrain(tmp_path, settings, synthetic=stores[0], log_steps=2).state_dict()
     changed = {name.split(".")[1] for name in after if not torch.equal(before[name], after[name]) and "hubert" in name}

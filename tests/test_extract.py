@@ -17,7 +17,7 @@ import soundfile
 import torch
 from safetensors.torch import load_file, save_file
 
-from emoprobe.analysis.relevance import relevance_opinions
+from emoprobe.analysis.measures.relevance import relevance_opinions
 from emoprobe.cli.extract import main
 from emoprobe.cli.fit import main as fit_main
 from emoprobe.cli.running import run_command

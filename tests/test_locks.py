@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 
 from emoprobe import UserError, locks
-from emoprobe.analysis.stored import update_table
+from emoprobe.analysis.measures.stored import update_table
 from emoprobe.extract import HiddenStateCache
 from emoprobe.extract.layout import is_cache, open_hdf5
 from emoprobe.extract.writer import lock_cache

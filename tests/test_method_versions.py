@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from emoprobe import fit_layers
-from emoprobe.analysis import relevance, similarity
+from emoprobe.analysis.measures import relevance, similarity
 from emoprobe.probe import baselines, bootstrap, logistic, mdl, metrics, mlp, permutation, ridge, splits, weighted
 from emoprobe.probe import training as trained
 from emoprobe.probe.results import Results, load_results
@@ -111,9 +111,9 @@ def test_an_opinion_is_asked_again_when_its_version_is_raised(cache, tmp_path, m
 
 def test_a_similarity_is_computed_again_when_its_version_is_raised(cache, tmp_path, monkeypatch):
     computed = []
-    compare = similarity._compare
+    compare = similarity.compare
     monkeypatch.setattr(
-        similarity, "_compare", lambda one, other, measures, *more, **named: computed.append(tuple(measures))
+        similarity, "compare", lambda one, other, measures, *more, **named: computed.append(tuple(measures))
         or compare(one, other, measures, *more, **named)
     )  # fmt: skip
     similarity.similarity_table(cache, features=(), out=tmp_path)

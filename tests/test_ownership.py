@@ -323,7 +323,8 @@ def test_notes_in_a_trained_folder_survive_overwrite(inputs, tmp_path, monkeypat
 def test_a_figure_says_whose_it_is(inputs, tmp_path):
     from matplotlib.figure import Figure
 
-    from emoprobe.analysis.figures import draw_figures, is_own_figure
+    from emoprobe.analysis.figures.drawing import draw_figures
+    from emoprobe.analysis.figures.files import is_own_figure
 
     for kind in ("png", "svg", "pdf"):
         for path in draw_figures(inputs / "results", tmp_path / "ours", formats=[kind]):

@@ -23,7 +23,8 @@ from emoprobe.endtoend.prediction import predict, predict_files
 from emoprobe.endtoend.saved import EmotionModel, build, load_model, save_model
 from emoprobe.endtoend.settings import ModelSettings
 from emoprobe.errors import UserError
-from emoprobe.extract.audio import STATUSES, read_audio, read_header, resample
+from emoprobe.extract.audio import STATUSES, read_audio, read_header
+from emoprobe.extract.resampling import resample
 from emoprobe.ownership import mark
 from tests.corpus_fixtures import mutate
 from tests.killed_journal import finish

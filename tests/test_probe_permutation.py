@@ -23,8 +23,9 @@ from emoprobe.probe.permutation import (
     summarise,
 )
 from emoprobe.probe.results import SCORES
-from emoprobe.probe.ridge import accumulate, solve
+from emoprobe.probe.ridge import solve
 from emoprobe.probe.splits import Fold, cross_validation
+from emoprobe.probe.systems import accumulate
 from tests.probe_helpers import write_cache
 
 # Gram matrices square the condition number; float64 leaves more than ten digits at these penalties.

@@ -12,18 +12,15 @@ import pytest
 from emoprobe.errors import UserError
 from emoprobe.probe import Results, ccc
 from emoprobe.probe.bootstrap import moments_by_speaker, resample_counts, stretched
+from emoprobe.probe.drawing import Sums, _seed_weights, draw_resamples, limits
 from emoprobe.probe.permutation import holm
 from emoprobe.probe.results import PREDICTIONS, SCORES, WEIGHTS, table
 from emoprobe.probe.significance import (
     DIFFERENCES,
     INTERVALS,
-    _draw,
-    _seed_weights,
-    _Sums,
     dimensions_compared,
     features_compared,
     layers_compared,
-    limits,
     models_compared,
     paired_differences,
     probes_compared,
@@ -266,7 +263,7 @@ def test_many_speakers_are_resampled_in_parts():
     rng = np.random.default_rng(0)
     sums = [moments_by_speaker(rng.standard_normal(20_000), rng.standard_normal((1, 20_000)), np.arange(20_000))] * 2
     tracemalloc.start()
-    drawn = _draw(_Sums(sums, 20_000), "ccc", 2000, 0).drawn
+    drawn = draw_resamples(Sums(sums, 20_000), "ccc", 2000, 0).drawn
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert drawn.shape == (2000, 2)

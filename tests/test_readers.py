@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 
 from emoprobe import HiddenStateCache, UserError, load_results
-from emoprobe.analysis.relevance import COLUMNS as RELEVANCE
-from emoprobe.analysis.stored import load_table
+from emoprobe.analysis.measures.relevance import COLUMNS as RELEVANCE
+from emoprobe.analysis.measures.stored import load_table
 from emoprobe.demo.corpus import read as read_demo
 from emoprobe.extract.batchwise import run_batches
 from emoprobe.extract.encoders.speech import load_backbone, load_config

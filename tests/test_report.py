@@ -324,7 +324,7 @@ def test_the_numbers_are_those_of_the_tables(evil, report):
 
 @pytest.mark.slow
 def test_a_second_report_is_quick_and_the_same(evil, report, monkeypatch):
-    from emoprobe.analysis import relevance, similarity
+    from emoprobe.analysis.measures import relevance, similarity
 
     def never(*args, **kwargs):
         raise AssertionError("computed again")

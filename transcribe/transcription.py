@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from emoprobe.errors import UserError
-from emoprobe.extract.audio import SAMPLE_RATE, read_audio
+from emoprobe.extract.audio import read_audio
 from emoprobe.extract.batchwise import Problem, run_batches, stamp
 from emoprobe.extract.corpora import COLUMNS, DIMENSIONS, Corpus, read_corpus, read_manifest
 from emoprobe.extract.corpora.cells import TEXT_COLUMNS
@@ -23,6 +23,7 @@ from emoprobe.extract.devices import choose_device
 from emoprobe.extract.journal import open_journal, write_beside
 from emoprobe.extract.limits import LONGEST_SECONDS
 from emoprobe.extract.options import check_positive
+from emoprobe.extract.resampling import SAMPLE_RATE
 from emoprobe.extract.scan import scan
 from emoprobe.fields import check_fields, number_from
 

@@ -10,10 +10,11 @@ import pandas as pd
 
 from emoprobe.errors import UserError
 from emoprobe.probe.permutation import holm
-from emoprobe.probe.significance import SYSTEM, paired_differences
+from emoprobe.probe.selecting import SYSTEM
+from emoprobe.probe.significance import paired_differences
 
-from ..centroid import relevance_centroids
-from ..comparison import compare_systems
+from ..measures.centroid import relevance_centroids
+from ..measures.comparison import compare_systems
 from ..tables import BASELINE_NAMES, END_TO_END
 from .content import Finding, counted, known, number, probability, with_interval
 from .study import Model, Study

@@ -12,7 +12,7 @@ import pandas as pd
 
 from emoprobe.errors import UserError
 
-from .. import relevance, similarity
+from ..measures import relevance, similarity
 from .content import Missing
 from .study import Model, Study
 

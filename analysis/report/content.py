@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ..style import printable
+from ..figures.style import printable
 
 NOTHING = "–"
 _MINUS = "−"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..similarity import VARIANCE
+from ..measures.alignment import VARIANCE
 from ..tables import END_TO_END
 from .bibliography import ARCHITECTURES, CORPORA, PAPER, REFERENCES
 from .content import counted, listed, number, whole

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ..figures import _encoded
-from ..plots import _LINE
-from ..style import COLUMN_WIDTH, publication_style
+from ..figures.canvas import LINE_HEIGHT
+from ..figures.files import encoded
+from ..figures.style import COLUMN_WIDTH, publication_style
 from .content import Figure
 
 
@@ -38,6 +38,6 @@ def picture(parts: tuple[str, ...], draw: Callable[..., Any], *, alt: str) -> Fi
         lines = sheet.get_supxlabel().split("\n")
         sheet.supxlabel("")
         width, height = sheet.get_size_inches()
-        sheet.set_size_inches(width, height - len(lines) * _LINE)
-        png = _encoded(sheet, "png")
+        sheet.set_size_inches(width, height - len(lines) * LINE_HEIGHT)
+        png = encoded(sheet, "png")
     return Figure(parts, png, alt, " ".join(lines).strip(), wide=not math.isclose(width, COLUMN_WIDTH))

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..figures import _make_folder, _replace, file_stems
+from ..figures.files import file_stems, make_folder, replace_file
 from .claims import claims
 from .computed import compute
 from .content import Document, listed
 from .html import to_html
 from .markdown import to_markdown
 from .methods import version_of
-from .sections import sections
+from .sections.order import sections
 from .study import Study, gather
 
 FIGURES = "figures"
@@ -69,7 +69,7 @@ def write_report(
     folders = [Path(one) for one in ([results] if isinstance(results, str | Path) else results)]
     out = Path(out)
     study = gather(folders, caches=[Path(cache) for cache in caches], dimensions=dimensions, quick=quick)
-    _make_folder(out)
+    make_folder(out)
     say("claims")
     found = claims(study)
     computed = compute(study, out, progress=progress, say=say)
@@ -94,14 +94,14 @@ def _write(document: Document, out: Path) -> list[Path]:
     """The figures first: a page never names one that is not there."""
     figures = document.figures()
     stems = file_stems([figure.parts for figure in figures])
-    _make_folder(out / FIGURES)
+    make_folder(out / FIGURES)
     written = []
     for figure, stem in zip(figures, stems, strict=True):
         path = out / FIGURES / f"{stem}.png"
-        _replace(path, figure.png)
+        replace_file(path, figure.png)
         written.append(path)
     files = {place: f"{FIGURES}/{stem}.png" for place, stem in enumerate(stems)}
     pages = [(out / "report.html", to_html(document)), (out / "report.md", to_markdown(document, files))]
     for path, text in pages:
-        _replace(path, text.encode("utf-8", "replace"))
+        replace_file(path, text.encode("utf-8", "replace"))
     return [path for path, _ in pages] + written

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from ..curves import Curve
+from ..tables import Subject
 from .style import printable
-from .tables import Curve, Subject
 
 PROBE_NAMES = {
     "ridge": "ridge probes",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from emoprobe.probe.results import Results
 
+
 #: What the layers are weighed by, where the results have a null of permuted labels, of whatever kind, and where not.
 ABOVE_NULL, ABOVE_ZERO = "CCC above the mean of {}", "CCC above 0"
 
@@ -109,7 +110,7 @@ def relevance_centroids(
 
 
 def _split(splits: pd.Series, wanted: str | None) -> str:
-    from emoprobe.probe.significance import first_split
+    from emoprobe.probe.selecting import first_split
 
     if wanted is not None and wanted not in set(splits):
         raise UserError(f"no predictions on {wanted!r}; there are {', '.join(dict.fromkeys(splits))}")
@@ -199,7 +200,7 @@ def _limits(value: float, drawn: np.ndarray, left_out: np.ndarray) -> tuple[floa
     """95 % interval and p of zero, from resamples that are moved to the estimate."""
     import numpy as np
 
-    from emoprobe.probe.significance import limits
+    from emoprobe.probe.drawing import limits
 
     defined = drawn[np.isfinite(drawn)]
     if not np.isfinite(value) or not len(defined) or len(defined) < _DEFINED * len(drawn):

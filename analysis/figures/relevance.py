@@ -12,17 +12,18 @@ import numpy as np
 
 from emoprobe.errors import UserError
 
-from .figures import _make_folder
-from .plots import LAYER_LABEL, _plain_ticks, _readable_on, _Sheet, _to_draw_on
-from .relevance import agreement, starts
-from .similarity_plots import _only, write_drawings
+from ..measures.relevance import agreement, starts
+from ..tables import ordered_dimensions
+from .canvas import LAYER_LABEL, Sheet, plain_ticks, readable_on, to_draw_on
+from .files import make_folder
+from .similarity import only, write_drawings
 from .style import COLUMN_WIDTH, FONT_SIZE, FULL_WIDTH, SMALL_FONT_SIZE, printable, publication_style
-from .tables import ordered_dimensions
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
 
 OPINION_NAMES = {
     "best_layer": "each layer alone",
@@ -83,11 +84,11 @@ def plot_relevance(
     """
     if not len(table):
         raise UserError("there is nothing to draw: the table of opinions is empty")
-    model = _only(table, "model", model)
+    model = only(table, "model", model)
     rows = table[table["model"] == model]
-    corpus = _only(rows, "corpus", corpus)
+    corpus = only(rows, "corpus", corpus)
     rows = rows[rows["corpus"] == corpus]
-    features = _only(rows, "features", None)
+    features = only(rows, "features", None)
     wanted = ordered_dimensions(rows["dimension"]) if dimensions is None else list(dimensions)
     rows = rows[rows["dimension"].isin(wanted)]
     if not len(rows):
@@ -97,9 +98,9 @@ def plot_relevance(
     text = _caption(rows, features) if caption else ""
     compared = agreement(rows)
     title = f"{printable(model)} on {printable(corpus)}"
-    figure = _to_draw_on(ax, figure)
+    figure = to_draw_on(ax, figure)
     with publication_style():
-        sheet = _Sheet.open(
+        sheet = Sheet.open(
             ax,
             figure,
             width=COLUMN_WIDTH if depth <= 16 else FULL_WIDTH,
@@ -150,13 +151,13 @@ def _draw_opinions(ax: Axes, part: pd.DataFrame, names: Sequence[str], depth: in
         if math.isfinite(share):
             # Below the star, even where it rounds to as much.
             text = stars.get((row, layer), str(min(round(100 * share), 99)))
-            ax.text(layer, row, text, color=_readable_on(colours(share)), fontsize=SMALL_FONT_SIZE, **_CENTRED)
+            ax.text(layer, row, text, color=readable_on(colours(share)), fontsize=SMALL_FONT_SIZE, **_CENTRED)
     ax.invert_yaxis()
     ax.set_yticks(range(len(names)), [OPINION_NAMES[name] for name in names])
     ax.set_xticks(range(0, depth, 2))
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
-    _plain_ticks(ax)
+    plain_ticks(ax)
     ax.tick_params(length=0)
 
 
@@ -192,7 +193,7 @@ def draw_relevance(table: pd.DataFrame, folder: str | Path, *, formats: Sequence
     list of Path
     """
     folder = Path(folder)
-    _make_folder(folder)
+    make_folder(folder)
     several = table["corpus"].nunique() > 1
     drawings = [
         (

@@ -12,8 +12,9 @@ import numpy as np
 
 from emoprobe.errors import UserError
 
-from .figures import _encoded, _make_folder, _replace, file_stems
-from .plots import _layer_ticks, _legend_rows, _model_legend, _plain_ticks, _readable_on, _Sheet, _to_draw_on
+from ..tables import BASELINE_NAMES, ordered_baselines
+from .canvas import Sheet, layer_ticks, legend_rows, model_legend, plain_ticks, readable_on, to_draw_on
+from .files import encoded, file_stems, make_folder, replace_file
 from .style import (
     COLUMN_WIDTH,
     FONT_SIZE,
@@ -24,12 +25,12 @@ from .style import (
     series_look,
     text_width,
 )
-from .tables import BASELINE_NAMES, ordered_baselines
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
 
 NAMES = {"cka": "Linear CKA", "pwcca": "PWCCA"}
 
@@ -74,9 +75,9 @@ def plot_similarity(
         If the table holds no such comparison, or several.
     """
     rows = _of_layers(table, measure)
-    model = _only(rows, "model", model)
+    model = only(rows, "model", model)
     rows = rows[rows["model"] == model]
-    corpus = _only(rows, "corpus", corpus)
+    corpus = only(rows, "corpus", corpus)
     other = model if other is None else other
     rows = rows[(rows["corpus"] == corpus) & (rows["other"] == other)]
     if not len(rows):
@@ -87,10 +88,10 @@ def plot_similarity(
     text = _caption(rows, measure) if caption else ""
     if text and measure == "pwcca":
         text += f" Weighted by the layers of the rows; chance {_range(rows['chance'])}."
-    figure = _to_draw_on(ax, figure)
+    figure = to_draw_on(ax, figure)
     with publication_style():
         height = max(0.9, min(2.5, 0.19 * len(wide)))
-        sheet = _Sheet.open(ax, figure, width=COLUMN_WIDTH, panel_height=height, titles=[title], caption=text)
+        sheet = Sheet.open(ax, figure, width=COLUMN_WIDTH, panel_height=height, titles=[title], caption=text)
         axes = sheet.axes[0]
         image = _draw_layers_by_layers(axes, values, cell=0.8 * sheet.panel_width / values.shape[1])
         same = other == model
@@ -122,17 +123,17 @@ def _draw_layers_by_layers(ax: Axes, values: np.ndarray, *, cell: float) -> Any:
     if text_width("0.00", SMALL_FONT_SIZE) <= 0.95 * cell:
         for (row, column), value in np.ndenumerate(values):
             if math.isfinite(value):
-                colour = _readable_on(colours((value - low) / (1 - low)))
+                colour = readable_on(colours((value - low) / (1 - low)))
                 text = f"{value:.2f}".replace("-", "−")
                 place = {"ha": "center", "va": "center_baseline", "clip_on": True}
                 ax.text(column, row, text, color=colour, fontsize=SMALL_FONT_SIZE, **place)
-    _layer_ticks(ax, values.shape[1] - 1)
+    layer_ticks(ax, values.shape[1] - 1)
     step = 1 if len(values) <= 7 else 2 if len(values) <= 13 else 4
     ax.set_yticks(range(0, len(values), step))
     ax.spines[:].set_visible(False)
     ax.minorticks_off()
     ax.tick_params(length=0)
-    _plain_ticks(ax)
+    plain_ticks(ax)
     return image
 
 
@@ -173,7 +174,7 @@ def plot_feature_similarity(
     rows = table[(table["measure"] == measure) & table["other_layer"].isna()]
     if not len(rows):
         raise UserError(f"the table compares no layer with features by {measure!r}")
-    corpus = _only(rows, "corpus", corpus)
+    corpus = only(rows, "corpus", corpus)
     rows = rows[rows["corpus"] == corpus]
     models = list(dict.fromkeys(rows["model"])) if models is None else list(models)
     rows = rows[rows["model"].isin(models)]
@@ -187,9 +188,9 @@ def plot_feature_similarity(
     shown = [BASELINE_NAMES.get(name, printable(name)) for name in names]
     width = COLUMN_WIDTH if len(models) == 1 else FULL_WIDTH
     own = ax is None
-    figure = _to_draw_on(ax, figure)
+    figure = to_draw_on(ax, figure)
     with publication_style():
-        sheet = _Sheet.open(
+        sheet = Sheet.open(
             ax,
             figure,
             width=width,
@@ -199,7 +200,7 @@ def plot_feature_similarity(
             n_panels=len(models),
             titles=models,
             caption=text,
-            legend_rows=_legend_rows(shown, width) if own else 0,
+            legend_rows=legend_rows(shown, width) if own else 0,
             share_y=True,
         )
         for axes, model in zip(sheet.axes, models, strict=True):
@@ -212,15 +213,15 @@ def plot_feature_similarity(
                 if measure == "pwcca":
                     dotted = {"color": look.color, "linestyle": (0, (1, 1.5)), "linewidth": 0.8, "zorder": 1}
                     axes.plot(layers, curve["chance"].to_numpy(float), gid=f"chance-{name}", **dotted)
-            _layer_ticks(axes, int(of_model["layer"].max()))
-            _plain_ticks(axes)
+            layer_ticks(axes, int(of_model["layer"].max()))
+            plain_ticks(axes)
             axes.set_xlabel("Layer", fontsize=FONT_SIZE)
             sheet.title(axes, printable(model))
         bottom = min(0.0, float(np.nanmin([axes.get_ylim()[0] for axes in sheet.axes])))
         for axes in sheet.axes:
             axes.set_ylim(bottom=bottom)
         sheet.axes[0].set_ylabel(NAMES[measure], fontsize=FONT_SIZE)
-        _model_legend(sheet, shown, width, own=own)
+        model_legend(sheet, shown, width, own=own)
         sheet.caption_below(text)
     return sheet.axes
 
@@ -244,7 +245,7 @@ def draw_similarity(table: pd.DataFrame, folder: str | Path, *, formats: Sequenc
     list of Path
     """
     folder = Path(folder)
-    _make_folder(folder)
+    make_folder(folder)
     drawings = list(_drawings(table))
     return write_drawings(drawings, folder, formats)
 
@@ -261,7 +262,7 @@ def write_drawings(drawings: Sequence[tuple[tuple[str, ...], Any]], folder: Path
             draw(figure=figure)
             for kind in formats:
                 path = folder / f"{stem}.{kind}"
-                _replace(path, _encoded(figure, kind))
+                replace_file(path, encoded(figure, kind))
                 written.append(path)
     return written
 
@@ -292,7 +293,7 @@ def _of_layers(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     return rows
 
 
-def _only(rows: pd.DataFrame, column: str, wanted: str | None) -> str:
+def only(rows: pd.DataFrame, column: str, wanted: str | None) -> str:
     there = list(dict.fromkeys(rows[column]))
     if wanted is None and len(there) == 1:
         return there[0]

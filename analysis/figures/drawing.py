@@ -1,10 +1,7 @@
-"""All figures that results support, as files: the same results give the same bytes."""
+"""Every figure that results hold enough for."""
 
 from __future__ import annotations
 
-import hashlib
-import io
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,12 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emoprobe.errors import UserError
-from emoprobe.ownership import refuse_stranger
 
-from .comparison import plot_comparison
-from .plots import plot_heatmap, plot_layers, plot_teacher_student, plot_weights
-from .style import printable, publication_style
-from .tables import (
+from ..tables import (
     METRICS,
     WEIGHTED,
     Subject,
@@ -28,16 +21,20 @@ from .tables import (
     read_tables,
     subjects,
 )
+from .comparison import plot_comparison
+from .depth import plot_teacher_student
+from .heatmap import plot_heatmap
+from .layers import plot_layers
+from .style import publication_style
+from .weights import plot_weights
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
-FORMATS = ("png", "svg", "pdf")
+from .files import FORMATS, encoded, file_stems, make_folder, replace_file
 
 _LAST_SPLITS = ("development", "train")
 _PLAIN_PROBES = ("ridge", "logistic")
-_MAX_PART = 60  # characters that a file name keeps of one name
-_MAX_STEM = 160  # and of all names together: file systems take 255 bytes
 
 
 @dataclass(frozen=True)
@@ -92,7 +89,7 @@ def draw_figures(
     drawings = list(_drawings(tables, metric))
     if not drawings:
         raise UserError("the results hold nothing to draw: no score of a layer, no learned weight, no two systems")
-    _make_folder(folder)
+    make_folder(folder)
     written = []
     for drawing, stem in zip(drawings, file_stems([drawing.parts for drawing in drawings]), strict=True):
         written += _write(drawing, tables, folder / stem, formats)
@@ -199,58 +196,6 @@ def _variants(
                 yield parts, {"probe": probe, "split": split, "features": features}
 
 
-def file_stems(parts: Sequence[tuple[str, ...]]) -> list[str]:
-    """A file name, without ending, for each tuple of names; safe on every file system, and no two alike.
-
-    Letters without their accents, digits, ``.``, ``-`` are kept; anything else becomes ``-``, so that no name leads
-    out of a folder. Names that only then are alike get a few digits of a hash of the true name.
-
-    Parameters
-    ----------
-    parts : sequence of tuple of str
-
-    Returns
-    -------
-    list of str
-
-    Examples
-    --------
-    >>> from emoprobe.analysis.figures import file_stems
-    >>> file_stems([("layers", "facebook/hubert-base"), ("layers", "../../étc")])
-    ['layers_facebook-hubert-base', 'layers_etc']
-    """
-    plain = ["_".join(_safe(part) for part in names)[:_MAX_STEM] for names in parts]
-    # Case does not tell files apart everywhere.
-    folded = [stem.casefold() for stem in plain]
-    stems = []
-    for names, stem in zip(parts, plain, strict=True):
-        if folded.count(stem.casefold()) > 1:
-            true_name = "\0".join(names).encode("utf-8", "surrogatepass")
-            stem = f"{stem}-{hashlib.sha256(true_name).hexdigest()[:8]}"
-        stems.append(stem)
-    return stems
-
-
-def _safe(name: str) -> str:
-    decomposed = unicodedata.normalize("NFKD", name)
-    kept = [
-        character if character.isascii() and (character.isalnum() or character in ".-+") else "-"
-        for character in decomposed
-        if not unicodedata.combining(character)
-    ]
-    stem = "-".join(filter(None, "".join(kept).split("-")))
-    while ".." in stem:
-        stem = stem.replace("..", ".")
-    return stem[:_MAX_PART].strip(".-") or "unnamed"
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be a folder for figures ({error.strerror}): name another") from error
-
-
 def _write(drawing: _Drawing, tables: Tables, stem: Path, formats: Sequence[str]) -> list[Path]:
     from matplotlib.figure import Figure
 
@@ -261,57 +206,6 @@ def _write(drawing: _Drawing, tables: Tables, stem: Path, formats: Sequence[str]
         drawing.draw(tables, figure=figure)
         for kind in formats:
             path = stem.with_name(f"{stem.name}.{kind}")
-            _replace(path, _encoded(figure, kind))
+            replace_file(path, encoded(figure, kind))
             written.append(path)
     return written
-
-
-#: How a PNG, an SVG and a PDF hold the name that :func:`_encoded` gives them; to mention it elsewhere proves nothing.
-_SIGNS = (b"tEXtSource\0emoprobe", b"<dc:source>emoprobe</dc:source>", b"/Keywords (emoprobe)")
-
-
-def is_own_figure(path: Path) -> bool:
-    """Whether a file is a figure of ours: it says so, or (of release 0.1) matplotlib made it with a caption in it."""
-    content = path.read_bytes()
-    if any(sign in content for sign in _SIGNS):
-        return True
-    return b"Matplotlib" in content and any(key in content for key in (b"Description", b"dc:description", b"/Subject"))
-
-
-def is_own_page(path: Path) -> bool:
-    """Whether a file is a page of a report of ours."""
-    return b"Made by emoprobe" in path.read_bytes()
-
-
-def _encoded(figure: Figure, kind: str) -> bytes:
-    """The file's bytes: no date in them, and the caption with them wherever the image goes."""
-    caption = printable(figure.get_supxlabel().replace("\n", " "))
-    metadata = {
-        "png": {"Description": caption, "Source": "emoprobe"},
-        "svg": {"Date": None, "Description": caption, "Source": "emoprobe"},
-        "pdf": {"CreationDate": None, "Subject": caption, "Keywords": "emoprobe"},
-    }
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, metadata=metadata[kind])
-    return buffer.getvalue()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write `content` beside `path`, then put it in its place: a reader sees the old file or the new one.
-
-    Raises
-    ------
-    UserError
-        If what is there is not ours, or the file cannot be written.
-    """
-    page = path.suffix in (".html", ".md")
-    option = "--out" if page else "--figures (of a report: --out)"
-    refuse_stranger(path, is_own_page if page else is_own_figure, "page" if page else "figure", option=option)
-    temporary = path.with_name(f".{path.name}.new")  # one name, so that a killed run leaves nothing for ever
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}): make room, or name another folder") from error
-    finally:
-        temporary.unlink(missing_ok=True)

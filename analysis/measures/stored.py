@@ -31,6 +31,7 @@ else:
     # The commands of this folder answer --help before it is imported.
     pd = _lazy.load("pandas")
 
+
 #: Last column of a stored table: :func:`fingerprint` of the inputs and settings of its row.
 MADE_FROM = "made_from"
 

@@ -1,0 +1,263 @@
+"""What is drawn: a curve over layers, points beside it, learned weights."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from emoprobe.errors import UserError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+from .tables import BASELINE_LAYER, END_TO_END, METRICS, WEIGHTED, Subject, ordered_features, ordered_splits, subjects
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One score a layer, as the table has it; NaN where the table has none.
+
+    Parameters
+    ----------
+    subject : Subject
+    dimension, probe, features, split, metric : str
+    values, low, high : ndarray of shape (n_layers,)
+        Layer 0 first. Means over seeds where there are several.
+    n, speakers : tuple of int or None
+        Fewest and most utterances scored, and their speakers; None where the table does not say.
+    n_seeds, n_folds : int
+        Seeds averaged; folds averaged (0 where the table holds the score pooled over folds).
+    """
+
+    subject: Subject
+    dimension: str
+    probe: str
+    features: str
+    split: str
+    metric: str
+    values: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    n: tuple[int, int] | None
+    speakers: tuple[int, int] | None
+    n_seeds: int
+    n_folds: int
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether any layer has an interval."""
+        return bool(np.any(np.isfinite(self.low) & np.isfinite(self.high)))
+
+
+@dataclass(frozen=True)
+class Point:
+    """One score without a layer: a baseline or a weighted sum."""
+
+    value: float
+    low: float
+    high: float
+    n_seeds: int
+
+
+def n_layers(table: pd.DataFrame, subject: Subject) -> int:
+    """Number of layers of a model: the last one that any row names, plus one."""
+    layers = _of(table, subject)["layer"]
+    layers = layers[np.isfinite(layers)]
+    return int(layers.max()) + 1 if len(layers) else 0
+
+
+def _of(table: pd.DataFrame, subject: Subject) -> pd.DataFrame:
+    return table[(table["model"] == subject.model) & (table["corpus"] == subject.corpus)]
+
+
+def _scored(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
+    if metric not in METRICS:
+        raise UserError(f"no score is called {metric!r}: choose one of {', '.join(METRICS)}")
+    if metric not in scores.columns:
+        return scores.iloc[:0]
+    return scores[np.isfinite(scores[metric])]
+
+
+def layer_curve(
+    scores: pd.DataFrame,
+    subject: Subject,
+    *,
+    dimension: str,
+    metric: str,
+    probe: str,
+    split: str | None = None,
+    features: str | None = None,
+) -> Curve | None:
+    """The scores of one probe at each layer.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        As :func:`read_tables` returns them.
+    subject : Subject
+    dimension, metric, probe : str
+    split, features : str, optional
+        By default the first of :func:`ordered_splits` and :func:`ordered_features` that the table holds.
+
+    Returns
+    -------
+    Curve or None
+        None when the table has not one such score.
+    """
+    rows = _scored(_of(scores, subject), metric)
+    rows = rows[(rows["dimension"] == dimension) & (rows["probe"] == probe) & (rows["layer"] >= 0)]
+    rows, split, features = _one_kind(rows, split, features)
+    if not len(rows):
+        return None
+    rows, n_folds = _pooled(rows)
+    depth = n_layers(scores, subject)
+    rows = rows.assign(layer=rows["layer"].astype(int))
+    columns = {}
+    for part, column in (("values", metric), ("low", f"{metric}_low"), ("high", f"{metric}_high")):
+        # Intervals of single folds do not average to an interval of their mean.
+        known = column in rows.columns and (part == "values" or not n_folds)
+        series = rows.groupby("layer")[column].mean() if known else pd.Series(dtype=float)
+        columns[part] = series.reindex(range(depth)).to_numpy(dtype=float)
+    return Curve(
+        subject=subject,
+        dimension=dimension,
+        probe=probe,
+        features=features,
+        split=split,
+        metric=metric,
+        n=_counts(rows, "n", n_folds),
+        speakers=_counts(rows, "speakers", n_folds),
+        n_seeds=rows["seed"].nunique(dropna=False),
+        n_folds=n_folds,
+        **columns,
+    )
+
+
+def null_limits(scores: pd.DataFrame, curve: Curve) -> NDArray[np.float64]:
+    """CCC that permuted labels stay below 95 times in 100, for each layer of a curve; NaN where the table has none."""
+    limits = np.full(len(curve.values), np.nan)
+    if curve.metric != "ccc" or "null_high" not in scores.columns:
+        return limits
+    rows = _of(scores, curve.subject)
+    for column in ("dimension", "probe", "features", "split"):
+        rows = rows[rows[column] == getattr(curve, column)]
+    rows = rows[rows["fold"].isin(["all", ""]) & (rows["layer"] >= 0)]
+    limits[rows["layer"].to_numpy(dtype=int)] = pd.to_numeric(rows["null_high"], errors="coerce")
+    return limits
+
+
+def random_twin(scores: pd.DataFrame, subject: Subject) -> Subject | None:
+    """The same architecture with random weights on the same corpus, told by its label; None where there is none."""
+    named = re.compile(re.escape(subject.model) + r" \(random \d+\)")
+    twins = [other for other in subjects(scores) if other.corpus == subject.corpus and named.fullmatch(other.model)]
+    return twins[0] if twins else None
+
+
+def side_points(
+    scores: pd.DataFrame, subject: Subject, *, dimension: str, metric: str, split: str
+) -> tuple[dict[str, Point], dict[str, Point]]:
+    """Scores that belong to no layer: baselines and learned sums, each by its name.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+    subject : Subject
+    dimension, metric, split : str
+
+    Returns
+    -------
+    left, right : dict
+        Name of the baseline, or of the probe over all layers, to its score. A probe on other features than its first,
+        and every model trained end to end, is called ``PROBE FEATURES``.
+    """
+    rows = _scored(_of(scores, subject), metric)
+    rows = rows[(rows["dimension"] == dimension) & (rows["split"] == split)]
+    baselines = rows[rows["layer"] == BASELINE_LAYER]
+    left = {name: _point(part, metric) for name, part in baselines.groupby("probe", sort=False)}
+    right = {}
+    for probe, fits in rows[rows["layer"].isna()].groupby("probe"):
+        for position, features in enumerate(ordered_features(fits["features"])):
+            name = f"{probe} {features}" if position or probe == END_TO_END else probe
+            right[name] = _point(fits[fits["features"] == features], metric)
+    return left, right
+
+
+def _point(rows: pd.DataFrame, metric: str) -> Point:
+    rows, n_folds = _pooled(rows)
+    ends = []
+    for column in (f"{metric}_low", f"{metric}_high"):
+        known = column in rows.columns and not n_folds
+        ends.append(float(rows[column].mean()) if known else np.nan)
+    return Point(float(rows[metric].mean()), *ends, n_seeds=rows["seed"].nunique(dropna=False))
+
+
+def _pooled(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """The rows scored over all folds at once; where there are none, every fold, and how many they are."""
+    pooled = rows[rows["fold"].isin(["all", ""])]
+    if len(pooled):
+        return pooled, 0
+    return rows, rows["fold"].nunique()
+
+
+def _one_kind(rows: pd.DataFrame, split: str | None, features: str | None) -> tuple[pd.DataFrame, str, str]:
+    split = next(iter(ordered_splits(rows["split"])), "") if split is None else split
+    rows = rows[rows["split"] == split]
+    features = next(iter(ordered_features(rows["features"])), "") if features is None else features
+    return rows[rows["features"] == features], split, features
+
+
+def _counts(rows: pd.DataFrame, column: str, n_folds: int) -> tuple[int, int] | None:
+    if column not in rows.columns or n_folds or not rows[column].notna().any():
+        return None
+    return int(rows[column].min()), int(rows[column].max())
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """Learned weights of one dimension.
+
+    Parameters
+    ----------
+    subject : Subject
+    dimension, probe, features : str
+    raw, normed : ndarray of shape (n_seeds, n_layers)
+        As learned, and norm-corrected; NaN where the table has none.
+    """
+
+    subject: Subject
+    dimension: str
+    probe: str
+    features: str
+    raw: NDArray[np.float64]
+    normed: NDArray[np.float64]
+
+
+def layer_weights(
+    weights: pd.DataFrame, subject: Subject, *, dimension: str, probe: str = WEIGHTED, features: str | None = None
+) -> LayerWeights | None:
+    """The learned weights of one dimension, a row a seed."""
+    rows = _of(weights, subject)
+    rows = rows[(rows["dimension"] == dimension) & (rows["probe"] == probe) & (rows["layer"] >= 0)]
+    if features is None:
+        features = next(iter(ordered_features(rows["features"])), "")
+    rows = rows[rows["features"] == features]
+    rows = rows[np.isfinite(rows["weight"]) | np.isfinite(rows["weight_normed"])]
+    if not len(rows):
+        return None
+    rows = rows.assign(layer=rows["layer"].astype(int), seed=rows["seed"].astype(str))
+    depth = range(n_layers(weights, subject))
+    seeds = sorted(rows["seed"].unique())
+    arrays = [
+        rows.groupby(["seed", "layer"])[column]
+        .mean()
+        .unstack("layer")
+        .reindex(index=seeds, columns=depth)
+        .to_numpy(float)
+        for column in ("weight", "weight_normed")
+    ]
+    return LayerWeights(subject, dimension, probe, features, *arrays)

@@ -1,0 +1,348 @@
+"""The sheet that every figure is drawn on: sizes, title, caption, legends, ticks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from emoprobe.errors import UserError
+
+from ..curves import Curve, layer_curve
+from ..tables import (
+    CATEGORY_METRICS,
+    METRICS,
+    Subject,
+    ordered_dimensions,
+    ordered_splits,
+    subjects,
+)
+from .captions import interval_unit, n_categories
+from .style import (
+    FONT_SIZE,
+    NEUTRAL,
+    SMALL_FONT_SIZE,
+    LineLook,
+    dimension_look,
+    printable,
+    series_look,
+    text_width,
+    wrap,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+LAYER_LABEL = "Layer (0 = input of the first block)"
+DEPTH_LABEL = "Relative depth\n(0 = input of the first block, 1 = last layer)"
+
+LINE_HEIGHT = SMALL_FONT_SIZE * 1.25 / 72  # height of a line of small text, in inches
+MAX_NAME = 160  # characters of a name in a title; more would leave no room for the plot
+
+
+def of_categories(dimensions: Sequence[str], metric: str, probe: str) -> tuple[str, str]:
+    """Metric and probe, the defaults taken for those of categories where no other dimension is meant."""
+    dimensions = list(dimensions)
+    if dimensions and all(dimension == "emotion" for dimension in dimensions) and metric == "ccc":
+        metric = "uar"
+    if metric in CATEGORY_METRICS and probe == "ridge":
+        probe = "logistic"
+    return metric, probe
+
+
+def draw_band(ax: Axes, places: np.ndarray, curve: Curve, look: LineLook, *, alpha: float) -> None:
+    """The interval as a band; as a bar where the layers on both sides have none."""
+    shown = np.isfinite(curve.low) & np.isfinite(curve.high)
+    ax.fill_between(
+        places, curve.low, curve.high, where=shown, color=look.color, alpha=alpha, linewidth=0, zorder=1, gid="band"
+    )
+    beside = np.pad(shown, 1)
+    alone = shown & ~beside[:-2] & ~beside[2:]
+    if alone.any():
+        ax.vlines(places[alone], curve.low[alone], curve.high[alone], color=look.color, linewidth=0.8, zorder=2)
+
+
+def layer_label(ax: Axes, last: int, *, width: float) -> None:
+    """The axis label under the layers' numbers, broken where `width` inches are too few for it.
+
+    Placed by hand: matplotlib would put it below the upright names beside the layers, far from what it names.
+    """
+    from matplotlib.transforms import ScaledTranslation, blended_transform_factory
+
+    ax.set_xlabel("\n".join(wrap(LAYER_LABEL, width, FONT_SIZE)), fontsize=FONT_SIZE)
+    below = ScaledTranslation(0, -(2 * SMALL_FONT_SIZE) / 72, ax.figure.dpi_scale_trans)
+    ax.xaxis.set_label_coords(last / 2, 0, transform=blended_transform_factory(ax.transData, ax.transAxes + below))
+
+
+def layer_ticks(ax: Axes, last: int, others: dict[float, str] | None = None) -> None:
+    """A number under every layer, or every few; a name upright under each of the `others`."""
+    step = next(
+        (step for step in (1, 2, 3, 4, 5, 6, 8, 10, 12) if last / step <= 8 and last % step == 0),
+        max(1, math.ceil(last / 8)),
+    )
+    numbered = list(range(0, last + 1, step))
+    others = others or {}
+    ax.set_xticks([*numbered, *others], [*map(str, numbered), *others.values()])
+    ax.set_xticks(np.arange(last + 1), minor=True)
+    ax.tick_params(axis="x", which="minor", length=1.5, width=0.5)
+    for label in ax.get_xticklabels()[len(numbered) :]:
+        label.set_rotation(90)
+
+
+def plain_ticks(ax: Axes) -> None:
+    """Fix what ticks made later, outside the house style, would take from the global settings."""
+    ax.tick_params(labelsize=SMALL_FONT_SIZE, labelfontfamily="DejaVu Sans", width=0.6, length=2.5)
+
+
+def score_label(curves: Sequence[Curve], height: float) -> str:
+    """Axis label of a score: its name, where it was measured, and what the band is; broken to fit `height`."""
+    metric = METRICS[curves[0].metric]
+    inside = ", ".join(dict.fromkeys(printable(curve.split) for curve in curves if curve.split))
+    if any(curve.has_interval for curve in curves):
+        interval = f"95 % interval over {interval_unit(curves)}"
+        inside = f"{inside}, {interval}" if inside else interval
+    if curves[0].metric == "rmse":
+        metric = f"{metric} in label units"
+    label = f"{metric} ({inside})" if inside else metric
+    if text_width(label, FONT_SIZE) <= height:
+        return label
+    head, comma, interval = label.rpartition(", ")
+    return "\n".join([*wrap(head + comma.rstrip(), height, FONT_SIZE), *wrap(interval, height, FONT_SIZE)])
+
+
+def chance_lines(ax: Axes, curves: Sequence[Curve], protocol: Sequence[dict]) -> dict[str, Any]:
+    """Mark where a probe that knows nothing would be: chance for UAR, zero for CCC and Pearson.
+
+    Returns the names and handles for the legend.
+    """
+    metric = curves[0].metric
+    if metric in ("ccc", "pearson"):
+        low, high = ax.get_ylim()
+        if low < 0 < high:
+            ax.axhline(0, color=NEUTRAL, linewidth=0.5, zorder=0)
+    number = n_categories(curves[0], protocol) if metric == "uar" else None
+    if not number:
+        return {}
+    # A constant answer recalls one category wholly and no other. The commonest category of the training part, drawn
+    # as a baseline, can fall below: where folds differ in it, it recalls none of them wholly.
+    style = {"color": NEUTRAL, "linewidth": 0.9, "linestyle": (0, (3, 2)), "zorder": 0}
+    return {f"chance (1/{number})": ax.axhline(1 / number, gid="chance", **style)}
+
+
+def dimension_legend(ax: Axes, dimensions: Sequence[str], others: dict[str, Any] | None = None) -> int:
+    """A legend above the axes, where it covers nothing; returns its rows."""
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], **dimension_look(dimension).line()) for dimension in dimensions]
+    handles += (others or {}).values()
+    columns = min(len(handles), 3)
+    legend(
+        ax.legend,
+        handles,
+        [printable(dimension) for dimension in dimensions] + list(others or {}),
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.0),
+        ncols=columns,
+        borderaxespad=0.1,
+        borderpad=0.1,
+    )
+    return math.ceil(len(handles) / columns)
+
+
+def legend(make: Callable, handles: Sequence, names: Sequence[str], **settings: Any) -> Any:
+    legend = make(handles, ["x"] * len(handles), **settings)
+    # Set afterwards: older releases of matplotlib leave out a name that begins with an underscore.
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set_text(name)
+    return legend
+
+
+def readable_on(colour: Sequence[float]) -> str:
+    """Black or white, whichever has the higher contrast on `colour` (WCAG 2, relative luminance)."""
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour[:3]]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "black" if (luminance + 0.05) / 0.05 >= 1.05 / (luminance + 0.05) else "white"
+
+
+def score_label_plain(curves: Sequence[Curve]) -> str:
+    splits = ", ".join(dict.fromkeys(printable(curve.split) for curve in curves if curve.split))
+    metric = METRICS[curves[0].metric] + (" in label units" if curves[0].metric == "rmse" else "")
+    return f"{metric} ({splits})" if splits else metric
+
+
+def legend_rows(names: Sequence[str], width: float) -> int:
+    return math.ceil(len(names) / legend_columns(names, width))
+
+
+def legend_columns(names: Sequence[str], width: float) -> int:
+    """As many columns as the longest name leaves room for."""
+    widest = max(text_width(clipped(name), SMALL_FONT_SIZE) for name in names) + 0.45
+    return max(1, min(len(names), int((width - 0.1) // widest)))
+
+
+def model_legend(sheet: Sheet, names: Sequence[str], width: float, *, own: bool) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], **series_look(position).line()) for position in range(len(names))]
+    labels = ["\n".join(wrap(clipped(name), 0.97 * width - 0.6, SMALL_FONT_SIZE)) for name in names]
+    if own:
+        columns = legend_columns(names, width)
+        legend(sheet.figure.legend, handles, labels, loc="outside upper left", ncols=columns, borderaxespad=0.2)
+    else:
+        legend(sheet.axes[0].legend, handles, labels, loc="best")
+
+
+def curves_of_models(
+    tables: Any,
+    model: str | Sequence[str] | None,
+    corpus: str | None,
+    metric: str,
+    probe: str,
+    dimensions: Sequence[str] | None,
+    split: str | None,
+    features: str | None,
+) -> list[tuple[Subject, list[Curve]]]:
+    scores = tables.scores
+    if not len(scores):
+        raise UserError("there is nothing to draw: the table of scores is empty")
+    models = [model] if isinstance(model, str) else model
+    found = [
+        subject
+        for subject in subjects(scores)
+        if (models is None or subject.model in models) and corpus in (None, subject.corpus)
+    ]
+    if models is not None:
+        found.sort(key=lambda subject: list(models).index(subject.model))
+    metric, probe = of_categories(scores["dimension"] if dimensions is None else dimensions, metric, probe)
+    wanted = ordered_dimensions(scores["dimension"]) if dimensions is None else list(dimensions)
+    layered = scores[(scores["probe"] == probe) & scores["layer"].ge(0) & scores["dimension"].isin(wanted)]
+    grid = []
+    for subject in found:
+        # One split for all models of a corpus: scores on different parts of it do not compare.
+        parts = ordered_splits(layered.loc[layered["corpus"] == subject.corpus, "split"])
+        part = next(iter(parts), None) if split is None else split
+        curves = [
+            layer_curve(scores, subject, dimension=dimension, metric=metric, probe=probe, split=part, features=features)
+            for dimension in wanted
+        ]
+        if any(curves):
+            grid.append((subject, [curve for curve in curves if curve]))
+    if not grid:
+        raise UserError(
+            f"no {METRICS[metric]} of probe={probe!r} for any of {wanted}"
+            f"{f' and model={model!r}' if model is not None else ''}: fit it with probe-fit, "
+            "or choose another metric=, probe=, model= or dimensions="
+        )
+    return grid
+
+
+def clipped(name: str) -> str:
+    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
+
+
+def to_draw_on(ax: Any, figure: Figure | None) -> Figure | None:
+    """A new figure of pyplot where neither Axes nor a figure is given.
+
+    Made outside the house style: the first figure of a session chooses the backend, which changes global settings
+    (a notebook turns interactive to show figures), and leaving the style would undo that.
+    """
+    if ax is not None or figure is not None:
+        return figure
+    import matplotlib.pyplot as plt
+
+    figure = plt.figure(facecolor="white")
+    figure.set_dpi(150)
+    return figure
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The figure that a plot is drawn on: its own, sized so that title, legend and caption fit; or the caller's."""
+
+    figure: Any
+    axes: np.ndarray
+    width: float
+    panel_height: float
+    panel_width: float
+    own: bool
+
+    @classmethod
+    def open(
+        cls,
+        ax: Any,
+        figure: Figure | None,
+        *,
+        width: float,
+        panel_height: float,
+        titles: Sequence[str],
+        caption: str,
+        n_rows: int = 1,
+        n_columns: int = 1,
+        n_panels: int | None = None,
+        legend_rows: int = 0,
+        share_x: bool = False,
+        share_y: bool = False,
+        below: float = 0.0,
+    ) -> Sheet:
+        n_panels = n_rows * n_columns if n_panels is None else n_panels
+        if ax is not None:
+            axes = np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
+            if len(axes) != n_panels:
+                raise UserError(f"ax= has {len(axes)} Axes, this figure needs {n_panels}")
+            box = axes[0].get_window_extent()
+            dpi = axes[0].figure.dpi
+            height, panel_width = box.height / dpi, box.width / dpi
+            # The layout will take room from the Axes for what is written around them.
+            return cls(axes[0].figure, axes, panel_width, 0.75 * height, panel_width, own=False)
+        panel_width = (width - 0.6) / n_columns
+        title_rows = max(len(title_lines(title, panel_width)) for title in titles)
+        furniture = (title_rows + legend_rows + 0.6) * LINE_HEIGHT * n_rows + 0.62 + below
+        height = n_rows * panel_height + furniture + len(caption_lines(caption, width)) * LINE_HEIGHT
+        figure.set_layout_engine("constrained", h_pad=0.03, w_pad=0.03)
+        figure.set_size_inches(width, height)
+        grid = figure.subplots(n_rows, n_columns, squeeze=False, sharex=share_x, sharey=share_y).ravel()
+        for empty in grid[n_panels:]:
+            empty.remove()
+        return cls(figure, grid[:n_panels], width, panel_height, panel_width, own=True)
+
+    def title(self, axes: Axes, text: str, *, legend_rows: int = 0) -> None:
+        """Set a title, above a legend of `legend_rows` rows."""
+        lines = title_lines(text, self.panel_width)
+        axes.set_title("\n".join(lines), loc="left", pad=3 + legend_rows * SMALL_FONT_SIZE * 1.5)
+
+    def caption_below(self, text: str) -> None:
+        """Write the caption below everything else."""
+        if not text:
+            return
+        style = {"fontsize": SMALL_FONT_SIZE, "color": NEUTRAL, "ha": "left"}
+        if self.own:
+            lines = caption_lines(text, self.width)
+            self.figure.supxlabel("\n".join(lines), x=0.06 / self.width, **style)
+            return
+        axes = self.axes[-1]
+        axes.annotate(
+            "\n".join(wrap(text, self.width, SMALL_FONT_SIZE)),
+            xy=(0, 0),
+            xytext=(0, -3),
+            # Below the ticks' names and the label, wherever the layout puts them.
+            xycoords=("axes fraction", axes.xaxis.get_tightbbox),
+            textcoords="offset points",
+            va="top",
+            annotation_clip=False,
+            gid="caption",
+            **style,
+        )
+
+
+def title_lines(text: str, width: float) -> list[str]:
+    return wrap(clipped(text), 0.97 * width, FONT_SIZE, weight="bold")
+
+
+def caption_lines(text: str, width: float) -> list[str]:
+    # Glyphs fitted to the pixels of a screen are up to 3 % wider than designed.
+    return wrap(text, 0.97 * width - 0.12, SMALL_FONT_SIZE) if text else []

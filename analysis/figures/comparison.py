@@ -1,0 +1,179 @@
+"""Systems side by side, as points with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from emoprobe.errors import UserError
+
+from ..tables import (
+    CATEGORY_METRICS,
+    LOWER_IS_BETTER,
+    METRICS,
+    ordered_dimensions,
+    read_tables,
+)
+from .canvas import Sheet, of_categories, plain_ticks, to_draw_on
+from .captions import corpus_remarks
+from .style import (
+    FONT_SIZE,
+    FULL_WIDTH,
+    NEUTRAL,
+    SMALL_FONT_SIZE,
+    dimension_look,
+    printable,
+    publication_style,
+    text_width,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+from ..measures.comparison import compare_systems
+
+_ROW = 0.165  # height of one system in the figure, in inches
+
+
+def plot_comparison(
+    results: Any,
+    *,
+    metric: str = "ccc",
+    dimensions: Sequence[str] | None = None,
+    corpus: str | None = None,
+    split: str | None = None,
+    caption: bool = True,
+    figure: Figure | None = None,
+) -> np.ndarray:
+    """Draw all systems of a corpus as dots with their intervals: a row a system, a panel a dimension.
+
+    Parameters
+    ----------
+    results, metric, dimensions, corpus, split
+        As for :func:`compare_systems`; the corpus is needed where the results hold several.
+    caption : bool
+        Whether to say below the axes what is shown.
+    figure : matplotlib Figure, optional
+        An empty figure to fill instead of a new one from pyplot.
+
+    Returns
+    -------
+    ndarray of matplotlib Axes
+        One a dimension. A number beside a dot is the layer; the dotted line is the best baseline.
+
+    Raises
+    ------
+    UserError
+        If the results hold no such score, or several corpora and none is named.
+    """
+    tables = read_tables(results)
+    found = compare_systems(tables, metric=metric, dimensions=dimensions, corpus=corpus, split=split)
+    corpora = list(dict.fromkeys(found["corpus"]))
+    if len(corpora) > 1:
+        raise UserError(f"scores on different corpora do not compare: choose by corpus= among {', '.join(corpora)}")
+    metric, _ = of_categories(found["dimension"], metric, "ridge")
+    if metric in ("ccc", "pearson"):  # the mean label has a CCC of zero by definition, and takes a row
+        found = found[found["probe"] != "mean"]
+    if not len(found):
+        raise UserError("the results hold no system but the mean label: fit more with probe-fit")
+    panels = ordered_dimensions(found["dimension"])
+    lines = _lines(found)
+    figure = to_draw_on(None, figure)
+    title = printable(corpora[0]) or "unnamed corpus"
+    with_predictions = metric not in CATEGORY_METRICS and len(tables.predictions) > 0
+    text = _caption(found, metric, tables.protocol, with_predictions=with_predictions) if caption else ""
+    with publication_style():
+        sheet = Sheet.open(
+            None, figure, width=FULL_WIDTH, panel_height=max(1.0, _ROW * (len(lines) + 1)), n_columns=len(panels),
+            titles=[""], caption=text, share_x=True, share_y=True,
+        )  # fmt: skip
+        for axes, dimension in zip(sheet.axes, panels, strict=True):
+            _draw_panel(axes, found[found["dimension"] == dimension], lines, metric)
+            axes.set_title(printable(dimension), loc="left")
+            axes.set_xlabel(METRICS[metric] + (" in label units" if metric == "rmse" else ""), fontsize=FONT_SIZE)
+        first = sheet.axes[0]
+        first.set_yticks(range(len(lines)), [_shortened(label, FULL_WIDTH / 3) for label, *_ in lines])
+        first.set_ylim(len(lines) - 0.4, -0.6)
+        for axes in sheet.axes:
+            plain_ticks(axes)
+            axes.tick_params(axis="y", length=0)
+        for label, (_, bold, _) in zip(first.get_yticklabels(), lines, strict=True):
+            label.set_fontweight("bold" if bold else "normal")
+        figure.suptitle(title, x=0.06 / FULL_WIDTH, ha="left", fontweight="bold", fontsize=FONT_SIZE)
+        sheet.caption_below(text)
+    return sheet.axes
+
+
+def _lines(found: pd.DataFrame) -> list[tuple[str, bool, tuple[str, str] | None]]:
+    """The rows of the figure: label, whether it is a heading, and the model and system that it shows."""
+    lines: list[tuple[str, bool, tuple[str, str] | None]] = []
+    for model in dict.fromkeys(found["model"]):
+        lines.append((printable(model) or ("baselines" if model == "" else "unnamed model"), True, None))
+        systems = dict.fromkeys(found.loc[found["model"] == model, "system"])
+        lines += [(f"{printable(system)}  ", False, (model, system)) for system in systems]
+    return lines
+
+
+def _shortened(label: str, width: float) -> str:
+    """`label` cut to `width` inches."""
+    if text_width(label, SMALL_FONT_SIZE, weight="bold") <= width:
+        return label
+    while text_width(f"{label}…", SMALL_FONT_SIZE, weight="bold") > width:
+        label = label[:-1]
+    return f"{label}…"
+
+
+def _draw_panel(axes: Any, rows: pd.DataFrame, lines: Sequence[tuple], metric: str) -> None:
+    place = {key: position for position, (*_, key) in enumerate(lines) if key}
+    look = dimension_look(rows["dimension"].iloc[0])
+    for position, (_, heading, _) in enumerate(lines):
+        if heading and position:
+            axes.axhline(position - 0.5, color=NEUTRAL, linewidth=0.4, zorder=0)
+    baselines = rows.loc[rows["kind"] == "baseline", "value"]
+    if len(baselines):
+        best = baselines.min() if metric in LOWER_IS_BETTER else baselines.max()
+        axes.axvline(best, color=NEUTRAL, linewidth=0.7, linestyle=(0, (1, 1.5)), zorder=0, gid="best-baseline")
+    for row in rows.itertuples():
+        y = place[row.model, row.system]
+        if np.isfinite(row.low) and np.isfinite(row.high):
+            axes.hlines(y, row.low, row.high, color=look.color, linewidth=0.9, zorder=2)
+        gid = f"{row.kind}-{row.model}-{row.system}-{row.dimension}"
+        axes.plot([row.value], [y], linestyle="none", zorder=3, gid=gid, **look.points())
+        if row.kind == "layer":
+            end = max(value for value in (row.value, row.high) if np.isfinite(value))
+            axes.annotate(
+                str(row.layer), (end, y), xytext=(4, 0), textcoords="offset points", va="center_baseline",
+                fontsize=SMALL_FONT_SIZE, color=NEUTRAL,
+            )  # fmt: skip
+    axes.margins(x=0.08)
+
+
+def _caption(found: pd.DataFrame, metric: str, protocol: Sequence[dict], *, with_predictions: bool) -> str:
+    split = printable(found["split"].iloc[0])
+    n, speakers = found["n"].dropna(), found["speakers"].dropna()
+    counts = [f"{_span(values)} {noun}" for values, noun in ((n, "utterances"), (speakers, "speakers")) if len(values)]
+    where = {"": "held-out data", "cross-validation": "held-out folds"}.get(split, f"the {split} split")
+    sentences = [f"{METRICS[metric]} of every system on {where}" + (f" ({', '.join(counts)})." if counts else ".")]
+    if found["low"].notna().any():
+        unit = "utterances" if len(n) and len(speakers) and (n == speakers).all() else "speakers"
+        sentences.append(f"Bars: 95 % bootstrap intervals over {unit}.")
+    seeds = int(found["seeds"].max())
+    if seeds > 1:
+        limits = "intervals over speakers and seeds together" if with_predictions else "limits too"
+        sentences.append(f"Learned sums and end-to-end models: means of up to {seeds} seeds, {limits}.")
+    if (found["kind"] == "layer").any():
+        chosen = "/".join(printable(name) for name in dict.fromkeys(found["chosen_on"].dropna()))
+        hindsight = chosen == split
+        sentences.append(f"Numbers: the layer, chosen on {'the same rows, with hindsight' if hindsight else chosen}.")
+    if (found["kind"] == "baseline").any():
+        sentences.append("Dotted: the best baseline.")
+    runs = [run for run in protocol if run["corpus"] == found["corpus"].iloc[0]]
+    return " ".join([*sentences, *corpus_remarks(runs)])
+
+
+def _span(values: pd.Series) -> str:
+    low, high = int(values.min()), int(values.max())
+    return str(low) if low == high else f"{low} to {high}"

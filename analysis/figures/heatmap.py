@@ -1,0 +1,155 @@
+"""Scores of every model and layer of a corpus as one map."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..curves import Curve, n_layers
+from ..tables import (
+    LOWER_IS_BETTER,
+    ordered_dimensions,
+    read_tables,
+)
+from .captions import curve_caption, series_names
+from .style import (
+    COLUMN_WIDTH,
+    FONT_SIZE,
+    FULL_WIDTH,
+    SMALL_FONT_SIZE,
+    printable,
+    publication_style,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+from .canvas import LAYER_LABEL, Sheet, curves_of_models, readable_on, score_label_plain, to_draw_on
+
+
+def plot_heatmap(
+    results: Any,
+    *,
+    model: str | None = None,
+    metric: str = "ccc",
+    probe: str = "ridge",
+    dimensions: Sequence[str] | None = None,
+    corpus: str | None = None,
+    split: str | None = None,
+    features: str | None = None,
+    caption: bool = True,
+    ax: Axes | Sequence[Axes] | None = None,
+    figure: Figure | None = None,
+) -> np.ndarray:
+    """Draw layers by dimensions as a heat map with the scores written in it, one panel a model.
+
+    Layer 0 is at the bottom. All panels share one colour scale; the best layer of each dimension is framed.
+
+    Parameters
+    ----------
+    results, metric, probe, dimensions, split, features, caption, figure
+        As for :func:`plot_layers`.
+    model, corpus : str, optional
+        All, by default.
+    ax : matplotlib Axes or a sequence of them, optional
+        One a model.
+
+    Returns
+    -------
+    ndarray of matplotlib Axes
+        One a model.
+
+    Raises
+    ------
+    UserError
+        If the results hold no such score.
+    """
+    tables = read_tables(results)
+    grid = curves_of_models(tables, model, corpus, metric, probe, dimensions, split, features)
+    names = series_names([subject for subject, _ in grid])
+    all_curves = [curve for _, curves in grid for curve in curves]
+    metric = all_curves[0].metric
+    columns = ordered_dimensions(curve.dimension for curve in all_curves)
+    depths = [n_layers(tables.scores, subject) for subject, _ in grid]
+    text = curve_caption(all_curves, tables.protocol, band="") if caption else ""
+    if text:
+        text += f" Framed: {'lowest' if metric in LOWER_IS_BETTER else 'highest'} of each column."
+    values = np.concatenate([curve.values for curve in all_curves])
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    if high <= low:
+        low, high = low - 0.05, high + 0.05
+    width = COLUMN_WIDTH if len(grid) == 1 else FULL_WIDTH
+    per_row = min(len(grid), 4)
+    figure = to_draw_on(ax, figure)
+    with publication_style():
+        sheet = Sheet.open(
+            ax,
+            figure,
+            width=width,
+            panel_height=max(1.3, 0.145 * max(depths)),
+            n_rows=math.ceil(len(grid) / per_row),
+            n_columns=per_row,
+            n_panels=len(grid),
+            titles=names,
+            caption=text,
+        )
+        image = None
+        for axes, (_, curves), name, depth in zip(sheet.axes, grid, names, depths, strict=True):
+            image = _draw_heatmap(axes, curves, columns, depth, low, high)
+            sheet.title(axes, name)
+        for axes in sheet.axes[::per_row]:
+            axes.set_ylabel(LAYER_LABEL, fontsize=FONT_SIZE)
+        bar = sheet.figure.colorbar(image, ax=list(sheet.axes), fraction=0.06, pad=0.02, aspect=30)
+        bar.set_label(score_label_plain(all_curves))
+        bar.outline.set_linewidth(0.5)
+        bar.ax.tick_params(labelsize=SMALL_FONT_SIZE, labelfontfamily="DejaVu Sans", width=0.6, length=2.5)
+        sheet.caption_below(text)
+    return sheet.axes
+
+
+def _draw_heatmap(
+    ax: Axes, curves: Sequence[Curve], columns: Sequence[str], depth: int, low: float, high: float
+) -> Any:
+    from matplotlib import colormaps
+    from matplotlib.patches import Rectangle
+
+    metric = curves[0].metric
+    lower = metric in LOWER_IS_BETTER
+    # cividis: even steps look even, with or without colour vision, and in grey.
+    colours = colormaps["cividis_r" if lower else "cividis"]
+    cells = np.full((depth, len(columns)), np.nan)
+    for curve in curves:
+        cells[:, columns.index(curve.dimension)] = curve.values
+    ax.set_facecolor("#E4E4E4")
+    edges = np.arange(depth + 1) - 0.5
+    image = ax.pcolormesh(
+        np.arange(len(columns) + 1) - 0.5, edges, np.ma.masked_invalid(cells), cmap=colours, vmin=low, vmax=high,
+        edgecolors="white", linewidth=0.4,
+    )  # fmt: skip
+    for layer in range(depth):
+        for column in range(len(columns)):
+            value = cells[layer, column]
+            if math.isfinite(value):
+                text, colour = f"{value:.2f}".replace("-", "−"), readable_on(colours((value - low) / (high - low)))
+            else:
+                text, colour = "–", "black"
+            place = {"ha": "center", "va": "center_baseline", "clip_on": True}
+            ax.text(column, layer, text, color=colour, fontsize=SMALL_FONT_SIZE, **place)
+    for column in range(len(columns)):
+        if np.isfinite(cells[:, column]).any():
+            best = (np.nanargmin if lower else np.nanargmax)(cells[:, column])
+            # White below black: one of them stands out from any colour.
+            for edge, linewidth in (("white", 3.0), ("black", 1.3)):
+                frame = {"edgecolor": edge, "linewidth": linewidth, "zorder": 3, "clip_on": False}
+                ax.add_patch(Rectangle((column - 0.5, best - 0.5), 1, 1, facecolor="none", **frame))
+    ax.set_xticks(range(len(columns)), [printable(column) for column in columns])
+    step = 1 if depth <= 13 else 2
+    ax.set_yticks(range(0, depth, step), [str(layer) for layer in range(0, depth, step)])
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    ax.tick_params(labelsize=SMALL_FONT_SIZE, labelfontfamily="DejaVu Sans")
+    return image

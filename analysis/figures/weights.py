@@ -1,0 +1,136 @@
+"""Learned weights of the layers, as they are and corrected by the norm of the states."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from emoprobe.errors import UserError
+
+from ..curves import layer_weights, n_layers
+from ..tables import (
+    WEIGHTED,
+    one_subject,
+    ordered_dimensions,
+    read_tables,
+)
+from .captions import subject_name, weights_caption
+from .style import (
+    COLUMN_WIDTH,
+    FONT_SIZE,
+    NEUTRAL,
+    dimension_look,
+    publication_style,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+from .canvas import LAYER_LABEL, Sheet, dimension_legend, layer_ticks, plain_ticks, to_draw_on
+
+
+def plot_weights(
+    results: Any,
+    *,
+    model: str | None = None,
+    dimensions: Sequence[str] | None = None,
+    corpus: str | None = None,
+    probe: str = WEIGHTED,
+    features: str | None = None,
+    caption: bool = True,
+    ax: Sequence[Axes] | None = None,
+    figure: Figure | None = None,
+) -> np.ndarray:
+    """Draw the weights of the learned weighted sum, as learned and norm-corrected, with their spread over seeds.
+
+    Layers differ in norm, so a raw softmax weight says little of what a layer contributes; the corrected one (weight
+    times the layer's mean state norm, renormalised to sum to one) is closer to it. Both are read from the table.
+
+    Parameters
+    ----------
+    results : results, pandas.DataFrame or path
+        As for :func:`plot_layers`; a DataFrame is the table of weights.
+    model, corpus, dimensions, features, caption, figure
+        As for :func:`plot_layers`.
+    probe : str
+        Which learned sum, where there are several.
+    ax : two matplotlib Axes, optional
+        Where to draw the raw and the corrected weights; by default one above the other in a figure one column wide.
+
+    Returns
+    -------
+    ndarray of two matplotlib Axes
+
+    Raises
+    ------
+    UserError
+        If the results hold no weights of the model.
+    """
+    tables = read_tables(results)
+    if not len(tables.weights):
+        raise UserError("the results hold no learned weights: fit them with probe-fit --probe weighted")
+    subject = one_subject(tables.weights, model, corpus)
+    rows = tables.weights[tables.weights["model"] == subject.model]
+    wanted = ordered_dimensions(rows["dimension"]) if dimensions is None else list(dimensions)
+    learned = [
+        weights
+        for dimension in wanted
+        if (weights := layer_weights(tables.weights, subject, dimension=dimension, probe=probe, features=features))
+    ]
+    if not learned:
+        raise UserError(
+            f"{subject_name(subject)}: no learned weights for any of {wanted}: fit them with probe-fit --probe weighted"
+        )
+    depth = n_layers(tables.weights, subject)
+    title = subject_name(subject)
+    n_fits = max(len(weights.raw) for weights in learned)
+    kinds = list(dict.fromkeys(weights.features for weights in learned))
+    text = weights_caption(subject, probe, kinds, n_fits, tables.protocol) if caption else ""
+    figure = to_draw_on(ax, figure)
+    with publication_style():
+        sheet = Sheet.open(
+            ax, figure, width=COLUMN_WIDTH, panel_height=1.2, n_rows=2, titles=[title], caption=text, legend_rows=1,
+            share_x=True, share_y=True,
+        )  # fmt: skip
+        layers = np.arange(depth)
+        for axes, part, label in (
+            (sheet.axes[0], "raw", "Weight, as learned"),
+            (sheet.axes[1], "normed", "Weight,\nnorm-corrected"),
+        ):
+            for weights in learned:
+                look = dimension_look(weights.dimension)
+                values = getattr(weights, part)
+                mean, low, high = _spread(values)
+                if len(values) > 1:
+                    axes.fill_between(layers, low, high, color=look.color, alpha=0.18, linewidth=0, zorder=1)
+                axes.plot(layers, mean, gid=f"{part}-{weights.dimension}", zorder=3, **look.line())
+            axes.axhline(1 / depth, color=NEUTRAL, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=0)
+            axes.set_ylabel(label, fontsize=FONT_SIZE)
+            layer_ticks(axes, depth - 1)
+            axes.set_xlim(-0.4, depth - 0.6)
+            plain_ticks(axes)
+        # One scale for both, so that a height means the same in both.
+        top = max(axes.get_ylim()[1] for axes in sheet.axes)
+        for axes in sheet.axes:
+            axes.set_ylim(0, top)
+        sheet.axes[1].set_xlabel(LAYER_LABEL, fontsize=FONT_SIZE)
+        if ax is None:
+            sheet.axes[0].tick_params(labelbottom=False)
+        rows_of_legend = dimension_legend(sheet.axes[0], [weights.dimension for weights in learned])
+        sheet.title(sheet.axes[0], title, legend_rows=rows_of_legend)
+        sheet.caption_below(text)
+    return sheet.axes
+
+
+def _spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, lowest and highest over rows, of what is there; NaN where nothing is."""
+    known = np.isfinite(values)
+    some = known.any(axis=0)
+    count = np.where(some, known.sum(axis=0), 1)
+    mean = np.where(some, np.where(known, values, 0).sum(axis=0) / count, np.nan)
+    low = np.where(some, np.where(known, values, np.inf).min(axis=0), np.nan)
+    high = np.where(some, np.where(known, values, -np.inf).max(axis=0), np.nan)
+    return mean, low, high

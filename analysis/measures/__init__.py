@@ -1,0 +1,1 @@
+"""What is computed beside the scores: centroid, second opinions, similarity, fairness, comparison."""

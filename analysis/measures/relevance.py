@@ -1,0 +1,185 @@
+"""Second opinions on which layers matter: six ways to ask, one table, and how far they agree.
+
+No single number says how relevant a layer is. Each function here asks another question, and its docstring says what
+the answer can and cannot tell; where the answers agree, a claim stands on more than one leg.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import lazy_loader as _lazy
+
+from emoprobe.errors import UserError
+
+from .stored import MADE_FROM, cache_hash, fingerprint, load_table, update_table
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from emoprobe.extract.cache import HiddenStateCache
+else:
+    np, pd = _lazy.load("numpy"), _lazy.load("pandas")
+
+from .opinions import OPINIONS, VERSIONS
+from .problems import need_himalaya, problems, progress_bar
+from .relevance_settings import RelevanceSettings
+
+COLUMNS = (
+    "model",
+    "corpus",
+    "dimension",
+    "opinion",
+    "layer",
+    "depth",
+    "relevance",
+    "low",
+    "high",
+    "score",
+    "n",
+    "split",
+    "features",
+    "trained",
+    MADE_FROM,
+)
+_KEY = ("model", "corpus", "dimension", "opinion", "features")
+FILE = "relevance.csv"
+
+
+def relevance_opinions(
+    cache: HiddenStateCache | str | Path,
+    settings: RelevanceSettings = RelevanceSettings(),
+    *,
+    opinions: Sequence[str] = tuple(OPINIONS),
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Ask several opinions of one cache.
+
+    Parameters
+    ----------
+    cache : HiddenStateCache, str or Path
+    settings : RelevanceSettings
+    opinions : sequence of str
+        Names of the functions above; all by default.
+    out : path, optional
+        Folder that keeps the table, ``relevance.csv``. Each opinion is written when it is done; one that is there, of
+        the same cache and settings, is not asked again.
+    overwrite : bool
+        Ask all again.
+    progress : bool
+        Show bars on standard error.
+
+    Returns
+    -------
+    DataFrame
+        As :func:`best_layer`, with `made_from` as the last column.
+
+    Raises
+    ------
+    UserError
+        If the cache is incomplete or has no such labels, or himalaya is wanted and not installed.
+    """
+    from emoprobe.extract.cache import HiddenStateCache
+
+    for name in opinions:
+        if name not in OPINIONS:
+            raise UserError(f"unknown opinion '{name}': there is {', '.join(OPINIONS)}")
+    if not isinstance(cache, HiddenStateCache):
+        with HiddenStateCache(cache) as opened:
+            return relevance_opinions(
+                opened, settings, opinions=opinions, out=out, overwrite=overwrite, progress=progress
+            )
+    if "banded_ridge" in opinions:
+        need_himalaya()  # to complain before the others take their time
+    path = None if out is None else Path(out) / FILE
+    there = pd.DataFrame(columns=list(COLUMNS)) if path is None or overwrite else load_table(path, COLUMNS)
+    wanted = [dimension for problem in problems(cache, settings) for dimension in problem.dimensions]
+    used = {name: value for name, value in asdict(settings).items() if name != "dimensions"}
+    digest = cache_hash(cache)
+    found = []
+    for name in opinions:
+        made_from = fingerprint(**used, cache=digest, methods=_methods(name))
+        same = (there["opinion"] == name) & (there[MADE_FROM] == made_from)
+        kept = there[same & there["dimension"].isin(wanted)]
+        missing = tuple(dimension for dimension in wanted if dimension not in set(kept["dimension"]))
+        found.append(kept)
+        if missing:
+            bar = progress_bar(f"{cache.label}, {name}", progress)
+            new = OPINIONS[name](cache, replace(settings, dimensions=missing), bar=bar)
+            new[MADE_FROM] = made_from
+            if path is not None:
+                update_table(path, new, key=_KEY)
+            found.append(new)
+    return pd.concat([part for part in found if len(part)], ignore_index=True)
+
+
+def _methods(opinion: str) -> dict[str, int]:
+    """Versions of the methods by which an opinion is made."""
+    from emoprobe.probe import bootstrap, metrics, ridge, splits, training, weighted
+
+    fitted = {"learned_weights": [weighted, training], "banded_ridge": []}.get(opinion, [ridge])
+    used = {module.__name__.rpartition(".")[2]: module.VERSION for module in [splits, metrics, bootstrap, *fitted]}
+    return {**used, opinion: VERSIONS[opinion]}
+
+
+def load_relevance(folder: str | Path) -> pd.DataFrame:
+    """Read the table that :func:`relevance_opinions` keeps in a folder; empty where there is none."""
+    return load_table(Path(folder) / FILE, COLUMNS)
+
+
+def agreement(table: pd.DataFrame) -> pd.DataFrame:
+    """Rank correlations between opinions over the layers.
+
+    The layer that a cumulative opinion starts with is compared with nothing, and comes first by construction: it is
+    left out of that opinion. Layers next to each other are alike, so they are not independent: the coefficients
+    describe, and come with no p value.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of :func:`relevance_opinions`, of one or more models.
+
+    Returns
+    -------
+    DataFrame
+        One row a model, corpus, features, dimension and pair of opinions: `opinion`, `other`, `layers`, `spearman`,
+        `kendall` (tau-b), and the most relevant layer of each, `best` and `other_best`.
+    """
+    from scipy.stats import kendalltau, spearmanr
+
+    rows = []
+    for key, part in table.groupby(["model", "corpus", "features", "dimension"], sort=False):
+        compared = part[~starts(part)]
+        wide = compared.pivot(index="layer", columns="opinion", values="relevance")
+        names = list(dict.fromkeys(part["opinion"]))
+        for i, one in enumerate(names):
+            for other in names[i + 1 :]:
+                both = wide[[one, other]].dropna()
+                a, b = both[one].to_numpy(float), both[other].to_numpy(float)
+                varied = len(both) > 2 and np.ptp(a) > 0 and np.ptp(b) > 0
+                rows.append(
+                    (
+                        *key,
+                        one,
+                        other,
+                        len(both),
+                        spearmanr(a, b).statistic if varied else np.nan,
+                        kendalltau(a, b).statistic if varied else np.nan,
+                        both.index[a.argmax()] if len(both) else None,
+                        both.index[b.argmax()] if len(both) else None,
+                    )
+                )
+    names = ["model", "corpus", "features", "dimension", "opinion", "other", "layers", "spearman", "kendall"]
+    return pd.DataFrame(rows, columns=[*names, "best", "other_best"])
+
+
+def starts(table: pd.DataFrame) -> pd.Series:
+    """Whether each row is the layer that a cumulative opinion starts with, whose gain is its whole score."""
+    bottom = (table["opinion"] == "cumulative_bottom") & (table["depth"] == 0)
+    return bottom | ((table["opinion"] == "cumulative_top") & (table["depth"] == 1))

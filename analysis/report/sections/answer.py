@@ -1,0 +1,60 @@
+"""What was asked, and the answer."""
+
+from __future__ import annotations
+
+from ...tables import END_TO_END
+from ..claims import RULES, Claim
+from ..content import (
+    Block,
+    Findings,
+    Missing,
+    Paragraph,
+    counted,
+    known,
+    listed,
+    number,
+)
+from ..study import Study
+
+# 1. The answer --------------------------------------------------------------------------------------------------------
+
+
+def answer_section(study: Study, found: list[Claim]) -> list[Block]:
+    trained = [model.label for corpus in study.corpora for model in study.of(corpus, random=False)]
+    ends = dict.fromkeys(run["model"] for run in study.runs(probe=END_TO_END))
+    wanted = [*study.dimensions, *(["emotion categories"] if study.has_emotion else [])]
+    asked = f"Which layers of {listed(dict.fromkeys(trained))}" if trained else f"What {listed(ends)} learned"
+    asked += f" carry {listed(wanted)}" if trained else f" of {listed(wanted)}"
+    asked += f" on {listed(study.corpora)}; whether plain acoustics, untrained weights or chance explain as much"
+    blocks: list[Block] = [Paragraph(f"{asked}{'; and what training end to end adds' if ends and trained else ''}.")]
+    if not found:
+        return [*blocks, Missing("These results allow no claim to be tested.", study.fit_command("--dim all"))]
+    blocks += [Paragraph(_tally(found)), Findings(tuple(claim.finding() for claim in found))]
+    return [*blocks, Paragraph(f"{RULES} {_family(found)}")]
+
+
+def _tally(found: list[Claim]) -> str:
+    by_verdict: dict[str, list[Claim]] = {}
+    for claim in found:
+        by_verdict.setdefault(claim.verdict, []).append(claim)
+    counts = [
+        f"{len(by_verdict[name])} {name}"
+        for name in ("supported", "contradicted", "undecided", "not tested")
+        if name in by_verdict
+    ]
+    text = f"Of {counted(len(found), 'claim')}, {listed(counts)}."
+    fragile = [claim for claim in found if claim.fragile]
+    if fragile:
+        text += (
+            f" {len(fragile)} of the decided ones would be undecided if p had to be at most 0.05 after correction for "
+            "all claims."
+        )
+    return text
+
+
+def _family(found: list[Claim]) -> str:
+    tested = sum(known(claim.p) for claim in found)
+    return (
+        f"Intervals are of each claim alone: of {tested} such intervals, {number(tested / 20, 1)} miss the truth on "
+        f"average. Corrected p values are Holm's over these {tested} tests."
+    )

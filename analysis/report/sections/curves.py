@@ -1,0 +1,177 @@
+"""Curves over layers, with controls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import pandas as pd
+
+from ...figures.depth import plot_teacher_student
+from ...figures.files import file_stems
+from ...figures.layers import plot_layers
+from ...tables import BASELINE_NAMES
+from ..claims import ACOUSTIC
+from ..content import (
+    NOTHING,
+    Block,
+    Figure,
+    Gallery,
+    Missing,
+    Table,
+    listed,
+    number,
+    probability,
+    with_interval,
+)
+from ..pictures import picture
+from ..study import EMOTION, Model, Study
+from .wording import quoted
+
+# 3. Curves ------------------------------------------------------------------------------------------------------------
+
+
+def curves_section(study: Study) -> list[Block]:
+    blocks: list[Block] = []
+    wanted = [*study.dimensions, *([EMOTION] if study.has_emotion else [])]
+    for corpus in study.corpora:
+        trained, everyone = study.of(corpus, random=False), study.of(corpus)
+        figures = [figure for model in trained or everyone for figure in _layer_figures(study, model)]
+        figures += _depth_figure(study, corpus, everyone)
+        if figures:
+            blocks.append(Gallery(tuple(figures)))
+        layers = [
+            (model, dimension, rows)
+            for model in everyone
+            for dimension in wanted
+            if len(rows := study.layers(model, dimension))
+        ]
+        if layers:
+            blocks += [_best_table(study, corpus, layers), *_rivals_table(study, corpus, layers)]
+    if not blocks:
+        return [Missing("No layer was probed.", study.fit_command())]
+    blocks += _lacking_controls(study)
+    return blocks
+
+
+def _layer_figures(study: Study, model: Model) -> list[Figure]:
+    figures = []
+    for dimensions, metric, name in ((study.dimensions, "ccc", "layers"), ([EMOTION], "uar", "emotion")):
+        drawn = [dimension for dimension in dimensions if len(study.layers(model, dimension))]
+        if not drawn or (dimensions == [EMOTION] and not study.has_emotion):
+            continue
+        draw = partial(
+            plot_layers, study.tables, model=model.label, corpus=model.corpus, metric=metric, dimensions=drawn,
+            split=study.split(model.corpus),
+        )  # fmt: skip
+        said = "; ".join(_curve_in_words(study.layers(model, dimension), dimension, metric) for dimension in drawn)
+        alt = f"{metric.upper()} of each layer of {model.label} on {model.corpus}: {said}."
+        figures.append(picture((name, model.label, model.corpus), draw, alt=alt))
+    return figures
+
+
+def _curve_in_words(rows: pd.DataFrame, dimension: str, metric: str) -> str:
+    values = rows.set_index("layer")[metric].astype(float).dropna()
+    if not len(values):
+        return f"{dimension} has no score"
+    first, last, best = values.index[0], values.index[-1], values.idxmax()
+    return (
+        f"{dimension} {number(values[first], 2)} at layer {first}, highest {number(values[best], 2)} at layer {best}, "
+        f"{number(values[last], 2)} at layer {last}"
+    )
+
+
+def _depth_figure(study: Study, corpus: str, models: Sequence[Model]) -> list[Figure]:
+    drawn = [model for model in models if any(len(study.layers(model, dimension)) for dimension in study.dimensions)]
+    if len(drawn) < 2:
+        return []
+    names = [model.label for model in drawn]
+    draw = partial(
+        plot_teacher_student, study.tables, model=names, corpus=corpus, dimensions=study.dimensions,
+        split=study.split(corpus),
+    )  # fmt: skip
+    alt = f"CCC on relative depth of {listed(names)}, one panel a dimension: {listed(study.dimensions)}."
+    return [picture(("depth", corpus), draw, alt=alt)]
+
+
+def _best_table(study: Study, corpus: str, layers: Sequence[tuple[Model, str, pd.DataFrame]]) -> Table:
+    rows = []
+    for model, dimension, table in layers:
+        score = "uar" if dimension == EMOTION else "ccc"
+        if not table[score].notna().any():
+            continue
+        best = table.loc[table[score].idxmax()]
+        rows.append(
+            (
+                model.label,
+                dimension,
+                f"{best['layer']} of {table['layer'].max()}",
+                with_interval(best[score], best[f"{score}_low"], best[f"{score}_high"]),
+                number(best["pearson"]),
+                number(best["null_high"]),
+                probability(best["p_holm"]),
+                number(best["selectivity"]),
+                number(best["compression"]),
+            )
+        )
+    score = "CCC (UAR of categories)" if study.has_emotion else "CCC"
+    columns = ("Model", "Dimension", "Best layer", f"{score}, 95 % interval", "Pearson r", "Null, 95th percentile",
+               "p, corrected", "Selectivity", "Compression")  # fmt: skip
+    text = (
+        f"Best layer of each model on {corpus}, {study.split(corpus)}. It is chosen on the rows that are scored, which "
+        "its interval does not cover; the claims above choose otherwise where they can, and say so. p is corrected "
+        "over layers. Compression above 1: the layer shortens the code of the labels."
+    )
+    return Table(text, columns, tuple(rows), words=2)
+
+
+def _rivals_table(study: Study, corpus: str, layers: Sequence[tuple[Model, str, pd.DataFrame]]) -> list[Table]:
+    scores = study.results.select(corpus=corpus, fold="all", split=study.split(corpus))
+    baselines = scores[scores["layer"].eq(-1).fillna(False).to_numpy(bool)]
+    rows = []
+    for model, dimension, table in layers:
+        score = "uar" if dimension == EMOTION else "ccc"
+        if model.random or not table[score].notna().any():
+            continue
+        own = baselines[(baselines["model"] == model.label) & (baselines["dimension"] == dimension)]
+        acoustic = own[own["probe"].isin(ACOUSTIC) & (own["probe"] != "duration") & own[score].notna()]
+        best = acoustic.loc[acoustic[score].idxmax()] if len(acoustic) else None
+        twin = study.twin(model)
+        untrained = study.layers(twin, dimension) if twin else table.iloc[:0]
+        cells = [model.label, dimension, number(table[score].max())]
+        cells.append(NOTHING if best is None else f"{BASELINE_NAMES[best['probe']]} {number(best[score])}")
+        for name in ("duration", "text"):
+            cells.append(number(next(iter(own.loc[own["probe"] == name, score]), None)))
+        cells.append(number(untrained[score].max()) if len(untrained) else NOTHING)
+        rows.append(tuple(cells))
+    if not rows:
+        return []
+    columns = ("Model", "Dimension", "Best layer", "Best acoustics", "Duration", "Words", "Random twin, best layer")
+    text = (
+        f"Rival explanations on {corpus}: what is reached without the model, or without its training. All are the best "
+        "on the scored rows."
+    )
+    return [Table(text, columns, tuple(rows), words=2)]
+
+
+def _lacking_controls(study: Study) -> list[Block]:
+    scores = study.results.scores
+    lacking: list[Block] = []
+    if study.dimensions and not scores["null_high"].notna().any():
+        lacking.append(Missing("There is no null of permuted labels.", study.fit_command()))
+    if study.dimensions and not scores["compression"].notna().any():
+        lacking.append(Missing("There is no description length.", study.fit_command()))
+    for model in study.models:
+        if model.probed and not model.random and study.twin(model) is None:
+            (file,) = file_stems([(model.label, "random")])
+            text = (
+                f"{model.label} has no random twin on {model.corpus}: how much its architecture reads untrained is not "
+                "known. Extract one on the same corpus, and fit it beside the others."
+            )
+            lacking.append(Missing(text, study.twin_command(model, f"{file}.h5")))
+    for name, told in (("egemaps", "eGeMAPS"), ("text", "the words alone")):
+        if any(model.probed for model in study.models) and not (scores["probe"] == name).any():
+            model = next(model for model in study.models if model.probed)
+            command = f"probe-extract --out {quoted(str(model.cache or model.cache_file))} --baselines {name}"
+            lacking.append(Missing(f"There is no baseline of {told}.", command))
+    return lacking

@@ -1,0 +1,21 @@
+"""Words that several sections use."""
+
+from __future__ import annotations
+
+MOST_LISTED = 20
+
+
+def corpus_about(run: dict) -> dict:
+    return run["cache"]["provenance"]["corpus"] if "cache" in run else run.get("run", {}).get("corpus", {})
+
+
+def as_sentence(text: str) -> str:
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith(".") else f"{text}."
+
+
+def quoted(text: str) -> str:
+    """`text` as one word of a shell."""
+    import shlex
+
+    return shlex.quote(text)

@@ -1,0 +1,170 @@
+"""Scores of many systems under the same resamples of speakers and seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from emoprobe.errors import UserError
+
+from .bootstrap import SCALES, leave_one_out, moments_by_speaker, resampled, stretched
+from .metrics import ccc_from_moments, pearson_from_moments, rmse_from_moments
+from .splits import is_unknown
+
+MEASURES = {"ccc": ccc_from_moments, "pearson": pearson_from_moments, "rmse": rmse_from_moments}
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Systems on the utterances that all of them score.
+
+    Attributes
+    ----------
+    sums : list of ndarray, shape (speakers, seeds, 6)
+        One a system.
+    n : int
+        Utterances.
+    """
+
+    sums: list[np.ndarray]
+    n: int
+
+    @property
+    def speakers(self) -> int:
+        return len(self.sums[0])
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Scores of systems, means over their seeds.
+
+    Attributes
+    ----------
+    score : ndarray, shape (systems,)
+    drawn : ndarray, shape (resamples, systems)
+        On resamples of the speakers.
+    with_seeds : ndarray, shape (resamples, systems)
+        On the same resamples of the speakers, and resamples of the seeds.
+    left_out : ndarray, shape (speakers, systems)
+        Without one speaker each.
+    """
+
+    score: np.ndarray
+    drawn: np.ndarray
+    with_seeds: np.ndarray
+    left_out: np.ndarray
+
+
+# Numbers --------------------------------------------------------------------------------------------------------------
+
+
+def sums_of(frames: Sequence[pd.DataFrame]) -> Sums:
+    """Moments by speaker of systems on the utterances that all score; each about its own labels."""
+    wide, labels = [], []
+    for frame in frames:
+        seeds = frame["seed"].fillna(-1)
+        if frame.assign(seed=seeds).duplicated(["id", "seed"]).any():
+            raise UserError("a system predicts an utterance twice: the results are damaged, fit again with --overwrite")
+        wide.append(frame.assign(seed=seeds).pivot(index="id", columns="seed", values="prediction").dropna())
+        labels.append(frame.drop_duplicates("id").set_index("id")[["truth", "speaker", "dimension"]])
+    ids = wide[0].index
+    for one in wide[1:]:
+        ids = ids.intersection(one.index)
+    if not len(ids):
+        raise UserError("the systems that are compared have no utterance in common: were they fitted on one corpus?")
+    ids = ids.sort_values()
+    labels = [one.loc[ids] for one in labels]
+    first = {}
+    for one in labels:
+        known = first.setdefault(one["dimension"].iloc[0], one)
+        if not np.array_equal(known["truth"], one["truth"]) or not (labels[0]["speaker"] == one["speaker"]).all():
+            raise UserError(
+                "the systems that are compared disagree about the label or the speaker of an utterance: they were "
+                "fitted on different versions of the corpus; fit them again on the same one"
+            )
+    speaker = [s if not is_unknown(s) else f"utterance {i}" for i, s in zip(ids, labels[0]["speaker"], strict=True)]
+    groups = np.unique(speaker, return_inverse=True)[1]
+    sums = [
+        moments_by_speaker(label["truth"].to_numpy(float), one.loc[ids].to_numpy(float).T, groups)
+        for one, label in zip(wide, labels, strict=True)
+    ]
+    return Sums(sums, len(ids))
+
+
+def draw_resamples(systems: Sums, metric: str, resamples: int, seed: int) -> Drawn:
+    """Scores of systems and their resamples, the same of all of them."""
+    if metric not in MEASURES:
+        raise UserError(f"no score is called {metric!r}: choose one of {', '.join(MEASURES)}")
+    measure, sums = MEASURES[metric], systems.sums
+    score = np.array([measure(one.sum(0)).mean() for one in sums])
+    left_out = np.stack([measure(leave_one_out(one)).mean(1) for one in sums], 1)
+    drawn, with_seeds = np.empty((2, resamples, len(sums)))
+    if resamples:
+        # Systems side by side: `resampled` goes over the draws in parts, so that they need not all be held at once.
+        each = resampled(np.concatenate(sums, axis=1), {metric: measure}, resamples=resamples, seed=seed)[metric]
+        ends = np.cumsum([one.shape[1] for one in sums])
+        for k, of_seeds in enumerate(np.split(each, ends[:-1], axis=1)):
+            drawn[:, k] = of_seeds.mean(1)
+            with_seeds[:, k] = (of_seeds * _seed_weights(of_seeds.shape[1], resamples, seed)).sum(1)
+    return Drawn(score, drawn, with_seeds, left_out)
+
+
+def _seed_weights(seeds: int, resamples: int, seed: int) -> np.ndarray:
+    """Weights of the seeds in each resample, shape (resamples, seeds); the same of every system with as many seeds.
+
+    Drawing S seeds with replacement gives their mean (S - 1) / S of its variance: the deviations are scaled up by the
+    root of the inverse.
+    """
+    if seeds == 1:
+        return np.ones((resamples, 1))
+    rng = np.random.default_rng([seed, seeds, 1])
+    counts = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
+    return (1 + (counts - 1) * np.sqrt(seeds / (seeds - 1))) / seeds
+
+
+def limits(
+    drawn: np.ndarray, left_out: np.ndarray, *, scale: str | None = None, with_seeds: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """95 % interval of each column of resamples, and the two-sided p value of zero.
+
+    Parameters
+    ----------
+    drawn : ndarray, shape (resamples, columns)
+    left_out : ndarray, shape (speakers, columns)
+        Without one speaker each.
+    scale : str, optional
+        See :func:`bootstrap.stretched`, which widens the resamples first.
+    with_seeds : ndarray, shape (resamples, columns), optional
+        The same resamples of the speakers with other seeds. What the seeds change is added after the resamples were
+        widened: the jackknife knows of the speakers alone, and the correction for few of them would be lost in the
+        spread of the seeds.
+
+    Returns
+    -------
+    low, high, p : ndarray, shape (columns,)
+        NaN with fewer than 2 speakers, or where more than a tenth of the resamples have no value.
+    """
+    columns = drawn.shape[1]
+    low, high, p = np.full((3, columns), np.nan)
+    if len(left_out) < 2 or not len(drawn):
+        return low, high, p
+    wide = stretched(drawn, left_out, scale=scale)
+    if with_seeds is not None:
+        forth, back = SCALES.get(scale, (np.asarray, np.asarray))
+        wide = back(forth(wide) + forth(with_seeds) - forth(drawn))
+    scored = np.isfinite(wide).mean(0) >= 0.9
+    for k in np.flatnonzero(scored):
+        values = wide[np.isfinite(wide[:, k]), k]
+        low[k], high[k] = np.quantile(values, [0.025, 0.975])
+        p[k] = min(1.0, 2 * (1 + min((values <= 0).sum(), (values >= 0).sum())) / (1 + len(values)))
+    return low, high, p
+
+
+def scored(frame: pd.DataFrame) -> frozenset:
+    """Utterances that every seed of a system scores."""
+    there = frame[frame["prediction"].notna()]
+    counts = there["id"].value_counts()
+    return frozenset(counts.index[counts >= frame["seed"].nunique(dropna=False)])

@@ -1,0 +1,330 @@
+"""Ridge regressions that share one Gram matrix: of the features where they are few, of the rows where those are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from emoprobe.errors import UserError
+
+from .equations import inverse, solve_penalties
+from .metrics import moments
+from .splits import Fold
+
+#: Rows read at once: large enough for BLAS to be at its peak, small beside the Gram matrices.
+CHUNK_ROWS = 2048
+
+Reader = Callable[[np.ndarray], np.ndarray]
+
+
+def accumulate(read: Reader, targets: np.ndarray, folds: Sequence[Fold], *, chunk_rows: int = CHUNK_ROWS) -> System:
+    """First pass: blocks, units and sums (or, for fewer rows than features, the rows themselves).
+
+    Parameters
+    ----------
+    read, targets, folds, chunk_rows
+        See :func:`ridge_probe`.
+
+    Returns
+    -------
+    System
+        What every fit on these rows follows from.
+
+    Raises
+    ------
+    UserError
+        If no row to train on has a label, or a feature is not finite.
+    """
+    targets = np.asarray(targets, dtype=np.float64)
+    n_rows = len(targets)
+    parts = [fold.train for fold in folds]
+    parts += [rows for fold in folds for pair in fold.inner for rows in pair]
+    membership = np.zeros((n_rows, len(parts)), dtype=np.uint8)
+    for column, rows in enumerate(parts):
+        membership[rows, column] = 1
+    present = ~np.isnan(targets)
+    used = np.flatnonzero(membership.any(1) & present.any(1))
+    if not len(used):
+        raise UserError("no utterance to train on has a label")
+    _, block = np.unique(np.packbits(membership[used], axis=1), axis=0, return_inverse=True)
+    patterns, pattern = np.unique(present[used], axis=0, return_inverse=True)
+    # A cell holds the rows of one block that have the same labels missing: targets that differ in their rows still
+    # share every cell that both have.
+    cells, cell = np.unique(np.stack([block.ravel(), pattern.ravel()], 1), axis=0, return_inverse=True)
+    block_of_row = np.full(n_rows, -1)
+    block_of_row[used] = block.ravel()
+
+    y = targets[used]
+    unit_y = np.array([_unit(column[~np.isnan(column)]) for column in y.T])
+
+    first = np.asarray(read(used[:chunk_rows]), dtype=np.float64)
+    check_finite(first, used[:chunk_rows])
+    shift, spread = first.mean(0), first.std(0)
+    kind = _Rows if len(used) <= len(shift) else _Sums
+    system = kind(
+        read=read,
+        folds=folds,
+        chunk_rows=chunk_rows,
+        rows=used,
+        y=np.where(np.isnan(y), 0.0, (y - unit_y[:, 0]) / unit_y[:, 1]),
+        cell=cell.ravel(),
+        cells=cells,
+        present=patterns[cells[:, 1]],
+        block_of_row=block_of_row,
+        unit_y=unit_y,
+        shift=shift,
+        # A feature that is constant here may vary later; one unit is as good as another, this only keeps sums near 1.
+        spread=np.where(spread > 0, spread, 1.0),
+    )
+    for rows, x in system.chunks(used, first):
+        check_finite(x, rows)
+        system.add(x, slice(*np.searchsorted(used, [rows[0], rows[-1] + 1])))
+    return system
+
+
+def _unit(values: np.ndarray) -> tuple[float, float]:
+    """Mean and spread that bring labels near 0 and 1; predictions do not depend on them, digits do."""
+    if not len(values):
+        return 0.0, 1.0
+    spread = values.std()
+    return float(values.mean()), float(spread) if spread > 0 else 1.0
+
+
+def check_finite(x: np.ndarray, rows: np.ndarray) -> None:
+    """Refuse features that are no numbers, naming the utterance."""
+    if not np.isfinite(x).all():
+        row, column = np.argwhere(~np.isfinite(x))[0]
+        raise UserError(f"feature {column} of utterance {rows[row]} is not a finite number: extract the cache anew")
+
+
+class System:
+    """What every fit on a layer follows from: which cells make up a training set, sums or rows, and the units.
+
+    Labels are the right-hand sides of its equations. Its own are `labels`; :meth:`labels_from` reads the features
+    again to make others for the same rows, which any fit and score then takes instead. A system is made by
+    :func:`accumulate`.
+    """
+
+    def __init__(self, *, read, folds, chunk_rows, rows, y, cell, cells, present, block_of_row, unit_y, shift, spread):
+        self.read, self.folds, self.chunk_rows, self.rows = read, folds, chunk_rows, rows
+        self.y, self.cell, self.cells, self.present = y, cell, cells, present
+        self.block_of_row, self.unit_y, self.shift, self.spread = block_of_row, unit_y, shift, spread
+        self._blocks: dict = {}
+        self._scratch = None
+
+    def chunks(self, rows: np.ndarray, first: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Rows, a chunk at a time, with their features in the units of the system; `first` if it was read already."""
+        for start in range(0, len(rows), self.chunk_rows):
+            some = rows[start : start + self.chunk_rows]
+            given = start == 0 and first is not None
+            x = first if given else np.array(self.read(some), dtype=np.float64)
+            x -= self.shift
+            x /= self.spread
+            yield some, x
+
+    def target_sets(self) -> list[tuple[int, ...]]:
+        """Targets whose labels are missing in the same rows, together: they share every factorisation."""
+        sets: dict = {}
+        for target, column in enumerate(self.present.T):
+            sets.setdefault(column.tobytes(), []).append(target)
+        return [tuple(columns) for columns in sets.values()]
+
+    def blocks_of(self, rows: np.ndarray) -> frozenset:
+        """Blocks that make up `rows`."""
+        key = (len(rows), rows[:1].tobytes(), rows.tobytes())
+        if key not in self._blocks:
+            found = np.unique(self.block_of_row[rows])
+            self._blocks[key] = frozenset(found[found >= 0].tolist())
+        return self._blocks[key]
+
+    def fit(self, blocks, columns, penalties):
+        """Coefficients (penalty, width, target) and intercepts (penalty, target) in the units of the system."""
+        equations = self._equations(blocks, columns, self._own(columns))
+        return equations.fit(solve_penalties(equations.matrix, equations.right, penalties, scratch=self._scratch))
+
+    def refit(self, blocks, columns, penalties, labels) -> Callable[[np.ndarray], np.ndarray]:
+        """Fit other labels, each with the one penalty given for it; return what predicts them from features."""
+        equations = self._equations(blocks, columns, labels)
+        solution = np.empty_like(equations.right)
+        for penalty in np.unique(penalties):
+            which = penalties == penalty
+            right = equations.right[:, which]
+            if right.shape[1] > len(right):
+                # Products run at the machine's peak and triangular solves do not; a null needs no last digit.
+                solution[:, which] = inverse(equations.matrix, penalty) @ right
+            else:
+                solution[:, which] = solve_penalties(equations.matrix, right, [penalty], scratch=self._scratch)[0]
+        return equations.predictor(solution)
+
+    def _cells(self, blocks: frozenset, columns: tuple[int, ...]) -> np.ndarray:
+        return np.flatnonzero(np.isin(self.cells[:, 0], list(blocks)) & self.present[:, columns[0]])
+
+    def in_units(self, weights, offset, target):
+        """Weights and intercept in the units of features and labels."""
+        mean, spread = self.unit_y[target]
+        weights = weights * spread / self.spread
+        return weights, offset * spread + mean - weights @ self.shift
+
+
+@dataclass(frozen=True)
+class _Equations:
+    """Normal equations of a training set, its features standardised, or with `rows` their dual."""
+
+    matrix: np.ndarray
+    right: np.ndarray
+    mean: np.ndarray
+    inverse: np.ndarray
+    mean_y: np.ndarray
+    rows: np.ndarray | None = None
+
+    def fit(self, solution):
+        """Coefficients and intercepts, leading axes as `solution` has them."""
+        coef = solution if self.rows is None else self.rows.T @ solution
+        coef = coef * self.inverse[:, None]
+        return coef, self.mean_y - self.mean @ coef
+
+    def predictor(self, solution):
+        """What predicts from features; by the kernel where the solution is dual, without the coefficients."""
+        if self.rows is None:
+            coef, intercept = self.fit(solution)
+            return lambda x: x @ coef + intercept
+        return lambda x: ((x - self.mean) * self.inverse @ self.rows.T) @ solution + self.mean_y
+
+
+class _LabelSums:
+    """Of each cell, the sums in which labels occur: Σxy, Σy, Σy²."""
+
+    def __init__(self, cells: int, width: int, targets: int):
+        self.xy = np.zeros((cells, width, targets))
+        self.y, self.yy = np.zeros((cells, targets)), np.zeros((cells, targets))
+
+    def add(self, c: int, x: np.ndarray, y: np.ndarray) -> None:
+        self.xy[c] += x.T @ y
+        self.y[c] += y.sum(0)
+        self.yy[c] += np.einsum("nt,nt->t", y, y)
+
+    def take(self, columns) -> _LabelSums:
+        some = _LabelSums(0, 0, 0)
+        some.xy, some.y, some.yy = self.xy[:, :, columns], self.y[:, columns], self.yy[:, columns]
+        return some
+
+
+class _Sums(System):
+    """Normal equations from the sums of each cell."""
+
+    def __init__(self, **common):
+        super().__init__(**common)
+        n_cells, width = len(self.cells), len(self.shift)
+        self.count = np.bincount(self.cell, minlength=n_cells).astype(np.float64)
+        self.x = np.zeros((n_cells, width))
+        self.xx = np.zeros((n_cells, width, width))
+        self.labels = _LabelSums(n_cells, width, self.y.shape[1])
+        self._scratch = np.empty((width, width))
+        self._matrix = np.empty((width, width))
+
+    def add(self, x, rows):
+        cell, y = self.cell[rows], self.y[rows]
+        for c in np.unique(cell):
+            part = x[cell == c]
+            self.x[c] += part.sum(0)
+            self.xx[c] += np.matmul(part.T, part, out=self._scratch)
+            self.labels.add(c, part, y[cell == c])
+
+    def labels_from(self, draw, targets):
+        """Other labels of the same rows; ``draw(rows)`` gives them, shape (rows, targets)."""
+        found = _LabelSums(len(self.cells), len(self.shift), targets)
+        for rows, x in self.chunks(self.rows):
+            cell = self.cell[np.searchsorted(self.rows, rows)]
+            for c in np.unique(cell):
+                found.add(c, x[cell == c], draw(rows[cell == c]))
+        return found
+
+    def _own(self, columns):
+        return self.labels.take(list(columns))
+
+    def _equations(self, blocks, columns, labels):
+        cells = self._cells(blocks, columns)
+        n = self.count[cells].sum()
+        if n == 0:
+            raise UserError("a fold has no labelled utterance to train on: ask for fewer --folds")
+        mean = self.x[cells].sum(0) / n
+        mean_y = labels.y[cells].sum(0) / n
+        matrix = self._matrix
+        matrix[:] = self.xx[cells[0]]
+        right = labels.xy[cells[0]] - n * np.outer(mean, mean_y)
+        for c in cells[1:]:
+            matrix += self.xx[c]
+            right += labels.xy[c]
+        variance = np.diagonal(matrix) / n - mean**2
+        # The rounding of a sum of n terms: below it a feature is constant on these rows, and has nothing to say.
+        varies = variance > 4 * n * np.finfo(np.float64).eps * (np.diagonal(matrix) / n)
+        inverse = np.zeros_like(mean)
+        inverse[varies] = 1 / np.sqrt(variance[varies])
+        matrix -= np.multiply.outer(n * mean, mean, out=self._scratch)
+        matrix *= inverse
+        matrix *= inverse[:, None]
+        right *= inverse[:, None]
+        return _Equations(matrix, right, mean, inverse, mean_y)
+
+    def score(self, fit, blocks, columns):
+        """Moments (penalty, target, 6) of labels and predictions on `blocks`, from the sums alone."""
+        (coef, intercept), cells = fit, self._cells(blocks, columns)
+        n = self.count[cells].sum()
+        if n == 0:
+            return np.zeros((*intercept.shape, 6))
+        labels = self._own(columns)
+        x = self.x[cells].sum(0)
+        y, yy = labels.y[cells].sum(0), labels.yy[cells].sum(0)
+        n_penalties, width, n_targets = coef.shape
+        flat = coef.transpose(1, 0, 2).reshape(width, -1)
+        product, xy = self.xx[cells[0]] @ flat, labels.xy[cells[0]].copy()
+        for c in cells[1:]:
+            product += self.xx[c] @ flat
+            xy += labels.xy[c]
+        square = (flat * product).sum(0).reshape(n_penalties, n_targets)
+        linear = np.einsum("w,pwt->pt", x, coef)
+        p = linear + n * intercept
+        pp = square + 2 * intercept * linear + n * intercept**2
+        yp = np.einsum("wt,pwt->pt", xy, coef) + intercept * y
+        full = np.ones_like(p)
+        return np.stack([n * full, y * full, p, yy * full, pp, yp], -1)
+
+
+class _Rows(System):
+    """The same from the rows themselves, where there are fewer of them than features: a kernel is smaller."""
+
+    def __init__(self, **common):
+        super().__init__(**common)
+        self.features = np.empty((len(self.y), len(self.shift)))
+
+    def add(self, x, rows):
+        self.features[rows] = x
+
+    def labels_from(self, draw, targets):
+        """Other labels of the same rows; ``draw(rows)`` gives them, shape (rows, targets)."""
+        return draw(self.rows)
+
+    def _own(self, columns):
+        return self.y[:, list(columns)]
+
+    def _equations(self, blocks, columns, labels):
+        rows = np.isin(self.cell, self._cells(blocks, columns))
+        if not rows.any():
+            raise UserError("a fold has no labelled utterance to train on: ask for fewer --folds")
+        x, y = self.features[rows], labels[rows]
+        mean, mean_y = x.mean(0), y.mean(0)
+        x -= mean
+        variance = (x**2).mean(0)
+        varies = variance > 4 * len(x) * np.finfo(np.float64).eps * (variance + mean**2)
+        inverse = np.zeros_like(mean)
+        inverse[varies] = 1 / np.sqrt(variance[varies])
+        x *= inverse
+        return _Equations(x @ x.T, y - mean_y, mean, inverse, mean_y, rows=x)
+
+    def score(self, fit, blocks, columns):
+        coef, intercept = fit
+        rows = np.isin(self.cell, self._cells(blocks, columns))
+        predicted = np.einsum("nw,pwt->ptn", self.features[rows], coef, optimize=True) + intercept[..., None]
+        return moments(self._own(columns)[rows].T, predicted)
