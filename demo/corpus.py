@@ -22,6 +22,7 @@ from emoprobe.errors import UserError
 from emoprobe.fields import COUNT, check_fields, read_json
 from emoprobe.jsontext import to_json
 from emoprobe.ownership import refuse_strangers
+from emoprobe.storage import write_file
 
 if TYPE_CHECKING:
     from emoprobe.extract.corpora import Corpus
@@ -207,13 +208,6 @@ def plan(settings: CorpusSettings) -> list[Row]:
     return rows
 
 
-def _replace(path: Path, data: bytes) -> None:
-    """Write a file that is there whole or not at all."""
-    partial = path.with_name(path.name + ".part")
-    partial.write_bytes(data)
-    partial.replace(path)
-
-
 def _table(columns: tuple[str, ...], rows: list[tuple]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -241,7 +235,7 @@ def _speak(task: tuple[str, Row, str]) -> str:
         file.setsampwidth(2)
         file.setframerate(speech.SAMPLE_RATE)
         file.writeframes(spoken.samples.astype("<i2").tobytes())
-    _replace(Path(root) / row.path, data.getvalue())
+    write_file(Path(root) / row.path, data.getvalue())
     return row.id
 
 
@@ -287,18 +281,18 @@ def make_corpus(
     if root.exists() and not root.is_dir():
         raise UserError(f"{root} is a file: name a folder for the demo corpus")
     if not (root / "settings.json").is_file():  # which is written first
-        refuse_strangers(root, ["settings.json.part"], "the demo corpus", option="--corpus demo:FOLDER")
+        refuse_strangers(root, [".settings.json.new"], "the demo corpus", option="--corpus demo:FOLDER")
     manifest = root / "manifest.csv"
     rows = plan(settings)
     (root / "audio").mkdir(parents=True, exist_ok=True)
-    _replace(root / "settings.json", stated)
+    write_file(root / "settings.json", stated)
     missing = [(str(root), row, settings.language) for row in rows if not (root / row.path).is_file()]
     done = len(rows) - len(missing)
     for _ in _each(_speak, missing, workers):
         done += 1
         if progress is not None:
             progress(done, len(rows))
-    _replace(
+    write_file(
         root / "truth.csv",
         _table(
             TRUTH_COLUMNS,
@@ -309,7 +303,7 @@ def make_corpus(
             ],
         ),
     )  # fmt: skip
-    _replace(
+    write_file(
         manifest,
         _table(
             COLUMNS,

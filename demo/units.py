@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from emoprobe.storage import replacing
+
 from .pretrain_settings import PretrainSettings
 
 
@@ -82,8 +84,6 @@ def discover_units(store, settings: PretrainSettings, target: Path, model=None, 
         settings.discovered_units, batch_size=4096, n_init=2, max_iter=40, random_state=settings.seed
     ).fit(table[rng.permutation(len(table))[:sample]])
     labels = np.concatenate([means.predict(table[i : i + 65_536]) for i in range(0, len(table), 65_536)])
-    partial = target.with_suffix(".part")
-    with partial.open("wb") as file:
+    with replacing(target) as temporary, temporary.open("wb") as file:
         np.savez(file, offsets=offsets, labels=labels.astype(np.int16))
-    partial.replace(target)
     return offsets, labels

@@ -14,6 +14,7 @@ import numpy as np
 
 from emoprobe.errors import UserError
 from emoprobe.jsontext import to_json
+from emoprobe.storage import replacing
 
 SAMPLE_RATE = 16_000
 
@@ -88,12 +89,21 @@ def write_store(folder: Path, waves, events=None) -> Path:
     """Write utterances (int16 arrays) and, for synthetic speech, a list of ``{"phones": ..., "words": ...}``."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    offsets = [0]
-    with (folder / "samples.part").open("wb") as file:
-        for wave in waves:
-            file.write(np.ascontiguousarray(wave, "<i2").tobytes())
-            offsets.append(offsets[-1] + len(wave))
-    table: dict[str, np.ndarray] = {"offsets": np.array(offsets, np.int64)}
+    # The index comes last: a folder that has one is finished.
+    with replacing(folder / "index.npz") as index, replacing(folder / "samples.i16") as samples:
+        offsets = [0]
+        with samples.open("wb") as file:
+            for wave in waves:
+                file.write(np.ascontiguousarray(wave, "<i2").tobytes())
+                offsets.append(offsets[-1] + len(wave))
+        with index.open("wb") as file:
+            np.savez(file, offsets=np.array(offsets, np.int64), **_packed(events))
+    return folder
+
+
+def _packed(events) -> dict[str, np.ndarray]:
+    """Phones and words of all utterances, end to end."""
+    table: dict[str, np.ndarray] = {}
     for kind in ("phones", "words") if events is not None else ():
         names = sorted({name for one in events for _, _, name in one[kind]})
         number = {name: i for i, name in enumerate(names)}
@@ -103,8 +113,4 @@ def write_store(folder: Path, waves, events=None) -> Path:
         table[f"{kind}_name"] = np.array([number[event[2]] for event in flat], np.int32)
         table[f"{kind}_first"] = np.cumsum([0] + [len(one[kind]) for one in events])
         table[f"{kind}_names"] = np.array(to_json(names))
-    with (folder / "index.part").open("wb") as file:
-        np.savez(file, **table)
-    (folder / "samples.part").replace(folder / "samples.i16")
-    (folder / "index.part").replace(folder / "index.npz")
-    return folder
+    return table

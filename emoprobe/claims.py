@@ -14,6 +14,7 @@ from pathlib import Path
 from .errors import UserError
 from .jsontext import from_json, to_json
 from .ownership import files_below, refuse_file, refuse_strangers, remove, strangers
+from .storage import write_file
 
 _FORMAT = "emoprobe run 1"
 _LONGEST = 60  # characters of a value in a message
@@ -123,10 +124,8 @@ def _read(path: Path, before: Callable[[dict], dict | None]) -> tuple[dict, bool
 
 def _write(path: Path, settings: dict, *, cleared: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.new")
     content = {"format": _FORMAT, "cleared": cleared, "settings": settings}
-    beside.write_text(to_json(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    beside.replace(path)
+    write_file(path, to_json(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def _differences(there: Mapping, now: Mapping, free: Sequence[str], prefix: str = "") -> Iterator[str]:

@@ -14,12 +14,13 @@ from pathlib import Path
 
 from .errors import UserError
 from .jsontext import from_json, to_json
+from .storage import beside, write_file
 
 #: In a folder that is written whole: who wrote it, and which files.
 MARK = ".emoprobe.json"
 
 # While it is written. Whatever it holds then is no loss, and a kill may leave it in a folder that has no mark yet.
-_MARK_BESIDE = f"{MARK}.new"
+_MARK_BESIDE = beside(Path(MARK)).name
 
 _FORMAT = "emoprobe folder 1"
 
@@ -134,9 +135,7 @@ def mark(folder: Path, made_by: str, *, files: Sequence[str] | None = None, also
     files = sorted({*there, *also} - {MARK, _MARK_BESIDE})
     record = {"format": _FORMAT, "made_by": made_by, "files": files}
     # At once: a mark that a kill cut short would prove nothing, and the folder would be refused from then on.
-    beside = folder / _MARK_BESIDE
-    beside.write_text(to_json(record, indent=1) + "\n", encoding="utf-8")
-    beside.replace(folder / MARK)
+    write_file(folder / MARK, to_json(record, indent=1) + "\n")
 
 
 def marked(folder: Path, made_by: str) -> tuple[str, ...]:

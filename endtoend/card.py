@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from emoprobe.probe.results import Results
+from emoprobe.storage import write_file
 
 _ARTICLE = (
     "D. de Oliveira, N. R. Prabhu and T. Gerkmann, *Leveraging semantic information for efficient self-supervised "
@@ -81,9 +82,7 @@ def write_card(folder: Path, config: dict, results: Results, runs: list[dict]) -
         "",
     ]
     path = Path(folder) / "README.md"
-    beside = path.with_name(".README.md.new")
-    beside.write_text("\n".join(lines), encoding="utf-8")
-    beside.replace(path)
+    write_file(path, "\n".join(lines))
     return path
 
 

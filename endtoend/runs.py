@@ -19,6 +19,7 @@ from emoprobe.ownership import remove
 from emoprobe.probe.metrics import ccc
 from emoprobe.probe.splits import Fold
 from emoprobe.probe.training import standardise_targets
+from emoprobe.storage import write_file
 
 from .data import Collator, Utterances
 from .material import Material
@@ -30,9 +31,7 @@ _CHUNK = 256
 
 
 def write_json(path: Path, value) -> None:
-    beside = path.with_name(f".{path.name}.new")
-    beside.write_text(to_json(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    beside.replace(path)
+    write_file(path, to_json(value, indent=1, ensure_ascii=False) + "\n")
 
 
 # One seed and fold ---------------------------------------------------------------------------------------------------

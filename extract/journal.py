@@ -19,6 +19,7 @@ from emoprobe.errors import UserError
 from emoprobe.fields import TABLE, check_fields
 from emoprobe.jsontext import from_json, to_json
 from emoprobe.ownership import refuse_stranger
+from emoprobe.storage import write_file
 
 from .corpora.table import printable
 from .writer import lock_cache
@@ -217,15 +218,9 @@ def write_beside(path: Path, data: bytes) -> None:
     UserError
         If it cannot be written.
     """
-    new = path.with_name(f".{path.name}.new")
     try:
-        with new.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
+        write_file(path, data)
     except OSError as error:
-        new.unlink(missing_ok=True)
         raise UserError(
             f"{path} cannot be written ({error.strerror}); free disk space, or give another --out"
         ) from error

@@ -21,6 +21,7 @@ import pandas as pd
 
 from emoprobe.errors import UserError
 from emoprobe.jsontext import to_json
+from emoprobe.storage import replacing
 
 from .audio import STATUSES
 from .corpora import COLUMNS, DIMENSIONS
@@ -104,27 +105,22 @@ def lay_out(path: Path, plan: Plan, *, frame_sources: Sequence[tuple[str, int]] 
     UserError
         If the disk has no room, or the folder cannot be written.
     """
-    # One name, under the writer's lock, so that a killed run leaves at most one behind, and the next takes its place.
-    temporary = path.with_name(f".{path.name}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as raw:
-            # Asked of the system first, since HDF5 does not fail gracefully on a disk that fills up under it.
-            _reserve_disk(raw.fileno(), plan.nbytes())
-        with h5py.File(temporary, "w", libver="earliest", track_order=False, locking=False) as file:
-            _write_structure(file, plan, path, frame_sources)
-        with temporary.open("r+b") as raw:
-            # Holes would let the disk fill up in the middle of a run.
-            _reserve_disk(raw.fileno(), os.fstat(raw.fileno()).st_size)
-            os.fsync(raw.fileno())
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            with temporary.open("wb") as raw:
+                # Asked of the system first, since HDF5 does not fail gracefully on a disk that fills up under it.
+                _reserve_disk(raw.fileno(), plan.nbytes())
+            with h5py.File(temporary, "w", libver="earliest", track_order=False, locking=False) as file:
+                _write_structure(file, plan, path, frame_sources)
+            with temporary.open("r+b") as raw:
+                # Holes would let the disk fill up in the middle of a run.
+                _reserve_disk(raw.fileno(), os.fstat(raw.fileno()).st_size)
     except OSError as error:
         raise UserError(
             f"{path}: the cache of {told_size(plan.nbytes())} cannot be laid out ({error.strerror or error}); "
             "free disk space or give another place with --out; nothing that was there has changed"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def told_size(count: int) -> str:

@@ -19,6 +19,7 @@ from torch import nn
 
 from emoprobe.errors import UserError
 from emoprobe.jsontext import from_json, to_json
+from emoprobe.storage import write_file
 
 from .devices import arithmetic, is_out_of_memory, whole_float32
 from .encoders.speech import Backbone
@@ -250,9 +251,7 @@ def train_checked(
     model.train(training)
     say(str(check))
     if write and begun is None:
-        beside = record.with_name(f".{record.name}.new")
-        beside.write_text(to_json(check.provenance(), indent=1) + "\n", encoding="utf-8")
-        beside.replace(record)
+        write_file(record, to_json(check.provenance(), indent=1) + "\n")
     with whole_float32(), run_in_float32(model, check.in_float32):
         yield
 

@@ -16,6 +16,7 @@ import pandas as pd
 from emoprobe.errors import UserError
 from emoprobe.fields import check_fields, refuse_beyond_memory
 from emoprobe.jsontext import from_json, to_json
+from emoprobe.storage import replacing
 
 from .provenance import BASELINE
 
@@ -84,17 +85,14 @@ def write_sidecar(path: Path, sidecar: Sidecar) -> None:
     arrays += [pa.array(column) for column in np.ascontiguousarray(sidecar.features.T, "<f4")]
     table = pa.Table.from_arrays(arrays, names=[*_PLAIN, *sidecar.columns])
     table = table.replace_schema_metadata({_KEY: to_json(about)})
-    beside = path.with_name(f".{path.name}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        pa.parquet.write_table(table, beside)
-        beside.replace(path)
+        with replacing(path) as temporary:
+            pa.parquet.write_table(table, temporary)
     except OSError as error:
         raise UserError(
             f"{path} cannot be written ({error.strerror or error}); free disk space or change the folder's permissions"
         ) from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def read_about(path: Path) -> dict:

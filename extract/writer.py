@@ -13,6 +13,7 @@ import numpy as np
 from emoprobe.errors import UserError
 from emoprobe.locks import LockHeld, hold_lock
 from emoprobe.ownership import refuse_foreign_lock
+from emoprobe.storage import write_file
 
 from .cache import HiddenStateCache
 from .layout import (
@@ -184,7 +185,6 @@ class CacheWriter:
         import hdf5plugin
 
         folder, name = frames_folder(self.path), part_name(index)
-        temporary = folder / f".{name}.new"
         # HDF5 crashes when a disk fills up under it; so it writes to memory, and plain writes go to the disk.
         with h5py.File.in_memory(libver="earliest") as file:
             file.create_dataset(
@@ -197,18 +197,12 @@ class CacheWriter:
             image = file.id.get_file_image()
         try:
             folder.mkdir(exist_ok=True)
-            with temporary.open("wb") as part:
-                part.write(image)
-                part.flush()
-                _sync(part.fileno())
-            temporary.replace(folder / name)
+            write_file(folder / name, image)
         except OSError as error:
             raise UserError(
                 f"{folder}: cannot write ({error.strerror or error}); free disk space, then run the same command "
                 "again: what is finished is kept"
             ) from error
-        finally:
-            temporary.unlink(missing_ok=True)
         self._put("frames/part_checksum", CHECKSUM_BYTES * index, checksum_of(image))
 
     def finish(self) -> None:

@@ -26,7 +26,11 @@ MAY_IMPORT = {
 FILES = sorted(path for room in MAY_IMPORT for path in (ROOT / room).rglob("*.py"))
 
 #: Files that are longer than 400 lines, with the reason.
-LONG = {}
+LONG = {
+    "extract/cache.py": "one class, the file format that users read",
+    "extract/encoders/checkpoint.py": "one loader, from a name to a model",
+    "probe/fit.py": "to be split",
+}
 
 
 def module_of(path: Path) -> str:

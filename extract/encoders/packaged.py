@@ -7,7 +7,6 @@ is a :class:`WheelModel`, and counts as there only where that package is.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 from emoprobe.errors import UserError
 from emoprobe.jsontext import from_json, to_json
 from emoprobe.locks import LockHeld, hold_lock
+from emoprobe.storage import flush
 
 from . import whisper_conversion
 from .home import cache_folder
@@ -157,7 +157,7 @@ class WheelModel:
         record = {"model": self.name, "from": dict(self.sha256), "conversion": self.version, "sizes": sizes}
         (new / _RECORD).write_text(to_json(record, indent=2))
         for path in (*new.iterdir(), new):
-            _flush(path)
+            flush(path)
         new.rename(folder)
 
 
@@ -168,15 +168,6 @@ def _is_whole(folder: Path) -> bool:
         return all((folder / name).stat().st_size == size for name, size in sizes.items())
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return False
-
-
-def _flush(path: Path) -> None:
-    """Have a file or folder on the disk before its name is."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 #: OpenAI's Whisper tiny.en, under the MIT licence.
