@@ -408,8 +408,7 @@ def test_a_misspelt_name_is_answered_without_the_hub(name, meant, monkeypatch):
 def test_a_misspelt_name_is_answered_before_anything_heavy_is_imported(tmp_path):
     code = (
         "import sys\n"
-        "from emoprobe.endtoend import cli as train, transcribe_cli as transcribe\n"
-        "from emoprobe.extract import cli as extract\n"
+        "from emoprobe.cli import extract, train, transcribe\n"
         "assert extract.main(['--model', 'hubret-base']) == 2\n"
         "assert train.main(['--audio', 'distilhubret']) == 2\n"
         "assert train.main(['--text', 'minilmm']) == 2\n"

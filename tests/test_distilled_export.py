@@ -287,8 +287,11 @@ def test_what_cannot_be_predicted_is_told(exported, tmp_path):
     (folder / "tokenizer.json").write_text("{}")
     with pytest.raises(UserError, match=r"tokenizer\.json cannot be read"):
         OnnxModel(folder, int8=True)
-    (folder / "config.json").write_text("{}")
+    (folder / "config.json").write_text("{")
     with pytest.raises(UserError, match=r"config\.json cannot be read"):
+        OnnxModel(folder)
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="no model in ONNX form"):
         OnnxModel(folder)
 
 

@@ -15,8 +15,8 @@ import transformers
 
 from emoprobe import UserError
 from emoprobe.cli.running import run_command
-from emoprobe.demo import pretrain
 from emoprobe.demo.processes import processes
+from emoprobe.distil.checkpoint import export
 from emoprobe.extract import baselines, extract, pipeline
 from emoprobe.extract import scan as scan_module
 from emoprobe.extract.audio import AudioProblem, read_audio, read_header
@@ -28,10 +28,18 @@ from tests.tiny_models import make_model, save_model
 # Signals and closed pipes ---------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def interruptible():
+    """A shell that starts these tests in the background has SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(
     ("number", "status", "word"), [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")]
 )
-def test_a_signal_ends_a_command_with_one_line(number, status, word, capsys):
+def test_a_signal_ends_a_command_with_one_line(number, status, word, capsys, interruptible):
     unwound = []
 
     def command() -> int:
@@ -113,7 +121,7 @@ def test_a_mistake_of_ours_keeps_its_traceback():
 
 def test_a_full_disk_leaves_the_checkpoint_that_was_there(tmp_path, monkeypatch):
     one, other = (make_model("hubert-base", seed=seed) for seed in (0, 1))
-    pretrain.export(one, tmp_path / "student")
+    export(one, tmp_path / "student", made_by="probe-distill")
     before = {path.name: path.read_bytes() for path in (tmp_path / "student").iterdir()}
     with monkeypatch.context() as patch:
 
@@ -122,10 +130,10 @@ def test_a_full_disk_leaves_the_checkpoint_that_was_there(tmp_path, monkeypatch)
 
         patch.setattr(transformers.Wav2Vec2FeatureExtractor, "save_pretrained", full)
         with pytest.raises(OSError, match="No space"):
-            pretrain.export(other, tmp_path / "student")
+            export(other, tmp_path / "student", made_by="probe-distill")
     after = {path.name: path.read_bytes() for path in (tmp_path / "student").iterdir()}
     assert {name for name in after if after[name] != before.get(name)} == {MARK}
-    pretrain.export(other, tmp_path / "student")
+    export(other, tmp_path / "student", made_by="probe-distill")
     assert (tmp_path / "student/model.safetensors").read_bytes() != before["model.safetensors"]
     assert sorted(path.name for path in (tmp_path / "student").iterdir()) == sorted(before)
 

@@ -13,6 +13,7 @@ import pandas as pd
 from emoprobe.errors import UserError
 
 from ..measures import relevance, similarity
+from ..measures.relevance_settings import DIMENSIONS, RelevanceSettings
 from .content import Missing
 from .study import Model, Study
 
@@ -107,7 +108,7 @@ def _relevance(study: Study, out: Path, progress: bool, say) -> tuple[pd.DataFra
     return _together(found, relevance.COLUMNS), lacking
 
 
-def _settings(study: Study, model: Model) -> relevance.RelevanceSettings:
+def _settings(study: Study, model: Model) -> RelevanceSettings:
     """As the probes were fitted, as far as the protocol tells."""
     run = next(
         (run for run in study.runs(model=model.label, corpus=model.corpus) if "folds_asked" in run.get("settings", {})),
@@ -116,8 +117,8 @@ def _settings(study: Study, model: Model) -> relevance.RelevanceSettings:
     used = run["settings"]
     taken = {"folds": used.get("folds_asked"), "seed": used.get("seed"), "ungrouped": used.get("ungrouped")}
     labelled = {other["dimension"] for other in study.runs(model=model.label, corpus=model.corpus)}
-    return relevance.RelevanceSettings(
-        dimensions=tuple(name for name in relevance.DIMENSIONS if name in labelled and name in study.dimensions),
+    return RelevanceSettings(
+        dimensions=tuple(name for name in DIMENSIONS if name in labelled and name in study.dimensions),
         **{name: value for name, value in taken.items() if value is not None},
     )
 
