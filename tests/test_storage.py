@@ -18,7 +18,7 @@ def test_the_content_takes_the_place_of_the_old(tmp_path: Path) -> None:
     assert path.read_bytes() == "grün\n".encode()
     write_file(path, b"\0")
     assert path.read_bytes() == b"\0"
-    assert os.listdir(tmp_path) == ["scores.csv"]
+    assert [name.name for name in tmp_path.iterdir()] == ["scores.csv"]
 
 
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
         temporary.write_text("half")
         raise OSError("no room")
     assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["scores.csv"]
+    assert [name.name for name in tmp_path.iterdir()] == ["scores.csv"]
 
 
 def _die_half_way(path: Path) -> None:
@@ -48,4 +48,4 @@ def test_a_kill_leaves_the_old_file_and_the_next_writer_takes_over(tmp_path: Pat
     assert {name.name for name in tmp_path.iterdir()} == {path.name, beside(path).name}
     write_file(path, "new")
     assert path.read_text() == "new"
-    assert os.listdir(tmp_path) == ["scores.csv"]
+    assert [name.name for name in tmp_path.iterdir()] == ["scores.csv"]
