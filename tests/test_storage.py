@@ -24,9 +24,14 @@ def test_the_content_takes_the_place_of_the_old(tmp_path: Path) -> None:
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "scores.csv"
     write_file(path, "old")
-    with pytest.raises(OSError, match="no room"), replacing(path) as temporary:
-        temporary.write_text("half")
-        raise OSError("no room")
+
+    def fail_half_way() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise OSError("no room")
+
+    with pytest.raises(OSError, match="no room"):
+        fail_half_way()
     assert path.read_text() == "old"
     assert [name.name for name in tmp_path.iterdir()] == ["scores.csv"]
 
