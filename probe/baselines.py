@@ -6,17 +6,20 @@ The features are read by `HiddenStateCache.baseline`: the utterance's duration, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
+import lazy_loader as _lazy
 
-from .splits import Fold
+if TYPE_CHECKING:
+    import numpy as np
 
-#: Predictors that belong to no layer, in the order in which they are fitted; all but the first are ridge probes.
-BASELINES = ("mean", "duration", "logmel", "mfcc", "egemaps", "text")
+    from .splits import Fold
+else:
+    np = _lazy.load("numpy")
 
 #: Of what is made here of each baseline. Raise one with any change that moves its numbers beyond rounding; kept ones
 #: are then made anew.
-VERSIONS = dict.fromkeys(BASELINES, 1)
+VERSIONS = {"mean": 1, "duration": 1, "logmel": 1, "mfcc": 1, "egemaps": 1, "text": 1}
 
 #: Robust standard deviations from the median beyond which a feature of eGeMAPS is brought back. Its coefficients of
 #: variation divide by means that can be next to nothing, and one utterance of such a value decides over a whole fit:
