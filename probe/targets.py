@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from emoprobe.errors import UserError
-from emoprobe.extract.corpora import LARGEST_RATING
 from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
 
 from .splits import Split, plan
@@ -82,6 +81,11 @@ class Labels:
     def labelled(self, target: str) -> np.ndarray:
         """Who can be used and has a label, shape (utterances,) bool."""
         return self.classes >= 0 if target == EMOTION else ~np.isnan(self.values[target])
+
+    def vary(self, target: str) -> bool:
+        """Whether there are two different labels to tell apart."""
+        values = self.truth(target)[self.labelled(target)]
+        return len(values) > 0 and bool(np.ptp(values) > 0)
 
     def ratings(self, dimensions: Sequence[str]) -> np.ndarray:
         """Ratings of several dimensions, shape (utterances, dimensions); NaN where there is none."""
@@ -172,20 +176,12 @@ def _refuse_unfit(labels: Labels, target: str, corpus: str) -> None:
             f"no utterance of '{corpus}' has a label of {target}; give the corpus that column and extract it again, "
             "or ask for another with --dim or --target"
         )
-    values = labels.truth(target)[labelled]
-    constant = np.ptp(values) == 0
-    if target == EMOTION:
-        if constant:
-            raise UserError(f"every utterance is '{labels.categories[values[0]]}': nothing to tell apart")
+    if labels.vary(target):
         return
-    if constant:
-        raise UserError(f"{target} is {values[0]:g} in all {len(values)} labelled utterances: nothing to predict")
-    if np.abs(values).max() > LARGEST_RATING:  # a cache of version 0.1, whose readers let it pass
-        row = int(np.flatnonzero(labelled)[np.abs(values).argmax()])
-        raise UserError(
-            f"{target} of {labels.table['id'][row]} is {labels.values[target][row]:g}, which is no rating; correct it "
-            "in the corpus, and extract that again with --overwrite"
-        )
+    label = labels.truth(target)[labelled][0]
+    if target == EMOTION:
+        raise UserError(f"every utterance is '{labels.categories[label]}': nothing to tell apart")
+    raise UserError(f"{target} is {label:g} in all {int(labelled.sum())} labelled utterances: nothing to predict")
 
 
 def _why_nothing_is_usable(table: pd.DataFrame) -> str:
