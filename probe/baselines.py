@@ -6,16 +6,10 @@ The features are read by `HiddenStateCache.baseline`: the utterance's duration, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-import lazy_loader as _lazy
+import numpy as np
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from .splits import Fold
-else:
-    np = _lazy.load("numpy")
+from .splits import Fold
 
 #: Of what is made here of each baseline. Raise one with any change that moves its numbers beyond rounding; kept ones
 #: are then made anew.
@@ -25,6 +19,9 @@ VERSIONS = {"mean": 1, "duration": 1, "logmel": 1, "mfcc": 1, "egemaps": 1, "tex
 #: variation divide by means that can be next to nothing, and one utterance of such a value decides over a whole fit:
 #: left alone, a baseline that every layer should have to beat would be a poor one.
 EGEMAPS_LIMIT = 5.0
+
+#: What else the numbers of a baseline depend on, for the protocol.
+SETTINGS = {"egemaps": {"limit": EGEMAPS_LIMIT}}
 
 
 def probe_features(name: str, features: np.ndarray, folds: Sequence[Fold]) -> np.ndarray:

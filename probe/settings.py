@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
 
+#: What can read a weighted sum.
+HEADS = ("linear", "mlp")
+
 
 @dataclass(frozen=True)
 class FitSettings:
@@ -71,8 +74,8 @@ class FitSettings:
 
         _known("dimension", self.dimensions, (*DIMENSIONS, EMOTION))
         _known("probe", self.probes, tuple(PROBES))
-        if self.head not in ("linear", "mlp"):
-            raise UserError(f"unknown head '{self.head}': there is linear and mlp")
+        if self.head not in HEADS:
+            raise UserError(f"unknown head '{self.head}': there is {' and '.join(HEADS)}")
         if not 0 <= self.seed < 2**32 or self.seeds < 1:
             raise UserError(f"--seed {self.seed} must be from 0 to 2**32 - 1, and --seeds {self.seeds} at least 1")
         for name in ("resamples", "permutations"):

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-import lazy_loader as _lazy
-
 from emoprobe.extract.corpora.cells import EMOTION
 
 if TYPE_CHECKING:
@@ -24,8 +22,6 @@ if TYPE_CHECKING:
     from ..settings import FitSettings
     from ..splits import Fold, Split
     from ..targets import Labels
-else:
-    np = _lazy.load("numpy")
 
 
 @dataclass(frozen=True)
@@ -84,6 +80,8 @@ class Task:
 
     def states(self, rows: np.ndarray, layers: int | slice | None = None) -> np.ndarray:
         """Features of some layers, statistics side by side, shape (layers, rows, width); of one, (rows, width)."""
+        import numpy as np
+
         rows = _as_slice(rows)
         parts = [self.cache.states(name, layers=layers, rows=rows) for name in self.features.split("+")]
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
@@ -197,6 +195,8 @@ def single_layer_features(asked: Sequence[str], inputs: Inputs) -> list[str]:
 
 def _as_slice(rows: np.ndarray) -> np.ndarray | slice:
     """A slice where the rows follow each other: the cache reads that in one piece."""
+    import numpy as np
+
     if len(rows) and rows[-1] - rows[0] + 1 == len(rows) and (np.diff(rows) == 1).all():
         return slice(int(rows[0]), int(rows[-1]) + 1)
     return rows

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import lazy_loader as _lazy
-
 from .base import Fit, Fitted, Inputs, Probe, Task
 from .linear import LinearProbe, Logistic, Ridge
 
@@ -14,8 +12,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..settings import FitSettings
-else:
-    np = _lazy.load("numpy")
 
 _LINEAR: tuple[LinearProbe, ...] = (Ridge(), Logistic())
 
@@ -65,12 +61,10 @@ class FeatureBaseline(Probe):
     ----------
     name : str
         Of the baseline in the cache.
-    settings : dict
-        What its numbers depend on besides the settings of the linear probe.
     """
 
-    def __init__(self, name: str, **settings: float) -> None:
-        self.name, self.own_settings = name, settings
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def takes(self, target: str) -> bool:
         """What a linear probe takes."""
@@ -86,10 +80,12 @@ class FeatureBaseline(Probe):
 
     def identity(self, settings: FitSettings, target: str, inputs: Inputs) -> dict:
         """See :class:`.base.Probe`."""
+        from ..baselines import SETTINGS
+
         about = inputs.baselines[self.name]
         return {
             **({"baseline": about} if about else {}),
-            **self.own_settings,
+            **SETTINGS.get(self.name, {}),
             **_linear(target).identity(settings, target, inputs),
         }
 
@@ -105,6 +101,8 @@ class FeatureBaseline(Probe):
         return Fitted([fit], notes)
 
     def _gaps(self, values: np.ndarray, labelled: np.ndarray) -> list[str]:
+        import numpy as np
+
         lacking = int(np.isnan(values[labelled]).any(1).sum())
         if not lacking:
             return []

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-import lazy_loader as _lazy
-
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora.cells import EMOTION
 
@@ -21,8 +19,6 @@ if TYPE_CHECKING:
     from ..mdl import OnlineCode
     from ..settings import FitSettings
     from ..systems import Reader
-else:
-    np = _lazy.load("numpy")
 
 
 @dataclass(frozen=True)
@@ -94,6 +90,8 @@ class LinearProbe(Probe):
         -------
         Fit
         """
+        import numpy as np
+
         penalties = self.penalties(task.settings)
         solved = self.solve(read, task, penalties)
         for column, target in enumerate(task.targets):
@@ -167,6 +165,8 @@ def _online_code(
     read: Reader, ratings: np.ndarray, task: Task, penalties: Sequence[float]
 ) -> tuple[OnlineCode | None, tuple[str, ...]]:
     """Code of the labels given the features, of the training part or all rows of a cross-validation; or why not."""
+    import numpy as np
+
     from ..mdl import online_code
 
     first = task.folds[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ..baselines import EGEMAPS_LIMIT
 from .base import Probe
 from .baseline import FeatureBaseline, Mean
 from .linear import Logistic, Ridge
@@ -18,9 +17,5 @@ ALL = ("ridge", "mlp", "weighted")
 #: What is fitted beside them whatever is asked for, as far as a cache holds it.
 BASELINES: tuple[Probe, ...] = (
     Mean(),
-    FeatureBaseline("duration"),
-    FeatureBaseline("logmel"),
-    FeatureBaseline("mfcc"),
-    FeatureBaseline("egemaps", limit=EGEMAPS_LIMIT),
-    FeatureBaseline("text"),
+    *(FeatureBaseline(name) for name in ("duration", "logmel", "mfcc", "egemaps", "text")),
 )

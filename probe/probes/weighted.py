@@ -6,20 +6,15 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-import lazy_loader as _lazy
-
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora.cells import EMOTION
 
 from .base import Fit, Fitted, Inputs, Probe, Task, versions_of
 
 if TYPE_CHECKING:
-    import numpy as np
 
     from ..settings import FitSettings
     from ..weighted import WeightedResult, WeightedSettings
-else:
-    np = _lazy.load("numpy")
 
 #: Statistics of which a weighted sum of layers is the pooled weighted sum of their frames.
 SUMMABLE = ("mean", "mean_ln")
@@ -84,6 +79,8 @@ def _training(settings: FitSettings) -> WeightedSettings:
 
 def _weights(task: Task, learned: WeightedResult) -> list[dict]:
     """Weights and their norm-corrected form, averaged over folds: a row a dimension, seed and layer."""
+    import numpy as np
+
     from ..weighted import norm_corrected
 
     norm = task.cache.layers["norm"].to_numpy(np.float64)
