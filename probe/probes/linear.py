@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..mdl import OnlineCode
+    from ..ridge_equations import Reader
     from ..settings import FitSettings
-    from ..systems import Reader
 
 
 @dataclass(frozen=True)
@@ -142,12 +142,12 @@ class Ridge(LinearProbe):
         from .. import permutation, ridge
 
         settings, ratings = task.settings, task.ratings()
-        system = ridge.accumulate(read, ratings, task.folds)
-        solved = ridge.solve(system, penalties=penalties, rescale=settings.rescale)
+        equations = ridge.accumulate(read, ratings, task.folds)
+        solved = ridge.solve(equations, penalties=penalties, rescale=settings.rescale)
         nulls = None
         if settings.permutations:
             nulls = permutation.permuted_scores(
-                system,
+                equations,
                 ratings,
                 solved,
                 permutation.exchangeable(

@@ -12,7 +12,6 @@ from emoprobe.extract.corpora.cells import EMOTION
 from .base import Fit, Fitted, Inputs, Probe, Task, versions_of
 
 if TYPE_CHECKING:
-
     from ..settings import FitSettings
     from ..weighted import WeightedResult, WeightedSettings
 
