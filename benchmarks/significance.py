@@ -31,8 +31,8 @@ from emoprobe.probe.bootstrap import intervals, moments_by_speaker
 from emoprobe.probe.metrics import ccc, ccc_from_moments, pearson_from_moments, rmse_from_moments
 from emoprobe.probe.permutation import exchangeable, permuted_moments, permuted_scores
 from emoprobe.probe.ridge import solve
+from emoprobe.probe.ridge_equations import accumulate
 from emoprobe.probe.splits import Fold, cross_validation, group_folds
-from emoprobe.probe.systems import accumulate
 
 from ridge import _read, write_states  # isort: skip  (the benchmark beside this one)
 
@@ -93,11 +93,11 @@ def measure(given, path: Path) -> dict:
         states = file["pooled/mean"]
         for layer in range(given.layers):
             start = time.process_time()
-            system = accumulate(lambda rows, layer=layer: _read(states, layer, rows), targets, folds)
-            found = solve(system)
+            equations = accumulate(lambda rows, layer=layer: _read(states, layer, rows), targets, folds)
+            found = solve(equations)
             seconds["fit"] += time.process_time() - start
             start = time.process_time()
-            permuted_scores(system, targets, found, sets, count=given.permutations)
+            permuted_scores(equations, targets, found, sets, count=given.permutations)
             seconds["permutations"] += time.process_time() - start
             predictions.append(found.predictions)
     start = time.process_time()
@@ -117,8 +117,8 @@ def measure(given, path: Path) -> dict:
     count, times, differ = given.reference_permutations, [], 0.0
     pairs = [(fold.train, fold.tests[SCORED]) for fold in folds]
     order = _orders(given.rows, count)
-    system = accumulate(lambda rows: x[rows], targets, folds)
-    same = solve(system, penalties=[PENALTY])
+    equations = accumulate(lambda rows: x[rows], targets, folds)
+    same = solve(equations, penalties=[PENALTY])
     for dimension in range(given.dimensions):
         start = time.process_time()
         _, null, _ = permutation_test_score(
@@ -132,7 +132,7 @@ def measure(given, path: Path) -> dict:
         )
         # It scores the true labels first, which is one permutation more.
         times.append((time.process_time() - start) / (count + 1))
-        sums = permuted_moments(system, targets, same.penalties, (dimension,), order)[SCORED]
+        sums = permuted_moments(equations, targets, same.penalties, (dimension,), order)[SCORED]
         differ = max(differ, float(np.abs(ccc_from_moments(sums)[..., 0].mean(0) - null).max()))
     each = float(np.mean(times))
     whole = each * given.permutations * given.layers * given.dimensions

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from emoprobe.errors import plain
 from emoprobe.extract.corpora.cells import TEXT_COLUMNS
@@ -50,6 +52,36 @@ def file_name(given: str) -> str:
             "is empty; give a value, or leave it out (is the shell variable that should hold it set?)"
         )
     return given
+
+
+def add_setting(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup, settings: type, name: str, *, help: str, **more: Any
+) -> None:
+    """Add the option of a setting: its name, its default and the type of a number are those of the dataclass's field.
+
+    A switch that is on by default becomes ``--no-NAME``.
+
+    Parameters
+    ----------
+    parser : ArgumentParser or group of one
+    settings : type
+        A dataclass.
+    name : str
+        Of its field; so is the value called among the parsed arguments.
+    help : str
+        ``%(default)s`` stands for the default.
+    **more
+        Of :meth:`argparse.ArgumentParser.add_argument`.
+    """
+    default = next(field.default for field in fields(settings) if field.name == name)
+    option = name.replace("_", "-")
+    if isinstance(default, bool):
+        action = "store_false" if default else "store_true"
+        parser.add_argument(f"--no-{option}" if default else f"--{option}", dest=name, action=action, help=help)
+        return
+    if isinstance(default, int | float):
+        more = {"type": type(default), **more}
+    parser.add_argument(f"--{option}", default=default, help=help, **more)
 
 
 def add_keep_words(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 from emoprobe.errors import UserError
+from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
+from emoprobe.probe.probes.registry import ALL, PROBES
+from emoprobe.probe.settings import HEADS, FitSettings
 
-from .command import CommandParser
+from .command import CommandParser, add_setting
 from .running import run_command
 
 _EPILOG = """\
@@ -30,49 +35,40 @@ def parser() -> argparse.ArgumentParser:
     what = made.add_argument_group("what is fitted")
     what.add_argument("--dim", choices=("arousal", "valence", "dominance", "all"), help="dimension of emotion")
     what.add_argument("--target", choices=("emotion",), help="categories, by logistic probes (UAR and macro F1)")
+    about = {name: probe.about for name, probe in PROBES.items() if not probe.takes(EMOTION)}
+    (default,) = FitSettings().probes
+    about[default] += " (default)"
     what.add_argument(
-        "--probe",
-        choices=("ridge", "weighted", "mlp", "all"),
-        default="ridge",
-        help="one linear probe a layer (default), a learned weighted sum of layers, one hidden layer, or all of them",
+        "--probe", choices=(*about, "all"), default=default, help=f"{', '.join(about.values())}, or all of them"
     )
-    what.add_argument(
-        "--features",
+    add = partial(add_setting, what, FitSettings)
+    add(
+        "features",
         nargs="+",
-        default=[],
         metavar="SET",
         help="statistics of the cache, each a feature set of its own (mean, std, mean_ln), or joined by + (default: "
         "mean+std for probes of single layers, mean for the weighted sum)",
     )
-    what.add_argument("--head", choices=("linear", "mlp"), default="linear", help="what reads the weighted sum")
-    how = made.add_argument_group("how")
-    how.add_argument("--seed", type=int, default=0, help="of folds, bootstrap and training (default 0)")
-    how.add_argument("--seeds", type=int, default=3, metavar="K", help="seeds of the weighted sum (default 3)")
-    how.add_argument("--folds", type=int, default=5, metavar="K", help="speaker-grouped folds (default 5)")
-    how.add_argument("--penalties", nargs="+", type=float, metavar="P", help="penalties to choose from")
-    how.add_argument("--resamples", type=int, default=2000, metavar="N", help="of the bootstrap (default 2000)")
-    how.add_argument(
-        "--permutations",
-        type=int,
-        default=1000,
+    add("head", choices=HEADS, help="what reads the weighted sum")
+    add = partial(add_setting, made.add_argument_group("how"), FitSettings)
+    add("seed", help="of folds, bootstrap and training (default %(default)s)")
+    add("seeds", metavar="K", help="seeds of the weighted sum (default %(default)s)")
+    add("folds", metavar="K", help="speaker-grouped folds (default %(default)s)")
+    add("penalties", nargs="+", type=float, metavar="P", help="penalties to choose from")
+    add("resamples", metavar="N", help="of the bootstrap (default %(default)s)")
+    add(
+        "permutations",
         metavar="N",
-        help="of the labels, for the null of every ridge probe (default 1000; 0 for none)",
+        help="of the labels, for the null of every ridge probe (default %(default)s; 0 for none)",
     )
-    how.add_argument(
-        "--permute-within-speakers",
-        action="store_true",
+    add(
+        "permute_within_speakers",
         help="permute labels within speakers, so that knowing the speaker is part of the null",
     )
-    how.add_argument("--no-mdl", action="store_true", help="leave out the description lengths, for a third of the time")
-    how.add_argument(
-        "--ungrouped", action="store_true", help="accept folds by utterance in a corpus that names no speaker"
-    )
-    how.add_argument(
-        "--rescale",
-        action="store_true",
-        help="give ridge predictions the mean and spread of the labels, fitted on training data",
-    )
-    how.add_argument("--device", default="auto", help="where mlp and weighted are trained: auto, cpu, cuda, mps")
+    add("mdl", help="leave out the description lengths, for a third of the time")
+    add("ungrouped", help="accept folds by utterance in a corpus that names no speaker")
+    add("rescale", help="give ridge predictions the mean and spread of the labels, fitted on training data")
+    add("device", help="where mlp and weighted are trained: auto, cpu, cuda, mps")
     where = made.add_argument_group("where to")
     where.add_argument("--out", type=Path, default=Path("results"), help="folder of the results (default results)")
     where.add_argument("--figures", type=Path, default=Path("figures"), help="folder of the plots (default figures)")
@@ -93,39 +89,9 @@ def _fit(given: argparse.Namespace) -> int:
         if not cache.exists():
             remedy = "make it with probe-extract" if not given.caches else "give the path of a file by probe-extract"
             raise UserError(f"there is no cache {cache}: {remedy}")
-    from emoprobe.extract.corpora import DIMENSIONS
-    from emoprobe.probe.fit import EMOTION, FitSettings, fit_caches
+    from emoprobe.probe.fit import fit_caches
 
-    dimensions: tuple[str, ...] = ()
-    if given.dim:
-        dimensions = DIMENSIONS if given.dim == "all" else (given.dim,)
-    if given.target:
-        dimensions += (EMOTION,)
-    dimensions = dimensions or DIMENSIONS
-    probes = (given.probe,)
-    if given.probe == "all":
-        probes = ("ridge", "mlp", "weighted")
-    if dimensions == (EMOTION,):
-        if given.probe in ("mlp", "weighted"):
-            raise UserError(f"--probe {given.probe} is for dimensions; categories take --probe ridge or all (logistic)")
-        probes = ("logistic",)
-    settings = FitSettings(
-        dimensions=dimensions,
-        probes=probes,
-        features=tuple(dict.fromkeys(given.features)),
-        seed=given.seed,
-        seeds=given.seeds,
-        folds=given.folds,
-        penalties=None if given.penalties is None else tuple(given.penalties),
-        resamples=given.resamples,
-        permutations=given.permutations,
-        permute_within_speakers=given.permute_within_speakers,
-        mdl=not given.no_mdl,
-        ungrouped=given.ungrouped,
-        rescale=given.rescale,
-        head=given.head,
-        device=given.device,
-    )
+    settings = _settings(given)
     results = fit_caches(
         caches,
         settings,
@@ -139,6 +105,28 @@ def _fit(given: argparse.Namespace) -> int:
     for path in draw(given.out, given.figures):
         print(f"figure: {path}")
     return 0
+
+
+def _settings(given: argparse.Namespace) -> FitSettings:
+    """Settings of the probes from the arguments."""
+    dimensions: tuple[str, ...] = ()
+    if given.dim:
+        dimensions = DIMENSIONS if given.dim == "all" else (given.dim,)
+    if given.target:
+        dimensions += (EMOTION,)
+    dimensions = dimensions or DIMENSIONS
+    probes = ALL if given.probe == "all" else (given.probe,)
+    if dimensions == (EMOTION,):
+        probes = tuple(PROBES[name].for_categories for name in probes if PROBES[name].for_categories)
+        if not probes:
+            raise UserError(f"--probe {given.probe} is for dimensions; categories take --probe ridge or all (logistic)")
+    others = {field.name for field in fields(FitSettings)} - {"dimensions", "probes", "features"}
+    return FitSettings.of(
+        dimensions=dimensions,
+        probes=probes,
+        features=dict.fromkeys(given.features),
+        **{name: getattr(given, name) for name in others},
+    )
 
 
 def draw(results: Path, figures: Path) -> list[Path]:

@@ -12,7 +12,8 @@ from emoprobe.errors import UserError
 from emoprobe.extract.corpora import Corpus
 from emoprobe.extract.limits import LONGEST_SECONDS
 from emoprobe.extract.scan import scan
-from emoprobe.probe.splits import Split, plan
+from emoprobe.probe.splits import Split
+from emoprobe.probe.targets import Labels
 
 from .data import Speech
 from .model import AudioTextModel
@@ -35,6 +36,7 @@ class Material:
     left_out : dict of str to str
         Why each of the others cannot.
     labels : ndarray, (utterances, dimensions)
+        NaN where there is none, or the utterance cannot be used.
     split : Split
     """
 
@@ -54,21 +56,9 @@ def refuse_too_few_speakers(corpus: Corpus, model: ModelSettings, training: Trai
     UserError
         As :func:`.probe.splits.plan` tells it.
     """
-    labelled = ~np.isnan(corpus.utterances[list(model.dimensions)].to_numpy(np.float64))
-    if labelled.any():  # if not, that is what will be told
-        _plan(corpus.utterances, labelled, training)
-
-
-def _plan(tabled: pd.DataFrame, labelled: np.ndarray, training: TrainingSettings) -> Split:
-    return plan(
-        tabled["split"],
-        tabled["speaker"].tolist(),
-        labelled.any(1),
-        labelled,
-        n_folds=training.folds,
-        seed=training.seed,
-        ungrouped=training.ungrouped,
-    )
+    labels = Labels.of(corpus.utterances)
+    if any(labels.labelled(name).any() for name in model.dimensions):  # if not, that is what will be told
+        labels.plan(model.dimensions, training, among=model.dimensions)
 
 
 def prepare(
@@ -119,7 +109,8 @@ def prepare(
         for row, problem in enumerate(speech.check(progress=progress)):
             if problem is not None:
                 tabled.loc[row, ["status", "reason"]] = problem.status, problem.reason
-    usable = (tabled["status"] == "done").to_numpy()
+    labels = Labels.of(tabled)
+    usable = labels.usable
     if not usable.any():
         raise UserError(f"'{corpus.name}' has no utterance that can be used: {_counts(tabled['status'])}")
     if model.text is not None:
@@ -132,16 +123,15 @@ def prepare(
             say(f"note: {absent} of {usable.sum()} utterances have no transcript: a learned state stands for it")
     dimensions, left_out = model.dimensions, {}
     while dimensions:
-        labels = tabled[list(dimensions)].to_numpy(np.float64)
-        labelled = usable[:, None] & ~np.isnan(labels)
-        reasons = _not_learnable(labels, [np.flatnonzero(usable)], dimensions, "that can be used")
+        ratings = labels.ratings(dimensions)
+        reasons = _not_learnable(ratings, [np.flatnonzero(usable)], dimensions, "that can be used")
         if not reasons:
-            split = _plan(tabled, labelled, training)
+            split = labels.plan(dimensions, training, among=dimensions)
             trained = [fold.stopping[0] for fold in split.folds]
-            reasons = _not_learnable(labels, trained, dimensions, "that are trained on")
+            reasons = _not_learnable(ratings, trained, dimensions, "that are trained on")
         if not reasons:
-            _need_labels_to_stop_by(labels, split, dimensions)
-            return Material(tabled, speech, dimensions, left_out, labels, split)
+            _need_labels_to_stop_by(ratings, split, dimensions)
+            return Material(tabled, speech, dimensions, left_out, ratings, split)
         left_out |= reasons
         dimensions = tuple(name for name in dimensions if name not in reasons)
     told = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())

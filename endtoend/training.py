@@ -269,10 +269,9 @@ def _score(corpus, material, model, training, predictions, stated, ended, left_o
     seeds = list(range(training.seed, training.seed + training.seeds))
     rows, frames, entries = [], [], []
     source = "" if model.text is None else corpus.text_source
-    usable = (material.table["status"] == "done").to_numpy()
     for column, dimension in enumerate(model.dimensions):
         identity = dict(zip(KEY, (name, corpus.name, dimension, PROBE, model.modality), strict=True))
-        labelled = usable & ~np.isnan(material.labels[:, column])
+        labelled = ~np.isnan(material.labels[:, column])
         scored = Scored(
             split=material.split,
             truth=material.labels[:, column],

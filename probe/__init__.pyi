@@ -6,14 +6,18 @@ from . import mdl as mdl
 from . import metrics as metrics
 from . import mlp as mlp
 from . import permutation as permutation
+from . import probes as probes
+from . import protocol as protocol
 from . import results as results
 from . import ridge as ridge
 from . import scoring as scoring
+from . import settings as settings
 from . import significance as significance
 from . import splits as splits
+from . import study as study
+from . import targets as targets
 from . import training as training
 from . import weighted as weighted
-from .fit import FitSettings as FitSettings
 from .fit import fit_layers as fit_layers
 from .metrics import ccc as ccc
 from .metrics import macro_f1 as macro_f1
@@ -23,6 +27,7 @@ from .metrics import uar as uar
 from .results import Results as Results
 from .results import load_results as load_results
 from .ridge import RidgeProbe as RidgeProbe
+from .settings import FitSettings as FitSettings
 from .significance import dimensions_compared as dimensions_compared
 from .significance import features_compared as features_compared
 from .significance import layers_compared as layers_compared

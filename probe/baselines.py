@@ -11,17 +11,17 @@ import numpy as np
 
 from .splits import Fold
 
-#: Predictors that belong to no layer, in the order in which they are fitted; all but the first are ridge probes.
-BASELINES = ("mean", "duration", "logmel", "mfcc", "egemaps", "text")
-
 #: Of what is made here of each baseline. Raise one with any change that moves its numbers beyond rounding; kept ones
 #: are then made anew.
-VERSIONS = dict.fromkeys(BASELINES, 1)
+VERSIONS = {"mean": 1, "duration": 1, "logmel": 1, "mfcc": 1, "egemaps": 1, "text": 1}
 
 #: Robust standard deviations from the median beyond which a feature of eGeMAPS is brought back. Its coefficients of
 #: variation divide by means that can be next to nothing, and one utterance of such a value decides over a whole fit:
 #: left alone, a baseline that every layer should have to beat would be a poor one.
 EGEMAPS_LIMIT = 5.0
+
+#: What else the numbers of a baseline depend on, for the protocol.
+SETTINGS = {"egemaps": {"limit": EGEMAPS_LIMIT}}
 
 
 def probe_features(name: str, features: np.ndarray, folds: Sequence[Fold]) -> np.ndarray:

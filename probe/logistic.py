@@ -14,8 +14,8 @@ from emoprobe.errors import UserError
 
 from .metrics import confusion, uar_from_confusion
 from .ridge import check_penalties, choose
+from .ridge_equations import Reader
 from .splits import Fold
-from .systems import Reader
 
 #: Of the numbers made here. Raise it with any change that moves them beyond rounding; kept ones are then made anew.
 VERSION = 1

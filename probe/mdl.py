@@ -28,8 +28,8 @@ import numpy as np
 from scipy.special import logsumexp
 
 from .ridge import PENALTIES, check_penalties
+from .ridge_equations import Reader, RidgeEquations, accumulate
 from .splits import Fold
-from .systems import Reader, System, accumulate
 
 #: Of the numbers made here. Raise it with any change that moves them beyond rounding; kept ones are then made anew.
 VERSION = 1
@@ -153,14 +153,14 @@ def _code_together(read, targets, blocks, penalties) -> tuple[np.ndarray, np.nda
     return bits, label_bits
 
 
-def _predictions(system: System, penalties: np.ndarray) -> np.ndarray:
+def _predictions(equations: RidgeEquations, penalties: np.ndarray) -> np.ndarray:
     """Predictions of each fold's next rows with every penalty, (penalties + 1, utterances, targets); the last NaN."""
-    found = np.full((len(penalties) + 1, len(system.block_of_row), system.y.shape[1]), np.nan)
-    for fold in system.folds:
-        for columns in system.target_sets():
-            weights, offsets = system.fit(system.blocks_of(fold.train), columns, penalties)
-            mean, spread = system.unit_y[list(columns)].T
-            for some, x in system.chunks(fold.tests["next"]):
+    found = np.full((len(penalties) + 1, len(equations.block_of_row), equations.y.shape[1]), np.nan)
+    for fold in equations.folds:
+        for columns in equations.target_sets():
+            weights, offsets = equations.fit(equations.blocks_of(fold.train), columns, penalties)
+            mean, spread = equations.unit_y[list(columns)].T
+            for some, x in equations.chunks(fold.tests["next"]):
                 values = np.matmul(x, weights) + offsets[:, None]
                 found[:-1, some[:, None], list(columns)] = values * spread + mean
     return found

@@ -31,8 +31,8 @@ import numpy as np
 
 from .metrics import ccc_from_moments
 from .ridge import RidgeResult, rescaling
+from .ridge_equations import RidgeEquations
 from .splits import Fold
-from .systems import System
 
 #: Of the numbers made here. Raise it with any change that moves them beyond rounding; kept ones are then made anew.
 VERSION = 1
@@ -103,7 +103,7 @@ def permutations(sets: np.ndarray, count: int, *, seed: int = 0, chunk: int = 10
 
 
 def permuted_scores(
-    system: System,
+    equations: RidgeEquations,
     targets: np.ndarray,
     found: RidgeResult,
     sets: np.ndarray,
@@ -116,7 +116,7 @@ def permuted_scores(
 
     Parameters
     ----------
-    system : System
+    equations : RidgeEquations
         Of the layer.
     targets : ndarray, shape (utterances, targets)
         NaN where the label is missing; such a row takes no part in the permutations of that target.
@@ -135,23 +135,23 @@ def permuted_scores(
         By the name of the split that is scored.
     """
     targets = np.asarray(targets, dtype=np.float64)
-    names = dict.fromkeys(name for fold in system.folds for name in fold.tests)
+    names = dict.fromkeys(name for fold in equations.folds for name in fold.tests)
     scores = {name: np.full((count, targets.shape[1]), np.nan) for name in names}
-    # No measure depends on the unit of the labels, so all is left in that of the system.
-    labels = (targets - system.unit_y[:, 0]) / system.unit_y[:, 1]
-    for columns in system.target_sets():
+    # No measure depends on the unit of the labels, so all is left in that of the equations.
+    labels = (targets - equations.unit_y[:, 0]) / equations.unit_y[:, 1]
+    for columns in equations.target_sets():
         present = ~np.isnan(targets[:, columns[0]])
         here = np.where(present, sets, -1)
-        size = _chunk(system, len(columns), len(targets))
+        size = _chunk(equations, len(columns), len(targets))
         for k, order in enumerate(permutations(here, count, seed=seed, chunk=size)):
-            sums = permuted_moments(system, labels, found.penalties, columns, order, rescale=rescale)
+            sums = permuted_moments(equations, labels, found.penalties, columns, order, rescale=rescale)
             for name, each in sums.items():
                 scores[name][k * size : k * size + len(order), columns] = ccc_from_moments(each.sum(0))
     return scores
 
 
 def permuted_moments(
-    system: System,
+    equations: RidgeEquations,
     labels: np.ndarray,
     penalties: np.ndarray,
     columns: Sequence[int],
@@ -163,7 +163,7 @@ def permuted_moments(
 
     Parameters
     ----------
-    system : System
+    equations : RidgeEquations
     labels : ndarray, shape (utterances, targets)
         In the unit in which the moments are wanted.
     penalties : ndarray, shape (folds, targets)
@@ -187,29 +187,29 @@ def permuted_moments(
         given = order[:, rows]
         return np.concatenate([zeroed[:, column][given] for column in columns]).T
 
-    right = system.labels_from(draw, len(columns) * len(order))
+    right = equations.labels_from(draw, len(columns) * len(order))
     sums: dict[str, list] = {}
-    for f, fold in enumerate(system.folds):
+    for f, fold in enumerate(equations.folds):
         each = np.repeat(penalties[f, list(columns)], len(order))
-        predict = system.refit(system.blocks_of(fold.train), columns, each, right)
+        predict = equations.refit(equations.blocks_of(fold.train), columns, each, right)
         gain, shift = 1.0, 0.0
         if rescale:
             inner = 0.0
             for train, rows in fold.inner:
-                half = system.refit(system.blocks_of(train), columns, each, right)
-                inner = inner + _moments(system, half, rows[present[rows]], draw)
+                half = equations.refit(equations.blocks_of(train), columns, each, right)
+                inner = inner + _moments(equations, half, rows[present[rows]], draw)
             gain, shift = rescaling(inner)
         for name, rows in fold.tests.items():
-            total = _moments(system, predict, rows[present[rows]], draw, gain, shift)
+            total = _moments(equations, predict, rows[present[rows]], draw, gain, shift)
             by_permutation = total.reshape(len(columns), len(order), 6).transpose(1, 0, 2)
             sums.setdefault(name, []).append(by_permutation)
     return {name: np.stack(each) for name, each in sums.items()}
 
 
-def _moments(system, predict, rows, draw, gain=1.0, shift=0.0) -> np.ndarray:
+def _moments(equations, predict, rows, draw, gain=1.0, shift=0.0) -> np.ndarray:
     """Moments (right-hand sides, 6) of the labels that `rows` receive and of gain x prediction + shift."""
     total = np.zeros((draw(rows[:0]).shape[1], 6))
-    for some, x in system.chunks(rows):
+    for some, x in equations.chunks(rows):
         t, p = draw(some), predict(x)
         if np.ndim(gain):
             p = p * gain + shift
@@ -219,10 +219,10 @@ def _moments(system, predict, rows, draw, gain=1.0, shift=0.0) -> np.ndarray:
     return total
 
 
-def _chunk(system, n_targets, n_rows) -> int:
+def _chunk(equations, n_targets, n_rows) -> int:
     """Permutations at once, so that labels and sums stay within `MEMORY`."""
-    width, cells = len(system.shift), len(system.cells)
-    sums = min(len(system.rows), cells * width) + 3 * width + 3 * min(system.chunk_rows, n_rows)
+    width, cells = len(equations.shift), len(equations.cells)
+    sums = min(len(equations.rows), cells * width) + 3 * width + 3 * min(equations.chunk_rows, n_rows)
     return max(1, int(MEMORY / (8 * n_targets * sums + 4 * n_rows)))
 
 

@@ -22,8 +22,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from emoprobe.errors import UserError
 
 from .metrics import ccc_from_moments, pearson_from_moments
+from .ridge_equations import CHUNK_ROWS, Reader, RidgeEquations, accumulate
 from .splits import Fold, group_folds
-from .systems import CHUNK_ROWS, Reader, System, accumulate
 
 #: Of the numbers made here. Raise it with any change that moves them beyond rounding; kept ones are then made anew.
 VERSION = 1
@@ -99,12 +99,12 @@ def ridge_probe(
     return solve(accumulate(read, targets, folds, chunk_rows=chunk_rows), penalties=penalties, rescale=rescale)
 
 
-def solve(system: System, *, penalties: Sequence[float] = PENALTIES, rescale: bool = False) -> RidgeResult:
+def solve(equations: RidgeEquations, *, penalties: Sequence[float] = PENALTIES, rescale: bool = False) -> RidgeResult:
     """Choose the penalties, fit and predict; :func:`ridge_probe` once the sums are there.
 
     Parameters
     ----------
-    system : System
+    equations : RidgeEquations
         Of :func:`accumulate`.
     penalties, rescale
         See :func:`ridge_probe`.
@@ -114,30 +114,30 @@ def solve(system: System, *, penalties: Sequence[float] = PENALTIES, rescale: bo
     RidgeResult
     """
     penalties = check_penalties(penalties)
-    folds = system.folds
+    folds = equations.folds
     fitted: dict = {}
-    n_folds, n_targets = len(folds), system.y.shape[1]
+    n_folds, n_targets = len(folds), equations.y.shape[1]
     inner_scores = np.full((n_folds, n_targets, len(penalties)), np.nan)
     chosen = np.full((n_folds, n_targets), np.nan)
     coef, intercept = None, np.full((n_folds, n_targets), np.nan)
-    predictions = np.full((len(system.block_of_row), n_targets), np.nan)
+    predictions = np.full((len(equations.block_of_row), n_targets), np.nan)
     for f, fold in enumerate(folds):
-        for columns in system.target_sets():
+        for columns in equations.target_sets():
             sums = 0.0
             for train, validation in fold.inner:
-                key = (system.blocks_of(train), columns)
+                key = (equations.blocks_of(train), columns)
                 if key not in fitted:
                     # Leaving out i for the score and j for the penalty, or j and i, is the same fit.
-                    fitted[key] = system.fit(*key, penalties)
-                sums = sums + system.score(fitted[key], system.blocks_of(validation), columns)
+                    fitted[key] = equations.fit(*key, penalties)
+                sums = sums + equations.score(fitted[key], equations.blocks_of(validation), columns)
             by = pearson_from_moments(sums) if rescale else ccc_from_moments(sums)
             inner_scores[f, list(columns)] = by.T
             best = choose(by.T)
-            key = (system.blocks_of(fold.train), columns)
+            key = (equations.blocks_of(fold.train), columns)
             wanted = np.unique(best)
             final = fitted.get(key)
             if final is None:
-                final = system.fit(*key, penalties[wanted])
+                final = equations.fit(*key, penalties[wanted])
                 best_at = np.searchsorted(wanted, best)
             else:
                 best_at = best
@@ -149,12 +149,12 @@ def solve(system: System, *, penalties: Sequence[float] = PENALTIES, rescale: bo
                 if coef is None:
                     coef = np.full((n_folds, n_targets, len(weights)), np.nan)
                 chosen[f, column] = penalties[best[k]]
-                coef[f, column], intercept[f, column] = system.in_units(weights, offset, column)
+                coef[f, column], intercept[f, column] = equations.in_units(weights, offset, column)
     for f, fold in enumerate(folds):
         for rows in fold.tests.values():
-            for some, x in system.chunks(rows):
+            for some, x in equations.chunks(rows):
                 # Centred before the product: a feature far from zero would cost the digits that matter.
-                predictions[some] = x @ (coef[f] * system.spread).T + (intercept[f] + coef[f] @ system.shift)
+                predictions[some] = x @ (coef[f] * equations.spread).T + (intercept[f] + coef[f] @ equations.shift)
     return RidgeResult(predictions, chosen, inner_scores, coef, intercept)
 
 

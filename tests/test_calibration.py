@@ -19,8 +19,8 @@ from emoprobe.probe.drawing import limits
 from emoprobe.probe.metrics import ccc, ccc_from_moments
 from emoprobe.probe.permutation import exchangeable, holm, permuted_scores, summarise
 from emoprobe.probe.ridge import solve
+from emoprobe.probe.ridge_equations import accumulate
 from emoprobe.probe.splits import Fold, cross_validation
-from emoprobe.probe.systems import accumulate
 
 pytestmark = pytest.mark.slow
 
@@ -160,9 +160,9 @@ def p_values(x, targets, folds, speaker, *, penalties=(1.0, 30.0, 1000.0), withi
     sets = exchangeable(folds, speaker, within_speakers=within)
     p, scores = [], []
     for layer in x:
-        system = accumulate(lambda rows, layer=layer: layer[rows], targets, folds)
-        found = solve(system, penalties=penalties)
-        (null,) = permuted_scores(system, targets, found, sets, count=count, seed=seed).values()
+        equations = accumulate(lambda rows, layer=layer: layer[rows], targets, folds)
+        found = solve(equations, penalties=penalties)
+        (null,) = permuted_scores(equations, targets, found, sets, count=count, seed=seed).values()
         rows = np.concatenate([rows for fold in folds for rows in fold.tests.values()])
         score = ccc(targets[rows].T, found.predictions[rows].T)
         scores.append(score)

@@ -22,6 +22,7 @@ from emoprobe.extract import scan as scan_module
 from emoprobe.extract.audio import AudioProblem, read_audio, read_header
 from emoprobe.extract.corpora import read_corpus
 from emoprobe.ownership import MARK, mark, refuse_strangers
+from emoprobe.storage import beside
 from tests.speech import make_corpus, tone
 from tests.tiny_models import make_model, save_model
 
@@ -143,15 +144,17 @@ def test_a_mark_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
     mark(tmp_path, "us")
     before = (tmp_path / MARK).read_bytes()
 
-    def cut(self, text, encoding):
-        self.write_bytes(text.encode()[:10])
+    def cut(self, content):
+        with self.open("wb") as file:
+            file.write(content[:10])
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_text", cut)
+        patch.setattr(Path, "write_bytes", cut)
         with pytest.raises(KeyboardInterrupt):
             mark(tmp_path, "us")
     assert (tmp_path / MARK).read_bytes() == before
+    beside(tmp_path / MARK).write_bytes(before[:10])  # as a kill leaves it
     refuse_strangers(tmp_path, ["file", MARK], "a folder", option="--out")  # what was cut off is no stranger
 
 

@@ -29,7 +29,6 @@ FILES = sorted(path for room in MAY_IMPORT for path in (ROOT / room).rglob("*.py
 LONG = {
     "extract/cache.py": "one class, the file format that users read",
     "extract/encoders/checkpoint.py": "one loader, from a name to a model",
-    "probe/fit.py": "to be split",
 }
 
 

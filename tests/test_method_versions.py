@@ -67,10 +67,10 @@ def test_each_baseline_has_a_version_of_its_own(cache, kept, monkeypatch):
 
 
 def test_the_package_version_refits_nothing(cache, kept, monkeypatch):
-    from emoprobe.probe import fit
+    from emoprobe.probe import protocol
 
-    now = fit.versions()
-    monkeypatch.setattr(fit, "versions", lambda: {**now, "emoprobe": "99"})
+    now = protocol.versions()
+    monkeypatch.setattr(protocol, "versions", lambda: {**now, "emoprobe": "99"})
     assert fitted_again(cache, kept, monkeypatch) == set()
 
 
@@ -78,15 +78,15 @@ def fitted_again(cache: Path, kept: Path, monkeypatch) -> set[tuple[str, str]]:
     """Probes and dimensions that a second run would fit, without fitting them."""
     from emoprobe.probe import fit
 
-    found = set()
+    fitted = set()
 
-    def note(study, unit, dimensions, *, progress):
-        found.update((unit[0], dimension) for dimension in dimensions)
+    def note(study, unit, targets, *, progress):
+        fitted.update((unit.probe.name, target) for target in targets)
         return Results.empty()
 
-    monkeypatch.setattr(fit._Study, "run", note)
+    monkeypatch.setattr(fit, "run_unit", note)
     fit_layers(cache, out=kept, **FITS)
-    return found
+    return fitted
 
 
 @pytest.mark.parametrize("name", ["leave_one_out", "best_layer"])

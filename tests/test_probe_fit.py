@@ -163,7 +163,7 @@ def test_official_leakage_is_in_the_protocol_and_on_the_screen(tmp_path, capsys)
     [
         ({"arousal": np.nan}, "no utterance of 'handmade' has a label of arousal"),
         ({"arousal": 3.0}, "arousal is 3 in all 120 labelled utterances"),
-        ({"arousal": [1e300, *range(119)]}, r"arousal of row 1 is 1e\+300, and must be -1e\+15 to 1e\+15"),
+        ({"arousal": [1e300, *range(119)]}, r"arousal of row 1 is 1e\+300, and must be"),
         ({"speaker": [f"s{i % 4}" for i in range(120)]}, "at most 4 with --folds"),
         ({"speaker": ""}, "--ungrouped"),
         (

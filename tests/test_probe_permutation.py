@@ -24,8 +24,8 @@ from emoprobe.probe.permutation import (
 )
 from emoprobe.probe.results import SCORES
 from emoprobe.probe.ridge import solve
+from emoprobe.probe.ridge_equations import accumulate
 from emoprobe.probe.splits import Fold, cross_validation
-from emoprobe.probe.systems import accumulate
 from tests.probe_helpers import write_cache
 
 # Gram matrices square the condition number; float64 leaves more than ten digits at these penalties.
@@ -85,11 +85,11 @@ def naive(x, targets, folds, penalties, order, target, *, rescale=False):
 def test_equals_refits_with_missing_labels(kind, width, rescale, monkeypatch):
     x, targets, speaker = problem(width=width, missing=0.15)
     folds = folds_of(kind, speaker)
-    system = accumulate(lambda rows: x[rows], targets, folds, chunk_rows=17)
-    found = solve(system, penalties=[3.0, 100.0], rescale=rescale)
+    equations = accumulate(lambda rows: x[rows], targets, folds, chunk_rows=17)
+    found = solve(equations, penalties=[3.0, 100.0], rescale=rescale)
     sets = exchangeable(folds, speaker)
     monkeypatch.setattr(permutation, "MEMORY", 1)  # one permutation at a time: chunks must not change the draw
-    scores = permuted_scores(system, targets, found, sets, count=5, seed=3, rescale=rescale)
+    scores = permuted_scores(equations, targets, found, sets, count=5, seed=3, rescale=rescale)
     for target in range(2):
         here = np.where(np.isnan(targets[:, target]), -1, sets)
         order = np.concatenate(list(permutations(here, 5, seed=3)))
@@ -115,12 +115,12 @@ def test_equals_permutation_test_score_of_scikit_learn():
     )
     random = np.random.RandomState(4)
     order = np.stack([random.permutation(60) for _ in range(20)])
-    system = accumulate(lambda rows: x[rows], targets, folds)
-    found = solve(system, penalties=[5.0])
-    sums = permuted_moments(system, targets, found.penalties, (0,), order)["cross-validation"]
+    equations = accumulate(lambda rows: x[rows], targets, folds)
+    found = solve(equations, penalties=[5.0])
+    sums = permuted_moments(equations, targets, found.penalties, (0,), order)["cross-validation"]
     ours = ccc_from_moments(sums)[..., 0].mean(0)  # scikit-learn averages folds
     np.testing.assert_allclose(ours, null, atol=1e-6)
-    identity = permuted_moments(system, targets, found.penalties, (0,), np.arange(60)[None])["cross-validation"]
+    identity = permuted_moments(equations, targets, found.penalties, (0,), np.arange(60)[None])["cross-validation"]
     true = ccc_from_moments(identity)[..., 0].mean()
     assert true == pytest.approx(score, abs=1e-6)
     assert summarise(true, ours)["p"] == pytest.approx(p)
@@ -131,11 +131,11 @@ def test_many_permutations_at_once_equal_few(width):
     """More right-hand sides than features are solved by an inverse, fewer by a triangular solve."""
     x, targets, speaker = problem(width=width)
     folds = folds_of("cross-validation", speaker)
-    system = accumulate(lambda rows: x[rows], targets, folds)
-    found = solve(system, penalties=[2.0])
+    equations = accumulate(lambda rows: x[rows], targets, folds)
+    found = solve(equations, penalties=[2.0])
     order = np.concatenate(list(permutations(exchangeable(folds, speaker), 120)))
-    (many,) = permuted_moments(system, targets, found.penalties, (0, 1), order).values()
-    (few,) = permuted_moments(system, targets, found.penalties, (0, 1), order[:2]).values()
+    (many,) = permuted_moments(equations, targets, found.penalties, (0, 1), order).values()
+    (few,) = permuted_moments(equations, targets, found.penalties, (0, 1), order[:2]).values()
     np.testing.assert_allclose(ccc_from_moments(many[:, :2]), ccc_from_moments(few), atol=1e-8)
 
 
@@ -166,9 +166,9 @@ def test_every_layer_meets_the_same_permutations_and_a_target_does_not_depend_on
     sets = exchangeable(folds, speaker)
 
     def null(features, targets):
-        system = accumulate(lambda rows: features[rows], targets, folds)
-        found = solve(system, penalties=[10.0])
-        return permuted_scores(system, targets, found, sets, count=8)["cross-validation"]
+        equations = accumulate(lambda rows: features[rows], targets, folds)
+        found = solve(equations, penalties=[10.0])
+        return permuted_scores(equations, targets, found, sets, count=8)["cross-validation"]
 
     np.testing.assert_allclose(null(x, targets)[:, 1:], null(x, targets[:, 1:]), atol=TOLERANCE)
     # A layer that is a linear image of another has the same null, permutation by permutation.

@@ -83,38 +83,26 @@ class Problem:
 
 def problems(cache: HiddenStateCache, settings: RelevanceSettings, *, kernels: bool = False) -> list[Problem]:
     """Fits for the dimensions of the settings; for `kernels` on no more training rows than the settings allow."""
-    from emoprobe.probe.splits import plan
+    from emoprobe.probe.targets import Labels
 
     if not cache.complete:
         raise UserError(f"{cache.path} is not complete: run the same probe-extract again, it goes on where it stopped")
     for name in settings.features.split("+"):
         cache.states(name, layers=0, rows=slice(0, 0))  # complains of a statistic that is not there
-    table, done = cache.utterances, cache.done
-    values = {name: np.where(done, table[name].to_numpy(np.float64), np.nan) for name in DIMENSIONS}
-    usable = {name: ~np.isnan(column) for name, column in values.items()}
-    asked = settings.dimensions or [
-        name for name in DIMENSIONS if usable[name].any() and np.nanmin(values[name]) < np.nanmax(values[name])
-    ]
+    labels = Labels.of(cache.utterances)
+    asked = settings.dimensions or [name for name in DIMENSIONS if labels.vary(name)]
     together: dict = {}
     for name in asked:
-        if not usable[name].any() or np.nanmin(values[name]) == np.nanmax(values[name]):
+        if not labels.vary(name):
             raise UserError(f"{cache.path}: {name} has no labels that vary; ask for another dimension")
-        together.setdefault(usable[name].tobytes(), []).append(name)
+        together.setdefault(labels.labelled(name).tobytes(), []).append(name)
     if not together:
         raise UserError(f"{cache.path}: no dimension has labels that vary")
     problems = []
     for names in together.values():
-        labelled = usable[names[0]]
+        labelled = labels.labelled(names[0])
         try:
-            split = plan(
-                table["split"].fillna("").astype(str),
-                table["speaker"].fillna("").astype(str).tolist(),
-                np.logical_or.reduce(list(usable.values())),
-                labelled,
-                n_folds=settings.folds,
-                seed=settings.seed,
-                ungrouped=settings.ungrouped,
-            )
+            split = labels.plan(names, settings, among=DIMENSIONS)
         except UserError as error:
             raise UserError(f"{cache.path}: {error}") from error
         part = _part_to_score(cache, split.folds, settings.split)
@@ -124,8 +112,9 @@ def problems(cache: HiddenStateCache, settings: RelevanceSettings, *, kernels: b
         if not all(len(fold.train) and all(len(train) for train, _ in fold.inner) for fold in folds):
             raise UserError(f"{cache.path}: too few speakers have a label of {names[0]} for {settings.folds} folds")
         scored = np.concatenate([fold.tests[part] for fold in folds])
-        targets = np.stack([values[name] for name in names], axis=1)
-        problems.append(Problem(cache, settings, tuple(names), targets, folds, scored, split.groups, part))
+        problems.append(
+            Problem(cache, settings, tuple(names), labels.ratings(names), folds, scored, split.groups, part)
+        )
     return problems
 
 

@@ -10,6 +10,10 @@ from collections.abc import Collection, Iterable
 from emoprobe.errors import UserError
 
 DIMENSIONS = ("arousal", "valence", "dominance")
+
+#: The column of categories.
+EMOTION = "emotion"
+
 TEXT_COLUMNS = ("id", "path", "speaker", "gender", "split", "emotion", "transcript")
 
 #: Names that a person wrote or a program printed; upper and lower case are one. Paths and transcripts are none.

@@ -1,4 +1,4 @@
-"""Ridge regressions that share one Gram matrix: of the features where they are few, of the rows where those are."""
+"""Equations of ridge regressions that share one Gram matrix: of the features where they are few, else of the rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ CHUNK_ROWS = 2048
 Reader = Callable[[np.ndarray], np.ndarray]
 
 
-def accumulate(read: Reader, targets: np.ndarray, folds: Sequence[Fold], *, chunk_rows: int = CHUNK_ROWS) -> System:
+def accumulate(
+    read: Reader, targets: np.ndarray, folds: Sequence[Fold], *, chunk_rows: int = CHUNK_ROWS
+) -> RidgeEquations:
     """First pass: blocks, units and sums (or, for fewer rows than features, the rows themselves).
 
     Parameters
@@ -29,7 +31,7 @@ def accumulate(read: Reader, targets: np.ndarray, folds: Sequence[Fold], *, chun
 
     Returns
     -------
-    System
+    RidgeEquations
         What every fit on these rows follows from.
 
     Raises
@@ -63,7 +65,7 @@ def accumulate(read: Reader, targets: np.ndarray, folds: Sequence[Fold], *, chun
     check_finite(first, used[:chunk_rows])
     shift, spread = first.mean(0), first.std(0)
     kind = _Rows if len(used) <= len(shift) else _Sums
-    system = kind(
+    equations = kind(
         read=read,
         folds=folds,
         chunk_rows=chunk_rows,
@@ -78,10 +80,10 @@ def accumulate(read: Reader, targets: np.ndarray, folds: Sequence[Fold], *, chun
         # A feature that is constant here may vary later; one unit is as good as another, this only keeps sums near 1.
         spread=np.where(spread > 0, spread, 1.0),
     )
-    for rows, x in system.chunks(used, first):
+    for rows, x in equations.chunks(used, first):
         check_finite(x, rows)
-        system.add(x, slice(*np.searchsorted(used, [rows[0], rows[-1] + 1])))
-    return system
+        equations.add(x, slice(*np.searchsorted(used, [rows[0], rows[-1] + 1])))
+    return equations
 
 
 def _unit(values: np.ndarray) -> tuple[float, float]:
@@ -99,11 +101,11 @@ def check_finite(x: np.ndarray, rows: np.ndarray) -> None:
         raise UserError(f"feature {column} of utterance {rows[row]} is not a finite number: extract the cache anew")
 
 
-class System:
+class RidgeEquations:
     """What every fit on a layer follows from: which cells make up a training set, sums or rows, and the units.
 
-    Labels are the right-hand sides of its equations. Its own are `labels`; :meth:`labels_from` reads the features
-    again to make others for the same rows, which any fit and score then takes instead. A system is made by
+    Labels are their right-hand sides. Their own are `labels`; :meth:`labels_from` reads the features
+    again to make others for the same rows, which any fit and score then takes instead. They are made by
     :func:`accumulate`.
     """
 
@@ -115,7 +117,7 @@ class System:
         self._scratch = None
 
     def chunks(self, rows: np.ndarray, first: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Rows, a chunk at a time, with their features in the units of the system; `first` if it was read already."""
+        """Rows, a chunk at a time, with their features in units of the equations; `first` if it was read."""
         for start in range(0, len(rows), self.chunk_rows):
             some = rows[start : start + self.chunk_rows]
             given = start == 0 and first is not None
@@ -140,7 +142,7 @@ class System:
         return self._blocks[key]
 
     def fit(self, blocks, columns, penalties):
-        """Coefficients (penalty, width, target) and intercepts (penalty, target) in the units of the system."""
+        """Coefficients (penalty, width, target) and intercepts (penalty, target) in the units of the equations."""
         equations = self._equations(blocks, columns, self._own(columns))
         return equations.fit(solve_penalties(equations.matrix, equations.right, penalties, scratch=self._scratch))
 
@@ -211,7 +213,7 @@ class _LabelSums:
         return some
 
 
-class _Sums(System):
+class _Sums(RidgeEquations):
     """Normal equations from the sums of each cell."""
 
     def __init__(self, **common):
@@ -292,7 +294,7 @@ class _Sums(System):
         return np.stack([n * full, y * full, p, yy * full, pp, yp], -1)
 
 
-class _Rows(System):
+class _Rows(RidgeEquations):
     """The same from the rows themselves, where there are fewer of them than features: a kernel is smaller."""
 
     def __init__(self, **common):

@@ -1,0 +1,217 @@
+"""Linear probes with a penalty, of one layer or one baseline: by ridge for dimensions, logistic for categories."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from emoprobe.errors import UserError
+from emoprobe.extract.corpora.cells import EMOTION
+
+from .base import Fit, Fitted, Inputs, Probe, Task, single_layer_features, versions_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..mdl import OnlineCode
+    from ..ridge_equations import Reader
+    from ..settings import FitSettings
+
+
+@dataclass(frozen=True)
+class Solved:
+    """What a linear probe finds on one set of features; see :class:`.base.Fit`.
+
+    Attributes
+    ----------
+    inner_scores : ndarray, shape (folds, targets, penalties)
+        What the penalties were chosen by.
+    notes : tuple of str
+        What is to be said of all targets.
+    """
+
+    predictions: np.ndarray
+    penalties: np.ndarray
+    inner_scores: np.ndarray
+    nulls: dict[str, np.ndarray] | None = None
+    code: OnlineCode | None = None
+    notes: tuple[str, ...] = ()
+
+
+class LinearProbe(Probe):
+    """A probe of one layer, or of a baseline's features, whose penalty is chosen on held-out speakers."""
+
+    @abstractmethod
+    def default_penalties(self) -> Sequence[float]:
+        """Penalties to choose from where none are asked for."""
+
+    @abstractmethod
+    def solve(self, read: Reader, task: Task, penalties: Sequence[float]) -> Solved:
+        """Fit every fold of a task to the features that `read` returns."""
+
+    def penalties(self, settings: FitSettings) -> Sequence[float]:
+        """Penalties to choose from."""
+        from ..ridge import check_penalties
+
+        return self.default_penalties() if settings.penalties is None else check_penalties(settings.penalties)
+
+    def feature_sets(self, asked: Sequence[str], inputs: Inputs) -> list[str]:
+        """See :class:`.base.Probe`."""
+        return single_layer_features(asked, inputs)
+
+    def fit(self, task: Task) -> Fitted:
+        """Fit one probe a layer."""
+        notes: dict[str, list[str]] = {target: [] for target in task.targets}
+        fits = []
+        for layer in task.bar(range(task.cache.n_layers), "layer"):
+            read = partial(task.states, layers=layer)
+            fits.append(self.fit_features(read, task, notes, layer=layer, where=f"layer {layer}"))
+        return Fitted(fits, notes)
+
+    def fit_features(self, read: Reader, task: Task, notes: dict[str, list[str]], *, layer: int, where: str) -> Fit:
+        """Fit one set of features.
+
+        Parameters
+        ----------
+        read : callable
+            ``read(rows)`` returns features, shape (len(rows), width).
+        task : Task
+        notes : dict of str to list of str
+            What is to be said of each target is added to it.
+        layer : int
+            -1 for a baseline.
+        where : str
+            The features in words.
+
+        Returns
+        -------
+        Fit
+        """
+        import numpy as np
+
+        penalties = self.penalties(task.settings)
+        solved = self.solve(read, task, penalties)
+        for column, target in enumerate(task.targets):
+            notes[target] += solved.notes
+            if np.isnan(solved.inner_scores[:, column]).all(-1).any():
+                notes[target].append(
+                    f"{where}: in a fold no penalty had a score to be chosen by; the largest was taken"
+                )
+            at_an_end = np.isin(solved.penalties[:, column], [penalties[0], penalties[-1]])
+            if len(penalties) > 1 and at_an_end.any():
+                notes[target].append(f"{where}: a chosen penalty is at the end of the grid")
+        return Fit(layer, task.settings.seed, solved.predictions, solved.penalties, solved.nulls, solved.code)
+
+
+class Ridge(LinearProbe):
+    """One ridge regression a layer, with its null and its description length."""
+
+    name, about, for_categories = "ridge", "one linear probe a layer", "logistic"
+
+    def takes(self, target: str) -> bool:
+        """Dimensions."""
+        return target != EMOTION
+
+    def default_penalties(self) -> Sequence[float]:
+        """See :class:`LinearProbe`."""
+        from ..ridge import PENALTIES
+
+        return PENALTIES
+
+    def versions(self, settings: FitSettings, target: str) -> dict[str, int]:
+        """See :class:`.base.Probe`."""
+        from .. import mdl, permutation, ridge
+
+        return versions_of(ridge, *[permutation] * bool(settings.permutations), *[mdl] * settings.mdl)
+
+    def identity(self, settings: FitSettings, target: str, inputs: Inputs) -> dict:
+        """See :class:`.base.Probe`."""
+        return {
+            "penalties": [float(penalty) for penalty in self.penalties(settings)],
+            "rescale": settings.rescale,
+            "mdl": settings.mdl,
+            "permutations": settings.permutations,
+            "permuted": "within speakers" if settings.permute_within_speakers else "among utterances",
+        }
+
+    def solve(self, read: Reader, task: Task, penalties: Sequence[float]) -> Solved:
+        """See :class:`LinearProbe`."""
+        from .. import permutation, ridge
+
+        settings, ratings = task.settings, task.ratings()
+        equations = ridge.accumulate(read, ratings, task.folds)
+        solved = ridge.solve(equations, penalties=penalties, rescale=settings.rescale)
+        nulls = None
+        if settings.permutations:
+            nulls = permutation.permuted_scores(
+                equations,
+                ratings,
+                solved,
+                permutation.exchangeable(
+                    task.folds, task.split.groups, within_speakers=settings.permute_within_speakers
+                ),
+                count=settings.permutations,
+                seed=settings.seed,
+                rescale=settings.rescale,
+            )
+        code, notes = _online_code(read, ratings, task, penalties) if settings.mdl else (None, ())
+        return Solved(solved.predictions, solved.penalties, solved.inner_scores, nulls, code, notes)
+
+
+def _online_code(
+    read: Reader, ratings: np.ndarray, task: Task, penalties: Sequence[float]
+) -> tuple[OnlineCode | None, tuple[str, ...]]:
+    """Code of the labels given the features, of the training part or all rows of a cross-validation; or why not."""
+    import numpy as np
+
+    from ..mdl import online_code
+
+    first = task.folds[0]
+    rows = first.train
+    if len(task.folds) > 1:
+        rows = np.union1d(rows, np.concatenate(list(first.tests.values())))
+    try:
+        return online_code(read, ratings, rows, task.split.groups, penalties=penalties, seed=task.settings.seed), ()
+    except UserError as error:  # too few labels of somebody to begin with; the scores do not depend on it
+        return None, (f"no description length: {error}",)
+
+
+class Logistic(LinearProbe):
+    """One logistic regression a layer."""
+
+    name, about = "logistic", "one logistic probe a layer, for categories"
+
+    def takes(self, target: str) -> bool:
+        """Categories."""
+        return target == EMOTION
+
+    def default_penalties(self) -> Sequence[float]:
+        """See :class:`LinearProbe`."""
+        from ..logistic import PENALTIES
+
+        return PENALTIES
+
+    def versions(self, settings: FitSettings, target: str) -> dict[str, int]:
+        """See :class:`.base.Probe`."""
+        from .. import logistic
+
+        return versions_of(logistic)
+
+    def identity(self, settings: FitSettings, target: str, inputs: Inputs) -> dict:
+        """See :class:`.base.Probe`."""
+        return {"penalties": [float(penalty) for penalty in self.penalties(settings)], "rescale": False}
+
+    def solve(self, read: Reader, task: Task, penalties: Sequence[float]) -> Solved:
+        """See :class:`LinearProbe`."""
+        from ..logistic import logistic_probe
+
+        solved = logistic_probe(read, task.labels.classes, task.folds, penalties=penalties)
+        return Solved(
+            predictions=solved.predictions[:, None],
+            penalties=solved.penalties[:, None],
+            inner_scores=solved.inner_scores[:, None],
+            notes=solved.notes,
+        )

@@ -1,0 +1,21 @@
+"""The probes there are. A new one is a file beside this, and a line here."""
+
+from __future__ import annotations
+
+from .base import Probe
+from .baseline import FeatureBaseline, Mean
+from .linear import Logistic, Ridge
+from .mlp import MLP
+from .weighted import Weighted
+
+#: What can be asked for, by name.
+PROBES: dict[str, Probe] = {probe.name: probe for probe in (Ridge(), Weighted(), MLP(), Logistic())}
+
+#: What "all" stands for, in the order in which they are fitted: the quickest first.
+ALL = ("ridge", "mlp", "weighted")
+
+#: What is fitted beside them whatever is asked for, as far as a cache holds it.
+BASELINES: tuple[Probe, ...] = (
+    Mean(),
+    *(FeatureBaseline(name) for name in ("duration", "logmel", "mfcc", "egemaps", "text")),
+)

@@ -1,0 +1,166 @@
+"""What a number depends on: the identity of a unit's results, and their entry in the protocol."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from emoprobe.errors import UserError
+from emoprobe.extract.cache import HiddenStateCache
+from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
+from emoprobe.extract.versions import versions
+from emoprobe.jsontext import to_json
+
+from . import bootstrap, metrics, splits
+from .bootstrap import INTERVAL
+from .probes.base import versions_of
+from .results import KEY, Results
+from .splits import Split, is_unknown
+
+if TYPE_CHECKING:
+    from .study import Study, Unit
+
+
+def cache_digest(cache: HiddenStateCache, table: pd.DataFrame) -> str:
+    """Hash of everything of a cache on which numbers depend.
+
+    Parameters
+    ----------
+    cache : HiddenStateCache
+    table : DataFrame
+        Its utterances.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    UserError
+        If the cache is damaged.
+    """
+    digest = hashlib.sha256(to_json(cache.provenance, sort_keys=True).encode())
+    # The states that are fitted, not what they once were: a score of damaged ones is never taken for theirs.
+    digest.update(b"verified" + cache.verified_checksums().tobytes())
+    for column in ("id", "speaker", "split", "emotion", "status", *DIMENSIONS):
+        digest.update("\x1f".join(map(str, table[column])).encode())
+    return digest.hexdigest()
+
+
+def settings_of(study: Study, unit: Unit, target: str) -> dict:
+    """Settings on which the numbers of a unit depend, as JSON."""
+    settings, probe = study.settings, unit.probe
+    return {
+        "probe": probe.name,
+        "features": unit.features,
+        "dimension": target,
+        "seed": settings.seed,
+        "folds_asked": settings.folds,
+        "resamples": settings.resamples,
+        "ungrouped": settings.ungrouped,
+        "methods": {**versions_of(splits, metrics, bootstrap), **probe.versions(settings, target)},
+        **probe.identity(settings, target, study.inputs),
+    }
+
+
+def unit_hash(study: Study, unit: Unit, target: str) -> str:
+    """Hash of the settings of a unit and of the cache it is fitted on."""
+    used = {"settings": settings_of(study, unit, target), "cache": study.digest}
+    return hashlib.sha256(to_json(used, sort_keys=True).encode()).hexdigest()
+
+
+def is_of(entry: dict, study: Study, unit: Unit) -> bool:
+    """Whether an entry of a protocol is of this unit, fitted with these settings on this cache."""
+    target = entry["dimension"]
+    return (
+        target in study.targets_of(unit)
+        and tuple(entry[name] for name in KEY) == study.key(unit, target)
+        and entry.get("hash") == unit_hash(study, unit, target)
+    )
+
+
+def entry_of(study: Study, unit: Unit, target: str, notes: list[str]) -> dict:
+    """Entry of the protocol: what is needed to cite the numbers of a unit, and to make them again."""
+    split, labels = study.splits[target], study.labels
+    labelled = labels.labelled(target)
+    entry = {
+        **dict(zip(KEY, study.key(unit, target), strict=True)),
+        "hash": unit_hash(study, unit, target),
+        "cache": {
+            "file": study.cache.path.name,
+            "provenance": study.cache.provenance,
+            "utterances": len(labels.table),
+            "labelled": int(labelled.sum()),
+            "speakers": len(
+                {
+                    speaker
+                    for speaker, used in zip(labels.speakers, labelled, strict=True)
+                    if used and not is_unknown(speaker)
+                }
+            ),
+            "unknown_speaker": split.unknown_speakers,
+            "left_out": study.left_out[target],
+        },
+        "split": {
+            "kind": split.kind,
+            "folds": len(split.folds),
+            "inner_folds": len(split.folds[0].inner),
+            "counts": _counts(split, labelled),
+            "leakage": split.leakage,
+            "notes": split.notes,
+        },
+        "settings": settings_of(study, unit, target),
+        "interval": INTERVAL,
+        "versions": versions(),
+        "notes": notes,
+    }
+    if target == EMOTION:
+        entry["categories"] = labels.categories
+    return entry
+
+
+def _counts(split: Split, labelled: np.ndarray) -> dict[str, int]:
+    """Labelled utterances of each part of a corpus's own split, or of each fold."""
+    first = split.folds[0]
+    if split.kind == "official":
+        parts = {"train": first.train, **first.tests}
+    else:
+        parts = {fold.name: np.concatenate(list(fold.tests.values())) for fold in split.folds}
+    return {name: int(labelled[rows].sum()) for name, rows in parts.items()}
+
+
+def refuse_mixture(there: Results, cache: HiddenStateCache, out: str | Path | None) -> None:
+    """Keep numbers of different models, corpora or precisions from standing under one name.
+
+    Parameters
+    ----------
+    there : Results
+        What the folder holds.
+    cache : HiddenStateCache
+        What is about to be fitted.
+    out : str or Path, optional
+        The folder, for the message.
+
+    Raises
+    ------
+    UserError
+        If `there` has results of another cache of the same names.
+    """
+    for entry in there.protocol:
+        same_name = (entry["model"], entry["corpus"]) == (cache.label, cache.corpus)
+        probed = "cache" in entry  # a model trained end to end has none
+        if same_name and probed and _source(entry["cache"]["provenance"]) != _source(cache.provenance):
+            raise UserError(
+                f"{out} holds results of another '{cache.label}' on '{cache.corpus}' (other weights, corpus or "
+                f"precision than {cache.path}): give another folder with --out, or extract with another --label"
+            )
+
+
+def _source(provenance: dict) -> tuple:
+    """What states of one name must have in common."""
+    model, corpus = provenance["model"], provenance["corpus"]
+    return model.get("weights_sha256"), model.get("normalise"), corpus["sha256"], provenance.get("precision")

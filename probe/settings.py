@@ -1,0 +1,137 @@
+"""What to fit, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from emoprobe.errors import UserError
+from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
+
+#: What can read a weighted sum.
+HEADS = ("linear", "mlp")
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """What to fit, and how; all of it goes into the protocol.
+
+    Parameters
+    ----------
+    dimensions : tuple of str
+        Of "arousal", "valence", "dominance" and "emotion" (categories).
+    probes : tuple of str
+        Of "ridge" (one linear probe a layer; "logistic" for categories), "mlp" (one hidden layer), "weighted" (learned
+        weighted sum of the layers).
+    features : tuple of str
+        Feature sets, each a statistic of the cache or several joined by "+", such as "mean+std". A weighted sum takes
+        "mean" or "mean_ln" alone. Left empty, a probe of single layers reads mean and standard deviation together (how
+        a voice varies is in the second), a weighted sum the mean; each as far as the cache holds them.
+    seed : int
+        Of the folds, the bootstrap, and the first seed of the trained probes.
+    seeds : int
+        Number of seeds of the weighted sum.
+    folds : int
+        Speaker-grouped folds, where the corpus has no split of its own or no development part.
+    penalties : tuple of float, optional
+        Penalties to choose from; by default `ridge.PENALTIES`, `logistic.PENALTIES`.
+    resamples : int
+        Bootstrap resamples of the speakers.
+    mdl : bool
+        Measure the minimum description length of the labels given each layer and baseline (:mod:`.mdl`).
+    ungrouped : bool
+        Allow folds by utterance in a corpus that names no speaker.
+    permutations : int
+        Permutations of the labels that give each ridge probe its null; 0 for none.
+    permute_within_speakers : bool
+        Permute labels within speakers only: what the features know of the speaker is then part of the null.
+    rescale : bool
+        Give ridge predictions the mean and spread of the labels, fitted on inner validation rows.
+    head : str
+        "linear" or "mlp": what reads the weighted sum.
+    device : str
+        "auto", "cpu", "cuda", "mps": where trained probes run. No part of the protocol.
+    """
+
+    dimensions: tuple[str, ...] = DIMENSIONS
+    probes: tuple[str, ...] = ("ridge",)
+    features: tuple[str, ...] = ()
+    seed: int = 0
+    seeds: int = 3
+    folds: int = 5
+    penalties: tuple[float, ...] | None = None
+    resamples: int = 2000
+    permutations: int = 1000
+    permute_within_speakers: bool = False
+    mdl: bool = True
+    ungrouped: bool = False
+    rescale: bool = False
+    head: str = "linear"
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        from .probes.registry import PROBES
+
+        _known("dimension", self.dimensions, (*DIMENSIONS, EMOTION))
+        _known("probe", self.probes, tuple(PROBES))
+        if self.head not in HEADS:
+            raise UserError(f"unknown head '{self.head}': there is {' and '.join(HEADS)}")
+        if not 0 <= self.seed < 2**32 or self.seeds < 1:
+            raise UserError(f"--seed {self.seed} must be from 0 to 2**32 - 1, and --seeds {self.seeds} at least 1")
+        for name in ("resamples", "permutations"):
+            if getattr(self, name) < 0:
+                raise UserError(f"--{name} {getattr(self, name)} must be 0 or more")
+        if self.penalties is not None:
+            from .ridge import check_penalties
+
+            check_penalties(self.penalties)
+
+    @classmethod
+    def of(cls, settings: FitSettings | None = None, **changes) -> FitSettings:
+        """Settings with some of them changed, in the words of a command.
+
+        Parameters
+        ----------
+        settings : FitSettings, optional
+            The defaults if left out.
+        **changes
+            Single settings. One name stands for a tuple of it; "all" for the three dimensions, and for every probe of
+            them; `probe` is another word for `probes`.
+
+        Returns
+        -------
+        FitSettings
+
+        Raises
+        ------
+        UserError
+            If a value is none that is known.
+        TypeError
+            If there is no such setting.
+        """
+        from .probes.registry import ALL
+
+        if "probe" in changes:
+            if "probes" in changes:
+                raise TypeError("give probe or probes, not both: they are one setting")
+            changes["probes"] = changes.pop("probe")
+        for name, everything in (("dimensions", DIMENSIONS), ("probes", ALL), ("features", ())):
+            if name in changes:
+                changes[name] = _names(changes[name], everything)
+        if changes.get("penalties") is not None:
+            changes["penalties"] = tuple(float(penalty) for penalty in changes["penalties"])
+        return replace(settings or cls(), **changes)
+
+
+def _names(given: str | Iterable[str], everything: tuple[str, ...]) -> tuple[str, ...]:
+    if isinstance(given, str):
+        return everything if everything and given == "all" else (given,)
+    return tuple(given)
+
+
+def _known(what: str, given: tuple[str, ...], known: tuple[str, ...]) -> None:
+    if not given:
+        raise UserError(f"name at least one {what}: {', '.join(known)}")
+    for name in given:
+        if name not in known:
+            raise UserError(f"unknown {what} '{name}': there is {', '.join(known)}")

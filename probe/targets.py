@@ -1,0 +1,195 @@
+"""The labels of a corpus as probes and models see them: who has one, what refuses to be fitted, and who is held out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+
+from emoprobe.errors import UserError
+from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
+
+from .splits import Split, plan
+
+#: What can be a target.
+TARGETS = (*DIMENSIONS, EMOTION)
+
+
+class Folding(Protocol):
+    """The settings by which folds are made; see :func:`.splits.plan`."""
+
+    @property
+    def folds(self) -> int:
+        """Speaker-grouped folds, where the corpus has no split of its own."""
+
+    @property
+    def seed(self) -> int:
+        """Of the folds."""
+
+    @property
+    def ungrouped(self) -> bool:
+        """Whether folds by utterance are allowed in a corpus that names no speaker."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of a table of utterances, of those that can be used.
+
+    Attributes
+    ----------
+    table : DataFrame
+        Columns of a corpus; with `status` and `reason` where some utterances cannot be used.
+    usable : ndarray of bool, shape (utterances,)
+    values : dict of str to ndarray, shape (utterances,)
+        Ratings of each dimension; NaN where there is none, or the utterance cannot be used.
+    classes : ndarray of int, shape (utterances,)
+        Number of the category; -1 where there is none, or the utterance cannot be used.
+    categories : list of str
+        Names of the categories, by number.
+    """
+
+    table: pd.DataFrame
+    usable: np.ndarray
+    values: dict[str, np.ndarray]
+    classes: np.ndarray
+    categories: list[str]
+
+    @classmethod
+    def of(cls, table: pd.DataFrame) -> Labels:
+        """Labels of a table: of the rows whose `status` is "done", or of all where it has none."""
+        usable = (table["status"] == "done").to_numpy() if "status" in table else np.ones(len(table), dtype=bool)
+        values = {name: np.where(usable, table[name].to_numpy(np.float64), np.nan) for name in DIMENSIONS}
+        emotion = table["emotion"].fillna("").astype(str).str.strip()
+        categories = sorted({name for name in emotion[usable] if name})
+        number = {name: k for k, name in enumerate(categories)}
+        classes = np.array([number.get(name, -1) for name in emotion], dtype=np.int64)
+        return cls(table, usable, values, np.where(usable, classes, -1), categories)
+
+    @cached_property
+    def speakers(self) -> list[str]:
+        """Speaker of each utterance; "" is unknown."""
+        return self.table["speaker"].fillna("").astype(str).tolist()
+
+    def truth(self, target: str) -> np.ndarray:
+        """Ratings, or numbers of categories, shape (utterances,)."""
+        return self.classes if target == EMOTION else self.values[target]
+
+    def labelled(self, target: str) -> np.ndarray:
+        """Who can be used and has a label, shape (utterances,) bool."""
+        return self.classes >= 0 if target == EMOTION else ~np.isnan(self.values[target])
+
+    def vary(self, target: str) -> bool:
+        """Whether there are two different labels to tell apart."""
+        values = self.truth(target)[self.labelled(target)]
+        return len(values) > 0 and bool(np.ptp(values) > 0)
+
+    def ratings(self, dimensions: Sequence[str]) -> np.ndarray:
+        """Ratings of several dimensions, shape (utterances, dimensions); NaN where there is none."""
+        return np.stack([self.values[name] for name in dimensions], axis=1)
+
+    def plan(self, targets: Sequence[str], folding: Folding, *, among: Sequence[str]) -> Split:
+        """Plan the fits of targets.
+
+        Parameters
+        ----------
+        targets : sequence of str
+            Those that are about to be fitted.
+        folding : Folding
+        among : sequence of str
+            Whoever has a label of any of these is dealt to the folds, so that all of these share them.
+
+        Returns
+        -------
+        Split
+
+        Raises
+        ------
+        UserError
+            As :func:`.splits.plan` tells it.
+        """
+        return plan(
+            self.table["split"].fillna("").astype(str),
+            self.speakers,
+            np.logical_or.reduce([self.labelled(name) for name in among]),
+            np.stack([self.labelled(name) for name in targets], axis=1),
+            n_folds=folding.folds,
+            seed=folding.seed,
+            ungrouped=folding.ungrouped,
+        )
+
+
+def plan_target(labels: Labels, target: str, folding: Folding, *, corpus: str) -> Split:
+    """Plan the fits of one target, in the folds that all targets share.
+
+    Parameters
+    ----------
+    labels : Labels
+    target : str
+    folding : Folding
+    corpus : str
+        Its name, for the message.
+
+    Returns
+    -------
+    Split
+
+    Raises
+    ------
+    UserError
+        If there is nothing to fit or to tell apart, or too few speakers have a label.
+    """
+    _refuse_unfit(labels, target, corpus)
+    split = labels.plan([target], folding, among=TARGETS)
+    labelled = labels.labelled(target)
+    for fold in split.folds:
+        if not labelled[fold.train].any() or not all(labelled[train].any() for train, _ in fold.inner):
+            speakers = len(np.unique(split.groups[labelled]))
+            raise UserError(
+                f"too few speakers have a label of {target} ({speakers}) for {folding.folds} folds: "
+                "ask for fewer with --folds"
+            )
+    return split
+
+
+def left_out(labels: Labels, target: str) -> list[str]:
+    """Which utterances take no part in the fits of a target, in sentences."""
+    notes = []
+    usable = int(labels.usable.sum())
+    missing = usable - int(labels.labelled(target).sum())
+    if missing:
+        notes.append(f"{target}: {missing} of {usable} utterances have no label and are left out")
+    for status, number in labels.table["status"][~labels.usable].value_counts().sort_index().items():
+        notes.append(f"{number} utterances have no states and are left out (status {status})")
+    return notes
+
+
+def _refuse_unfit(labels: Labels, target: str, corpus: str) -> None:
+    labelled = labels.labelled(target)
+    if not labels.usable.any():
+        raise UserError(_why_nothing_is_usable(labels.table))
+    if not labelled.any():
+        raise UserError(
+            f"no utterance of '{corpus}' has a label of {target}; give the corpus that column and extract it again, "
+            "or ask for another with --dim or --target"
+        )
+    if labels.vary(target):
+        return
+    label = labels.truth(target)[labelled][0]
+    if target == EMOTION:
+        raise UserError(f"every utterance is '{labels.categories[label]}': nothing to tell apart")
+    raise UserError(f"{target} is {label:g} in all {int(labelled.sum())} labelled utterances: nothing to predict")
+
+
+def _why_nothing_is_usable(table: pd.DataFrame) -> str:
+    statuses = table["status"].value_counts().sort_index()
+    counts = ", ".join(f"{number} are {status}" for status, number in statuses.items())
+    reasons = sorted({reason for reason in table["reason"].fillna("").astype(str) if reason})
+    return (
+        f"no utterance has hidden states, of whatever label: {counts}"
+        + (f" ({reasons[0]})" if reasons else "")
+        + "; mend that, and extract again with --overwrite"
+    )
