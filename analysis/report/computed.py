@@ -13,6 +13,7 @@ import pandas as pd
 from emoprobe.errors import UserError
 
 from ..measures import relevance, similarity
+from ..measures.relevance_settings import DIMENSIONS
 from .content import Missing
 from .study import Model, Study
 
@@ -117,7 +118,7 @@ def _settings(study: Study, model: Model) -> relevance.RelevanceSettings:
     taken = {"folds": used.get("folds_asked"), "seed": used.get("seed"), "ungrouped": used.get("ungrouped")}
     labelled = {other["dimension"] for other in study.runs(model=model.label, corpus=model.corpus)}
     return relevance.RelevanceSettings(
-        dimensions=tuple(name for name in relevance.DIMENSIONS if name in labelled and name in study.dimensions),
+        dimensions=tuple(name for name in DIMENSIONS if name in labelled and name in study.dimensions),
         **{name: value for name, value in taken.items() if value is not None},
     )
 
