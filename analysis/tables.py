@@ -25,7 +25,6 @@ METRICS = {
 """The scores that can be drawn, with the names that the axes show."""
 
 CATEGORY_METRICS = ("uar", "macro_f1")
-LOWER_IS_BETTER = ("rmse",)
 BASELINE_LAYER = -1
 WEIGHTED = "weighted"
 END_TO_END = "end-to-end"
@@ -41,8 +40,6 @@ BASELINE_NAMES = {
 """Names of the baselines as figures show them, in the order of every figure."""
 
 _DIMENSION_ORDER = ("arousal", "valence", "dominance", "emotion")
-_SPLIT_ORDER = ("test", "cross-validation")
-_LAST_SPLITS = ("development", "train")
 _SCORE_COLUMNS = ("model", "corpus", "dimension", "probe", "layer", "fold", "seed", "split")
 _WEIGHT_COLUMNS = ("model", "corpus", "dimension", "layer", "seed", "weight", "weight_normed")
 
@@ -202,17 +199,6 @@ def ordered_dimensions(found: Iterable[str]) -> list[str]:
     """Names of dimensions in the order of every figure: arousal, valence, dominance, then the rest."""
     found = set(found)
     return [name for name in _DIMENSION_ORDER if name in found] + sorted(found.difference(_DIMENSION_ORDER))
-
-
-def ordered_splits(found: Iterable[str]) -> list[str]:
-    """Names of splits, the one to report first."""
-
-    def rank(split: str) -> tuple:
-        if split in _SPLIT_ORDER:
-            return (_SPLIT_ORDER.index(split) * 2, split)
-        return (3 if split in _LAST_SPLITS else 1, split)
-
-    return sorted(set(found), key=rank)
 
 
 def ordered_baselines(found: Iterable[str]) -> list[str]:

@@ -9,13 +9,18 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from emoprobe.analysis import compare_systems, fairness_table, plot_heatmap
+from emoprobe.analysis import compare_systems, fairness_table, plot_comparison, plot_fairness, plot_heatmap
+from emoprobe.analysis.report.claims import claims
+from emoprobe.analysis.report.content import Table
 from emoprobe.analysis.report.sections.curves import curves_section
+from emoprobe.analysis.report.sections.limits import limits_section
+from emoprobe.analysis.report.sections.systems import systems_section
 from emoprobe.analysis.report.study import Model, Study
-from emoprobe.analysis.tables import ordered_splits, read_tables
+from emoprobe.analysis.tables import read_tables
+from emoprobe.cli.fit import summary
 from emoprobe.probe import ccc
 from emoprobe.probe.results import PREDICTIONS, SCORES, WEIGHTS, Results, table
-from emoprobe.probe.selecting import first_split
+from emoprobe.probe.selecting import Choice, choose, chosen_in_words, held_out, reported_split
 from emoprobe.probe.significance import layers_compared
 
 RUN = {"model": "m", "corpus": "c", "dimension": "valence", "probe": "ridge", "features": "mean"}
@@ -38,6 +43,9 @@ def probed(development: dict[int, float]) -> Results:
             for k in range(240)
         ]
     of_development = {"split": "development", "fold": "all", "n": 60, "speakers": 3}
+    baseline = {"probe": "mfcc", "features": "mfcc", "layer": -1}
+    scores.append(RUN | scores[0] | baseline | {"ccc": 0.1})
+    predictions += [row | baseline | {"prediction": rng.standard_normal()} for row in predictions[:240]]
     scores += [RUN | of_development | {"layer": layer, "ccc": value} for layer, value in development.items()]
     protocol = [RUN | {"split": {"kind": "official", "counts": {}, "notes": [], "leakage": []}}]
     return Results(table(scores, SCORES), table([], WEIGHTS), protocol, table(predictions, PREDICTIONS))
@@ -50,12 +58,12 @@ def study_of(results: Results) -> Study:
 def answers(results: Results) -> dict[str, int]:
     """The best layer by each place that names one."""
     best = results.best_layers()
-    (compared,) = compare_systems(results).to_dict("records")
-    (against,) = set(layers_compared(results, resamples=20)["other"])
+    (compared,) = compare_systems(results).query("kind == 'layer'").to_dict("records")
+    (against,) = set(layers_compared(results, probe="ridge", resamples=20)["other"])
     tables = [block for block in curves_section(study_of(results)) if hasattr(block, "rows")]
     (axes,) = plot_heatmap(results, figure=Figure())
     return {
-        "best_layers": int(best.loc[best["split"] == "test", "layer"].item()),
+        "best_layers": int(best.loc[(best["split"] == "test") & (best["layer"] >= 0), "layer"].item()),
         "compare_systems": compared["layer"],
         "fairness_table": int(fairness_table(results, GENDERS, resamples=20)["layer"].iloc[0]),
         "layers_compared": int(against.removeprefix("layer ")),
@@ -64,28 +72,92 @@ def answers(results: Results) -> dict[str, int]:
     }
 
 
-def test_where_development_and_test_choose_differently():
-    assert answers(probed({0: 0.1, 1: 0.2, 2: 0.9})) == {
-        "best_layers": 0, "compare_systems": 2, "fairness_table": 2, "layers_compared": 2, "report": 0, "heatmap": 0,
-    }  # fmt: skip
-
-
-def test_where_development_knows_some_layers_alone():
-    assert answers(probed({1: 0.2, 2: 0.9})) == {
-        "best_layers": 0, "compare_systems": 2, "fairness_table": 2, "layers_compared": 0, "report": 0, "heatmap": 0,
-    }  # fmt: skip
+def words(results: Results) -> dict[str, str]:
+    """What each place says of the choice."""
+    figures = {"heatmap": Figure(), "comparison": Figure(), "fairness": Figure()}
+    plot_heatmap(results, figure=figures["heatmap"])
+    plot_comparison(results, figure=figures["comparison"])
+    plot_fairness(fairness_table(results, GENDERS, resamples=20), figure=figures["fairness"])
+    study = study_of(results)
+    return {name: figure.get_supxlabel().replace("\n", " ") for name, figure in figures.items()} | {
+        "summary": summary(results),
+        "curves": " ".join(block.caption for block in curves_section(study) if isinstance(block, Table)),
+        "systems": " ".join(block.caption for block in systems_section(study) if isinstance(block, Table)),
+        "limits": " ".join(line for block in limits_section(study, []) for line in block.entries),
+        "claims": " ".join(claim.how for claim in claims(study)),
+    }
 
 
 @pytest.mark.parametrize(
-    ("splits", "measures", "tables"),
+    ("development", "layer"),
     [
-        (["development", "test2", "test1", "test"], "test", "test"),
-        (["development", "test2"], "test2", "test2"),
-        (["development", "cross-validation"], "development", "cross-validation"),
-        (["train", "development"], "train", "development"),
-        (["other", "test1"], "test1", "other"),
+        ({0: 0.1, 1: 0.2, 2: 0.9}, 2),
+        ({1: 0.2, 2: 0.9}, 0),  # a choice among some layers alone is none
+        ({}, 0),
     ],
 )
-def test_the_part_that_is_reported(splits, measures, tables):
-    assert first_split(splits) == measures
-    assert ordered_splits(splits)[0] == tables
+def test_all_name_the_same_layer(development, layer):
+    assert set(answers(probed(development)).values()) == {layer}
+
+
+def test_both_layers_stand_where_development_and_scored_rows_disagree():
+    results = probed({0: 0.1, 1: 0.2, 2: 0.9})
+    best = results.best_layers().query("layer >= 0").set_index("split").loc["test"]
+    highest = results.select(split="test", layer=0)["ccc"].item()
+    assert (best["chosen_on"], best["highest_layer"], best["highest"]) == ("development", 0, highest)
+    (compared,) = compare_systems(results).query("kind == 'layer'").to_dict("records")
+    assert (compared["chosen_on"], compared["highest_layer"], compared["highest"]) == ("development", 0, highest)
+    said = words(results)
+    assert "Framed: highest of each column, chosen on development. Dashed" in said["heatmap"]
+    assert "Numbers: the layer, chosen on development. In brackets" in said["comparison"]
+    assert "valence 2 (best on these rows, with hindsight: 0); chosen on development" in said["fairness"]
+    assert f"highest here, with hindsight: layer 0, {highest:.3f}" in said["summary"]
+    assert "Best layers on test are chosen on development." in said["summary"]
+    assert "chosen on development. Highest:" in said["curves"]
+    assert "Layers chosen on development. Highest: on the scored rows, with hindsight." in said["systems"]
+    assert "Development and scored rows disagree" in said["limits"]
+    assert "the best of many" not in said["limits"]
+    assert f"Chosen on development. On the scored rows layer 0 of m is best ({highest:.3f}), with h" in said["claims"]
+
+
+def test_hindsight_is_called_so_wherever_the_score_stands():
+    for name, text in words(probed({})).items():
+        assert "hindsight" in text, name
+        assert "chosen on development" not in text, name
+
+
+def test_of_both_kinds_of_choice_both_are_told():
+    assert chosen_in_words([("development", "test"), ("test", "test")]) == (
+        "development; where that does not score each layer, on the same rows, with hindsight"
+    )
+    assert chosen_in_words([("development", "development")]) == "the same rows, with hindsight"
+    assert chosen_in_words([("", "test")]) == ""
+
+
+def test_errors_are_best_where_they_are_lowest():
+    choice = choose(pd.Series([0.3, 0.2, np.nan]), pd.Series([0.1, 0.4, 0.0]), "test", "rmse")
+    assert choice == Choice(0, "development", 1, 0.2, "test")
+
+
+def test_nothing_is_chosen_where_nothing_has_a_score():
+    assert choose(pd.Series([np.nan]), pd.Series([0.5]), "test", "ccc").best is None
+
+
+@pytest.mark.parametrize(
+    ("splits", "reported"),
+    [
+        (["development", "test2", "test1", "test"], "test"),
+        (["development", "test2"], "test2"),
+        (["development", "cross-validation"], "cross-validation"),
+        (["train", "development"], "development"),
+        (["other", "test1"], "test1"),
+        ([], ""),
+    ],
+)
+def test_the_part_that_is_reported(splits, reported):
+    assert reported_split(splits) == reported
+
+
+def test_no_part_that_choices_were_made_on_is_drawn_beside_a_held_out_one():
+    assert held_out(["development", "test2", "test1"]) == ["test1", "test2"]
+    assert held_out(["train", "development"]) == ["development", "train"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emoprobe.errors import UserError
+from emoprobe.probe.selecting import held_out
 
 from ..tables import (
     METRICS,
@@ -17,7 +18,6 @@ from ..tables import (
     Tables,
     ordered_dimensions,
     ordered_features,
-    ordered_splits,
     read_tables,
     subjects,
 )
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 from .files import FORMATS, encoded, file_stems, make_folder, replace_file
 
-_LAST_SPLITS = ("development", "train")
 _PLAIN_PROBES = ("ridge", "logistic")
 
 
@@ -157,8 +156,7 @@ def _compared_splits(scores: Any, corpus: str, dimensions: Sequence[str], metric
     # The layers of a probe are one system; a baseline is the same for every model.
     systems = rows[rows["probe"] != "mean"].assign(model=lambda table: table["model"].where(table["layer"] != -1, ""))
     systems = systems[["split", "model", "probe", "features"]].drop_duplicates()
-    found = [split for split in ordered_splits(systems["split"]) if (systems["split"] == split).sum() > 1]
-    return [split for split in found if split not in _LAST_SPLITS] or found
+    return held_out(split for split in systems["split"] if (systems["split"] == split).sum() > 1)
 
 
 def _ratings(scores: Any) -> list[str]:
@@ -184,10 +182,7 @@ def _variants(
     rows = _of(rows, subject) if len(rows) else rows
     for probe in dict.fromkeys(rows["probe"]) if len(rows) else ():
         of_probe = rows[rows["probe"] == probe]
-        splits = ordered_splits(of_probe["split"])
-        # What the penalty was chosen on is no result, unless there is nothing else.
-        splits = [split for split in splits if split not in _LAST_SPLITS] or splits
-        for number, split in enumerate(splits):
+        for number, split in enumerate(held_out(of_probe["split"])):
             of_split = of_probe[of_probe["split"] == split]
             for position, features in enumerate(ordered_features(of_split["features"])):
                 parts = (probe,) if probe not in _PLAIN_PROBES else ()

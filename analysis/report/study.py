@@ -12,12 +12,12 @@ import pandas as pd
 from emoprobe.errors import UserError
 from emoprobe.fields import LIST, TABLE, Part, check_fields
 from emoprobe.probe.results import Results, load_results
+from emoprobe.probe.selecting import NOT_HELD_OUT, Choice, best_layer, headline_metric, reported_split
 
-from ..tables import END_TO_END, Tables, ordered_dimensions, ordered_features, ordered_splits, read_tables
+from ..tables import END_TO_END, Tables, ordered_dimensions, ordered_features, read_tables
 
 EMOTION = "emotion"
 LAYERED = {"dimension": "ridge", EMOTION: "logistic"}
-_NOT_HELD_OUT = ("development", "train")
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,11 @@ class Study:
         """Whether categories were probed."""
         return bool((self.results.scores["dimension"] == EMOTION).any())
 
+    @property
+    def targets(self) -> list[str]:
+        """The dimensions, and the categories where they were probed."""
+        return [*self.dimensions, *([EMOTION] if self.has_emotion else [])]
+
     def of(self, corpus: str, *, random: bool | None = None, probed: bool = True) -> list[Model]:
         """Models on a corpus, trained or `random` or both, whose layers were probed."""
         return [
@@ -118,11 +123,11 @@ class Study:
     def split(self, corpus: str) -> str:
         """The part of a corpus that is reported."""
         scores = self.results.scores
-        return next(iter(ordered_splits(scores.loc[scores["corpus"] == corpus, "split"])), "")
+        return reported_split(scores.loc[scores["corpus"] == corpus, "split"])
 
     def optimistic(self, corpus: str) -> bool:
         """Whether all that was scored is a part that choices were made on."""
-        return self.split(corpus) in _NOT_HELD_OUT
+        return self.split(corpus) in NOT_HELD_OUT
 
     def layers(self, model: Model, dimension: str) -> pd.DataFrame:
         """Pooled scores of the linear probe at each layer, on the part and features that are reported."""
@@ -134,6 +139,13 @@ class Study:
         rows = rows[rows["layer"].ge(0).fillna(False).to_numpy(bool)]
         features = next(iter(ordered_features(rows["features"])), "")
         return rows[rows["features"] == features].sort_values("layer")
+
+    def choice(self, model: Model, dimension: str) -> Choice | None:
+        """The layer of the linear probe that is reported; None where no layer has a score."""
+        rows, metric = self.layers(model, dimension), headline_metric(dimension)
+        if not rows[metric].notna().any():
+            return None
+        return best_layer(self.results.scores, rows, metric)
 
     @property
     def end_to_end(self) -> bool:

@@ -7,6 +7,8 @@ from functools import partial
 
 import pandas as pd
 
+from emoprobe.probe.selecting import best_baseline, chosen_in_words, headline_metric
+
 from ...figures.depth import plot_teacher_student
 from ...figures.files import file_stems
 from ...figures.layers import plot_layers
@@ -33,7 +35,6 @@ from .wording import quoted
 
 def curves_section(study: Study) -> list[Block]:
     blocks: list[Block] = []
-    wanted = [*study.dimensions, *([EMOTION] if study.has_emotion else [])]
     for corpus in study.corpora:
         trained, everyone = study.of(corpus, random=False), study.of(corpus)
         figures = [figure for model in trained or everyone for figure in _layer_figures(study, model)]
@@ -43,7 +44,7 @@ def curves_section(study: Study) -> list[Block]:
         layers = [
             (model, dimension, rows)
             for model in everyone
-            for dimension in wanted
+            for dimension in study.targets
             if len(rows := study.layers(model, dimension))
         ]
         if layers:
@@ -95,18 +96,19 @@ def _depth_figure(study: Study, corpus: str, models: Sequence[Model]) -> list[Fi
 
 
 def _best_table(study: Study, corpus: str, layers: Sequence[tuple[Model, str, pd.DataFrame]]) -> Table:
+    choices = [(model, dimension, rows, study.choice(model, dimension)) for model, dimension, rows in layers]
+    choices = [(model, dimension, rows, choice) for model, dimension, rows, choice in choices if choice]
     rows = []
-    for model, dimension, table in layers:
-        score = "uar" if dimension == EMOTION else "ccc"
-        if not table[score].notna().any():
-            continue
-        best = table.loc[table[score].idxmax()]
+    for model, dimension, table, choice in choices:
+        score = headline_metric(dimension)
+        best = table.set_index("layer").loc[choice.best]
         rows.append(
             (
                 model.label,
                 dimension,
-                f"{best['layer']} of {table['layer'].max()}",
+                f"{choice.best} of {table['layer'].max()}",
                 with_interval(best[score], best[f"{score}_low"], best[f"{score}_high"]),
+                f"layer {choice.highest}: {number(choice.highest_score)}" if choice.differs else "the same",
                 number(best["pearson"]),
                 number(best["null_high"]),
                 probability(best["p_holm"]),
@@ -115,12 +117,13 @@ def _best_table(study: Study, corpus: str, layers: Sequence[tuple[Model, str, pd
             )
         )
     score = "CCC (UAR of categories)" if study.has_emotion else "CCC"
-    columns = ("Model", "Dimension", "Best layer", f"{score}, 95 % interval", "Pearson r", "Null, 95th percentile",
-               "p, corrected", "Selectivity", "Compression")  # fmt: skip
+    columns = ("Model", "Dimension", "Best layer", f"{score}, 95 % interval", "Highest, with hindsight", "Pearson r",
+               "Null, 95th percentile", "p, corrected", "Selectivity", "Compression")  # fmt: skip
+    on = chosen_in_words((choice.chosen_on, choice.split) for *_, choice in choices)
     text = (
-        f"Best layer of each model on {corpus}, {study.split(corpus)}. It is chosen on the rows that are scored, which "
-        "its interval does not cover; the claims above choose otherwise where they can, and say so. p is corrected "
-        "over layers. Compression above 1: the layer shortens the code of the labels."
+        f"Best layer of each model on {corpus}, {study.split(corpus)}, chosen on {on}. Highest: the layer of highest "
+        "score on the scored rows. No interval covers a choice with hindsight. p is corrected over layers. Compression "
+        "above 1: the layer shortens the code of the labels."
     )
     return Table(text, columns, tuple(rows), words=2)
 
@@ -128,30 +131,42 @@ def _best_table(study: Study, corpus: str, layers: Sequence[tuple[Model, str, pd
 def _rivals_table(study: Study, corpus: str, layers: Sequence[tuple[Model, str, pd.DataFrame]]) -> list[Table]:
     scores = study.results.select(corpus=corpus, fold="all", split=study.split(corpus))
     baselines = scores[scores["layer"].eq(-1).fillna(False).to_numpy(bool)]
-    rows = []
+    rows, choices = [], []
     for model, dimension, table in layers:
-        score = "uar" if dimension == EMOTION else "ccc"
-        if model.random or not table[score].notna().any():
+        score, choice = headline_metric(dimension), study.choice(model, dimension)
+        if model.random or choice is None:
             continue
+        choices.append(choice)
         own = baselines[(baselines["model"] == model.label) & (baselines["dimension"] == dimension)]
         acoustic = own[own["probe"].isin(ACOUSTIC) & (own["probe"] != "duration") & own[score].notna()]
-        best = acoustic.loc[acoustic[score].idxmax()] if len(acoustic) else None
-        twin = study.twin(model)
-        untrained = study.layers(twin, dimension) if twin else table.iloc[:0]
-        cells = [model.label, dimension, number(table[score].max())]
-        cells.append(NOTHING if best is None else f"{BASELINE_NAMES[best['probe']]} {number(best[score])}")
+        cells = [model.label, dimension, number(_score_of(table, choice.best, score))]
+        if len(acoustic):
+            scored = acoustic.groupby("probe")[score].mean()
+            rival = best_baseline(study.results.scores, scored, table.iloc[0], score, chosen_on=choice.chosen_on)
+            cells.append(f"{BASELINE_NAMES[rival]} {number(scored[rival])}")
+        else:
+            cells.append(NOTHING)
         for name in ("duration", "text"):
             cells.append(number(next(iter(own.loc[own["probe"] == name, score]), None)))
-        cells.append(number(untrained[score].max()) if len(untrained) else NOTHING)
+        twin = study.twin(model)
+        untrained = study.choice(twin, dimension) if twin else None
+        choices += [untrained] if untrained else []
+        known = study.layers(twin, dimension) if untrained else None
+        cells.append(NOTHING if known is None else number(_score_of(known, untrained.best, score)))
         rows.append(tuple(cells))
     if not rows:
         return []
     columns = ("Model", "Dimension", "Best layer", "Best acoustics", "Duration", "Words", "Random twin, best layer")
+    on = chosen_in_words((choice.chosen_on, choice.split) for choice in choices)
     text = (
-        f"Rival explanations on {corpus}: what is reached without the model, or without its training. All are the best "
-        "on the scored rows."
+        f"Rival explanations on {corpus}: what is reached without the model, or without its training. The best of each "
+        f"is chosen on {on}."
     )
     return [Table(text, columns, tuple(rows), words=2)]
+
+
+def _score_of(layers: pd.DataFrame, layer: int, score: str) -> float:
+    return float(layers.loc[layers["layer"] == layer, score].iloc[0])
 
 
 def _lacking_controls(study: Study) -> list[Block]:

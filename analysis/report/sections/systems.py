@@ -7,6 +7,7 @@ from functools import partial
 import pandas as pd
 
 from emoprobe.errors import UserError
+from emoprobe.probe.selecting import chosen_in_words
 
 from ...figures.comparison import plot_comparison
 from ...measures.comparison import compare_systems
@@ -16,7 +17,7 @@ from ..content import (
     Block,
     Missing,
     Table,
-    listed,
+    number,
     whole,
     with_interval,
 )
@@ -59,10 +60,19 @@ def _systems_table(study: Study, corpus: str, metric: str, found: pd.DataFrame) 
                 cells.append(NOTHING)
                 continue
             row = by_dimension.loc[dimension]
-            layer = f" (layer {int(row['layer'])})" if pd.notna(row["layer"]) else ""
+            layer = f" (layer {int(row['layer'])}{_highest(row)})" if pd.notna(row["layer"]) else ""
             cells.append(with_interval(row["value"], row["low"], row["high"]) + layer)
         rows.append(tuple(cells))
-    on = [name for name in dict.fromkeys(found["chosen_on"].dropna()) if name]
-    chosen = f" Layers chosen on {listed(on)}{', with hindsight' if on == [study.split(corpus)] else ''}." if on else ""
+    on = chosen_in_words(zip(found["chosen_on"].fillna(""), found["split"], strict=True))
+    chosen = f" Layers chosen on {on}." if on else ""
+    if (found["layer"] != found["highest_layer"]).fillna(False).any():
+        chosen += " Highest: on the scored rows, with hindsight."
     text = f"{METRICS[metric]} of every system on {corpus}, {study.split(corpus)}, with 95 % intervals.{chosen}"
     return Table(text, ("Model", "System", "Seeds", *dimensions), tuple(rows), words=2)
+
+
+def _highest(row: pd.Series) -> str:
+    """The layer that is best on the scored rows, where another one was chosen."""
+    if row["layer"] == row["highest_layer"]:
+        return ""
+    return f"; highest: layer {int(row['highest_layer'])}, {number(row['highest'])}"
