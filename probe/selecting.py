@@ -174,7 +174,7 @@ def best_layer(scores: pd.DataFrame, fits: pd.DataFrame, metric: str) -> Choice:
 
 def best_baseline(
     scores: pd.DataFrame, scored: pd.Series, layer: Mapping[str, Any], metric: str, *, chosen_on: str
-) -> str:
+) -> Choice:
     """The strongest of several baselines, chosen where a layer was chosen: neither side has more hindsight.
 
     Parameters
@@ -190,14 +190,14 @@ def best_baseline(
 
     Returns
     -------
-    str
-        Name of a probe.
+    Choice
+        Of names of probes.
     """
     same = (scores["split"] == DEVELOPMENT) & scores["fold"].isin(POOLED) & scores["probe"].isin(scored.index)
     for column in ("model", "corpus", "dimension"):
         same &= scores[column] == layer[column]
     known = scores[same & (chosen_on == DEVELOPMENT)].groupby("probe")[metric].mean()
-    return choose(scored, known, layer["split"], metric).best
+    return choose(scored, known, layer["split"], metric)
 
 
 def headline_metric(dimension: str) -> str:

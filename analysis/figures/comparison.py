@@ -175,7 +175,7 @@ def _caption(found: pd.DataFrame, metric: str, protocol: Sequence[dict], *, with
         if (found["layer"] != found["highest_layer"]).fillna(False).any():
             sentences.append("In brackets, where it is another: the best layer of these rows, with hindsight.")
     if (found["kind"] == "baseline").any():
-        sentences.append("Dotted: the best baseline.")
+        sentences.append("Dotted: the best baseline of these rows.")
     runs = [run for run in protocol if run["corpus"] == found["corpus"].iloc[0]]
     return " ".join([*sentences, *corpus_remarks(runs)])
 

@@ -192,7 +192,7 @@ def _against_acoustics(study, systems, model, dimension, on) -> Iterator[Claim]:
         return
     scored = rivals.groupby("probe")["value"].max()
     of_model = {**layer, "model": model.label}
-    best = best_baseline(study.results.scores, scored, of_model, "ccc", chosen_on=layer["chosen_on"])
+    best = best_baseline(study.results.scores, scored, of_model, "ccc", chosen_on=layer["chosen_on"]).best
     rival = rivals.loc[rivals.loc[rivals["probe"] == best, "value"].idxmax()]
     other = {**_key(rival), "model": model.label, "layer": -1}
     name = BASELINE_NAMES.get(rival["probe"], rival["probe"])

@@ -7,7 +7,7 @@ from functools import partial
 
 import pandas as pd
 
-from emoprobe.probe.selecting import best_baseline, chosen_in_words, headline_metric
+from emoprobe.probe.selecting import Choice, best_baseline, chosen_in_words, headline_metric
 
 from ...figures.depth import plot_teacher_student
 from ...figures.files import file_stems
@@ -139,11 +139,12 @@ def _rivals_table(study: Study, corpus: str, layers: Sequence[tuple[Model, str, 
         choices.append(choice)
         own = baselines[(baselines["model"] == model.label) & (baselines["dimension"] == dimension)]
         acoustic = own[own["probe"].isin(ACOUSTIC) & (own["probe"] != "duration") & own[score].notna()]
-        cells = [model.label, dimension, number(_score_of(table, choice.best, score))]
+        cells = [model.label, dimension, _of_layers(table, choice, score)]
         if len(acoustic):
             scored = acoustic.groupby("probe")[score].mean()
             rival = best_baseline(study.results.scores, scored, table.iloc[0], score, chosen_on=choice.chosen_on)
-            cells.append(f"{BASELINE_NAMES[rival]} {number(scored[rival])}")
+            highest = f" ({BASELINE_NAMES[rival.highest]} {number(rival.highest_score)})" if rival.differs else ""
+            cells.append(f"{BASELINE_NAMES[rival.best]} {number(scored[rival.best])}{highest}")
         else:
             cells.append(NOTHING)
         for name in ("duration", "text"):
@@ -152,7 +153,7 @@ def _rivals_table(study: Study, corpus: str, layers: Sequence[tuple[Model, str, 
         untrained = study.choice(twin, dimension) if twin else None
         choices += [untrained] if untrained else []
         known = study.layers(twin, dimension) if untrained else None
-        cells.append(NOTHING if known is None else number(_score_of(known, untrained.best, score)))
+        cells.append(NOTHING if known is None else _of_layers(known, untrained, score))
         rows.append(tuple(cells))
     if not rows:
         return []
@@ -160,13 +161,15 @@ def _rivals_table(study: Study, corpus: str, layers: Sequence[tuple[Model, str, 
     on = chosen_in_words((choice.chosen_on, choice.split) for choice in choices)
     text = (
         f"Rival explanations on {corpus}: what is reached without the model, or without its training. The best of each "
-        f"is chosen on {on}."
+        f"is chosen on {on}; in brackets, where it is another: the best of the scored rows, with hindsight."
     )
     return [Table(text, columns, tuple(rows), words=2)]
 
 
-def _score_of(layers: pd.DataFrame, layer: int, score: str) -> float:
-    return float(layers.loc[layers["layer"] == layer, score].iloc[0])
+def _of_layers(layers: pd.DataFrame, choice: Choice, score: str) -> str:
+    """The score of the layer that was chosen, and of the one that is best on the scored rows where that is another."""
+    value = number(layers.set_index("layer").loc[choice.best, score])
+    return f"{value} ({number(choice.highest_score)})" if choice.differs else value
 
 
 def _lacking_controls(study: Study) -> list[Block]:

@@ -37,7 +37,7 @@ def limits_section(study: Study, found: list[Claim]) -> list[Block]:
     if any(choice.differs for choice in choices):
         entries.append(
             "Development and scored rows disagree about a best layer. The one that was chosen on development is "
-            "reported; the highest stands beside it, with hindsight."
+            "reported. The highest stands beside it, with hindsight: it is too high by what the choice gains."
         )
     entries += [
         "A probe shows what a small reader finds in a layer, not what the model uses.",
