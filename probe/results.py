@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -51,8 +51,8 @@ class Results:
 
     scores: pd.DataFrame
     weights: pd.DataFrame
-    protocol: list[dict]
-    predictions: pd.DataFrame
+    protocol: list[dict] = field(default_factory=list)
+    predictions: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @staticmethod
     def empty() -> Results:

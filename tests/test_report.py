@@ -555,7 +555,7 @@ def test_printed_commands_carry_the_corpus_and_the_cache_of_the_run():
     )
     told = Model("L", "msp", {"name": "hubert"}, "large.h5", Path("caches/large.h5"), (*given, "--normalise", "yes"))
     old = Model("M", "other", {"name": "hubert-base"}, "old.h5")
-    study = Study(Results.empty(), None, (told, old), (Path("results"),))
+    study = Study(Results.empty(), (told, old), (Path("results"),))
     corpus = "--corpus 'msp-podcast:/data/My Corpus' --keep-words speaker"
     assert study.corpus_option("msp") == corpus
     twin = study.twin_command(told, "random.h5")

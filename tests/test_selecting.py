@@ -16,7 +16,6 @@ from emoprobe.analysis.report.sections.curves import curves_section
 from emoprobe.analysis.report.sections.limits import limits_section
 from emoprobe.analysis.report.sections.systems import systems_section
 from emoprobe.analysis.report.study import Model, Study
-from emoprobe.analysis.tables import read_tables
 from emoprobe.cli.fit import summary
 from emoprobe.probe import ccc
 from emoprobe.probe.results import PREDICTIONS, SCORES, WEIGHTS, Results, table
@@ -52,7 +51,7 @@ def probed(development: dict[int, float]) -> Results:
 
 
 def study_of(results: Results) -> Study:
-    return Study(results, read_tables(results), (Model("m", "c", {"name": "m"}, "c.h5"),), (Path("results"),))
+    return Study(results, (Model("m", "c", {"name": "m"}, "c.h5"),), (Path("results"),))
 
 
 def answers(results: Results) -> dict[str, int]:

@@ -15,7 +15,6 @@ from ..tables import (
     METRICS,
     WEIGHTED,
     Subject,
-    Tables,
     ordered_dimensions,
     ordered_features,
     read_tables,
@@ -29,7 +28,7 @@ from .style import publication_style
 from .weights import plot_weights
 
 if TYPE_CHECKING:
-    pass
+    from emoprobe.probe.results import Results
 
 from .files import FORMATS, encoded, file_stems, make_folder, replace_file
 
@@ -84,19 +83,19 @@ def draw_figures(
         if kind not in FORMATS:
             raise UserError(f"cannot write {kind!r} figures: choose of {', '.join(FORMATS)}")
     folder = Path(figures)
-    tables = read_tables(results)
-    drawings = list(_drawings(tables, metric))
+    results = read_tables(results)
+    drawings = list(_drawings(results, metric))
     if not drawings:
         raise UserError("the results hold nothing to draw: no score of a layer, no learned weight, no two systems")
     make_folder(folder)
     written = []
     for drawing, stem in zip(drawings, file_stems([drawing.parts for drawing in drawings]), strict=True):
-        written += _write(drawing, tables, folder / stem, formats)
+        written += _write(drawing, results, folder / stem, formats)
     return written
 
 
-def _drawings(tables: Tables, metric: str) -> Iterator[_Drawing]:
-    scores = tables.scores
+def _drawings(results: Results, metric: str) -> Iterator[_Drawing]:
+    scores = results.scores
     if metric not in METRICS:
         raise UserError(f"no score is called {metric!r}: choose one of {', '.join(METRICS)}")
     suffix = () if metric == "ccc" else (metric,)
@@ -111,9 +110,9 @@ def _drawings(tables: Tables, metric: str) -> Iterator[_Drawing]:
             for parts, choice in _variants(scores, subject, dimensions, score):
                 choice |= {"model": subject.model, "corpus": subject.corpus, "dimensions": dimensions}
                 yield _Drawing((prefix, *name, *ending, *parts), partial(plot_layers, metric=score, **choice))
-    for subject in subjects(tables.weights):
+    for subject in subjects(results.weights):
         name = (subject.model, *((subject.corpus,) if several_corpora else ()))
-        rows = _of(tables.weights, subject)
+        rows = _of(results.weights, subject)
         for probe, fits in rows.groupby("probe"):
             for position, features in enumerate(ordered_features(fits["features"])):
                 parts = (probe,) if probe != WEIGHTED else ()
@@ -191,14 +190,14 @@ def _variants(
                 yield parts, {"probe": probe, "split": split, "features": features}
 
 
-def _write(drawing: _Drawing, tables: Tables, stem: Path, formats: Sequence[str]) -> list[Path]:
+def _write(drawing: _Drawing, results: Results, stem: Path, formats: Sequence[str]) -> list[Path]:
     from matplotlib.figure import Figure
 
     written = []
     with publication_style():
         # Not through pyplot: it would keep every figure open, and choose a window system on some machines.
         figure = Figure()
-        drawing.draw(tables, figure=figure)
+        drawing.draw(results, figure=figure)
         for kind in formats:
             path = stem.with_name(f"{stem.name}.{kind}")
             replace_file(path, encoded(figure, kind))

@@ -18,7 +18,6 @@ from ..tables import (
     END_TO_END,
     METRICS,
     WEIGHTED,
-    Tables,
     ordered_baselines,
     ordered_dimensions,
     ordered_features,
@@ -27,6 +26,8 @@ from ..tables import (
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from emoprobe.probe.results import Results
 
 
 COLUMNS = (
@@ -81,8 +82,8 @@ def compare_systems(
     """
     import pandas as pd
 
-    tables = read_tables(results)
-    scores = tables.scores
+    results = read_tables(results)
+    scores = results.scores
     if not len(scores):
         raise UserError("there is nothing to compare: the table of scores is empty")
     metric, _ = of_categories(scores["dimension"] if dimensions is None else dimensions, metric, "ridge")
@@ -103,20 +104,18 @@ def compare_systems(
             "fit it with probe-fit, or choose another metric=, dimensions=, corpus= or split="
         )
     found = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"layer": "Int64", "highest_layer": "Int64"})
-    return _with_limits_over_seeds(found, tables, metric)
+    return _with_limits_over_seeds(found, results, metric)
 
 
-def _with_limits_over_seeds(found: pd.DataFrame, tables: Tables, metric: str) -> pd.DataFrame:
+def _with_limits_over_seeds(found: pd.DataFrame, results: Results, metric: str) -> pd.DataFrame:
     """Limits of systems with several seeds over speakers and seeds together, where there are predictions of them."""
     import pandas as pd
 
-    from emoprobe.probe.results import Results
     from emoprobe.probe.significance import score_intervals
 
-    if metric in CATEGORY_METRICS or not len(tables.predictions):
+    if metric in CATEGORY_METRICS or not len(results.predictions):
         return found
-    results = Results(tables.scores, tables.weights, tables.protocol, tables.predictions)
-    there = {tuple(key) for key in tables.predictions[_RUN].drop_duplicates().itertuples(index=False)}
+    there = {tuple(key) for key in results.predictions[_RUN].drop_duplicates().itertuples(index=False)}
     for place in found.index[found["seeds"] > 1]:
         run = found.loc[place, _RUN].to_dict()
         if tuple(run.values()) in there:

@@ -123,7 +123,7 @@ def _of_corpus(study: Study, corpus: str) -> Iterator[Claim]:
 
 def _systems(study: Study, corpus: str) -> pd.DataFrame | None:
     try:
-        return compare_systems(study.tables, corpus=corpus, dimensions=study.dimensions, split=study.split(corpus))
+        return compare_systems(study.results, corpus=corpus, dimensions=study.dimensions, split=study.split(corpus))
     except UserError:  # categories alone, or no score that could be compared
         return None
 

@@ -11,10 +11,10 @@ import pandas as pd
 
 from emoprobe.errors import UserError
 from emoprobe.fields import LIST, TABLE, Part, check_fields
-from emoprobe.probe.results import Results, load_results
+from emoprobe.probe.results import Results
 from emoprobe.probe.selecting import NOT_HELD_OUT, Choice, best_layer, headline_metric, reported_split
 
-from ..tables import END_TO_END, Tables, ordered_dimensions, ordered_features, read_tables
+from ..tables import END_TO_END, ordered_dimensions, ordered_features, read_complete
 
 EMOTION = "emotion"
 LAYERED = {"dimension": "ridge", EMOTION: "logistic"}
@@ -68,8 +68,6 @@ class Study:
     ----------
     results : Results
         Of the dimensions that were asked for.
-    tables : Tables
-        The same, as the figures want them.
     models : tuple of Model
     folders : tuple of Path
         Where the results were read from.
@@ -78,7 +76,6 @@ class Study:
     """
 
     results: Results
-    tables: Tables
     models: tuple[Model, ...]
     folders: tuple[Path, ...]
     quick: bool = False
@@ -219,10 +216,9 @@ def gather(
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"{folder} is not a folder of results: make one with probe-fit --out {folder}")
-    results = load_results(folders)
-    tables = read_tables(list(folders))  # which complains of a table that was cut short
+    results = read_complete(folders)
     if dimensions:
-        results, tables = _only(results, dimensions), None
+        results = _only(results, dimensions)
     if not results.protocol or not len(results.scores):
         wanted = f" of {', '.join(dimensions)}" if dimensions else ""
         raise UserError(f"{_names(folders)} holds no scores{wanted}: fit them with probe-fit")
@@ -230,8 +226,7 @@ def gather(
         wanted = {"split": TABLE} | _REPORTED.get(run["probe"], {})
         remedy = f"fit {run['probe']} of {run['dimension']}, {run['model']}, again, or draw figures alone: probe-plot"
         check_fields(run, f"the protocol of {_names(folders)}", wanted, remedy=remedy)
-    tables = tables or read_tables(results)
-    return Study(results, tables, _models(results, folders, caches), tuple(folders), quick)
+    return Study(results, _models(results, folders, caches), tuple(folders), quick)
 
 
 def _only(results: Results, dimensions: Sequence[str]) -> Results:

@@ -62,7 +62,7 @@ def _layer_figures(study: Study, model: Model) -> list[Figure]:
         if not drawn or (dimensions == [EMOTION] and not study.has_emotion):
             continue
         draw = partial(
-            plot_layers, study.tables, model=model.label, corpus=model.corpus, metric=metric, dimensions=drawn,
+            plot_layers, study.results, model=model.label, corpus=model.corpus, metric=metric, dimensions=drawn,
             split=study.split(model.corpus),
         )  # fmt: skip
         said = "; ".join(_curve_in_words(study.layers(model, dimension), dimension, metric) for dimension in drawn)
@@ -88,7 +88,7 @@ def _depth_figure(study: Study, corpus: str, models: Sequence[Model]) -> list[Fi
         return []
     names = [model.label for model in drawn]
     draw = partial(
-        plot_teacher_student, study.tables, model=names, corpus=corpus, dimensions=study.dimensions,
+        plot_teacher_student, study.results, model=names, corpus=corpus, dimensions=study.dimensions,
         split=study.split(corpus),
     )  # fmt: skip
     alt = f"CCC on relative depth of {listed(names)}, one panel a dimension: {listed(study.dimensions)}."

@@ -32,11 +32,11 @@ def relevance_section(study: Study, computed: Computed) -> list[Block]:
     weighed = [
         model
         for model in study.models
-        if ((study.tables.weights["model"] == model.label) & (study.tables.weights["corpus"] == model.corpus)).any()
-    ] if len(study.tables.weights) else []  # fmt: skip
+        if ((study.results.weights["model"] == model.label) & (study.results.weights["corpus"] == model.corpus)).any()
+    ] if len(study.results.weights) else []  # fmt: skip
     figures = []
     for model in weighed:
-        draw = partial(plot_weights, study.tables, model=model.label, corpus=model.corpus)
+        draw = partial(plot_weights, study.results, model=model.label, corpus=model.corpus)
         figures.append(picture(("weights", model.label, model.corpus), draw, alt=_weights_in_words(study, model)))
     blocks += [Gallery(tuple(figures))] if figures else []
     if study.dimensions and not weighed:
@@ -80,7 +80,7 @@ def _opinions(model: Model, rows: pd.DataFrame) -> list[Block]:
 def _weights_in_words(study: Study, model: Model) -> str:
     said = []
     for dimension in study.dimensions:
-        found = layer_weights(study.tables.weights, Subject(model.label, model.corpus), dimension=dimension)
+        found = layer_weights(study.results.weights, Subject(model.label, model.corpus), dimension=dimension)
         if found is not None:
             raw, normed = found.raw.mean(0), found.normed.mean(0)
             said.append(

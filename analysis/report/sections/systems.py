@@ -38,13 +38,13 @@ def systems_section(study: Study) -> list[Block]:
         for metric, wanted in (("ccc", study.dimensions), ("uar", [EMOTION] if study.has_emotion else [])):
             choice = {"corpus": corpus, "metric": metric, "dimensions": wanted, "split": study.split(corpus)}
             try:
-                found = compare_systems(study.tables, **choice)
+                found = compare_systems(study.results, **choice)
             except UserError:  # none of these dimensions on this corpus
                 continue
             if (found["probe"] != "mean").any():
                 alt = f"{METRICS[metric]} with interval of every system on {corpus}; the table below has the numbers."
                 name = ("comparison", corpus, *([metric] if metric != "ccc" else []))
-                blocks.append(picture(name, partial(plot_comparison, study.tables, **choice), alt=alt))
+                blocks.append(picture(name, partial(plot_comparison, study.results, **choice), alt=alt))
             blocks.append(_systems_table(study, corpus, metric, found))
     return blocks
 
