@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from matplotlib.figure import Figure
 
 from emoprobe.analysis import compare_systems, fairness_table, plot_comparison, plot_fairness, plot_heatmap
 from emoprobe.analysis.report.claims import claims
+from emoprobe.analysis.report.computed import compute
 from emoprobe.analysis.report.content import Table
+from emoprobe.analysis.report.material import Material
 from emoprobe.analysis.report.sections.curves import curves_section
 from emoprobe.analysis.report.sections.limits import limits_section
 from emoprobe.analysis.report.sections.systems import systems_section
@@ -50,8 +53,9 @@ def probed(development: dict[int, float]) -> Results:
     return Results(table(scores, SCORES), table([], WEIGHTS), protocol, table(predictions, PREDICTIONS))
 
 
-def study_of(results: Results) -> Study:
-    return Study(results, (Model("m", "c", {"name": "m"}, "c.h5"),), (Path("results"),))
+def material_of(results: Results) -> Material:
+    study = Study(results, (Model("m", "c", {"name": "m"}, "c.h5"),), (Path("results"),))
+    return Material(study, claims(study), compute(replace(study, quick=True), Path()))
 
 
 def answers(results: Results) -> dict[str, int]:
@@ -59,7 +63,7 @@ def answers(results: Results) -> dict[str, int]:
     best = results.best_layers()
     (compared,) = compare_systems(results).query("kind == 'layer'").to_dict("records")
     (against,) = set(layers_compared(results, probe="ridge", resamples=20)["other"])
-    tables = [block for block in curves_section(study_of(results)) if hasattr(block, "rows")]
+    tables = [block for block in curves_section(material_of(results)) if hasattr(block, "rows")]
     (axes,) = plot_heatmap(results, figure=Figure())
     return {
         "best_layers": int(best.loc[(best["split"] == "test") & (best["layer"] >= 0), "layer"].item()),
@@ -77,13 +81,13 @@ def words(results: Results) -> dict[str, str]:
     plot_heatmap(results, figure=figures["heatmap"])
     plot_comparison(results, figure=figures["comparison"])
     plot_fairness(fairness_table(results, GENDERS, resamples=20), figure=figures["fairness"])
-    study = study_of(results)
+    material = material_of(results)
     return {name: figure.get_supxlabel().replace("\n", " ") for name, figure in figures.items()} | {
         "summary": summary(results),
-        "curves": " ".join(block.caption for block in curves_section(study) if isinstance(block, Table)),
-        "systems": " ".join(block.caption for block in systems_section(study) if isinstance(block, Table)),
-        "limits": " ".join(line for block in limits_section(study, []) for line in block.entries),
-        "claims": " ".join(claim.how for claim in claims(study)),
+        "curves": " ".join(block.caption for block in curves_section(material) if isinstance(block, Table)),
+        "systems": " ".join(block.caption for block in systems_section(material) if isinstance(block, Table)),
+        "limits": " ".join(line for block in limits_section(material) for line in block.entries),
+        "claims": " ".join(claim.how for claim in material.claims),
     }
 
 

@@ -44,6 +44,8 @@ class Claim:
         What was compared, or why it was not tested.
     p_holm : float
         Corrected for all claims of the report.
+    hindsight : bool
+        Whether a layer was chosen on the very rows that are compared.
     """
 
     subject: str
@@ -55,6 +57,7 @@ class Claim:
     p: float
     how: str
     p_holm: float = np.nan
+    hindsight: bool = False
 
     @property
     def verdict(self) -> str:
@@ -270,7 +273,10 @@ def _paired(
                 f" On the scored rows layer {system['highest_layer']} of {system['model']} is best "
                 f"({number(system['highest'])}), with hindsight."
             )
-    return Claim(subject, statement, "difference in CCC", found.difference, found.low, found.high, found.p, how)
+    return Claim(
+        subject, statement, "difference in CCC", found.difference, found.low, found.high, found.p, how,
+        hindsight=any(system["chosen_on"] == system["split"] for system in layers),
+    )  # fmt: skip
 
 
 def _untested(subject: str, statement: str, reason: str) -> Claim:

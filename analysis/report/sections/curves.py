@@ -26,6 +26,7 @@ from ..content import (
     probability,
     with_interval,
 )
+from ..material import Material
 from ..pictures import picture
 from ..study import EMOTION, Model, Study
 from .wording import quoted
@@ -33,7 +34,8 @@ from .wording import quoted
 # 3. Curves ------------------------------------------------------------------------------------------------------------
 
 
-def curves_section(study: Study) -> list[Block]:
+def curves_section(material: Material) -> list[Block]:
+    study = material.study
     blocks: list[Block] = []
     for corpus in study.corpora:
         trained, everyone = study.of(corpus, random=False), study.of(corpus)

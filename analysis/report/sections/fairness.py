@@ -22,6 +22,7 @@ from ..content import (
     whole,
     with_interval,
 )
+from ..material import Material
 from ..pictures import picture
 from ..study import Model, Study
 from .wording import as_sentence
@@ -29,7 +30,8 @@ from .wording import as_sentence
 # 7. Fairness ----------------------------------------------------------------------------------------------------------
 
 
-def fairness_section(study: Study) -> list[Block]:
+def fairness_section(material: Material) -> list[Block]:
+    study = material.study
     blocks: list[Block] = []
     for corpus in study.corpora:
         trained = [model for model in study.of(corpus, random=False) if study.dimensions]

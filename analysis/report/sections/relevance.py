@@ -11,7 +11,6 @@ from ...figures.relevance import OPINION_NAMES, plot_relevance
 from ...figures.weights import plot_weights
 from ...measures.relevance import agreement, starts
 from ...tables import Subject, ordered_dimensions
-from ..computed import Computed
 from ..content import (
     Block,
     Gallery,
@@ -21,13 +20,15 @@ from ..content import (
     listed,
     number,
 )
+from ..material import Material
 from ..pictures import picture
 from ..study import Model, Study
 
 # 4. Relevance ---------------------------------------------------------------------------------------------------------
 
 
-def relevance_section(study: Study, computed: Computed) -> list[Block]:
+def relevance_section(material: Material) -> list[Block]:
+    study, computed = material.study, material.computed
     blocks: list[Block] = []
     weighed = [
         model

@@ -21,6 +21,7 @@ from ..content import (
     whole,
     with_interval,
 )
+from ..material import Material
 from ..pictures import picture
 from ..study import EMOTION, Study
 from .wording import quoted
@@ -28,7 +29,8 @@ from .wording import quoted
 # 6. Systems -----------------------------------------------------------------------------------------------------------
 
 
-def systems_section(study: Study) -> list[Block]:
+def systems_section(material: Material) -> list[Block]:
+    study = material.study
     blocks: list[Block] = []
     if not study.end_to_end:
         corpus = study.corpus_option(study.corpora[0])
