@@ -39,7 +39,6 @@ BASELINE_NAMES = {
 }
 """Names of the baselines as figures show them, in the order of every figure."""
 
-_DIMENSION_ORDER = ("arousal", "valence", "dominance", "emotion")
 _SCORE_COLUMNS = ("model", "corpus", "dimension", "probe", "layer", "fold", "seed", "split")
 _WEIGHT_COLUMNS = ("model", "corpus", "dimension", "layer", "seed", "weight", "weight_normed")
 
@@ -192,12 +191,6 @@ def one_subject(table: pd.DataFrame, model: str | None, corpus: str | None) -> S
         raise UserError("there is nothing to draw: the table is empty")
     problem = "several models and corpora fit" if found else f"no row for model={model!r} corpus={corpus!r}"
     raise UserError(f"{problem}: choose by model= and corpus= among {have}")
-
-
-def ordered_dimensions(found: Iterable[str]) -> list[str]:
-    """Names of dimensions in the order of every figure: arousal, valence, dominance, then the rest."""
-    found = set(found)
-    return [name for name in _DIMENSION_ORDER if name in found] + sorted(found.difference(_DIMENSION_ORDER))
 
 
 def ordered_baselines(found: Iterable[str]) -> list[str]:

@@ -24,7 +24,7 @@ from emoprobe.fields import (
 from emoprobe.jsontext import from_json, to_json
 from emoprobe.ownership import refuse_file, refuse_foreign_lock, refuse_stranger
 
-from .schema import KEY, PREDICTIONS, PROTOCOL, RANGES, SCORES, STRING, WEIGHTS, table
+from .schema import CATEGORIES, KEY, PREDICTIONS, PROTOCOL, RANGES, SCORES, STRING, WEIGHTS, ordered_dimensions, table
 from .selecting import best_layer, headline_metric
 
 
@@ -68,6 +68,12 @@ class Results:
             [entry for entry in self.protocol if tuple(str(entry[name]) for name in KEY) not in keys] + new.protocol,
             _replaced(self.predictions, new.predictions, keys),
         )
+
+    @property
+    def ratings(self) -> list[str]:
+        """Dimensions that are rated on a scale, and have scores: arousal, valence, dominance, then the rest."""
+        names = self.scores["dimension"] if len(self.scores) else []
+        return [name for name in ordered_dimensions(names) if name != CATEGORIES]
 
     def select(self, **values) -> pd.DataFrame:
         """Rows of the scores whose columns have the given values, such as ``select(probe="ridge", fold="all")``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -34,6 +35,9 @@ from emoprobe.fields import (
 #: Columns that name a run.
 KEY = ("model", "corpus", "dimension", "probe", "features")
 
+#: The dimension that is categories of emotion instead of ratings on a scale.
+CATEGORIES = "emotion"
+
 _INTEGER, _NUMBER, STRING = "Int64", "float64", "str"
 
 SCORES = {
@@ -56,6 +60,16 @@ PREDICTIONS = {
     "seed": _INTEGER, "split": STRING, "fold": STRING, "id": STRING, "speaker": STRING,
     "truth": _NUMBER, "prediction": _NUMBER, "true_category": STRING, "predicted_category": STRING,
 }  # fmt: skip
+
+
+#: The order of dimensions in every table and figure; others follow by name.
+_DIMENSIONS = ("arousal", "valence", "dominance", CATEGORIES)
+
+
+def ordered_dimensions(names: Iterable[str]) -> list[str]:
+    """Names of dimensions in the order of every figure: arousal, valence, dominance, then the rest."""
+    names = set(names)
+    return [name for name in _DIMENSIONS if name in names] + sorted(names.difference(_DIMENSIONS))
 
 
 def table(rows, columns: dict[str, str]) -> pd.DataFrame:

@@ -16,7 +16,7 @@ import pandas as pd
 from emoprobe.errors import UserError
 
 from .drawing import draw_resamples, sums_of
-from .schema import KEY
+from .schema import CATEGORIES, KEY
 from .splits import CROSS_VALIDATION
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def best_baseline(
 
 def headline_metric(dimension: str) -> str:
     """The score by which layers are compared where nobody names one: CCC, and UAR of categories."""
-    return "uar" if dimension == "emotion" else "ccc"
+    return "uar" if dimension == CATEGORIES else "ccc"
 
 
 def chosen_in_words(choices: Iterable[tuple[str, str]]) -> str:

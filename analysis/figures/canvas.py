@@ -10,16 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emoprobe.errors import UserError
+from emoprobe.probe.schema import ordered_dimensions
 from emoprobe.probe.selecting import reported_split
 
 from ..curves import Curve, layer_curve
-from ..tables import (
-    CATEGORY_METRICS,
-    METRICS,
-    Subject,
-    ordered_dimensions,
-    subjects,
-)
+from ..tables import CATEGORY_METRICS, METRICS, Subject, subjects
 from .captions import interval_unit, n_categories
 from .style import (
     FONT_SIZE,

@@ -8,14 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emoprobe.errors import UserError
+from emoprobe.probe.schema import ordered_dimensions
 from emoprobe.probe.selecting import LOWER_IS_BETTER, chosen_in_words
 
-from ..tables import (
-    CATEGORY_METRICS,
-    METRICS,
-    ordered_dimensions,
-    read_tables,
-)
+from ..tables import CATEGORY_METRICS, METRICS, read_tables
 from .canvas import Sheet, of_categories, plain_ticks, to_draw_on
 from .captions import corpus_remarks
 from .style import (

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emoprobe.errors import UserError
+from emoprobe.probe.schema import ordered_dimensions
 from emoprobe.probe.selecting import chosen_in_words
 
-from ..tables import METRICS, Subject, ordered_dimensions
+from ..tables import METRICS, Subject
 from .canvas import Sheet, plain_ticks, to_draw_on
 from .captions import PROBE_NAMES, subject_name
 from .style import COLUMN_WIDTH, FONT_SIZE, NEUTRAL, LineLook, printable, publication_style, series_look

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from emoprobe.probe.schema import ordered_dimensions
 from emoprobe.probe.selecting import LOWER_IS_BETTER, Choice, chosen_in_words
 
 from ..curves import Curve, best_of_curve, n_layers
-from ..tables import (
-    ordered_dimensions,
-    read_tables,
-)
+from ..tables import read_tables
 from .captions import curve_caption, series_names
 from .style import (
     COLUMN_WIDTH,

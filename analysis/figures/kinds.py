@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from emoprobe.probe.schema import CATEGORIES
 from emoprobe.probe.selecting import held_out
 
-from ..tables import WEIGHTED, ordered_dimensions, ordered_features, subjects
+from ..tables import WEIGHTED, ordered_features, subjects
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,14 +67,12 @@ class Target:
 
 def ratings(results: Results, metric: str) -> Target:
     """Arousal, valence, dominance: whatever is rated on a scale."""
-    names = results.scores["dimension"] if len(results.scores) else []
-    dimensions = [name for name in ordered_dimensions(names) if name != "emotion"]
-    return Target(dimensions, metric, () if metric == "ccc" else (metric,))
+    return Target(results.ratings, metric, () if metric == "ccc" else (metric,))
 
 
 def categories(results: Results, metric: str) -> Target:
     """Categories of emotion, by UAR whatever metric the ratings have."""
-    return Target(["emotion"], "uar")
+    return Target([CATEGORIES], "uar")
 
 
 TargetOf = Callable[["Results", str], Target]

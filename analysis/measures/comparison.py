@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emoprobe.errors import UserError
+from emoprobe.probe.schema import ordered_dimensions
 from emoprobe.probe.selecting import POOLED, best_layer, reported_split
 
 from ..figures.canvas import of_categories
@@ -19,7 +20,6 @@ from ..tables import (
     METRICS,
     WEIGHTED,
     ordered_baselines,
-    ordered_dimensions,
     ordered_features,
     read_tables,
 )

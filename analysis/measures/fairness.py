@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emoprobe.errors import UserError
+from emoprobe.probe.schema import ordered_dimensions
 from emoprobe.probe.selecting import POOLED, best_layer, on_reported_split
 
-from ..tables import ordered_dimensions, ordered_features
+from ..tables import ordered_features
 
 if TYPE_CHECKING:
     import pandas as pd

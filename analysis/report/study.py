@@ -12,11 +12,12 @@ import pandas as pd
 from emoprobe.errors import UserError
 from emoprobe.fields import LIST, TABLE, Part, check_fields
 from emoprobe.probe.results import Results
+from emoprobe.probe.schema import CATEGORIES
 from emoprobe.probe.selecting import NOT_HELD_OUT, Choice, best_layer, headline_metric, reported_split
 
-from ..tables import END_TO_END, ordered_dimensions, ordered_features, read_complete
+from ..tables import END_TO_END, ordered_features, read_complete
 
-EMOTION = "emotion"
+EMOTION = CATEGORIES
 LAYERED = {"dimension": "ridge", EMOTION: "logistic"}
 
 
@@ -88,7 +89,7 @@ class Study:
     @property
     def dimensions(self) -> list[str]:
         """Arousal, valence, dominance: as far as there are scores of them."""
-        return [name for name in ordered_dimensions(self.results.scores["dimension"]) if name != EMOTION]
+        return self.results.ratings
 
     @property
     def has_emotion(self) -> bool:

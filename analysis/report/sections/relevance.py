@@ -6,11 +6,13 @@ from functools import partial
 
 import pandas as pd
 
+from emoprobe.probe.schema import ordered_dimensions
+
 from ...curves import layer_weights
 from ...figures.relevance import OPINION_NAMES, plot_relevance
 from ...figures.weights import plot_weights
 from ...measures.relevance import agreement, starts
-from ...tables import Subject, ordered_dimensions
+from ...tables import Subject
 from ..content import (
     Block,
     Gallery,
