@@ -103,6 +103,7 @@ class Results:
         one_fit = [*KEY, "split", "layer"]
         seeded = pooled.duplicated(one_fit, keep=False)
         mean = pooled[seeded].groupby(one_fit, sort=False, dropna=False, as_index=False).mean(numeric_only=True)
+        mean = mean.assign(fold="all")  # which is no number, and so has no mean
         fits = pd.concat([part for part in (pooled[~seeded], mean) if len(part)], ignore_index=True)
         runs = fits.groupby([*KEY, "split"], sort=False, dropna=False)
         places, told = zip(*(_best_of(run, fits) for _, run in runs), strict=True)

@@ -123,6 +123,21 @@ def test_both_layers_stand_where_development_and_scored_rows_disagree():
     assert f"Chosen on development. On the scored rows layer 0 of m is best ({highest:.3f}), with h" in said["claims"]
 
 
+@pytest.mark.parametrize("beside", [0, 1], ids=["alone", "beside a ridge"])
+def test_a_probe_with_seeds_is_at_the_best_layer_of_their_mean(beside):
+    results = probed({0: 0.1, 1: 0.2, 2: 0.9})
+    ridge = results.scores[results.scores["layer"] >= 0]
+    first = ridge.assign(probe="mlp", seed=0)
+    second = first.assign(seed=1, ccc=first["ccc"] - 0.2)
+    lucky = (first["split"] == "development") & (first["layer"] == 1)
+    first.loc[lucky, "ccc"], second.loc[lucky, "ccc"] = 0.99, 0.0
+    scores = pd.concat([ridge] * beside + [first, second], ignore_index=True)
+    best = replace(results, scores=scores).best_layers().query("probe == 'mlp' and split == 'test'").iloc[0]
+    mean = ridge[ridge["split"] == "test"].set_index("layer")["ccc"] - 0.1
+    assert (best["layer"], best["chosen_on"], best["highest_layer"]) == (2, "development", 0)
+    assert (best["ccc"], best["highest"]) == pytest.approx((mean[2], mean[0]))
+
+
 def test_hindsight_is_called_so_wherever_the_score_stands():
     for name, text in words(probed({})).items():
         assert "hindsight" in text, name
