@@ -15,6 +15,7 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
 from emoprobe.analysis.figures.relevance import plot_relevance
+from emoprobe.analysis.measures import problems
 from emoprobe.analysis.measures import relevance as module
 from emoprobe.analysis.measures.opinions import (
     OPINIONS,
@@ -115,7 +116,7 @@ def test_which_opinions_a_copy_of_a_layer_misleads(tmp_path):
 
 
 def problem_of(cache, **options):
-    (problem,) = module._problems(cache, RelevanceSettings(resamples=0, **options), kernels=True)
+    (problem,) = problems.problems(cache, RelevanceSettings(resamples=0, **options), kernels=True)
     return problem
 
 
@@ -125,7 +126,7 @@ def test_summed_kernels_are_scikit_learns_ridge_on_layers_side_by_side(planted, 
         problem = problem_of(cache)
         fold = problem.folds[0]
         (rows,) = fold.tests.values()
-        found = module._all_penalties(problem, kind, fold.train, rows)
+        found = problems._all_penalties(problem, kind, fold.train, rows)
         states = cache.states("mean").astype(np.float64)
     sets = {
         "bottom": [range(k + 1) for k in range(5)],
@@ -183,7 +184,7 @@ def test_gains_and_losses_add_up(opinions):
 def test_intervals_are_of_paired_resamples(planted):
     with HiddenStateCache(planted) as cache:
         problem = problem_of(cache, dimensions=("valence",))
-        predicted = module._concatenated(problem, "without", iter)
+        predicted = problems.concatenated(problem, "without", iter)
         found = leave_one_out(cache, VALENCE)
     truth, groups = problem.targets[problem.scored, 0], problem.groups[problem.scored]
     fits = predicted[:, problem.scored, 0]
@@ -216,7 +217,7 @@ def test_parts_of_the_banded_ridge_are_himalayas(planted):
         parts = np.full((5, 210), np.nan)
         for fold in problem.folds:
             (rows,) = fold.tests.values()
-            parts[:, rows] = module._banded_parts(problem, fold, rows)[..., 0]
+            parts[:, rows] = problems.banded_parts(problem, fold, rows)[..., 0]
         found = banded_ridge(cache, VALENCE)
     truth = problem.targets[:, 0]
     np.testing.assert_allclose(found["score"], ccc(truth, parts.sum(0)), rtol=1e-9)
@@ -232,13 +233,13 @@ def test_parts_by_weights_are_those_by_kernels(planted, monkeypatch):
     fitted = []
     fit = MultipleKernelRidgeCV.fit
     monkeypatch.setattr(MultipleKernelRidgeCV, "fit", lambda self, *given: fitted.append(fit(self, *given)) or self)
-    monkeypatch.setattr(module, "_ROWS_AT_ONCE", 16)  # several chunks, the last one shorter
+    monkeypatch.setattr(problems, "_ROWS_AT_ONCE", 16)  # several chunks, the last one shorter
     with HiddenStateCache(planted) as cache:
         problem = problem_of(cache, iterations=10)
         fold = problem.folds[0]
         (rows,) = fold.tests.values()
-        parts = module._banded_parts(problem, fold, rows)
-        cross = np.stack([module._kernels(problem, k, fold.train, rows)[1] for k in range(cache.n_layers)])
+        parts = problems.banded_parts(problem, fold, rows)
+        cross = np.stack([problems._kernels(problem, k, fold.train, rows)[1] for k in range(cache.n_layers)])
     targets = problem.targets[fold.train]
     expected = np.asarray(fitted[0].predict(cross, split=True)) * targets.std(0) + targets.mean(0) / len(cross)
     np.testing.assert_allclose(parts, expected, rtol=1e-9, atol=1e-9)
@@ -247,7 +248,7 @@ def test_parts_by_weights_are_those_by_kernels(planted, monkeypatch):
 def test_predictions_are_dropped_after_their_last_fold(planted, monkeypatch):
     """Nothing is fitted twice, and no more is held than what later folds ask for."""
     made, alive = [], []
-    fit = module._all_penalties
+    fit = problems._all_penalties
 
     def watched(problem, kind, train, rows):
         alive.append(sum(there() is not None for there in made))
@@ -255,11 +256,11 @@ def test_predictions_are_dropped_after_their_last_fold(planted, monkeypatch):
         made.append(weakref.ref(predicted))
         return predicted
 
-    monkeypatch.setattr(module, "_all_penalties", watched)
+    monkeypatch.setattr(problems, "_all_penalties", watched)
     with HiddenStateCache(planted) as cache:
         problem = problem_of(cache, dimensions=("valence",))
         parts = {train.tobytes() for fold in problem.folds for train in (*(t for t, _ in fold.inner), fold.train)}
-        module._concatenated(problem, "bottom", iter)
+        problems.concatenated(problem, "bottom", iter)
     assert len(made) == len(parts)
     assert max(alive) < len(parts) - 1
     assert not any(there() is not None for there in made)
@@ -271,8 +272,8 @@ def test_parts_sum_to_the_ccc(seed, layers, offset):
     rng = np.random.default_rng(seed)
     parts = rng.standard_normal((layers, 40)) + offset / layers
     truth = parts.sum(0) + rng.standard_normal(40)
-    sums = module._split_moments(truth, parts, np.arange(40) // 4).sum(0)
-    found = module._split_ccc(sums)
+    sums = problems.split_moments(truth, parts, np.arange(40) // 4).sum(0)
+    found = problems.split_ccc(sums)
     np.testing.assert_allclose(found.sum(), ccc(truth, parts.sum(0)), atol=1e-9)
     covariance = [np.cov(truth, part, bias=True)[0, 1] for part in parts]
     np.testing.assert_allclose(found * sum(covariance), np.array(covariance) * found.sum(), atol=1e-8)
@@ -283,7 +284,7 @@ def test_weights_are_those_of_the_weighted_probe(tmp_path):
     write_cache(tmp_path / "cache.h5", n=90, speakers=9, layers=3, scale=(1.0, 5.0, 0.2))
     settings = RelevanceSettings(dimensions=("arousal",), seeds=2, resamples=0)
     with HiddenStateCache(tmp_path / "cache.h5") as cache:
-        (problem,) = module._problems(cache, settings)
+        (problem,) = problems.problems(cache, settings)
         raw = weighted_probe(lambda rows: cache.states(rows=rows), problem.targets, problem.folds, seeds=(0, 1)).weights
         norms = cache.layers["norm"].to_numpy(float)
         found = OPINIONS["learned_weights"](cache, settings)
@@ -312,7 +313,7 @@ def test_dimensions_with_labels_of_other_utterances_are_fitted_apart(tmp_path):
 
 def test_training_is_cut_to_the_limit_by_one_lot(planted):
     with HiddenStateCache(planted) as cache:
-        (whole,) = module._problems(cache, RelevanceSettings())
+        (whole,) = problems.problems(cache, RelevanceSettings())
         few = problem_of(cache, max_train=50)
         assert leave_one_out(cache, RelevanceSettings(max_train=50, resamples=0))["trained"].max() == 50
         assert best_layer(cache, RelevanceSettings(max_train=50, resamples=0))["trained"].max() == 170
@@ -332,7 +333,7 @@ def test_inner_folds_of_the_banded_ridge_part_the_speakers(tmp_path, speakers):
     with HiddenStateCache(tmp_path / "cache.h5") as cache:
         problem = problem_of(cache)
         (fold,) = problem.folds
-        places = module._inner_places(problem, fold)
+        places = problems._inner_places(problem, fold)
         assert len(banded_ridge(cache, VALENCE)) == 4
     np.testing.assert_array_equal(np.sort(np.concatenate([held for _, held in places])), np.arange(120))
     for train, held in places:
