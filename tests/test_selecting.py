@@ -116,7 +116,8 @@ def test_both_layers_stand_where_development_and_scored_rows_disagree():
     assert "valence 2 (best on these rows, with hindsight: 0); chosen on development" in said["fairness"]
     assert f"highest here, with hindsight: layer 0, {highest:.3f}" in said["summary"]
     assert "Best layers on test are chosen on development." in said["summary"]
-    assert "chosen on development. Highest:" in said["curves"]
+    assert "Best layer of each model on c, test, chosen on development." in said["curves"]
+    assert "would choose another layer than development" in said["curves"]
     assert "Layers chosen on development. Highest: on the scored rows, with hindsight." in said["systems"]
     assert "Development and scored rows disagree" in said["limits"]
     assert "the best of many" not in said["limits"]
@@ -139,6 +140,7 @@ def test_a_probe_with_seeds_is_at_the_best_layer_of_their_mean(beside):
 
 
 def test_hindsight_is_called_so_wherever_the_score_stands():
+    assert "would choose another" not in words(probed({}))["curves"]
     for name, text in words(probed({})).items():
         assert "hindsight" in text, name
         assert "chosen on development" not in text, name

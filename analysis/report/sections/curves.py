@@ -50,7 +50,8 @@ def curves_section(material: Material) -> list[Block]:
             if len(rows := study.layers(model, dimension))
         ]
         if layers:
-            blocks += [_best_table(study, corpus, layers), *_rivals_table(study, corpus, layers)]
+            blocks += [_best_table(study, corpus, layers), *_other_choices(study, corpus, layers)]
+            blocks += _rivals_table(study, corpus, layers)
     if not blocks:
         return [Missing("No layer was probed.", study.fit_command())]
     blocks += _lacking_controls(study)
@@ -110,7 +111,6 @@ def _best_table(study: Study, corpus: str, layers: Sequence[tuple[Model, str, pd
                 dimension,
                 f"{choice.best} of {table['layer'].max()}",
                 with_interval(best[score], best[f"{score}_low"], best[f"{score}_high"]),
-                f"layer {choice.highest}: {number(choice.highest_score)}" if choice.differs else "the same",
                 number(best["pearson"]),
                 number(best["null_high"]),
                 probability(best["p_holm"]),
@@ -119,15 +119,39 @@ def _best_table(study: Study, corpus: str, layers: Sequence[tuple[Model, str, pd
             )
         )
     score = "CCC (UAR of categories)" if study.has_emotion else "CCC"
-    columns = ("Model", "Dimension", "Best layer", f"{score}, 95 % interval", "Highest, with hindsight", "Pearson r",
-               "Null, 95th percentile", "p, corrected", "Selectivity", "Compression")  # fmt: skip
+    columns = ("Model", "Dimension", "Best layer", f"{score}, 95 % interval", "Pearson r", "Null, 95th percentile",
+               "p, corrected", "Selectivity", "Compression")  # fmt: skip
     on = chosen_in_words((choice.chosen_on, choice.split) for *_, choice in choices)
     text = (
-        f"Best layer of each model on {corpus}, {study.split(corpus)}, chosen on {on}. Highest: the layer of highest "
-        "score on the scored rows. No interval covers a choice with hindsight. p is corrected over layers. Compression "
-        "above 1: the layer shortens the code of the labels."
+        f"Best layer of each model on {corpus}, {study.split(corpus)}, chosen on {on}. No interval covers a choice "
+        "with hindsight. p is corrected over layers. Compression above 1: the layer shortens the code of the labels."
     )
     return Table(text, columns, tuple(rows), words=2)
+
+
+def _other_choices(study: Study, corpus: str, layers: Sequence[tuple[Model, str, pd.DataFrame]]) -> list[Table]:
+    """Both layers, where development and scored rows disagree about the best one."""
+    rows = []
+    for model, dimension, table in layers:
+        choice = study.choice(model, dimension)
+        if choice is None or not choice.differs:
+            continue
+        chosen = table.set_index("layer").loc[choice.best, headline_metric(dimension)]
+        rows.append(
+            (
+                model.label,
+                dimension,
+                str(choice.best),
+                number(chosen),
+                str(choice.highest),
+                number(choice.highest_score),
+            )
+        )
+    if not rows:
+        return []
+    columns = ("Model", "Dimension", "Chosen on development", "Score", "Highest, with hindsight", "Score")
+    text = f"Where the scored rows of {corpus}, {study.split(corpus)}, would choose another layer than development."
+    return [Table(text, columns, tuple(rows), words=2)]
 
 
 def _rivals_table(study: Study, corpus: str, layers: Sequence[tuple[Model, str, pd.DataFrame]]) -> list[Table]:
