@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import pandas as pd
@@ -62,19 +63,21 @@ def _systems_table(study: Study, corpus: str, metric: str, found: pd.DataFrame) 
                 cells.append(NOTHING)
                 continue
             row = by_dimension.loc[dimension]
-            layer = f" (layer {int(row['layer'])}{_highest(row)})" if pd.notna(row["layer"]) else ""
+            layer = f" (layer {int(row['layer'])})" if pd.notna(row["layer"]) else ""
             cells.append(with_interval(row["value"], row["low"], row["high"]) + layer)
         rows.append(tuple(cells))
+        rows += _highest(model, system, by_dimension, dimensions)
     on = chosen_in_words(zip(found["chosen_on"].fillna(""), found["split"], strict=True))
     chosen = f" Layers chosen on {on}." if on else ""
-    if (found["layer"] != found["highest_layer"]).fillna(False).any():
-        chosen += " Highest: on the scored rows, with hindsight."
     text = f"{METRICS[metric]} of every system on {corpus}, {study.split(corpus)}, with 95 % intervals.{chosen}"
     return Table(text, ("Model", "System", "Seeds", *dimensions), tuple(rows), words=2)
 
 
-def _highest(row: pd.Series) -> str:
-    """The layer that is best on the scored rows, where another one was chosen."""
-    if row["layer"] == row["highest_layer"]:
-        return ""
-    return f"; highest: layer {int(row['highest_layer'])}, {number(row['highest'])}"
+def _highest(model: str, system: str, by_dimension: pd.DataFrame, dimensions: Sequence[str]) -> list[tuple[str, ...]]:
+    """A row of the layers that are best on the scored rows, where others were chosen."""
+    cells = []
+    for dimension in dimensions:
+        row = by_dimension.loc[dimension] if dimension in by_dimension.index else None
+        differs = row is not None and pd.notna(row["layer"]) and row["layer"] != row["highest_layer"]
+        cells.append(f"{number(row['highest'])} (layer {int(row['highest_layer'])})" if differs else NOTHING)
+    return [(model, f"{system}, with hindsight", NOTHING, *cells)] if set(cells) != {NOTHING} else []
