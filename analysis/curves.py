@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-from .tables import BASELINE_LAYER, END_TO_END, METRICS, WEIGHTED, Subject, ordered_features, ordered_splits, subjects
+from emoprobe.probe.selecting import DEVELOPMENT, Choice, choose, reported_split
+
+from .tables import BASELINE_LAYER, END_TO_END, METRICS, WEIGHTED, Subject, ordered_features, subjects
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def layer_curve(
     subject : Subject
     dimension, metric, probe : str
     split, features : str, optional
-        By default the first of :func:`ordered_splits` and :func:`ordered_features` that the table holds.
+        By default the one that is reported and the first of :func:`ordered_features` that the table holds.
 
     Returns
     -------
@@ -136,6 +138,16 @@ def layer_curve(
         n_folds=n_folds,
         **columns,
     )
+
+
+def best_of_curve(scores: pd.DataFrame, curve: Curve) -> Choice:
+    """The layer of a curve that is reported, by the rule of `emoprobe.probe.selecting`."""
+    of_development = layer_curve(
+        scores, curve.subject, dimension=curve.dimension, metric=curve.metric, probe=curve.probe,
+        split=DEVELOPMENT, features=curve.features,
+    )  # fmt: skip
+    known = of_development.values if of_development else np.full(len(curve.values), np.nan)
+    return choose(pd.Series(curve.values), pd.Series(known), curve.split, curve.metric)
 
 
 def null_limits(scores: pd.DataFrame, curve: Curve) -> NDArray[np.float64]:
@@ -205,7 +217,7 @@ def _pooled(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
 
 
 def _one_kind(rows: pd.DataFrame, split: str | None, features: str | None) -> tuple[pd.DataFrame, str, str]:
-    split = next(iter(ordered_splits(rows["split"])), "") if split is None else split
+    split = reported_split(rows["split"]) if split is None else split
     rows = rows[rows["split"] == split]
     features = next(iter(ordered_features(rows["features"])), "") if features is None else features
     return rows[rows["features"] == features], split, features

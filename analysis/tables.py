@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,6 @@ METRICS = {
 """The scores that can be drawn, with the names that the axes show."""
 
 CATEGORY_METRICS = ("uar", "macro_f1")
-LOWER_IS_BETTER = ("rmse",)
 BASELINE_LAYER = -1
 WEIGHTED = "weighted"
 END_TO_END = "end-to-end"
@@ -40,37 +39,12 @@ BASELINE_NAMES = {
 }
 """Names of the baselines as figures show them, in the order of every figure."""
 
-_DIMENSION_ORDER = ("arousal", "valence", "dominance", "emotion")
-_SPLIT_ORDER = ("test", "cross-validation")
-_LAST_SPLITS = ("development", "train")
 _SCORE_COLUMNS = ("model", "corpus", "dimension", "probe", "layer", "fold", "seed", "split")
 _WEIGHT_COLUMNS = ("model", "corpus", "dimension", "layer", "seed", "weight", "weight_normed")
 
 
-@dataclass(frozen=True)
-class Tables:
-    """The parts of a results folder.
-
-    Parameters
-    ----------
-    scores : pandas.DataFrame
-        One row a fit.
-    weights : pandas.DataFrame
-        One row a layer and seed of each weighted-sum probe.
-    protocol : list of dict
-        How each number came about.
-    predictions : pandas.DataFrame
-        Of every utterance that was scored; empty where a table of scores alone was given.
-    """
-
-    scores: pd.DataFrame
-    weights: pd.DataFrame
-    protocol: list[dict] = field(default_factory=list)
-    predictions: pd.DataFrame = field(default_factory=pd.DataFrame)
-
-
-def read_tables(source: Any) -> Tables:
-    """Tables of `source`, whatever form the results have.
+def read_tables(source: Any) -> Results:
+    """Results of `source`, whatever form they have, with text as str and numbers as float in every table.
 
     Parameters
     ----------
@@ -80,32 +54,54 @@ def read_tables(source: Any) -> Tables:
 
     Returns
     -------
-    Tables
+    Results
+        Without protocol and predictions where a table alone was given.
 
     Raises
     ------
     UserError
         If a folder holds no results, a file is damaged, or a table lacks a column.
     """
+    from emoprobe.probe.results import Results
+
     if isinstance(source, pd.DataFrame):
         weights = "weight" in source.columns
-        tables = Tables(pd.DataFrame(), source) if weights else Tables(source, pd.DataFrame())
-        return _checked(tables)
-    if isinstance(source, Tables):
-        return source
-    if isinstance(source, (str, Path)):
-        source = _read_folder(Path(source))
+        source = Results(pd.DataFrame(), source) if weights else Results(source, pd.DataFrame())
+    elif isinstance(source, (str, Path)):
+        source = read_complete([source])
     elif isinstance(source, Sequence) and len(source):
-        parts = [_read_folder(Path(part)) if isinstance(part, (str, Path)) else part for part in source]
-        source = parts[0]
-        for part in parts[1:]:
-            source = source.updated(part)
-    if not hasattr(source, "scores"):
+        source = read_complete(source)
+    if not isinstance(source, Results):
         raise UserError(
             f"cannot draw {type(source).__name__}: give the object that emoprobe.load_results returns, "
             "a table of scores, or a results folder"
         )
-    return _checked(Tables(source.scores, source.weights, list(source.protocol), source.predictions))
+    _refuse_without_columns(source)
+    return replace(source, scores=_plain(source.scores), weights=_plain(source.weights))
+
+
+def read_complete(sources: Sequence[Results | str | Path]) -> Results:
+    """Results and folders of them, put together; of runs of the same key the last counts.
+
+    Parameters
+    ----------
+    sources : sequence of Results and paths
+        At least one.
+
+    Returns
+    -------
+    Results
+
+    Raises
+    ------
+    UserError
+        If a folder holds no results, a file is damaged, or a table lacks runs that the protocol lists.
+    """
+    parts = [_read_folder(Path(part)) if isinstance(part, (str, Path)) else part for part in sources]
+    results = parts[0]
+    for part in parts[1:]:
+        results = results.updated(part)
+    return results
 
 
 def _read_folder(folder: Path) -> Results:
@@ -126,10 +122,10 @@ def _read_folder(folder: Path) -> Results:
     return results
 
 
-def _checked(tables: Tables) -> Tables:
+def _refuse_without_columns(results: Results) -> None:
     for name, table, columns in (
-        ("scores", tables.scores, _SCORE_COLUMNS),
-        ("weights", tables.weights, _WEIGHT_COLUMNS),
+        ("scores", results.scores, _SCORE_COLUMNS),
+        ("weights", results.weights, _WEIGHT_COLUMNS),
     ):
         missing = [column for column in columns if column not in table.columns]
         if missing and len(table.columns):
@@ -137,7 +133,6 @@ def _checked(tables: Tables) -> Tables:
                 f"the table of {name} lacks the column(s) {', '.join(missing)}: read it with emoprobe.load_results, "
                 "or write it anew with probe-fit"
             )
-    return replace(tables, scores=_plain(tables.scores), weights=_plain(tables.weights))
 
 
 def _plain(table: pd.DataFrame) -> pd.DataFrame:
@@ -196,23 +191,6 @@ def one_subject(table: pd.DataFrame, model: str | None, corpus: str | None) -> S
         raise UserError("there is nothing to draw: the table is empty")
     problem = "several models and corpora fit" if found else f"no row for model={model!r} corpus={corpus!r}"
     raise UserError(f"{problem}: choose by model= and corpus= among {have}")
-
-
-def ordered_dimensions(found: Iterable[str]) -> list[str]:
-    """Names of dimensions in the order of every figure: arousal, valence, dominance, then the rest."""
-    found = set(found)
-    return [name for name in _DIMENSION_ORDER if name in found] + sorted(found.difference(_DIMENSION_ORDER))
-
-
-def ordered_splits(found: Iterable[str]) -> list[str]:
-    """Names of splits, the one to report first."""
-
-    def rank(split: str) -> tuple:
-        if split in _SPLIT_ORDER:
-            return (_SPLIT_ORDER.index(split) * 2, split)
-        return (3 if split in _LAST_SPLITS else 1, split)
-
-    return sorted(set(found), key=rank)
 
 
 def ordered_baselines(found: Iterable[str]) -> list[str]:

@@ -140,10 +140,12 @@ def summary(results) -> str:
     """A short table: the best layer of every run with its interval, and the baselines."""
     import pandas as pd
 
+    from emoprobe.probe.selecting import chosen_in_words, headline_metric
+
     best = results.best_layers()
     lines = []
     for (dimension, model, corpus, split), part in best.groupby(["dimension", "model", "corpus", "split"], sort=False):
-        measure = "uar" if dimension == "emotion" else "ccc"
+        measure = headline_metric(dimension)
         lines.append(f"{dimension}, {model} on {corpus}, {split}, n = {int(part['n'].iloc[0])}, {measure.upper()}")
         for _, row in part.sort_values(measure, ascending=False, kind="stable").iterrows():
             name = row["probe"]
@@ -155,7 +157,13 @@ def summary(results) -> str:
                 where = "mean over seeds" if row["probe"] == "end-to-end" else "all layers, mean over seeds"
             bounds = f"[{row[measure + '_low']:.3f}, {row[measure + '_high']:.3f}]"
             other = f"macro F1 {row['macro_f1']:.3f}" if dimension == "emotion" else f"r {row['pearson']:.3f}"
+            if row["chosen_on"] and row["layer"] != row["highest_layer"]:
+                other += f"; highest here, with hindsight: layer {int(row['highest_layer'])}, {row['highest']:.3f}"
             lines.append(f"  {name:<20} {where:<28} {row[measure]:6.3f} {bounds:<18} {other}")
-    if (best["layer"] >= 0).any():
-        lines.append("The best layer is chosen on the rows that are scored; its interval does not cover the choice.")
+    chosen = best[best["chosen_on"] != ""]
+    for split, part in chosen.groupby("split", sort=False):
+        on = chosen_in_words(zip(part["chosen_on"], part["split"], strict=True))
+        lines.append(f"Best layers on {split} are chosen on {on}.")
+    if (chosen["chosen_on"] == chosen["split"]).any():
+        lines.append("The interval of a layer that is chosen with hindsight does not cover the choice.")
     return "\n".join(lines)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -24,61 +24,8 @@ from emoprobe.fields import (
 from emoprobe.jsontext import from_json, to_json
 from emoprobe.ownership import refuse_file, refuse_foreign_lock, refuse_stranger
 
-from .schema import PROTOCOL, RANGES
-
-KEY = ("model", "corpus", "dimension", "probe", "features")
-
-_INTEGER, _NUMBER, _TEXT = "Int64", "float64", "str"
-
-SCORES = {
-    "model": _TEXT, "corpus": _TEXT, "dimension": _TEXT, "probe": _TEXT, "layer": _INTEGER, "depth": _NUMBER,
-    "fold": _TEXT, "seed": _INTEGER, "split": _TEXT, "n": _INTEGER,
-    "ccc": _NUMBER, "ccc_low": _NUMBER, "ccc_high": _NUMBER, "pearson": _NUMBER, "rmse": _NUMBER,
-    "pearson_low": _NUMBER, "pearson_high": _NUMBER, "rmse_low": _NUMBER, "rmse_high": _NUMBER,
-    "uar": _NUMBER, "uar_low": _NUMBER, "uar_high": _NUMBER,
-    "macro_f1": _NUMBER, "macro_f1_low": _NUMBER, "macro_f1_high": _NUMBER,
-    "speakers": _INTEGER, "penalty": _NUMBER, "features": _TEXT, "reason": _TEXT,
-    "null_mean": _NUMBER, "null_high": _NUMBER, "p": _NUMBER, "p_holm": _NUMBER, "selectivity": _NUMBER,
-    "permutations": _INTEGER, "mdl_bits": _NUMBER, "compression": _NUMBER, "text_source": _TEXT,
-}  # fmt: skip
-WEIGHTS = {
-    "model": _TEXT, "corpus": _TEXT, "dimension": _TEXT, "layer": _INTEGER, "depth": _NUMBER, "seed": _INTEGER,
-    "weight": _NUMBER, "weight_normed": _NUMBER, "probe": _TEXT, "features": _TEXT,
-}  # fmt: skip
-PREDICTIONS = {
-    "model": _TEXT, "corpus": _TEXT, "dimension": _TEXT, "probe": _TEXT, "features": _TEXT, "layer": _INTEGER,
-    "seed": _INTEGER, "split": _TEXT, "fold": _TEXT, "id": _TEXT, "speaker": _TEXT,
-    "truth": _NUMBER, "prediction": _NUMBER, "true_category": _TEXT, "predicted_category": _TEXT,
-}  # fmt: skip
-
-
-def table(rows, columns: dict[str, str]) -> pd.DataFrame:
-    """A table of the given columns and types; what a row lacks is empty.
-
-    Parameters
-    ----------
-    rows : list of dict, or dict of str to sequence, or DataFrame
-    columns : dict of str to dtype
-
-    Returns
-    -------
-    DataFrame
-
-    Raises
-    ------
-    ValueError
-        If a column holds something else.
-    """
-    made = pd.DataFrame(rows).reindex(columns=list(columns))
-    for name, kind in columns.items():
-        if kind == _TEXT:
-            made[name] = made[name].astype("object").where(made[name].notna(), "").astype("str")
-        else:
-            try:
-                made[name] = made[name].astype(kind)
-            except (ValueError, TypeError, OverflowError) as error:
-                raise ValueError(f"the column '{name}' holds what is no {kind}: {error}") from error
-    return made
+from .schema import CATEGORIES, KEY, PREDICTIONS, PROTOCOL, RANGES, SCORES, STRING, WEIGHTS, ordered_dimensions, table
+from .selecting import best_layer, headline_metric
 
 
 @dataclass(frozen=True)
@@ -104,8 +51,8 @@ class Results:
 
     scores: pd.DataFrame
     weights: pd.DataFrame
-    protocol: list[dict]
-    predictions: pd.DataFrame
+    protocol: list[dict] = field(default_factory=list)
+    predictions: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @staticmethod
     def empty() -> Results:
@@ -122,6 +69,12 @@ class Results:
             _replaced(self.predictions, new.predictions, keys),
         )
 
+    @property
+    def ratings(self) -> list[str]:
+        """Dimensions that are rated on a scale, and have scores: arousal, valence, dominance, then the rest."""
+        names = self.scores["dimension"] if len(self.scores) else []
+        return [name for name in ordered_dimensions(names) if name != CATEGORIES]
+
     def select(self, **values) -> pd.DataFrame:
         """Rows of the scores whose columns have the given values, such as ``select(probe="ridge", fold="all")``."""
         chosen = self.scores
@@ -130,28 +83,32 @@ class Results:
         return chosen
 
     def best_layers(self) -> pd.DataFrame:
-        """For every run, the pooled score of its best layer, with its interval.
+        """For every run and part, the pooled score of the layer that is reported, with its interval.
 
-        A layer chosen by the score that is then reported is chosen with hindsight: the interval does not cover that.
+        The layer is chosen on the development part (`emoprobe.probe.selecting`); where that does not have a score of
+        each layer, and on the development part itself, by the score that is then reported. That is hindsight, and the
+        interval does not cover it.
 
         Returns
         -------
         DataFrame
-            Rows of `scores`: highest CCC (UAR for categories), one for each model, corpus, dimension, probe, features
-            and split; seeds of a learned sum are averaged.
+            Rows of `scores`, one for each model, corpus, dimension, probe, features and split; seeds are averaged.
+            Beside them `chosen_on`, the split that the layer was chosen on (empty where there was no choice), and
+            `highest_layer` and `highest`: the layer of highest CCC (UAR for categories) on the rows of this split, with
+            hindsight, and its score.
         """
-        pooled = self.scores[self.scores["fold"] == "all"].copy()
+        pooled = self.scores[self.scores["fold"] == "all"]
         if not len(pooled):
-            return pooled
-        pooled["score"] = pooled["ccc"].where(pooled["dimension"] != "emotion", pooled["uar"])
-        seeded = pooled["layer"].isna()
-        mean = pooled[seeded].groupby([*KEY, "split"], sort=False, dropna=False, as_index=False).mean(numeric_only=True)
-        pooled = pd.concat([part for part in (pooled[~seeded], mean) if len(part)], ignore_index=True)
-        rows = [
-            part.loc[part["score"].idxmax()] if part["score"].notna().any() else part.iloc[0]
-            for _, part in pooled.groupby([*KEY, "split"], sort=False, dropna=False)
-        ]
-        return pd.DataFrame(rows).reset_index(drop=True).drop(columns="score")
+            return pooled.reindex(columns=[*pooled.columns, "chosen_on", "highest_layer", "highest"])
+        one_fit = [*KEY, "split", "layer"]
+        seeded = pooled.duplicated(one_fit, keep=False)
+        mean = pooled[seeded].groupby(one_fit, sort=False, dropna=False, as_index=False).mean(numeric_only=True)
+        mean = mean.assign(fold="all")  # which is no number, and so has no mean
+        fits = pd.concat([part for part in (pooled[~seeded], mean) if len(part)], ignore_index=True)
+        runs = fits.groupby([*KEY, "split"], sort=False, dropna=False)
+        places, told = zip(*(_best_of(run, fits) for _, run in runs), strict=True)
+        columns = pd.DataFrame(told).astype({"highest_layer": "Int64", "highest": float})
+        return pd.concat([fits.loc[list(places)].reset_index(drop=True), columns], axis=1)
 
     def save(self, folder: str | Path) -> Path:
         """Write all files to `folder`, each at once or not at all; the protocol, which says what is there, last."""
@@ -185,12 +142,24 @@ class Results:
         best = self.best_layers()
         shown = [
             name
-            for name in ("model", "corpus", "dimension", "probe", "features", "layer", "split", "n", "ccc", "ccc_low",
-                         "ccc_high", "pearson", "rmse", "uar", "uar_low", "uar_high")
+            for name in ("model", "corpus", "dimension", "probe", "features", "layer", "chosen_on", "split", "n",
+                         "ccc", "ccc_low", "ccc_high", "pearson", "rmse", "uar", "uar_low", "uar_high",
+                         "highest_layer", "highest")
             if name in best and best[name].notna().any()
         ]  # fmt: skip
         head = f"<p><b>Results</b> of {runs} runs, {len(self.scores)} fits. Best layer of each run:</p>"
         return head + best[shown].to_html(index=False, float_format="{:.3f}".format, na_rep="")
+
+
+def _best_of(run: pd.DataFrame, fits: pd.DataFrame) -> tuple[int, dict]:
+    """Label of the row of a run whose layer is reported, and what was chosen where."""
+    metric = headline_metric(run["dimension"].iloc[0])
+    if len(run) == 1:
+        row = run.iloc[0]
+        return run.index[0], {"chosen_on": "", "highest_layer": row["layer"], "highest": row[metric]}
+    choice = best_layer(fits, run, metric)
+    told = {"chosen_on": choice.chosen_on, "highest_layer": choice.highest, "highest": choice.highest_score}
+    return run.index[0 if choice.best is None else int((run["layer"] == choice.best).to_numpy(bool).argmax())], told
 
 
 def _replaced(old: pd.DataFrame, new: pd.DataFrame, keys: set) -> pd.DataFrame:
@@ -331,7 +300,7 @@ def load_results(folder: str | Path | Sequence[str | Path] = "results") -> Resul
         if name == "predictions" and not path.exists():  # results may be handed on without this, the largest file
             frames[name] = table([], columns)
             continue
-        texts = {column: LONGEST_NAME for column, kind in columns.items() if kind == _TEXT} | {"reason": LONGEST_TEXT}
+        texts = {column: LONGEST_NAME for column, kind in columns.items() if kind == STRING} | {"reason": LONGEST_TEXT}
         frames[name] = check_columns(_read_table(path, columns), path, RANGES, texts, remedy=_REMEDY)
     return Results(frames["scores"], frames["weights"], protocol, frames["predictions"])
 

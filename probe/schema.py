@@ -1,10 +1,12 @@
-"""What a results folder must hold to be read: the ranges of its numbers, and the fields of its protocol."""
+"""What a results folder holds: the columns of its tables, the ranges of its numbers, the fields of its protocol."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 
 from emoprobe.extract.provenance import CORPUS, MODEL, PROVENANCE
 from emoprobe.fields import (
@@ -29,6 +31,75 @@ from emoprobe.fields import (
     is_text,
     or_none,
 )
+
+#: Columns that name a run.
+KEY = ("model", "corpus", "dimension", "probe", "features")
+
+#: The dimension that is categories of emotion instead of ratings on a scale.
+CATEGORIES = "emotion"
+
+_INTEGER, _NUMBER, STRING = "Int64", "float64", "str"
+
+SCORES = {
+    "model": STRING, "corpus": STRING, "dimension": STRING, "probe": STRING, "layer": _INTEGER, "depth": _NUMBER,
+    "fold": STRING, "seed": _INTEGER, "split": STRING, "n": _INTEGER,
+    "ccc": _NUMBER, "ccc_low": _NUMBER, "ccc_high": _NUMBER, "pearson": _NUMBER, "rmse": _NUMBER,
+    "pearson_low": _NUMBER, "pearson_high": _NUMBER, "rmse_low": _NUMBER, "rmse_high": _NUMBER,
+    "uar": _NUMBER, "uar_low": _NUMBER, "uar_high": _NUMBER,
+    "macro_f1": _NUMBER, "macro_f1_low": _NUMBER, "macro_f1_high": _NUMBER,
+    "speakers": _INTEGER, "penalty": _NUMBER, "features": STRING, "reason": STRING,
+    "null_mean": _NUMBER, "null_high": _NUMBER, "p": _NUMBER, "p_holm": _NUMBER, "selectivity": _NUMBER,
+    "permutations": _INTEGER, "mdl_bits": _NUMBER, "compression": _NUMBER, "text_source": STRING,
+}  # fmt: skip
+WEIGHTS = {
+    "model": STRING, "corpus": STRING, "dimension": STRING, "layer": _INTEGER, "depth": _NUMBER, "seed": _INTEGER,
+    "weight": _NUMBER, "weight_normed": _NUMBER, "probe": STRING, "features": STRING,
+}  # fmt: skip
+PREDICTIONS = {
+    "model": STRING, "corpus": STRING, "dimension": STRING, "probe": STRING, "features": STRING, "layer": _INTEGER,
+    "seed": _INTEGER, "split": STRING, "fold": STRING, "id": STRING, "speaker": STRING,
+    "truth": _NUMBER, "prediction": _NUMBER, "true_category": STRING, "predicted_category": STRING,
+}  # fmt: skip
+
+
+#: The order of dimensions in every table and figure; others follow by name.
+_DIMENSIONS = ("arousal", "valence", "dominance", CATEGORIES)
+
+
+def ordered_dimensions(names: Iterable[str]) -> list[str]:
+    """Names of dimensions in the order of every figure: arousal, valence, dominance, then the rest."""
+    names = set(names)
+    return [name for name in _DIMENSIONS if name in names] + sorted(names.difference(_DIMENSIONS))
+
+
+def table(rows, columns: dict[str, str]) -> pd.DataFrame:
+    """A table of the given columns and types; what a row lacks is empty.
+
+    Parameters
+    ----------
+    rows : list of dict, or dict of str to sequence, or DataFrame
+    columns : dict of str to dtype
+
+    Returns
+    -------
+    DataFrame
+
+    Raises
+    ------
+    ValueError
+        If a column holds something else.
+    """
+    made = pd.DataFrame(rows).reindex(columns=list(columns))
+    for name, kind in columns.items():
+        if kind == STRING:
+            made[name] = made[name].astype("object").where(made[name].notna(), "").astype("str")
+        else:
+            try:
+                made[name] = made[name].astype(kind)
+            except (ValueError, TypeError, OverflowError) as error:
+                raise ValueError(f"the column '{name}' holds what is no {kind}: {error}") from error
+    return made
+
 
 _SHARE, _CORRELATION = (0.0, 1.0), (-1.0, 1.0)
 

@@ -1,10 +1,14 @@
-"""Which rows of the results are compared: the part that is reported, and the best layer."""
+"""Which rows of the results are compared: the part that is reported, and the best layer.
+
+Every table, figure and claim asks here. The first test part is reported. A layer is chosen on the development part
+where that has a score of every layer, and else on the very rows that are reported: that is hindsight, and is called so.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,10 +16,215 @@ import pandas as pd
 from emoprobe.errors import UserError
 
 from .drawing import draw_resamples, sums_of
-from .results import Results
+from .schema import CATEGORIES, KEY
+from .splits import CROSS_VALIDATION
+
+if TYPE_CHECKING:
+    from .results import Results
+
+#: The part that layers, penalties and epochs are chosen on.
+DEVELOPMENT = "development"
+
+#: Parts that choices were made on: reported only where nothing else was scored.
+NOT_HELD_OUT = (DEVELOPMENT, "train")
+
+#: Scores whose lowest value is the best.
+LOWER_IS_BETTER = ("rmse",)
 
 #: Columns that name a system.
 SYSTEM = ("model", "corpus", "dimension", "probe", "features", "layer", "split")
+
+#: What `fold` says of a score that is not of one fold alone.
+POOLED = ("all", "")
+
+
+# Which part is reported -----------------------------------------------------------------------------------------------
+
+
+def ordered_splits(splits: Iterable[str]) -> list[str]:
+    """Names of splits, the one to report first: test parts, other held-out rows, and last what was chosen on.
+
+    Examples
+    --------
+    >>> from emoprobe.probe.selecting import ordered_splits
+    >>> ordered_splits(["train", "development", "cross-validation", "test2", "test"])
+    ['test', 'test2', 'cross-validation', 'development', 'train']
+    """
+
+    def rank(split: str) -> tuple[bool, bool, bool, str]:
+        return (split in NOT_HELD_OUT, split == CROSS_VALIDATION, not split.startswith("test"), split)
+
+    return sorted(set(splits), key=rank)
+
+
+def held_out(splits: Iterable[str]) -> list[str]:
+    """The splits that no choice was made on, the one to report first; all of them where there is none."""
+    ordered = ordered_splits(splits)
+    return [split for split in ordered if split not in NOT_HELD_OUT] or ordered
+
+
+def reported_split(splits: Iterable[str]) -> str:
+    """The split to report; empty where there is none."""
+    return next(iter(ordered_splits(splits)), "")
+
+
+def on_reported_split(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the one split that is reported of each corpus: scores on different parts do not compare."""
+    reported = {corpus: reported_split(part["split"]) for corpus, part in table.groupby("corpus", sort=False)}
+    return table[table["split"] == table["corpus"].map(reported)]
+
+
+# Which layer is best --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several layers, or of several baselines.
+
+    Attributes
+    ----------
+    best : int or str or None
+        What is reported; None where nothing has a score.
+    chosen_on : str
+        The split that it was chosen on.
+    highest : int or str or None
+        What is best on the rows that are reported, whatever was chosen: with hindsight.
+    highest_score : float
+        Its score on these rows.
+    split : str
+        The split that is reported.
+    """
+
+    best: Any
+    chosen_on: str
+    highest: Any
+    highest_score: float
+    split: str
+
+    @property
+    def hindsight(self) -> bool:
+        """Whether it was chosen on the very rows that are reported."""
+        return self.chosen_on == self.split
+
+    @property
+    def differs(self) -> bool:
+        """Whether the reported rows alone would have chosen another one."""
+        return self.best != self.highest
+
+
+def choose(scored: pd.Series, development: pd.Series, split: str, metric: str) -> Choice:
+    """The best of several layers: on the development part where that has a score of each, else with hindsight.
+
+    Parameters
+    ----------
+    scored : Series
+        Score of each layer on the rows that are reported; a layer without one is not chosen. Of equals the first wins.
+    development : Series
+        Score of each layer on the development part, as far as it has any.
+    split : str
+        Name of the split that is reported.
+    metric : str
+        Name of the score.
+
+    Returns
+    -------
+    Choice
+    """
+    scored = scored.astype(float).dropna().sort_index()
+    if not len(scored):
+        return Choice(None, split, None, np.nan, split)
+    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+    highest = (sign * scored).idxmax()
+    known = development.astype(float).reindex(scored.index)
+    fair = split != DEVELOPMENT and known.notna().all()
+    best = (sign * known).idxmax() if fair else highest
+    return Choice(best, DEVELOPMENT if fair else split, highest, float(scored[highest]), split)
+
+
+def development_scores(scores: pd.DataFrame, name: Mapping[str, Any], metric: str) -> pd.Series:
+    """Score of each layer of a run on the development part, averaged over seeds; empty where there is none."""
+    if not len(scores) or metric not in scores:
+        return pd.Series(dtype=float)
+    same = (scores["split"] == DEVELOPMENT) & scores["fold"].isin(POOLED) & scores["layer"].ge(0)
+    for column in KEY:
+        same &= scores[column] == name[column]
+    return scores[same.fillna(False).to_numpy(bool)].groupby("layer")[metric].mean()
+
+
+def best_layer(scores: pd.DataFrame, fits: pd.DataFrame, metric: str) -> Choice:
+    """The layer of a run to report.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        All scores, in which those of the development part are looked up.
+    fits : DataFrame
+        Rows of one run on the split that is reported, one a layer and seed.
+    metric : str
+        Name of the score.
+
+    Returns
+    -------
+    Choice
+    """
+    first = fits.iloc[0]
+    scored = fits.groupby("layer")[metric].mean()
+    return choose(scored, development_scores(scores, first, metric), first["split"], metric)
+
+
+def best_baseline(
+    scores: pd.DataFrame, scored: pd.Series, layer: Mapping[str, Any], metric: str, *, chosen_on: str
+) -> Choice:
+    """The strongest of several baselines, chosen where a layer was chosen: neither side has more hindsight.
+
+    Parameters
+    ----------
+    scores, metric
+        As for :func:`best_layer`.
+    scored : Series
+        Score of each baseline on the split that is reported, by the name of its probe.
+    layer : mapping
+        `model, corpus, dimension, split` of the layer that they are compared with.
+    chosen_on : str
+        The split that the layer was chosen on.
+
+    Returns
+    -------
+    Choice
+        Of names of probes.
+    """
+    same = (scores["split"] == DEVELOPMENT) & scores["fold"].isin(POOLED) & scores["probe"].isin(scored.index)
+    for column in ("model", "corpus", "dimension"):
+        same &= scores[column] == layer[column]
+    known = scores[same & (chosen_on == DEVELOPMENT)].groupby("probe")[metric].mean()
+    return choose(scored, known, layer["split"], metric)
+
+
+def headline_metric(dimension: str) -> str:
+    """The score by which layers are compared where nobody names one: CCC, and UAR of categories."""
+    return "uar" if dimension == CATEGORIES else "ccc"
+
+
+def chosen_in_words(choices: Iterable[tuple[str, str]]) -> str:
+    """Where layers were chosen, for "chosen on …": a choice on the rows that are reported is called hindsight.
+
+    Parameters
+    ----------
+    choices : iterable of (str, str)
+        The split that each was chosen on, empty where there was no choice, and the split that is reported.
+
+    Examples
+    --------
+    >>> from emoprobe.probe.selecting import chosen_in_words
+    >>> chosen_in_words([("development", "test")]), chosen_in_words([("test", "test"), ("", "test")])
+    ('development', 'the same rows, with hindsight')
+    """
+    choices = [(chosen_on, split) for chosen_on, split in choices if chosen_on]
+    others = ", ".join(dict.fromkeys(chosen_on for chosen_on, split in choices if chosen_on != split))
+    if all(chosen_on != split for chosen_on, split in choices):
+        return others
+    own = "the same rows, with hindsight"
+    return f"{others}; where that does not score each layer, on {own}" if others else own
 
 
 # What is compared -----------------------------------------------------------------------------------------------------
@@ -75,24 +284,14 @@ def systems_of(table: pd.DataFrame) -> dict[SystemName, pd.DataFrame]:
 def runs_of(results: Results, split: str | None, where: Mapping[str, Any]) -> list[Run]:
     """Runs on the split that is asked for, or on the one to report of each corpus."""
     table = selected(results, where if split is None else {**where, "split": split})
+    table = on_reported_split(table) if split is None else table
     runs: dict[tuple, Run] = {}
     for name, frame in systems_of(table).items():
         key = tuple(value for column, value in name.items() if column != "layer")
         run = runs.setdefault((*key, name["layer"] is None), Run([], []))
         run.names.append(name)
         run.frames.append(frame)
-    if split is None:
-        wanted = {}
-        for corpus, part in table.groupby("corpus", sort=False):
-            wanted[corpus] = first_split(part["split"])
-        runs = {key: run for key, run in runs.items() if wanted[run.names[0]["corpus"]] == run.names[0]["split"]}
     return list(runs.values())
-
-
-def first_split(splits: Iterable[str]) -> str:
-    """The split to report: the first test part, else the first that there is."""
-    there = list(dict.fromkeys(splits))
-    return next((split for split in sorted(there) if split.startswith("test")), there[0])
 
 
 def grouped(runs: Iterable[Run], columns: Sequence[str]) -> list[list[Run]]:
@@ -106,18 +305,10 @@ def best_of_run(results: Results, run: Run, metric: str) -> tuple[int, str]:
     """Place of the best layer in a run, and the split that it was chosen on."""
     if len(run.names) == 1:
         return 0, ""
-    first, layers = run.names[0], [name["layer"] for name in run.names]
-    scores = results.scores
-    if first["split"] != "development" and len(scores) and (scores["split"] == "development").any():
-        same = (scores["split"] == "development") & (scores["fold"] == "all") & scores["layer"].isin(layers)
-        for column in ("model", "corpus", "dimension", "probe", "features"):
-            same &= scores[column] == first[column]
-        by_layer = scores[same].groupby("layer")[metric].mean().dropna()
-        if len(by_layer) == len(layers):
-            return layers.index(int(by_layer.idxmin() if metric == "rmse" else by_layer.idxmax())), "development"
-    score = draw_resamples(sums_of(run.frames), metric, 0, 0).score
-    score = np.nan_to_num(-score if metric == "rmse" else score, nan=-np.inf)
-    return int(score.argmax()), first["split"]
+    layers = [name["layer"] for name in run.names]
+    scored = pd.Series(draw_resamples(sums_of(run.frames), metric, 0, 0).score, index=layers)
+    chosen = choose(scored, development_scores(results.scores, run.names[0], metric), run.names[0]["split"], metric)
+    return 0 if chosen.best is None else layers.index(chosen.best), chosen.chosen_on
 
 
 def is_baseline(name: Mapping[str, Any]) -> bool:

@@ -177,8 +177,8 @@ def layers_compared(
     ----------
     results : Results
     against : "best" or int
-        The layer to compare with. The best is chosen on the development part where that was scored too; on the rows
-        that are compared otherwise, and then with hindsight that `p` does not know of.
+        The layer to compare with. The best is chosen on the development part where that scores each layer; on the
+        rows that are compared otherwise, and then with hindsight that `p` does not know of.
     split : str, optional
         By default the first test part, or cross-validation.
     metric, resamples, seed, **where

@@ -201,7 +201,8 @@ def test_what_is_drawn_is_the_table():
         best = rows.loc[rows["kind"] == "baseline", "value"].max()
         assert drawn["best-baseline"].get_xdata()[0] == best
         layers = [text.get_text() for text in axes.texts]
-        assert layers == [str(layer) for layer in rows["layer"].dropna()]
+        chosen = rows.dropna(subset="layer")[["layer", "highest_layer"]].itertuples(index=False)
+        assert layers == [str(one) if one == highest else f"{one} ({highest})" for one, highest in chosen]
     caption = figure.get_supxlabel().replace("\n", " ")
     for words in ("on the test split (400 utterances, 20 speakers)", "up to 3 seeds", "chosen on development"):
         assert words in caption

@@ -125,7 +125,8 @@ def test_the_layer_is_chosen_on_the_development_part_by_the_mean_over_seeds():
     assert found["chosen_on"].eq("development").all()
     figure = Figure()
     plot_fairness(found, figure=figure)
-    assert "layer: valence 0; chosen on development" in figure.get_supxlabel().replace("\n", " ")
+    said = "layer: valence 0 (best on these rows, with hindsight: 1); chosen on development"
+    assert said in figure.get_supxlabel().replace("\n", " ")
 
 
 def test_speakers_with_few_utterances_get_no_ccc_and_the_reason():

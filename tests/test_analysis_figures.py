@@ -288,3 +288,24 @@ def test_help_loads_nothing_heavy(tmp_path):
     assert done.returncode == 0
     assert done.stdout.startswith("usage: probe-plot")
     assert done.stderr.strip() == "[]"
+
+
+def test_a_new_kind_of_figure_is_one_line(tmp_path, monkeypatch):
+    from emoprobe.analysis.figures import drawing
+    from emoprobe.analysis.figures.kinds import FigureKind, Wanted
+
+    def needs(results, metric):
+        yield Wanted(("all",), {"title": f"{len(results.scores)} scores of {metric}"})
+
+    def draw(results, *, title, figure):
+        figure.suptitle(title)
+
+    monkeypatch.setattr(drawing, "FIGURES", (FigureKind("counted", needs, draw),))
+    assert draw_figures(small_results(), tmp_path, formats=["svg"]) == [tmp_path / "counted_all.svg"]
+
+
+def test_kinds_of_figures_have_names_of_their_own():
+    from emoprobe.analysis.figures.drawing import FIGURES
+
+    names = [kind.name for kind in FIGURES]
+    assert len(set(names)) == len(names)

@@ -27,9 +27,10 @@ from emoprobe.analysis.figures.style import (
     wrap,
 )
 from emoprobe.analysis.figures.weights import plot_weights
-from emoprobe.analysis.tables import Subject, ordered_features, ordered_splits, read_tables
+from emoprobe.analysis.tables import Subject, ordered_features, read_tables
 from emoprobe.errors import UserError
 from emoprobe.probe.results import KEY, PREDICTIONS, SCORES, WEIGHTS, Results, table
+from emoprobe.probe.selecting import ordered_splits
 
 DIMENSIONS = ("arousal", "valence", "dominance")
 ODD_NAMES = (

@@ -555,7 +555,7 @@ def test_printed_commands_carry_the_corpus_and_the_cache_of_the_run():
     )
     told = Model("L", "msp", {"name": "hubert"}, "large.h5", Path("caches/large.h5"), (*given, "--normalise", "yes"))
     old = Model("M", "other", {"name": "hubert-base"}, "old.h5")
-    study = Study(Results.empty(), None, (told, old), (Path("results"),))
+    study = Study(Results.empty(), (told, old), (Path("results"),))
     corpus = "--corpus 'msp-podcast:/data/My Corpus' --keep-words speaker"
     assert study.corpus_option("msp") == corpus
     twin = study.twin_command(told, "random.h5")
@@ -566,3 +566,17 @@ def test_printed_commands_carry_the_corpus_and_the_cache_of_the_run():
     assert study.twin_command(old, "r.h5") == (
         "probe-extract --corpus CORPUS --model hubert-base --random-init 0 --out r.h5"
     )
+
+
+def test_a_new_section_is_one_line(monkeypatch):
+    from emoprobe.analysis.report.content import Paragraph
+    from emoprobe.analysis.report.material import Material, SectionKind
+    from emoprobe.analysis.report.sections import order
+
+    def build(material):
+        return [Paragraph(f"{len(material.study.models)} models")]
+
+    monkeypatch.setattr(order, "SECTIONS", (SectionKind("models", "Models", build),))
+    study = Study(Results.empty(), (), (Path("results"),))
+    (section,) = order.sections(Material(study, [], None))
+    assert (section.name, section.title, section.blocks) == ("models", "Models", (Paragraph("0 models"),))

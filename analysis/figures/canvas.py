@@ -10,16 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emoprobe.errors import UserError
+from emoprobe.probe.schema import ordered_dimensions
+from emoprobe.probe.selecting import reported_split
 
 from ..curves import Curve, layer_curve
-from ..tables import (
-    CATEGORY_METRICS,
-    METRICS,
-    Subject,
-    ordered_dimensions,
-    ordered_splits,
-    subjects,
-)
+from ..tables import CATEGORY_METRICS, METRICS, Subject, subjects
 from .captions import interval_unit, n_categories
 from .style import (
     FONT_SIZE,
@@ -224,8 +219,7 @@ def curves_of_models(
     grid = []
     for subject in found:
         # One split for all models of a corpus: scores on different parts of it do not compare.
-        parts = ordered_splits(layered.loc[layered["corpus"] == subject.corpus, "split"])
-        part = next(iter(parts), None) if split is None else split
+        part = reported_split(layered.loc[layered["corpus"] == subject.corpus, "split"]) if split is None else split
         curves = [
             layer_curve(scores, subject, dimension=dimension, metric=metric, probe=probe, split=part, features=features)
             for dimension in wanted

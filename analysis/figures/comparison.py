@@ -8,14 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emoprobe.errors import UserError
+from emoprobe.probe.schema import ordered_dimensions
+from emoprobe.probe.selecting import LOWER_IS_BETTER, chosen_in_words
 
-from ..tables import (
-    CATEGORY_METRICS,
-    LOWER_IS_BETTER,
-    METRICS,
-    ordered_dimensions,
-    read_tables,
-)
+from ..tables import CATEGORY_METRICS, METRICS, read_tables
 from .canvas import Sheet, of_categories, plain_ticks, to_draw_on
 from .captions import corpus_remarks
 from .style import (
@@ -62,7 +58,8 @@ def plot_comparison(
     Returns
     -------
     ndarray of matplotlib Axes
-        One a dimension. A number beside a dot is the layer; the dotted line is the best baseline.
+        One a dimension. A number beside a dot is the layer, one in brackets behind it the layer that is best on the
+        scored rows where that is another; the dotted line is the best baseline.
 
     Raises
     ------
@@ -145,10 +142,14 @@ def _draw_panel(axes: Any, rows: pd.DataFrame, lines: Sequence[tuple], metric: s
         if row.kind == "layer":
             end = max(value for value in (row.value, row.high) if np.isfinite(value))
             axes.annotate(
-                str(row.layer), (end, y), xytext=(4, 0), textcoords="offset points", va="center_baseline",
+                _layer_label(row), (end, y), xytext=(4, 0), textcoords="offset points", va="center_baseline",
                 fontsize=SMALL_FONT_SIZE, color=NEUTRAL,
             )  # fmt: skip
     axes.margins(x=0.08)
+
+
+def _layer_label(row: Any) -> str:
+    return str(row.layer) if row.layer == row.highest_layer else f"{row.layer} ({row.highest_layer})"
 
 
 def _caption(found: pd.DataFrame, metric: str, protocol: Sequence[dict], *, with_predictions: bool) -> str:
@@ -165,11 +166,12 @@ def _caption(found: pd.DataFrame, metric: str, protocol: Sequence[dict], *, with
         limits = "intervals over speakers and seeds together" if with_predictions else "limits too"
         sentences.append(f"Learned sums and end-to-end models: means of up to {seeds} seeds, {limits}.")
     if (found["kind"] == "layer").any():
-        chosen = "/".join(printable(name) for name in dict.fromkeys(found["chosen_on"].dropna()))
-        hindsight = chosen == split
-        sentences.append(f"Numbers: the layer, chosen on {'the same rows, with hindsight' if hindsight else chosen}.")
+        chosen = printable(chosen_in_words(zip(found["chosen_on"].fillna(""), found["split"], strict=True)))
+        sentences.append(f"Numbers: the layer, chosen on {chosen}.")
+        if (found["layer"] != found["highest_layer"]).fillna(False).any():
+            sentences.append("In brackets, where it is another: the best layer of these rows, with hindsight.")
     if (found["kind"] == "baseline").any():
-        sentences.append("Dotted: the best baseline.")
+        sentences.append("Dotted: the best baseline of these rows.")
     runs = [run for run in protocol if run["corpus"] == found["corpus"].iloc[0]]
     return " ".join([*sentences, *corpus_remarks(runs)])
 

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from emoprobe.probe.schema import ordered_dimensions
+
 from ..curves import Curve
-from ..tables import (
-    ordered_dimensions,
-    read_tables,
-)
+from ..tables import read_tables
 from .captions import curve_caption, n_categories, series_names
 from .style import (
     COLUMN_WIDTH,

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emoprobe.errors import UserError
+from emoprobe.probe.schema import ordered_dimensions
+from emoprobe.probe.selecting import chosen_in_words
 
-from ..tables import METRICS, Subject, ordered_dimensions
+from ..tables import METRICS, Subject
 from .canvas import Sheet, plain_ticks, to_draw_on
 from .captions import PROBE_NAMES, subject_name
 from .style import COLUMN_WIDTH, FONT_SIZE, NEUTRAL, LineLook, printable, publication_style, series_look
@@ -136,13 +138,10 @@ def _gender_legend(axes: Any, looks: dict[str, LineLook]) -> int:
 def _caption(panels: Sequence[pd.DataFrame], measure: str) -> str:
     first, whole = panels[0].iloc[0], panels[0][panels[0]["group_by"] == "all"].iloc[0]
     probe = PROBE_NAMES.get(first["probe"], printable(first["probe"])).removesuffix("s")
-    layers = [f"{row.dimension} {row.layer}" for row in (part.iloc[0] for part in panels) if _is_layer(row.layer)]
-    chosen = [name for name in dict.fromkeys(part["chosen_on"].iloc[0] for part in panels) if name]
-    if chosen:
-        hindsight = chosen == [first["split"]]
-        layers[-1] += (
-            f"; chosen on {'the same rows, with hindsight' if hindsight else '/'.join(map(printable, chosen))}"
-        )
+    rows = [part.iloc[0] for part in panels]
+    layers = [f"{row.dimension} {row.layer}{_highest(row)}" for row in rows if _is_layer(row.layer)]
+    if chosen := chosen_in_words((row["chosen_on"], row["split"]) for row in rows):
+        layers[-1] += f"; chosen on {printable(chosen)}"
     sentences = [
         f"{subject_name(Subject(first['model'], first['corpus']))}: {probe}"
         + (f" (layer: {', '.join(layers)})" if layers else "")
@@ -159,6 +158,13 @@ def _caption(panels: Sequence[pd.DataFrame], measure: str) -> str:
     if left_out:
         sentences.append(f"Left out: {left_out} speaker{'s' if left_out > 1 else ''} with too few utterances.")
     return " ".join(sentences)
+
+
+def _highest(row: Any) -> str:
+    """The layer that is best on the rows themselves, where that is another than the one that was chosen."""
+    if not row["chosen_on"] or row["highest_layer"] == row["layer"]:
+        return ""
+    return f" (best on these rows, with hindsight: {row['highest_layer']})"
 
 
 def _is_layer(layer: Any) -> bool:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..curves import Curve, n_layers
-from ..tables import (
-    LOWER_IS_BETTER,
-    ordered_dimensions,
-    read_tables,
-)
+from emoprobe.probe.schema import ordered_dimensions
+from emoprobe.probe.selecting import LOWER_IS_BETTER, Choice, chosen_in_words
+
+from ..curves import Curve, best_of_curve, n_layers
+from ..tables import read_tables
 from .captions import curve_caption, series_names
 from .style import (
     COLUMN_WIDTH,
@@ -47,7 +46,8 @@ def plot_heatmap(
 ) -> np.ndarray:
     """Draw layers by dimensions as a heat map with the scores written in it, one panel a model.
 
-    Layer 0 is at the bottom. All panels share one colour scale; the best layer of each dimension is framed.
+    Layer 0 is at the bottom. All panels share one colour scale. The best layer of each dimension is framed; where it
+    was chosen on the development part, and another is best on the rows that are drawn, that one has a dashed frame.
 
     Parameters
     ----------
@@ -76,8 +76,9 @@ def plot_heatmap(
     columns = ordered_dimensions(curve.dimension for curve in all_curves)
     depths = [n_layers(tables.scores, subject) for subject, _ in grid]
     text = curve_caption(all_curves, tables.protocol, band="") if caption else ""
+    choices = {id(curve): best_of_curve(tables.scores, curve) for curve in all_curves}
     if text:
-        text += f" Framed: {'lowest' if metric in LOWER_IS_BETTER else 'highest'} of each column."
+        text += f" {_frames_in_words(list(choices.values()), metric)}"
     values = np.concatenate([curve.values for curve in all_curves])
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     if high <= low:
@@ -100,6 +101,7 @@ def plot_heatmap(
         image = None
         for axes, (_, curves), name, depth in zip(sheet.axes, grid, names, depths, strict=True):
             image = _draw_heatmap(axes, curves, columns, depth, low, high)
+            _frame_best(axes, {columns.index(curve.dimension): choices[id(curve)] for curve in curves})
             sheet.title(axes, name)
         for axes in sheet.axes[::per_row]:
             axes.set_ylabel(LAYER_LABEL, fontsize=FONT_SIZE)
@@ -115,7 +117,6 @@ def _draw_heatmap(
     ax: Axes, curves: Sequence[Curve], columns: Sequence[str], depth: int, low: float, high: float
 ) -> Any:
     from matplotlib import colormaps
-    from matplotlib.patches import Rectangle
 
     metric = curves[0].metric
     lower = metric in LOWER_IS_BETTER
@@ -139,13 +140,6 @@ def _draw_heatmap(
                 text, colour = "–", "black"
             place = {"ha": "center", "va": "center_baseline", "clip_on": True}
             ax.text(column, layer, text, color=colour, fontsize=SMALL_FONT_SIZE, **place)
-    for column in range(len(columns)):
-        if np.isfinite(cells[:, column]).any():
-            best = (np.nanargmin if lower else np.nanargmax)(cells[:, column])
-            # White below black: one of them stands out from any colour.
-            for edge, linewidth in (("white", 3.0), ("black", 1.3)):
-                frame = {"edgecolor": edge, "linewidth": linewidth, "zorder": 3, "clip_on": False}
-                ax.add_patch(Rectangle((column - 0.5, best - 0.5), 1, 1, facecolor="none", **frame))
     ax.set_xticks(range(len(columns)), [printable(column) for column in columns])
     step = 1 if depth <= 13 else 2
     ax.set_yticks(range(0, depth, step), [str(layer) for layer in range(0, depth, step)])
@@ -153,3 +147,30 @@ def _draw_heatmap(
     ax.spines[:].set_visible(False)
     ax.tick_params(labelsize=SMALL_FONT_SIZE, labelfontfamily="DejaVu Sans")
     return image
+
+
+def _frame_best(ax: Axes, choices: Mapping[int, Choice]) -> None:
+    """Frame the layer that is reported in each column, and with dashes the one that is best with hindsight."""
+    from matplotlib.patches import Rectangle
+
+    for column, choice in choices.items():
+        if choice.best is None:
+            continue
+        frames = [(choice.best, "-", 0.0)]
+        frames += [(choice.highest, (0, (2, 1.5)), 0.04)] if choice.differs else []
+        for layer, style, inset in frames:
+            # White below black: one of them stands out from any colour.
+            for edge, linewidth in (("white", 3.0), ("black", 1.3)):
+                frame = {"edgecolor": edge, "linewidth": linewidth, "zorder": 3, "clip_on": False}
+                frame["linestyle"] = "-" if edge == "white" else style
+                corner, size = (column - 0.5 + inset, layer - 0.5 + inset), 1 - 2 * inset
+                ax.add_patch(Rectangle(corner, size, size, facecolor="none", **frame))
+
+
+def _frames_in_words(choices: Sequence[Choice], metric: str) -> str:
+    best = "lowest" if metric in LOWER_IS_BETTER else "highest"
+    chosen = printable(chosen_in_words((choice.chosen_on, choice.split) for choice in choices))
+    said = f"Framed: {best} of each column, chosen on {chosen}."
+    if any(choice.differs for choice in choices):
+        said += f" Dashed, where it is another: {best} of these rows, with hindsight."
+    return said

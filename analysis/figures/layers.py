@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emoprobe.errors import UserError
+from emoprobe.probe.schema import ordered_dimensions
 
 from ..curves import Curve, Point, layer_curve, n_layers, null_limits, random_twin, side_points
 from ..tables import (
@@ -20,7 +21,6 @@ from ..tables import (
     WEIGHTED,
     one_subject,
     ordered_baselines,
-    ordered_dimensions,
     read_tables,
 )
 from .captions import curve_caption, subject_name

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from emoprobe.errors import UserError
+from emoprobe.probe.schema import ordered_dimensions
 
 from ..measures.relevance import agreement, starts
-from ..tables import ordered_dimensions
 from .canvas import LAYER_LABEL, Sheet, plain_ticks, readable_on, to_draw_on
 from .files import make_folder
 from .similarity import only, write_drawings

@@ -8,14 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emoprobe.errors import UserError
+from emoprobe.probe.schema import ordered_dimensions
 
 from ..curves import layer_weights, n_layers
-from ..tables import (
-    WEIGHTED,
-    one_subject,
-    ordered_dimensions,
-    read_tables,
-)
+from ..tables import WEIGHTED, one_subject, read_tables
 from .captions import subject_name, weights_caption
 from .style import (
     COLUMN_WIDTH,

@@ -70,16 +70,20 @@ def relevance_centroids(
     """
     import pandas as pd
 
+    from emoprobe.probe.selecting import on_reported_split
+
     table = results.predictions
     table = table[(table["probe"] == probe) & table["layer"].notna() & (table["dimension"] != "emotion")]
     table = table[table["layer"] >= 0]
     if not len(table):
         raise UserError(f"the results hold no predictions of single layers by {probe}; run probe-fit --probe {probe}")
+    for _, part in table.groupby(["corpus", "features"], sort=False):
+        if split is not None and split not in set(part["split"]):
+            raise UserError(f"no predictions on {split!r}; there are {', '.join(dict.fromkeys(part['split']))}")
+    table = on_reported_split(table) if split is None else table[table["split"] == split]
     rows: list[dict] = []
     differences: list[dict] = []
-    for (corpus, features), of_corpus in table.groupby(["corpus", "features"], sort=False):
-        name = _split(of_corpus["split"], split)
-        of_corpus = of_corpus[of_corpus["split"] == name]
+    for (corpus, features, name), of_corpus in table.groupby(["corpus", "features", "split"], sort=False):
         found: dict[tuple[str, str], Centroid] = {}
         for (model, dimension), part in of_corpus.groupby(["model", "dimension"], sort=False):
             null = _null(results, part)
@@ -107,14 +111,6 @@ def relevance_centroids(
     columns = ["model", "corpus", "features", "split", "dimension", "speakers", "centroid", "low", "high", "p",
                "weighted_by", "defined"]  # fmt: skip
     return pd.DataFrame(rows + differences, columns=columns)
-
-
-def _split(splits: pd.Series, wanted: str | None) -> str:
-    from emoprobe.probe.selecting import first_split
-
-    if wanted is not None and wanted not in set(splits):
-        raise UserError(f"no predictions on {wanted!r}; there are {', '.join(dict.fromkeys(splits))}")
-    return first_split(splits) if wanted is None else wanted
 
 
 #: Share of resamples that must have a centroid for there to be an interval.

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emoprobe.errors import UserError
+from emoprobe.probe.schema import ordered_dimensions
+from emoprobe.probe.selecting import POOLED, best_layer, reported_split
 
 from ..figures.canvas import of_categories
 from ..tables import (
@@ -15,24 +17,22 @@ from ..tables import (
     BASELINE_NAMES,
     CATEGORY_METRICS,
     END_TO_END,
-    LOWER_IS_BETTER,
     METRICS,
     WEIGHTED,
-    Tables,
     ordered_baselines,
-    ordered_dimensions,
     ordered_features,
-    ordered_splits,
     read_tables,
 )
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from emoprobe.probe.results import Results
+
 
 COLUMNS = (
     "corpus", "split", "kind", "model", "system", "dimension", "probe", "features", "layer", "chosen_on", "seeds", "n",
-    "speakers", "value", "low", "high",
+    "speakers", "value", "low", "high", "highest_layer", "highest",
 )  # fmt: skip
 _RUN = ["model", "corpus", "dimension", "probe", "features", "split"]
 _LINEAR = ("ridge", "logistic")
@@ -69,10 +69,11 @@ def compare_systems(
     DataFrame
         `corpus, split`; `kind` (``baseline``, ``layer``, ``sum``, ``end to end``); `model` (empty for a baseline);
         `system`, its name beside that of the model; `dimension, probe, features`; `layer`, where the system is one,
-        and the split that it was `chosen_on` (the development part where that was scored; else the scored rows
-        themselves, with hindsight); `seeds`; `n, speakers`; `value`, the mean over seeds, with the limits `low, high`
-        of its 95 % interval: over speakers and seeds together where the results hold the predictions, else the mean of
-        the seeds' limits. In the order of the figure.
+        and the split that it was `chosen_on` (the development part where that has a score of each layer; else the
+        scored rows themselves, with hindsight); `seeds`; `n, speakers`; `value`, the mean over seeds, with the limits
+        `low, high` of its 95 % interval: over speakers and seeds together where the results hold the predictions, else
+        the mean of the seeds' limits; `highest_layer` and `highest`, the layer that is best on the scored rows,
+        whatever was chosen, and its score, with hindsight. In the order of the figure.
 
     Raises
     ------
@@ -81,20 +82,20 @@ def compare_systems(
     """
     import pandas as pd
 
-    tables = read_tables(results)
-    scores = tables.scores
+    results = read_tables(results)
+    scores = results.scores
     if not len(scores):
         raise UserError("there is nothing to compare: the table of scores is empty")
     metric, _ = of_categories(scores["dimension"] if dimensions is None else dimensions, metric, "ridge")
     if metric not in METRICS:
         raise UserError(f"no score is called {metric!r}: choose one of {', '.join(METRICS)}")
     wanted = ordered_dimensions(scores["dimension"]) if dimensions is None else list(dimensions)
-    pooled = scores[scores["fold"].isin(["all", ""]) & scores["dimension"].isin(wanted)]
+    pooled = scores[scores["fold"].isin(POOLED) & scores["dimension"].isin(wanted)]
     pooled = pooled[np.isfinite(pooled[metric])] if metric in pooled else pooled.iloc[:0]
     rows: list[dict] = []
     for name in dict.fromkeys(pooled["corpus"]) if corpus is None else [corpus]:
         of_corpus = pooled[pooled["corpus"] == name]
-        part = next(iter(ordered_splits(of_corpus["split"])), None) if split is None else split
+        part = reported_split(of_corpus["split"]) if split is None else split
         rows += [{"corpus": name, "split": part} | row for row in _systems(of_corpus, part, metric)]
     if not rows:
         raise UserError(
@@ -102,21 +103,19 @@ def compare_systems(
             f"{f' on {corpus!r}' if corpus else ''}{f' in the part {split!r}' if split else ''}: "
             "fit it with probe-fit, or choose another metric=, dimensions=, corpus= or split="
         )
-    found = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"layer": "Int64"})
-    return _with_limits_over_seeds(found, tables, metric)
+    found = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"layer": "Int64", "highest_layer": "Int64"})
+    return _with_limits_over_seeds(found, results, metric)
 
 
-def _with_limits_over_seeds(found: pd.DataFrame, tables: Tables, metric: str) -> pd.DataFrame:
+def _with_limits_over_seeds(found: pd.DataFrame, results: Results, metric: str) -> pd.DataFrame:
     """Limits of systems with several seeds over speakers and seeds together, where there are predictions of them."""
     import pandas as pd
 
-    from emoprobe.probe.results import Results
     from emoprobe.probe.significance import score_intervals
 
-    if metric in CATEGORY_METRICS or not len(tables.predictions):
+    if metric in CATEGORY_METRICS or not len(results.predictions):
         return found
-    results = Results(tables.scores, tables.weights, tables.protocol, tables.predictions)
-    there = {tuple(key) for key in tables.predictions[_RUN].drop_duplicates().itertuples(index=False)}
+    there = {tuple(key) for key in results.predictions[_RUN].drop_duplicates().itertuples(index=False)}
     for place in found.index[found["seeds"] > 1]:
         run = found.loc[place, _RUN].to_dict()
         if tuple(run.values()) in there:
@@ -144,9 +143,10 @@ def _systems(scores: pd.DataFrame, split: str, metric: str) -> Iterator[dict]:
                     continue
                 about = {"kind": kind, "model": model, "system": name, "dimension": dimension}
                 if kind == "layer":
-                    layer, chosen_on = best_layer(scores, fits, metric)
-                    fits = fits[fits["layer"] == layer]
-                    about |= {"layer": layer, "chosen_on": chosen_on}
+                    choice = best_layer(scores, fits, metric)
+                    fits = fits[fits["layer"] == choice.best]
+                    about |= {"layer": choice.best, "chosen_on": choice.chosen_on}
+                    about |= {"highest_layer": choice.highest, "highest": choice.highest_score}
                 yield about | _score(fits, metric)
 
 
@@ -180,20 +180,6 @@ def _kinds(rows: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
     trained = whole[whole["probe"] == END_TO_END]
     for features in sorted(set(trained["features"]), key=lambda features: (features.count("+"), features)):
         yield "end to end", f"end to end, {features}", trained[trained["features"] == features]
-
-
-def best_layer(scores: pd.DataFrame, fits: pd.DataFrame, metric: str) -> tuple[int, str]:
-    """The layer to report, and the split that it was chosen on: not the one that is scored, where there is another."""
-    first = fits.iloc[0]
-    same = scores["layer"] >= 0
-    for column in ("model", "dimension", "probe", "features"):
-        same &= scores[column] == first[column]
-    development = scores[same & (scores["split"] == "development")]
-    chosen_from = development if len(development) and first["split"] != "development" else fits
-    by_layer = chosen_from.groupby("layer")[metric].mean()
-    by_layer = by_layer[by_layer.index.isin(fits["layer"])]
-    best = by_layer.idxmin() if metric in LOWER_IS_BETTER else by_layer.idxmax()
-    return int(best), str(chosen_from["split"].iloc[0])
 
 
 def _score(fits: pd.DataFrame, metric: str) -> dict:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emoprobe.errors import UserError
+from emoprobe.probe.schema import ordered_dimensions
+from emoprobe.probe.selecting import POOLED, best_layer, on_reported_split
 
-from ..tables import ordered_dimensions, ordered_features, ordered_splits
-from .comparison import best_layer
+from ..tables import ordered_features
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +28,7 @@ FEWEST_UTTERANCES = 20
 COLUMNS = (
     "model", "corpus", "dimension", "probe", "features", "layer", "split", "group_by", "group", "gender", "speakers",
     "n", "ccc", "ccc_low", "ccc_high", "pearson", "rmse", "bias", "bias_low", "bias_high", "truth_std", "reason",
-    "chosen_on",
+    "chosen_on", "highest_layer",
 )  # fmt: skip
 _RUN = ["model", "corpus", "dimension", "probe", "features"]
 
@@ -71,10 +72,10 @@ def fairness_table(
     features : str, optional
         By default the first that a model has.
     layer : int, optional
-        By default each run's best, by mean CCC over its seeds: on the development part where that was scored too; else
-        on the rows that are scored, with hindsight that the intervals do not know of.
+        By default each run's best, by mean CCC over its seeds: on the development part where that has a score of each
+        layer; else on the rows that are scored, with hindsight that the intervals do not know of.
     split : str, optional
-        By default the first held-out part.
+        By default the first held-out part of the corpus.
     resamples, seed : int
         Of the bootstrap.
     fewest : int
@@ -87,7 +88,8 @@ def fairness_table(
         ``gender difference``), `group` (as in ``female − male``), `gender` (of a speaker); `speakers, n`; `ccc` with
         95 % interval `ccc_low, ccc_high`; `pearson, rmse`; `bias` (mean prediction less mean truth) with
         `bias_low, bias_high`; `truth_std`; `reason` (why a CCC or its interval is missing);
-        `chosen_on`, the split that the layer was chosen on, empty where there was nothing to choose.
+        `chosen_on`, the split that the layer was chosen on, empty where there was nothing to choose;
+        `highest_layer`, that of highest CCC on the scored rows, with hindsight.
 
     Raises
     ------
@@ -107,8 +109,7 @@ def fairness_table(
             chosen = chosen[chosen[column] == value]
     if dimensions is not None:
         chosen = chosen[chosen["dimension"].isin(list(dimensions))]
-    if split is not None:
-        chosen = chosen[chosen["split"] == split]
+    chosen = on_reported_split(chosen) if split is None else chosen[chosen["split"] == split]
     if not len(chosen):
         raise UserError(
             f"the results hold no predictions of probe={probe!r}"
@@ -124,13 +125,12 @@ def fairness_table(
         for dimension in ordered_dimensions(part["dimension"]):
             run = part[part["dimension"] == dimension]
             run = run[run["features"] == ordered_features(run["features"])[0]]
-            run = run[run["split"] == ordered_splits(run["split"])[0]]
-            run, chosen_on = _at_best_layer(run, results.scores) if layer is None else (run, "")
+            run, choice = _at_best_layer(run, results.scores) if layer is None else (run, {})
             about = dict(zip(_RUN, (name, of_corpus, dimension, probe, run["features"].iloc[0]), strict=True))
-            about |= {"layer": run["layer"].iloc[0], "split": run["split"].iloc[0], "chosen_on": chosen_on}
+            about |= {"layer": run["layer"].iloc[0], "split": run["split"].iloc[0], "chosen_on": "", **choice}
             rows += [about | row for row in _groups(run, genders, resamples, seed, fewest)]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    return table.astype({"layer": "Int64"})
+    return table.astype({"layer": "Int64", "highest_layer": "Int64"})
 
 
 def _genders(source: Any) -> tuple[pd.Series, str | None]:
@@ -151,19 +151,19 @@ def _genders(source: Any) -> tuple[pd.Series, str | None]:
     return pd.Series(genders.to_numpy(), index=source["id"].astype(str).to_numpy()), corpus
 
 
-def _at_best_layer(run: pd.DataFrame, scores: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Predictions of the best layer, and the split that it was chosen on; all of them where there are no layers."""
+def _at_best_layer(run: pd.DataFrame, scores: pd.DataFrame) -> tuple[pd.DataFrame, dict]:
+    """Predictions of the best layer, and what was chosen on which split; all of them where there are no layers."""
     if run["layer"].nunique() < 2:
-        return run, ""
-    same = (scores["fold"] == "all") & scores["ccc"].notna() & scores["layer"].isin(run["layer"].unique())
-    for column in _RUN:
+        return run, {}
+    same = scores["fold"].isin(POOLED) & scores["ccc"].notna() & scores["layer"].isin(run["layer"].unique())
+    for column in (*_RUN, "split"):
         same &= scores[column] == run[column].iloc[0]
-    found = scores[same]
-    scored = found[found["split"] == run["split"].iloc[0]]
+    scored = scores[same]
     if not len(scored):
         raise UserError("the scores of the layers are missing, so the best is not known: name one with layer=")
-    layer, chosen_on = best_layer(found, scored, "ccc")
-    return run[run["layer"] == layer], chosen_on
+    choice = best_layer(scores, scored, "ccc")
+    told = {"chosen_on": choice.chosen_on, "highest_layer": choice.highest}
+    return run[run["layer"] == choice.best], told
 
 
 def _groups(run: pd.DataFrame, genders: pd.Series, resamples: int, seed: int, fewest: int) -> Iterator[dict]:

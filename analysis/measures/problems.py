@@ -119,9 +119,11 @@ def problems(cache: HiddenStateCache, settings: RelevanceSettings, *, kernels: b
 
 
 def _part_to_score(cache, folds, wanted: str | None) -> str:
+    from emoprobe.probe.selecting import reported_split
+
     parts = list(folds[0].tests)
     if wanted is None:
-        return next((name for name in sorted(parts) if name.startswith("test")), parts[0])
+        return reported_split(parts)
     if wanted not in parts:
         raise UserError(f"{cache.path}: no part '{wanted}' is scored; there is {', '.join(parts)}")
     return wanted

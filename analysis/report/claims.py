@@ -10,7 +10,7 @@ import pandas as pd
 
 from emoprobe.errors import UserError
 from emoprobe.probe.permutation import holm
-from emoprobe.probe.selecting import SYSTEM
+from emoprobe.probe.selecting import SYSTEM, best_baseline, chosen_in_words
 from emoprobe.probe.significance import paired_differences
 
 from ..measures.centroid import relevance_centroids
@@ -44,6 +44,8 @@ class Claim:
         What was compared, or why it was not tested.
     p_holm : float
         Corrected for all claims of the report.
+    hindsight : bool
+        Whether a layer was chosen on the very rows that are compared.
     """
 
     subject: str
@@ -55,6 +57,7 @@ class Claim:
     p: float
     how: str
     p_holm: float = np.nan
+    hindsight: bool = False
 
     @property
     def verdict(self) -> str:
@@ -123,7 +126,7 @@ def _of_corpus(study: Study, corpus: str) -> Iterator[Claim]:
 
 def _systems(study: Study, corpus: str) -> pd.DataFrame | None:
     try:
-        return compare_systems(study.tables, corpus=corpus, dimensions=study.dimensions, split=study.split(corpus))
+        return compare_systems(study.results, corpus=corpus, dimensions=study.dimensions, split=study.split(corpus))
     except UserError:  # categories alone, or no score that could be compared
         return None
 
@@ -190,23 +193,15 @@ def _against_acoustics(study, systems, model, dimension, on) -> Iterator[Claim]:
     rivals = rivals[rivals["probe"].isin(ACOUSTIC)]
     if layer is None or not len(rivals):
         return
-    rival = _strongest(study, rivals, model, layer)
+    scored = rivals.groupby("probe")["value"].max()
+    of_model = {**layer, "model": model.label}
+    best = best_baseline(study.results.scores, scored, of_model, "ccc", chosen_on=layer["chosen_on"]).best
+    rival = rivals.loc[rivals.loc[rivals["probe"] == best, "value"].idxmax()]
     other = {**_key(rival), "model": model.label, "layer": -1}
     name = BASELINE_NAMES.get(rival["probe"], rival["probe"])
     others = f", the best of {len(rivals)} acoustic baselines" if len(rivals) > 1 else ""
     about = f"layer {layer['layer']} less {name}{others}"
-    yield _paired(study, "acoustics", statement, _key(layer), other, layer, about)
-
-
-def _strongest(study: Study, rivals: pd.DataFrame, model: Model, layer: pd.Series) -> pd.Series:
-    """The best baseline, chosen where the layer was chosen: neither side has more hindsight than the other."""
-    there = study.results.select(
-        model=model.label, corpus=model.corpus, dimension=layer["dimension"], split=layer["chosen_on"], fold="all"
-    )
-    known_there = there[there["probe"].isin(rivals["probe"])].set_index("probe")["ccc"].dropna()
-    if len(known_there) == len(rivals):
-        return rivals.set_index("probe", drop=False).loc[known_there.idxmax()]
-    return rivals.loc[rivals["value"].idxmax()]
+    yield _paired(study, "acoustics", statement, _key(layer), other, [layer], about)
 
 
 def _against(study, systems, model, twin, dimension, on) -> Iterator[Claim]:
@@ -214,7 +209,7 @@ def _against(study, systems, model, twin, dimension, on) -> Iterator[Claim]:
     one, other = _layer(systems, model.label, dimension), _layer(systems, twin.label, dimension)
     if one is not None and other is not None:
         about = f"layer {one['layer']} less layer {other['layer']} of {twin.label}"
-        yield _paired(study, "twin", statement, _key(one), _key(other), one, about)
+        yield _paired(study, "twin", statement, _key(one), _key(other), [one, other], about)
 
 
 def _smaller(study, systems, model, deep, on) -> Iterator[Claim]:
@@ -224,7 +219,7 @@ def _smaller(study, systems, model, deep, on) -> Iterator[Claim]:
     one, other = _layer(systems, deep.label, "valence"), _layer(systems, model.label, "valence")
     if one is not None and other is not None:
         about = f"layer {one['layer']} of {deep.label} less layer {other['layer']} of {model.label}"
-        yield _paired(study, "student", statement, _key(one), _key(other), one, about)
+        yield _paired(study, "student", statement, _key(one), _key(other), [one, other], about)
 
 
 def _with_text(study, systems, label, dimension, on) -> Iterator[Claim]:
@@ -236,7 +231,7 @@ def _with_text(study, systems, label, dimension, on) -> Iterator[Claim]:
     one, other = ends.loc["audio+text"], ends.loc["audio"]
     seeds = min(int(one["seeds"]), int(other["seeds"]))
     about = "audio with text less audio alone" + (f", means of {seeds} seeds" if seeds > 1 else ", one seed")
-    yield _paired(study, "text", statement, _key(one), _key(other), one, about)
+    yield _paired(study, "text", statement, _key(one), _key(other), [one, other], about)
 
 
 # What they share ------------------------------------------------------------------------------------------------------
@@ -255,7 +250,9 @@ def _key(system: pd.Series) -> dict:
     return values | {"layer": None if pd.isna(system["layer"]) else int(system["layer"])}
 
 
-def _paired(study: Study, subject: str, statement: str, one: dict, other: dict, chosen: pd.Series, about: str) -> Claim:
+def _paired(
+    study: Study, subject: str, statement: str, one: dict, other: dict, chosen: list[pd.Series], about: str
+) -> Claim:
     try:
         (found,) = paired_differences(study.results, one, other).itertuples()
     except UserError as error:
@@ -267,11 +264,19 @@ def _paired(study: Study, subject: str, statement: str, one: dict, other: dict, 
         f"CCC {number(found.score_one)} against {number(found.score_other)}: {about}; {counted(found.n, 'utterance')} "
         f"of {counted(found.speakers, 'speaker')}, resampled together."
     )
-    on = chosen["chosen_on"]
-    if isinstance(on, str) and on:
-        own = on == chosen["split"]
-        how += " Chosen on the scored rows themselves, with hindsight." if own else f" Chosen on {on}."
-    return Claim(subject, statement, "difference in CCC", found.difference, found.low, found.high, found.p, how)
+    layers = [system for system in chosen if isinstance(system["chosen_on"], str) and system["chosen_on"]]
+    if on := chosen_in_words((system["chosen_on"], system["split"]) for system in layers):
+        how += f" Chosen on {on}."
+    for system in layers:
+        if system["layer"] != system["highest_layer"]:
+            how += (
+                f" On the scored rows layer {system['highest_layer']} of {system['model']} is best "
+                f"({number(system['highest'])}), with hindsight."
+            )
+    return Claim(
+        subject, statement, "difference in CCC", found.difference, found.low, found.high, found.p, how,
+        hindsight=any(system["chosen_on"] == system["split"] for system in layers),
+    )  # fmt: skip
 
 
 def _untested(subject: str, statement: str, reason: str) -> Claim:

@@ -11,13 +11,14 @@ import pandas as pd
 
 from emoprobe.errors import UserError
 from emoprobe.fields import LIST, TABLE, Part, check_fields
-from emoprobe.probe.results import Results, load_results
+from emoprobe.probe.results import Results
+from emoprobe.probe.schema import CATEGORIES
+from emoprobe.probe.selecting import NOT_HELD_OUT, Choice, best_layer, headline_metric, reported_split
 
-from ..tables import END_TO_END, Tables, ordered_dimensions, ordered_features, ordered_splits, read_tables
+from ..tables import END_TO_END, ordered_features, read_complete
 
-EMOTION = "emotion"
+EMOTION = CATEGORIES
 LAYERED = {"dimension": "ridge", EMOTION: "logistic"}
-_NOT_HELD_OUT = ("development", "train")
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,6 @@ class Study:
     ----------
     results : Results
         Of the dimensions that were asked for.
-    tables : Tables
-        The same, as the figures want them.
     models : tuple of Model
     folders : tuple of Path
         Where the results were read from.
@@ -78,7 +77,6 @@ class Study:
     """
 
     results: Results
-    tables: Tables
     models: tuple[Model, ...]
     folders: tuple[Path, ...]
     quick: bool = False
@@ -91,12 +89,17 @@ class Study:
     @property
     def dimensions(self) -> list[str]:
         """Arousal, valence, dominance: as far as there are scores of them."""
-        return [name for name in ordered_dimensions(self.results.scores["dimension"]) if name != EMOTION]
+        return self.results.ratings
 
     @property
     def has_emotion(self) -> bool:
         """Whether categories were probed."""
         return bool((self.results.scores["dimension"] == EMOTION).any())
+
+    @property
+    def targets(self) -> list[str]:
+        """The dimensions, and the categories where they were probed."""
+        return [*self.dimensions, *([EMOTION] if self.has_emotion else [])]
 
     def of(self, corpus: str, *, random: bool | None = None, probed: bool = True) -> list[Model]:
         """Models on a corpus, trained or `random` or both, whose layers were probed."""
@@ -118,11 +121,11 @@ class Study:
     def split(self, corpus: str) -> str:
         """The part of a corpus that is reported."""
         scores = self.results.scores
-        return next(iter(ordered_splits(scores.loc[scores["corpus"] == corpus, "split"])), "")
+        return reported_split(scores.loc[scores["corpus"] == corpus, "split"])
 
     def optimistic(self, corpus: str) -> bool:
         """Whether all that was scored is a part that choices were made on."""
-        return self.split(corpus) in _NOT_HELD_OUT
+        return self.split(corpus) in NOT_HELD_OUT
 
     def layers(self, model: Model, dimension: str) -> pd.DataFrame:
         """Pooled scores of the linear probe at each layer, on the part and features that are reported."""
@@ -134,6 +137,13 @@ class Study:
         rows = rows[rows["layer"].ge(0).fillna(False).to_numpy(bool)]
         features = next(iter(ordered_features(rows["features"])), "")
         return rows[rows["features"] == features].sort_values("layer")
+
+    def choice(self, model: Model, dimension: str) -> Choice | None:
+        """The layer of the linear probe that is reported; None where no layer has a score."""
+        rows, metric = self.layers(model, dimension), headline_metric(dimension)
+        if not rows[metric].notna().any():
+            return None
+        return best_layer(self.results.scores, rows, metric)
 
     @property
     def end_to_end(self) -> bool:
@@ -207,10 +217,9 @@ def gather(
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"{folder} is not a folder of results: make one with probe-fit --out {folder}")
-    results = load_results(folders)
-    tables = read_tables(list(folders))  # which complains of a table that was cut short
+    results = read_complete(folders)
     if dimensions:
-        results, tables = _only(results, dimensions), None
+        results = _only(results, dimensions)
     if not results.protocol or not len(results.scores):
         wanted = f" of {', '.join(dimensions)}" if dimensions else ""
         raise UserError(f"{_names(folders)} holds no scores{wanted}: fit them with probe-fit")
@@ -218,8 +227,7 @@ def gather(
         wanted = {"split": TABLE} | _REPORTED.get(run["probe"], {})
         remedy = f"fit {run['probe']} of {run['dimension']}, {run['model']}, again, or draw figures alone: probe-plot"
         check_fields(run, f"the protocol of {_names(folders)}", wanted, remedy=remedy)
-    tables = tables or read_tables(results)
-    return Study(results, tables, _models(results, folders, caches), tuple(folders), quick)
+    return Study(results, _models(results, folders, caches), tuple(folders), quick)
 
 
 def _only(results: Results, dimensions: Sequence[str]) -> Results:

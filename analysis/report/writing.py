@@ -11,6 +11,7 @@ from .computed import compute
 from .content import Document, listed
 from .html import to_html
 from .markdown import to_markdown
+from .material import Material
 from .methods import version_of
 from .sections.order import sections
 from .study import Study, gather
@@ -74,7 +75,7 @@ def write_report(
     found = claims(study)
     computed = compute(study, out, progress=progress, say=say)
     say("figures and tables")
-    document = Document(title or _title(study), _subtitle(study), sections(study, found, computed))
+    document = Document(title or _title(study), _subtitle(study), sections(Material(study, found, computed)))
     return _write(document, out)
 
 

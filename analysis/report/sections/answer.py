@@ -14,12 +14,13 @@ from ..content import (
     listed,
     number,
 )
-from ..study import Study
+from ..material import Material
 
 # 1. The answer --------------------------------------------------------------------------------------------------------
 
 
-def answer_section(study: Study, found: list[Claim]) -> list[Block]:
+def answer_section(material: Material) -> list[Block]:
+    study, found = material.study, material.claims
     trained = [model.label for corpus in study.corpora for model in study.of(corpus, random=False)]
     ends = dict.fromkeys(run["model"] for run in study.runs(probe=END_TO_END))
     wanted = [*study.dimensions, *(["emotion categories"] if study.has_emotion else [])]

@@ -7,6 +7,8 @@ from functools import partial
 
 import pandas as pd
 
+from emoprobe.probe.selecting import Choice, best_baseline, chosen_in_words, headline_metric
+
 from ...figures.depth import plot_teacher_student
 from ...figures.files import file_stems
 from ...figures.layers import plot_layers
@@ -24,6 +26,7 @@ from ..content import (
     probability,
     with_interval,
 )
+from ..material import Material
 from ..pictures import picture
 from ..study import EMOTION, Model, Study
 from .wording import quoted
@@ -31,9 +34,9 @@ from .wording import quoted
 # 3. Curves ------------------------------------------------------------------------------------------------------------
 
 
-def curves_section(study: Study) -> list[Block]:
+def curves_section(material: Material) -> list[Block]:
+    study = material.study
     blocks: list[Block] = []
-    wanted = [*study.dimensions, *([EMOTION] if study.has_emotion else [])]
     for corpus in study.corpora:
         trained, everyone = study.of(corpus, random=False), study.of(corpus)
         figures = [figure for model in trained or everyone for figure in _layer_figures(study, model)]
@@ -43,11 +46,12 @@ def curves_section(study: Study) -> list[Block]:
         layers = [
             (model, dimension, rows)
             for model in everyone
-            for dimension in wanted
+            for dimension in study.targets
             if len(rows := study.layers(model, dimension))
         ]
         if layers:
-            blocks += [_best_table(study, corpus, layers), *_rivals_table(study, corpus, layers)]
+            blocks += [_best_table(study, corpus, layers), *_other_choices(study, corpus, layers)]
+            blocks += _rivals_table(study, corpus, layers)
     if not blocks:
         return [Missing("No layer was probed.", study.fit_command())]
     blocks += _lacking_controls(study)
@@ -61,7 +65,7 @@ def _layer_figures(study: Study, model: Model) -> list[Figure]:
         if not drawn or (dimensions == [EMOTION] and not study.has_emotion):
             continue
         draw = partial(
-            plot_layers, study.tables, model=model.label, corpus=model.corpus, metric=metric, dimensions=drawn,
+            plot_layers, study.results, model=model.label, corpus=model.corpus, metric=metric, dimensions=drawn,
             split=study.split(model.corpus),
         )  # fmt: skip
         said = "; ".join(_curve_in_words(study.layers(model, dimension), dimension, metric) for dimension in drawn)
@@ -87,7 +91,7 @@ def _depth_figure(study: Study, corpus: str, models: Sequence[Model]) -> list[Fi
         return []
     names = [model.label for model in drawn]
     draw = partial(
-        plot_teacher_student, study.tables, model=names, corpus=corpus, dimensions=study.dimensions,
+        plot_teacher_student, study.results, model=names, corpus=corpus, dimensions=study.dimensions,
         split=study.split(corpus),
     )  # fmt: skip
     alt = f"CCC on relative depth of {listed(names)}, one panel a dimension: {listed(study.dimensions)}."
@@ -95,17 +99,17 @@ def _depth_figure(study: Study, corpus: str, models: Sequence[Model]) -> list[Fi
 
 
 def _best_table(study: Study, corpus: str, layers: Sequence[tuple[Model, str, pd.DataFrame]]) -> Table:
+    choices = [(model, dimension, rows, study.choice(model, dimension)) for model, dimension, rows in layers]
+    choices = [(model, dimension, rows, choice) for model, dimension, rows, choice in choices if choice]
     rows = []
-    for model, dimension, table in layers:
-        score = "uar" if dimension == EMOTION else "ccc"
-        if not table[score].notna().any():
-            continue
-        best = table.loc[table[score].idxmax()]
+    for model, dimension, table, choice in choices:
+        score = headline_metric(dimension)
+        best = table.set_index("layer").loc[choice.best]
         rows.append(
             (
                 model.label,
                 dimension,
-                f"{best['layer']} of {table['layer'].max()}",
+                f"{choice.best} of {table['layer'].max()}",
                 with_interval(best[score], best[f"{score}_low"], best[f"{score}_high"]),
                 number(best["pearson"]),
                 number(best["null_high"]),
@@ -117,41 +121,81 @@ def _best_table(study: Study, corpus: str, layers: Sequence[tuple[Model, str, pd
     score = "CCC (UAR of categories)" if study.has_emotion else "CCC"
     columns = ("Model", "Dimension", "Best layer", f"{score}, 95 % interval", "Pearson r", "Null, 95th percentile",
                "p, corrected", "Selectivity", "Compression")  # fmt: skip
+    on = chosen_in_words((choice.chosen_on, choice.split) for *_, choice in choices)
     text = (
-        f"Best layer of each model on {corpus}, {study.split(corpus)}. It is chosen on the rows that are scored, which "
-        "its interval does not cover; the claims above choose otherwise where they can, and say so. p is corrected "
-        "over layers. Compression above 1: the layer shortens the code of the labels."
+        f"Best layer of each model on {corpus}, {study.split(corpus)}, chosen on {on}. No interval covers a choice "
+        "with hindsight. p is corrected over layers. Compression above 1: the layer shortens the code of the labels."
     )
     return Table(text, columns, tuple(rows), words=2)
+
+
+def _other_choices(study: Study, corpus: str, layers: Sequence[tuple[Model, str, pd.DataFrame]]) -> list[Table]:
+    """Both layers, where development and scored rows disagree about the best one."""
+    rows = []
+    for model, dimension, table in layers:
+        choice = study.choice(model, dimension)
+        if choice is None or not choice.differs:
+            continue
+        chosen = table.set_index("layer").loc[choice.best, headline_metric(dimension)]
+        rows.append(
+            (
+                model.label,
+                dimension,
+                str(choice.best),
+                number(chosen),
+                str(choice.highest),
+                number(choice.highest_score),
+            )
+        )
+    if not rows:
+        return []
+    columns = ("Model", "Dimension", "Chosen on development", "Score", "Highest, with hindsight", "Score")
+    text = f"Where the scored rows of {corpus}, {study.split(corpus)}, would choose another layer than development."
+    return [Table(text, columns, tuple(rows), words=2)]
 
 
 def _rivals_table(study: Study, corpus: str, layers: Sequence[tuple[Model, str, pd.DataFrame]]) -> list[Table]:
     scores = study.results.select(corpus=corpus, fold="all", split=study.split(corpus))
     baselines = scores[scores["layer"].eq(-1).fillna(False).to_numpy(bool)]
-    rows = []
+    rows, choices = [], []
     for model, dimension, table in layers:
-        score = "uar" if dimension == EMOTION else "ccc"
-        if model.random or not table[score].notna().any():
+        score, choice = headline_metric(dimension), study.choice(model, dimension)
+        if model.random or choice is None:
             continue
+        choices.append(choice)
         own = baselines[(baselines["model"] == model.label) & (baselines["dimension"] == dimension)]
         acoustic = own[own["probe"].isin(ACOUSTIC) & (own["probe"] != "duration") & own[score].notna()]
-        best = acoustic.loc[acoustic[score].idxmax()] if len(acoustic) else None
-        twin = study.twin(model)
-        untrained = study.layers(twin, dimension) if twin else table.iloc[:0]
-        cells = [model.label, dimension, number(table[score].max())]
-        cells.append(NOTHING if best is None else f"{BASELINE_NAMES[best['probe']]} {number(best[score])}")
+        cells = [model.label, dimension, _of_layers(table, choice, score)]
+        if len(acoustic):
+            scored = acoustic.groupby("probe")[score].mean()
+            rival = best_baseline(study.results.scores, scored, table.iloc[0], score, chosen_on=choice.chosen_on)
+            highest = f" ({BASELINE_NAMES[rival.highest]} {number(rival.highest_score)})" if rival.differs else ""
+            cells.append(f"{BASELINE_NAMES[rival.best]} {number(scored[rival.best])}{highest}")
+        else:
+            cells.append(NOTHING)
         for name in ("duration", "text"):
             cells.append(number(next(iter(own.loc[own["probe"] == name, score]), None)))
-        cells.append(number(untrained[score].max()) if len(untrained) else NOTHING)
+        twin = study.twin(model)
+        untrained = study.choice(twin, dimension) if twin else None
+        choices += [untrained] if untrained else []
+        known = study.layers(twin, dimension) if untrained else None
+        cells.append(NOTHING if known is None else _of_layers(known, untrained, score))
         rows.append(tuple(cells))
     if not rows:
         return []
     columns = ("Model", "Dimension", "Best layer", "Best acoustics", "Duration", "Words", "Random twin, best layer")
+    on = chosen_in_words((choice.chosen_on, choice.split) for choice in choices)
     text = (
-        f"Rival explanations on {corpus}: what is reached without the model, or without its training. All are the best "
-        "on the scored rows."
+        f"Rival explanations on {corpus}: what is reached without the model, or without its training. The best of each "
+        f"is chosen on {on}; in brackets, where it is another: the best of the scored rows, with hindsight."
     )
     return [Table(text, columns, tuple(rows), words=2)]
+
+
+def _of_layers(layers: pd.DataFrame, choice: Choice, score: str) -> str:
+    """The score of the layer that was chosen, and of the one that is best on the scored rows where that is another."""
+    value = number(layers.set_index("layer").loc[choice.best, score])
+    return f"{value} ({number(choice.highest_score)})" if choice.differs else value
 
 
 def _lacking_controls(study: Study) -> list[Block]:

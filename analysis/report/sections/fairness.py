@@ -7,6 +7,7 @@ from functools import partial
 import pandas as pd
 
 from emoprobe.errors import UserError
+from emoprobe.probe.selecting import chosen_in_words
 
 from ...figures.fairness import plot_fairness
 from ...measures.fairness import FEWEST_UTTERANCES, fairness_table
@@ -21,6 +22,7 @@ from ..content import (
     whole,
     with_interval,
 )
+from ..material import Material
 from ..pictures import picture
 from ..study import Model, Study
 from .wording import as_sentence
@@ -28,7 +30,8 @@ from .wording import as_sentence
 # 7. Fairness ----------------------------------------------------------------------------------------------------------
 
 
-def fairness_section(study: Study) -> list[Block]:
+def fairness_section(material: Material) -> list[Block]:
+    study = material.study
     blocks: list[Block] = []
     for corpus in study.corpora:
         trained = [model for model in study.of(corpus, random=False) if study.dimensions]
@@ -72,10 +75,10 @@ def _fairness_blocks(study: Study, corpus: str, model: Model, table: pd.DataFram
     )
     columns = ("Dimension", "Group", "Speakers", "Utterances", "CCC, 95 % interval", "RMSE", "Bias, 95 % interval",
                "Spread of labels")  # fmt: skip
-    on = listed(name for name in dict.fromkeys(table["chosen_on"]) if name) or "the scored rows"
+    on = chosen_in_words(zip(table["chosen_on"], table["split"], strict=True))
     text = (
-        f"The layer of {model.label} that is best on {on}, by gender, on {corpus}. A group whose labels spread less "
-        "scores a lower CCC at the same error."
+        f"The best layer of {model.label}{f', chosen on {on}' if on else ''}, by gender, on {corpus}. A group whose "
+        f"labels spread less scores a lower CCC at the same error.{_other_layers(table)}"
     )
     blocks.append(Table(text, columns, rows, words=2))
     speakers = table[(table["group_by"] == "speaker") & table["ccc"].notna()]
@@ -95,3 +98,10 @@ def _fairness_blocks(study: Study, corpus: str, model: Model, table: pd.DataFram
     if not len(differences):
         blocks.append(Missing("The corpus names no two genders among the speakers that were scored."))
     return blocks
+
+
+def _other_layers(table: pd.DataFrame) -> str:
+    """The layers that are best on the scored rows, where others were chosen."""
+    others = table[(table["layer"] != table["highest_layer"]).fillna(False)].drop_duplicates("dimension")
+    named = [f"{row.dimension} layer {row.highest_layer} instead of {row.layer}" for row in others.itertuples()]
+    return f" Best on the scored rows, with hindsight: {listed(named)}." if named else ""

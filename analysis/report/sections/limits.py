@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ...tables import BASELINE_NAMES
-from ..claims import Claim
 from ..content import (
     Block,
     Items,
@@ -12,6 +11,7 @@ from ..content import (
     listed,
     whole,
 )
+from ..material import Material
 from ..study import Study
 from .wording import MOST_LISTED, as_sentence, corpus_about
 
@@ -21,16 +21,24 @@ _FEW_SPEAKERS = 20  # below which an interval over speakers rests on little, how
 # 8. Limits ------------------------------------------------------------------------------------------------------------
 
 
-def limits_section(study: Study, found: list[Claim]) -> list[Block]:
+def limits_section(material: Material) -> list[Block]:
+    study, found = material.study, material.claims
     entries = []
     for corpus in study.corpora:
         entries += _limits_of(study, corpus)
     if any(model.random for model in study.models):
         entries.append("A random twin is one draw of untrained weights; its interval is over speakers, not over draws.")
-    if any("hindsight" in claim.how for claim in found) or study.dimensions:
+    choices = [study.choice(model, name) for model in study.models for name in study.targets]
+    choices = [choice for choice in choices if choice]
+    if any(claim.hindsight for claim in found) or any(choice.hindsight for choice in choices):
         entries.append(
-            "A best layer is the best of many on the same rows: its score is too high by what the choice gains, and no "
-            "interval here covers that."
+            "A layer that is chosen with hindsight is the best of many on the same rows: its score is too high by what "
+            "the choice gains, and no interval here covers that."
+        )
+    if any(choice.differs for choice in choices):
+        entries.append(
+            "Development and scored rows disagree about a best layer. The one that was chosen on development is "
+            "reported. The highest stands beside it, with hindsight: it is too high by what the choice gains."
         )
     entries += [
         "A probe shows what a small reader finds in a layer, not what the model uses.",

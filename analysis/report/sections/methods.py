@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from ..bibliography import bibtex
-from ..computed import Computed
 from ..content import (
     Block,
     Code,
 )
+from ..material import Material
 from ..methods import methods, version_of
-from ..study import Study
 
 # 9. Methods -----------------------------------------------------------------------------------------------------------
 
 
-def methods_section(study: Study, computed: Computed) -> list[Block]:
+def methods_section(material: Material) -> list[Block]:
+    study, computed = material.study, material.computed
     account = methods(study, opinions=computed.opinions, measures=computed.measures)
     text = "\n\n".join(account.paragraphs)
     return [Code(text, "Methods"), Code(bibtex(account.cited, version_of(study)), "BibTeX")]

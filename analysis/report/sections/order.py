@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from ..claims import Claim
-from ..computed import Computed
-from ..content import (
-    Section,
-)
-from ..study import Study
+from ..content import Section
+from ..material import Material, SectionKind
 from .answer import answer_section
 from .curves import curves_section
 from .fairness import fairness_section
@@ -18,17 +14,19 @@ from .relevance import relevance_section
 from .similarity import similarity_section
 from .systems import systems_section
 
+SECTIONS = (
+    SectionKind("answer", "What was asked, and the answer", answer_section),
+    SectionKind("protocol", "Corpus and protocol", protocol_section),
+    SectionKind("curves", "Curves over layers, with controls", curves_section),
+    SectionKind("relevance", "Learned weights and second opinions", relevance_section),
+    SectionKind("similarity", "Similarity", similarity_section),
+    SectionKind("systems", "Models trained end to end, beside all others", systems_section),
+    SectionKind("fairness", "Fairness across speakers", fairness_section),
+    SectionKind("limits", "Limits", limits_section),
+    SectionKind("methods", "Methods and references, ready to paste", methods_section),
+)
 
-def sections(study: Study, found: list[Claim], computed: Computed) -> tuple[Section, ...]:
+
+def sections(material: Material) -> tuple[Section, ...]:
     """All sections, in the order of the report."""
-    return (
-        Section("answer", "What was asked, and the answer", tuple(answer_section(study, found))),
-        Section("protocol", "Corpus and protocol", tuple(protocol_section(study))),
-        Section("curves", "Curves over layers, with controls", tuple(curves_section(study))),
-        Section("relevance", "Learned weights and second opinions", tuple(relevance_section(study, computed))),
-        Section("similarity", "Similarity", tuple(similarity_section(study, computed))),
-        Section("systems", "Models trained end to end, beside all others", tuple(systems_section(study))),
-        Section("fairness", "Fairness across speakers", tuple(fairness_section(study))),
-        Section("limits", "Limits", tuple(limits_section(study, found))),
-        Section("methods", "Methods and references, ready to paste", tuple(methods_section(study, computed))),
-    )
+    return tuple(Section(kind.name, kind.title, tuple(kind.build(material))) for kind in SECTIONS)

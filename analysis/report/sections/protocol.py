@@ -14,13 +14,15 @@ from ..content import (
     listed,
     whole,
 )
+from ..material import Material
 from ..study import Study
 from .wording import MOST_LISTED, as_sentence, corpus_about
 
 # 2. Corpus and protocol -----------------------------------------------------------------------------------------------
 
 
-def protocol_section(study: Study) -> list[Block]:
+def protocol_section(material: Material) -> list[Block]:
+    study = material.study
     blocks: list[Block] = []
     for corpus in study.corpora:
         blocks += _corpus(study, corpus)

@@ -6,12 +6,13 @@ from functools import partial
 
 import pandas as pd
 
+from emoprobe.probe.schema import ordered_dimensions
+
 from ...curves import layer_weights
 from ...figures.relevance import OPINION_NAMES, plot_relevance
 from ...figures.weights import plot_weights
 from ...measures.relevance import agreement, starts
-from ...tables import Subject, ordered_dimensions
-from ..computed import Computed
+from ...tables import Subject
 from ..content import (
     Block,
     Gallery,
@@ -21,22 +22,24 @@ from ..content import (
     listed,
     number,
 )
+from ..material import Material
 from ..pictures import picture
 from ..study import Model, Study
 
 # 4. Relevance ---------------------------------------------------------------------------------------------------------
 
 
-def relevance_section(study: Study, computed: Computed) -> list[Block]:
+def relevance_section(material: Material) -> list[Block]:
+    study, computed = material.study, material.computed
     blocks: list[Block] = []
     weighed = [
         model
         for model in study.models
-        if ((study.tables.weights["model"] == model.label) & (study.tables.weights["corpus"] == model.corpus)).any()
-    ] if len(study.tables.weights) else []  # fmt: skip
+        if ((study.results.weights["model"] == model.label) & (study.results.weights["corpus"] == model.corpus)).any()
+    ] if len(study.results.weights) else []  # fmt: skip
     figures = []
     for model in weighed:
-        draw = partial(plot_weights, study.tables, model=model.label, corpus=model.corpus)
+        draw = partial(plot_weights, study.results, model=model.label, corpus=model.corpus)
         figures.append(picture(("weights", model.label, model.corpus), draw, alt=_weights_in_words(study, model)))
     blocks += [Gallery(tuple(figures))] if figures else []
     if study.dimensions and not weighed:
@@ -80,7 +83,7 @@ def _opinions(model: Model, rows: pd.DataFrame) -> list[Block]:
 def _weights_in_words(study: Study, model: Model) -> str:
     said = []
     for dimension in study.dimensions:
-        found = layer_weights(study.tables.weights, Subject(model.label, model.corpus), dimension=dimension)
+        found = layer_weights(study.results.weights, Subject(model.label, model.corpus), dimension=dimension)
         if found is not None:
             raw, normed = found.raw.mean(0), found.normed.mean(0)
             said.append(

@@ -9,7 +9,6 @@ import pandas as pd
 
 from ...figures.similarity import plot_feature_similarity, plot_similarity
 from ...tables import BASELINE_NAMES, ordered_baselines
-from ..computed import Computed
 from ..content import (
     NOTHING,
     Block,
@@ -19,13 +18,15 @@ from ..content import (
     listed,
     number,
 )
+from ..material import Material
 from ..pictures import picture
 from ..study import Study
 
 # 5. Similarity --------------------------------------------------------------------------------------------------------
 
 
-def similarity_section(study: Study, computed: Computed) -> list[Block]:
+def similarity_section(material: Material) -> list[Block]:
+    study, computed = material.study, material.computed
     blocks: list[Block] = []
     for corpus in study.corpora:
         table = computed.similarity
