@@ -7,9 +7,10 @@ import signal
 from pathlib import Path
 
 
-def add_and_die(path: str, encoder: str, die_at: int) -> None:
-    """Compute with small parts; be killed half-way through the write of that number."""
+def add_and_die(path: str, encoder: str, die_at: int, threads: int) -> None:
+    """Compute with small parts and so many threads; be killed half-way through the write of that number."""
     import pyarrow.parquet as pq
+    import torch
 
     from emoprobe import HiddenStateCache
     from emoprobe.extract import baselines as module
@@ -27,5 +28,6 @@ def add_and_die(path: str, encoder: str, die_at: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     pq.write_table = write_and_die
+    torch.set_num_threads(threads)  # the last bits of an embedding depend on it
     with HiddenStateCache(path) as cache:
         module.add_baselines(cache, [f"text={encoder}"], progress=False)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
@@ -117,7 +118,9 @@ def test_the_file_is_readable_by_anyone(cache, encoder):
 @pytest.mark.slow
 @pytest.mark.parametrize("die_at", [2, 4])  # the second part; the whole
 def test_a_killed_run_goes_on_and_ends_with_the_same_file(cache, encoder, monkeypatch, tmp_path, die_at):
-    process = multiprocessing.get_context("spawn").Process(target=add_and_die, args=(str(cache.path), encoder, die_at))
+    process = multiprocessing.get_context("spawn").Process(
+        target=add_and_die, args=(str(cache.path), encoder, die_at, torch.get_num_threads())
+    )
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
