@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 import soundfile
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
