@@ -235,10 +235,10 @@ def test_a_killed_training_ends_as_one_that_was_never_stopped(place, tmp_path):
 @pytest.mark.slow
 def test_stopped_between_the_last_step_and_the_end(place, tmp_path, monkeypatch):
     expected, _ = trained(place, tmp_path / "whole", patience=1, epochs=6)
-    for name in ("_predict", "save_model", "write_card"):
-        out = tmp_path / name
+    for place_of_call in ("runs.predict_rows", "runs.save_model", "training.write_card"):
+        out = tmp_path / place_of_call
         with monkeypatch.context() as patch:
-            patch.setattr(module, name, _raise)
+            patch.setattr(f"emoprobe.endtoend.{place_of_call}", _raise)
             with pytest.raises(KeyboardInterrupt):
                 trained(place, out, patience=1, epochs=6)
         with monkeypatch.context() as patch:

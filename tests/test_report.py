@@ -210,7 +210,12 @@ def end_to_end(results: Path, noise: dict[str, float]) -> None:
                 scores.append({**key, "features": features, "seed": seed, "split": split, "fold": "all",
                                "n": len(rows), "speakers": 16, "ccc": score, "ccc_low": score - 0.1,
                                "ccc_high": score + 0.1})  # fmt: skip
-            run = {"model": {"freeze": ["frontend"]}, "audio": {"blocks": 4}, "corpus": {"notes": []}, "training": {}}
+            run = {
+                "model": {"freeze": ["frontend"]},
+                "audio": {"label": "deep", "blocks": 4},
+                "corpus": {"notes": []},
+                "training": {},
+            }
             protocol.append({**key, "features": features, "hash": features, "split": entry["split"], "run": run,
                              "runs": [{"seed": 0}, {"seed": 1}], "text": "none", "versions": entry["versions"],
                              "notes": [], "left_out": []})  # fmt: skip
