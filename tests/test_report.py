@@ -212,8 +212,8 @@ def end_to_end(results: Path, noise: dict[str, float]) -> None:
                                "ccc_high": score + 0.1})  # fmt: skip
             run = {
                 "model": {"freeze": ["frontend"]},
-                "audio": {"label": "deep", "blocks": 4},
-                "corpus": {"notes": []},
+                "audio": {"label": "deep", "name": "deep", "blocks": 4},
+                "corpus": {"name": "handmade", "sha256": "", "notes": []},
                 "training": {},
             }
             protocol.append({**key, "features": features, "hash": features, "split": entry["split"], "run": run,
