@@ -209,7 +209,7 @@ def end_to_end(results: Path, noise: dict[str, float]) -> None:
                 score = float(ccc(rows["truth"].to_numpy(), rows["prediction"].to_numpy()))
                 scores.append({**key, "features": features, "seed": seed, "split": split, "fold": "all",
                                "n": len(rows), "speakers": 16, "ccc": score, "ccc_low": score - 0.1,
-                               "ccc_high": score + 0.1})  # fmt: skip
+                               "ccc_high": min(score + 0.1, 1.0)})  # fmt: skip
             run = {
                 "model": {"freeze": ["frontend"]},
                 "audio": {"label": "deep", "name": "deep", "blocks": 4},
