@@ -23,6 +23,7 @@ from emoprobe.fields import (
 )
 from emoprobe.jsontext import from_json, to_json
 from emoprobe.ownership import refuse_file, refuse_foreign_lock, refuse_stranger
+from emoprobe.storage import replacing
 
 from .schema import CATEGORIES, KEY, PREDICTIONS, PROTOCOL, RANGES, SCORES, STRING, WEIGHTS, ordered_dimensions, table
 from .selecting import best_layer, headline_metric
@@ -223,12 +224,8 @@ def _write_protocol(folder: Path, protocol: list[dict]) -> None:
 
 def _write(path: Path, write) -> None:
     """Write beside `path`, then take its place: a reader never sees half a file."""
-    beside = path.with_name(f".{path.name}.new")  # one name, so that a killed run leaves nothing for ever
-    try:
-        write(beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        write(temporary)
 
 
 def update_results(folder: str | Path, new: Results) -> Results:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from emoprobe.errors import UserError
 from emoprobe.ownership import refuse_stranger
+from emoprobe.storage import write_file
 
 from .style import printable
 
@@ -116,11 +117,7 @@ def replace_file(path: Path, content: bytes) -> None:
     page = path.suffix in (".html", ".md")
     option = "--out" if page else "--figures (of a report: --out)"
     refuse_stranger(path, is_own_page if page else is_own_figure, "page" if page else "figure", option=option)
-    temporary = path.with_name(f".{path.name}.new")  # one name, so that a killed run leaves nothing for ever
     try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
+        write_file(path, content)
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror}): make room, or name another folder") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -22,6 +22,7 @@ from emoprobe.fields import (
 )
 from emoprobe.jsontext import to_json
 from emoprobe.ownership import refuse_foreign_lock
+from emoprobe.storage import replacing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -168,9 +169,8 @@ def update_table(path: str | Path, new: pd.DataFrame, *, key: Sequence[str]) -> 
             replaced = pd.MultiIndex.from_frame(old[list(key)]).isin(pd.MultiIndex.from_frame(new[list(key)]))
             parts = [part for part in (old[~replaced], new) if len(part)]
             table = pd.concat(parts, ignore_index=True) if parts else new
-            beside = path.with_name(f".{path.name}.new")
-            table.to_csv(beside, index=False)
-            beside.replace(path)
+            with replacing(path) as temporary:
+                table.to_csv(temporary, index=False)
     except locks.LockHeld as holder:
         raise UserError(
             f"{path} has been in use for {locks.PATIENCE:.0f} seconds by {holder}: wait for it, or name another folder"
