@@ -16,6 +16,7 @@ from emoprobe.claims import claim
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora import Corpus
 from emoprobe.extract.versions import versions
+from emoprobe.fields import LARGEST
 from emoprobe.jsontext import from_json, to_json
 from emoprobe.locks import LockHeld, hold_lock
 from emoprobe.ownership import refuse_file, refuse_foreign_lock, remove
@@ -186,7 +187,9 @@ def _finished(folder: Path, shape: tuple[int, int]) -> tuple[dict, np.ndarray] |
     except (OSError, ValueError, EOFError):
         return None
     whole = isinstance(result, dict) and isinstance(result.get("development_ccc"), int | float)
-    return (result, predictions) if whole and predictions.shape == shape else None
+    whole = whole and predictions.shape == shape and predictions.dtype.kind == "f"
+    # A changed byte can make any number of a prediction; one beyond all labels shows it.
+    return (result, predictions) if whole and not (np.abs(predictions) > LARGEST).any() else None
 
 
 def _statement(corpus, model, training, first: AudioTextModel, text, name, material: Material) -> dict:

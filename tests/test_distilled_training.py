@@ -20,7 +20,7 @@ from emoprobe.endtoend.data import Collator, Speech, Utterances
 from emoprobe.endtoend.saved import build, load_model
 from emoprobe.endtoend.settings import ModelSettings, TrainingSettings
 from emoprobe.endtoend.trainer import train_one
-from emoprobe.endtoend.training import train
+from emoprobe.endtoend.training import _finished, train
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora import read_corpus
 from emoprobe.extract.scan import scan
@@ -245,6 +245,17 @@ def test_stopped_between_the_last_step_and_the_end(place, tmp_path, monkeypatch)
             patch.setattr("emoprobe.endtoend.trainer.EmotionTrainer.training_step", _raise)  # nothing is left to do
             found, _ = trained(place, out, patience=1, epochs=6)
         pd.testing.assert_frame_equal(found.scores, expected.scores)
+
+
+@pytest.mark.parametrize("value", [1e300, -np.inf])
+def test_predictions_beyond_all_labels_are_made_again(tmp_path, value):
+    predictions = np.zeros((3, 2))
+    np.save(tmp_path / "predictions.npy", predictions)
+    (tmp_path / "result.json").write_text('{"development_ccc": 0.5}')
+    assert _finished(tmp_path, (3, 2)) is not None
+    predictions[1, 1] = value
+    np.save(tmp_path / "predictions.npy", predictions)
+    assert _finished(tmp_path, (3, 2)) is None
 
 
 def _raise(*args, **kwargs):
