@@ -19,6 +19,11 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from scipy import sparse, stats
 
+from emoprobe.errors import UserError
+
+#: More would move no digit that is shown, and take hours.
+MOST_RESAMPLES = 1_000_000
+
 #: Of the numbers made here. Raise it with any change that moves them beyond rounding; kept ones are then made anew.
 VERSION = 1
 
@@ -214,7 +219,15 @@ def resampled(
 
 
 def resample_counts(speakers: int, resamples: int, *, seed: int = 0):
-    """Yield how often each speaker is drawn in each resample, as arrays of shape (up to `CHUNK`, speakers)."""
+    """Yield how often each speaker is drawn in each resample, as arrays of shape (up to `CHUNK`, speakers).
+
+    Raises
+    ------
+    UserError
+        If there are more than :data:`MOST_RESAMPLES`.
+    """
+    if resamples > MOST_RESAMPLES:
+        raise UserError(f"{resamples} resamples have no end: ask for at most {MOST_RESAMPLES:,}; 2,000 are usual")
     rng = np.random.default_rng([seed, speakers])
     for start in range(0, resamples, CHUNK):
         size = min(CHUNK, resamples - start)

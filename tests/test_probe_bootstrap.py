@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from emoprobe import UserError
 from emoprobe.probe import metrics
 from emoprobe.probe.bootstrap import (
     CHUNK,
@@ -127,3 +128,8 @@ def test_layers_share_their_resamples():
     together = intervals(sums, MEASURES, resamples=60, seed=1)["ccc"]
     alone = intervals(sums[:, 1:2], MEASURES, resamples=60, seed=1)["ccc"]
     assert together[:, 1:2] == pytest.approx(alone, abs=1e-12)
+
+
+def test_resamples_without_end_are_refused():
+    with pytest.raises(UserError, match=r"at most 1,000,000"):
+        next(resample_counts(3, 10**22))
