@@ -94,7 +94,7 @@ def _arguments(argv: list[str] | None) -> tuple[Settings, int | None]:
 def _intact(place: Path) -> Path:
     """The intact material, made by the commands themselves; each must succeed on it."""
     tree, intact = place / "worker0" / "tree", place / "intact"
-    in_child(lambda: make_inputs(tree), place)
+    in_child(lambda: make_inputs(tree))
 
     def run_clean(command: str, arguments: tuple[str, ...]) -> None:
         ended = run(command, arguments, tree, place, seconds=600)
@@ -122,12 +122,12 @@ class _Worker:
             case = make(self.tree, kind, self.settings.seed, number)
             return case, snapshot(self.tree)
 
-        case, before = in_child(prepared, self.outputs)
+        case, before = in_child(prepared)
         ended = run(case.command, case.arguments, self.tree, self.outputs, seconds=self.settings.seconds)
         faults = faults_of_answer(case, ended)
         faults += faults_of_tree(case, before, snapshot(self.tree))
         if case.compare:
-            faults += in_child(lambda: self._faults_of_numbers(case, ended), self.outputs)
+            faults += in_child(lambda: self._faults_of_numbers(case, ended))
         answer = {
             "kind": kind,
             "number": number,
@@ -159,7 +159,7 @@ class _Worker:
             clear(folder / "tree", self.intact)
             make(folder / "tree", answer["kind"], self.settings.seed, answer["number"])
 
-        in_child(again, self.outputs)
+        in_child(again)
         (folder / "stdout.txt").write_text(ended.out)
         (folder / "stderr.txt").write_text(ended.err)
         (folder / "case.json").write_text(describe(case))

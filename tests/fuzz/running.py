@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import pickle
 import resource
 import signal
 import sys
@@ -14,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
+from multiprocessing import Pipe
 from pathlib import Path
 
 #: Module and function of each command, and how it is called by hand.
@@ -104,18 +104,26 @@ def run(command: str, arguments: Sequence[str], folder: Path, outputs: Path, *, 
     return Ended(status, out, err, time.monotonic() - begun)
 
 
-def in_child(function: Callable[[], object], outputs: Path) -> object:
-    """What a function returns that runs in a process of its own: libraries that start threads stay out of this one."""
-    answer = outputs / "answer.pickle"
-    answer.unlink(missing_ok=True)
+def in_child(function: Callable[[], object]) -> object:
+    """What a function returns that runs in a process of its own: libraries that start threads stay out of this one.
+
+    It comes through a pipe that these two processes alone hold. What is tried here can write files; none is unpickled.
+    """
+    receiving, sending = Pipe(duplex=False)
 
     def child() -> int:
-        answer.write_bytes(pickle.dumps(function()))
+        sending.send(function())
         return 0
 
-    if (status := _wait(_fork(child), 120.0)) != 0:
+    process = _fork(child)
+    sending.close()
+    answer = None
+    with receiving, suppress(EOFError):  # it died; its status says so below
+        if receiving.poll(120.0):
+            answer = receiving.recv()
+    if (status := _wait(process, 120.0)) != 0:
         raise RuntimeError(f"the fuzz run's own process ended with {status}; its traceback stands above")
-    return pickle.loads(answer.read_bytes())
+    return answer
 
 
 def _fork(function: Callable[[], int]) -> int:
