@@ -141,7 +141,7 @@ def conclude(left_out, table, out: Path, *, quiet: bool, elsewhere: str | None =
     elsewhere : str, optional
         Where in `out` the reasons are, so that the first 20 are enough here.
     """
-    from emoprobe.extract.corpora.table import printable
+    from emoprobe.extract.corpora.values import printable
 
     shown = left_out if elsewhere is None else left_out.head(20)
     for row in shown.itertuples():

@@ -9,8 +9,8 @@ from pathlib import Path
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora.cells import MissingWords, identifier
 from emoprobe.extract.corpora.manifest import csv_rows
-from emoprobe.extract.corpora.table import first
 from emoprobe.extract.corpora.text import read_bytes, read_text
+from emoprobe.extract.corpora.values import first
 
 # In a folder; a file that is named itself is told by its content. Those that libsndfile cannot decode are found too,
 # so that they are listed with that reason and not passed over.

@@ -19,7 +19,8 @@ from emoprobe.errors import UserError
 from emoprobe.extract.audio import LOUDEST, SILENCE, read_audio
 from emoprobe.extract.batchwise import Problem, run_batches, stamp
 from emoprobe.extract.corpora import COLUMNS, DIMENSIONS, Corpus
-from emoprobe.extract.corpora.table import printable
+from emoprobe.extract.corpora.cells import PLACES, TEXT_COLUMNS
+from emoprobe.extract.corpora.values import printable
 from emoprobe.extract.journal import open_journal, write_beside
 from emoprobe.extract.limits import LONGEST_SECONDS
 from emoprobe.extract.options import check_positive
@@ -302,8 +303,10 @@ def _waveforms(paths: list[str], headers: list) -> Callable[[int], np.ndarray]:
 
 def _files(paths: list[str]) -> Corpus:
     """Files without anything that a corpus knows, for what scans a corpus."""
-    empty = {name: pd.Series([""] * len(paths), dtype=object) for name in COLUMNS if name not in DIMENSIONS}
-    utterances = pd.DataFrame({**empty, **{name: np.full(len(paths), np.nan) for name in DIMENSIONS}})
+    utterances = pd.DataFrame(
+        {name: pd.Series([""] * len(paths), dtype=object) for name in TEXT_COLUMNS}
+        | {name: np.full(len(paths), np.nan) for name in (*DIMENSIONS, *PLACES)}
+    )
     utterances["id"] = utterances["path"] = pd.Series(paths, dtype=object)
     return Corpus("files", Path(), utterances[list(COLUMNS)])
 

@@ -19,13 +19,15 @@ from emoprobe.errors import UserError
 from emoprobe.fields import check_fields
 from emoprobe.jsontext import from_json
 
+from .corpora.cells import OPTIONAL, PLACES
+from .corpora.table import empty_columns
 from .layout import (
     DIMENSIONS,
     DONE,
     FORMAT,
     PENDING,
     PROBLEMS,
-    TEXT_COLUMNS,
+    TEXTS,
     checksum,
     checksum_of,
     frames_folder,
@@ -118,7 +120,7 @@ class HiddenStateCache:
     def _check(self) -> None:
         if self._file.attrs.get("format") != FORMAT:
             raise UserError(f"{self.path} is an HDF5 file but no cache of hidden states; give one by probe-extract")
-        check_structure(self._file, os.fstat(self._raw.fileno()).st_size, texts=TEXT_COLUMNS)
+        check_structure(self._file, os.fstat(self._raw.fileno()).st_size, texts=TEXTS)
         if layout_sha256(self._file) != self._file.attrs["layout_sha256"]:
             raise _damaged(self.path, "its description does not match its checksum")
         self.provenance: dict = check_fields(
@@ -217,8 +219,11 @@ class HiddenStateCache:
     @cached_property
     def _description(self) -> pd.DataFrame:
         group = self._file["utterances"]
-        columns = {name: group[name].asstr()[:] for name in TEXT_COLUMNS}
+        columns = {name: group[name].asstr()[:] for name in TEXTS}
         columns |= {name: group[name][:] for name in (*DIMENSIONS, "seconds", "frames")}
+        columns |= empty_columns(self.n_utterances)
+        for name in (name for name in OPTIONAL if name in group):
+            columns[name] = group[name][:] if name in PLACES else group[name].asstr()[:]
         return pd.DataFrame(columns)
 
     def _status(self) -> np.ndarray:

@@ -22,7 +22,7 @@ from .audio import AudioHeader, AudioProblem, read_audio
 from .batching import plan_batches
 from .cache import HiddenStateCache
 from .corpora import Corpus, read_corpus
-from .corpora.table import printable
+from .corpora.values import printable
 from .devices import choose_device, default_batch_seconds
 from .encoders.speech import SAMPLE_RATE, Backbone, load_backbone
 from .layout import PART_NAMES, Plan, frames_folder, is_cache, is_part, lay_out, part_name, told_size

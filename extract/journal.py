@@ -21,7 +21,7 @@ from emoprobe.jsontext import from_json, to_json
 from emoprobe.ownership import refuse_stranger
 from emoprobe.storage import write_file
 
-from .corpora.table import printable
+from .corpora.values import printable
 from .writer import lock_cache
 
 _FORMAT = "emoprobe journal 1"

@@ -24,7 +24,9 @@ from emoprobe.jsontext import to_json
 from emoprobe.storage import replacing
 
 from .audio import STATUSES
-from .corpora import COLUMNS, DIMENSIONS
+from .corpora import DIMENSIONS
+from .corpora.cells import OPTIONAL, PLACES, TEXT_COLUMNS
+from .corpora.table import held_columns
 
 _FORMATS = "emoprobe hidden states "
 FORMAT = f"{_FORMATS}1"
@@ -40,7 +42,8 @@ PROBLEMS = (*STATUSES, "memory", "overflow")
 
 STATUS_BYTES, REASON_BYTES, CHECKSUM_BYTES = 16, 240, 16
 
-TEXT_COLUMNS = tuple(c for c in COLUMNS if c not in DIMENSIONS)
+#: Columns of text that every cache has.
+TEXTS = tuple(name for name in TEXT_COLUMNS if name not in OPTIONAL)
 
 
 @dataclass(frozen=True)
@@ -172,9 +175,10 @@ def _write_structure(file: h5py.File, plan: Plan, path: Path, frame_sources: Seq
     for name, width in plan.acoustics.items():
         _reserve(file, f"acoustic/{name}", (n, width), "<f4")
     _reserve(file, "frame_norm", (plan.n_layers, n), "<f4")
-    for column in TEXT_COLUMNS:
+    held = held_columns(table)
+    for column in (name for name in TEXT_COLUMNS if name in held):
         file.create_dataset(f"utterances/{column}", data=table[column].tolist(), dtype=h5py.string_dtype())
-    for column in DIMENSIONS:
+    for column in (name for name in (*DIMENSIONS, *PLACES) if name in held):
         file[f"utterances/{column}"] = table[column].to_numpy("<f8")
     file["utterances/seconds"] = table["seconds"].to_numpy("<f8")
     for column in ("samples", "frames", "frame_start"):

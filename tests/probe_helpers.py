@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from emoprobe.extract.corpora import COLUMNS, DIMENSIONS
+from emoprobe.extract.corpora.table import empty_columns
 from emoprobe.extract.layout import Plan, checksum, lay_out, mean_layer_norms
 
 
@@ -53,6 +54,7 @@ def write_cache(
     table["emotion"] = np.where(table["arousal"] > 4.4, "angry", np.where(table["arousal"] < 3.6, "sad", "neutral"))
     for name, values in columns.items():
         table[name] = values
+    table = table.assign(**{name: empty for name, empty in empty_columns(n).items() if name not in table})
     table = table[list(COLUMNS)].copy()
     table["samples"], table["frames"], table["frame_start"] = 16000, 49, np.arange(n) * 49
     table["seconds"], table["status"], table["reason"] = 1.0, "pending", ""

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from emoprobe import UserError
 from emoprobe.extract.corpora import COLUMNS, DIMENSIONS, Corpus, read_corpus, read_manifest
-from emoprobe.extract.corpora.table import LARGEST_RATING, normalise_split, parse_rating, path_under
 from emoprobe.extract.corpora.text import read_bytes
+from emoprobe.extract.corpora.values import LARGEST_RATING, normalise_split, parse_rating, path_under
 from tests.corpus_fixtures import write_csv
 
 

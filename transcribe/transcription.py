@@ -17,8 +17,9 @@ from emoprobe.errors import UserError
 from emoprobe.extract.audio import read_audio
 from emoprobe.extract.batchwise import Problem, run_batches, stamp
 from emoprobe.extract.corpora import COLUMNS, DIMENSIONS, Corpus, read_corpus, read_manifest
-from emoprobe.extract.corpora.cells import TEXT_COLUMNS
+from emoprobe.extract.corpora.cells import PLACES, TEXT_COLUMNS
 from emoprobe.extract.corpora.manifest import SOURCE, transcript_sources
+from emoprobe.extract.corpora.table import held_columns
 from emoprobe.extract.devices import choose_device
 from emoprobe.extract.journal import open_journal, write_beside
 from emoprobe.extract.limits import LONGEST_SECONDS
@@ -191,15 +192,15 @@ def _write(table: pd.DataFrame, out: Path) -> None:
     folder = out.absolute().parent
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    columns = [*COLUMNS, SOURCE]
+    columns = [*held_columns(table), SOURCE]
     writer.writerow(columns)
     for row in table[columns].itertuples(index=False):
         cells = row._asdict()
         path = Path(os.path.abspath(cells["path"]))  # noqa: PTH100 - as the manifest's reader does it
         if path.is_relative_to(folder):
             cells["path"] = path.relative_to(folder).as_posix()
-        for dimension in DIMENSIONS:
-            cells[dimension] = "" if math.isnan(cells[dimension]) else repr(float(cells[dimension]))
+        for number in (name for name in (*DIMENSIONS, *PLACES) if name in cells):
+            cells[number] = "" if math.isnan(cells[number]) else repr(float(cells[number]))
         writer.writerow(cells.values())
     # File names that are not valid UTF-8 reach Python as lone surrogates, and the manifest's reader wants UTF-8.
     try:

@@ -10,5 +10,5 @@ from .manifest import read_manifest as read_manifest
 from .registry import read_corpus as read_corpus
 from .table import COLUMNS as COLUMNS
 from .table import DIMENSIONS as DIMENSIONS
-from .table import LARGEST_RATING as LARGEST_RATING
 from .table import Corpus as Corpus
+from .values import LARGEST_RATING as LARGEST_RATING

@@ -14,10 +14,16 @@ DIMENSIONS = ("arousal", "valence", "dominance")
 #: The column of categories.
 EMOTION = "emotion"
 
-TEXT_COLUMNS = ("id", "path", "speaker", "gender", "split", "emotion", "transcript")
+#: Which part of a file an utterance is: seconds from its beginning, and the number of one channel from 0.
+PLACES = ("start", "end", "channel")
+
+#: Columns that few corpora have; where they are empty they are left out of hashes and caches.
+OPTIONAL = ("group", "fold", *PLACES)
+
+TEXT_COLUMNS = ("id", "path", "speaker", "gender", "split", "emotion", "transcript", "group", "fold")
 
 #: Names that a person wrote or a program printed; upper and lower case are one. Paths and transcripts are none.
-IDENTIFIERS = ("id", "speaker", "gender", "split", "emotion")
+IDENTIFIERS = ("id", "speaker", "gender", "split", "emotion", "group", "fold")
 
 #: What stands for a value that is not there, in any spelling; in transcripts see :data:`MISSING_TRANSCRIPTS`.
 MISSING = frozenset({"", "nan", "na", "n/a", "#n/a", "<na>", "null", "none", "unknown", "-", "--", "–", "—"})

@@ -16,8 +16,9 @@ import pandas as pd
 from emoprobe.errors import UserError
 
 from .cells import MissingWords
-from .table import Corpus, first, parse_rating
+from .table import Corpus
 from .text import decode_leniently, read_bytes, read_text
+from .values import first, parse_rating
 
 # [6.2901 - 8.2357] <tab> Ses01F_impro01_F000 <tab> neu <tab> [2.5000, 2.5000, 2.5000]
 _UTTERANCE = re.compile(r"\[\s*[\d.]+\s*-\s*[\d.]+\s*\]\s+(\S+)\s+(\S+)\s+\[([^\]]*)\]\s*")

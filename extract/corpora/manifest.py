@@ -19,8 +19,9 @@ import pandas as pd
 from emoprobe.errors import UserError
 
 from .cells import MissingWords
-from .table import COLUMNS, Corpus, first
+from .table import COLUMNS, Corpus
 from .text import decode, read_bytes
+from .values import first
 
 SOURCE = "transcript_source"  # "corpus", or the recogniser that heard it
 

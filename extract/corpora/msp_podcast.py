@@ -20,8 +20,9 @@ from emoprobe.errors import UserError
 
 from .cells import MissingWords
 from .manifest import csv_rows
-from .table import Corpus, first
+from .table import Corpus
 from .text import decode_leniently, read_bytes, read_text
+from .values import first
 
 # Both spellings occur. CSV before JSON: where a release has both they hold the same fields.
 _LABEL_FILES = ("labels_consensus.csv", "labels_concensus.csv", "labels_consensus.json", "labels_concensus.json")

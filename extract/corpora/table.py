@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -17,108 +16,21 @@ import pandas as pd
 from emoprobe.errors import UserError
 from emoprobe.jsontext import to_json
 
-from .cells import DIMENSIONS, IDENTIFIERS, MISSING, TEXT_COLUMNS, MissingWords, identifier, look_alikes
+from .cells import (
+    DIMENSIONS,
+    IDENTIFIERS,
+    OPTIONAL,
+    PLACES,
+    TEXT_COLUMNS,
+    MissingWords,
+    identifier,
+    look_alikes,
+)
+from .values import first, normalise_split, parse_rating, path_under, printable
 
-COLUMNS = (*TEXT_COLUMNS, *DIMENSIONS)
-
-_SPLITS = {
-    "train": ("train", "training", "tr", "trn"),
-    "development": ("development", "develop", "devel", "dev", "validation", "valid", "val"),
-    "test": ("test", "testing", "tst", "eval", "evaluation"),
-}
-_SPLIT_OF = {spelling: name for name, spellings in _SPLITS.items() for spelling in spellings}
+COLUMNS = (*(name for name in TEXT_COLUMNS if name not in OPTIONAL), *DIMENSIONS, *OPTIONAL)
+_NUMBERS = (*DIMENSIONS, *PLACES)
 _GENDERS = {"m": "male", "f": "female", "man": "male", "woman": "female"}
-
-#: Squares of larger ratings overflow single precision, which training computes in.
-LARGEST_RATING = 1e15
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-_SHOWN = 5
-
-
-def first(items: Iterable[object], shown: int = _SHOWN) -> str:
-    """List the first few of many, and say how many more there are."""
-    items = [str(item) for item in items]
-    more = f" and {len(items) - shown} more" if len(items) > shown else ""
-    return ", ".join(items[:shown]) + more
-
-
-def printable(text: str) -> str:
-    r"""The text with the bytes of a file name that is not UTF-8 written as ``\xe9``; other text is unchanged."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def normalise_split(name: str) -> str | None:
-    """The project's word for a split: ``""``, ``train``, ``development``, ``test`` or ``test<number>``.
-
-    Returns
-    -------
-    str or None
-        None when the name is none that is known.
-    """
-    word = re.sub(r"[\s_-]+", "", name.strip().casefold())
-    if not word:
-        return ""
-    numbered = re.fullmatch(r"(?:test|tst|eval)(\d{1,3})", word)
-    return f"test{int(numbered[1])}" if numbered else _SPLIT_OF.get(word)
-
-
-def parse_rating(value: object) -> float:
-    """A rating as a float, NaN where the cell says that there is none.
-
-    Parameters
-    ----------
-    value : object
-        A number, a text, or None. The texts of :data:`.cells.MISSING` are missing.
-
-    Raises
-    ------
-    ValueError
-        When the value is no number, or infinite, or beyond :data:`LARGEST_RATING`.
-    """
-    if value is None:
-        return math.nan
-    if isinstance(value, bool | np.bool_):
-        raise ValueError(f"{value} is not a number")
-    if isinstance(value, int | float | np.number):
-        number = float(value)
-    else:
-        text = str(value).strip()
-        if text.casefold() in MISSING:
-            return math.nan
-        if not _NUMBER.fullmatch(text):
-            hint = "; write a decimal point, not a comma" if re.fullmatch(r"[+-]?\d+,\d+", text) else ""
-            if text.casefold().lstrip("+-") in ("inf", "infinity"):
-                hint = ": infinite"
-            raise ValueError(f"{text!r} is not a finite number{hint}")
-        number = float(text)
-    if math.isinf(number):
-        raise ValueError(f"{value!r} is infinite")
-    if abs(number) > LARGEST_RATING:
-        raise ValueError(f"{value!r} is no rating: beyond {LARGEST_RATING:.0e} nothing can be computed with it")
-    return number
-
-
-def path_under(root: Path, given: str) -> str:
-    """The absolute path of a file that is named relative to `root`.
-
-    The check is on the name alone: a symbolic link inside `root` is its owner's choice and is followed.
-
-    Raises
-    ------
-    ValueError
-        When a relative name leads out of `root`, or cannot be a file's name.
-    """
-    if not given:
-        raise ValueError("the path is empty")
-    if any(ord(letter) < 32 for letter in given):
-        raise ValueError(f"the path {given!r} holds control characters")
-    base = os.path.abspath(root)  # noqa: PTH100 - Path.resolve would follow links, and the path is shown to the user
-    if os.path.isabs(given):  # noqa: PTH117 - a question about the text
-        return os.path.normpath(given)
-    joined = os.path.normpath(os.path.join(base, given))  # noqa: PTH118 - normpath is lexical, resolve is not
-    if os.path.commonpath([base, joined]) != base or joined == base:
-        raise ValueError(f"the relative path {given!r} leads out of {base}; give an absolute path if that is meant")
-    return joined
 
 
 @dataclass(frozen=True)
@@ -137,7 +49,9 @@ class Corpus:
         The columns :data:`COLUMNS` in this order, with a RangeIndex: text columns ``id`` (unique), ``path`` (absolute),
         ``speaker``, ``gender``, ``split``, ``emotion`` and ``transcript``, where ``""`` is unknown, and the float64
         columns ``arousal``, ``valence`` and ``dominance``, where NaN is a missing label. ``split`` is one of ``""``,
-        ``train``, ``development``, ``test``, ``test1``, ``test2``, ...
+        ``train``, ``development``, ``test``, ``test1``, ``test2``, ... Then the optional ones: the texts ``group``
+        (what no fold may split: a session, a dialogue, a film) and ``fold`` (the name of a given fold), and the float64
+        columns ``start`` and ``end`` (seconds; NaN is the file's own) and ``channel`` (from 0; NaN is their mean).
     notes : tuple of str
         What the reader found odd, and what it did about it.
     text_source : str
@@ -239,8 +153,8 @@ class Corpus:
         if 0 < unsplit < len(table):
             notes.append(f"{unsplit} of {len(table)} utterances belong to no split")
 
-        for dimension in DIMENSIONS:
-            columns[dimension] = _ratings(table, dimension, source, where, missing)
+        for column in _NUMBERS:
+            columns[column] = _numbers(table, column, source, where, missing)
         notes += missing.notes()
         for column in ("speaker", "emotion", "gender"):
             alike = look_alikes(columns[column])
@@ -252,7 +166,7 @@ class Corpus:
         # Plain Python strings on every version of pandas: newer ones infer a text type that refuses file names which
         # are not UTF-8 (lone surrogates in Python).
         texts = {name: pd.Series(columns[name], dtype=object) for name in TEXT_COLUMNS}
-        frame = pd.DataFrame({**texts, **{name: columns[name] for name in DIMENSIONS}}, columns=list(COLUMNS))
+        frame = pd.DataFrame({**texts, **{name: columns[name] for name in _NUMBERS}}, columns=list(COLUMNS))
         return cls(printable(name), root, frame, tuple(notes), printable(text_source))
 
     def __post_init__(self) -> None:
@@ -270,14 +184,15 @@ class Corpus:
 
         Paths enter relative to :attr:`root` where they lie below it, ratings with every digit.
         """
-        digest = hashlib.sha256(to_json(COLUMNS).encode())
+        held = held_columns(self.utterances)
+        digest = hashlib.sha256(to_json(held).encode())
         base = str(self.root) + os.sep
-        for row in self.utterances.itertuples(index=False):
+        for row in self.utterances[list(held)].itertuples(index=False):
             cells = []
-            for column, value in zip(COLUMNS, row, strict=True):
+            for column, value in zip(held, row, strict=True):
                 if column == "path":
                     value = Path(value.removeprefix(base)).as_posix()
-                elif column in DIMENSIONS:
+                elif column in _NUMBERS:
                     value = None if math.isnan(value) else float(value).hex()
                 cells.append(value)
             # File names that are not valid UTF-8 reach Python as lone surrogates, which plain UTF-8 refuses.
@@ -307,6 +222,21 @@ class Corpus:
             f"  transcripts     {(table['transcript'] != '').sum():,}",
         ]
         return printable("\n".join(lines + [f"  note: {note}" for note in self.notes]))
+
+
+def held_columns(table: pd.DataFrame) -> tuple[str, ...]:
+    """Those of :data:`COLUMNS` that a table of utterances holds: the optional ones only where any cell has a value."""
+    return tuple(
+        name
+        for name in COLUMNS
+        if name not in OPTIONAL or (table[name].notna() if name in PLACES else table[name] != "").any()
+    )
+
+
+def empty_columns(n: int) -> dict[str, object]:
+    """The optional columns of `n` utterances that hold nothing in them."""
+    texts = {name: pd.Series([""] * n, dtype=object) for name in OPTIONAL if name not in PLACES}
+    return texts | {name: np.full(n, np.nan) for name in PLACES}
 
 
 def _text(value: object, source: Path, column: str, where: Callable[[int], str], row: int) -> str:
@@ -361,18 +291,18 @@ def _splits(given: list[str], source: Path) -> list[str]:
     return [known[name] for name in given]
 
 
-def _ratings(
-    table: pd.DataFrame, dimension: str, source: Path, where: Callable[[int], str], missing: MissingWords
+def _numbers(
+    table: pd.DataFrame, column: str, source: Path, where: Callable[[int], str], missing: MissingWords
 ) -> np.ndarray:
-    if dimension not in table.columns:
+    if column not in table.columns:
         return np.full(len(table), np.nan)
-    ratings = np.empty(len(table))
-    for row, value in enumerate(table[dimension]):
-        value = missing.text(dimension, value) if isinstance(value, str) else value
+    numbers = np.empty(len(table))
+    for row, value in enumerate(table[column]):
+        value = missing.text(column, value) if isinstance(value, str) else value
         try:
-            ratings[row] = parse_rating(None if value is pd.NA else value)
+            numbers[row] = parse_rating(None if value is pd.NA else value)
         except (TypeError, ValueError) as problem:
             raise UserError(
-                f"{source}, {where(row)}, column '{dimension}': {problem}; correct it or leave the cell empty"
+                f"{source}, {where(row)}, column '{column}': {problem}; correct it or leave the cell empty"
             ) from None
-    return ratings
+    return numbers
