@@ -436,6 +436,24 @@ class TestAnotherDevice:
         assert record["precision"] == "float32"
         assert record["errors"] == {"layer 0": pytest.approx(1e-5, rel=0.1)}
 
+    @pytest.mark.parametrize("begun", [False, True])
+    def test_a_check_draws_no_random_numbers_of_the_training(self, begun, tmp_path, monkeypatch):
+        monkeypatch.setattr(precision, "is_exact", lambda device, precision: False)
+        record = tmp_path / "precision.json"
+        if begun:
+            with self.training(monkeypatch, record, 1.0):
+                pass
+
+        def states() -> dict[str, torch.Tensor]:
+            torch.rand([])  # as the layers that a training drops at random do in evaluation, too
+            return {"layer 0": torch.ones(9, 1)}
+
+        model = torch.nn.Linear(1, 1)
+        torch.manual_seed(0)
+        with precision.train_checked(model, states, record=record, device=CPU, precision="float32", remedy=""):
+            drawn = torch.rand(3)
+        assert torch.equal(drawn, torch.rand(3, generator=torch.Generator().manual_seed(0)))
+
     def test_what_is_off_as_by_tf32_is_refused(self, tmp_path, monkeypatch):
         with (
             pytest.raises(UserError, match=r"layer 0 is off by 0\.001, and 0\.0005 is allowed\. Use --device cpu"),

@@ -407,3 +407,11 @@ def test_fields_are_named_where_they_lie() -> None:
         with pytest.raises(UserError) as caught:
             check_fields(wrong, "f.json", wanted, remedy="mend it")
         assert str(caught.value) == said
+
+
+def test_a_table_that_names_one_row_twice_is_refused(whole, tmp_path):
+    table = pd.read_csv(whole / "relevance.csv", dtype=str)
+    again = table.assign(relevance="0.25")
+    pd.concat([table, again]).to_csv(tmp_path / "relevance.csv", index=False)
+    with pytest.raises(UserError, match=r"relevance\.csv is damaged.*rows are there twice: 1, the first in line 3"):
+        load_table(tmp_path / "relevance.csv", RELEVANCE)

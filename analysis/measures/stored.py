@@ -132,6 +132,10 @@ def load_table(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
                 table[name] = numbers.astype("Int64") if name in WHOLE else numbers
             except (ValueError, TypeError, OverflowError) as error:
                 raise ValueError(f"the column '{name}': {error}") from error
+        names = [name for name in columns if name in (*TEXT, "layer", "other_layer") and name != "reason"]
+        twice = table.duplicated(names)
+        if twice.any():
+            raise ValueError(f"rows are there twice: {int(twice.sum()):,}, the first in line {int(twice.argmax()) + 2}")
     except Exception as error:  # a damaged file raises nearly anything
         raise UserError(f"{path} is damaged or not of this program ({reason(error)[:160]}): {_REMEDY}") from error
     ranges = {name: RANGES.get(name, (-LARGEST, LARGEST)) for name in columns if name not in TEXT}
