@@ -1,0 +1,259 @@
+"""Audio inside other files: tar archives, and tables of Parquet or Arrow, as data sets are handed on.
+
+Such audio has a path that goes on below its file as if that were a folder: ``SHARD.tar/MEMBER``,
+``SHARD.parquet/COLUMN/ROW`` (rows count from 0). It can be no other file's path, since nothing lies below a file.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from collections.abc import Callable
+from threading import Lock
+from typing import BinaryIO, Protocol
+
+import numpy as np
+
+from .kept import Kept
+from .problems import AudioProblem
+
+_MAGIC = 512  # bytes that tell what a shard is
+_NBYTES_OF_NAME = 200  # in memory, of one member in an index
+
+
+class Shard(Protocol):
+    """A file that holds the audio of many utterances.
+
+    Attributes
+    ----------
+    nbytes : int
+        Memory that the open shard takes.
+    """
+
+    nbytes: int
+
+    def open(self, name: str, kept: Kept) -> BinaryIO:
+        """The bytes of one utterance's audio, by what follows the shard in its path.
+
+        Raises
+        ------
+        AudioProblem
+            If the shard has no such audio.
+        """
+
+
+def holder_of(path: str | os.PathLike) -> str:
+    """The file on disk in which `path` lies: its shard, or `path` itself."""
+    path = os.fspath(path)
+    above = path
+    while not os.path.lexists(above):
+        below, above = above, os.path.dirname(above)  # noqa: PTH120
+        if above in ("", below):
+            return path
+    return above if os.path.isfile(above) else path  # noqa: PTH113
+
+
+def row_path(shard: str | os.PathLike, column: str, row: int) -> str:
+    """The path of the audio in one row of a table."""
+    return f"{os.fspath(shard)}/{column}/{row}"
+
+
+def open_bytes(path: str, kept: Kept) -> BinaryIO:
+    """The bytes that `path` names, in a file of their own or in a shard.
+
+    Raises
+    ------
+    OSError
+        If there is no such file.
+    AudioProblem
+        If its shard has no such audio.
+    """
+    try:
+        return open(path, "rb")  # noqa: PTH123 - path is text; the caller closes it
+    except NotADirectoryError:
+        return open_inside(path, kept)
+
+
+def open_inside(path: str, kept: Kept) -> BinaryIO:
+    """The same of a path that leads into a shard."""
+    holder = holder_of(path)
+    if holder == path:
+        raise NotADirectoryError(None, "no such file", path)
+    shard = kept.get(("shard", holder), lambda: _open_shard(holder), lambda shard: shard.nbytes)
+    return shard.open(path[len(holder) + 1 :], kept)
+
+
+def is_parquet(head: bytes) -> bool:
+    """Whether a file that begins with `head` is of Parquet."""
+    return head[:4] == b"PAR1"
+
+
+def is_arrow(head: bytes) -> bool:
+    """Whether it is a stream or a file of Arrow's."""
+    return head[:4] == b"\xff\xff\xff\xff" or head[:6] == b"ARROW1"
+
+
+def is_tar(head: bytes) -> bool:
+    """Whether it is an uncompressed tar archive."""
+    return head[257:262] == b"ustar"
+
+
+def head_of(path: str | os.PathLike) -> bytes:
+    """The first bytes of a file, by which it is told what it is."""
+    with open(path, "rb") as file:  # noqa: PTH123 - path is text
+        return file.read(_MAGIC)
+
+
+def _open_shard(path: str) -> Shard:
+    head = head_of(path)
+    opener = next((opener for is_kind, opener in _SHARDS.items() if is_kind(head)), None)
+    if opener is None:
+        raise AudioProblem("missing", f"no such file: {path} is itself a file, and no tar, Parquet or Arrow")
+    try:
+        return opener(path)
+    except (tarfile.TarError, ValueError, EOFError) as problem:  # pyarrow's errors are ValueErrors
+        raise AudioProblem("unreadable", f"{path} is damaged: {problem}") from None
+
+
+class _Tar:
+    """Members by name; only where they lie is kept."""
+
+    def __init__(self, path: str):
+        self._path = path
+        self._members = {name: (begin, size) for name, begin, size in tar_members(path)}
+        self.nbytes = _NBYTES_OF_NAME * len(self._members)
+
+    def open(self, name: str, kept: Kept) -> BinaryIO:
+        if name not in self._members:
+            raise AudioProblem("missing", f"{self._path} has no member {name!r}")
+        return io.BufferedReader(_Stretch(self._path, *self._members[name]))
+
+
+def tar_members(path: str | os.PathLike) -> list[tuple[str, int, int]]:
+    """(name, first byte, bytes) of each file in an uncompressed tar archive; what they hold is not read.
+
+    Raises
+    ------
+    tarfile.TarError
+        If the archive is damaged or cut off.
+    """
+    with tarfile.open(path, "r:") as archive:
+        return [
+            (os.path.normpath(member.name), member.offset_data, member.size)
+            for member in archive
+            if member.isreg() and not member.issparse()
+        ]
+
+
+class _Stretch(io.RawIOBase):
+    """Some bytes of a file, as a file."""
+
+    def __init__(self, path: str, begin: int, size: int):
+        self._file = open(path, "rb", buffering=0)  # noqa: PTH123, SIM115 - closed with the stretch
+        self._begin, self._size, self._at = begin, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer) -> int:
+        wanted = min(len(buffer), max(0, self._size - self._at))
+        self._file.seek(self._begin + self._at)
+        count = self._file.readinto(memoryview(buffer).cast("B")[:wanted])
+        self._at += count
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+class _Arrow:
+    """A table that the system maps into memory: a row is read where it lies."""
+
+    nbytes = 0  # the system may take its pages back at any time
+
+    def __init__(self, path: str):
+        self._path = path
+        self._table = arrow_table(path)
+
+    def open(self, name: str, kept: Kept) -> BinaryIO:
+        column, row = _column_and_row(name, self._path, self._table.num_rows, self._table.column_names)
+        value = self._table.column(column)[row]
+        return _reader(value["bytes"] if value.is_valid else None, self._path, row)
+
+
+def arrow_table(path: str | os.PathLike):
+    """The table of an Arrow stream or file, in pages of the system's; nothing is read yet.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged.
+    """
+    import pyarrow as pa
+
+    mapped = pa.memory_map(os.fspath(path))
+    opened = pa.ipc.open_file(mapped) if head_of(path)[:6] == b"ARROW1" else pa.ipc.open_stream(mapped)
+    return opened.read_all()
+
+
+class _Parquet:
+    """A table in groups of rows, of which one is decoded as a whole."""
+
+    nbytes = 0
+
+    def __init__(self, path: str):
+        import pyarrow.parquet as pq
+
+        self._path = path
+        self._file = pq.ParquetFile(path, memory_map=True)
+        about = self._file.metadata
+        self._ends = np.cumsum([about.row_group(k).num_rows for k in range(about.num_row_groups)])
+        self._lock = Lock()  # its reader is no matter for several threads
+
+    def open(self, name: str, kept: Kept) -> BinaryIO:
+        rows = int(self._ends[-1]) if len(self._ends) else 0
+        column, row = _column_and_row(name, self._path, rows, self._file.schema_arrow.names)
+        group = int(np.searchsorted(self._ends, row, side="right"))
+        values = kept.get(
+            ("rows", self._path, column, group), lambda: self._read(column, group), lambda values: values.nbytes
+        )
+        first = int(self._ends[group - 1]) if group else 0
+        return _reader(values[row - first], self._path, row)
+
+    def _read(self, column: str, group: int):
+        import pyarrow.compute as pc
+
+        with self._lock:
+            table = self._file.read_row_group(group, columns=[f"{column}.bytes"], use_threads=False)
+        return pc.struct_field(table.column(column), "bytes")
+
+
+def _column_and_row(name: str, path: str, rows: int, columns: list[str]) -> tuple[str, int]:
+    column, _, row = name.rpartition("/")
+    if column not in columns or not (row.isascii() and row.isdecimal()) or int(row) >= rows:
+        raise AudioProblem("missing", f"{path} has {rows:,} rows and no audio at {name!r}")
+    return column, int(row)
+
+
+def _reader(value, path: str, row: int) -> BinaryIO:
+    import pyarrow as pa
+
+    if value is None or not value.is_valid:
+        raise AudioProblem("missing", f"row {row} of {path} holds no audio")
+    return io.BufferedReader(pa.BufferReader(value.as_buffer()))
+
+
+_SHARDS: dict[Callable[[bytes], bool], Callable[[str], Shard]] = {is_parquet: _Parquet, is_arrow: _Arrow, is_tar: _Tar}
