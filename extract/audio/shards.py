@@ -11,7 +11,7 @@ import os
 import tarfile
 from collections.abc import Callable
 from threading import Lock
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 
@@ -121,17 +121,26 @@ class _Tar:
 
     def __init__(self, path: str):
         self._path = path
-        self._members = {name: (begin, size) for name, begin, size in tar_members(path)}
+        self._members = {member.name: member for member in tar_members(path)}
         self.nbytes = _NBYTES_OF_NAME * len(self._members)
 
     def open(self, name: str, kept: Kept) -> BinaryIO:
         if name not in self._members:
             raise AudioProblem("missing", f"{self._path} has no member {name!r}")
-        return io.BufferedReader(_Stretch(self._path, *self._members[name]))
+        member = self._members[name]
+        return io.BufferedReader(_Stretch(self._path, member.begin, member.size))
 
 
-def tar_members(path: str | os.PathLike) -> list[tuple[str, int, int]]:
-    """(name, first byte, bytes) of each file in an uncompressed tar archive; what they hold is not read.
+class Member(NamedTuple):
+    """A file in an archive: its name, its first byte there, and how many it has."""
+
+    name: str
+    begin: int
+    size: int
+
+
+def tar_members(path: str | os.PathLike) -> list[Member]:
+    """The files in an uncompressed tar archive; what they hold is not read.
 
     Raises
     ------
@@ -140,7 +149,7 @@ def tar_members(path: str | os.PathLike) -> list[tuple[str, int, int]]:
     """
     with tarfile.open(path, "r:") as archive:
         return [
-            (os.path.normpath(member.name), member.offset_data, member.size)
+            Member(os.path.normpath(member.name), member.offset_data, member.size)
             for member in archive
             if member.isreg() and not member.issparse()
         ]
