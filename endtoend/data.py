@@ -48,6 +48,10 @@ class Speech:
             self._kept[row] = waveform
         return waveform
 
+    def keeps(self, row: int) -> bool:
+        """Whether the audio of that row need not be read again."""
+        return row in self._kept
+
     def check(self, *, progress: bool) -> list[AudioProblem | None]:
         """Decode every file once, so that training does not stop hours later at one that is damaged."""
 
