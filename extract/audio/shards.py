@@ -198,7 +198,7 @@ class _Arrow:
         self._table = arrow_table(path)
 
     def open(self, name: str, kept: Kept) -> BinaryIO:
-        column, row = _column_and_row(name, self._path, self._table.num_rows, self._table.column_names)
+        column, row = _column_and_row(name, self._path, self._table.num_rows, self._table.schema)
         value = self._table.column(column)[row]
         return _reader(value["bytes"] if value.is_valid else None, self._path, row)
 
@@ -234,7 +234,7 @@ class _Parquet:
 
     def open(self, name: str, kept: Kept) -> BinaryIO:
         rows = int(self._ends[-1]) if len(self._ends) else 0
-        column, row = _column_and_row(name, self._path, rows, self._file.schema_arrow.names)
+        column, row = _column_and_row(name, self._path, rows, self._file.schema_arrow)
         group = int(np.searchsorted(self._ends, row, side="right"))
         values = kept.get(
             ("rows", self._path, column, group), lambda: self._read(column, group), lambda values: values.nbytes
@@ -250,9 +250,22 @@ class _Parquet:
         return pc.struct_field(table.column(column), "bytes")
 
 
-def _column_and_row(name: str, path: str, rows: int, columns: list[str]) -> tuple[str, int]:
+def audio_columns(schema) -> list[str]:
+    """Names of the columns of ``{bytes, path}`` in a schema of Arrow's."""
+    import pyarrow as pa
+
+    def holds_bytes(kind) -> bool:
+        return any(
+            inner.name == "bytes" and (pa.types.is_binary(inner.type) or pa.types.is_large_binary(inner.type))
+            for inner in kind
+        )
+
+    return [field.name for field in schema if pa.types.is_struct(field.type) and holds_bytes(field.type)]
+
+
+def _column_and_row(name: str, path: str, rows: int, schema) -> tuple[str, int]:
     column, _, row = name.rpartition("/")
-    if column not in columns or not (row.isascii() and row.isdecimal()) or int(row) >= rows:
+    if column not in audio_columns(schema) or not (row.isascii() and row.isdecimal()) or int(row) >= rows:
         raise AudioProblem("missing", f"{path} has {rows:,} rows and no audio at {name!r}")
     return column, int(row)
 

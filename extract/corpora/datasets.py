@@ -17,7 +17,7 @@ import pandas as pd
 
 from emoprobe.errors import UserError
 
-from ..audio.shards import arrow_table, head_of, is_arrow, is_parquet, row_path
+from ..audio.shards import arrow_table, audio_columns, head_of, is_arrow, is_parquet, row_path
 from .cells import MissingWords
 from .table import COLUMNS, Corpus
 from .values import first, normalise_split
@@ -75,18 +75,24 @@ def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
             f"{root}: no data set: give a file of Parquet or Arrow, a folder of Parquet, or one that save_to_disk wrote"
         )
     base = root if root.is_dir() else root.parent
-    tables = [_table(shard, base) for shard in shards]
-    table = pd.concat(tables, ignore_index=True)
-    # Where each row stands, for errors: the row within its shard.
-    places = [(shard.path.name, row) for shard, part in zip(shards, tables, strict=True) for row in range(len(part))]
-    table, notes = known_columns(_with_ids(table), source=root)
+    rows = [_rows(shard, base) for shard in shards]
+    # For errors: where each row stands.
+    places = [
+        f"{shard.path.name} row {row}"
+        for shard, part in zip(shards, rows, strict=True)
+        for row in range(len(part.files))
+    ]
+    table = pd.concat([part.table for part in rows], ignore_index=True)
+    if "id" not in {str(name).casefold() for name in table}:
+        table["id"] = _ids(rows)
+    table, notes = known_columns(table, source=root)
     return Corpus.from_table(
         root.stem if root.is_file() else root.name,
         base,
         table,
         source=root,
         notes=notes,
-        where=lambda row: f"{places[row][0]} row {places[row][1]}",
+        where=places.__getitem__,
         missing=MissingWords(keep_words),
     )
 
@@ -151,7 +157,16 @@ def _split_of(path: Path) -> str:
     return ""
 
 
-def _table(shard: _Shard, base: Path) -> pd.DataFrame:
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of a shard: their cells, and two names for each, its audio's as a file ("" for none) and its own."""
+
+    table: pd.DataFrame
+    files: list[str]
+    names: list[str]
+
+
+def _rows(shard: _Shard, base: Path) -> _Rows:
     """The columns of a shard but for the audio, and a path for each row's audio."""
     audio = _audio_columns(shard.path)
     if len(audio) != 1:
@@ -159,34 +174,24 @@ def _table(shard: _Shard, base: Path) -> pd.DataFrame:
         raise UserError(f"{shard.path}: {told} (a column of {{bytes, path}}, as Hugging Face data sets have)")
     (column,) = audio
     with _damage(shard.path):
-        table, names, absent = _columns(shard.path, column)
-        labels = _class_labels(table.schema)
-        cells = {name: table.column(name).to_pylist() for name in table.column_names}
-    frame = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in cells.items()})
-    for name, classes in labels.items():
-        if name in frame:
-            frame[name] = [None if value is None or value < 0 else classes[value] for value in frame[name]]
-    if "split" not in {str(name).casefold() for name in frame} and shard.split:
-        frame["split"] = shard.split
-    relative = shard.path.relative_to(base) if shard.path.is_relative_to(base) else shard.path
-    inside = [row_path(relative, column, row) for row in range(table.num_rows)]
+        cells, files, absent = _cells(shard.path, column)
+    table = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in cells.items()})
+    if "split" not in {str(name).casefold() for name in table} and shard.split:
+        table["split"] = shard.split
+    relative = shard.path.relative_to(base)
+    inside = [row_path(relative, column, row) for row in range(len(files))]
     # A data set that was saved before its audio was embedded names files in its place.
-    frame["path"] = [name if gone and name else place for place, name, gone in zip(inside, names, absent, strict=True)]
-    frame[_FILE] = names
-    return frame
+    table["path"] = [file if gone and file else place for place, file, gone in zip(inside, files, absent, strict=True)]
+    name = "_".join(relative.with_suffix("").parts)
+    return _Rows(table, files, [f"{name}_{row}" for row in range(len(files))])
 
 
-_FILE = "\0file"  # the name that the audio had as a file: no column of a data set
-
-
-def _with_ids(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows without an id have their audio file's name, where no two have one; else the shard's and the row."""
-    names = [Path(name).stem if name else "" for name in table.pop(_FILE)]
-    if "id" in {str(name).casefold() for name in table}:
-        return table
-    if not all(names) or len(set(names)) < len(names):
-        names = ["_".join((Path(path).parent.parent.stem, Path(path).name)) for path in table["path"]]
-    return table.assign(id=names)
+def _ids(shards: list[_Rows]) -> list[str]:
+    """The names of the audio files, where no two are one; else those of the rows."""
+    stems = [Path(file).stem for rows in shards for file in rows.files]
+    if all(stems) and len(set(stems)) == len(stems):
+        return stems
+    return [name for rows in shards for name in rows.names]
 
 
 @contextmanager
@@ -203,42 +208,53 @@ def _damage(path: Path) -> Iterator[None]:
 
 def _audio_columns(path: Path) -> list[str]:
     """Names of the columns of ``{bytes, path}``."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     with _damage(path):
         schema = pq.read_schema(path) if is_parquet(head_of(path)) else arrow_table(path).schema
-    return [
-        field.name
-        for field in schema
-        if pa.types.is_struct(field.type)
-        and any(
-            inner.name == "bytes" and (pa.types.is_binary(inner.type) or pa.types.is_large_binary(inner.type))
-            for inner in field.type
-        )
-    ]
+    return audio_columns(schema)
 
 
-def _columns(path: Path, column: str):
-    """The table without its audio, the names that the audio had as files, and for each row whether it has no bytes."""
+def _cells(path: Path, column: str) -> tuple[dict[str, list], list[str], list[bool]]:
+    """The cells of the other columns, the names that the audio had as files, and for each row whether it has no bytes.
+
+    Of columns that hold no single values, such as vectors, the name alone is taken.
+    """
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    if not is_parquet(head_of(path)):
+    if is_parquet(head_of(path)):
+        with pq.ParquetFile(path) as file:
+            schema, count = file.schema_arrow, file.metadata.num_rows
+            table = file.read(columns=_single(schema), use_threads=False)
+            names = None
+            if _has_path(schema.field(column).type):
+                names = file.read(columns=[f"{column}.path"], use_threads=False).column(column)
+            absent = [gone for group in _absent(file, column) for gone in group]
+    else:
         table = arrow_table(path)
-        audio = table.column(column)
-        names = pc.struct_field(audio, "path").to_pylist() if _has_path(audio.type) else [None] * table.num_rows
+        schema, count, audio = table.schema, table.num_rows, table.column(column)
+        names = audio if _has_path(audio.type) else None
         absent = pc.is_null(pc.struct_field(audio, "bytes")).to_pylist()
-        return table.drop_columns([column]), names, absent
-    with pq.ParquetFile(path) as file:
-        others = [name for name in file.schema_arrow.names if name != column]
-        table = file.read(columns=others, use_threads=False)
-        names = [None] * file.metadata.num_rows
-        if _has_path(file.schema_arrow.field(column).type):
-            texts = file.read(columns=[f"{column}.path"], use_threads=False).column(column)
-            names = pc.struct_field(texts, "path").to_pylist()
-        absent = [gone for group in _absent(file, column) for gone in group]
-    return table, names, absent
+    cells = {name: table.column(name).to_pylist() for name in _single(schema)}
+    for name, classes in _class_labels(schema).items():
+        if name in cells:
+            cells[name] = [None if value is None or value < 0 else classes[value] for value in cells[name]]
+    cells |= {name: [None] * count for name in schema.names if name not in cells and name != column}
+    files = [None] * count if names is None else pc.struct_field(names, "path").to_pylist()
+    return cells, [file or "" for file in files], absent
+
+
+def _single(schema) -> list[str]:
+    """Names of the columns that hold one text or number a row."""
+    import pyarrow as pa
+
+    kinds = pa.types
+    return [
+        field.name
+        for field in schema
+        if not (kinds.is_nested(field.type) or kinds.is_binary(field.type) or kinds.is_large_binary(field.type))
+    ]
 
 
 def _has_path(kind) -> bool:
