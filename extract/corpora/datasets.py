@@ -78,9 +78,9 @@ def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
     rows = [_rows(shard, base) for shard in shards]
     # For errors: where each row stands.
     places = [
-        f"{shard.path.name} row {row}"
+        f"{shard.path.name} row {number}"
         for shard, part in zip(shards, rows, strict=True)
-        for row in range(len(part.files))
+        for number in range(len(part.files))
     ]
     table = pd.concat([part.table for part in rows], ignore_index=True)
     if "id" not in {str(name).casefold() for name in table}:
