@@ -16,6 +16,9 @@ from .corpora.places import Place, places
 from .encoders.speech import SAMPLE_RATE
 from .layout import PENDING
 
+#: Bytes of shards to keep: headers are read in the order of the corpus, so few are needed at a time.
+_ROOM = 1 << 27
+
 
 def scan(
     corpus: Corpus,
@@ -77,7 +80,7 @@ def read_headers(
         Show a bar.
     """
     files = list(dict.fromkeys(paths))
-    kept = Kept()
+    kept = Kept(_ROOM)
     pool = ThreadPoolExecutor(min(32, 4 * (os.cpu_count() or 1)))
     try:
         headers = list(

@@ -189,18 +189,23 @@ class _Stretch(io.RawIOBase):
 
 
 class _Arrow:
-    """A table that the system maps into memory: a row is read where it lies."""
+    """A table whose file the system maps into memory, so that it tells where in the file a row lies."""
 
     nbytes = 0  # the system may take its pages back at any time
 
     def __init__(self, path: str):
         self._path = path
-        self._table = arrow_table(path)
+        self._mapped = _mapped(path)
+        self._table = _arrow_table(self._mapped)
 
     def open(self, name: str, kept: Kept) -> BinaryIO:
         column, row = _column_and_row(name, self._path, self._table.num_rows, self._table.schema)
-        value = self._table.column(column)[row]
-        return _reader(value["bytes"] if value.is_valid else None, self._path, row)
+        content = _content(_bytes(self._table.column(column).slice(row, 1)), 0, f"row {row} of {self._path}")
+        begin = content.address - self._mapped.address
+        if not 0 <= begin <= self._mapped.size - content.size:  # it was compressed, and lies in memory of its own
+            return _reader(content)
+        # Read from the file: pages of a map would count as memory of this process for as long as it runs.
+        return io.BufferedReader(_Stretch(self._path, begin, content.size))
 
 
 def arrow_table(path: str | os.PathLike):
@@ -211,11 +216,20 @@ def arrow_table(path: str | os.PathLike):
     ValueError
         If it is damaged.
     """
+    return _arrow_table(_mapped(path))
+
+
+def _mapped(path: str | os.PathLike):
     import pyarrow as pa
 
-    mapped = pa.memory_map(os.fspath(path))
-    opened = pa.ipc.open_file(mapped) if head_of(path)[:6] == b"ARROW1" else pa.ipc.open_stream(mapped)
-    return opened.read_all()
+    return pa.memory_map(os.fspath(path)).read_buffer()
+
+
+def _arrow_table(mapped):
+    import pyarrow as pa
+
+    is_file = mapped[:6].to_pybytes() == b"ARROW1"
+    return (pa.ipc.open_file if is_file else pa.ipc.open_stream)(mapped).read_all()
 
 
 class _Parquet:
@@ -227,7 +241,7 @@ class _Parquet:
         import pyarrow.parquet as pq
 
         self._path = path
-        self._file = pq.ParquetFile(path, memory_map=True)
+        self._file = pq.ParquetFile(path)
         about = self._file.metadata
         self._ends = np.cumsum([about.row_group(k).num_rows for k in range(about.num_row_groups)])
         self._lock = Lock()  # its reader is no matter for several threads
@@ -237,17 +251,15 @@ class _Parquet:
         column, row = _column_and_row(name, self._path, rows, self._file.schema_arrow)
         group = int(np.searchsorted(self._ends, row, side="right"))
         values = kept.get(
-            ("rows", self._path, column, group), lambda: self._read(column, group), lambda values: values.nbytes
+            ("rows", self._path, column, group), lambda: self._read(column, group), lambda values: 2 * values.nbytes
         )
         first = int(self._ends[group - 1]) if group else 0
-        return _reader(values[row - first], self._path, row)
+        return _reader(_content(values, row - first, f"row {row} of {self._path}"))
 
     def _read(self, column: str, group: int):
-        import pyarrow.compute as pc
-
         with self._lock:
             table = self._file.read_row_group(group, columns=[f"{column}.bytes"], use_threads=False)
-        return pc.struct_field(table.column(column), "bytes")
+        return _bytes(table.column(column))
 
 
 def audio_columns(schema) -> list[str]:
@@ -270,12 +282,29 @@ def _column_and_row(name: str, path: str, rows: int, schema) -> tuple[str, int]:
     return column, int(row)
 
 
-def _reader(value, path: str, row: int) -> BinaryIO:
+def _bytes(column):
+    import pyarrow.compute as pc
+
+    return pc.struct_field(column, "bytes")
+
+
+def _content(values, row: int, where: str):
+    """The bytes of a cell as a stretch of pyarrow's buffer, without the copy that taking the cell itself would make."""
     import pyarrow as pa
 
-    if value is None or not value.is_valid:
-        raise AudioProblem("missing", f"row {row} of {path} holds no audio")
-    return io.BufferedReader(pa.BufferReader(value.as_buffer()))
+    cell = next(chunk for chunk in values.slice(row, 1).chunks if len(chunk))
+    if cell.null_count:
+        raise AudioProblem("missing", f"{where} holds no audio")
+    _, offsets, content = cell.buffers()
+    kind = np.int64 if pa.types.is_large_binary(cell.type) else np.int32
+    begin, end = np.frombuffer(offsets, dtype=kind)[cell.offset : cell.offset + 2].tolist()
+    return content.slice(begin, end - begin)
+
+
+def _reader(content) -> BinaryIO:
+    import pyarrow as pa
+
+    return io.BufferedReader(pa.BufferReader(content))
 
 
 _SHARDS: dict[Callable[[bytes], bool], Callable[[str], Shard]] = {is_parquet: _Parquet, is_arrow: _Arrow, is_tar: _Tar}
