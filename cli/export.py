@@ -81,7 +81,7 @@ def _held_out(options: argparse.Namespace, model) -> tuple[list | None, list[str
     """Waveforms (None for a model of text alone) and texts of utterances drawn by lot, from the test split if any."""
     import numpy as np
 
-    from emoprobe.extract.audio import AudioProblem, read_audio
+    from emoprobe.extract.audio import AudioProblem, Kept, read_audio
     from emoprobe.extract.corpora import read_corpus
     from emoprobe.extract.limits import LONGEST_SECONDS
     from emoprobe.extract.scan import scan
@@ -101,14 +101,14 @@ def _held_out(options: argparse.Namespace, model) -> tuple[list | None, list[str
     table, headers = scan(
         corpus, shortest=model.receptive_field, longest=LONGEST_SECONDS, window=model.longest, progress=False
     )
-    waveforms, said = [], []
+    waveforms, said, kept = [], [], Kept()
     for row in order:
         if len(waveforms) == options.limit:
             break
         if isinstance(headers[row], AudioProblem):
             continue
         try:
-            waveform = read_audio(table["path"][row], headers[row])
+            waveform = read_audio(table["path"][row], headers[row], kept)
         except AudioProblem:  # what probe-train and probe-predict list; here another utterance does as well
             continue
         waveforms.append(waveform)

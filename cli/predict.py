@@ -85,7 +85,7 @@ def _predict(options: argparse.Namespace) -> int:
     refuse_inputs([options.out], [options.model, options.transcripts, options.corpus, *options.audio])
     model = _load(options)
     say = (lambda line: None) if options.quiet else print
-    paths, texts = _inputs(options, model, say)
+    paths, texts, parts = _inputs(options, model, say)
     if texts is not None:
         told = sum(bool(text) for text in texts)
         unread = "" if model.uses_text else f"; {model.label} hears alone and does not read them"
@@ -98,6 +98,7 @@ def _predict(options: argparse.Namespace) -> int:
         paths,
         texts,
         options.out,
+        parts=parts,
         made_by=model_identity(options.model, onnx=options.onnx, int8=options.int8),
         settings=settings,
         progress=not options.quiet,
@@ -119,10 +120,11 @@ def _load(options: argparse.Namespace):
 
 def _inputs(
     options: argparse.Namespace, model, say: Callable[[str], object]
-) -> tuple[list[str], list[str | None] | None]:
-    """Audio files (or the names of texts, for a model of text alone), and what was said in each."""
+) -> tuple[list[str], list[str | None] | None, list[tuple] | None]:
+    """Audio files (or the names of texts, for a model of text alone), what was said in each, and parts of the files."""
     from emoprobe.endtoend.inputs import find_audio, read_texts
     from emoprobe.extract.corpora import read_corpus
+    from emoprobe.extract.corpora.places import places
 
     texts = None if options.transcripts is None else read_texts(options.transcripts, keep_words=options.keep_words)
     for note in () if texts is None else texts.notes:
@@ -132,23 +134,24 @@ def _inputs(
         for note in corpus.notes:
             say(f"note: {note}")
         table = corpus.utterances
-        paths, ids = table["path"].tolist(), table["id"].tolist()
-        if len(set(paths)) < len(paths):
+        paths, ids, parts = table["path"].tolist(), table["id"].tolist(), places(table)
+        if len({*zip(paths, parts, strict=True)}) < len(paths):
             raise UserError(
-                f"--corpus {options.corpus}: some audio files are named by more than one row; name each once"
+                f"--corpus {options.corpus}: some audio files, or parts of them, are named by more than one row; name "
+                "each once"
             )
         said = table["transcript"].tolist() if texts is None else texts.for_files(paths, ids)
-        return paths, said
+        return paths, said, parts
     if not model.uses_audio:
         if options.audio:
             raise UserError(f"{model.label} reads text alone: give --transcripts, and no audio")
         if texts is None:
             raise UserError(f"{model.label} reads text alone: give --transcripts")
-        return texts.names, texts.texts
+        return texts.names, texts.texts, None
     if not options.audio:
         raise UserError(f"{model.label} hears speech: give audio files, folders of them, or --corpus")
     paths = find_audio(options.audio)
-    return paths, None if texts is None else texts.for_files(paths)
+    return paths, None if texts is None else texts.for_files(paths), None
 
 
 def _units(model) -> str:

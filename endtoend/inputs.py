@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
@@ -93,15 +94,17 @@ class Texts:
                     # Files that a Mac has written spell one name in another form of Unicode than most tables do.
                     index.setdefault(identifier(name), set()).add(text)
 
-    def of(self, path: str, name: str = "") -> str | None:
+    def of(self, path: str, name: str = "", *, shared: bool = False) -> str | None:
         """What was said in the file `path` of the utterance `name` (by default the file's stem); None if not told.
+
+        Where the file is `shared` by several utterances, its path does not tell which is meant.
 
         Raises
         ------
         UserError
             If more than one text is meant.
         """
-        found = self._by_file.get(identifier(os.path.abspath(path)))  # noqa: PTH100
+        found = None if shared else self._by_file.get(identifier(os.path.abspath(path)))  # noqa: PTH100
         found = found or self._by_id.get(identifier(name or Path(path).stem))
         if found is None:
             return None
@@ -119,7 +122,11 @@ class Texts:
         UserError
             If nothing is told of any file, or two things of one.
         """
-        texts = [self.of(path, name) for path, name in zip(paths, ids or [""] * len(paths), strict=True)]
+        counts = Counter(paths)
+        texts = [
+            self.of(path, name, shared=counts[path] > 1)
+            for path, name in zip(paths, ids or [""] * len(paths), strict=True)
+        ]
         if paths and all(text is None for text in texts):
             raise UserError(
                 f"{self.place}: none of its {len(self.texts)} texts ({first(self.names, 2)}) belongs to the audio "

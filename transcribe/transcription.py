@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 
 from emoprobe.errors import UserError
-from emoprobe.extract.audio import read_audio
+from emoprobe.extract.audio import Kept, gathered, read_audio
 from emoprobe.extract.batchwise import Problem, run_batches, stamp
 from emoprobe.extract.corpora import COLUMNS, DIMENSIONS, Corpus, read_corpus, read_manifest
 from emoprobe.extract.corpora.cells import PLACES, TEXT_COLUMNS
 from emoprobe.extract.corpora.manifest import SOURCE, transcript_sources
+from emoprobe.extract.corpora.places import places
 from emoprobe.extract.corpora.table import held_columns
 from emoprobe.extract.devices import choose_device
 from emoprobe.extract.journal import open_journal, write_beside
@@ -117,7 +118,7 @@ def transcribe(
     table, headers = scan(corpus, shortest=recogniser.shortest, longest=settings.longest, progress=progress)
     kept = table["transcript"].ne("").to_numpy() if settings.only_missing else np.zeros(len(table), dtype=bool)
     sizes = np.where(kept, 0, recogniser.sizes(table["samples"].to_numpy()))
-    paths = table["path"].to_numpy()
+    paths, parts, audio = table["path"].to_numpy(), places(table), Kept()
     say(
         f"{corpus.name}: {int((sizes > 0).sum())} of {len(table)} utterances, "
         f"{table['seconds'].to_numpy()[sizes > 0].sum() / 3600:.2f} h, to be transcribed by {recogniser.label}"
@@ -134,12 +135,13 @@ def transcribe(
         check_fields(journal.settings, journal.path, kept_settings, remedy=remedy)
         results = run_batches(
             table["id"].tolist(),
-            [stamp(path) if size else [] for path, size in zip(paths, sizes, strict=True)],
+            [stamp(path, part) if size else [] for path, part, size in zip(paths, parts, sizes, strict=True)],
             sizes,
             journal=journal,
-            load=lambda row: read_audio(paths[row], headers[row]),
+            load=lambda row: read_audio(paths[row], headers[row], audio),
             compute=lambda rows, waveforms: recogniser.transcribe(waveforms),
             budget=int(journal.settings["batch_seconds"] * SAMPLE_RATE),
+            groups=gathered(paths, parts),
             workers=settings.workers,
             is_result=lambda text: isinstance(text, str),
             doing="transcribing",

@@ -1,10 +1,12 @@
 from . import cells as cells
+from . import datasets as datasets
 from . import emobank as emobank
 from . import iemocap as iemocap
 from . import manifest as manifest
 from . import msp_podcast as msp_podcast
 from . import registry as registry
 from . import table as table
+from . import tar as tar
 from . import text as text
 from .manifest import read_manifest as read_manifest
 from .registry import read_corpus as read_corpus

@@ -12,10 +12,15 @@ from pathlib import Path
 
 from emoprobe.errors import UserError
 
+from .datasets import is_dataset
 from .manifest import read_manifest
 from .table import Corpus
+from .tar import is_tar_set
 
 GROUP = "emoprobe.corpora"
+
+#: Readers that are told by what is in a file or folder, without their name.
+TOLD = {"datasets": is_dataset, "tar": is_tar_set}
 
 
 def corpus_readers() -> dict[str, EntryPoint]:
@@ -56,6 +61,9 @@ def _find(spec: str, keep_words: Collection[str]) -> tuple[str, str | Path, Corp
         raise UserError(f"--corpus {spec!r}: is empty; give demo, a manifest, or NAME:ROOT")
     readers = corpus_readers()
     known = ", ".join(sorted(readers))
+    told = next((name for name, is_kind in TOLD.items() if name in readers and is_kind(Path(spec))), None)
+    if told is not None:
+        return f"{told}:", spec, _read(readers[told], Path(spec), keep_words)
     if Path(spec).is_file():
         return "", spec, read_manifest(Path(spec), keep_words=keep_words)
     named = re.match(r"([A-Za-z][\w.-]+):(.*)", spec, re.DOTALL)

@@ -26,6 +26,7 @@ from .cells import (
     identifier,
     look_alikes,
 )
+from .places import Place, called, check_places, overlaps, places
 from .values import first, normalise_split, parse_rating, path_under, printable
 
 COLUMNS = (*(name for name in TEXT_COLUMNS if name not in OPTIONAL), *DIMENSIONS, *OPTIONAL)
@@ -138,9 +139,13 @@ class Corpus:
             notes.append(f"{absolute} of {len(given_paths)} paths are absolute, the others start from {root}")
         elif absolute:
             notes.append("all paths are absolute: the manifest does not move with its audio")
-        _note_repeated_paths(columns["path"], where, notes)
+        for column in _NUMBERS:
+            columns[column] = _numbers(table, column, source, where, missing)
+        check_places(columns, source=source, where=where)
+        parts = places(pd.DataFrame({name: columns[name] for name in PLACES}))
+        _note_repeated_paths(columns["path"], parts, notes)
 
-        stems = [Path(path).stem for path in columns["path"]]
+        stems = [Path(path).stem + called(part) for path, part in zip(columns["path"], parts, strict=True)]
         from_stem = sum(not given for given in columns["id"])
         columns["id"] = [given or stem for given, stem in zip(columns["id"], stems, strict=True)]
         for column in IDENTIFIERS:
@@ -153,8 +158,6 @@ class Corpus:
         if 0 < unsplit < len(table):
             notes.append(f"{unsplit} of {len(table)} utterances belong to no split")
 
-        for column in _NUMBERS:
-            columns[column] = _numbers(table, column, source, where, missing)
         notes += missing.notes()
         for column in ("speaker", "emotion", "gender"):
             alike = look_alikes(columns[column])
@@ -167,6 +170,9 @@ class Corpus:
         # are not UTF-8 (lone surrogates in Python).
         texts = {name: pd.Series(columns[name], dtype=object) for name in TEXT_COLUMNS}
         frame = pd.DataFrame({**texts, **{name: columns[name] for name in _NUMBERS}}, columns=list(COLUMNS))
+        sharing = overlaps(columns["path"], frame) if any(parts) else 0
+        if sharing:
+            notes.append(f"{sharing:,} utterances share audio with another one: the times of parts of a file overlap")
         return cls(printable(name), root, frame, tuple(notes), printable(text_source))
 
     def __post_init__(self) -> None:
@@ -264,10 +270,11 @@ def _checked_path(root: Path, given: str, written: object, source: Path, where: 
         raise UserError(f"{source}, {where(row)}, column 'path': {problem}{remedy}") from None
 
 
-def _note_repeated_paths(paths: list[str], where: Callable[[int], str], notes: list[str]) -> None:
-    repeated = [path for path, count in Counter(paths).items() if count > 1]
+def _note_repeated_paths(paths: list[str], parts: list[Place], notes: list[str]) -> None:
+    repeated = [path for (path, _), count in Counter(zip(paths, parts, strict=True)).items() if count > 1]
     if repeated:
-        notes.append(f"{len(repeated)} audio files are named by more than one row: {first(repeated, 2)}")
+        what = "parts of files" if any(parts) else "audio files"
+        notes.append(f"{len(repeated)} {what} are named by more than one row: {first(repeated, 2)}")
 
 
 def _refuse_repeated_ids(ids: list[str], source: Path, where: Callable[[int], str], from_stem: int) -> None:
