@@ -19,7 +19,7 @@ from emoprobe.errors import UserError
 from emoprobe.extract.audio import LOUDEST, SILENCE, read_audio
 from emoprobe.extract.batchwise import Problem, run_batches, stamp
 from emoprobe.extract.corpora import COLUMNS, DIMENSIONS, Corpus
-from emoprobe.extract.corpora.cells import PLACES, TEXT_COLUMNS
+from emoprobe.extract.corpora.cells import OPTIONAL_NUMBERS, TEXT_COLUMNS
 from emoprobe.extract.corpora.values import printable
 from emoprobe.extract.journal import open_journal, write_beside
 from emoprobe.extract.limits import LONGEST_SECONDS
@@ -305,7 +305,7 @@ def _files(paths: list[str]) -> Corpus:
     """Files without anything that a corpus knows, for what scans a corpus."""
     utterances = pd.DataFrame(
         {name: pd.Series([""] * len(paths), dtype=object) for name in TEXT_COLUMNS}
-        | {name: np.full(len(paths), np.nan) for name in (*DIMENSIONS, *PLACES)}
+        | {name: np.full(len(paths), np.nan) for name in (*DIMENSIONS, *OPTIONAL_NUMBERS)}
     )
     utterances["id"] = utterances["path"] = pd.Series(paths, dtype=object)
     return Corpus("files", Path(), utterances[list(COLUMNS)])

@@ -20,7 +20,7 @@ from .cells import (
     DIMENSIONS,
     IDENTIFIERS,
     OPTIONAL,
-    PLACES,
+    OPTIONAL_NUMBERS,
     TEXT_COLUMNS,
     MissingWords,
     identifier,
@@ -29,7 +29,7 @@ from .cells import (
 from .values import first, normalise_split, parse_rating, path_under, printable
 
 COLUMNS = (*(name for name in TEXT_COLUMNS if name not in OPTIONAL), *DIMENSIONS, *OPTIONAL)
-_NUMBERS = (*DIMENSIONS, *PLACES)
+_NUMBERS = (*DIMENSIONS, *OPTIONAL_NUMBERS)
 _GENDERS = {"m": "male", "f": "female", "man": "male", "woman": "female"}
 
 
@@ -51,7 +51,8 @@ class Corpus:
         columns ``arousal``, ``valence`` and ``dominance``, where NaN is a missing label. ``split`` is one of ``""``,
         ``train``, ``development``, ``test``, ``test1``, ``test2``, ... Then the optional ones: the texts ``group``
         (what no fold may split: a session, a dialogue, a film) and ``fold`` (the name of a given fold), and the float64
-        columns ``start`` and ``end`` (seconds; NaN is the file's own) and ``channel`` (from 0; NaN is their mean).
+        columns ``start`` and ``end`` (seconds; NaN is the file's own), ``channel`` (from 0; NaN is their mean), and
+        :data:`.cells.RATERS`.
     notes : tuple of str
         What the reader found odd, and what it did about it.
     text_source : str
@@ -229,14 +230,14 @@ def held_columns(table: pd.DataFrame) -> tuple[str, ...]:
     return tuple(
         name
         for name in COLUMNS
-        if name not in OPTIONAL or (table[name].notna() if name in PLACES else table[name] != "").any()
+        if name not in OPTIONAL or (table[name].notna() if name in OPTIONAL_NUMBERS else table[name] != "").any()
     )
 
 
 def empty_columns(n: int) -> dict[str, object]:
     """The optional columns of `n` utterances that hold nothing in them."""
-    texts = {name: pd.Series([""] * n, dtype=object) for name in OPTIONAL if name not in PLACES}
-    return texts | {name: np.full(n, np.nan) for name in PLACES}
+    texts = {name: pd.Series([""] * n, dtype=object) for name in OPTIONAL if name not in OPTIONAL_NUMBERS}
+    return texts | {name: np.full(n, np.nan) for name in OPTIONAL_NUMBERS}
 
 
 def _text(value: object, source: Path, column: str, where: Callable[[int], str], row: int) -> str:
