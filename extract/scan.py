@@ -14,6 +14,9 @@ from .corpora import Corpus
 from .encoders.speech import SAMPLE_RATE
 from .layout import PENDING
 
+# A task of the pool for each file would take more memory than all headers.
+_FILES_A_TASK = 64
+
 
 def scan(
     corpus: Corpus,
@@ -48,17 +51,15 @@ def scan(
         One an utterance: what its file holds, or why it cannot be used.
     """
     paths = corpus.utterances["path"]
+    parts = [paths[start : start + _FILES_A_TASK] for start in range(0, len(paths), _FILES_A_TASK)]
     pool = ThreadPoolExecutor(min(32, 4 * (os.cpu_count() or 1)))
+    bar = tqdm(total=len(paths), desc="reading headers", unit="file", disable=not progress or len(paths) < 2000)
+    results: list[AudioHeader | AudioProblem] = []
     try:
-        results = list(
-            tqdm(
-                pool.map(_try_header, paths),
-                total=len(paths),
-                desc="reading headers",
-                unit="file",
-                disable=not progress or len(paths) < 2000,
-            )
-        )
+        with bar:
+            for part in pool.map(_try_headers, parts):
+                results += part
+                bar.update(len(part))
     finally:
         pool.shutdown(cancel_futures=True)  # interrupted, it does not read the rest first
     readable = [isinstance(result, AudioHeader) for result in results]
@@ -77,6 +78,10 @@ def scan(
         for result, (_, _, status, reason) in zip(results, rows, strict=True)
     ]
     return table, headers
+
+
+def _try_headers(paths: pd.Series) -> list[AudioHeader | AudioProblem]:
+    return [_try_header(path) for path in paths]
 
 
 def _try_header(path: str) -> AudioHeader | AudioProblem:

@@ -40,6 +40,8 @@ MISSING_TRANSCRIPTS = frozenset(
     {"", "nan", "NaN", "NA", "n/a", "N/A", "#N/A", "<NA>", "NULL", "None", "-", "--", "–", "—"}
 )
 
+_LONGEST = max(map(len, MISSING | MISSING_TRANSCRIPTS))
+
 #: As speakers these name nobody, whatever a corpus means by them.
 NOBODY = frozenset({"", "nan", "unknown"})
 
@@ -75,6 +77,8 @@ class MissingWords:
         return ""
 
     def _is_missing(self, column: str, text: str) -> bool:
+        if len(text) > _LONGEST:  # which no folding of letters makes shorter
+            return False
         if column == "transcript":
             missing = text in MISSING_TRANSCRIPTS
         else:

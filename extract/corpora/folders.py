@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from emoprobe.errors import UserError
@@ -63,11 +64,21 @@ def children(folder: Path) -> dict[str, Path]:
     """
     if not folder.is_dir():
         return {}
-    try:
-        held = sorted(child for child in folder.iterdir() if not child.name.startswith("."))
-    except OSError as problem:
-        raise UserError(f"{folder}: cannot be read ({problem.strerror}); change its permissions") from None
-    return {child.name.casefold(): child for child in held}
+    with _entries(folder) as entries:
+        held = sorted(entry.name for entry in entries if not entry.name.startswith("."))
+    return {name.casefold(): folder / name for name in held}
+
+
+def names_in(folder: Path) -> set[str]:
+    """The names of what a folder holds.
+
+    Raises
+    ------
+    UserError
+        If the folder cannot be read.
+    """
+    with _entries(folder) as entries:
+        return {entry.name for entry in entries}
 
 
 def nested(folder: Path, names: Collection[str]) -> list[Path]:
@@ -84,8 +95,19 @@ def nested(folder: Path, names: Collection[str]) -> list[Path]:
     list of Path
         The outer ones first.
     """
-    outer = [child for name, child in children(folder).items() if name in names and child.is_dir()]
+    # By texts alone: a folder of audio has many thousands of files.
+    with _entries(folder) as entries:
+        outer = sorted(folder / entry.name for entry in entries if entry.name.casefold() in names and entry.is_dir())
     return outer + [inner for child in outer for inner in nested(child, names)]
+
+
+@contextmanager
+def _entries(folder: str | Path) -> Iterator[Iterator[os.DirEntry]]:
+    try:
+        with os.scandir(folder) as entries:
+            yield entries
+    except OSError as problem:
+        raise UserError(f"{folder}: cannot be read ({problem.strerror}); change its permissions") from None
 
 
 def audio_name(name: str) -> str:
@@ -125,23 +147,20 @@ class AudioTree:
         self._walk(str(root), "", set())
 
     def _walk(self, folder: str, within: str, seen: set[tuple[int, int]]) -> None:
-        try:
-            about = os.stat(folder)  # noqa: PTH116 - texts are many times faster here
-            if (about.st_dev, about.st_ino) in seen:  # a link that leads back
-                return
-            seen.add((about.st_dev, about.st_ino))
-            folders = []
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.name.startswith("."):
-                        continue
-                    stem, ending = os.path.splitext(entry.name)  # noqa: PTH122 - as above
-                    if ending.casefold() in self._endings and not entry.is_dir():
-                        self._add(stem, within + entry.name)
-                    elif entry.is_dir() and entry.name.casefold() not in self._without:
-                        folders.append(entry.name)
-        except OSError as problem:
-            raise UserError(f"{folder}: cannot be read ({problem.strerror}); change its permissions") from None
+        about = os.stat(folder)  # noqa: PTH116 - texts are many times faster here
+        if (about.st_dev, about.st_ino) in seen:  # a link that leads back
+            return
+        seen.add((about.st_dev, about.st_ino))
+        folders = []
+        with _entries(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                stem, ending = os.path.splitext(entry.name)  # noqa: PTH122 - as above
+                if ending.casefold() in self._endings and not entry.is_dir():
+                    self._add(stem, within + entry.name)
+                elif entry.is_dir() and entry.name.casefold() not in self._without:
+                    folders.append(entry.name)
         for name in folders:
             self._walk(os.path.join(folder, name), f"{within}{name}/", seen)  # noqa: PTH118 - as above
 

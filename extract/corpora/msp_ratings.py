@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from csv import reader as csv_reader
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from emoprobe.errors import UserError
 
@@ -21,6 +22,9 @@ from .cells import DIMENSIONS
 from .folders import stem_of
 from .text import decode, read_bytes, read_json, read_text
 from .values import first, parse_rating
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 #: Names of the files with single ratings, in small letters, the easiest to read first.
 FILES = ("labels_detailed.csv", "labels_detailed.json", "labels.txt")
@@ -84,49 +88,61 @@ def rater_of(line: str, path: Path, number: int) -> tuple[str, list[float]]:
 def _of_csv(path: Path) -> tuple[list[str], list[str], np.ndarray]:
     import pyarrow as pa
     import pyarrow.compute as pc
+
+    held = _csv_columns(path)
+    if "filename" in held and "emodetail" in held:
+        parts = pc.extract_regex(held["emodetail"], _DETAIL)
+        if parts.null_count:
+            row = pc.index(parts.is_null(), pa.scalar(True)).as_py()
+            said = held["emodetail"][row].as_py()[:80]
+            raise UserError(f"{path}, row {row + 1}: {said!r} is no rating of one worker; unpack it again")
+        raters, *cells = [pc.struct_field(parts, name) for name in ("rater", *DIMENSIONS)]
+    else:
+        worker = next((name for name in _WORKERS if name in held), None)
+        absent = [name for name in ("filename", *_RATED.values()) if name not in held] + ([] if worker else ["workers"])
+        if absent:
+            raise UserError(f"{path}: no column {', '.join(absent)}; are these single ratings? Unpack the file again")
+        raters, *cells = [held[name] for name in (worker, *_RATED.values())]
+    columns = [_numbers(column, name, path) for column, name in zip(cells, DIMENSIONS, strict=True)]
+    names, codes = _each_once(held["filename"])
+    stems = np.array([stem_of(name.strip()) for name in names], dtype=object)[codes].tolist()
+    names, codes = _each_once(raters)
+    return stems, np.array(names, dtype=object)[codes].tolist(), np.column_stack(columns)
+
+
+def _csv_columns(path: Path) -> dict[str, pa.ChunkedArray]:
+    """The columns that a file of single ratings can have, as texts, by their names in small letters."""
+    import pyarrow as pa
     from pyarrow import csv
 
     data = read_bytes(path)
+    header = next(csv_reader([decode(data.partition(b"\n")[0], path)]), [])
+    known = {"filename", "emodetail", *_WORKERS, *_RATED.values()}
+    wanted = [name for name in header if name.strip().casefold() in known]
+    if not wanted:
+        raise UserError(f"{path}: no column FileName (columns: {first(header, 12)}); unpack it again")
     try:
         table = csv.read_csv(
             pa.BufferReader(data),
             parse_options=csv.ParseOptions(newlines_in_values=True),
             convert_options=csv.ConvertOptions(
-                column_types={name: pa.string() for name in _header(data, path)}, strings_can_be_null=False
+                column_types=dict.fromkeys(wanted, pa.string()), include_columns=wanted, strings_can_be_null=False
             ),
         )
     except (pa.ArrowException, OSError) as problem:
         raise UserError(f"{path}: cannot be read as CSV ({str(problem).splitlines()[0]}); unpack it again") from None
-    held = {name.strip().casefold(): table.column(index) for index, name in enumerate(table.column_names)}
-    if "filename" in held and "emodetail" in held:
-        parts = pc.extract_regex(held["emodetail"], _DETAIL)
-        if parts.null_count:
-            row = pc.index(parts.is_null(), True).as_py()
-            said = held["emodetail"][row].as_py()[:80]
-            raise UserError(f"{path}, row {row + 1}: {said!r} is no rating of one worker; unpack it again")
-        raters, *cells = [pc.struct_field(parts, name).to_pandas() for name in ("rater", *DIMENSIONS)]
-    else:
-        worker = next((name for name in _WORKERS if name in held), None)
-        absent = [name for name in ("filename", *_RATED.values()) if name not in held] + ([] if worker else ["workers"])
-        if absent:
-            raise UserError(
-                f"{path}: no column {', '.join(absent)} (columns: {first(table.column_names, 12)}); are these "
-                "single ratings?"
-            )
-        raters, cells = held[worker].to_pandas(), [held[name].to_pandas() for name in _RATED.values()]
-    ratings = np.column_stack([_numbers(column, name, path) for column, name in zip(cells, DIMENSIONS, strict=True)])
-    names = held["filename"].dictionary_encode().combine_chunks()
-    stems = np.array([stem_of(name.strip()) for name in names.dictionary.to_pylist()], dtype=object)
-    return stems[names.indices.to_numpy()].tolist(), raters.tolist(), ratings
+    return {name.strip().casefold(): table.column(name) for name in wanted}
 
 
-def _header(data: bytes, path: Path) -> list[str]:
-    return [name.strip().strip('"') for name in decode(data.partition(b"\n")[0], path).strip().split(",")]
+def _each_once(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
+    """Each text of a column once, and which of them each row has."""
+    encoded = column.dictionary_encode().combine_chunks()
+    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
 
 
-def _numbers(column: pd.Series, name: str, path: Path) -> np.ndarray:
-    """The numbers of a column of texts; each text that occurs is read once."""
-    codes, texts = pd.factorize(column)
+def _numbers(column: pa.ChunkedArray, name: str, path: Path) -> np.ndarray:
+    """The numbers of a column of texts."""
+    texts, codes = _each_once(column)
     values = np.empty(len(texts))
     for code, text in enumerate(texts):
         try:

@@ -26,7 +26,7 @@ from .cells import (
     identifier,
     look_alikes,
 )
-from .values import first, normalise_split, parse_rating, path_under, printable
+from .values import first, is_plain, normalise_split, parse_rating, path_under, printable
 
 COLUMNS = (*(name for name in TEXT_COLUMNS if name not in OPTIONAL), *DIMENSIONS, *OPTIONAL)
 _NUMBERS = (*DIMENSIONS, *OPTIONAL_NUMBERS)
@@ -128,7 +128,8 @@ class Corpus:
 
         given_paths = columns["path"]
         try:
-            columns["path"] = [path_under(root, given) for given in given_paths]
+            base = os.path.join(root, "")  # noqa: PTH118 - with its slash
+            columns["path"] = [base + given if is_plain(given) else path_under(root, given) for given in given_paths]
         except ValueError:
             columns["path"] = [
                 _checked_path(root, given, written, source, where, row)
@@ -141,9 +142,8 @@ class Corpus:
             notes.append("all paths are absolute: the manifest does not move with its audio")
         _note_repeated_paths(columns["path"], where, notes)
 
-        stems = [Path(path).stem for path in columns["path"]]
         from_stem = sum(not given for given in columns["id"])
-        columns["id"] = [given or stem for given, stem in zip(columns["id"], stems, strict=True)]
+        columns["id"] = [given or Path(path).stem for given, path in zip(columns["id"], columns["path"], strict=True)]
         for column in IDENTIFIERS:
             columns[column] = [identifier(name) for name in columns[column]]
         _refuse_repeated_ids(columns["id"], source, where, from_stem)
@@ -241,6 +241,8 @@ def empty_columns(n: int) -> dict[str, object]:
 
 
 def _text(value: object, source: Path, column: str, where: Callable[[int], str], row: int) -> str:
+    if type(value) is str and value.isprintable():  # as nearly every cell is
+        return value.strip()
     if value is None or (isinstance(value, float) and math.isnan(value)) or value is pd.NA or value is pd.NaT:
         return ""
     if isinstance(value, float | np.floating) and float(value).is_integer():
@@ -298,10 +300,14 @@ def _numbers(
     if column not in table.columns:
         return np.full(len(table), np.nan)
     numbers = np.empty(len(table))
+    read: dict[str, float] = {}  # a mean of a few ratings is one of a few values
     for row, value in enumerate(table[column]):
-        value = missing.text(column, value) if isinstance(value, str) else value
+        text = missing.text(column, value) if isinstance(value, str) else None
         try:
-            numbers[row] = parse_rating(None if value is pd.NA else value)
+            if text is None:
+                numbers[row] = parse_rating(None if value is pd.NA else value)
+            else:
+                numbers[row] = read[text] if text in read else read.setdefault(text, parse_rating(text))
         except (TypeError, ValueError) as problem:
             raise UserError(
                 f"{source}, {where(row)}, column '{column}': {problem}; correct it or leave the cell empty"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from emoprobe.errors import UserError
-
+from .folders import names_in
 from .text import decode_leniently, read_bytes
 from .values import first
 
@@ -32,7 +30,7 @@ def read_transcripts(folders: Iterable[Path], ids: Sequence[str], notes: list[st
     UserError
         If a folder or a file cannot be read.
     """
-    held = [(folder, _names(folder)) for folder in folders]
+    held = [(folder, names_in(folder)) for folder in folders]
     texts, damaged = [], []
     for name in ids:
         file = f"{name}.txt"
@@ -47,11 +45,3 @@ def read_transcripts(folders: Iterable[Path], ids: Sequence[str], notes: list[st
     if absent:
         notes.append(f"{absent:,} utterances have no transcript")
     return texts
-
-
-def _names(folder: Path) -> set[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return {entry.name for entry in entries}
-    except OSError as problem:
-        raise UserError(f"{folder}: cannot be read ({problem.strerror}); change its permissions") from None
