@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from emoprobe import UserError
 from emoprobe.extract.corpora import read_corpus
-from tests.corpus_fixtures import make_iemocap, make_msp_podcast, write_csv, write_wav
+from tests.corpus_fixtures import make_iemocap, make_msp_podcast, mutate, write_csv, write_wav
+from tests.test_corpora_raters import as_columns, as_json, as_text
 
 HEARD = {"A": 4.0, "N": 2.0, "S": 1.5, "H": 3.5}
 IMPROV = (
@@ -248,15 +251,20 @@ def test_codes_mean_what_a_table_says(tmp_path: Path, shared_data: Path, reader:
     assert [name for name, theirs, ours in words if theirs != ours and "a05" not in name] == []
 
 
-def test_nemo(tmp_path: Path) -> None:
+def make_nemo(root: Path) -> Path:
     lines = [
         "file_id\temotion\traw_text\tnormalized_text\tspeaker_id\tgender\tage",
         'SK1_anger_0.wav\tanger\tCo "to jest?\tco to jest\tSK1\tfemale\t24',
         "MB0_neutral_9.wav\tneutral\tTo jest dom.\tto jest dom\tMB0\tmale\t51",
     ]
-    (tmp_path / "data.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (root / "data.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     for name in ("SK1_anger_0", "MB0_neutral_9"):
-        write_wav(tmp_path / "samples" / f"{name}.wav", 0.1)
+        write_wav(root / "samples" / f"{name}.wav", 0.1)
+    return root
+
+
+def test_nemo(tmp_path: Path) -> None:
+    lines = (make_nemo(tmp_path) / "data.tsv").read_text(encoding="utf-8").splitlines()
     corpus = read_corpus(f"nemo:{tmp_path}")
     assert list(corpus.utterances["id"]) == ["SK1_anger_0", "MB0_neutral_9"]
     assert list(corpus.utterances["transcript"]) == ['Co "to jest?', "To jest dom."]
@@ -361,3 +369,61 @@ def test_a_fold_that_trains_on_less_is_told(tmp_path: Path) -> None:
     folds = {1: {"train": [], "test": FIRST}, 2: {"train": FIRST[:1], "test": SECOND}}
     corpus = read_corpus(f"iemocap:{root}", splits=write_emobox(tmp_path / "e", "iemocap", folds))
     assert "e: fold 2 trains there on 1 utterances, and here on all 2 others" in corpus.notes
+
+
+def make_detailed(root: Path) -> Path:
+    """Of the forms of single ratings the one that the folder's name asks for."""
+    make_msp_podcast(root)
+    form = next((form for word, form in (("JSON", as_json), ("text", as_text)) if word in root.name), as_columns)
+    form(root / "Labels")
+    return root
+
+
+def make_folds(root: Path) -> Path:
+    make_iemocap(root)
+    form = "json" if "JSON" in root.name else "jsonl"
+    folds = {1: {"train": SECOND, "test": FIRST}, 2: {"train": FIRST, "test": SECOND}}
+    write_emobox(root / "folds", "iemocap", folds, form=form)
+    return root
+
+
+#: Reader, the file that is damaged, and what makes the corpus.
+DAMAGED = {
+    "msp-improv": ("Evalution.txt", make_improv),
+    "meld": ("dev_sent_emo.csv", make_meld),
+    "crema-d": ("VideoDemographics.csv", make_crema_d),
+    "nemo": ("data.tsv", make_nemo),
+    "msp-podcast": ("Labels/labels_detailed.csv", make_detailed),
+    "msp-podcast in JSON": ("Labels/labels_detailed.json", make_detailed),
+    "msp-podcast in text": ("Labels/labels.txt", make_detailed),
+    "iemocap": ("folds/fold_1/iemocap_test_fold_1.jsonl", make_folds),
+    "iemocap in JSON": ("folds/fold_2/iemocap_test_fold_2.json", make_folds),
+}
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("corpora")
+    for name, (_, make) in DAMAGED.items():
+        (folder / name).mkdir()
+        make(folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_damaged_files(name: str, seed: int, corpora: Path) -> None:
+    """A corpus or an error that names the file or its folder, and never anything else."""
+    file, make = DAMAGED[name]
+    root = corpora / name
+    whole = (root / file).read_bytes()
+    try:
+        (root / file).write_bytes(mutate(whole, np.random.default_rng(seed)))
+        splits = root / "folds" if make is make_folds else None
+        said = read_corpus(f"{name.partition(' ')[0]}:{root}", splits=splits).summary()
+    except UserError as problem:
+        said = str(problem)
+    finally:
+        (root / file).write_bytes(whole)
+    assert str(root) in said
