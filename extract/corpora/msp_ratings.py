@@ -8,9 +8,9 @@
 
 from __future__ import annotations
 
+import csv as text_csv
 import re
 from collections.abc import Iterator
-from csv import reader as csv_reader
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,11 +116,17 @@ def _csv_columns(path: Path) -> dict[str, pa.ChunkedArray]:
     from pyarrow import csv
 
     data = read_bytes(path)
-    header = next(csv_reader([decode(data.partition(b"\n")[0], path)]), [])
+    try:
+        header = next(text_csv.reader([decode(data.partition(b"\n")[0], path)], strict=True), [])
+    except text_csv.Error as problem:
+        raise UserError(f"{path}, line 1: cannot be read as CSV ({problem}); unpack it again") from None
     known = {"filename", "emodetail", *_WORKERS, *_RATED.values()}
     wanted = [name for name in header if name.strip().casefold() in known]
-    if not wanted:
-        raise UserError(f"{path}: no column FileName (columns: {first(header, 12)}); unpack it again")
+    if not wanted or len({name.strip().casefold() for name in wanted}) < len(wanted):
+        raise UserError(
+            f"{path}: FileName and the columns of ratings must be there, once each (columns: {first(header, 12)}); "
+            "unpack it again"
+        )
     try:
         table = csv.read_csv(
             pa.BufferReader(data),
