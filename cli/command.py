@@ -98,6 +98,24 @@ def add_keep_words(parser: argparse.ArgumentParser | argparse._ArgumentGroup) ->
     )
 
 
+def add_beside(parser: argparse.ArgumentParser | argparse._ArgumentGroup, *, ratings: bool = True) -> None:
+    """The options of a command that reads files which lie beside a corpus, for :func:`.extract.corpora.read_corpus`."""
+    if ratings:
+        parser.add_argument(
+            "--ratings",
+            type=Path,
+            metavar="FILE",
+            help="table of single ratings of the corpus, id,rater,arousal,valence,dominance: their mean, spread and "
+            "number are kept with each utterance",
+        )
+    parser.add_argument(
+        "--splits",
+        type=Path,
+        metavar="FOLDER",
+        help="folds of EmoBox or EMO-SUPERB for this corpus, in place of its own splits",
+    )
+
+
 def add_longest(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """The option of every command that leaves long files out."""
     parser.add_argument(

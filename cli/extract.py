@@ -9,7 +9,7 @@ from pathlib import Path
 from emoprobe.errors import UserError
 from emoprobe.ownership import refuse_inputs
 
-from .command import LEFT_OUT, CommandParser, add_keep_words, add_longest, quiet_transformers
+from .command import LEFT_OUT, CommandParser, add_beside, add_keep_words, add_longest, quiet_transformers
 from .running import run_command
 
 DEFAULT_CORPUS, DEFAULT_MODEL = "demo", "hubert-nano"
@@ -39,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
         help="demo, a manifest (CSV or Parquet), msp-podcast:ROOT or iemocap:ROOT (default: demo)",
     )
     add_keep_words(what)
+    add_beside(what)
     what.add_argument(
         "--model",
         default=DEFAULT_MODEL,
@@ -155,7 +156,7 @@ def _extract(options: argparse.Namespace) -> int:
     )
     quiet_transformers()
     refuse_inputs([options.out], [options.corpus, options.model])
-    corpus = read_corpus(options.corpus, keep_words=options.keep_words)
+    corpus = read_corpus(options.corpus, keep_words=options.keep_words, ratings=options.ratings, splits=options.splits)
     backbone = load_backbone(
         options.model,
         revision=options.revision,

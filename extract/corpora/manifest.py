@@ -135,9 +135,11 @@ def _known_columns(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[
 
 def csv_rows(data: bytes, path: Path) -> tuple[list[str], list[list[str]], list[int]]:
     """Header, rows and the line where each row begins; every row has as many cells as the header."""
-    text = decode(data, path)
+    decode(data, path)  # refuses what is no text
     # The standard reader rather than pandas': it tells the line of a row with too few cells instead of filling it up.
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    # Read as it is decoded, since a text in memory takes four bytes a letter here.
+    reader = csv.reader(io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline=""), strict=True)
+    shared: dict[str, str] = {}
     rows: list[list[str]] = []
     places: list[int] = []
     header: list[str] | None = None
@@ -155,7 +157,8 @@ def csv_rows(data: bytes, path: Path) -> tuple[list[str], list[list[str]], list[
                     "quote a cell that holds a comma"
                 )
             else:
-                rows.append(cells)
+                # Of a word that many rows have, one is kept.
+                rows.append([shared.setdefault(cell, cell) for cell in cells])
                 places.append(line)
     except csv.Error as problem:
         raise UserError(

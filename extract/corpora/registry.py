@@ -12,8 +12,10 @@ from pathlib import Path
 
 from emoprobe.errors import UserError
 
+from .benchmarks import add_splits
 from .datasets import is_dataset
 from .manifest import read_manifest
+from .raters import add_ratings
 from .table import Corpus
 from .tar import is_tar_set
 
@@ -33,7 +35,13 @@ def corpus_readers() -> dict[str, EntryPoint]:
     return found
 
 
-def read_corpus(spec: str, *, keep_words: Collection[str] = ()) -> Corpus:
+def read_corpus(
+    spec: str,
+    *,
+    keep_words: Collection[str] = (),
+    ratings: str | Path | None = None,
+    splits: str | Path | None = None,
+) -> Corpus:
     """Read the corpus that `spec` names, and note in its `arguments` how it was named.
 
     Parameters
@@ -44,6 +52,10 @@ def read_corpus(spec: str, *, keep_words: Collection[str] = ()) -> Corpus:
     keep_words : collection of str
         Columns in which a word that elsewhere stands for no value is meant, such as a speaker called "None"; see
         :mod:`.cells`.
+    ratings : str or Path, optional
+        A table of single ratings, see :func:`.raters.add_ratings`.
+    splits : str or Path, optional
+        A folder with the folds of a benchmark, see :func:`.benchmarks.add_splits`.
 
     Raises
     ------
@@ -51,8 +63,16 @@ def read_corpus(spec: str, *, keep_words: Collection[str] = ()) -> Corpus:
         When there is no such file or reader, or the reader refuses the corpus.
     """
     reader, place, corpus = _find(str(spec), keep_words)
-    spec = reader + os.path.abspath(place)  # noqa: PTH100 - links are the user's own
-    return replace(corpus, arguments=("--corpus", spec, *(("--keep-words", *keep_words) if keep_words else ())))
+    arguments = ["--corpus", reader + _absolute(place), *(("--keep-words", *keep_words) if keep_words else ())]
+    for option, given, add in (("--ratings", ratings, add_ratings), ("--splits", splits, add_splits)):
+        if given is not None:
+            corpus = add(corpus, Path(given))
+            arguments += [option, _absolute(given)]
+    return replace(corpus, arguments=tuple(arguments))
+
+
+def _absolute(path: str | Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100 - links are the user's own
 
 
 def _find(spec: str, keep_words: Collection[str]) -> tuple[str, str | Path, Corpus]:

@@ -20,6 +20,7 @@ from .cells import (
     DIMENSIONS,
     IDENTIFIERS,
     OPTIONAL,
+    OPTIONAL_NUMBERS,
     PLACES,
     TEXT_COLUMNS,
     MissingWords,
@@ -27,10 +28,10 @@ from .cells import (
     look_alikes,
 )
 from .places import Place, called, check_places, overlaps, places
-from .values import first, normalise_split, parse_rating, path_under, printable
+from .values import first, is_plain, normalise_split, parse_rating, path_under, printable
 
 COLUMNS = (*(name for name in TEXT_COLUMNS if name not in OPTIONAL), *DIMENSIONS, *OPTIONAL)
-_NUMBERS = (*DIMENSIONS, *PLACES)
+_NUMBERS = (*DIMENSIONS, *OPTIONAL_NUMBERS)
 _GENDERS = {"m": "male", "f": "female", "man": "male", "woman": "female"}
 
 
@@ -52,7 +53,8 @@ class Corpus:
         columns ``arousal``, ``valence`` and ``dominance``, where NaN is a missing label. ``split`` is one of ``""``,
         ``train``, ``development``, ``test``, ``test1``, ``test2``, ... Then the optional ones: the texts ``group``
         (what no fold may split: a session, a dialogue, a film) and ``fold`` (the name of a given fold), and the float64
-        columns ``start`` and ``end`` (seconds; NaN is the file's own) and ``channel`` (from 0; NaN is their mean).
+        columns ``start`` and ``end`` (seconds; NaN is the file's own), ``channel`` (from 0; NaN is their mean), and
+        :data:`.cells.RATERS`.
     notes : tuple of str
         What the reader found odd, and what it did about it.
     text_source : str
@@ -128,7 +130,8 @@ class Corpus:
 
         given_paths = columns["path"]
         try:
-            columns["path"] = [path_under(root, given) for given in given_paths]
+            base = os.path.join(root, "")  # noqa: PTH118 - with its slash
+            columns["path"] = [base + given if is_plain(given) else path_under(root, given) for given in given_paths]
         except ValueError:
             columns["path"] = [
                 _checked_path(root, given, written, source, where, row)
@@ -145,9 +148,11 @@ class Corpus:
         parts = places(pd.DataFrame({name: columns[name] for name in PLACES}))
         _note_repeated_paths(columns["path"], parts, notes)
 
-        stems = [Path(path).stem + called(part) for path, part in zip(columns["path"], parts, strict=True)]
         from_stem = sum(not given for given in columns["id"])
-        columns["id"] = [given or stem for given, stem in zip(columns["id"], stems, strict=True)]
+        columns["id"] = [
+            given or Path(path).stem + called(part)
+            for given, path, part in zip(columns["id"], columns["path"], parts, strict=True)
+        ]
         for column in IDENTIFIERS:
             columns[column] = [identifier(name) for name in columns[column]]
         _refuse_repeated_ids(columns["id"], source, where, from_stem)
@@ -235,17 +240,19 @@ def held_columns(table: pd.DataFrame) -> tuple[str, ...]:
     return tuple(
         name
         for name in COLUMNS
-        if name not in OPTIONAL or (table[name].notna() if name in PLACES else table[name] != "").any()
+        if name not in OPTIONAL or (table[name].notna() if name in OPTIONAL_NUMBERS else table[name] != "").any()
     )
 
 
 def empty_columns(n: int) -> dict[str, object]:
     """The optional columns of `n` utterances that hold nothing in them."""
-    texts = {name: pd.Series([""] * n, dtype=object) for name in OPTIONAL if name not in PLACES}
-    return texts | {name: np.full(n, np.nan) for name in PLACES}
+    texts = {name: pd.Series([""] * n, dtype=object) for name in OPTIONAL if name not in OPTIONAL_NUMBERS}
+    return texts | {name: np.full(n, np.nan) for name in OPTIONAL_NUMBERS}
 
 
 def _text(value: object, source: Path, column: str, where: Callable[[int], str], row: int) -> str:
+    if type(value) is str and value.isprintable():  # as nearly every cell is
+        return value.strip()
     if value is None or (isinstance(value, float) and math.isnan(value)) or value is pd.NA or value is pd.NaT:
         return ""
     if isinstance(value, float | np.floating) and float(value).is_integer():
@@ -304,10 +311,14 @@ def _numbers(
     if column not in table.columns:
         return np.full(len(table), np.nan)
     numbers = np.empty(len(table))
+    read: dict[str, float] = {}  # a mean of a few ratings is one of a few values
     for row, value in enumerate(table[column]):
-        value = missing.text(column, value) if isinstance(value, str) else value
+        text = missing.text(column, value) if isinstance(value, str) else None
         try:
-            numbers[row] = parse_rating(None if value is pd.NA else value)
+            if text is None:
+                numbers[row] = parse_rating(None if value is pd.NA else value)
+            else:
+                numbers[row] = read[text] if text in read else read.setdefault(text, parse_rating(text))
         except (TypeError, ValueError) as problem:
             raise UserError(
                 f"{source}, {where(row)}, column '{column}': {problem}; correct it or leave the cell empty"

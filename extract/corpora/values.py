@@ -24,6 +24,9 @@ LARGEST_RATING = 1e15
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _SHOWN = 5
 
+# From the root, up, nowhere, or nothing.
+_STEPS = re.compile(r"//|/\.\.?/")
+
 
 def first(items: Iterable[object], shown: int = _SHOWN) -> str:
     """List the first few of many, and say how many more there are."""
@@ -86,6 +89,11 @@ def parse_rating(value: object) -> float:
     if abs(number) > LARGEST_RATING:
         raise ValueError(f"{value!r} is no rating: beyond {LARGEST_RATING:.0e} nothing can be computed with it")
     return number
+
+
+def is_plain(given: str) -> bool:
+    """Whether a file name goes down into folders and nothing else, so that nothing about it needs to be worked out."""
+    return given.isprintable() and not _STEPS.search(f"/{given}/")
 
 
 def path_under(root: Path, given: str) -> str:
