@@ -130,6 +130,10 @@ def test_the_remedies_work(tmp_path: Path) -> None:
     assert "columns not used: file" in chosen.notes
     whole = read(tmp_path, "path,start_sample", "a.wav,16000", columns={"start": "", "end": ""})
     assert whole.utterances[["start", "end"]].isna().all(axis=None)
+    rated = read(tmp_path, "path,length_ms", "a.wav,1500", columns={"arousal": "length_ms"})
+    assert rated.utterances["arousal"][0] == 1500  # no time
+    cut = read(tmp_path, "path,begin_ms,mark_s", "a.wav,1500,2", columns={"start": "begin_ms", "end": "mark_s"})
+    assert cut.utterances["start"][0] == 1.5
     cut = read(tmp_path, "path,offset", "a.wav,1.5", columns={"start": "offset"})
     assert cut.utterances["start"][0] == 1.5
 
