@@ -85,8 +85,16 @@ def add_setting(
     parser.add_argument(f"--{option}", default=default, help=help, **more)
 
 
-def add_keep_words(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    """The option of every command that reads a corpus; its value goes to :func:`.extract.corpora.read_corpus`."""
+def add_reading(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """The options of every command that reads a corpus; see :func:`reading`."""
+    parser.add_argument(
+        "--columns",
+        nargs="+",
+        default=[],
+        metavar="OURS=THEIRS",
+        help="what the columns of a manifest are called, where no common name tells it: path=file,arousal=EmoAct "
+        "(docs/corpora.md lists the names; NAME= takes none)",
+    )
     parser.add_argument(
         "--keep-words",
         nargs="+",
@@ -114,6 +122,17 @@ def add_beside(parser: argparse.ArgumentParser | argparse._ArgumentGroup, *, rat
         metavar="FOLDER",
         help="folds of EmoBox or EMO-SUPERB for this corpus, in place of its own splits",
     )
+
+
+def reading(options: argparse.Namespace) -> dict[str, Any]:
+    """What :func:`.extract.corpora.read_corpus` is given besides the corpus, by the options of
+    :func:`add_reading` and :func:`add_beside`."""
+    # The tables that it knows load pandas: not for --help.
+    from emoprobe.extract.corpora.naming import parse_columns
+
+    beside = {name: getattr(options, name, None) for name in ("ratings", "splits")}
+    given = {name: path for name, path in beside.items() if path is not None}
+    return {"keep_words": options.keep_words, "columns": parse_columns(options.columns), **given}
 
 
 def add_longest(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:

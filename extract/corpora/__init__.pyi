@@ -1,3 +1,4 @@
+from . import audformat_database as audformat_database
 from . import benchmarks as benchmarks
 from . import cells as cells
 from . import coded as coded
@@ -8,15 +9,20 @@ from . import emodb as emodb
 from . import emovo as emovo
 from . import folders as folders
 from . import iemocap as iemocap
+from . import jsonlists as jsonlists
+from . import kaldi as kaldi
 from . import manifest as manifest
 from . import meld as meld
 from . import msp_improv as msp_improv
 from . import msp_podcast as msp_podcast
 from . import msp_ratings as msp_ratings
+from . import naming as naming
 from . import nemo as nemo
 from . import raters as raters
 from . import ravdess as ravdess
 from . import registry as registry
+from . import scales as scales
+from . import separated as separated
 from . import table as table
 from . import tar as tar
 from . import text as text

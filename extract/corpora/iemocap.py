@@ -17,7 +17,7 @@ from emoprobe.errors import UserError
 from .cells import MissingWords
 from .folders import AudioTree, corpus_root, locate
 from .raters import rater_columns, summarise
-from .table import Corpus
+from .table import DIMENSIONS, Corpus
 from .text import decode_leniently, read_bytes, read_text
 from .values import first, parse_rating
 
@@ -29,6 +29,8 @@ _SPOKEN = re.compile(r"(\S+)\s+\[[^\]]*\]:\s*(.*)")
 _RATER = re.compile(r"A-(E\d+):\s*val\s*([^;]*?)\s*;\s*act\s*([^;]*?)\s*;\s*(?:dom\s*([^;]*?)\s*;?)?\s*(?:\(.*)?")
 _SESSION = r"(?i)Session\d+"
 _NO_AGREEMENT = "xxx"
+# Means of ratings from 1 to 5; the released files hold a few of raters who went one beyond.
+_SCALE = (0.5, 5.5)
 _GENDER = {"F": "female", "M": "male"}
 
 
@@ -95,7 +97,14 @@ def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
     if damaged:
         notes.append(f"{len(damaged):,} transcripts are not UTF-8, some letters were replaced: {first(damaged, 2)}")
     return Corpus.from_table(
-        "iemocap", root, table, source=root, notes=notes, where=lambda row: places[row], missing=missing
+        "iemocap",
+        root,
+        table,
+        source=root,
+        notes=notes,
+        where=lambda row: places[row],
+        missing=missing,
+        scales=dict.fromkeys(DIMENSIONS, _SCALE),
     )
 
 

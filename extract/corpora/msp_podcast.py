@@ -20,9 +20,9 @@ from emoprobe.errors import UserError
 from . import msp_ratings
 from .cells import MissingWords
 from .folders import AudioTree, audio_name, children, corpus_root, locate, nested, stem_of
-from .manifest import csv_rows
 from .raters import rater_columns, summarise
-from .table import Corpus
+from .separated import csv_rows
+from .table import DIMENSIONS, Corpus
 from .text import read_bytes, read_json, read_text
 from .transcripts import read_transcripts
 from .values import first
@@ -32,6 +32,7 @@ _LABEL_FOLDERS, _AUDIO_FOLDERS, _TRANSCRIPT_FOLDERS = ("labels", "label"), ("aud
 # Both spellings occur, and one file a fold where a benchmark carries its own labels.
 _LABEL_FILE = re.compile(r"labels_con[sc]ensus(_\d+)?\.(csv|json)")
 _PARTITIONS, _SPEAKERS = ("partitions.txt", "partition.txt"), ("speaker_ids.txt",)
+_WRITTEN = ("FileName", "EmoClass", "EmoAct", "EmoVal", "EmoDom", "SpkrID", "Gender", "Split_Set")
 _FIELDS = {
     "filename": "path",
     "emoclass": "emotion",
@@ -44,6 +45,7 @@ _FIELDS = {
 }
 
 _NO_AGREEMENT = "X"
+_SCALE = (1.0, 7.0)
 
 # Of files that nobody has labelled, or that were left out of every part.
 _OF_NO_SPLIT = ("none", "unlabeled", "unlabelled")
@@ -123,6 +125,8 @@ def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
         notes=notes,
         where=lambda row: _place(places[row]),
         missing=missing,
+        called=dict(zip(_FIELDS.values(), _WRITTEN, strict=True)),
+        scales=dict.fromkeys(DIMENSIONS, _SCALE),
     )
 
 

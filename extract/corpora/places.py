@@ -75,7 +75,7 @@ def _place(start: float, end: float, channel: float) -> Place:
     )
 
 
-def called(place: Place) -> str:
+def part_suffix(place: Place) -> str:
     """A part's name behind that of its file: ``_12.5-14.75`` or ``_12.5-14.75_ch1``; nothing for a whole file."""
     if not place:
         return ""
