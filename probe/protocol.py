@@ -17,6 +17,7 @@ from emoprobe.jsontext import to_json
 
 from . import bootstrap, metrics, splits
 from .bootstrap import INTERVAL
+from .classes import Classes
 from .probes.base import versions_of
 from .results import KEY, Results
 from .splits import Split, is_unknown
@@ -64,7 +65,15 @@ def settings_of(study: Study, unit: Unit, target: str) -> dict:
         "ungrouped": settings.ungrouped,
         "methods": {**versions_of(splits, metrics, bootstrap), **probe.versions(settings, target)},
         **probe.identity(settings, target, study.inputs),
+        **_classes(study, target),
     }
+
+
+def _classes(study: Study, target: str) -> dict[str, str]:
+    """Which categories are fitted, where that is not every name that the corpus has."""
+    labels = study.labels
+    chosen = target == EMOTION and labels.chosen != Classes.every(labels.emotions)
+    return {"classes": str(labels.chosen)} if chosen else {}
 
 
 def unit_hash(study: Study, unit: Unit, target: str) -> str:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
 
+from .classes import ALL, Classes
+
 #: What can read a weighted sum.
 HEADS = ("linear", "mlp")
 
@@ -20,6 +22,9 @@ class FitSettings:
     ----------
     dimensions : tuple of str
         Of "arousal", "valence", "dominance" and "emotion" (categories).
+    classes : str
+        Which categories, and which names of the corpus make each: ``"ang hap=hap+exc neu sad"``; ``"all"`` as they are
+        written. By default those that are usual for the corpus (:mod:`.classes`), else all.
     probes : tuple of str
         Of "ridge" (one linear probe a layer; "logistic" for categories), "mlp" (one hidden layer), "weighted" (learned
         weighted sum of the layers).
@@ -67,6 +72,7 @@ class FitSettings:
     ungrouped: bool = False
     rescale: bool = False
     head: str = "linear"
+    classes: str = ""
     device: str = "auto"
 
     def __post_init__(self) -> None:
@@ -81,6 +87,10 @@ class FitSettings:
         for name in ("resamples", "permutations"):
             if getattr(self, name) < 0:
                 raise UserError(f"--{name} {getattr(self, name)} must be 0 or more")
+        if self.classes and EMOTION not in self.dimensions:
+            raise UserError("--classes is of the categories: ask for them with --target emotion, or leave it out")
+        if self.classes not in ("", ALL):
+            Classes.parse(self.classes)
         if self.penalties is not None:
             from .ridge import check_penalties
 
