@@ -15,14 +15,15 @@ from emoprobe.errors import UserError
 from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
 
 from .classes import ALL, Classes, chosen_classes, told
-from .splits import Split, plan
+from .planning import plan
+from .splits import Split
 
 #: What can be a target.
 TARGETS = (*DIMENSIONS, EMOTION)
 
 
 class Folding(Protocol):
-    """The settings by which folds are made; see :func:`.splits.plan`."""
+    """The settings by which folds are made; see :func:`.planning.plan`."""
 
     @property
     def folds(self) -> int:
@@ -141,13 +142,15 @@ class Labels:
         Raises
         ------
         UserError
-            As :func:`.splits.plan` tells it.
+            As :func:`.planning.plan` tells it.
         """
         return plan(
             self.table["split"].fillna("").astype(str),
             self.speakers,
             np.logical_or.reduce([self.rated(name) for name in among]),
             np.stack([self.labelled(name) for name in targets], axis=1),
+            groups=self.table["group"].fillna("").astype(str).tolist(),
+            folds=self.table["fold"].fillna("").astype(str).tolist(),
             n_folds=folding.folds,
             seed=folding.seed,
             ungrouped=folding.ungrouped,
