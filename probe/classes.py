@@ -103,13 +103,13 @@ class Classes:
         )
 
 
-def chosen_classes(asked: str, corpus: str, there: Mapping[str, int]) -> Classes:
+def chosen_classes(asked: str | None, corpus: str, there: Mapping[str, int]) -> Classes:
     """The classes that are fitted of a corpus.
 
     Parameters
     ----------
-    asked : str
-        A rule, ``all``, or nothing for the corpus's usual ones (:data:`USUAL`), which are all where there are none.
+    asked : str, optional
+        A rule, or ``all``; by default the corpus's usual ones (:data:`USUAL`), which are all where there are none.
     corpus : str
         Its name.
     there : mapping of str to int
@@ -124,7 +124,7 @@ def chosen_classes(asked: str, corpus: str, there: Mapping[str, int]) -> Classes
     UserError
         If the rule names what the corpus does not have.
     """
-    if asked and asked != ALL:
+    if asked is not None and asked != ALL:
         classes = Classes.parse(asked)
         unknown = [part for parts in classes.members.values() for part in parts if part not in there]
         if unknown:
@@ -134,11 +134,11 @@ def chosen_classes(asked: str, corpus: str, there: Mapping[str, int]) -> Classes
                 f"{listed or 'no category at all'}"
             )
         return classes
-    usual = Classes.parse(USUAL[corpus]).restricted(there) if corpus in USUAL and not asked else None
+    usual = Classes.parse(USUAL[corpus]).restricted(there) if corpus in USUAL and asked is None else None
     return usual if usual is not None and len(usual.members) > 1 else Classes.every(there)
 
 
-def told(classes: Classes, asked: str, corpus: str, there: Mapping[str, int]) -> list[str]:
+def told(classes: Classes, asked: str | None, corpus: str, there: Mapping[str, int]) -> list[str]:
     """What is to be said of the choice: which classes, which names make one, and what is left out, with counts.
 
     Parameters
@@ -150,7 +150,7 @@ def told(classes: Classes, asked: str, corpus: str, there: Mapping[str, int]) ->
     if classes == Classes.every(there):
         return []
     said = []
-    if not asked:
+    if asked is None:
         said.append(
             f"the usual classes of {corpus} are fitted: --classes {shlex.quote(str(classes))}; all with --classes all"
         )

@@ -22,7 +22,7 @@ class FitSettings:
     ----------
     dimensions : tuple of str
         Of "arousal", "valence", "dominance" and "emotion" (categories).
-    classes : str
+    classes : str, optional
         Which categories, and which names of the corpus make each: ``"ang hap=hap+exc neu sad"``; ``"all"`` as they are
         written. By default those that are usual for the corpus (:mod:`.classes`), else all.
     probes : tuple of str
@@ -72,7 +72,7 @@ class FitSettings:
     ungrouped: bool = False
     rescale: bool = False
     head: str = "linear"
-    classes: str = ""
+    classes: str | None = None
     device: str = "auto"
 
     def __post_init__(self) -> None:
@@ -87,9 +87,9 @@ class FitSettings:
         for name in ("resamples", "permutations"):
             if getattr(self, name) < 0:
                 raise UserError(f"--{name} {getattr(self, name)} must be 0 or more")
-        if self.classes and EMOTION not in self.dimensions:
+        if self.classes is not None and EMOTION not in self.dimensions:
             raise UserError("--classes is of the categories: ask for them with --target emotion, or leave it out")
-        if self.classes not in ("", ALL):
+        if self.classes not in (None, ALL):
             Classes.parse(self.classes)
         if self.penalties is not None:
             from .ridge import check_penalties

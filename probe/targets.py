@@ -71,13 +71,13 @@ class Labels:
     notes: list[str]
 
     @classmethod
-    def of(cls, table: pd.DataFrame, *, classes: str = ALL, corpus: str = "") -> Labels:
+    def of(cls, table: pd.DataFrame, *, classes: str | None = ALL, corpus: str = "") -> Labels:
         """Labels of a table: of the rows whose `status` is "done", or of all where it has none.
 
         Parameters
         ----------
         table : DataFrame
-        classes : str
+        classes : str, optional
             Which categories, see :func:`.classes.chosen_classes`.
         corpus : str
             Its name.

@@ -58,17 +58,17 @@ def test_a_rule_without_categories_is_refused() -> None:
 
 
 def test_the_usual_classes_are_the_default_of_their_corpus_alone() -> None:
-    assert str(chosen_classes("", "iemocap", IEMOCAP)) == "ang hap=hap+exc neu sad"
-    assert chosen_classes("", "mine", IEMOCAP) == Classes.every(IEMOCAP)
+    assert str(chosen_classes(None, "iemocap", IEMOCAP)) == "ang hap=hap+exc neu sad"
+    assert chosen_classes(None, "mine", IEMOCAP) == Classes.every(IEMOCAP)
     assert chosen_classes(ALL, "iemocap", IEMOCAP) == Classes.every(IEMOCAP)
-    assert chosen_classes("", "msp-podcast", dict.fromkeys("ASHUFDCNO", 5)).names == list("ASHUFDCN")
+    assert chosen_classes(None, "msp-podcast", dict.fromkeys("ASHUFDCNO", 5)).names == list("ASHUFDCN")
     # What is not there is no class, and a corpus with other names is fitted as it is.
-    assert str(chosen_classes("", "iemocap", {"ang": 4, "exc": 2, "fru": 1})) == "ang hap=exc"
-    assert chosen_classes("", "iemocap", {"angry": 4, "happy": 2}).names == ["angry", "happy"]
+    assert str(chosen_classes(None, "iemocap", {"ang": 4, "exc": 2, "fru": 1})) == "ang hap=exc"
+    assert chosen_classes(None, "iemocap", {"angry": 4, "happy": 2}).names == ["angry", "happy"]
 
 
 def test_what_is_merged_and_left_out_is_told_with_counts() -> None:
-    said = told(chosen_classes("", "iemocap", IEMOCAP), "", "iemocap", IEMOCAP)
+    said = told(chosen_classes(None, "iemocap", IEMOCAP), None, "iemocap", IEMOCAP)
     assert "--classes 'ang hap=hap+exc neu sad'" in said[0]
     assert "class hap is hap (595) and exc (1,041)" in said
     assert "1,852 utterances of other categories are left out (fru 1,849, oth 3)" in said
@@ -89,7 +89,7 @@ def table_with(tmp_path: Path, emotions: list[str], **columns):
     return write_cache(tmp_path / "cache.h5", n=len(emotions), emotion=emotions, **columns)
 
 
-def said_of(table, *, corpus: str = "mine", classes: str = "") -> list[str]:
+def said_of(table, *, corpus: str = "mine", classes: str | None = None) -> list[str]:
     labels = Labels.of(table.assign(status="done"), classes=classes, corpus=corpus)
     return mismatches(labels, plan_target(labels, "emotion", FitSettings(dimensions=("emotion",)), corpus=corpus))
 
@@ -149,7 +149,7 @@ def test_fitted_classes_are_those_of_the_rule_and_another_rule_is_another_fit(tm
     cache = renamed(tmp_path / "c.h5", "iemocap")
     lines: list[str] = []
 
-    def fit(classes: str = "", **settings):
+    def fit(classes: str | None = None, **settings):
         settings = FitSettings.of(
             dimensions="emotion", probe="logistic", classes=classes, penalties=(1.0, 100.0), resamples=20, **settings
         )
