@@ -59,7 +59,11 @@ def parser() -> argparse.ArgumentParser:
     add = partial(add_setting, made.add_argument_group("how"), FitSettings)
     add("seed", help="of folds, bootstrap and training (default %(default)s)")
     add("seeds", metavar="K", help="seeds of the weighted sum (default %(default)s)")
-    add("folds", metavar="K", help="speaker-grouped folds (default %(default)s)")
+    add(
+        "folds",
+        metavar="K",
+        help="folds that keep speakers and groups whole, unless the corpus names folds (default %(default)s)",
+    )
     add("penalties", nargs="+", type=float, metavar="P", help="penalties to choose from")
     add("resamples", metavar="N", help="of the bootstrap (default %(default)s)")
     add(

@@ -38,9 +38,9 @@ class Sums:
     speakers: int = 0
     unit: str = SPEAKER
 
-    @property
-    def units(self) -> int:
-        return len(self.sums[0])
+    def counts(self) -> dict[str, int | str]:
+        """Columns of a table: `n` utterances, `speakers`, the `unit` that is resampled, and how many `units`."""
+        return {"n": self.n, "speakers": self.speakers, "unit": self.unit, "units": len(self.sums[0])}
 
 
 @dataclass(frozen=True)

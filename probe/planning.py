@@ -138,6 +138,11 @@ class _Asked:
         return [said + ("" if kind == OFFICIAL else "; whether folds share their voices cannot be told")]
 
     @property
+    def kinds(self) -> list[str]:
+        """Of speakers and groups, those that the corpus names."""
+        return [SPEAKER] * bool(self.known[self.rows].any()) + [GROUP] * self.units.grouped
+
+    @property
     def by(self) -> str:
         return "speaker and group" if self.units.grouped else "speaker"
 
@@ -222,7 +227,7 @@ def _given(asked: _Asked) -> Split | None:
         notes.append(f"the penalty is chosen on {len(made[0].inner)} inner folds of the other folds, grouped by {by}")
     pairs = [(f"fold {name}", rows[fold == k], "the other folds", rows[fold != k]) for k, name in enumerate(names)]
     leakage = leaks(pairs, units, asked.names)
-    notes += in_words(leakage, "folds")
+    notes += in_words(leakage, "folds") or [f"no {' and no '.join(asked.kinds)} is in two folds"] * bool(asked.kinds)
     if not asked.known[rows].any():
         notes.append("the corpus names no speaker: whether its folds share speakers cannot be told")
     return Split("folds of the corpus", tuple(made), units, leakage, notes, kept_whole=by)

@@ -37,11 +37,11 @@ class FitSettings:
     seeds : int
         Number of seeds of the weighted sum.
     folds : int
-        Speaker-grouped folds, where the corpus has no split of its own or no development part.
+        Folds that keep speakers and groups whole, where the corpus has no split or folds of its own.
     penalties : tuple of float, optional
         Penalties to choose from; by default `ridge.PENALTIES`, `logistic.PENALTIES`.
     resamples : int
-        Bootstrap resamples of the speakers.
+        Bootstrap resamples of the speakers, or of the groups where a corpus has them.
     mdl : bool
         Measure the minimum description length of the labels given each layer and baseline (:mod:`.mdl`).
     ungrouped : bool

@@ -88,14 +88,11 @@ def score_intervals(
         rows.append(
             {
                 **name,
-                "n": sums.n,
-                "speakers": sums.speakers,
+                **sums.counts(),
                 "seeds": sums.sums[0].shape[1],
                 "score": drawn.score[0],
                 "low": low[0],
                 "high": high[0],
-                "unit": sums.unit,
-                "units": sums.units,
             }
         )
     return _table(rows, INTERVALS)
@@ -376,10 +373,7 @@ def _rows(names: Sequence[SystemName], pairs: Sequence[tuple[int, int]], sums: S
                 "low": low[k],
                 "high": high[k],
                 "p": p[k],
-                "n": sums.n,
-                "speakers": sums.speakers,
-                "unit": sums.unit,
-                "units": sums.units,
+                **sums.counts(),
             }
         )
     return rows

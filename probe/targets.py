@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
 from .classes import ALL, Classes, chosen_classes, told
 from .planning import plan
 from .splits import Split
+from .units import GROUPED
 
 #: What can be a target.
 TARGETS = (*DIMENSIONS, EMOTION)
@@ -27,7 +28,7 @@ class Folding(Protocol):
 
     @property
     def folds(self) -> int:
-        """Speaker-grouped folds, where the corpus has no split of its own."""
+        """Folds that keep speakers and groups whole, where the corpus has no split or folds of its own."""
 
     @property
     def seed(self) -> int:
@@ -179,6 +180,12 @@ def plan_target(labels: Labels, target: str, folding: Folding, *, corpus: str) -
     """
     _refuse_unfit(labels, target, corpus)
     split = labels.plan([target], folding, among=TARGETS)
+    if corpus in GROUPED and not split.units.grouped:
+        said = (
+            f"'{corpus}' has no groups here, so two who talk to each other may be on both sides: extract it again "
+            "where an earlier version made the cache, or give a manifest the column 'group'"
+        )
+        split = replace(split, notes=[said, *split.notes])
     labelled = labels.labelled(target)
     for fold in split.folds:
         if not labelled[fold.train].any() or not all(labelled[train].any() for train, _ in fold.inner):

@@ -14,6 +14,9 @@ import numpy as np
 
 from emoprobe.extract.corpora.cells import NOBODY, identifier
 
+#: Corpora whose readers name groups: a cache that has none was extracted by a version that knew of none.
+GROUPED = frozenset({"iemocap"})
+
 #: What can be resampled.
 SPEAKER, GROUP = "speaker", "group"
 

@@ -255,7 +255,7 @@ class _Scores:
             "ccc": ccc_from_moments,
             "pearson": pearson_from_moments,
             "rmse": rmse_from_moments,
-            "bias": lambda sums: (sums[..., 2] - sums[..., 1]) / sums[..., 0],
+            "bias": _bias,
         }
         measures = {name: partial(_over_seeds, measure) for name, measure in single.items()}
         found = {name: measure(sums.sum(0)) for name, measure in measures.items()}
@@ -285,6 +285,12 @@ class _Scores:
         elif np.isnan(row["ccc_low"]):
             row["reason"] = "too few to resample: no interval"
         return row
+
+
+def _bias(sums: np.ndarray) -> np.ndarray:
+    """Mean prediction less mean truth; NaN of no utterances."""
+    with np.errstate(invalid="ignore"):
+        return (sums[..., 2] - sums[..., 1]) / sums[..., 0]
 
 
 def _over_seeds(measure: Callable[[np.ndarray], np.ndarray], sums: np.ndarray) -> np.ndarray:
