@@ -12,7 +12,7 @@ from emoprobe.errors import UserError
 
 from .bootstrap import SCALES, leave_one_out, moments_by_speaker, resampled, stretched
 from .metrics import ccc_from_moments, pearson_from_moments, rmse_from_moments
-from .units import SPEAKER, speaker_groups, unit_names, unit_of
+from .units import SPEAKER, speaker_groups, unit_names, unit_of, with_groups
 
 MEASURES = {"ccc": ccc_from_moments, "pearson": pearson_from_moments, "rmse": rmse_from_moments}
 
@@ -75,7 +75,9 @@ def sums_of(frames: Sequence[pd.DataFrame]) -> Sums:
         if frame.assign(seed=seeds).duplicated(["id", "seed"]).any():
             raise UserError("a system predicts an utterance twice: the results are damaged, fit again with --overwrite")
         wide.append(frame.assign(seed=seeds).pivot(index="id", columns="seed", values="prediction").dropna())
-        labels.append(frame.drop_duplicates("id").set_index("id")[["truth", "speaker", "group", "dimension"]])
+        labels.append(
+            with_groups(frame).drop_duplicates("id").set_index("id")[["truth", "speaker", "group", "dimension"]]
+        )
     ids = wide[0].index
     for one in wide[1:]:
         ids = ids.intersection(one.index)

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from emoprobe.extract.corpora.cells import NOBODY, identifier
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Corpora whose readers name groups: a cache that has none was extracted by a version that knew of none.
 GROUPED = frozenset({"iemocap"})
@@ -169,6 +173,11 @@ def unit_names(ids: Sequence[str], speakers: Sequence[str], groups: Sequence[str
         f"group {group}" if group else f"utterance {name}" if is_unknown(speaker) else f"{before}{speaker.strip()}"
         for name, speaker, group in zip(ids, speakers, groups, strict=True)
     ]
+
+
+def with_groups(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Predictions with the column `group`, which is empty in a table that does not have it."""
+    return predictions if "group" in predictions else predictions.assign(group="")
 
 
 def unit_of(groups: Sequence[str]) -> str:

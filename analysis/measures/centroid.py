@@ -221,11 +221,11 @@ def _centroid(part: pd.DataFrame, null: pd.Series | None, weighted_by: str, resa
     import numpy as np
 
     from emoprobe.probe.bootstrap import moments_by_speaker
-    from emoprobe.probe.units import speaker_groups, unit_names, unit_of
+    from emoprobe.probe.units import speaker_groups, unit_names, unit_of, with_groups
 
     # An utterance of unknown speaker counts as a speaker of its own.
     wide = part.pivot(index="id", columns="layer", values="prediction")
-    known = part.drop_duplicates("id").set_index("id").reindex(wide.index)
+    known = with_groups(part).drop_duplicates("id").set_index("id").reindex(wide.index)
     names = unit_names(wide.index, known["speaker"], known["group"], before="speaker ")
     units, group = np.unique(np.array(names), return_inverse=True)
     return centroid_of_sums(

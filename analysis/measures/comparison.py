@@ -189,7 +189,7 @@ def _score(fits: pd.DataFrame, metric: str) -> dict:
     row["seeds"] = int(fits["seed"].nunique(dropna=False))
     row["unit"] = str(fits["unit"].iloc[0]) if "unit" in fits else ""
     for column in ("n", "speakers", "units"):
-        row[column] = int(fits[column].iloc[0]) if column in fits and np.isfinite(fits[column].iloc[0]) else None
+        row[column] = int(fits[column].iloc[0]) if column in fits and fits[column].notna().iloc[0] else None
     row["value"] = float(fits[metric].mean())
     for end in ("low", "high"):
         column = f"{metric}_{end}"

@@ -170,7 +170,7 @@ def _at_best_layer(run: pd.DataFrame, scores: pd.DataFrame) -> tuple[pd.DataFram
 
 def _groups(run: pd.DataFrame, genders: pd.Series, resamples: int, seed: int, fewest: int) -> Iterator[dict]:
     """Rows of one run: all, each gender, their differences, each speaker."""
-    from emoprobe.probe.units import GROUP, SPEAKER, is_unknown, speaker_groups, unit_names, unit_of
+    from emoprobe.probe.units import GROUP, SPEAKER, is_unknown, speaker_groups, unit_names, unit_of, with_groups
 
     wide = run.pivot(index=["id", "speaker"], columns="seed", values="prediction")
     ids = wide.index.get_level_values("id")
@@ -180,7 +180,7 @@ def _groups(run: pd.DataFrame, genders: pd.Series, resamples: int, seed: int, fe
             f"the corpus table does not know {len(unknown)} of the {len(ids)} utterances that were scored, the first "
             f"{unknown[0]}: give the cache or table of the same corpus"
         )
-    about = run.drop_duplicates("id").set_index("id").reindex(ids)
+    about = with_groups(run).drop_duplicates("id").set_index("id").reindex(ids)
     truth, predicted = about["truth"].to_numpy(), wide.to_numpy().T
     names = wide.index.get_level_values("speaker").to_numpy(dtype=object)
     gender = genders[~genders.index.duplicated()].reindex(ids).to_numpy(dtype=object)
