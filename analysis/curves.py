@@ -32,6 +32,10 @@ class Curve:
         Layer 0 first. Means over seeds where there are several.
     n, speakers : tuple of int or None
         Fewest and most utterances scored, and their speakers; None where the table does not say.
+    units : tuple of int or None
+        Fewest and most of what is resampled.
+    unit : str
+        What that is: "speaker" or "group"; "" in a table of a version that knew speakers alone.
     n_seeds, n_folds : int
         Seeds averaged; folds averaged (0 where the table holds the score pooled over folds).
     """
@@ -49,6 +53,8 @@ class Curve:
     speakers: tuple[int, int] | None
     n_seeds: int
     n_folds: int
+    unit: str = ""
+    units: tuple[int, int] | None = None
 
     @property
     def has_interval(self) -> bool:
@@ -136,6 +142,8 @@ def layer_curve(
         speakers=_counts(rows, "speakers", n_folds),
         n_seeds=rows["seed"].nunique(dropna=False),
         n_folds=n_folds,
+        unit=str(rows["unit"].iloc[0]) if "unit" in rows else "",
+        units=_counts(rows, "units", n_folds),
         **columns,
     )
 

@@ -49,11 +49,21 @@ def parser() -> argparse.ArgumentParser:
         help="statistics of the cache, each a feature set of its own (mean, std, mean_ln), or joined by + (default: "
         "mean+std for probes of single layers, mean for the weighted sum)",
     )
+    add(
+        "classes",
+        metavar="CLASSES",
+        help="which categories, and which names make one, in quotes: 'ang hap=hap+exc neu sad'; or all (default: those "
+        "usual for the corpus, else all)",
+    )
     add("head", choices=HEADS, help="what reads the weighted sum")
     add = partial(add_setting, made.add_argument_group("how"), FitSettings)
     add("seed", help="of folds, bootstrap and training (default %(default)s)")
     add("seeds", metavar="K", help="seeds of the weighted sum (default %(default)s)")
-    add("folds", metavar="K", help="speaker-grouped folds (default %(default)s)")
+    add(
+        "folds",
+        metavar="K",
+        help="folds that keep speakers and groups whole, unless the corpus names folds (default %(default)s)",
+    )
     add("penalties", nargs="+", type=float, metavar="P", help="penalties to choose from")
     add("resamples", metavar="N", help="of the bootstrap (default %(default)s)")
     add(

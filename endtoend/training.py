@@ -20,7 +20,7 @@ from emoprobe.fields import LARGEST
 from emoprobe.jsontext import from_json, to_json
 from emoprobe.locks import LockHeld, hold_lock
 from emoprobe.ownership import refuse_file, refuse_foreign_lock, remove
-from emoprobe.probe.bootstrap import INTERVAL
+from emoprobe.probe.bootstrap import INTERVALS
 from emoprobe.probe.results import (
     KEY,
     PREDICTIONS,
@@ -313,7 +313,7 @@ def _score(corpus, material, model, training, predictions, stated, ended, left_o
                 "labelled": int(labelled.sum()),
                 "left_out": [f"{row.id} is {row.status}: {row.reason}" for row in left_out.itertuples()],
                 "text": _text_of(material.table, source),
-                "interval": INTERVAL,
+                "interval": INTERVALS[material.split.units.unit],
                 "notes": reasons,
                 "versions": stated["versions"],
             }

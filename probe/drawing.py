@@ -12,7 +12,7 @@ from emoprobe.errors import UserError
 
 from .bootstrap import SCALES, leave_one_out, moments_by_speaker, resampled, stretched
 from .metrics import ccc_from_moments, pearson_from_moments, rmse_from_moments
-from .splits import is_unknown
+from .units import SPEAKER, speaker_groups, unit_names, unit_of, with_groups
 
 MEASURES = {"ccc": ccc_from_moments, "pearson": pearson_from_moments, "rmse": rmse_from_moments}
 
@@ -27,14 +27,20 @@ class Sums:
         One a system.
     n : int
         Utterances.
+    speakers : int
+        As many as are resampled, where that is speakers.
+    unit : str
+        What is resampled, and the first axis of the sums: `units.SPEAKER` or `units.GROUP`.
     """
 
     sums: list[np.ndarray]
     n: int
+    speakers: int = 0
+    unit: str = SPEAKER
 
-    @property
-    def speakers(self) -> int:
-        return len(self.sums[0])
+    def counts(self) -> dict[str, int | str]:
+        """Columns of a table: `n` utterances, `speakers`, the `unit` that is resampled, and how many `units`."""
+        return {"n": self.n, "speakers": self.speakers, "unit": self.unit, "units": len(self.sums[0])}
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,9 @@ def sums_of(frames: Sequence[pd.DataFrame]) -> Sums:
         if frame.assign(seed=seeds).duplicated(["id", "seed"]).any():
             raise UserError("a system predicts an utterance twice: the results are damaged, fit again with --overwrite")
         wide.append(frame.assign(seed=seeds).pivot(index="id", columns="seed", values="prediction").dropna())
-        labels.append(frame.drop_duplicates("id").set_index("id")[["truth", "speaker", "dimension"]])
+        labels.append(
+            with_groups(frame).drop_duplicates("id").set_index("id")[["truth", "speaker", "group", "dimension"]]
+        )
     ids = wide[0].index
     for one in wide[1:]:
         ids = ids.intersection(one.index)
@@ -80,18 +88,19 @@ def sums_of(frames: Sequence[pd.DataFrame]) -> Sums:
     first = {}
     for one in labels:
         known = first.setdefault(one["dimension"].iloc[0], one)
-        if not np.array_equal(known["truth"], one["truth"]) or not (labels[0]["speaker"] == one["speaker"]).all():
+        same = all((labels[0][column] == one[column]).all() for column in ("speaker", "group"))
+        if not np.array_equal(known["truth"], one["truth"]) or not same:
             raise UserError(
-                "the systems that are compared disagree about the label or the speaker of an utterance: they were "
+                "the systems that are compared disagree about the label, speaker or group of an utterance: they were "
                 "fitted on different versions of the corpus; fit them again on the same one"
             )
-    speaker = [s if not is_unknown(s) else f"utterance {i}" for i, s in zip(ids, labels[0]["speaker"], strict=True)]
-    groups = np.unique(speaker, return_inverse=True)[1]
+    speaker, group = labels[0]["speaker"], labels[0]["group"]
+    groups = np.unique(unit_names(ids, speaker, group), return_inverse=True)[1]
     sums = [
         moments_by_speaker(label["truth"].to_numpy(float), one.loc[ids].to_numpy(float).T, groups)
         for one, label in zip(wide, labels, strict=True)
     ]
-    return Sums(sums, len(ids))
+    return Sums(sums, len(ids), len(np.unique(speaker_groups(speaker))), unit_of(group))
 
 
 def draw_resamples(systems: Sums, metric: str, resamples: int, seed: int) -> Drawn:

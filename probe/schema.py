@@ -50,6 +50,7 @@ SCORES = {
     "speakers": _INTEGER, "penalty": _NUMBER, "features": STRING, "reason": STRING,
     "null_mean": _NUMBER, "null_high": _NUMBER, "p": _NUMBER, "p_holm": _NUMBER, "selectivity": _NUMBER,
     "permutations": _INTEGER, "mdl_bits": _NUMBER, "compression": _NUMBER, "text_source": STRING,
+    "unit": STRING, "units": _INTEGER,
 }  # fmt: skip
 WEIGHTS = {
     "model": STRING, "corpus": STRING, "dimension": STRING, "layer": _INTEGER, "depth": _NUMBER, "seed": _INTEGER,
@@ -59,6 +60,7 @@ PREDICTIONS = {
     "model": STRING, "corpus": STRING, "dimension": STRING, "probe": STRING, "features": STRING, "layer": _INTEGER,
     "seed": _INTEGER, "split": STRING, "fold": STRING, "id": STRING, "speaker": STRING,
     "truth": _NUMBER, "prediction": _NUMBER, "true_category": STRING, "predicted_category": STRING,
+    "group": STRING,
 }  # fmt: skip
 
 #: Columns that a version after 0.1 added; a table that lacks another one is damaged.
@@ -116,7 +118,7 @@ RANGES = {
     "rmse": (0, LARGEST), "rmse_low": (0, LARGEST), "rmse_high": (0, LARGEST),
     "uar": _SHARE, "uar_low": _SHARE, "uar_high": _SHARE,
     "macro_f1": _SHARE, "macro_f1_low": _SHARE, "macro_f1_high": _SHARE,
-    "speakers": (0, LARGEST_COUNT), "penalty": (0, np.finfo(float).max),
+    "speakers": (0, LARGEST_COUNT), "units": (0, LARGEST_COUNT), "penalty": (0, np.finfo(float).max),
     "null_mean": _CORRELATION, "null_high": _CORRELATION, "p": _SHARE, "p_holm": _SHARE, "selectivity": (-2, 2),
     "permutations": (0, LARGEST_COUNT), "mdl_bits": (-LARGEST, LARGEST), "compression": (-LARGEST, LARGEST),
     "weight": _SHARE, "weight_normed": _SHARE,
@@ -137,17 +139,22 @@ PROTOCOL = Part(
         "hash": TEXT,
         "cache": Part(
             {"file": NAME, "provenance": PROVENANCE, "utterances": COUNT, "speakers": COUNT, "unknown_speaker": COUNT},
-            {"labelled": COUNT, "left_out": TEXTS},
+            {"labelled": COUNT, "left_out": TEXTS, "groups": COUNT},
         ),
         "split": Part(
             {
                 "kind": TEXT,
                 "folds": COUNT,
                 "counts": COUNTS,
-                "leakage": ListOf(Part({"parts": TEXTS, "speakers": ListOf(Part({}, {"speaker": TEXT}))})),
+                "leakage": ListOf(
+                    Part(
+                        {"parts": TEXTS, "speakers": ListOf(Part({}, {"speaker": TEXT}))},
+                        {"groups": ListOf(Part({}, {"group": TEXT}))},
+                    )
+                ),
                 "notes": TEXTS,
             },
-            {"inner_folds": COUNT},
+            {"inner_folds": COUNT, "kept_whole": TEXT},
         ),
         "settings": Part(
             {},
@@ -161,6 +168,7 @@ PROTOCOL = Part(
                 "permuted": TEXT_OR_NONE,
                 "ungrouped": TRUTH,
                 "rescale": TRUTH,
+                "classes": TEXT,
                 "training": TABLE,
             },
         ),

@@ -109,7 +109,8 @@ def score(scored: Scored, *, resamples: int, seed: int) -> tuple[list[dict], pd.
         for fit, identity in enumerate(scored.identity):
             for k, fold, part, sums in sets:
                 row = {**identity, "fold": fold, "split": name, "n": len(part)}
-                row["speakers"] = len(np.unique(split.groups[part]))
+                row["speakers"] = len(np.unique(split.units.speakers[part]))
+                row["unit"], row["units"] = split.units.unit, len(np.unique(split.groups[part]))
                 for measure, function in measures.items():
                     row[measure] = float(function(sums[fit]))
                     if k is None:
@@ -142,7 +143,7 @@ def _check(scored, rows):
 
 
 def _sums(scored, rows) -> np.ndarray:
-    """Sums for each speaker and fit from which every measure follows."""
+    """Sums for each speaker (or group, where that is resampled) and fit from which every measure follows."""
     truth, predicted, groups = scored.truth[rows], scored.predictions[:, rows], scored.split.groups[rows]
     if scored.categories is None:
         return moments_by_speaker(truth, predicted, groups)
@@ -164,14 +165,15 @@ def _reason(row, truth, *, wanted) -> str:
     if np.isnan(row[first]) or np.isnan(row.get("pearson", 0.0)):
         return "the labels that are scored are constant" if np.ptp(truth) == 0 else "the predictions are constant"
     if wanted and np.isnan(row[f"{first}_low"]):
-        few = row["speakers"] < 2
-        return "one speaker: no interval" if few else "too many resamples have no score: no interval"
+        few = row["units"] < 2
+        return f"one {row['unit']}: no interval" if few else "too many resamples have no score: no interval"
     return ""
 
 
 def _predictions(scored, fit, split_name, fold_of_row, rows) -> pd.DataFrame:
     frame = pd.DataFrame({"split": split_name, "fold": fold_of_row, "id": np.asarray(scored.ids, dtype=object)[rows]})
     frame["speaker"] = np.asarray(scored.speakers, dtype=object)[rows]
+    frame["group"] = np.asarray(scored.split.units.names, dtype=object)[rows]
     for name, value in scored.identity[fit].items():
         if name != "depth":
             frame[name] = value

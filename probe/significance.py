@@ -1,8 +1,8 @@
 """How sure a score or a difference of scores is: intervals, p values and tidy tables from the predictions.
 
-Speakers are resampled, and where a system has several seeds, these too; everything that is compared meets the same
-resamples, so that differences are paired. Scores follow from sums over speakers (`bootstrap`), so all resamples of all
-systems are matrix products.
+Speakers (or groups, see :mod:`.units`) are resampled, and where a system has several seeds, these too; everything that
+is compared meets the same resamples, so that differences are paired. Scores follow from sums over speakers
+(`bootstrap`), so all resamples of all systems are matrix products.
 
 A *system* is one combination of `SYSTEM`: a layer's probe, a baseline, a learned sum, a model trained end to end. Only
 utterances that all compared systems score take part. Categories have no such table; their scores have intervals in the
@@ -45,10 +45,10 @@ from .selecting import (
 #: the family is below 0.05.
 RESAMPLES_A_TEST = 40
 
-INTERVALS = (*SYSTEM, "n", "speakers", "seeds", "score", "low", "high")
+INTERVALS = (*SYSTEM, "n", "speakers", "seeds", "score", "low", "high", "unit", "units")
 DIFFERENCES = (
     "corpus", "split", "model", "dimension", "probe", "features", "layer", "one", "other", "score_one", "score_other",
-    "difference", "low", "high", "p", "p_holm", "n", "speakers", "chosen_on",
+    "difference", "low", "high", "p", "p_holm", "n", "speakers", "chosen_on", "unit", "units",
 )  # fmt: skip
 
 
@@ -72,7 +72,8 @@ def score_intervals(
     -------
     DataFrame
         One row a system: `model, corpus, dimension, probe, features, layer, split`; `n` utterances, `speakers`,
-        `seeds`; `score`, the mean over seeds, and its 95 % interval `low, high`. NaN limits with fewer than 2 speakers.
+        `seeds`; `score`, the mean over seeds, and its 95 % interval `low, high`; `unit`, what is resampled
+        ("speaker" or "group"), and how many `units` there are. NaN limits with fewer than 2 of them.
 
     Raises
     ------
@@ -87,8 +88,7 @@ def score_intervals(
         rows.append(
             {
                 **name,
-                "n": sums.n,
-                "speakers": sums.speakers,
+                **sums.counts(),
                 "seeds": sums.sums[0].shape[1],
                 "score": drawn.score[0],
                 "low": low[0],
@@ -127,8 +127,8 @@ def paired_differences(
         One row a pair: the columns that both sides share (empty where they differ); `one` and `other` in words;
         `score_one, score_other, difference`, with its 95 % interval `low, high` and the two-sided bootstrap `p` of a
         difference of zero; `p_holm`, Holm's correction over the rows of the same corpus and split; `n` utterances that
-        both score, `speakers`. Where models are compared, baselines are left out unless a side names them: they are the
-        same for all models of a corpus.
+        both score, `speakers`; `unit` and `units`, see :func:`score_intervals`. Where models are compared, baselines
+        are left out unless a side names them: they are the same for all models of a corpus.
 
     Raises
     ------
@@ -373,8 +373,7 @@ def _rows(names: Sequence[SystemName], pairs: Sequence[tuple[int, int]], sums: S
                 "low": low[k],
                 "high": high[k],
                 "p": p[k],
-                "n": sums.n,
-                "speakers": sums.speakers,
+                **sums.counts(),
             }
         )
     return rows

@@ -12,6 +12,7 @@ from emoprobe.errors import UserError
 from emoprobe.probe.permutation import holm
 from emoprobe.probe.selecting import SYSTEM, best_baseline, chosen_in_words
 from emoprobe.probe.significance import paired_differences
+from emoprobe.probe.units import GROUP
 
 from ..measures.centroid import relevance_centroids
 from ..measures.comparison import compare_systems
@@ -258,11 +259,11 @@ def _paired(
     except UserError as error:
         return _untested(subject, statement, str(error))
     if not known(found.low):
-        few = "one speaker alone" if found.speakers < 2 else "too many resamples have no score"
+        few = f"one {found.unit} alone" if found.units < 2 else "too many resamples have no score"
         return _untested(subject, statement, f"there is no interval, {few}")
     how = (
         f"CCC {number(found.score_one)} against {number(found.score_other)}: {about}; {counted(found.n, 'utterance')} "
-        f"of {counted(found.speakers, 'speaker')}, resampled together."
+        f"of {counted(found.speakers, 'speaker')}{_in_groups(found)}, resampled together."
     )
     layers = [system for system in chosen if isinstance(system["chosen_on"], str) and system["chosen_on"]]
     if on := chosen_in_words((system["chosen_on"], system["split"]) for system in layers):
@@ -277,6 +278,11 @@ def _paired(
         subject, statement, "difference in CCC", found.difference, found.low, found.high, found.p, how,
         hindsight=any(system["chosen_on"] == system["split"] for system in layers),
     )  # fmt: skip
+
+
+def _in_groups(found) -> str:
+    """The groups, where they are what is resampled."""
+    return f" in {counted(found.units, GROUP)}" if found.unit == GROUP else ""
 
 
 def _untested(subject: str, statement: str, reason: str) -> Claim:

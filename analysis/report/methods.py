@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from emoprobe.probe.leakage import shared_kinds
+from emoprobe.probe.units import SPEAKER
+
 from ..measures.alignment import VARIANCE
 from ..tables import END_TO_END
 from .bibliography import ARCHITECTURES, CORPORA, PAPER, REFERENCES
@@ -78,7 +81,9 @@ def _data(study: Study, corpus: str, account: Account) -> str:
     utterances = cached["utterances"] if cached else next((run["utterances"] for run in runs if "utterances" in run), 0)
     speakers = max((run["cache"]["speakers"] for run in runs if "cache" in run), default=0)
     text = f"{corpus} has {counted(utterances, 'utterance')}"
-    text += f" of {counted(speakers, 'speaker')}. " if speakers else ". "
+    groups = max((run["cache"].get("groups", 0) for run in runs if "cache" in run), default=0)
+    text += f" of {counted(speakers, 'speaker')}" if speakers else ""
+    text += f" in {counted(groups, 'group')}. " if groups else ". "
     parts = []
     for dimension in dict.fromkeys(run["dimension"] for run in runs):
         run = next(run for run in runs if run["dimension"] == dimension)
@@ -94,8 +99,8 @@ def _data(study: Study, corpus: str, account: Account) -> str:
         text += f"Probes were scored on {next(iter(same))}."
     else:
         text += "Probes were scored on " + listed(f"{how} for {dimension}" for dimension, how in parts) + "."
-    if any(run["split"]["leakage"] for run in runs):
-        text += " That split shares speakers between its parts."
+    if shared := shared_kinds(run["split"] for run in runs):
+        text += f" That split shares {shared} between its parts."
     return text
 
 
@@ -142,7 +147,8 @@ def _probes(study: Study, account: Account) -> str:
         settings, split = ridge[0]["settings"], ridge[0]["split"]
         penalties = settings["penalties"]
         grid = f"{len(penalties)} penalties from {penalties[0]:g} to {penalties[-1]:g}"
-        apart = "" if settings.get("ungrouped") else " that keep every speaker on one side"
+        kept = split.get("kept_whole", SPEAKER)
+        apart = f" that keep every {kept} on one side" if kept and not settings.get("ungrouped") else ""
         inner = split.get("inner_folds", 0)
         chosen = f"{inner} inner folds of the training part{apart}" if inner > 1 else "the development part"
         sentences.append(

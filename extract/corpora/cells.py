@@ -112,7 +112,8 @@ _CONFUSABLE = str.maketrans(
 _INVISIBLE = ("Cf", "Cc")
 
 
-def _appearance(name: str) -> str:
+def appearance(name: str) -> str:
+    """One form of all names that the eye takes for one; see :func:`look_alikes`."""
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).translate(_CONFUSABLE)
     text = "".join(letter for letter in text if unicodedata.category(letter) not in _INVISIBLE)
     # 7 and 007: a spreadsheet drops the zeros.
@@ -140,7 +141,7 @@ def look_alikes(names: Iterable[str]) -> list[str]:
     counts = Counter(names)
     for name in counts:
         if name:
-            groups.setdefault(_appearance(name), []).append(name)
+            groups.setdefault(appearance(name), []).append(name)
     return [
         " and ".join(f"{name!a} ({counts[name]:,} rows)" for name in group)
         for group in groups.values()

@@ -50,7 +50,8 @@ def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
     Corpus
         Utterances in the order of sessions, dialogues and time. Emotion codes are kept, ``oth`` too; ``xxx``,
         on which the raters did not agree, is no emotion and becomes ``""``. The speaker is the session and the
-        letter in the utterance's own name, ``Ses01M``. No splits. A missing rating is NaN.
+        letter in the utterance's own name, ``Ses01M``. The two actors of a session talk to each other: group and fold
+        are the session, so that one session is left out at a time. No splits. A missing rating is NaN.
 
     Raises
     ------
@@ -184,6 +185,8 @@ def _read_dialogue(
                 "path": f"{session.name}/sentences/wav/{dialogue}/{utterance[1]}.wav",
                 "speaker": f"Ses{name[1]}{name[2]}",
                 "gender": _GENDER[name[2]],
+                "group": session.name,
+                "fold": session.name,
                 "emotion": "" if utterance[2] == _NO_AGREEMENT else utterance[2],
                 "arousal": arousal,
                 "valence": valence,

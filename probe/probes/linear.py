@@ -151,7 +151,7 @@ class Ridge(LinearProbe):
                 ratings,
                 solved,
                 permutation.exchangeable(
-                    task.folds, task.split.groups, within_speakers=settings.permute_within_speakers
+                    task.folds, task.split.units.speakers, within_speakers=settings.permute_within_speakers
                 ),
                 count=settings.permutations,
                 seed=settings.seed,
@@ -174,7 +174,9 @@ def _online_code(
     if len(task.folds) > 1:
         rows = np.union1d(rows, np.concatenate(list(first.tests.values())))
     try:
-        return online_code(read, ratings, rows, task.split.groups, penalties=penalties, seed=task.settings.seed), ()
+        return online_code(
+            read, ratings, rows, task.split.units.whole, penalties=penalties, seed=task.settings.seed
+        ), ()
     except UserError as error:  # too few labels of somebody to begin with; the scores do not depend on it
         return None, (f"no description length: {error}",)
 
