@@ -50,6 +50,7 @@ SCORES = {
     "speakers": _INTEGER, "penalty": _NUMBER, "features": STRING, "reason": STRING,
     "null_mean": _NUMBER, "null_high": _NUMBER, "p": _NUMBER, "p_holm": _NUMBER, "selectivity": _NUMBER,
     "permutations": _INTEGER, "mdl_bits": _NUMBER, "compression": _NUMBER, "text_source": STRING,
+    "classes": _INTEGER, "uar_common": _NUMBER, "tested": _NUMBER,
 }  # fmt: skip
 WEIGHTS = {
     "model": STRING, "corpus": STRING, "dimension": STRING, "layer": _INTEGER, "depth": _NUMBER, "seed": _INTEGER,
@@ -59,6 +60,12 @@ PREDICTIONS = {
     "model": STRING, "corpus": STRING, "dimension": STRING, "probe": STRING, "features": STRING, "layer": _INTEGER,
     "seed": _INTEGER, "split": STRING, "fold": STRING, "id": STRING, "speaker": STRING,
     "truth": _NUMBER, "prediction": _NUMBER, "true_category": STRING, "predicted_category": STRING,
+}  # fmt: skip
+RECALLS = {
+    "model": STRING, "corpus": STRING, "dimension": STRING, "probe": STRING, "features": STRING, "layer": _INTEGER,
+    "depth": _NUMBER, "seed": _INTEGER, "split": STRING, "category": STRING, "n": _INTEGER, "speakers": _INTEGER,
+    "recall": _NUMBER, "recall_low": _NUMBER, "recall_high": _NUMBER, "precision": _NUMBER, "predicted": _INTEGER,
+    "reason": STRING,
 }  # fmt: skip
 
 
@@ -115,6 +122,9 @@ RANGES = {
     "null_mean": _CORRELATION, "null_high": _CORRELATION, "p": _SHARE, "p_holm": _SHARE, "selectivity": (-2, 2),
     "permutations": (0, LARGEST_COUNT), "mdl_bits": (-LARGEST, LARGEST), "compression": (-LARGEST, LARGEST),
     "weight": _SHARE, "weight_normed": _SHARE,
+    "classes": (0, LARGEST_COUNT), "uar_common": _SHARE, "tested": _CORRELATION,
+    "recall": _SHARE, "recall_low": _SHARE, "recall_high": _SHARE, "precision": _SHARE,
+    "predicted": (0, LARGEST_COUNT),
     "truth": (-LARGEST, LARGEST), "prediction": (-LARGEST, LARGEST),
 }  # fmt: skip
 
