@@ -18,6 +18,9 @@ from .bootstrap import intervals
 #: Three speakers of many are missing from one resample in twenty (e^-3).
 FEWEST_ROWS, FEWEST_SPEAKERS = 5, 3
 
+#: What the results say of such a category.
+TOO_RARE = "too rare for an interval"
+
 #: Of the numbers made here. Raise it with any change that moves them beyond rounding; kept ones are then made anew.
 VERSION = 1
 
@@ -85,7 +88,7 @@ def told(names: Sequence[str], support: np.ndarray) -> str:
         for k, name in enumerate(names)
         if n[k] and not common[k]
     ]
-    return f"too rare for an interval, and left out of those of UAR and macro F1: {', '.join(rare)}" if rare else ""
+    return f"{TOO_RARE}, and left out of those of UAR and macro F1: {', '.join(rare)}" if rare else ""
 
 
 def _share(pairs: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from .metrics import (
     uar_from_confusion,
 )
 from .permutation import holm, summarise
-from .recalls import common_classes, recalls, told
+from .recalls import TOO_RARE, common_classes, recalls, told
 from .splits import Split
 
 DIMENSION_MEASURES = {"ccc": ccc_from_moments, "pearson": pearson_from_moments, "rmse": rmse_from_moments}
@@ -219,7 +219,7 @@ def _recalls(scored, name, rows, by_speaker, *, resamples, seed) -> list[dict]:
                     "speakers": len(np.unique(groups[of_class])),
                     "predicted": int(predicted[fit, k]),
                     **{column: float(values[fit, k]) for column, values in found.items()},
-                    "reason": "" if common[k] else "too rare for an interval" if of_class.any() else "none is scored",
+                    "reason": "" if common[k] else TOO_RARE if of_class.any() else "none is scored",
                 }
             )
     return made
