@@ -115,7 +115,8 @@ class Categories:
         """
         layer = self.choice.best if layer is None else layer
         rows = self._own(self.results.predictions)
-        rows = rows[(rows["layer"] == layer).fillna(False).to_numpy(bool)]
+        if len(rows):
+            rows = rows[(rows["layer"] == layer).fillna(False).to_numpy(bool)]
         if not len(rows):
             raise UserError(
                 f"the results hold no predictions of layer {layer} (predictions.parquet): bring the file back, or fit "

@@ -84,7 +84,7 @@ def _in_words(study: Study, model: Model, run: Categories) -> str:
     if layers["p_holm"].notna().any():
         text = (
             f"Layers of {model.label} on {model.corpus} that tell categories apart better than permuted labels allow: "
-            f"{listed(read) or 'none'}, of {len(layers)} (p at most 0.05, corrected over layers; tested with the nearest "
+            f"{listed(read) or 'none'}, of {len(layers)} (p at most 0.05, corrected over layers; by the nearest "
             "class mean). "
         )
     matrix = run.confusion()
