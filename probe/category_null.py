@@ -212,7 +212,9 @@ def _nearest(
 
     def answer(x: np.ndarray) -> np.ndarray:
         own = predict(x).reshape(len(x), n_classes, size)
-        return (own * scale + shift).argmax(1)
+        own *= scale
+        own += shift
+        return own.argmax(1)
 
     return answer
 

@@ -100,7 +100,7 @@ def test_what_is_there_is_found():
 
 
 def rejected(datasets: int, *, official: bool, within_speakers: bool = False) -> float:
-    """Share of true nulls with p at most 0.05; categories of different sizes, speakers with tastes of their own."""
+    """Share of true nulls with p at most 0.05; the categories are of different sizes."""
     low = []
     for seed in range(datasets):
         x, y, speakers = some(48, 5, seed=seed)
