@@ -184,4 +184,8 @@ def _recalls(results, row) -> list[str]:
     recalls = ", ".join(f"{one.category} {one.recall:.2f}" for one in table.itertuples() if one.n)
     lines = [f"    recall: {recalls}"] if recalls else []
     rare = ", ".join(f"{one.category} ({one.n})" for one in table.itertuples() if one.n and one.reason)
-    return [*lines, *([f"    too rare for the interval, which leaves them out: {rare}"] if rare else [])]
+    if rare:
+        others = f"{row['uar_common']:.3f} [{row['uar_common_low']:.3f}, {row['uar_common_high']:.3f}]"
+        lines.append(f"    too rare for the interval, which takes their recall as it is: {rare}")
+        lines.append(f"    UAR of the others: {others}")
+    return lines

@@ -197,6 +197,18 @@ def confusion(truth, prediction, n_classes: int) -> np.ndarray:
     return counts.reshape(*lead, n_classes, n_classes).astype(np.float64)
 
 
+def recalls_from_confusion(counts) -> np.ndarray:
+    """Recall of each class from confusion matrices (rows for the truth), shape (..., classes); NaN where absent."""
+    counts = np.asarray(counts, np.float64)
+    return _ratios(np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-1))
+
+
+def f1_from_confusion(counts) -> np.ndarray:
+    """F1 of each class from confusion matrices, shape (..., classes); NaN where neither true nor predicted."""
+    counts = np.asarray(counts, np.float64)
+    return _ratios(2 * np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-1) + counts.sum(-2))
+
+
 def uar_from_confusion(counts, classes=None) -> np.ndarray:
     """Unweighted average recall from confusion matrices; classes absent from the truth do not count.
 
@@ -212,9 +224,7 @@ def uar_from_confusion(counts, classes=None) -> np.ndarray:
     ndarray, shape (...)
         NaN where none of them is in the truth.
     """
-    counts = np.asarray(counts, np.float64)
-    hits, support = np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-1)
-    return _average(hits, support, support > 0, classes)
+    return mean_of_classes(recalls_from_confusion(counts), classes)
 
 
 def macro_f1_from_confusion(counts, classes=None) -> np.ndarray:
@@ -222,17 +232,19 @@ def macro_f1_from_confusion(counts, classes=None) -> np.ndarray:
 
     Parameters and result as of :func:`uar_from_confusion`.
     """
-    counts = np.asarray(counts, np.float64)
-    hits = np.diagonal(counts, axis1=-2, axis2=-1)
-    both = counts.sum(-1) + counts.sum(-2)
-    return _average(2 * hits, both, both > 0, classes)
+    return mean_of_classes(f1_from_confusion(counts), classes)
 
 
-def _average(above, below, there, classes) -> np.ndarray:
-    """Mean of ratios over the last axis, of those that are there and asked for."""
-    there = there if classes is None else there & classes
+def mean_of_classes(values, classes=None) -> np.ndarray:
+    """Mean over the last axis of what is not NaN, shape (...); of the classes that are asked for, or all."""
+    there = ~np.isnan(values) if classes is None else ~np.isnan(values) & classes
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(there, above / below, 0.0).sum(-1) / there.sum(-1)
+        return np.where(there, values, 0.0).sum(-1) / there.sum(-1)
+
+
+def _ratios(above, below) -> np.ndarray:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(below > 0, above / below, np.nan)
 
 
 def _as_numbers(truth, prediction) -> tuple[np.ndarray, np.ndarray, int]:

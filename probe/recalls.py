@@ -1,18 +1,21 @@
 """Recall of each category with its interval, and which categories an interval can speak of.
 
 A category of two utterances is lost from many resamples of the speakers, and a resample without it is scored on an
-easier task. Such a category is left out of the intervals of UAR and macro F1, by its name; its recall counts in the
-score itself, as in every other program, and has no interval. A resample in which another category happens to have no
+easier task. Such a category is left out of the intervals, by its name: its recall has none, and the intervals of UAR
+and macro F1 take it as it is, for what its few utterances leave open cannot be told from resamples. They are too narrow
+by that; the interval of the UAR of the other categories is not. A resample in which another category happens to have no
 row averages the rest: that is rare by the rule (:func:`common_classes`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
 from .bootstrap import intervals
+from .metrics import f1_from_confusion, mean_of_classes, recalls_from_confusion, uar_from_confusion
 
 #: A category with fewer utterances than these, or of fewer speakers, has no interval and is left out of those of UAR.
 #: Three speakers of many are missing from one resample in twenty (e^-3).
@@ -42,6 +45,37 @@ def common_classes(support: np.ndarray) -> np.ndarray:
     return (support.sum(0) >= FEWEST_ROWS) & ((support > 0).sum(0) >= units)
 
 
+def resampled_measures(counts: np.ndarray) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """What the intervals of categories are of, as functions of confusion matrices summed over resampled units.
+
+    Parameters
+    ----------
+    counts : ndarray, shape (units, fits, classes, classes)
+        Confusion matrix of each unit; rows for the truth.
+
+    Returns
+    -------
+    dict of str to callable
+        `uar`, `macro_f1`: of all classes, those that are not common held at what they are in all units together.
+        `uar_common`: of the common ones alone. All are NaN where fewer than two classes are common: one has a recall,
+        and no average.
+    """
+    common = common_classes(counts[:, 0].sum(-1))
+    common &= common.sum() > 1
+
+    def holding(ratios: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+        whole = ratios(counts.sum(0))
+        averaged, rare = ~np.isnan(whole), np.where(common, np.nan, whole)
+        held, some, number = np.nansum(rare, -1), (averaged & common).sum(-1), averaged.sum(-1)
+        return lambda resample: (mean_of_classes(ratios(resample), common) * some + held) / number
+
+    return {
+        "uar": holding(recalls_from_confusion),
+        "macro_f1": holding(f1_from_confusion),
+        "uar_common": partial(uar_from_confusion, classes=common),
+    }
+
+
 def recalls(counts: np.ndarray, *, resamples: int, seed: int) -> dict[str, np.ndarray]:
     """Recall and precision of each class, with the 95 % interval of the recall.
 
@@ -65,7 +99,7 @@ def recalls(counts: np.ndarray, *, resamples: int, seed: int) -> dict[str, np.nd
     pairs = np.stack([hits, support], -1).reshape(units, fits * classes, 2)
     low, high = intervals(pairs, {"share": _share}, resamples=resamples, seed=seed)["share"].reshape(2, fits, classes)
     return {
-        "recall": _ratio(hits.sum(0), support.sum(0)),
+        "recall": recalls_from_confusion(counts.sum(0)),
         "recall_low": np.where(common, low, np.nan),
         "recall_high": np.where(common, high, np.nan),
         "precision": _ratio(hits.sum(0), predicted.sum(0)),
@@ -88,7 +122,7 @@ def told(names: Sequence[str], support: np.ndarray) -> str:
         for k, name in enumerate(names)
         if n[k] and not common[k]
     ]
-    return f"{TOO_RARE}, and left out of those of UAR and macro F1: {', '.join(rare)}" if rare else ""
+    return f"{TOO_RARE}, and taken as they are in those of UAR and macro F1: {', '.join(rare)}" if rare else ""
 
 
 def _share(pairs: np.ndarray) -> np.ndarray:

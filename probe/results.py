@@ -57,7 +57,8 @@ class Results:
         labels: of a ridge probe its CCC, of a logistic probe the UAR of the nearest class mean in the same features
         (`category_null`); `p_holm` is corrected for the number of layers. `mdl_bits` and `compression` are
         the length of the labels' online code and its gain over a code without features (`mdl`). UAR averages `classes`
-        categories; `uar_common` is that of those categories that its interval speaks of (`recalls`).
+        categories. Its interval takes the recall of those that are too rare for one as it is; `uar_common` is the UAR
+        of the others, with its own interval (`recalls`).
     weights : DataFrame
         Learned weights of the weighted-sum probes, averaged over folds: one row a layer and seed.
     protocol : list of dict

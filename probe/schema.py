@@ -50,7 +50,8 @@ SCORES = {
     "speakers": _INTEGER, "penalty": _NUMBER, "features": STRING, "reason": STRING,
     "null_mean": _NUMBER, "null_high": _NUMBER, "p": _NUMBER, "p_holm": _NUMBER, "selectivity": _NUMBER,
     "permutations": _INTEGER, "mdl_bits": _NUMBER, "compression": _NUMBER, "text_source": STRING,
-    "classes": _INTEGER, "uar_common": _NUMBER, "tested": _NUMBER,
+    "classes": _INTEGER, "uar_common": _NUMBER, "uar_common_low": _NUMBER, "uar_common_high": _NUMBER,
+    "tested": _NUMBER,
 }  # fmt: skip
 WEIGHTS = {
     "model": STRING, "corpus": STRING, "dimension": STRING, "layer": _INTEGER, "depth": _NUMBER, "seed": _INTEGER,
@@ -122,7 +123,8 @@ RANGES = {
     "null_mean": _CORRELATION, "null_high": _CORRELATION, "p": _SHARE, "p_holm": _SHARE, "selectivity": (-2, 2),
     "permutations": (0, LARGEST_COUNT), "mdl_bits": (-LARGEST, LARGEST), "compression": (-LARGEST, LARGEST),
     "weight": _SHARE, "weight_normed": _SHARE,
-    "classes": (0, LARGEST_COUNT), "uar_common": _SHARE, "tested": _CORRELATION,
+    "classes": (0, LARGEST_COUNT), "uar_common": _SHARE, "uar_common_low": _SHARE, "uar_common_high": _SHARE,
+    "tested": _CORRELATION,
     "recall": _SHARE, "recall_low": _SHARE, "recall_high": _SHARE, "precision": _SHARE,
     "predicted": (0, LARGEST_COUNT),
     "truth": (-LARGEST, LARGEST), "prediction": (-LARGEST, LARGEST),

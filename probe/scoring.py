@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -21,7 +20,7 @@ from .metrics import (
     uar_from_confusion,
 )
 from .permutation import holm, summarise
-from .recalls import TOO_RARE, common_classes, recalls, told
+from .recalls import TOO_RARE, common_classes, recalls, resampled_measures, told
 from .splits import Split
 
 DIMENSION_MEASURES = {"ccc": ccc_from_moments, "pearson": pearson_from_moments, "rmse": rmse_from_moments}
@@ -122,10 +121,7 @@ def score(scored: Scored, *, resamples: int, seed: int) -> Outcome:
         by_speaker = _sums(scored, rows)
         resampled, rare = measures, ""
         if scored.categories is not None:
-            support = by_speaker[:, 0].sum(-1)
-            common = common_classes(support)
-            # One class alone has a recall, and no average.
-            resampled = {name: partial(f, classes=common & (common.sum() > 1)) for name, f in measures.items()}
+            support, resampled = by_speaker[:, 0].sum(-1), resampled_measures(by_speaker)
             of_classes += _recalls(scored, name, rows, by_speaker, resamples=resamples, seed=seed)
             rare = told(scored.categories, support)
             reasons += [f"{name}: {line}" for line in (_absent(scored.categories, support), rare) if line]
@@ -147,7 +143,9 @@ def score(scored: Scored, *, resamples: int, seed: int) -> Outcome:
                 row["reason"] = _reason(row, scored.truth[part], wanted=k is None and resamples > 0)
                 if k is None:
                     if scored.categories is not None:
-                        row["classes"], row["uar_common"] = _averaged(sums[fit], common)
+                        row["classes"] = int((sums[fit].sum(-1) > 0).sum())
+                        row["uar_common"] = float(resampled["uar_common"](sums[fit]))
+                        row["uar_common_low"], row["uar_common_high"] = bounds["uar_common"][:, fit]
                     if scored.nulls[fit] is not None:
                         other = scored.tested[fit] if scored.tested else None
                         row["tested"] = other[name] if other else row["ccc"]
@@ -158,7 +156,7 @@ def score(scored: Scored, *, resamples: int, seed: int) -> Outcome:
                 if row["reason"] and k is None:
                     reasons.append(f"layer {row['layer']}, {name}: {row['reason']}")
                 if k is None and rare and not row["reason"]:
-                    row["reason"] = f"{rare}; UAR of the others is {row['uar_common']:.3f}"
+                    row["reason"] = rare
             frames.append(_predictions(scored, fit, name, fold_of_row, rows))
         for row, p in zip(pooled, holm([row.get("p", np.nan) for row in pooled]), strict=True):
             row["p_holm"] = p
@@ -184,11 +182,6 @@ def _sums(scored, rows) -> np.ndarray:
     n = len(scored.categories)
     single = [confusion(truth[:, None].astype(int), fit[:, None].astype(int), n) for fit in predicted]
     return sum_by_group(np.stack(single, axis=1), groups)
-
-
-def _averaged(counts: np.ndarray, common: np.ndarray) -> tuple[int, float]:
-    """How many classes the UAR of a confusion matrix averages, and what it is of those that its interval speaks of."""
-    return int((counts.sum(-1) > 0).sum()), float(uar_from_confusion(counts, common))
 
 
 def _absent(categories: Sequence[str], support: np.ndarray) -> str:

@@ -66,13 +66,17 @@ def test_a_rare_category_is_left_out_of_the_interval_by_its_name():
     truth, predicted, speakers = some(2)
     found = outcome(truth, predicted, speakers)
     pooled = found.scores[0]
-    # The interval is that of the other categories, as if nobody had said anything of the rare one.
+    # The others have the interval that they have where nobody says anything of the rare one.
     without = outcome(truth, predicted, speakers, labelled=truth != 2).scores[0]
+    for column in ("", "_low", "_high"):
+        assert pooled[f"uar_common{column}"] == pytest.approx(without[f"uar{column}"], abs=1e-12)
+    # UAR takes the rare recall as it is: a quarter of it, and three quarters of the others.
+    rare = recall_score(truth, predicted, average=None)[2]
     assert pooled["uar"] == pytest.approx(balanced_accuracy_score(truth, predicted))
     for column in ("uar_low", "uar_high"):
-        assert np.isfinite(pooled[column])
-        assert pooled[column] == pytest.approx(without[column], abs=1e-12)
-    assert pooled["uar_common"] == pytest.approx(without["uar"])
+        assert pooled[column] == pytest.approx((3 * without[column] + rare) / 4, abs=0.01)
+    assert pooled["uar_low"] < pooled["uar"] < pooled["uar_high"]
+    assert pooled["macro_f1_low"] < pooled["macro_f1"] < pooled["macro_f1_high"]
     assert "odd (2 of 2 speakers)" in pooled["reason"]
     assert any("odd (2 of 2 speakers)" in line for line in found.reasons)
     odd = found.recalls[2]

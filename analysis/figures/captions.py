@@ -80,7 +80,7 @@ def rare_remark(recalls: pd.DataFrame, curves: Sequence[Curve]) -> str:
         for column, value in zip(("model", "corpus", "dimension", "probe", "features", "split"), parts, strict=True):
             rows = rows[rows[column] == value]
         names += [f"{printable(name)} ({n})" for name, n in zip(rows["category"], rows["n"], strict=True)]
-    return f" Too rare for the intervals, which leave them out: {_listed(_unique(names))}." if names else ""
+    return f" Too rare for the intervals, which take their recall as it is: {_listed(_unique(names))}." if names else ""
 
 
 def interval_unit(curves: Sequence[Curve]) -> str:
