@@ -127,9 +127,10 @@ def test_the_commonest_mistake_is_named():
     "names", [NAMES, [f"a very long category {k}" for k in range(9)], [f"c{k}" for k in range(22)]]
 )
 @pytest.mark.parametrize("plot", [plot_recalls, plot_confusion])
-def test_nothing_is_cut_and_nothing_collides(plot, names):
+@pytest.mark.parametrize("model", ["m", "a-very-long-model-name/" * 4])
+def test_nothing_is_cut_and_nothing_collides(plot, names, model):
     figure = Figure()
-    ax = plot(some_results(names, n=400), figure=figure)
+    ax = plot(some_results(names, n=400, models=(model,)), figure=figure)
     figure.draw_without_rendering()
     page = figure.bbox
     texts = [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
@@ -139,6 +140,8 @@ def test_nothing_is_cut_and_nothing_collides(plot, names):
         assert extent.x1 <= page.x1 + 0.5, text.get_text()
         assert extent.y0 >= page.y0 - 0.5, text.get_text()
         assert extent.y1 <= page.y1 + 0.5, text.get_text()
+    title = next(text for text in texts if text.get_text() == ax.get_title(loc="left")).get_window_extent()
+    assert not any(title.overlaps(text.get_window_extent()) for text in texts if text.get_text().isdigit())
     legend = ax.get_legend()
     assert legend is None or not legend.get_window_extent().overlaps(ax.get_window_extent())
     ticks = [label.get_window_extent() for label in ax.get_yticklabels() if label.get_text()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LONGEST = 16  # characters of a category beside an axis; more would leave no room for the matrix
+_BAR = 0.55  # width of the colour bar with its numbers and its name, in inches
 _MOST_WRITTEN = 14  # categories up to which a cell has room for its number
 
 
@@ -88,7 +90,9 @@ def plot_confusion(
         bar.set_label("% of the true category", fontsize=FONT_SIZE)
         bar.outline.set_linewidth(0.5)
         bar.ax.tick_params(labelsize=SMALL_FONT_SIZE, labelfontfamily="DejaVu Sans", width=0.6, length=2.5)
-        sheet.title(axes, title)
+        # Over the matrix alone: beside it stand its names and its colour bar.
+        beside = max(text_width(label.get_text(), SMALL_FONT_SIZE) for label in axes.get_yticklabels())
+        replace(sheet, panel_width=sheet.panel_width - beside - _BAR).title(axes, title)
         sheet.caption_below(text)
     return axes
 
@@ -121,7 +125,7 @@ def _draw(axes: Axes, matrix: Confusion) -> Any:
 def short(name: str) -> str:
     """A category as axes and legends have it."""
     name = printable(name)
-    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 7]}…{name[-6:]}"  # numbered names differ at the end
 
 
 def chosen_caption(choice: Choice) -> str:
