@@ -290,9 +290,9 @@ def _score(corpus, material, model, training, predictions, stated, ended, left_o
             ids=material.table["id"].to_numpy(),
             speakers=material.table["speaker"].tolist(),
         )
-        found, predicted, reasons = score(scored, resamples=training.resamples, seed=training.seed)
-        rows += found
-        frames.append(predicted)
+        found = score(scored, resamples=training.resamples, seed=training.seed)
+        rows += found.scores
+        frames.append(found.predictions)
         first = material.split.folds[0]
         train, stopping = first.stopping
         parts = {"train": train, "stopping": stopping, **(first.tests if material.split.kind == "official" else {})}
@@ -314,7 +314,7 @@ def _score(corpus, material, model, training, predictions, stated, ended, left_o
                 "left_out": [f"{row.id} is {row.status}: {row.reason}" for row in left_out.itertuples()],
                 "text": _text_of(material.table, source),
                 "interval": INTERVALS[material.split.units.unit],
-                "notes": reasons,
+                "notes": found.reasons,
                 "versions": stated["versions"],
             }
         )
