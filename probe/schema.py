@@ -73,9 +73,9 @@ RECALLS = {
 
 #: Columns that a version after 0.1 added; a table that lacks another one is damaged.
 ADDED = frozenset(
-    "null_mean null_high p p_holm selectivity permutations mdl_bits compression text_source unit units group "
-    "classes uar_common uar_common_low uar_common_high tested".split()
-)
+    ["null_mean", "null_high", "p", "p_holm", "selectivity", "permutations", "mdl_bits", "compression", "text_source",
+     "unit", "units", "group", "classes", "uar_common", "uar_common_low", "uar_common_high", "tested"]
+)  # fmt: skip
 
 
 #: The order of dimensions in every table and figure; others follow by name.

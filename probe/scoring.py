@@ -196,7 +196,7 @@ def _absent(categories: Sequence[str], support: np.ndarray) -> str:
 
 def _recalls(scored, name, rows, by_speaker, *, resamples, seed) -> list[dict]:
     """Rows of the recalls of each class, of every fit."""
-    truth, groups = scored.truth[rows].astype(int), scored.split.groups[rows]
+    truth, speakers = scored.truth[rows].astype(int), scored.split.units.speakers[rows]
     found = recalls(by_speaker, resamples=resamples, seed=seed)
     predicted = by_speaker.sum((0, 2))
     common = common_classes(by_speaker[:, 0].sum(-1))
@@ -210,7 +210,7 @@ def _recalls(scored, name, rows, by_speaker, *, resamples, seed) -> list[dict]:
                     "split": name,
                     "category": category,
                     "n": int(of_class.sum()),
-                    "speakers": len(np.unique(groups[of_class])),
+                    "speakers": len(np.unique(speakers[of_class])),
                     "predicted": int(predicted[fit, k]),
                     **{column: float(values[fit, k]) for column, values in found.items()},
                     "reason": "" if common[k] else TOO_RARE if of_class.any() else "none is scored",

@@ -227,7 +227,7 @@ class Logistic(LinearProbe):
         nulls = tested = None
         if settings.permutations:
             within = settings.permute_within_speakers
-            sets = exchangeable(task.folds, task.split.groups, within_speakers=within)
+            sets = exchangeable(task.folds, task.split.units.speakers, within_speakers=within)
             null = category_null(read, classes, task.folds, sets, count=settings.permutations, seed=settings.seed)
             nulls = {name: scores[:, None] for name, scores in null.permuted.items()}
             tested = {name: np.array([score]) for name, score in null.tested.items()}
