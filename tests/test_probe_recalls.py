@@ -7,10 +7,10 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score, precision_score, recall_score
 
 from emoprobe import fit_layers
+from emoprobe.probe.planning import plan
 from emoprobe.probe.recalls import common_classes, recalls, told
 from emoprobe.probe.results import load_results
 from emoprobe.probe.scoring import Scored, score
-from emoprobe.probe.splits import plan
 from tests.probe_helpers import write_cache
 
 NAMES = ["angry", "calm", "odd", "sad"]
