@@ -106,7 +106,9 @@ def shared_kinds(splits: Iterable[Mapping]) -> str:
         Entries `split` of a protocol; of one without `leakage` nothing is known.
     """
     leakage = [leak for split in splits for leak in split.get("leakage", ())]
-    return " and ".join(f"{kind}s" for kind in (SPEAKER, GROUP) if any(leak.get(f"{kind}s") for leak in leakage))
+    # A leak that does not say of what is of an earlier version, which looked at speakers alone.
+    shared = {kind: any(leak.get(f"{kind}s", kind == SPEAKER) for leak in leakage) for kind in (SPEAKER, GROUP)}
+    return " and ".join(f"{kind}s" for kind, there in shared.items() if there)
 
 
 def cannot_be_told(parts: Mapping[str, np.ndarray], known: np.ndarray) -> list[str]:
