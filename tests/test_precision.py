@@ -21,6 +21,7 @@ from emoprobe.cli.distill import main as distill_main
 from emoprobe.cli.extract import main
 from emoprobe.cli.train import main as train_main
 from emoprobe.distil.training import checked
+from emoprobe.endtoend.saved import load_model
 from emoprobe.errors import UserError
 from emoprobe.extract import HiddenStateCache, extraction, precision
 from emoprobe.extract.encoders.speech import Backbone, load_backbone
@@ -368,11 +369,17 @@ class TestTraining:
         result = json.loads((tmp_path / "out/runs/seed0-fold-all/result.json").read_text())
         assert result["precision_check"] == record
         weights = load_file(tmp_path / "out/model/model.safetensors")
+        scored = np.load(tmp_path / "out/runs/seed0-fold-all/predictions.npy")
         monkeypatch.undo()  # gone on with on a sound processor, where the record says what runs in float32
         self.leave_unfinished(tmp_path / "out")
         assert self.train(folder, tmp_path / "out") == 0
         for name, value in load_file(tmp_path / "out/model/model.safetensors").items():
             torch.testing.assert_close(value, weights[name], rtol=0, atol=0)
+        # Scores are of what its user gets: the kept model, in float32.
+        table = pd.read_csv(folder / "manifest.csv").query("split != 'train'").sort_values("split", kind="stable")
+        waveforms = [soundfile.read(folder / path, dtype="float32")[0] for path in table["path"]]
+        again = load_model(tmp_path / "out/model").predict(waveforms, list(table["transcript"]))
+        np.testing.assert_allclose(scored, again, rtol=1e-5, atol=1e-5)
 
     def test_another_wrong_kernel_is_refused(self, folder, tmp_path, monkeypatch, capsys):
         spoil_linear(monkeypatch, inputs=TEXT_SIZES["intermediate_size"], outputs=TEXT_SIZES["hidden_size"])
