@@ -10,7 +10,7 @@ import numpy as np
 
 from emoprobe.errors import UserError
 
-from .leakage import cannot_be_told, in_words, leaks, pairs_of, refuse_leakage
+from .leakage import cannot_be_told, folds_in_words, in_words, leaks, pairs_of, refuse_leakage
 from .splits import CROSS_VALIDATION, OFFICIAL, Fold, Split, cross_validation, each_held_out, inner_folds
 from .units import GROUP, SPEAKER, Units, is_unknown
 
@@ -186,7 +186,7 @@ def _official(asked: _Asked) -> Split | None:
         notes.append(f"the penalty is chosen on {len(inner)} inner folds of 'train', grouped by {by}")
     parts = {"train": train, "development": development, **tests}
     leakage = leaks(pairs_of(parts), units, asked.names)
-    notes += in_words(leakage, "split")
+    notes += in_words(leakage)
     if not asked.known[asked.rows].any():
         notes.append("the corpus names no speaker: whether its split shares speakers cannot be told")
     else:
@@ -227,7 +227,7 @@ def _given(asked: _Asked) -> Split | None:
         notes.append(f"the penalty is chosen on {len(made[0].inner)} inner folds of the other folds, grouped by {by}")
     pairs = [(f"fold {name}", rows[fold == k], "the other folds", rows[fold != k]) for k, name in enumerate(names)]
     leakage = leaks(pairs, units, asked.names)
-    notes += in_words(leakage, "folds") or [f"no {' and no '.join(asked.kinds)} is in two folds"] * bool(asked.kinds)
+    notes += folds_in_words(leakage) or [f"no {' and no '.join(asked.kinds)} is in two folds"] * bool(asked.kinds)
     if not asked.known[rows].any():
         notes.append("the corpus names no speaker: whether its folds share speakers cannot be told")
     return Split("folds of the corpus", tuple(made), units, leakage, notes, kept_whole=by)

@@ -189,7 +189,7 @@ def plan_target(labels: Labels, target: str, folding: Folding, *, corpus: str) -
     labelled = labels.labelled(target)
     for fold in split.folds:
         if not labelled[fold.train].any() or not all(labelled[train].any() for train, _ in fold.inner):
-            speakers = len(np.unique(split.groups[labelled]))
+            speakers = len(np.unique(split.units.speakers[labelled]))
             raise UserError(
                 f"too few speakers have a label of {target} ({speakers}) for {folding.folds} folds: "
                 "ask for fewer with --folds"
