@@ -95,11 +95,8 @@ def _in_words(study: Study, model: Model, run: Categories) -> str:
 
 def _mistake(matrix: Confusion, mistaken: tuple[str, str, int]) -> str:
     true, answer, times = mistaken
-    n = matrix.counts[matrix.names.index(true)].sum()
-    return (
-        f"The commonest mistake at layer {matrix.layer}: {whole(times)} of {counted(n, 'utterance')} of {true} are taken "
-        f"for {answer}."
-    )
+    of = counted(matrix.counts[matrix.names.index(true)].sum(), "utterance")
+    return f"The commonest mistake at layer {matrix.layer}: {whole(times)} of {of} of {true} are taken for {answer}."
 
 
 def _table(study: Study, corpus: str, runs: list[tuple[Model, Categories]]) -> Table:
