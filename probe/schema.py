@@ -69,6 +69,14 @@ RECALLS = {
     "reason": STRING,
 }  # fmt: skip
 
+#: Columns that a version after 0.1 added; a table that lacks another one is damaged.
+ADDED = frozenset(
+    (
+        "null_mean", "null_high", "p", "p_holm", "selectivity", "permutations", "mdl_bits", "compression",
+        "text_source", "classes", "uar_common", "uar_common_low", "uar_common_high", "tested",
+    )
+)  # fmt: skip
+
 
 #: The order of dimensions in every table and figure; others follow by name.
 _DIMENSIONS = ("arousal", "valence", "dominance", CATEGORIES)
