@@ -164,7 +164,7 @@ def test_a_part_of_a_file_has_an_id_of_its_own(tmp_path: Path) -> None:
     assert list(corpus.utterances["id"]) == ["a_1-2.5_ch0", "a_1-2.5_ch1", "a_2.5-end", "a"]
     assert not any("more than one row" in note for note in corpus.notes)
     again = read(tmp_path, "file,start,end,id", "a.wav,1,2.5,x", "a.wav,1,2.5,y")
-    assert any("1 audio files are named by more than one row" in note for note in again.notes)
+    assert any("1 parts of files are named by more than one row" in note for note in again.notes)
 
 
 def test_channels_from_one_are_said(tmp_path: Path) -> None:

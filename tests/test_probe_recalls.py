@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score, precision_score, recall_score
 
@@ -145,3 +146,13 @@ def test_a_fit_keeps_recalls_and_null_in_its_folder(tmp_path):
     for file in ("recalls.csv", "recalls.parquet"):
         (tmp_path / "results" / file).unlink()
     assert len(load_results(tmp_path / "results").recalls) == 0
+
+
+def test_scores_of_before_categories_were_tested_still_open(tmp_path):
+    write_cache(tmp_path / "c.h5", n=60, layers=2, width=4)
+    fit_layers(tmp_path / "c.h5", dimensions="valence", folds=3, resamples=20, permutations=9, out=tmp_path / "results")
+    assert not (tmp_path / "results" / "recalls.csv").exists()
+    path = tmp_path / "results" / "scores.parquet"
+    old = ["classes", "uar_common", "uar_common_low", "uar_common_high", "tested"]
+    pd.read_parquet(path).drop(columns=old).to_parquet(path, index=False)
+    assert load_results(tmp_path / "results").scores[old].isna().all(axis=None)
