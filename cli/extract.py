@@ -9,7 +9,7 @@ from pathlib import Path
 from emoprobe.errors import UserError
 from emoprobe.ownership import refuse_inputs
 
-from .command import LEFT_OUT, CommandParser, ShowVersion, add_beside, add_keep_words, add_longest, quiet_transformers
+from .command import LEFT_OUT, CommandParser, add_beside, add_keep_words, add_longest, quiet_transformers
 from .running import run_command
 
 DEFAULT_CORPUS, DEFAULT_MODEL = "demo", "hubert-nano"
@@ -94,7 +94,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--verify", action="store_true", help="check the checksums of the cache at --out, and do nothing else"
     )
-    p.add_argument("--version", action=ShowVersion)
     return p
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from emoprobe.errors import UserError
 from emoprobe.ownership import refuse_inputs
 
-from .command import CommandParser, ShowVersion, add_keep_words, add_longest, conclude, file_name, quiet_transformers
+from .command import CommandParser, add_keep_words, add_longest, conclude, file_name, quiet_transformers
 from .running import run_command
 
 _EPILOG = """\
@@ -59,7 +59,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     p.add_argument("--workers", type=int, default=4, metavar="N", help="threads that decode ahead (default: 4)")
     p.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
-    p.add_argument("--version", action=ShowVersion)
     return p
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from emoprobe.errors import UserError
 from emoprobe.ownership import refuse_inputs, refuse_stranger
 
-from .command import LEFT_OUT, CommandParser, ShowVersion, add_beside, add_keep_words, quiet_transformers
+from .command import LEFT_OUT, CommandParser, add_beside, add_keep_words, quiet_transformers
 from .running import run_command
 
 _EPILOG = """\
@@ -134,7 +134,6 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="print parameters, multiply-adds and size beside HuBERT large, write them to cost.csv in --out, and stop",
     )
-    p.add_argument("--version", action=ShowVersion)
     return p
 
 

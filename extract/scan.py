@@ -62,6 +62,11 @@ def scan(
                 bar.update(len(part))
     finally:
         pool.shutdown(cancel_futures=True)  # interrupted, it does not read the rest first
+    # libsndfile keeps its last error in one place for all threads, so that what it says of a file is known only alone.
+    results = [
+        _try_header(path) if isinstance(result, AudioProblem) and result.status == "unreadable" else result
+        for path, result in zip(paths, results, strict=True)
+    ]
     readable = [isinstance(result, AudioHeader) for result in results]
     if any(isinstance(result, AudioProblem) and result.status == "missing" for result in results):
         # Missing from the start is a fact about the file; missing since the others were read is one about the disk.
