@@ -156,7 +156,7 @@ def _extract(options: argparse.Namespace) -> int:
         workers=options.workers,
     )
     quiet_transformers()
-    refuse_inputs([options.out], [options.corpus, options.model])
+    refuse_inputs([options.out], [options.corpus, options.model, options.ratings, options.splits])
     corpus = read_corpus(options.corpus, **reading(options))
     backbone = load_backbone(
         options.model,
