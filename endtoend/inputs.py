@@ -8,7 +8,7 @@ from pathlib import Path
 
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora.cells import MissingWords, identifier
-from emoprobe.extract.corpora.manifest import csv_rows
+from emoprobe.extract.corpora.separated import csv_rows
 from emoprobe.extract.corpora.text import read_bytes, read_text
 from emoprobe.extract.corpora.values import first
 

@@ -128,7 +128,7 @@ def test_every_reader_has_the_rule(tmp_path: Path) -> None:
 def test_a_reader_of_another_package_without_the_option_says_so(tmp_path: Path) -> None:
     entry = readers.corpus_readers()["demo"]
     with pytest.raises(UserError, match="takes no --keep-words"):
-        readers._read(entry, tmp_path, ["speaker"])
+        readers._read(entry, tmp_path, {"keep_words": ["speaker"]})
 
 
 def test_texts_given_to_a_model_have_the_rule(tmp_path: Path) -> None:

@@ -3,7 +3,10 @@ from . import emobank as emobank
 from . import iemocap as iemocap
 from . import manifest as manifest
 from . import msp_podcast as msp_podcast
+from . import naming as naming
 from . import registry as registry
+from . import scales as scales
+from . import separated as separated
 from . import table as table
 from . import text as text
 from .manifest import read_manifest as read_manifest
