@@ -1,6 +1,9 @@
+from . import audformat_database as audformat_database
 from . import cells as cells
 from . import emobank as emobank
 from . import iemocap as iemocap
+from . import jsonlists as jsonlists
+from . import kaldi as kaldi
 from . import manifest as manifest
 from . import msp_podcast as msp_podcast
 from . import naming as naming
