@@ -240,6 +240,28 @@ def test_kaldi_refused(tmp_path: Path, files: dict[str, str], parts: list[str]) 
     assert {path.name for path in folder.iterdir()} == {name.replace("__", ".") for name in files}  # nothing was run
 
 
+def test_a_damaged_kaldi_folder_is_read_or_refused(tmp_path: Path) -> None:
+    kaldi(
+        tmp_path,
+        wav__scp="r1 a.wav\nr2 b.wav\n",
+        segments="u1 r1 0 1\nu2 r2 1 2\n",
+        utt2spk="u1 a\nu2 b\n",
+        utt2act="u1 1\n",
+    )
+    intact = {path: path.read_bytes() for path in sorted(tmp_path.iterdir())}
+    rng = np.random.default_rng(3)
+    refused = 0
+    for number in range(80):
+        damaged = list(intact)[number % len(intact)]
+        for path, data in intact.items():
+            path.write_bytes(mutate(data, rng) if path == damaged else data)
+        try:
+            read_corpus(str(tmp_path)).summary().encode()
+        except UserError as problem:
+            refused += str(tmp_path) in str(problem)
+    assert refused > 20
+
+
 # --------------------------------------------------------------------------------------------------------- audformat
 
 audformat = pytest.importorskip("audformat")
@@ -322,6 +344,35 @@ def test_audformat_labels_that_a_scheme_does_not_list(tmp_path: Path, database) 
     path.write_text(path.read_text().replace("rage,2.5", "joy,70"))
     with pytest.raises(UserError, match=r"db.emotion.csv, row 2, column 'arousal': 70 is beyond .*1 to 7"):
         read_corpus(str(tmp_path))
+
+
+def test_audformat_columns_in_another_order(tmp_path: Path, database) -> None:
+    """The library takes them by their place."""
+    database.schemes["word"] = audformat.Scheme("str")
+    add(database, "files", "town", "word", ["x", "y", "z"])
+    add(database, "files", "session", "word", ["1", "2", "3"])
+    database.save(str(tmp_path), storage_format="csv")
+    path = tmp_path / "db.files.csv"
+    path.write_text(path.read_text().replace("town,session", "session,town"))
+    with pytest.raises(UserError, match=r"transcription, session, town, and db.yaml tells .*, town, session"):
+        read_corpus(str(tmp_path))
+
+
+@pytest.mark.parametrize("storage", ["csv", "parquet"])
+def test_a_damaged_database_is_read_or_refused(tmp_path: Path, database, storage: str) -> None:
+    database.save(str(tmp_path), storage_format=storage)
+    intact = {path: path.read_bytes() for path in sorted(tmp_path.iterdir())}
+    rng = np.random.default_rng(3)
+    refused = 0
+    for number in range(60):
+        damaged = list(intact)[number % len(intact)]
+        for path, data in intact.items():
+            path.write_bytes(mutate(data, rng) if path == damaged else data)
+        try:
+            read_corpus(str(tmp_path)).summary().encode()
+        except UserError as problem:
+            refused += str(tmp_path) in str(problem)
+    assert refused > 20
 
 
 def test_audformat_runs_nothing_of_the_folder(tmp_path: Path, database) -> None:

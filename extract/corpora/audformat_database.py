@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,13 +90,12 @@ class _Database:
             import yaml
         except ImportError:
             raise UserError(f"{path}: to read it, pip install 'emoprobe[audformat]'") from None
-        try:
-            header = yaml.safe_load(read_text(path))
-            self._held = audformat.Database.load_header_from_yaml(header)
-        # What a broken header raises is whatever the library meets first.
-        except (yaml.YAMLError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as problem:
-            said = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
-            raise UserError(f"{path}: is no header of audformat ({said}); write the database again") from None
+        with _reading(path, "header of audformat"):
+            self._held = audformat.Database.load_header_from_yaml(yaml.safe_load(read_text(path)))
+            for table_id in (*self._held.tables, *self._held.misc_tables):  # what they refer to is there
+                self._schemes(self._held[table_id])
+            for table_id in self._held.tables:
+                self._split(table_id)
         self.name = str(self._held.name or folder.name)
         self._loaded: set[str] = set()
 
@@ -153,25 +153,24 @@ class _Database:
         with tempfile.TemporaryDirectory() as alone:
             link = Path(alone) / path.name
             link.symlink_to(path)
-            try:
+            with _reading(path, "table of this database"):
                 table.load(str(link.with_suffix("")))
-            except (OSError, LookupError, TypeError, ValueError, RuntimeError) as problem:
-                said = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
-                raise UserError(f"{path}: is no table of this database ({said}); write it again") from None
-        self._refuse_lost_labels(table, path)
+        self._check(table, path)
         self._loaded.add(table_id)
         return table
 
-    def _refuse_lost_labels(self, table: audformat.Table | audformat.MiscTable, path: Path) -> None:
-        """The library empties cells whose label its scheme does not list."""
+    def _check(self, table: audformat.Table | audformat.MiscTable, path: Path) -> None:
+        """Refuse what the library does in silence: it takes columns by their place, and empties unlisted labels."""
+        names = [*table.df.index.names, *table.df.columns]
+        header, values = _values(path)
+        if header != names:
+            raise UserError(f"{path}: its columns are {first(header, 12)}, and {_HEADER} tells {first(names, 12)}")
         for name, scheme in self._schemes(table).items():
-            if scheme.labels is None:
-                continue
-            written, read = _values(path, name), int(table.df[name].notna().sum())
-            if written > read:
+            lost = values[name] - int(table.df[name].notna().sum()) if scheme.labels is not None else 0
+            if lost > 0:
                 raise UserError(
-                    f"{path}, column {name!r}: {written - read:,} labels are none of those that {_HEADER} "
-                    "lists for it; add them there, or correct them"
+                    f"{path}, column {name!r}: {lost:,} labels are none of those that {_HEADER} lists for it; "
+                    "add them there, or correct them"
                 )
 
     def _schemes(self, table: audformat.Table | audformat.MiscTable) -> dict[str, audformat.Scheme]:
@@ -199,7 +198,7 @@ class _Database:
     def _rows(self, table_id: str, columns: Mapping[str, str] | None) -> tuple[pd.DataFrame, Naming]:
         """The rows of a table: its columns, what the speakers' labels tell of them, and the place of each in a file."""
         table = self.load(table_id)
-        rows = table.get().astype(object)
+        rows = table.df.astype(object)
         chosen = dict.fromkeys(("path", "start", "end"), "") | dict(columns or {})
         schemes = self._schemes(table)
         naming = name_columns(list(rows.columns), chosen=chosen, source=self.file(table_id))
@@ -303,16 +302,29 @@ class _Database:
         }
 
 
-def _values(path: Path, column: str) -> int:
-    """How many cells of a column of a file hold a value."""
+@contextmanager
+def _reading(path: Path, what: str) -> Iterator[None]:
+    """Tell of what the library meets in a file that is damaged; it raises whatever comes first."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as problem:
+        said = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
+        raise UserError(f"{path}: is no {what} ({said}); write the database again") from problem
+
+
+def _values(path: Path) -> tuple[list[str], dict[str, int]]:
+    """The columns of a file, and how many cells of each hold a value."""
     if path.suffix == ".csv":
         header, rows, _ = csv_rows(read_bytes(path), path)
-        place = header.index(column)
-        return sum(row[place].strip().casefold() not in MISSING for row in rows)
+        columns = zip(*rows, strict=True) if rows else [()] * len(header)
+        held = [sum(cell.strip().casefold() not in MISSING for cell in column) for column in columns]
+        return header, dict(zip(header, held, strict=True))
     import pyarrow.parquet as pq
 
-    cells = pq.read_table(path, columns=[column], use_threads=False).column(0)
-    return len(cells) - cells.null_count
+    table = pq.read_table(path, use_threads=False)
+    return table.column_names, {name: len(table) - table.column(name).null_count for name in table.column_names}
 
 
 def _place(entry: object) -> tuple[str, float | None, float | None]:
