@@ -175,6 +175,7 @@ def test_folds_keep_a_name_together_in_whatever_form_an_old_cache_has_it() -> No
         ("Anna B", "Anna  B"),
         ("Anna", "An\u200bna"),  # a space of no width
         ("7", "007"),
+        ("emodb_03", "EMODB_03"),
     ],
 )
 def test_look_alikes_are_told_and_kept_apart(tmp_path: Path, one: str, other: str) -> None:
@@ -184,6 +185,13 @@ def test_look_alikes_are_told_and_kept_apart(tmp_path: Path, one: str, other: st
     (told,) = [line for line in corpus.notes if "look alike" in line]
     assert f"{one!a} (1 rows) and {other!a} (2 rows)" in told
     assert "Boris" not in told
+    assert f"note: {told}" in corpus.summary()
+
+
+@pytest.mark.parametrize("column", ["speaker", "emotion", "gender", "group", "fold"])
+def test_look_alikes_are_told_in_every_column_of_names(tmp_path: Path, column: str) -> None:
+    path = write_csv(tmp_path / "mine.csv", ("path", column), [("a.wav", "one_03"), ("b.wav", "\uff2fNE_03")])
+    assert any(note.startswith(f"column '{column}': names that look alike") for note in read_manifest(path).notes)
 
 
 def test_names_that_the_eye_tells_apart_are_not_told() -> None:

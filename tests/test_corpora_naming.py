@@ -57,6 +57,16 @@ def test_every_common_name_is_read_in_every_spelling(ours: str, tmp_path: Path) 
         assert f"{ours} from {name}" in taken(corpus)
 
 
+def test_the_page_has_every_name() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "corpora.md").read_text("utf-8")
+    listed = {}
+    for line in page.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 3 and cells[0].strip("`") in COMMON_NAMES:
+            listed[cells[0].strip("`")] = tuple(cells[1].partition(";")[0].replace("`", "").split())
+    assert listed == COMMON_NAMES
+
+
 def test_no_common_name_is_two_of_ours() -> None:
     plain = ["".join(filter(str.isalnum, name)) for ours, names in COMMON_NAMES.items() for name in (ours, *names)]
     assert len(plain) == len(set(plain))
