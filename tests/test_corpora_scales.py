@@ -9,7 +9,7 @@ import pytest
 
 from emoprobe import UserError
 from emoprobe.extract.corpora import read_corpus, read_manifest
-from emoprobe.extract.corpora.scales import outside, two_scales
+from emoprobe.extract.corpora.scales import refuse_outside, two_scales
 from tests.corpus_fixtures import make_iemocap, write_csv
 
 RNG = np.random.default_rng(5)
@@ -24,7 +24,7 @@ def of(low: float, high: float, n: int, *, step: float = 0.0) -> np.ndarray:
     ("values", "said"),
     [
         (np.concatenate([of(1, 5, 90), of(10, 100, 10)]), "90 ratings lie within 1 to 5 and 10 beyond"),
-        (np.concatenate([of(1, 7, 999), [70.0]]), "and 1 beyond, from 70 to 70"),
+        (np.concatenate([of(1, 7, 999), [70.0]]), "and 1 beyond, at 70"),
         (np.concatenate([of(1, 5, 500), of(0, 100, 500)]), "beyond"),
         (np.concatenate([of(1, 5, 400), of(0, 100, 600)]), "beyond"),
         (np.concatenate([of(0, 1, 80), of(40, 100, 20)]), "80 ratings lie within 0 to 1 and 20 beyond"),
@@ -57,8 +57,10 @@ def test_one_scale_is_one(values: np.ndarray) -> None:
     assert two_scales(values) == ""
 
 
-def test_outside_counts_no_missing_label() -> None:
-    assert list(outside(np.array([1, 7, np.nan, 0.99, 7.01]), (1, 7))) == [3, 4]
+def test_the_first_row_beyond_a_scale_is_named_and_a_missing_label_is_not() -> None:
+    refuse_outside(np.array([1, 7, np.nan]), (1, 7), str)
+    with pytest.raises(UserError, match=r"^3: 0.99 is beyond this corpus's scale of 1 to 7 \(and 1 more\)"):
+        refuse_outside(np.array([1, 7, np.nan, 0.99, 7.01]), (1, 7), str)
 
 
 def test_a_manifest_is_warned_of(tmp_path: Path) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+
+from emoprobe.errors import UserError
 
 #: Scales that people rate on, the smaller ones; between 0 and 1 only what is neither counts, since 0 is on others too.
 SMALL_SCALES = ((0.0, 1.0), (1.0, 5.0), (1.0, 7.0), (1.0, 9.0), (0.0, 10.0))
@@ -12,10 +16,31 @@ FAR = 2.0
 SHARE, GAP = 0.2, 0.1
 
 
-def outside(values: np.ndarray, scale: tuple[float, float]) -> np.ndarray:
-    """Numbers of the rows whose rating is beyond a scale; a missing one (NaN) is not."""
+def refuse_outside(values: np.ndarray, scale: tuple[float, float], place: Callable[[int], str]) -> None:
+    """Refuse a rating beyond the scale of its corpus; a missing one (NaN) is not.
+
+    Parameters
+    ----------
+    values : ndarray
+        Ratings, NaN where there is none.
+    scale : tuple of float
+        The least and the largest.
+    place : callable
+        Tells file, row and column of a row by its number.
+
+    Raises
+    ------
+    UserError
+        Naming the first such row.
+    """
     low, high = scale
-    return np.flatnonzero((values < low) | (values > high))
+    rows = np.flatnonzero((values < low) | (values > high))
+    if len(rows):
+        more = f" (and {len(rows) - 1:,} more)" if len(rows) > 1 else ""
+        raise UserError(
+            f"{place(rows[0])}: {values[rows[0]]:g} is beyond this corpus's scale of {low:g} to {high:g}{more}; "
+            "correct it or leave the cell empty"
+        )
 
 
 def two_scales(values: np.ndarray) -> str:
@@ -32,7 +57,7 @@ def two_scales(values: np.ndarray) -> str:
     Examples
     --------
     >>> two_scales(np.array([1, 2.5, 3, 4, 5, 70.0]))
-    '5 ratings lie within 1 to 5 and 1 beyond, from 70 to 70'
+    '5 ratings lie within 1 to 5 and 1 beyond, at 70'
     >>> two_scales(np.array([5.0, 20, 41, 55, 78, 90]))
     ''
     """
@@ -44,8 +69,8 @@ def two_scales(values: np.ndarray) -> str:
         n_within = int(within.sum())
         is_far = np.any(beyond > high + FAR * (high - low)) or np.any(beyond < low - FAR * (high - low))
         if is_far and n_within >= max(1, SHARE * len(known)) and near <= GAP * n_within:
-            return (
-                f"{int(np.sum((known >= low) & (known <= high))):,} ratings lie within {low:g} to {high:g} and "
-                f"{len(beyond):,} beyond, from {beyond.min():g} to {beyond.max():g}"
-            )
+            n_inside = int(np.sum((known >= low) & (known <= high)))
+            least, most = f"{beyond.min():g}", f"{beyond.max():g}"
+            span = f"at {most}" if least == most else f"from {least} to {most}"
+            return f"{n_inside:,} ratings lie within {low:g} to {high:g} and {len(beyond):,} beyond, {span}"
     return ""

@@ -27,8 +27,8 @@ from .cells import (
     identifier,
     look_alikes,
 )
-from .scales import outside, two_scales
-from .values import first, normalise_split, parse_rating, parse_seconds, path_under, printable
+from .scales import refuse_outside, two_scales
+from .values import first, normalise_split, parse_rating, parse_seconds, part_name, path_under, printable
 
 COLUMNS = (*(name for name in TEXT_COLUMNS if name not in OPTIONAL), *DIMENSIONS, *OPTIONAL)
 _NUMBERS = (*DIMENSIONS, *PLACES)
@@ -157,7 +157,8 @@ class Corpus:
         _note_repeated_paths(columns, notes)
 
         from_stem = sum(not given for given in columns["id"])
-        columns["id"] = [given or stem for given, stem in zip(columns["id"], _stems(columns), strict=True)]
+        parts = zip(*(columns[name] for name in ("path", *PLACES)), strict=True)
+        columns["id"] = [given or part_name(*part) for given, part in zip(columns["id"], parts, strict=True)]
         for column in IDENTIFIERS:
             columns[column] = [identifier(name) for name in columns[column]]
         _refuse_repeated_ids(columns["id"], source, where, from_stem)
@@ -172,7 +173,7 @@ class Corpus:
             columns[column] = _numbers(table, column, source, where, missing, called)
             scale = (scales or {}).get(column)
             if scale is not None:
-                _refuse_outside(columns[column], scale, source, called[column], where)
+                refuse_outside(columns[column], scale, lambda row: f"{source}, {where(row)}, column '{called[column]}'")
             elif mixed := two_scales(columns[column]):
                 notes.append(f"column '{called[column]}': {mixed}; are two scales mixed? Bring them to one")
         notes += missing.notes()
@@ -247,6 +248,13 @@ class Corpus:
             f"  labels missing  {missing}",
             f"  transcripts     {(table['transcript'] != '').sum():,}",
         ]
+        for name in ("group", "fold"):
+            held = table.loc[table[name] != "", name]
+            if len(held):
+                lines.append(f"  {name + 's':<15} {held.nunique():,} (of {len(held):,} utterances)")
+        parts = table[list(PLACES)].notna().any(axis=1).sum()
+        if parts:
+            lines.append(f"  parts of files  {parts:,}")
         notes = [f"note: {note}" for note in self.notes]
         if not self.targets:
             notes.append(
@@ -298,22 +306,14 @@ def _checked_path(
         raise UserError(f"{source}, {where(row)}, column '{column}': {problem}{remedy}") from None
 
 
-def _stems(columns: Mapping[str, Sequence]) -> list[str]:
-    """The name of each file without its ending, and where it is a part of it, which: ``call_1.500_3.250_ch0``."""
-    stems = []
-    for path, start, end, channel in zip(*(columns[name] for name in ("path", *PLACES)), strict=True):
-        stem = Path(path).stem
-        if not (math.isnan(start) and math.isnan(end)):
-            stem += f"_{0.0 if math.isnan(start) else start:.3f}_" + ("end" if math.isnan(end) else f"{end:.3f}")
-        stems.append(stem if math.isnan(channel) else f"{stem}_ch{channel:g}")
-    return stems
-
-
 def _note_repeated_paths(columns: Mapping[str, Sequence], notes: list[str]) -> None:
-    parts = zip(*(columns[name] for name in ("path", *PLACES)), strict=True)
-    counts = Counter((path, *(None if math.isnan(place) else place for place in places)) for path, *places in parts)
-    repeated = list(dict.fromkeys(path for (path, *_), count in counts.items() if count > 1))
+    parts: Iterable = columns["path"]
+    if not all(np.isnan(columns[name]).all() for name in PLACES):
+        places = zip(*(columns[name] for name in PLACES), strict=True)
+        parts = ((path, *(str(place) for place in row)) for path, row in zip(columns["path"], places, strict=True))
+    repeated = [part if isinstance(part, str) else part[0] for part, count in Counter(parts).items() if count > 1]
     if repeated:
+        repeated = list(dict.fromkeys(repeated))
         notes.append(f"{len(repeated)} audio files are named by more than one row: {first(repeated, 2)}")
 
 
@@ -337,18 +337,6 @@ def _splits(given: list[str], source: Path, called: Mapping[str, str]) -> list[s
             "use train, development, test, test1, test2, ... or nothing"
         )
     return [known[name] for name in given]
-
-
-def _refuse_outside(
-    values: np.ndarray, scale: tuple[float, float], source: Path, column: str, where: Callable[[int], str]
-) -> None:
-    rows = outside(values, scale)
-    if len(rows):
-        more = f" (and {len(rows) - 1:,} more)" if len(rows) > 1 else ""
-        raise UserError(
-            f"{source}, {where(rows[0])}, column '{column}': {values[rows[0]]:g} is beyond this corpus's scale of "
-            f"{scale[0]:g} to {scale[1]:g}{more}; correct it or leave the cell empty"
-        )
 
 
 def _numbers(

@@ -131,6 +131,14 @@ def parse_seconds(value: object) -> float:
     return parse_rating(value)
 
 
+def part_name(path: str, start: float, end: float, channel: float) -> str:
+    """A file's name without its ending, and where the utterance is a part of it, which: ``call_1.500_3.250_ch0``."""
+    stem = Path(path).stem
+    if not (math.isnan(start) and math.isnan(end)):
+        stem += f"_{0.0 if math.isnan(start) else start:.3f}_" + ("end" if math.isnan(end) else f"{end:.3f}")
+    return stem if math.isnan(channel) else f"{stem}_ch{channel:g}"
+
+
 def path_under(root: Path, given: str) -> str:
     """The absolute path of a file that is named relative to `root`.
 
