@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from datetime import timedelta
 from pathlib import Path
@@ -235,6 +236,14 @@ def test_what_the_user_chose_is_repeated_by_the_corpus(tmp_path: Path) -> None:
     options = parser.parse_args(list(corpus.arguments))
     assert reading(options) == {"keep_words": ["emotion"], "columns": chosen}
     assert read_corpus(options.corpus, **reading(options)).sha256 == corpus.sha256
+
+
+@pytest.mark.parametrize("command", ["extract", "train", "predict", "transcribe", "distill", "export"])
+def test_every_command_that_reads_a_corpus_takes_the_names(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(f"emoprobe.cli.{command}").main(["--help"])
+    assert ended.value.code == 0
+    assert "--columns OURS=THEIRS" in capsys.readouterr().out
 
 
 def test_the_command_says_what_it_took_before_it_computes_and_repeats_it(

@@ -58,9 +58,10 @@ def test_one_scale_is_one(values: np.ndarray) -> None:
 
 
 def test_the_first_row_beyond_a_scale_is_named_and_a_missing_label_is_not() -> None:
-    refuse_outside(np.array([1, 7, np.nan]), (1, 7), str)
-    with pytest.raises(UserError, match=r"^3: 0.99 is beyond this corpus's scale of 1 to 7 \(and 1 more\)"):
-        refuse_outside(np.array([1, 7, np.nan, 0.99, 7.01]), (1, 7), str)
+    place = {"source": Path("labels.csv"), "column": "act", "where": str}
+    refuse_outside(np.array([1, 7, np.nan]), (1, 7), **place)
+    with pytest.raises(UserError, match=r"^labels.csv, 3, column 'act': 0.99 is beyond .* 1 to 7 \(and 1 more\)"):
+        refuse_outside(np.array([1, 7, np.nan, 0.99, 7.01]), (1, 7), **place)
 
 
 def test_a_manifest_is_warned_of(tmp_path: Path) -> None:

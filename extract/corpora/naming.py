@@ -125,7 +125,8 @@ class Naming:
             ends = [(0.0 if math.isnan(a) else a) + length for a, length in zip(starts, lengths, strict=True)]
             taken["end"] = pd.Series(ends, dtype=object)
             called["end"] = called.pop(_DURATION)
-        ordered = {ours: taken[ours].reset_index(drop=True) for ours in COLUMNS if ours in taken}
+        # Objects as they are: pandas would make of them what it takes them for.
+        ordered = {ours: pd.Series(list(taken[ours]), dtype=object) for ours in COLUMNS if ours in taken}
         return pd.DataFrame(ordered), called
 
 

@@ -70,7 +70,7 @@ def _find(spec: str, options: Mapping[str, object]) -> tuple[str, str | Path, Co
     readers = corpus_readers()
     known = ", ".join(sorted(readers))
     told = _told_by_folder(Path(spec))
-    if told:
+    if told in readers:
         return f"{told}:", spec, _read(readers[told], Path(spec), options)
     if Path(spec).is_file():
         return "", spec, read_manifest(Path(spec), **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -16,7 +17,9 @@ FAR = 2.0
 SHARE, GAP = 0.2, 0.1
 
 
-def refuse_outside(values: np.ndarray, scale: tuple[float, float], place: Callable[[int], str]) -> None:
+def refuse_outside(
+    values: np.ndarray, scale: tuple[float, float], *, source: Path, column: str, where: Callable[[int], str]
+) -> None:
     """Refuse a rating beyond the scale of its corpus; a missing one (NaN) is not.
 
     Parameters
@@ -25,8 +28,10 @@ def refuse_outside(values: np.ndarray, scale: tuple[float, float], place: Callab
         Ratings, NaN where there is none.
     scale : tuple of float
         The least and the largest.
-    place : callable
-        Tells file, row and column of a row by its number.
+    source, column
+        The file and the column that an error should name.
+    where : callable
+        Tells a row's place in `source`.
 
     Raises
     ------
@@ -38,8 +43,8 @@ def refuse_outside(values: np.ndarray, scale: tuple[float, float], place: Callab
     if len(rows):
         more = f" (and {len(rows) - 1:,} more)" if len(rows) > 1 else ""
         raise UserError(
-            f"{place(rows[0])}: {values[rows[0]]:g} is beyond this corpus's scale of {low:g} to {high:g}{more}; "
-            "correct it or leave the cell empty"
+            f"{source}, {where(rows[0])}, column '{column}': {values[rows[0]]:g} is beyond this corpus's scale of "
+            f"{low:g} to {high:g}{more}; correct it or leave the cell empty"
         )
 
 

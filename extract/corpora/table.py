@@ -173,7 +173,7 @@ class Corpus:
             columns[column] = _numbers(table, column, source, where, missing, called)
             scale = (scales or {}).get(column)
             if scale is not None:
-                refuse_outside(columns[column], scale, lambda row: f"{source}, {where(row)}, column '{called[column]}'")
+                refuse_outside(columns[column], scale, source=source, column=called[column], where=where)
             elif mixed := two_scales(columns[column]):
                 notes.append(f"column '{called[column]}': {mixed}; are two scales mixed? Bring them to one")
         notes += missing.notes()
