@@ -134,7 +134,9 @@ def _inputs(
     from emoprobe.endtoend.inputs import find_audio, read_texts
     from emoprobe.extract.corpora import read_corpus
 
-    texts = None if options.transcripts is None else read_texts(options.transcripts, keep_words=options.keep_words)
+    # With a corpus, the names are those of its columns.
+    how = {**reading(options), **({"columns": {}} if options.corpus else {})}
+    texts = None if options.transcripts is None else read_texts(options.transcripts, **how)
     for note in () if texts is None else texts.notes:
         say(f"note: {note}")
     if options.corpus:

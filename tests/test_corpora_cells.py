@@ -139,6 +139,15 @@ def test_texts_given_to_a_model_have_the_rule(tmp_path: Path) -> None:
     assert read_texts(path, keep_words=["transcript"]).texts == ["nan", "none", "None"]
 
 
+def test_texts_given_to_a_model_are_known_by_common_names(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "words.csv", ("utt_id", "Text", "label"), [("a", "Yes, well", "x"), ("b", "", "y")])
+    texts = read_texts(path)
+    assert (texts.names, texts.texts) == (["a", "b"], ["Yes, well", ""])
+    assert texts.notes == [f"{path}: columns taken: id from utt_id, transcript from Text"]
+    path = write_csv(tmp_path / "words.csv", ("id", "heard", "text"), [("a", "one", "two")])
+    assert read_texts(path, columns={"transcript": "heard"}).texts == ["one"]
+
+
 def test_one_list_for_numbers_and_words() -> None:
     """Whatever a rating may say for no value, a text may, too."""
     taken = MissingWords()

@@ -241,7 +241,7 @@ def _claims(written: list[str], chosen: dict[str, str], source: Path) -> dict[st
     _settle_offset(claims, chosen, written, source)
     claims = {ours: claimed for ours, claimed in claims.items() if ours not in chosen}
     there = {*claims, *picked}
-    if "start" not in there or "end" in there:
+    if "start" not in there or "end" in there | set(chosen):
         claims.pop(_DURATION, None)  # how long the file is, or the part of it that is told already
     for ours, claimed in claims.items():
         own = [claim for claim in claimed if _own(written[claim[0]]) == ours]
