@@ -27,7 +27,7 @@ COMMON_NAMES: dict[str, tuple[str, ...]] = {
     "gender": ("sex", "speaker_gender"),
     "split": ("split_set", "partition", "set", "subset"),
     "emotion": ("emo", "emo_class", "label", "emotion_label"),
-    "transcript": ("transcription", "text", "sentence", "words"),
+    "transcript": ("transcription", "text", "sentence"),
     "group": (
         "session", "session_id", "dialogue", "dialogue_id", "dialog", "dialog_id", "conversation", "conversation_id",
         "film", "movie",
