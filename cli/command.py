@@ -84,8 +84,16 @@ def add_setting(
     parser.add_argument(f"--{option}", default=default, help=help, **more)
 
 
-def add_keep_words(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    """The option of every command that reads a corpus; its value goes to :func:`.extract.corpora.read_corpus`."""
+def add_reading(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """The options of every command that reads a corpus; see :func:`reading`."""
+    parser.add_argument(
+        "--columns",
+        nargs="+",
+        default=[],
+        metavar="OURS=THEIRS",
+        help="what the columns of a manifest are called, where no common name tells it: path=file,arousal=EmoAct "
+        "(docs/corpora.md lists the names; NAME= takes none)",
+    )
     parser.add_argument(
         "--keep-words",
         nargs="+",
@@ -95,6 +103,14 @@ def add_keep_words(parser: argparse.ArgumentParser | argparse._ArgumentGroup) ->
         help="columns of the corpus in which words such as None, NA or - are meant (a speaker called None), and stand "
         f"for no missing value: {', '.join(TEXT_COLUMNS)}",
     )
+
+
+def reading(options: argparse.Namespace) -> dict[str, Any]:
+    """What :func:`.extract.corpora.read_corpus` is given besides the corpus, by the options of :func:`add_reading`."""
+    # The tables that it knows load pandas: not for --help.
+    from emoprobe.extract.corpora.naming import parse_columns
+
+    return {"keep_words": options.keep_words, "columns": parse_columns(options.columns)}
 
 
 def add_longest(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:

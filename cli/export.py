@@ -9,7 +9,7 @@ from pathlib import Path
 from emoprobe.errors import UserError
 from emoprobe.ownership import refuse_inputs
 
-from .command import CommandParser, ShowVersion, add_keep_words, quiet_transformers
+from .command import CommandParser, ShowVersion, add_reading, quiet_transformers, reading
 from .running import run_command
 
 _EPILOG = """\
@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
         default="demo",
         help="held-out speech to check on: demo, a manifest, msp-podcast:ROOT or iemocap:ROOT (default: demo)",
     )
-    add_keep_words(p)
+    add_reading(p)
     p.add_argument("--limit", type=int, default=32, metavar="N", help="utterances to check on (default: 32)")
     p.add_argument("--quiet", action="store_true", help="no summary")
     p.add_argument("--version", action=ShowVersion)
@@ -87,7 +87,7 @@ def _held_out(options: argparse.Namespace, model) -> tuple[list | None, list[str
     from emoprobe.extract.limits import LONGEST_SECONDS
     from emoprobe.extract.scan import scan
 
-    corpus = read_corpus(options.corpus, keep_words=options.keep_words)
+    corpus = read_corpus(options.corpus, **reading(options))
     if not options.quiet:
         for note in corpus.notes:
             print(f"note: {note}")

@@ -10,7 +10,16 @@ from pathlib import Path
 from emoprobe.errors import UserError
 from emoprobe.ownership import refuse_inputs
 
-from .command import CommandParser, ShowVersion, add_keep_words, add_longest, conclude, file_name, quiet_transformers
+from .command import (
+    CommandParser,
+    ShowVersion,
+    add_longest,
+    add_reading,
+    conclude,
+    file_name,
+    quiet_transformers,
+    reading,
+)
 from .running import run_command
 
 _EPILOG = """\
@@ -49,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="what was said: a CSV with the columns path or id (or both), and transcript; or a folder of <stem>.txt",
     )
-    add_keep_words(p)
+    add_reading(p)
     p.add_argument("--out", type=Path, default=Path("predictions.csv"), help="default: predictions.csv")
     p.add_argument("--onnx", action="store_true", help="use the ONNX form that `probe-train export` wrote (on the CPU)")
     p.add_argument("--int8", action="store_true", help="use its form of 8 bits")
@@ -127,11 +136,13 @@ def _inputs(
     from emoprobe.extract.corpora import read_corpus
     from emoprobe.extract.corpora.places import places
 
-    texts = None if options.transcripts is None else read_texts(options.transcripts, keep_words=options.keep_words)
+    # With a corpus, the names are those of its columns.
+    how = {**reading(options), **({"columns": {}} if options.corpus else {})}
+    texts = None if options.transcripts is None else read_texts(options.transcripts, **how)
     for note in () if texts is None else texts.notes:
         say(f"note: {note}")
     if options.corpus:
-        corpus = read_corpus(options.corpus, keep_words=options.keep_words)
+        corpus = read_corpus(options.corpus, **reading(options))
         for note in corpus.notes:
             say(f"note: {note}")
         table = corpus.utterances

@@ -9,7 +9,7 @@ left out of the checkpoint.  Utterances of like length are cut to the shortest, 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -180,15 +180,21 @@ def build_distiller(teacher, settings: DistillSettings):
     return Distiller()
 
 
-def open_speech(spec: str, *, keep_words: Sequence[str] = (), say: Callable[[str], None] = lambda line: None):
+def open_speech(
+    spec: str,
+    *,
+    keep_words: Sequence[str] = (),
+    columns: Mapping[str, str] | None = None,
+    say: Callable[[str], None] = lambda line: None,
+):
     """Speech to distil on: lengths in samples, and a function from number to waveform.
 
     Parameters
     ----------
     spec : str
         Anything that ``probe-extract --corpus`` takes (its test rows are left out), or a store of packed speech.
-    keep_words : sequence of str
-        As :func:`.extract.corpora.read_corpus` takes it.
+    keep_words, columns
+        As :func:`.extract.corpora.read_corpus` takes them.
     say : callable
         Told of notes on the corpus, and of how many files are left out.
     """
@@ -204,7 +210,7 @@ def open_speech(spec: str, *, keep_words: Sequence[str] = (), say: Callable[[str
     from emoprobe.extract.corpora.places import places
     from emoprobe.extract.scan import read_headers
 
-    corpus = read_corpus(spec, keep_words=keep_words)
+    corpus = read_corpus(spec, keep_words=keep_words, columns=columns)
     for note in corpus.notes:
         say(f"note: {note}")
     table = corpus.utterances

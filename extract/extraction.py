@@ -90,6 +90,9 @@ def extract(
     if not isinstance(corpus, Corpus):
         corpus = read_corpus(str(corpus))
     corpus = _limit(corpus, settings.limit)
+    # What was taken for what is told before anything is computed.
+    for line in corpus.summary().splitlines():
+        say(line)
     device = choose_device(settings.device)
     backbone = load_backbone(model) if isinstance(model, str) else model
     refuse_stranger(out, is_cache, "cache of hidden states", option="--out", inputs=corpus.utterances["path"])
@@ -101,7 +104,7 @@ def extract(
             window=backbone.longest,
             progress=progress,
         )
-        _describe(corpus, table, say)
+        say(f"audio: {table['seconds'].sum() / 3600:.2f} h")
         if settings.strict:
             stop_at_problem(zip(table["path"], table["status"], table["reason"], strict=True))
         if not (table["samples"] > 0).any():
@@ -156,12 +159,6 @@ def _limit(corpus: Corpus, limit: int | None) -> Corpus:
         return corpus
     rows = np.sort(np.random.default_rng(0).permutation(n)[:limit])
     return replace(corpus, utterances=corpus.utterances.iloc[rows].reset_index(drop=True))
-
-
-def _describe(corpus: Corpus, table, say: Callable[[str], None]) -> None:
-    for line in corpus.summary().splitlines():
-        say(line)
-    say(f"audio: {table['seconds'].sum() / 3600:.2f} h")
 
 
 def _check(

@@ -153,6 +153,32 @@ def test_names_that_tell_no_rows_apart_give_way_to_shard_and_row(tmp_path):
     assert list(read_corpus(str(tmp_path)).utterances["id"]) == ["a_0", "a_1", "a_2", "b_0", "b_1", "b_2"]
 
 
+def test_columns_go_by_their_common_names_and_by_those_that_are_given(tmp_path):
+    feature = {"names": ["calm", "cross"], "_type": "ClassLabel"}
+    schema = pa.schema(
+        {"audio": SCHEMA.field("audio").type, "file": pa.string(), "label": pa.int64(), "speaker_id": pa.string()}
+        | {"excitement": pa.float64(), "vector": pa.list_(pa.float64())},
+        metadata={
+            "huggingface": '{"info": {"features": {"label": {"names": ["calm", "cross"], "_type": "ClassLabel"}}}}'
+        },
+    )
+    more = {"file": "elsewhere.wav", "speaker_id": "anna", "excitement": 4.5, "vector": [1.0]}
+    rows = [{"audio": row["audio"], "label": number, **more} for number, row in enumerate(ROWS[:2])]
+    shard = write_parquet(tmp_path / "dev-00000.parquet", rows, schema=schema)
+    corpus = read_corpus(str(tmp_path), columns={"arousal": "excitement"})
+    table = corpus.utterances
+    assert list(table["path"]) == [f"{shard}/audio/{row}" for row in range(2)]
+    assert list(table["emotion"]) == ["calm", "cross"]
+    assert list(table["speaker"]) == ["anna"] * 2
+    assert list(table["arousal"]) == [4.5] * 2
+    assert list(table["split"]) == ["development"] * 2
+    assert any("emotion from label" in note for note in corpus.notes)
+    assert any("columns not used" in note and "vector" in note for note in corpus.notes)
+    tar = write_tar(tmp_path / "t.tar", {"a.wav": ROWS[0]["audio"]["bytes"], "a.json": b'{"EmoVal": 2, "x": 3}'})
+    table = read_corpus(str(tar), columns={"arousal": "x"}).utterances
+    assert (table["valence"][0], table["arousal"][0]) == (2.0, 3.0)
+
+
 def test_rows_without_bytes_name_files_or_are_listed(tmp_path):
     soundfile.write(tmp_path / "real.wav", tone(0.5), 16_000)
     rows = [dict(row) for row in ROWS[:3]]

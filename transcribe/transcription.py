@@ -6,8 +6,8 @@ import csv
 import io
 import math
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -51,8 +51,8 @@ class TranscriptionSettings:
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
     workers : int
         Threads that decode ahead.
-    keep_words : tuple of str
-        As :func:`.extract.corpora.read_corpus` takes it, where the corpus is given by its name.
+    keep_words, columns
+        As :func:`.extract.corpora.read_corpus` takes them, where the corpus is given by its name.
     """
 
     only_missing: bool = False
@@ -61,7 +61,8 @@ class TranscriptionSettings:
     longest: float = LONGEST_SECONDS
     device: str = "auto"
     workers: int = 4
-    keep_words: tuple[str, ...] = ()
+    keep_words: Sequence[str] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_positive(self, "batch_seconds", "longest", "workers")
@@ -108,7 +109,7 @@ def transcribe(
     settings = settings or TranscriptionSettings()
     say = report or (lambda line: None)
     out = Path(out)
-    corpus, sources = _read(corpus, out, settings.keep_words)
+    corpus, sources = _read(corpus, out, settings)
     recogniser = load_recogniser(model) if isinstance(model, str) else model
     for note in corpus.notes:
         say(f"note: {note}")
@@ -152,15 +153,17 @@ def transcribe(
     return table
 
 
-def _read(corpus: Corpus | str | Path, out: Path, keep_words: tuple[str, ...]) -> tuple[Corpus, list[str]]:
+def _read(corpus: Corpus | str | Path, out: Path, settings: TranscriptionSettings) -> tuple[Corpus, list[str]]:
     """The corpus, and where each of its transcripts comes from."""
     if isinstance(corpus, Corpus):
         return corpus, [corpus.text_source] * len(corpus)
     manifest = Path(corpus) if Path(corpus).is_file() else None
     if manifest is not None and out.exists() and out.samefile(manifest):
         raise UserError(f"--out {out} is the corpus's own manifest, which is read; give another place with --out")
-    corpus = read_corpus(str(corpus), keep_words=keep_words)
-    sources = transcript_sources(manifest) if manifest is not None else []
+    corpus = read_corpus(str(corpus), keep_words=settings.keep_words, columns=settings.columns)
+    # A file may stand for a folder of another form, which tells no sources.
+    as_manifest = manifest is not None and corpus.arguments[1] == os.path.abspath(manifest)  # noqa: PTH100
+    sources = transcript_sources(manifest, columns=settings.columns) if as_manifest else []
     return corpus, sources or [corpus.text_source] * len(corpus)
 
 

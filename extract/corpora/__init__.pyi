@@ -1,10 +1,16 @@
+from . import audformat_database as audformat_database
 from . import cells as cells
 from . import datasets as datasets
 from . import emobank as emobank
 from . import iemocap as iemocap
+from . import jsonlists as jsonlists
+from . import kaldi as kaldi
 from . import manifest as manifest
 from . import msp_podcast as msp_podcast
+from . import naming as naming
 from . import registry as registry
+from . import scales as scales
+from . import separated as separated
 from . import table as table
 from . import tar as tar
 from . import text as text

@@ -16,7 +16,7 @@ import pandas as pd
 from emoprobe.errors import UserError
 
 from .cells import MissingWords
-from .table import Corpus
+from .table import DIMENSIONS, Corpus
 from .text import decode_leniently, read_bytes, read_text
 from .values import first, parse_rating
 
@@ -25,6 +25,8 @@ _UTTERANCE = re.compile(r"\[\s*[\d.]+\s*-\s*[\d.]+\s*\]\s+(\S+)\s+(\S+)\s+\[([^\
 _NAME = re.compile(r"Ses(\d+)[FM]_\w+_([FM])\w*")
 _SPOKEN = re.compile(r"(\S+)\s+\[[^\]]*\]:\s*(.*)")
 _NO_AGREEMENT = "xxx"
+# Means of ratings from 1 to 5; the released files hold a few of raters who went one beyond.
+_SCALE = (0.5, 5.5)
 _GENDER = {"F": "female", "M": "male"}
 
 
@@ -82,7 +84,14 @@ def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
     if damaged:
         notes.append(f"{len(damaged):,} transcripts are not UTF-8, some letters were replaced: {first(damaged, 2)}")
     return Corpus.from_table(
-        "iemocap", root, table, source=root, notes=notes, where=lambda row: places[row], missing=missing
+        "iemocap",
+        root,
+        table,
+        source=root,
+        notes=notes,
+        where=lambda row: places[row],
+        missing=missing,
+        scales=dict.fromkeys(DIMENSIONS, _SCALE),
     )
 
 

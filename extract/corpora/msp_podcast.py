@@ -19,14 +19,15 @@ import pandas as pd
 from emoprobe.errors import UserError
 
 from .cells import MissingWords
-from .manifest import csv_rows
-from .table import Corpus
+from .separated import csv_rows
+from .table import DIMENSIONS, Corpus
 from .text import decode_leniently, read_bytes, read_text
 from .values import first
 
 # Both spellings occur. CSV before JSON: where a release has both they hold the same fields.
 _LABEL_FILES = ("labels_consensus.csv", "labels_concensus.csv", "labels_consensus.json", "labels_concensus.json")
 _AUDIO_FOLDERS = ("audios", "audio")
+_WRITTEN = ("FileName", "EmoClass", "EmoAct", "EmoVal", "EmoDom", "SpkrID", "Gender", "Split_Set")
 _FIELDS = {
     "filename": "path",
     "emoclass": "emotion",
@@ -39,6 +40,7 @@ _FIELDS = {
 }
 
 _NO_AGREEMENT = "X"
+_SCALE = (1.0, 7.0)
 
 
 def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
@@ -98,7 +100,15 @@ def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
     table["path"] = [f"{audio.name}/{name}" for name in names]
     table["id"] = [Path(name).stem for name in names]
     return Corpus.from_table(
-        "msp-podcast", root, table, source=source, notes=notes, where=lambda row: places[row], missing=missing
+        "msp-podcast",
+        root,
+        table,
+        source=source,
+        notes=notes,
+        where=lambda row: places[row],
+        missing=missing,
+        called=dict(zip(_FIELDS.values(), _WRITTEN, strict=True)),
+        scales=dict.fromkeys(DIMENSIONS, _SCALE),
     )
 
 
