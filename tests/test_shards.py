@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import shutil
 import tarfile
@@ -158,9 +159,7 @@ def test_columns_go_by_their_common_names_and_by_those_that_are_given(tmp_path):
     schema = pa.schema(
         {"audio": SCHEMA.field("audio").type, "file": pa.string(), "label": pa.int64(), "speaker_id": pa.string()}
         | {"excitement": pa.float64(), "vector": pa.list_(pa.float64())},
-        metadata={
-            "huggingface": '{"info": {"features": {"label": {"names": ["calm", "cross"], "_type": "ClassLabel"}}}}'
-        },
+        metadata={"huggingface": json.dumps({"info": {"features": {"label": feature}}})},
     )
     more = {"file": "elsewhere.wav", "speaker_id": "anna", "excitement": 4.5, "vector": [1.0]}
     rows = [{"audio": row["audio"], "label": number, **more} for number, row in enumerate(ROWS[:2])]
