@@ -30,6 +30,7 @@ class CommandParser(argparse.ArgumentParser):
         super().__init__(*args, **options)
         self.register("type", None, lambda given: text(file_name(given)))
         self.register("type", Path, lambda given: Path(text(file_name(given))))
+        self.add_argument("--version", action=ShowVersion)
 
     def error(self, message: str) -> None:
         """Exit with status 2 and one line, whatever the arguments hold."""

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 from emoprobe.distil.distiller import SAMPLE_RATE, DistillSettings
-from emoprobe.errors import UserError
 from emoprobe.ownership import refuse_inputs
 
 from .command import CommandParser, add_reading, reading
@@ -50,17 +49,15 @@ def _run(options: argparse.Namespace) -> int:
     from emoprobe.distil.distiller import MADE_BY, distill, open_speech, save_student
     from emoprobe.extract.encoders.speech import load_backbone
 
-    if options.steps < 1:
-        raise UserError(f"--steps {options.steps}: give at least 1")
+    names = set(DistillSettings.__dataclass_fields__)
+    given = {k: v for k, v in vars(options).items() if k in names}
+    settings = DistillSettings(**(given | {"layers": tuple(options.layers)}))
     if options.threads:
         torch.set_num_threads(options.threads)
     run = options.run or options.out.with_name(options.out.name + "-run")
     refuse_inputs([options.out], [options.teacher, options.corpus])
     refuse_inputs([run], [options.teacher, options.corpus, options.out], option="--run")
     check_export(options.out, option="--out", made_by=MADE_BY)  # before hours of training
-    names = set(DistillSettings.__dataclass_fields__)
-    given = {k: v for k, v in vars(options).items() if k in names}
-    settings = DistillSettings(**(given | {"layers": tuple(options.layers)}))
     teacher = load_backbone(options.teacher, revision=options.revision)
     lengths, read = open_speech(options.corpus, **reading(options), say=print)
     print(f"teacher {teacher.label}: {teacher.n_layers - 1} blocks of width {teacher.width}")

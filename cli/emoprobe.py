@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from difflib import get_close_matches
 from importlib import import_module
 
-from .command import CommandParser, ShowVersion
+from .command import CommandParser
 
 #: Subcommand to what it does; the module has its name, with `_` for `-`. Those marked * are also called `probe-NAME`.
 SUBCOMMANDS = {
@@ -39,9 +40,18 @@ def parser() -> argparse.ArgumentParser:
         + "\n\n* also a command of its own: probe-NAME. emoprobe SUBCOMMAND --help tells its options.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("--version", action=ShowVersion)
-    made.add_argument("subcommand", metavar="SUBCOMMAND", choices=SUBCOMMANDS, help="one of the list below")
+    made.add_argument("subcommand", metavar="SUBCOMMAND", type=_subcommand, help="one of the list below")
     return made
+
+
+def _subcommand(given: str) -> str:
+    """The name of a subcommand, also with the ``probe-`` of the command of its own."""
+    name = given.removeprefix("probe-")
+    if name not in SUBCOMMANDS:
+        near = get_close_matches(name, SUBCOMMANDS, 1)
+        hint = f"did you mean {near[0]}?" if near else "emoprobe --help lists the subcommands"
+        raise argparse.ArgumentTypeError(f"there is no {given!r}: {hint}")
+    return name
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from emoprobe.errors import UserError
 from emoprobe.ownership import refuse_inputs
 
-from .command import CommandParser, ShowVersion, add_reading, quiet_transformers, reading
+from .command import CommandParser, add_reading, quiet_transformers, reading
 from .running import run_command
 
 _EPILOG = """\
@@ -40,7 +40,6 @@ def parser() -> argparse.ArgumentParser:
     add_reading(p)
     p.add_argument("--limit", type=int, default=32, metavar="N", help="utterances to check on (default: 32)")
     p.add_argument("--quiet", action="store_true", help="no summary")
-    p.add_argument("--version", action=ShowVersion)
     return p
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from emoprobe.errors import UserError
 from emoprobe.ownership import refuse_inputs
 
-from .command import LEFT_OUT, CommandParser, ShowVersion, add_longest, add_reading, quiet_transformers, reading
+from .command import LEFT_OUT, CommandParser, add_longest, add_reading, quiet_transformers, reading
 from .running import run_command
 
 DEFAULT_CORPUS, DEFAULT_MODEL = "demo", "hubert-nano"
@@ -94,7 +94,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--verify", action="store_true", help="check the checksums of the cache at --out, and do nothing else"
     )
-    p.add_argument("--version", action=ShowVersion)
     return p
 
 

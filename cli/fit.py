@@ -157,7 +157,7 @@ def summary(results) -> str:
                 where = "mean over seeds" if row["probe"] == "end-to-end" else "all layers, mean over seeds"
             bounds = f"[{row[measure + '_low']:.3f}, {row[measure + '_high']:.3f}]"
             other = f"macro F1 {row['macro_f1']:.3f}" if dimension == "emotion" else f"r {row['pearson']:.3f}"
-            if row["chosen_on"] and row["layer"] != row["highest_layer"]:
+            if row["chosen_on"] and pd.notna(row["highest_layer"]) and row["layer"] != row["highest_layer"]:
                 other += f"; highest here, with hindsight: layer {int(row['highest_layer'])}, {row['highest']:.3f}"
             lines.append(f"  {name:<20} {where:<28} {row[measure]:6.3f} {bounds:<18} {other}")
     chosen = best[best["chosen_on"] != ""]

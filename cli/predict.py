@@ -12,7 +12,6 @@ from emoprobe.ownership import refuse_inputs
 
 from .command import (
     CommandParser,
-    ShowVersion,
     add_longest,
     add_reading,
     conclude,
@@ -68,7 +67,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     p.add_argument("--workers", type=int, default=4, metavar="N", help="threads that decode ahead (default: 4)")
     p.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
-    p.add_argument("--version", action=ShowVersion)
     return p
 
 

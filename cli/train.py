@@ -9,7 +9,7 @@ from pathlib import Path
 from emoprobe.errors import UserError
 from emoprobe.ownership import refuse_inputs, refuse_stranger
 
-from .command import LEFT_OUT, CommandParser, ShowVersion, add_reading, quiet_transformers, reading
+from .command import LEFT_OUT, CommandParser, add_reading, quiet_transformers, reading
 from .running import run_command
 
 _EPILOG = """\
@@ -133,7 +133,6 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="print parameters, multiply-adds and size beside HuBERT large, write them to cost.csv in --out, and stop",
     )
-    p.add_argument("--version", action=ShowVersion)
     return p
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from emoprobe.errors import UserError
 from emoprobe.ownership import refuse_inputs
 
-from .command import CommandParser, ShowVersion, add_longest, add_reading, conclude, quiet_transformers, reading
+from .command import CommandParser, add_longest, add_reading, conclude, quiet_transformers, reading
 from .running import run_command
 
 _EPILOG = """\
@@ -55,7 +55,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     p.add_argument("--workers", type=int, default=4, metavar="N", help="threads that decode ahead (default: 4)")
     p.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
-    p.add_argument("--version", action=ShowVersion)
     return p
 
 

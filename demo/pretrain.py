@@ -162,6 +162,7 @@ def pretrain(
             how = {"device": trainer.args.device, "bf16": bf16, "say": say}
             with checked(model.hubert, batches, run / "precision.json", **how):
                 trainer.train(resume_from_checkpoint=str(found) if found else None)
+            trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # the next stage sets its own autocast
         else:
             load_weights(model, found)
         if stop < settings.steps:

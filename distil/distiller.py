@@ -15,6 +15,7 @@ from pathlib import Path
 
 from emoprobe.claims import claim
 from emoprobe.errors import UserError
+from emoprobe.extract.options import check_counts, check_positive
 
 from .checkpoint import export
 from .training import RUN_FILES, checked, last_checkpoint, load_weights, of_speech, trainer_for
@@ -39,6 +40,11 @@ class DistillSettings:
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_counts(self, "blocks", "steps", least=1)
+        check_counts(self, "warmup", "decay")
+        check_positive(self, "batch_seconds", "longest", "learning_rate")
 
 
 def predicted_layers(blocks: int) -> tuple[int, ...]:

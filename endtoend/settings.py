@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora import DIMENSIONS
+from emoprobe.extract.options import check_counts
 
 #: What can be kept as it was pretrained: the convolutions of the speech encoder, the embeddings of the text encoder,
 #: or a whole encoder.
@@ -159,15 +160,11 @@ class TrainingSettings:
 
     def __post_init__(self):
         one_of("--precision", (self.precision,), ("float32", "bfloat16", "float16"))
-        for name in ("epochs", "patience", "batch", "accumulate", "seeds", "save_steps"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)} must be at least 1")
+        check_counts(self, "epochs", "patience", "batch", "accumulate", "seeds", "save_steps", least=1)
         for name in ("audio_rate", "text_rate", "head_rate", "longest"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise UserError(f"--{name.replace('_', '-')} {getattr(self, name):g} must be a number above 0")
-        for name in ("decay", "resamples", "workers"):
-            if getattr(self, name) is not None and not getattr(self, name) >= 0:
-                raise UserError(f"--{name} {getattr(self, name)} must be 0 or more")
+        check_counts(self, "resamples", "workers", "decay")
         if self.batch * self.accumulate < 2:
             raise UserError(
                 "--batch 1 with --accumulate 1: the loss is a CCC over the utterances of a step, which over one is "

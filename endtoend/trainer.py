@@ -237,6 +237,8 @@ def train_one(
             told_of_dead_workers(),
         ):
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+            # Trainer leaves its autocast around the model, and what is predicted from here on is in float32.
+            trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     state = trainer.state
     if state.best_metric is None or not math.isfinite(state.best_metric):
         raise UserError(

@@ -301,14 +301,16 @@ def is_cache(path: Path) -> bool:
     """Whether a file is a cache of ours, of any version, by what is in it; damaged ones as far as they tell."""
     try:
         with open_hdf5(path) as file:
-            return str(file.attrs.get("format", "")).startswith(_FORMATS)
-    except (OSError, ValueError, RuntimeError):
-        # Damaged: HDF5 puts the attribute behind the arrays and before the long texts, near neither end.
-        with path.open("rb") as file:
-            if file.read(8) != b"\x89HDF\r\n\x1a\n":
-                return False
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                return content.find(_FORMATS.encode()) >= 0
+            if str(file.attrs.get("format", "")).startswith(_FORMATS):
+                return True
+    except (OSError, ValueError, RuntimeError, KeyError):
+        pass  # damaged, and looked at byte by byte like one whose damage HDF5 does not see
+    # The attribute lies behind the arrays and before the long texts, near neither end.
+    with path.open("rb") as file:
+        if file.read(8) != b"\x89HDF\r\n\x1a\n":
+            return False
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content.find(_FORMATS.encode()) >= 0
 
 
 def is_part(path: Path) -> bool:
@@ -316,7 +318,7 @@ def is_part(path: Path) -> bool:
     try:
         with open_hdf5(path) as file:
             return list(file) == ["states"] and file["states"].ndim == 3 and file["states"].dtype == np.float16
-    except (OSError, ValueError, RuntimeError, AttributeError):
+    except (OSError, ValueError, RuntimeError, KeyError, AttributeError):
         return False
 
 

@@ -245,9 +245,12 @@ def train_checked(
     begun = _read_record(record) if record.exists() else None
     training = model.training
     model.eval()
-    check = check_precision(
-        model, states, device=device, precision=precision, remedy=remedy, in_float32=begun and begun["in_float32"]
-    )
+    # Some models draw random numbers even where they use none; a training that goes on must draw the same as a new one,
+    # however often its check ran the model.
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        check = check_precision(
+            model, states, device=device, precision=precision, remedy=remedy, in_float32=begun and begun["in_float32"]
+        )
     model.train(training)
     say(str(check))
     if write and begun is None:

@@ -94,6 +94,11 @@ def read_headers(
         )
     finally:
         pool.shutdown(cancel_futures=True)  # interrupted, it does not read the rest first
+    # libsndfile keeps its last error in one place for all threads, so that what it says of a file is known only alone.
+    headers = [
+        _try_header(path, kept) if isinstance(header, AudioProblem) and header.status == "unreadable" else header
+        for path, header in zip(files, headers, strict=True)
+    ]
     if any(isinstance(header, AudioProblem) and header.status == "missing" for header in headers):
         # Missing from the start is a fact about the file; missing since the others were read is one about the disk.
         readable = [path for path, header in zip(files, headers, strict=True) if isinstance(header, AudioHeader)]

@@ -20,9 +20,7 @@ import numpy as np
 from scipy import sparse, stats
 
 from emoprobe.errors import UserError
-
-#: More would move no digit that is shown, and take hours.
-MOST_RESAMPLES = 1_000_000
+from emoprobe.extract.options import MOST_REPEATS
 
 #: Of the numbers made here. Raise it with any change that moves them beyond rounding; kept ones are then made anew.
 VERSION = 1
@@ -224,10 +222,10 @@ def resample_counts(speakers: int, resamples: int, *, seed: int = 0):
     Raises
     ------
     UserError
-        If there are more than :data:`MOST_RESAMPLES`.
+        If there are more than :data:`~emoprobe.extract.options.MOST_REPEATS`.
     """
-    if resamples > MOST_RESAMPLES:
-        raise UserError(f"{resamples} resamples have no end: ask for at most {MOST_RESAMPLES:,}; 2,000 are usual")
+    if resamples > MOST_REPEATS:
+        raise UserError(f"{resamples} resamples have no end: ask for at most {MOST_REPEATS:,}; 2,000 are usual")
     rng = np.random.default_rng([seed, speakers])
     for start in range(0, resamples, CHUNK):
         size = min(CHUNK, resamples - start)

@@ -25,7 +25,19 @@ from emoprobe.jsontext import from_json, to_json
 from emoprobe.ownership import refuse_file, refuse_foreign_lock, refuse_stranger
 from emoprobe.storage import replacing
 
-from .schema import CATEGORIES, KEY, PREDICTIONS, PROTOCOL, RANGES, SCORES, STRING, WEIGHTS, ordered_dimensions, table
+from .schema import (
+    ADDED,
+    CATEGORIES,
+    KEY,
+    PREDICTIONS,
+    PROTOCOL,
+    RANGES,
+    SCORES,
+    STRING,
+    WEIGHTS,
+    ordered_dimensions,
+    table,
+)
 from .selecting import best_layer, headline_metric
 
 
@@ -316,7 +328,7 @@ def _read_table(path: Path, columns: dict[str, str]) -> pd.DataFrame:
         else:
             refuse_cut_short(path)
             read = pd.read_csv(path, dtype={"fold": str})
-        missing = [column for column in list(columns)[:9] if column not in read]
+        missing = [column for column in columns if column not in ADDED and column not in read]
         if missing:
             raise ValueError(f"it lacks the columns {', '.join(missing)}")
         with np.errstate(invalid="ignore"):  # a number that is no whole one is refused, and not told of twice

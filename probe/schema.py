@@ -61,6 +61,11 @@ PREDICTIONS = {
     "truth": _NUMBER, "prediction": _NUMBER, "true_category": STRING, "predicted_category": STRING,
 }  # fmt: skip
 
+#: Columns that a version after 0.1 added; a table that lacks another one is damaged.
+ADDED = frozenset(
+    ("null_mean", "null_high", "p", "p_holm", "selectivity", "permutations", "mdl_bits", "compression", "text_source")
+)
+
 
 #: The order of dimensions in every table and figure; others follow by name.
 _DIMENSIONS = ("arousal", "valence", "dominance", CATEGORIES)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
+from emoprobe.extract.options import check_counts
 
 #: What can read a weighted sum.
 HEADS = ("linear", "mlp")
@@ -76,11 +77,10 @@ class FitSettings:
         _known("probe", self.probes, tuple(PROBES))
         if self.head not in HEADS:
             raise UserError(f"unknown head '{self.head}': there is {' and '.join(HEADS)}")
-        if not 0 <= self.seed < 2**32 or self.seeds < 1:
-            raise UserError(f"--seed {self.seed} must be from 0 to 2**32 - 1, and --seeds {self.seeds} at least 1")
-        for name in ("resamples", "permutations"):
-            if getattr(self, name) < 0:
-                raise UserError(f"--{name} {getattr(self, name)} must be 0 or more")
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"--seed {self.seed} must be from 0 to 2**32 - 1")
+        check_counts(self, "seeds", least=1)
+        check_counts(self, "folds", "resamples", "permutations")
         if self.penalties is not None:
             from .ridge import check_penalties
 

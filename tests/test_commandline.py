@@ -12,6 +12,7 @@ import pytest
 from emoprobe import UserError
 from emoprobe.cli.command import CommandParser, file_name
 from emoprobe.cli.emoprobe import SUBCOMMANDS
+from emoprobe.cli.emoprobe import main as emoprobe_main
 from emoprobe.cli.running import run_command
 from emoprobe.endtoend.prediction import PredictionSettings
 from emoprobe.errors import plain
@@ -196,3 +197,25 @@ def test_a_setting_that_is_no_amount_is_refused_by_name(name, value):
         with pytest.raises(UserError, match=f"{name} is .*it must be a number above 0"):
             settings(**{name: value})
         assert getattr(settings(**{name: 1e9}), name) == 1e9
+
+
+@pytest.mark.parametrize(
+    ("given", "answer"),
+    [
+        ("ft", "there is no 'ft': did you mean fit?"),
+        ("xyz", "there is no 'xyz': emoprobe --help lists the subcommands"),
+    ],
+)
+def test_a_misspelt_subcommand_is_answered_with_the_nearest(given, answer, capsys):
+    with pytest.raises(SystemExit) as ended:
+        emoprobe_main([given])
+    assert ended.value.code == 2
+    assert answer in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_every_command_tells_the_version(name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        emoprobe_main([name, "--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("emoprobe 0.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import threading
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,8 @@ from emoprobe.cli.running import run_command
 from emoprobe.errors import Note, UserError
 from emoprobe.extract import HiddenStateCache, extract, load_backbone
 from emoprobe.extract import cache as cache_module
+from emoprobe.extract import scan as scanning
+from emoprobe.extract.audio import AudioProblem
 from emoprobe.extract.batching import plan_batches
 from emoprobe.extract.corpora import read_corpus
 from emoprobe.extract.encoders.speech import Backbone
@@ -248,6 +251,23 @@ class TestRuns:
         ]
         table, _ = scan(corpus, shortest=402, longest=1.0, option="cut it into parts", progress=False)
         assert table["reason"][0].endswith("(cut it into parts)")
+
+    def test_what_is_wrong_with_a_file_does_not_depend_on_what_is_read_beside_it(self, tmp_path, monkeypatch):
+        """libsndfile tells an error of one thread to all of them."""
+        read_header = scanning.read_header
+
+        def read(path: str):
+            if threading.current_thread() is not threading.main_thread() and path.endswith("u001.wav"):
+                raise AudioProblem("unreadable", "garbled")
+            return read_header(path)
+
+        monkeypatch.setattr(scanning, "read_header", read)
+        manifest = make_corpus(tmp_path, utterances=3)
+        (tmp_path / "u001.wav").write_bytes(b"not sound")
+        table, headers = scan(read_corpus(str(manifest)), shortest=402, longest=60, progress=False)
+        assert table["status"].tolist() == ["pending", "unreadable", "pending"]
+        assert "garbled" not in table["reason"][1]
+        assert headers[1].reason == table["reason"][1]
 
     def test_problem_files_are_listed_and_the_others_go_on(self, model, tmp_path, capsys):
         manifest = make_corpus(tmp_path, utterances=8)

@@ -261,3 +261,15 @@ def test_no_message_on_damage_advises_what_destroys(tmp_path: Path) -> None:
     (tmp_path / "protocol.json").write_text(json.dumps("no list"))
     with pytest.raises(UserError, match="move the folder away"):
         load_results(tmp_path)
+
+
+def test_a_cache_with_any_byte_changed_is_still_known_as_one(tmp_path: Path) -> None:
+    """Reading the attribute that says so raises nearly anything then."""
+    path = tmp_path / "states.h5"
+    write_cache(path, n=20, layers=2, width=4, speakers=4)
+    whole = path.read_bytes()
+    name = whole.index(b"emoprobe hidden states")
+    rng = np.random.default_rng(0)
+    for place in rng.choice([at for at in range(8, len(whole)) if not name <= at < name + 22], 1_500, replace=False):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        assert is_cache(path), f"byte {place}"

@@ -21,6 +21,7 @@ from emoprobe.cli.distill import main as distill_main
 from emoprobe.cli.extract import main
 from emoprobe.cli.train import main as train_main
 from emoprobe.distil.training import checked
+from emoprobe.endtoend.saved import load_model
 from emoprobe.errors import UserError
 from emoprobe.extract import HiddenStateCache, extraction, precision
 from emoprobe.extract.encoders.speech import Backbone, load_backbone
@@ -368,11 +369,17 @@ class TestTraining:
         result = json.loads((tmp_path / "out/runs/seed0-fold-all/result.json").read_text())
         assert result["precision_check"] == record
         weights = load_file(tmp_path / "out/model/model.safetensors")
+        scored = np.load(tmp_path / "out/runs/seed0-fold-all/predictions.npy")
         monkeypatch.undo()  # gone on with on a sound processor, where the record says what runs in float32
         self.leave_unfinished(tmp_path / "out")
         assert self.train(folder, tmp_path / "out") == 0
         for name, value in load_file(tmp_path / "out/model/model.safetensors").items():
             torch.testing.assert_close(value, weights[name], rtol=0, atol=0)
+        # Scores are of what its user gets: the kept model, in float32.
+        table = pd.read_csv(folder / "manifest.csv").query("split != 'train'").sort_values("split", kind="stable")
+        waveforms = [soundfile.read(folder / path, dtype="float32")[0] for path in table["path"]]
+        again = load_model(tmp_path / "out/model").predict(waveforms, list(table["transcript"]))
+        np.testing.assert_allclose(scored, again, rtol=1e-5, atol=1e-5)
 
     def test_another_wrong_kernel_is_refused(self, folder, tmp_path, monkeypatch, capsys):
         spoil_linear(monkeypatch, inputs=TEXT_SIZES["intermediate_size"], outputs=TEXT_SIZES["hidden_size"])
@@ -435,6 +442,24 @@ class TestAnotherDevice:
         record = json.loads((tmp_path / "precision.json").read_text())
         assert record["precision"] == "float32"
         assert record["errors"] == {"layer 0": pytest.approx(1e-5, rel=0.1)}
+
+    @pytest.mark.parametrize("begun", [False, True])
+    def test_a_check_draws_no_random_numbers_of_the_training(self, begun, tmp_path, monkeypatch):
+        monkeypatch.setattr(precision, "is_exact", lambda device, precision: False)
+        record = tmp_path / "precision.json"
+        if begun:
+            with self.training(monkeypatch, record, 1.0):
+                pass
+
+        def states() -> dict[str, torch.Tensor]:
+            torch.rand([])  # as the layers that a training drops at random do in evaluation, too
+            return {"layer 0": torch.ones(9, 1)}
+
+        model = torch.nn.Linear(1, 1)
+        torch.manual_seed(0)
+        with precision.train_checked(model, states, record=record, device=CPU, precision="float32", remedy=""):
+            drawn = torch.rand(3)
+        assert torch.equal(drawn, torch.rand(3, generator=torch.Generator().manual_seed(0)))
 
     def test_what_is_off_as_by_tf32_is_refused(self, tmp_path, monkeypatch):
         with (

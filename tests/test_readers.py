@@ -407,3 +407,28 @@ def test_fields_are_named_where_they_lie() -> None:
         with pytest.raises(UserError) as caught:
             check_fields(wrong, "f.json", wanted, remedy="mend it")
         assert str(caught.value) == said
+
+
+def test_a_table_that_names_one_row_twice_is_refused(whole, tmp_path):
+    table = pd.read_csv(whole / "relevance.csv", dtype=str)
+    again = table.assign(relevance="0.25")
+    pd.concat([table, again]).to_csv(tmp_path / "relevance.csv", index=False)
+    with pytest.raises(UserError, match=r"relevance\.csv is damaged.*rows are there twice: 1, the first in line 3"):
+        load_table(tmp_path / "relevance.csv", RELEVANCE)
+
+
+@pytest.mark.parametrize("column", ["ccc", "n", "pearson", "uar_low"])
+def test_a_table_of_scores_without_a_column_of_the_first_version_is_refused(column, whole, tmp_path):
+    shutil.copytree(whole / "results", tmp_path / "results")
+    path = tmp_path / "results/scores.csv"
+    pd.read_csv(path).drop(columns=column).to_csv(path, index=False)
+    with pytest.raises(UserError, match=rf"scores\.csv is damaged.*it lacks the columns {column}"):
+        load_results(tmp_path / "results")
+
+
+def test_a_number_that_is_no_whole_one_is_refused_once(whole, tmp_path, recwarn):
+    table = pd.read_csv(whole / "relevance.csv", dtype=str).assign(trained="-1e308")
+    table.to_csv(tmp_path / "relevance.csv", index=False)
+    with pytest.raises(UserError, match="trained"):
+        load_table(tmp_path / "relevance.csv", RELEVANCE)
+    assert not recwarn.list

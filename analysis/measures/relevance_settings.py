@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import lazy_loader as _lazy
 
 from emoprobe.errors import UserError
+from emoprobe.extract.options import check_counts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,5 +67,6 @@ class RelevanceSettings:
         for name in self.dimensions:
             if name not in DIMENSIONS:
                 raise UserError(f"unknown dimension '{name}': there is {', '.join(DIMENSIONS)}")
-        if self.seeds < 1 or self.iterations < 1 or self.max_train < 10 or self.resamples < 0:
-            raise UserError("seeds and iterations must be at least 1, max_train at least 10, resamples at least 0")
+        check_counts(self, "seeds", "iterations", least=1)
+        check_counts(self, "max_train", least=10)
+        check_counts(self, "folds", "resamples")

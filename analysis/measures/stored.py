@@ -25,12 +25,13 @@ from emoprobe.ownership import refuse_foreign_lock
 from emoprobe.storage import replacing
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from emoprobe.extract.cache import HiddenStateCache
 else:
     # The commands of this folder answer --help before it is imported.
-    pd = _lazy.load("pandas")
+    np, pd = _lazy.load("numpy"), _lazy.load("pandas")
 
 
 #: Last column of a stored table: :func:`fingerprint` of the inputs and settings of its row.
@@ -129,9 +130,14 @@ def load_table(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
             try:
                 # Python reads back the very number that was written; a parser of tables may be off in the last digit.
                 numbers = table[name].map(lambda value: float(value) if value else float("nan")).astype("float64")
-                table[name] = numbers.astype("Int64") if name in WHOLE else numbers
+                with np.errstate(invalid="ignore"):  # a number that is no whole one is refused, and not told of twice
+                    table[name] = numbers.astype("Int64") if name in WHOLE else numbers
             except (ValueError, TypeError, OverflowError) as error:
                 raise ValueError(f"the column '{name}': {error}") from error
+        names = [name for name in columns if name in (*TEXT, "layer", "other_layer") and name != "reason"]
+        twice = table.duplicated(names)
+        if twice.any():
+            raise ValueError(f"rows are there twice: {int(twice.sum()):,}, the first in line {int(twice.argmax()) + 2}")
     except Exception as error:  # a damaged file raises nearly anything
         raise UserError(f"{path} is damaged or not of this program ({reason(error)[:160]}): {_REMEDY}") from error
     ranges = {name: RANGES.get(name, (-LARGEST, LARGEST)) for name in columns if name not in TEXT}

@@ -67,8 +67,8 @@ def arguments(tree: Path, rng: np.random.Generator) -> Case:
             continue
         option = pick(rng, known)
         value = pick(rng, WORDS)
-        if option in WORK and re.fullmatch(r"[\d.e+]+", value) and float(value) > 3:
-            value = "2"
+        if option in WORK and (re.fullmatch(r"\d+(e\+?\d+)?", value) or re.fullmatch(r"\d*\.\d+", value)):
+            value = value if float(value) <= 3 else "2"
         if value == "demo" or (option == "--corpus" and value == "all"):
             value = "corpus"
         if option in given and rng.random() < 0.8:
