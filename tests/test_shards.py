@@ -25,7 +25,7 @@ from emoprobe.extract.batchwise import stamp
 from emoprobe.extract.corpora import read_corpus, read_manifest
 from emoprobe.extract.scan import scan
 from emoprobe.transcribe.transcription import TranscriptionSettings, transcribe
-from tests.corpus_fixtures import tone, write_csv
+from tests.corpus_fixtures import mutate, tone, write_csv
 from tests.shard_fixtures import (
     EMOTIONS,
     SCHEMA,
@@ -255,6 +255,35 @@ def test_a_table_without_audio_is_a_manifest_still(tmp_path):
     assert read_corpus(str(tmp_path / "m.parquet")).arguments == ("--corpus", str(tmp_path / "m.parquet"))
     with pytest.raises(UserError, match="has no column of audio"):
         read_corpus(f"datasets:{tmp_path / 'm.parquet'}")
+
+
+@FORMS
+def test_a_damaged_shard_is_refused_or_its_rows_are_listed(form, tmp_path):
+    form(tmp_path / "set")
+    shard = next(
+        path for path in sorted((tmp_path / "set").rglob("*")) if path.suffix in (".parquet", ".arrow", ".tar")
+    )
+    good, rng = shard.read_bytes(), np.random.default_rng(0)
+    refused = listed = 0
+    reader = "tar" if form is tar else "datasets"
+    for _ in range(30):
+        shard.write_bytes(mutate(good, rng))
+        try:
+            corpus = read_corpus(f"{reader}:{tmp_path / 'set'}")
+        except UserError as error:
+            assert str(tmp_path / "set") in str(error)
+            refused += 1
+            continue
+        table, headers = scan(corpus, shortest=400, longest=60, progress=False)
+        for path, header in zip(table["path"], headers, strict=True):
+            try:
+                waveform = None if isinstance(header, AudioProblem) else read_audio(path, header)
+            except AudioProblem:
+                waveform = None
+            listed += waveform is None
+            assert waveform is None or np.isfinite(waveform).all()
+    assert refused > 0
+    assert listed > 0
 
 
 # Paths that go on below a file ----------------------------------------------------------------------------------------

@@ -196,7 +196,7 @@ def _damage(path: Path) -> Iterator[None]:
 
     try:
         yield
-    except (pa.ArrowException, OSError, ValueError, IndexError, TypeError) as problem:
+    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError, AttributeError, MemoryError) as problem:
         told = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
         raise UserError(f"{path}: is damaged or of an unknown kind ({told}); fetch or write it again") from None
 
@@ -231,6 +231,10 @@ def _cells(path: Path, column: str) -> tuple[dict[str, list], list[str], list[bo
         schema, count, audio = table.schema, table.num_rows, table.column(column)
         names = audio if _has_path(audio.type) else None
         absent = pc.is_null(pc.struct_field(audio, "bytes")).to_pylist()
+        if names is not None:
+            names.validate(full=True)  # of a damaged file an offset may lead anywhere in memory
+    table = table.select(_single(schema))
+    table.validate(full=True)
     cells = {name: table.column(name).to_pylist() for name in _single(schema)}
     for name, classes in _class_labels(schema).items():
         if name in cells:
