@@ -298,6 +298,8 @@ def _content(values, row: int, where: str):
     _, offsets, content = cell.buffers()
     kind = np.int64 if pa.types.is_large_binary(cell.type) else np.int32
     begin, end = np.frombuffer(offsets, dtype=kind)[cell.offset : cell.offset + 2].tolist()
+    if not 0 <= begin <= end <= (content.size if content is not None else 0):
+        raise AudioProblem("unreadable", f"{where} lies outside the file, which is damaged")
     return content.slice(begin, end - begin)
 
 

@@ -21,9 +21,6 @@ from .tar import is_tar_set
 
 GROUP = "emoprobe.corpora"
 
-#: Readers that are told by what is in a file or folder, without their name.
-TOLD = {"datasets": is_dataset, "tar": is_tar_set}
-
 
 def corpus_readers() -> dict[str, EntryPoint]:
     """The readers that are installed, by name; none is imported yet, so a broken one hurts nobody else."""

@@ -196,8 +196,7 @@ class Corpus:
         # are not UTF-8 (lone surrogates in Python).
         texts = {name: pd.Series(columns[name], dtype=object) for name in TEXT_COLUMNS}
         frame = pd.DataFrame({**texts, **{name: columns[name] for name in _NUMBERS}}, columns=list(COLUMNS))
-        sharing = overlaps(columns["path"], frame) if any(parts) else 0
-        if sharing:
+        if sharing := overlaps(frame):
             notes.append(f"{sharing:,} utterances share audio with another one: the times of parts of a file overlap")
         return cls(printable(name), root, frame, tuple(notes), printable(text_source))
 
@@ -319,11 +318,15 @@ def _checked_path(
         raise UserError(f"{source}, {where(row)}, column '{column}': {problem}{remedy}") from None
 
 
-def _note_repeated_paths(paths: list[str], parts: list[Place], notes: list[str]) -> None:
-    repeated = [path for (path, _), count in Counter(zip(paths, parts, strict=True)).items() if count > 1]
+def _note_repeated_paths(columns: Mapping[str, Sequence], notes: list[str]) -> None:
+    parts: Iterable = columns["path"]
+    if not all(np.isnan(columns[name]).all() for name in PLACES):
+        places = zip(*(columns[name] for name in PLACES), strict=True)
+        parts = ((path, *(str(place) for place in row)) for path, row in zip(columns["path"], places, strict=True))
+    repeated = [part if isinstance(part, str) else part[0] for part, count in Counter(parts).items() if count > 1]
     if repeated:
-        what = "parts of files" if any(parts) else "audio files"
-        notes.append(f"{len(repeated)} {what} are named by more than one row: {first(repeated, 2)}")
+        repeated = list(dict.fromkeys(repeated))
+        notes.append(f"{len(repeated)} audio files are named by more than one row: {first(repeated, 2)}")
 
 
 def _refuse_repeated_ids(ids: list[str], source: Path, where: Callable[[int], str], from_stem: int) -> None:
