@@ -1,4 +1,4 @@
-"""Which part of a file an utterance is: its columns, what they may hold, and what they share."""
+"""Which part of a file an utterance is: its columns, what they may hold, how a part is called, and what parts share."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ def part_suffix(place: Place) -> str:
     return times + ("" if channel is None else f"_ch{channel}")
 
 
-def overlaps(paths: Sequence[str], table: pd.DataFrame) -> int:
-    """How many utterances share audio with another one: the same file, times and channel in part or as a whole.
+def overlaps(table: pd.DataFrame) -> int:
+    """How many utterances share audio with another one, as far as any is a part of a file.
 
     Parameters
     ----------

@@ -158,7 +158,7 @@ class Corpus:
             notes.append("all paths are absolute: the manifest does not move with its audio")
         for column in OPTIONAL_NUMBERS:
             columns[column] = _numbers(table, column, source, where, missing, called)
-        check_places(columns, source=source, where=where)
+        check_places(columns, called, source=source, where=where)
         parts = places(pd.DataFrame({name: columns[name] for name in PLACES}))
         _note_repeated_paths(columns["path"], parts, notes)
 
@@ -318,15 +318,11 @@ def _checked_path(
         raise UserError(f"{source}, {where(row)}, column '{column}': {problem}{remedy}") from None
 
 
-def _note_repeated_paths(columns: Mapping[str, Sequence], notes: list[str]) -> None:
-    parts: Iterable = columns["path"]
-    if not all(np.isnan(columns[name]).all() for name in PLACES):
-        places = zip(*(columns[name] for name in PLACES), strict=True)
-        parts = ((path, *(str(place) for place in row)) for path, row in zip(columns["path"], places, strict=True))
-    repeated = [part if isinstance(part, str) else part[0] for part, count in Counter(parts).items() if count > 1]
+def _note_repeated_paths(paths: list[str], parts: list[Place], notes: list[str]) -> None:
+    repeated = [path for (path, _), count in Counter(zip(paths, parts, strict=True)).items() if count > 1]
     if repeated:
-        repeated = list(dict.fromkeys(repeated))
-        notes.append(f"{len(repeated)} audio files are named by more than one row: {first(repeated, 2)}")
+        what = "parts of files" if any(parts) else "audio files"
+        notes.append(f"{len(repeated)} {what} are named by more than one row: {first(repeated, 2)}")
 
 
 def _refuse_repeated_ids(ids: list[str], source: Path, where: Callable[[int], str], from_stem: int) -> None:
