@@ -91,6 +91,11 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--strict", action="store_true", help="stop at the first file that has a problem")
     how.add_argument("--overwrite", action="store_true", help="start anew where there is a cache already")
     how.add_argument("--repair", action="store_true", help="extract again what --verify finds damaged")
+    how.add_argument(
+        "--refresh-labels",
+        action="store_true",
+        help="take over labels, splits, speakers and transcripts that have changed, without extracting again",
+    )
     how.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
     p.add_argument(
         "--verify", action="store_true", help="check the checksums of the cache at --out, and do nothing else"
@@ -153,6 +158,7 @@ def _extract(options: argparse.Namespace) -> int:
         strict=options.strict,
         overwrite=options.overwrite,
         repair=options.repair,
+        refresh_labels=options.refresh_labels,
         workers=options.workers,
     )
     quiet_transformers()
