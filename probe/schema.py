@@ -65,8 +65,11 @@ PREDICTIONS = {
 
 #: Columns that a version after 0.1 added; a table that lacks another one is damaged.
 ADDED = frozenset(
-    ("null_mean", "null_high", "p", "p_holm", "selectivity", "permutations", "mdl_bits", "compression", "text_source")
-)
+    (
+        "null_mean", "null_high", "p", "p_holm", "selectivity", "permutations", "mdl_bits", "compression",
+        "text_source", "unit", "units", "group",
+    )
+)  # fmt: skip
 
 
 #: The order of dimensions in every table and figure; others follow by name.

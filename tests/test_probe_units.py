@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from emoprobe.probe.bootstrap import intervals, moments_by_speaker
 from emoprobe.probe.fit import fit_layers
 from emoprobe.probe.metrics import ccc_from_moments
 from emoprobe.probe.planning import plan
+from emoprobe.probe.results import load_results
 from emoprobe.probe.significance import score_intervals
 from emoprobe.probe.splits import CROSS_VALIDATION
 from emoprobe.probe.units import Units, count_speakers, speaker_groups
@@ -258,3 +260,14 @@ def test_genders_who_talk_to_each_other_are_drawn_together(grouped) -> None:
     assert difference["units"] == 8
     assert difference["ccc_low"] < difference["ccc"] < difference["ccc_high"]
     assert set(table.loc[table["group_by"] == "speaker", "unit"]) == {"utterance"}
+
+
+def test_tables_of_a_version_that_knew_no_groups_are_read(grouped, tmp_path: Path) -> None:
+    _, results = grouped
+    results.save(tmp_path)
+    for name, added in (("scores", ["unit", "units"]), ("predictions", ["group"])):
+        path = tmp_path / f"{name}.parquet"
+        pd.read_parquet(path).drop(columns=added).to_parquet(path)
+    read = load_results(tmp_path)
+    assert set(read.scores["unit"]) == {""}
+    assert score_intervals(read, probe="ridge", dimension="valence", layer=3).loc[0, "unit"] == "speaker"
