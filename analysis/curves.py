@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-from emoprobe.probe.selecting import DEVELOPMENT, Choice, choose, reported_split
+from emoprobe.probe.selecting import DEVELOPMENT, Choice, choose, headline_metric, reported_split
 
 from .tables import BASELINE_LAYER, END_TO_END, METRICS, WEIGHTED, Subject, ordered_features, subjects
 
@@ -159,9 +159,12 @@ def best_of_curve(scores: pd.DataFrame, curve: Curve) -> Choice:
 
 
 def null_limits(scores: pd.DataFrame, curve: Curve) -> NDArray[np.float64]:
-    """CCC that permuted labels stay below 95 times in 100, for each layer of a curve; NaN where the table has none."""
+    """Score that permuted labels stay below 95 times in 100, for each layer of a curve; NaN where the table has none.
+
+    Of CCC, and of UAR: that of the nearest class mean, with which categories are tested (`probe.category_null`).
+    """
     limits = np.full(len(curve.values), np.nan)
-    if curve.metric != "ccc" or "null_high" not in scores.columns:
+    if curve.metric != headline_metric(curve.dimension) or "null_high" not in scores.columns:
         return limits
     rows = _of(scores, curve.subject)
     for column in ("dimension", "probe", "features", "split"):

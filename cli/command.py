@@ -85,8 +85,16 @@ def add_setting(
     parser.add_argument(f"--{option}", default=default, help=help, **more)
 
 
-def add_keep_words(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    """The option of every command that reads a corpus; its value goes to :func:`.extract.corpora.read_corpus`."""
+def add_reading(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """The options of every command that reads a corpus; see :func:`reading`."""
+    parser.add_argument(
+        "--columns",
+        nargs="+",
+        default=[],
+        metavar="OURS=THEIRS",
+        help="what the columns of a manifest are called, where no common name tells it: path=file,arousal=EmoAct "
+        "(docs/corpora.md lists the names; NAME= takes none)",
+    )
     parser.add_argument(
         "--keep-words",
         nargs="+",
@@ -96,6 +104,35 @@ def add_keep_words(parser: argparse.ArgumentParser | argparse._ArgumentGroup) ->
         help="columns of the corpus in which words such as None, NA or - are meant (a speaker called None), and stand "
         f"for no missing value: {', '.join(TEXT_COLUMNS)}",
     )
+
+
+def add_beside(parser: argparse.ArgumentParser | argparse._ArgumentGroup, *, ratings: bool = True) -> None:
+    """The options of a command that reads files which lie beside a corpus, for :func:`.extract.corpora.read_corpus`."""
+    if ratings:
+        parser.add_argument(
+            "--ratings",
+            type=Path,
+            metavar="FILE",
+            help="table of single ratings of the corpus, id,rater,arousal,valence,dominance: their mean, spread and "
+            "number are kept with each utterance",
+        )
+    parser.add_argument(
+        "--splits",
+        type=Path,
+        metavar="FOLDER",
+        help="folds of EmoBox or EMO-SUPERB for this corpus, in place of its own splits",
+    )
+
+
+def reading(options: argparse.Namespace) -> dict[str, Any]:
+    """What :func:`.extract.corpora.read_corpus` is given besides the corpus, by the options of
+    :func:`add_reading` and :func:`add_beside`."""
+    # The tables that it knows load pandas: not for --help.
+    from emoprobe.extract.corpora.naming import parse_columns
+
+    beside = {name: getattr(options, name, None) for name in ("ratings", "splits")}
+    given = {name: path for name, path in beside.items() if path is not None}
+    return {"keep_words": options.keep_words, "columns": parse_columns(options.columns), **given}
 
 
 def add_longest(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:

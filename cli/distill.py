@@ -9,7 +9,7 @@ from pathlib import Path
 from emoprobe.distil.distiller import SAMPLE_RATE, DistillSettings
 from emoprobe.ownership import refuse_inputs
 
-from .command import CommandParser, add_keep_words
+from .command import CommandParser, add_reading, reading
 from .running import run_command
 
 
@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--corpus", default="demo", help="as in probe-extract, or a folder of packed speech; default %(default)s"
     )
-    add_keep_words(parser)
+    add_reading(parser)
     parser.add_argument("--out", type=Path, default=Path("student"), help="folder of the checkpoint (%(default)s)")
     parser.add_argument("--run", type=Path, help="folder of the training (default: OUT-run)")
     defaults = DistillSettings()
@@ -59,7 +59,7 @@ def _run(options: argparse.Namespace) -> int:
     refuse_inputs([run], [options.teacher, options.corpus, options.out], option="--run")
     check_export(options.out, option="--out", made_by=MADE_BY)  # before hours of training
     teacher = load_backbone(options.teacher, revision=options.revision)
-    lengths, read = open_speech(options.corpus, keep_words=options.keep_words, say=print)
+    lengths, read = open_speech(options.corpus, **reading(options), say=print)
     print(f"teacher {teacher.label}: {teacher.n_layers - 1} blocks of width {teacher.width}")
     print(f"speech: {len(lengths)} utterances, {lengths.sum() / SAMPLE_RATE / 3600:.2f} hours")
     student = distill(

@@ -9,7 +9,7 @@ from pathlib import Path
 from emoprobe.errors import UserError
 from emoprobe.ownership import refuse_inputs
 
-from .command import CommandParser, add_keep_words, quiet_transformers
+from .command import CommandParser, add_reading, quiet_transformers, reading
 from .running import run_command
 
 _EPILOG = """\
@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
         default="demo",
         help="held-out speech to check on: demo, a manifest, msp-podcast:ROOT or iemocap:ROOT (default: demo)",
     )
-    add_keep_words(p)
+    add_reading(p)
     p.add_argument("--limit", type=int, default=32, metavar="N", help="utterances to check on (default: 32)")
     p.add_argument("--quiet", action="store_true", help="no summary")
     return p
@@ -81,12 +81,12 @@ def _held_out(options: argparse.Namespace, model) -> tuple[list | None, list[str
     """Waveforms (None for a model of text alone) and texts of utterances drawn by lot, from the test split if any."""
     import numpy as np
 
-    from emoprobe.extract.audio import AudioProblem, read_audio
+    from emoprobe.extract.audio import AudioProblem, Kept, read_audio
     from emoprobe.extract.corpora import read_corpus
     from emoprobe.extract.limits import LONGEST_SECONDS
     from emoprobe.extract.scan import scan
 
-    corpus = read_corpus(options.corpus, keep_words=options.keep_words)
+    corpus = read_corpus(options.corpus, **reading(options))
     if not options.quiet:
         for note in corpus.notes:
             print(f"note: {note}")
@@ -101,14 +101,14 @@ def _held_out(options: argparse.Namespace, model) -> tuple[list | None, list[str
     table, headers = scan(
         corpus, shortest=model.receptive_field, longest=LONGEST_SECONDS, window=model.longest, progress=False
     )
-    waveforms, said = [], []
+    waveforms, said, kept = [], [], Kept()
     for row in order:
         if len(waveforms) == options.limit:
             break
         if isinstance(headers[row], AudioProblem):
             continue
         try:
-            waveform = read_audio(table["path"][row], headers[row])
+            waveform = read_audio(table["path"][row], headers[row], kept)
         except AudioProblem:  # what probe-train and probe-predict list; here another utterance does as well
             continue
         waveforms.append(waveform)

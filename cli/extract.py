@@ -9,7 +9,7 @@ from pathlib import Path
 from emoprobe.errors import UserError
 from emoprobe.ownership import refuse_inputs
 
-from .command import LEFT_OUT, CommandParser, add_keep_words, add_longest, quiet_transformers
+from .command import LEFT_OUT, CommandParser, add_beside, add_longest, add_reading, quiet_transformers, reading
 from .running import run_command
 
 DEFAULT_CORPUS, DEFAULT_MODEL = "demo", "hubert-nano"
@@ -36,9 +36,11 @@ def parser() -> argparse.ArgumentParser:
         "--corpus",
         default=DEFAULT_CORPUS,
         metavar="CORPUS",
-        help="demo, a manifest (CSV or Parquet), msp-podcast:ROOT or iemocap:ROOT (default: demo)",
+        help="demo, a manifest (CSV, Parquet or JSON), a folder of Kaldi or audformat, or READER:ROOT such as "
+        "msp-podcast:ROOT or iemocap:ROOT (default: demo); docs/corpora.md has them all",
     )
-    add_keep_words(what)
+    add_reading(what)
+    add_beside(what)
     what.add_argument(
         "--model",
         default=DEFAULT_MODEL,
@@ -154,8 +156,8 @@ def _extract(options: argparse.Namespace) -> int:
         workers=options.workers,
     )
     quiet_transformers()
-    refuse_inputs([options.out], [options.corpus, options.model])
-    corpus = read_corpus(options.corpus, keep_words=options.keep_words)
+    refuse_inputs([options.out], [options.corpus, options.model, options.ratings, options.splits])
+    corpus = read_corpus(options.corpus, **reading(options))
     backbone = load_backbone(
         options.model,
         revision=options.revision,

@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("caches", metavar="CACHE", nargs="*", type=Path, help="caches that probe-extract wrote")
     what = made.add_argument_group("what is fitted")
     what.add_argument("--dim", choices=("arousal", "valence", "dominance", "all"), help="dimension of emotion")
-    what.add_argument("--target", choices=("emotion",), help="categories, by logistic probes (UAR and macro F1)")
+    what.add_argument("--target", choices=("emotion",), help="categories, by logistic probes (UAR, recall of each)")
     about = {name: probe.about for name, probe in PROBES.items() if not probe.takes(EMOTION)}
     (default,) = FitSettings().probes
     about[default] += " (default)"
@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "permutations",
         metavar="N",
-        help="of the labels, for the null of every ridge probe (default %(default)s; 0 for none)",
+        help="of the labels, for the null of every layer and baseline (default %(default)s; 0 for none)",
     )
     add(
         "permute_within_speakers",
@@ -170,6 +170,7 @@ def summary(results) -> str:
             if row["chosen_on"] and pd.notna(row["highest_layer"]) and row["layer"] != row["highest_layer"]:
                 other += f"; highest here, with hindsight: layer {int(row['highest_layer'])}, {row['highest']:.3f}"
             lines.append(f"  {name:<20} {where:<28} {row[measure]:6.3f} {bounds:<18} {other}")
+            lines += _recalls(results, row)
     chosen = best[best["chosen_on"] != ""]
     for split, part in chosen.groupby("split", sort=False):
         on = chosen_in_words(zip(part["chosen_on"], part["split"], strict=True))
@@ -177,3 +178,24 @@ def summary(results) -> str:
     if (chosen["chosen_on"] == chosen["split"]).any():
         lines.append("The interval of a layer that is chosen with hindsight does not cover the choice.")
     return "\n".join(lines)
+
+
+def _recalls(results, row) -> list[str]:
+    """Recall of each category at the layer that is reported, and which of them the interval leaves out."""
+    import pandas as pd
+
+    table = results.recalls
+    if not len(table) or pd.isna(row["layer"]) or row["layer"] < 0:
+        return []
+    same = (table["layer"] == row["layer"]).fillna(False)
+    for column in ("model", "corpus", "dimension", "probe", "features", "split"):
+        same &= table[column] == row[column]
+    table = table[same.to_numpy(bool)]
+    recalls = ", ".join(f"{one.category} {one.recall:.2f}" for one in table.itertuples() if one.n)
+    lines = [f"    recall: {recalls}"] if recalls else []
+    rare = ", ".join(f"{one.category} ({one.n})" for one in table.itertuples() if one.n and one.reason)
+    if rare:
+        others = f"{row['uar_common']:.3f} [{row['uar_common_low']:.3f}, {row['uar_common_high']:.3f}]"
+        lines.append(f"    too rare for the interval, which takes their recall as it is: {rare}")
+        lines.append(f"    UAR of the others: {others}")
+    return lines

@@ -10,7 +10,15 @@ from pathlib import Path
 from emoprobe.errors import UserError
 from emoprobe.ownership import refuse_inputs
 
-from .command import CommandParser, add_keep_words, add_longest, conclude, file_name, quiet_transformers
+from .command import (
+    CommandParser,
+    add_longest,
+    add_reading,
+    conclude,
+    file_name,
+    quiet_transformers,
+    reading,
+)
 from .running import run_command
 
 _EPILOG = """\
@@ -49,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="what was said: a CSV with the columns path or id (or both), and transcript; or a folder of <stem>.txt",
     )
-    add_keep_words(p)
+    add_reading(p)
     p.add_argument("--out", type=Path, default=Path("predictions.csv"), help="default: predictions.csv")
     p.add_argument("--onnx", action="store_true", help="use the ONNX form that `probe-train export` wrote (on the CPU)")
     p.add_argument("--int8", action="store_true", help="use its form of 8 bits")
@@ -85,7 +93,7 @@ def _predict(options: argparse.Namespace) -> int:
     refuse_inputs([options.out], [options.model, options.transcripts, options.corpus, *options.audio])
     model = _load(options)
     say = (lambda line: None) if options.quiet else print
-    paths, texts = _inputs(options, model, say)
+    paths, texts, parts = _inputs(options, model, say)
     if texts is not None:
         told = sum(bool(text) for text in texts)
         unread = "" if model.uses_text else f"; {model.label} hears alone and does not read them"
@@ -98,6 +106,7 @@ def _predict(options: argparse.Namespace) -> int:
         paths,
         texts,
         options.out,
+        parts=parts,
         made_by=model_identity(options.model, onnx=options.onnx, int8=options.int8),
         settings=settings,
         progress=not options.quiet,
@@ -119,36 +128,40 @@ def _load(options: argparse.Namespace):
 
 def _inputs(
     options: argparse.Namespace, model, say: Callable[[str], object]
-) -> tuple[list[str], list[str | None] | None]:
-    """Audio files (or the names of texts, for a model of text alone), and what was said in each."""
+) -> tuple[list[str], list[str | None] | None, list[tuple] | None]:
+    """Audio files (or the names of texts, for a model of text alone), what was said in each, and parts of the files."""
     from emoprobe.endtoend.inputs import find_audio, read_texts
     from emoprobe.extract.corpora import read_corpus
+    from emoprobe.extract.corpora.places import places
 
-    texts = None if options.transcripts is None else read_texts(options.transcripts, keep_words=options.keep_words)
+    # With a corpus, the names are those of its columns.
+    how = {**reading(options), **({"columns": {}} if options.corpus else {})}
+    texts = None if options.transcripts is None else read_texts(options.transcripts, **how)
     for note in () if texts is None else texts.notes:
         say(f"note: {note}")
     if options.corpus:
-        corpus = read_corpus(options.corpus, keep_words=options.keep_words)
+        corpus = read_corpus(options.corpus, **reading(options))
         for note in corpus.notes:
             say(f"note: {note}")
         table = corpus.utterances
-        paths, ids = table["path"].tolist(), table["id"].tolist()
-        if len(set(paths)) < len(paths):
+        paths, ids, parts = table["path"].tolist(), table["id"].tolist(), places(table)
+        if len({*zip(paths, parts, strict=True)}) < len(paths):
             raise UserError(
-                f"--corpus {options.corpus}: some audio files are named by more than one row; name each once"
+                f"--corpus {options.corpus}: some audio files, or parts of them, are named by more than one row; name "
+                "each once"
             )
         said = table["transcript"].tolist() if texts is None else texts.for_files(paths, ids)
-        return paths, said
+        return paths, said, parts
     if not model.uses_audio:
         if options.audio:
             raise UserError(f"{model.label} reads text alone: give --transcripts, and no audio")
         if texts is None:
             raise UserError(f"{model.label} reads text alone: give --transcripts")
-        return texts.names, texts.texts
+        return texts.names, texts.texts, None
     if not options.audio:
         raise UserError(f"{model.label} hears speech: give audio files, folders of them, or --corpus")
     paths = find_audio(options.audio)
-    return paths, None if texts is None else texts.for_files(paths)
+    return paths, None if texts is None else texts.for_files(paths), None
 
 
 def _units(model) -> str:

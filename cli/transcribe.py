@@ -9,7 +9,7 @@ from pathlib import Path
 from emoprobe.errors import UserError
 from emoprobe.ownership import refuse_inputs
 
-from .command import CommandParser, add_keep_words, add_longest, conclude, quiet_transformers
+from .command import CommandParser, add_longest, add_reading, conclude, quiet_transformers, reading
 from .running import run_command
 
 _EPILOG = """\
@@ -33,9 +33,9 @@ def parser() -> argparse.ArgumentParser:
         "--corpus",
         required=True,
         metavar="CORPUS",
-        help="demo, a manifest (CSV or Parquet), msp-podcast:ROOT or iemocap:ROOT",
+        help="demo, a manifest (CSV, Parquet or JSON), msp-podcast:ROOT or iemocap:ROOT",
     )
-    add_keep_words(p)
+    add_reading(p)
     p.add_argument(
         "--model",
         required=True,
@@ -81,7 +81,7 @@ def _transcribe(options: argparse.Namespace) -> int:
         longest=options.longest,
         device=options.device,
         workers=options.workers,
-        keep_words=tuple(options.keep_words),
+        **reading(options),
     )
     quiet_transformers()
     refuse_inputs([options.out], [options.corpus, options.model])

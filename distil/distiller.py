@@ -9,7 +9,7 @@ left out of the checkpoint.  Utterances of like length are cut to the shortest, 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -186,15 +186,21 @@ def build_distiller(teacher, settings: DistillSettings):
     return Distiller()
 
 
-def open_speech(spec: str, *, keep_words: Sequence[str] = (), say: Callable[[str], None] = lambda line: None):
+def open_speech(
+    spec: str,
+    *,
+    keep_words: Sequence[str] = (),
+    columns: Mapping[str, str] | None = None,
+    say: Callable[[str], None] = lambda line: None,
+):
     """Speech to distil on: lengths in samples, and a function from number to waveform.
 
     Parameters
     ----------
     spec : str
         Anything that ``probe-extract --corpus`` takes (its test rows are left out), or a store of packed speech.
-    keep_words : sequence of str
-        As :func:`.extract.corpora.read_corpus` takes it.
+    keep_words, columns
+        As :func:`.extract.corpora.read_corpus` takes them.
     say : callable
         Told of notes on the corpus, and of how many files are left out.
     """
@@ -205,33 +211,35 @@ def open_speech(spec: str, *, keep_words: Sequence[str] = (), say: Callable[[str
 
         store = open_store(Path(spec))
         return np.diff(store.offsets), lambda i: store.wave(i).astype(np.float32) / 32768
-    from emoprobe.extract.audio import AudioProblem, read_audio, read_header
+    from emoprobe.extract.audio import AudioHeader, AudioProblem, Kept, read_audio
     from emoprobe.extract.corpora import read_corpus
+    from emoprobe.extract.corpora.places import places
+    from emoprobe.extract.scan import read_headers
 
-    corpus = read_corpus(spec, keep_words=keep_words)
+    corpus = read_corpus(spec, keep_words=keep_words, columns=columns)
     for note in corpus.notes:
         say(f"note: {note}")
     table = corpus.utterances
     table = table[~table["split"].str.startswith("test")]
-    headers, left_out = {}, 0
-    for path in table["path"]:
-        try:
-            headers[path] = read_header(path)
-        except AudioProblem:
-            left_out += 1
-    if left_out:
-        say(f"{left_out} of {len(table)} files cannot be read and are left out")
-    if not headers:
+    utterances = list(dict.fromkeys(zip(table["path"], places(table), strict=True)))
+    headers = read_headers([path for path, _ in utterances], [part for _, part in utterances])
+    speech = [
+        (path, header) for (path, _), header in zip(utterances, headers, strict=True) if isinstance(header, AudioHeader)
+    ]
+    if len(speech) < len(utterances):
+        say(f"{len(utterances) - len(speech)} of {len(table)} files cannot be read and are left out")
+    if not speech:
         raise UserError(f"{spec}: no file of the corpus (its test split aside) can be read")
-    paths = list(headers)
+    kept = Kept()
 
     def read(index: int) -> np.ndarray:
+        path, header = speech[index]
         try:
-            return read_audio(paths[index], headers[paths[index]])
+            return read_audio(path, header, kept)
         except AudioProblem as problem:
-            raise UserError(f"{paths[index]}: {problem}; take it out of the corpus") from problem
+            raise UserError(f"{path}: {problem}; take it out of the corpus") from problem
 
-    return np.array([headers[path].samples for path in paths]), read
+    return np.array([header.samples for _, header in speech]), read
 
 
 def distill(

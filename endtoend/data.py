@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, Sampler, get_worker_info
 from tqdm import tqdm
 
 from emoprobe.errors import UserError
-from emoprobe.extract.audio import AudioHeader, AudioProblem, read_audio
+from emoprobe.extract.audio import AudioHeader, AudioProblem, Kept, read_audio
 
 
 @dataclass
@@ -33,6 +33,7 @@ class Speech:
     headers: list[AudioHeader | AudioProblem]
     room: float = 0.0
     _kept: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
+    _files: Kept = field(default_factory=Kept, repr=False)
 
     def __getitem__(self, row: int) -> np.ndarray:
         """Waveform (samples,) float32 at 16 kHz; raises AudioProblem."""
@@ -41,11 +42,15 @@ class Speech:
         header = self.headers[row]
         if isinstance(header, AudioProblem):
             raise header
-        waveform = read_audio(self.paths[row], header)
+        waveform = read_audio(self.paths[row], header, self._files)
         if waveform.nbytes <= self.room:
             self.room -= waveform.nbytes
             self._kept[row] = waveform
         return waveform
+
+    def keeps(self, row: int) -> bool:
+        """Whether the audio of that row need not be read again."""
+        return row in self._kept
 
     def check(self, *, progress: bool) -> list[AudioProblem | None]:
         """Decode every file once, so that training does not stop hours later at one that is damaged."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from emoprobe.errors import UserError
+from emoprobe.extract.corpora import COLUMNS
 from emoprobe.extract.corpora.cells import MissingWords, identifier
-from emoprobe.extract.corpora.manifest import csv_rows
+from emoprobe.extract.corpora.naming import name_columns
+from emoprobe.extract.corpora.separated import csv_rows
 from emoprobe.extract.corpora.text import read_bytes, read_text
 from emoprobe.extract.corpora.values import first
 
@@ -17,6 +20,9 @@ from emoprobe.extract.corpora.values import first
 _USUAL = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd")
 _UNUSUAL = (".caf", ".w64", ".rf64", ".nist", ".sph", ".m4a", ".mp4", ".aac", ".wma", ".amr", ".webm")
 AUDIO_ENDINGS = frozenset((*_USUAL, *_UNUSUAL))
+
+#: What is read of a table of transcripts.
+_READ = ("path", "id", "transcript")
 
 
 def find_audio(places: Sequence[str | os.PathLike]) -> list[str]:
@@ -93,15 +99,17 @@ class Texts:
                     # Files that a Mac has written spell one name in another form of Unicode than most tables do.
                     index.setdefault(identifier(name), set()).add(text)
 
-    def of(self, path: str, name: str = "") -> str | None:
+    def of(self, path: str, name: str = "", *, shared: bool = False) -> str | None:
         """What was said in the file `path` of the utterance `name` (by default the file's stem); None if not told.
+
+        Where the file is `shared` by several utterances, its path does not tell which is meant.
 
         Raises
         ------
         UserError
             If more than one text is meant.
         """
-        found = self._by_file.get(identifier(os.path.abspath(path)))  # noqa: PTH100
+        found = None if shared else self._by_file.get(identifier(os.path.abspath(path)))  # noqa: PTH100
         found = found or self._by_id.get(identifier(name or Path(path).stem))
         if found is None:
             return None
@@ -119,7 +127,11 @@ class Texts:
         UserError
             If nothing is told of any file, or two things of one.
         """
-        texts = [self.of(path, name) for path, name in zip(paths, ids or [""] * len(paths), strict=True)]
+        counts = Counter(paths)
+        texts = [
+            self.of(path, name, shared=counts[path] > 1)
+            for path, name in zip(paths, ids or [""] * len(paths), strict=True)
+        ]
         if paths and all(text is None for text in texts):
             raise UserError(
                 f"{self.place}: none of its {len(self.texts)} texts ({first(self.names, 2)}) belongs to the audio "
@@ -128,16 +140,20 @@ class Texts:
         return texts
 
 
-def read_texts(place: str | os.PathLike, *, keep_words: Collection[str] = ()) -> Texts:
+def read_texts(
+    place: str | os.PathLike, *, keep_words: Collection[str] = (), columns: Mapping[str, str] | None = None
+) -> Texts:
     """Read transcripts.
 
     Parameters
     ----------
     place : path-like
-        A CSV with the columns ``path`` or ``id`` (or both) and ``transcript``, such as a manifest; or a folder of
-        ``<stem>.txt``, subfolders included.
+        A CSV with the columns ``path`` or ``id`` (or both) and ``transcript``, by these or their common names, such as
+        a manifest; or a folder of ``<stem>.txt``, subfolders included.
     keep_words : collection of str
         Columns in which a word such as ``None`` is meant, see :class:`.cells.MissingWords`.
+    columns : mapping, optional
+        Our name of a column to the one in the CSV, see :mod:`.naming`.
 
     Raises
     ------
@@ -152,15 +168,17 @@ def read_texts(place: str | os.PathLike, *, keep_words: Collection[str] = ()) ->
         texts = [missing.text("transcript", " ".join(read_text(Path(path)).split())) for path in files]
         return Texts(place, files, texts, [""] * len(files), [Path(path).stem for path in files], missing.notes())
     header, rows, _ = csv_rows(read_bytes(Path(place)), Path(place))
-    columns = {name.strip().casefold(): place for place, name in enumerate(header)}
-    if "transcript" not in columns or not {"path", "id"} & set(columns):
+    chosen = {name: "" for name in COLUMNS if name not in _READ} | dict(columns or {})
+    naming = name_columns(header, chosen=chosen, source=Path(place))
+    places = {name: naming.places[name] for name in _READ if name in naming.places}
+    if "transcript" not in places or len(places) < 2:
         raise UserError(
             f"{place}: transcripts need the columns transcript, and path or id (columns: {first(header, 12) or 'none'})"
         )
     if not rows:
         raise UserError(f"{place}: holds no transcripts, only a header")
-    read = {name: place for name, place in columns.items() if name in ("path", "id", "transcript")}
-    cells = {name: [missing.text(name, row[place]) for row in rows] for name, place in read.items()}
+    cells = {name: [missing.text(name, row[place]) for row in rows] for name, place in places.items()}
+    taken = [f"{ours} from {naming.written[ours]}" for ours in places if ours in naming.written]
     paths, ids = (cells.get(name, [""] * len(rows)) for name in ("path", "id"))
     base = os.path.dirname(os.path.abspath(place))  # noqa: PTH100, PTH120 - as above
     return Texts(
@@ -169,5 +187,5 @@ def read_texts(place: str | os.PathLike, *, keep_words: Collection[str] = ()) ->
         [" ".join(text.replace("\0", " ").split()) for text in cells["transcript"]],
         [os.path.normpath(os.path.join(base, path)) if path else "" for path in paths],  # noqa: PTH118
         ids,  # and no stem of a path: files of one name in two folders are two utterances
-        missing.notes(),
+        [*([f"{place}: columns taken: {', '.join(taken)}"] if taken else []), *missing.notes()],
     )

@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 
 from emoprobe.errors import UserError
+from emoprobe.extract.audio import gathered
 from emoprobe.extract.corpora import Corpus
+from emoprobe.extract.corpora.places import places
 from emoprobe.extract.limits import LONGEST_SECONDS
 from emoprobe.extract.scan import scan
 from emoprobe.probe.splits import Split
@@ -109,6 +111,7 @@ def prepare(
         for row, problem in enumerate(speech.check(progress=progress)):
             if problem is not None:
                 tabled.loc[row, ["status", "reason"]] = problem.status, problem.reason
+        _tell_of_slow_files(tabled, speech, say)
     labels = Labels.of(tabled)
     usable = labels.usable
     if not usable.any():
@@ -136,6 +139,16 @@ def prepare(
         dimensions = tuple(name for name in dimensions if name not in reasons)
     told = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
     raise UserError(f"'{corpus.name}' has nothing to learn ({told}): fill in labels, or choose others with --dim")
+
+
+def _tell_of_slow_files(table: pd.DataFrame, speech: Speech, say: Callable[[str], None]) -> None:
+    """An epoch takes utterances in any order, and some files cannot be entered in the middle."""
+    again = [row for row in np.flatnonzero(gathered(table["path"], places(table))) if not speech.keeps(row)]
+    if again:
+        say(
+            f"note: {len(again):,} utterances do not fit in memory and lie in files that are read from their beginning "
+            "(MP3, Ogg, Parquet), at each epoch anew: convert them first, as by ffmpeg -i OLD.mp3 NEW.flac"
+        )
 
 
 def _not_learnable(

@@ -16,10 +16,11 @@ import numpy as np
 import pandas as pd
 
 from emoprobe.errors import UserError
-from emoprobe.extract.audio import LOUDEST, SILENCE, read_audio
+from emoprobe.extract.audio import LOUDEST, SILENCE, Kept, gathered, read_audio
 from emoprobe.extract.batchwise import Problem, run_batches, stamp
 from emoprobe.extract.corpora import COLUMNS, DIMENSIONS, Corpus
-from emoprobe.extract.corpora.cells import PLACES, TEXT_COLUMNS
+from emoprobe.extract.corpora.cells import OPTIONAL_NUMBERS, PLACES, TEXT_COLUMNS
+from emoprobe.extract.corpora.places import Place
 from emoprobe.extract.corpora.values import printable
 from emoprobe.extract.journal import open_journal, write_beside
 from emoprobe.extract.limits import LONGEST_SECONDS
@@ -158,23 +159,28 @@ def predict_files(
     texts: Sequence[str | None] | None = None,
     out: str | Path = "predictions.csv",
     *,
+    parts: Sequence[Place] | None = None,
     made_by: dict | None = None,
     settings: PredictionSettings | None = None,
     progress: bool = True,
     report: Callable[[str], None] | None = None,
 ) -> pd.DataFrame:
-    """Predict audio files, and write a row for each; go on where an earlier run stopped.
+    """Predict audio files, or parts of them, and write a row for each; go on where an earlier run stopped.
 
     Parameters
     ----------
     model : EmotionModel or OnnxModel
     paths : sequence of str
-        Audio files, each once; for a model of text alone, names of the texts.
+        Audio files, each (or each part) once; for a model of text alone, names of the texts.
     texts : sequence of str or None, optional
         What was said in each; None or "" where that is not known.
     out : str or Path
-        A CSV with the columns :data:`PREDICTION_COLUMNS`, its rows in the order of `paths`. Beside it, `out`.journal
-        keeps what is finished; predictions of the same model, file and text are not computed again.
+        A CSV with the columns :data:`PREDICTION_COLUMNS`, its rows in the order of `paths`; where there are parts, with
+        ``start``, ``end`` and ``channel`` as well. Beside it, `out`.journal keeps what is finished; predictions of the
+        same model, file, part and text are not computed again.
+    parts : sequence of tuple, optional
+        Which part of each file is meant, as :func:`emoprobe.extract.corpora.places.places` gives it; whole files if
+        left out.
     made_by : dict, optional
         What identifies the model, as :func:`model_identity` gives it.
     settings : PredictionSettings, optional
@@ -198,12 +204,14 @@ def predict_files(
     say = report or (lambda line: None)
     out = Path(out)
     paths = list(paths)
+    parts = list(parts or [()] * len(paths))
     said = [(text or "").strip() if model.uses_text else "" for text in texts or [""] * len(paths)]
-    if not paths or len(said) != len(paths) or (model.uses_audio and len(set(paths)) < len(paths)):
+    each_once = not model.uses_audio or len({*zip(paths, parts, strict=True)}) == len(paths)
+    if not paths or len(said) != len(paths) or not each_once:
         raise UserError(f"{len(paths)} files and {len(said)} texts: give each file once, with one text or none")
     if model.uses_audio:
         table, headers = scan(
-            _files(paths),
+            _files(paths, parts),
             shortest=model.receptive_field,
             longest=settings.longest,
             window=model.longest,
@@ -211,16 +219,16 @@ def predict_files(
         )
         sizes = table["samples"].to_numpy()
         load = _waveforms(paths, headers)
-        keys = [printable(path) for path in paths]
-        stamps = [[*stamp(path), _hash(text)] for path, text in zip(paths, said, strict=True)]
+        keys = _keys(paths, parts)
+        stamps = [[*stamp(path, part), _hash(text)] for path, part, text in zip(paths, parts, said, strict=True)]
     else:
         sizes = np.array([len(text) for text in said], dtype=np.int64)
         missing = ["" if text else "no text" for text in said]
-        table = pd.DataFrame({"path": paths, "seconds": np.nan, "status": missing})
+        table = _files(paths, parts).utterances.assign(seconds=np.nan, status=missing)
         table["reason"] = ["the model reads text alone, and there is none" if status else "" for status in missing]
         load = said.__getitem__
         stamps = [[_hash(text)] for text in said]
-        keys = [f"{printable(name)} {digest}" for name, (digest,) in zip(paths, stamps, strict=True)]
+        keys = [f"{name} {digest}" for name, (digest,) in zip(_keys(paths, parts), stamps, strict=True)]
 
     def compute(rows: list[int], loaded: list) -> list:
         waveforms = loaded if model.uses_audio else None
@@ -255,6 +263,7 @@ def predict_files(
             load=load,
             compute=compute,
             budget=int(group * SAMPLE_RATE) if model.uses_audio else _GROUP_LETTERS,
+            groups=gathered(paths, parts) if model.uses_audio else None,
             workers=settings.workers,
             is_result=is_prediction,
             doing="predicting",
@@ -298,16 +307,24 @@ def model_identity(folder: str | os.PathLike, *, onnx: bool = False, int8: bool 
 
 
 def _waveforms(paths: list[str], headers: list) -> Callable[[int], np.ndarray]:
-    return lambda row: read_audio(paths[row], headers[row])
+    kept = Kept()
+    return lambda row: read_audio(paths[row], headers[row], kept)
 
 
-def _files(paths: list[str]) -> Corpus:
-    """Files without anything that a corpus knows, for what scans a corpus."""
+def _keys(paths: list[str], parts: list[Place]) -> list[str]:
+    """Of each utterance, in the journal."""
+    return [printable(path) + "".join(f"\t{cell}" for cell in part) for path, part in zip(paths, parts, strict=True)]
+
+
+def _files(paths: list[str], parts: list[Place]) -> Corpus:
+    """Files without anything else that a corpus knows, for what scans a corpus."""
     utterances = pd.DataFrame(
         {name: pd.Series([""] * len(paths), dtype=object) for name in TEXT_COLUMNS}
-        | {name: np.full(len(paths), np.nan) for name in (*DIMENSIONS, *PLACES)}
+        | {name: np.full(len(paths), np.nan) for name in (*DIMENSIONS, *OPTIONAL_NUMBERS)}
+        | dict(zip(PLACES, np.array([part or (None,) * len(PLACES) for part in parts], dtype=float).T, strict=True))
     )
-    utterances["id"] = utterances["path"] = pd.Series(paths, dtype=object)
+    utterances["path"] = pd.Series(paths, dtype=object)
+    utterances["id"] = pd.Series([str(row) for row in range(len(paths))], dtype=object)
     return Corpus("files", Path(), utterances[list(COLUMNS)])
 
 
@@ -333,25 +350,28 @@ def _tabulate(table: pd.DataFrame, said: list[str], results: list, dimensions: S
                 "reason": printable(reason),
             }
         )
-    return pd.DataFrame(rows, columns=list(PREDICTION_COLUMNS))
+    predictions = pd.DataFrame(rows, columns=list(PREDICTION_COLUMNS))
+    in_parts = [name for name in PLACES if table[name].notna().any()]
+    return predictions.assign(**{name: table[name].to_numpy() for name in in_parts})
 
 
 def _is_predictions(path: Path) -> bool:
     with path.open("rb") as file:
-        return file.readline(1000).rstrip() == ",".join(PREDICTION_COLUMNS).encode()
+        return file.readline(1000).startswith(",".join(PREDICTION_COLUMNS).encode())
 
 
 def _csv(table: pd.DataFrame) -> bytes:
-    """Numbers to 6 digits: a prediction is known to fewer."""
+    """Numbers to 6 digits: a prediction is known to fewer; times with every digit."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table.columns)
+    digits = [".15g" if name in PLACES else ".6g" for name in table.columns]
     for row in table.itertuples(index=False):
-        writer.writerow(map(_cell, row))
+        writer.writerow(map(_cell, row, digits))
     return text.getvalue().encode("utf-8", "backslashreplace")
 
 
-def _cell(cell: object) -> str:
+def _cell(cell: object, digits: str) -> str:
     if isinstance(cell, float):
-        return "" if math.isnan(cell) else format(cell, ".6g")
+        return "" if math.isnan(cell) else format(cell, digits)
     return str(cell)

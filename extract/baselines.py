@@ -17,9 +17,11 @@ from tqdm import tqdm
 from emoprobe.errors import UserError
 from emoprobe.ownership import refuse_strangers, remove
 
-from .audio import AudioProblem, read_audio, read_header, refuse_vanished
+from .audio import AudioHeader, AudioProblem, Kept, read_audio, refuse_vanished
 from .cache import HiddenStateCache
+from .corpora.places import places
 from .resampling import SAMPLE_RATE
+from .scan import read_headers
 from .sidecars import (
     SIDECARS,
     Sidecar,
@@ -229,13 +231,16 @@ def _egemaps(cache: HiddenStateCache, root: Path, workers: int) -> _Baseline:
         feature_set=opensmile.FeatureSet.eGeMAPSv02, feature_level=opensmile.FeatureLevel.Functionals
     )
     paths = [root / path for path in cache.utterances["path"]]
-    samples = cache.samples
+    parts = places(cache.utterances)
+    samples, kept = cache.samples, Kept()
     columns = tuple(smile.feature_names)
 
-    def one(row: int) -> tuple[np.ndarray, str]:
+    def one(row: int, header: AudioHeader | AudioProblem) -> tuple[np.ndarray, str]:
         nothing = np.full(len(columns), np.nan, np.float32)
         try:
-            waveform = read_audio(paths[row], read_header(paths[row]))
+            if isinstance(header, AudioProblem):
+                raise header
+            waveform = read_audio(paths[row], header, kept)
         except AudioProblem as problem:
             if samples[row]:  # it was there when the cache was made
                 refuse_vanished(paths[row].parent)
@@ -250,7 +255,8 @@ def _egemaps(cache: HiddenStateCache, root: Path, workers: int) -> _Baseline:
     def compute(rows: np.ndarray) -> tuple[np.ndarray, list[str]]:
         with warnings.catch_warnings(), ThreadPoolExecutor(workers) as threads:
             warnings.simplefilter("ignore", UserWarning)  # of a signal too short, which `one` tells itself
-            found = list(threads.map(one, rows))
+            headers = read_headers([str(paths[row]) for row in rows], [parts[row] for row in rows])
+            found = list(threads.map(one, rows, headers))
         return np.stack([features for features, _ in found]), [reason for _, reason in found]
 
     settings = {

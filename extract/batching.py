@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 
-def plan_batches(samples: np.ndarray, *, budget: int) -> list[np.ndarray]:
+def plan_batches(samples: np.ndarray, *, budget: int, groups: np.ndarray | None = None) -> list[np.ndarray]:
     """Group utterances so that little is padded and no batch exceeds the budget.
 
     The plan depends on the lengths and the budget alone, so a resumed run meets the same batches, and with them the
@@ -18,12 +18,19 @@ def plan_batches(samples: np.ndarray, *, budget: int) -> list[np.ndarray]:
         Length of each waveform, or what it takes of a batch where a model brings it to another; 0 leaves it out.
     budget : int
         Most samples of a batch with its padding. An utterance longer than this is a batch of its own.
+    groups : ndarray of int, (utterances,), optional
+        The utterances of one number make batches of their own, one after the other, since they are read together
+        (:func:`.audio.gathered`); those of 0 come first.
 
     Returns
     -------
     list of ndarray of int
         Indices of the utterances of each batch.
     """
+    if groups is not None and groups.any():
+        members = [np.flatnonzero(groups == number) for number in np.unique(groups)]
+        members.sort(key=lambda rows: (groups[rows[0]] > 0, -samples[rows].max()))
+        return [rows[batch] for rows in members for batch in plan_batches(samples[rows], budget=budget)]
     order = np.argsort(-samples, kind="stable")
     order = order[samples[order] > 0]
     batches = []

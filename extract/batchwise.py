@@ -13,8 +13,9 @@ from tqdm import tqdm
 
 from emoprobe.fields import is_text
 
-from .audio import AudioProblem
+from .audio import AudioProblem, holder_of
 from .batching import plan_batches
+from .corpora.places import Place
 from .devices import is_out_of_memory
 from .journal import Journal
 
@@ -37,13 +38,20 @@ class Problem:
     reason: str
 
 
-def stamp(path: str) -> list:
-    """What tells that a file is still the one that a result was computed from: its path, size and time of change."""
+def stamp(path: str, part: Place = ()) -> list:
+    """What tells that audio is still what a result was computed from: path, size and time of change of its file, part.
+
+    Parameters
+    ----------
+    path : str
+    part : tuple
+        As :func:`.corpora.places.places` gives it.
+    """
     try:
-        status = os.stat(path)  # noqa: PTH116 - path is text
+        status = os.stat(holder_of(path))  # noqa: PTH116 - path is text
     except OSError:  # gone since its header was read: reading it will say so
-        return [path]
-    return [path, status.st_size, status.st_mtime_ns]
+        return [path, *part]
+    return [path, status.st_size, status.st_mtime_ns, *part]
 
 
 def run_batches(
@@ -55,6 +63,7 @@ def run_batches(
     load: Callable[[int], object],
     compute: Callable[[list[int], list], list],
     budget: int,
+    groups: np.ndarray | None = None,
     workers: int = 4,
     is_result: Callable[[object], bool] = lambda result: True,
     doing: str = "computing",
@@ -78,6 +87,8 @@ def run_batches(
         ``compute(rows, loaded)`` gives a result, or a :class:`Problem`, for each row. Halved where memory runs out.
     budget : int
         Most samples of a batch, padding included.
+    groups : ndarray of int, (utterances,), optional
+        As :func:`.batching.plan_batches` takes it.
     workers : int
         Threads that load.
     is_result : callable
@@ -100,11 +111,11 @@ def run_batches(
         dtype=bool,
     )
     pending = ~there & (sizes > 0)
-    batches = plan_batches(sizes, budget=budget)
+    batches = plan_batches(sizes, budget=budget, groups=groups)
     if any(pending[rows].any() and not pending[rows].all() for rows in batches):
         # Utterances have come since: they make batches of their own. Otherwise the batches, and with them the last
         # bits of every number, are those of a run that was never stopped.
-        batches = plan_batches(np.where(pending, sizes, 0), budget=budget)
+        batches = plan_batches(np.where(pending, sizes, 0), budget=budget, groups=groups)
     todo = [[int(row) for row in rows] for rows in batches if pending[rows].any()]
 
     found: dict[int, object] = {}

@@ -38,18 +38,18 @@ _KINDS = {
 }
 
 
-def container_kind(path: str) -> str:
+def container_kind(file: BinaryIO) -> str:
     """libsndfile's name of the container by its first four bytes, ``""`` for others: for files that it refuses."""
-    return _KINDS.get(_first_bytes(path, 4), "")
+    return _KINDS.get(_read_at(file, 0, 4), "")
 
 
-def container_problem(path: str, kind: str) -> tuple[str, str] | None:
-    """Why the file `path` is shorter or longer than its container says.
+def container_problem(file: BinaryIO, kind: str) -> tuple[str, str] | None:
+    """Why `file` is shorter or longer than its container says.
 
     Parameters
     ----------
-    path : str
-        An audio file.
+    file : binary file
+        The bytes of an audio file.
     kind : str
         libsndfile's name of the container: ``WAV``, ``WAVEX``, ``RF64``, ``AIFF``, ``W64``, ``AU``, ``CAF``, ``OGG``;
         others promise nothing that could be checked without decoding.
@@ -59,33 +59,33 @@ def container_problem(path: str, kind: str) -> tuple[str, str] | None:
     (str, str) or None
         Status (``truncated`` or ``unreadable``) and reason, for a person; None when the promise is kept or unknown.
     """
-    with open(path, "rb") as file:  # noqa: PTH123 - path is text throughout
-        size = os.fstat(file.fileno()).st_size
-        if kind == "OGG":
-            problem = _ogg_problem(file, size)
-            return problem and ("truncated", problem)
-        find = {
-            "WAV": _riff,
-            "WAVEX": _riff,
-            "RF64": _riff,
-            "AIFF": _aiff,
-            "W64": _wave64,
-            "AU": _au,
-            "CAF": _caf,
-        }.get(kind)
-        data = None if find is None else find(file)
-        if data is None:
-            return None
-        begin, length = data
-        if length < 0 or any(0 <= power - length <= 1 << 16 for power in _PIPE_LENGTHS):
-            return None
-        if begin + length > size:
-            return "truncated", f"the header promises {length:,} bytes of audio, the file has {max(0, size - begin):,}"
-        behind = _unexplained(file, begin + length, size, kind)
-        if behind is not None and kind == "CAF":  # libsndfile does not align what follows compressed audio
-            file.seek(behind[0])
-            second = file.read().find(_CAF_BEGINNING)
-            behind = behind if second < 0 else (behind[0] + second, _CAF_BEGINNING[:4])
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if kind == "OGG":
+        problem = _ogg_problem(file, size)
+        return problem and ("truncated", problem)
+    find = {
+        "WAV": _riff,
+        "WAVEX": _riff,
+        "RF64": _riff,
+        "AIFF": _aiff,
+        "W64": _wave64,
+        "AU": _au,
+        "CAF": _caf,
+    }.get(kind)
+    data = None if find is None else find(file)
+    if data is None:
+        return None
+    begin, length = data
+    if length < 0 or any(0 <= power - length <= 1 << 16 for power in _PIPE_LENGTHS):
+        return None
+    if begin + length > size:
+        return "truncated", f"the header promises {length:,} bytes of audio, the file has {max(0, size - begin):,}"
+    behind = _unexplained(file, begin + length, size, kind)
+    if behind is not None and kind == "CAF":  # libsndfile does not align what follows compressed audio
+        file.seek(behind[0])
+        second = file.read().find(_CAF_BEGINNING)
+        behind = behind if second < 0 else (behind[0] + second, _CAF_BEGINNING[:4])
     if behind is None:
         return None
     place, name = behind
@@ -96,17 +96,17 @@ def container_problem(path: str, kind: str) -> tuple[str, str] | None:
         )
     if kind in ("WAV", "WAVEX", "RF64"):
         remedy = "take all of it: ffmpeg -ignore_length 1 -i OLD NEW.wav"
-    elif kind == "CAF" and _first_bytes(path, 32)[28:] == b"alac":  # what its packets are, no length tells
+    elif kind == "CAF" and _read_at(file, 0, 32)[28:] == b"alac":  # what its packets are, no length tells
         remedy = "bring the original back"
     else:
-        remedy = f"take all of it: {_lengthened(path, kind, begin, size)}"
+        remedy = f"take all of it: {_lengthened(file, kind, begin, size)}"
     return "unreadable", (
         f"the header tells of {length:,} bytes of audio, and {size - place:,} follow that it does not explain: it was "
         f"not filled in when the recording ended, or is damaged; {remedy}"
     )
 
 
-def _lengthened(path: str, kind: str, begin: int, size: int) -> str:
+def _lengthened(file: BinaryIO, kind: str, begin: int, size: int) -> str:
     """A command that makes a copy whose header tells of all bytes from `begin` on."""
     place, shape, length = {
         "AIFF": (begin - 4, ">I", size - begin),
@@ -114,15 +114,10 @@ def _lengthened(path: str, kind: str, begin: int, size: int) -> str:
         "CAF": (begin - 8, ">q", size - begin),
         "W64": (begin - 8, "<q", size - begin + 24),
     }[kind]
-    if kind == "AU" and _first_bytes(path, 4) == b"dns.":
+    if kind == "AU" and _read_at(file, 0, 4) == b"dns.":
         shape = "<I"
     octal = "".join(f"\\{byte:03o}" for byte in struct.pack(shape, length))
     return f"cp OLD NEW && printf '{octal}' | dd of=NEW bs=1 seek={place} conv=notrunc"
-
-
-def _first_bytes(path: str, count: int) -> bytes:
-    with open(path, "rb") as file:  # noqa: PTH123 - path is text throughout
-        return file.read(count)
 
 
 def _unexplained(file: BinaryIO, position: int, size: int, kind: str) -> tuple[int, bytes] | None:

@@ -18,10 +18,11 @@ from emoprobe.ownership import files_below, refuse_stranger, refuse_strangers, r
 
 from . import acoustics, pooling
 from .acoustics import ACOUSTIC_WIDTHS
-from .audio import AudioHeader, AudioProblem, read_audio
+from .audio import AudioHeader, AudioProblem, Kept, gathered, read_audio
 from .batching import plan_batches
 from .cache import HiddenStateCache
 from .corpora import Corpus, read_corpus
+from .corpora.places import places
 from .corpora.values import printable
 from .devices import choose_device, default_batch_seconds
 from .encoders.speech import SAMPLE_RATE, Backbone, load_backbone
@@ -89,6 +90,9 @@ def extract(
     if not isinstance(corpus, Corpus):
         corpus = read_corpus(str(corpus))
     corpus = _limit(corpus, settings.limit)
+    # What was taken for what is told before anything is computed.
+    for line in corpus.summary().splitlines():
+        say(line)
     device = choose_device(settings.device)
     backbone = load_backbone(model) if isinstance(model, str) else model
     refuse_stranger(out, is_cache, "cache of hidden states", option="--out", inputs=corpus.utterances["path"])
@@ -100,7 +104,7 @@ def extract(
             window=backbone.longest,
             progress=progress,
         )
-        _describe(corpus, table, say)
+        say(f"audio: {table['seconds'].sum() / 3600:.2f} h")
         if settings.strict:
             stop_at_problem(zip(table["path"], table["status"], table["reason"], strict=True))
         if not (table["samples"] > 0).any():
@@ -157,12 +161,6 @@ def _limit(corpus: Corpus, limit: int | None) -> Corpus:
     return replace(corpus, utterances=corpus.utterances.iloc[rows].reset_index(drop=True))
 
 
-def _describe(corpus: Corpus, table, say: Callable[[str], None]) -> None:
-    for line in corpus.summary().splitlines():
-        say(line)
-    say(f"audio: {table['seconds'].sum() / 3600:.2f} h")
-
-
 def _check(
     backbone: Backbone,
     settings: ExtractionSettings,
@@ -189,13 +187,14 @@ def _short_batch(
 ) -> list[np.ndarray]:
     """A few short utterances, ready for the model and the longest first; always the same of the same files."""
     waveforms: list[np.ndarray] = []
+    kept = Kept()
     for row in np.argsort(np.abs(samples - _CHECKED_SECONDS * SAMPLE_RATE), kind="stable"):
         if len(waveforms) == _CHECKED_UTTERANCES:
             break
         if isinstance(headers[row], AudioProblem):
             continue
         try:
-            waveform = read_audio(paths[row], headers[row])
+            waveform = read_audio(paths[row], headers[row], kept)
         except AudioProblem:  # listed when its batch comes
             continue
         most = int(_CHECKED_SECONDS * (1 - len(waveforms) / (2 * _CHECKED_UTTERANCES)) * SAMPLE_RATE)
@@ -237,7 +236,7 @@ def _start(
     """Lay the cache out anew; return its batches."""
     table = table.copy()
     samples = table["samples"].to_numpy()
-    batches = plan_batches(backbone.sizes(samples), budget=int(provenance["batch_seconds"] * SAMPLE_RATE))
+    batches = _batches(backbone, samples, table, provenance)
     table["frames"] = [backbone.frames(n) if n else 0 for n in samples]
     frames = table["frames"].to_numpy()
     order = np.concatenate(batches)
@@ -372,7 +371,13 @@ def _go_on(
             say("note: the cache was started with other library versions or on another device; its record keeps those")
     if n:
         say(f"going on with {out}: {cache.n_utterances - n} of {cache.n_utterances} utterances are there")
-    return plan_batches(backbone.sizes(samples), budget=int(there["batch_seconds"] * SAMPLE_RATE)), samples
+    return _batches(backbone, samples, table, there), samples
+
+
+def _batches(backbone: Backbone, samples: np.ndarray, table, provenance: dict) -> list[np.ndarray]:
+    """The same at each run, whichever files are there."""
+    groups = gathered(table["path"], places(table))
+    return plan_batches(backbone.sizes(samples), budget=int(provenance["batch_seconds"] * SAMPLE_RATE), groups=groups)
 
 
 def _forget_damaged(out: Path, writer: CacheWriter, say: Callable[[str], None]) -> None:

@@ -25,7 +25,7 @@ from emoprobe.storage import replacing
 
 from .audio import STATUSES
 from .corpora import DIMENSIONS
-from .corpora.cells import OPTIONAL, PLACES, TEXT_COLUMNS
+from .corpora.cells import OPTIONAL, OPTIONAL_NUMBERS, TEXT_COLUMNS
 from .corpora.table import held_columns
 
 _FORMATS = "emoprobe hidden states "
@@ -178,7 +178,7 @@ def _write_structure(file: h5py.File, plan: Plan, path: Path, frame_sources: Seq
     held = held_columns(table)
     for column in (name for name in TEXT_COLUMNS if name in held):
         file.create_dataset(f"utterances/{column}", data=table[column].tolist(), dtype=h5py.string_dtype())
-    for column in (name for name in (*DIMENSIONS, *PLACES) if name in held):
+    for column in (name for name in (*DIMENSIONS, *OPTIONAL_NUMBERS) if name in held):
         file[f"utterances/{column}"] = table[column].to_numpy("<f8")
     file["utterances/seconds"] = table["seconds"].to_numpy("<f8")
     for column in ("samples", "frames", "frame_start"):

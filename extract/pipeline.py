@@ -14,7 +14,7 @@ from tqdm import tqdm
 from emoprobe.errors import UserError
 
 from .acoustics import ACOUSTIC_WIDTHS, acoustic_statistics
-from .audio import AudioHeader, AudioProblem, read_audio
+from .audio import AudioHeader, AudioProblem, Kept, read_audio
 from .devices import WIDER_TYPES, is_out_of_memory, numerics
 from .encoders.speech import SAMPLE_RATE, Backbone
 from .pooling import pool
@@ -107,6 +107,7 @@ class Pipeline:
     ):
         self.backbone, self.device, self.settings = backbone, device, settings
         self.writer, self.paths, self.headers = writer, paths, headers
+        self._kept = Kept()
 
     def run(self, todo: list[tuple[int, np.ndarray]], bar: Progress) -> None:
         """Extract the batches in their order."""
@@ -160,7 +161,7 @@ class Pipeline:
         if isinstance(header, AudioProblem):  # the file was there when the cache was laid out
             return header
         try:
-            waveform = read_audio(self.paths[row], header)
+            waveform = read_audio(self.paths[row], header, self._kept)
         except AudioProblem as problem:
             return problem
         return _Decoded(self.backbone.prepare(waveform), acoustic_statistics(waveform))

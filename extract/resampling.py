@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -51,6 +52,81 @@ def resample(signal: np.ndarray, rate: int) -> np.ndarray:
     padded = torch.from_numpy(np.pad(signal, (0, old)))
     with torch.inference_mode():
         return _resampler(old, new)(padded)[:length].numpy()
+
+
+def span(begin: int, end: int, rate: int) -> tuple[int, int]:
+    """Which samples of a resampled file lie within samples `begin` to `end` (exclusive) of the file: from, to."""
+    return resampled_length(begin, rate), resampled_length(end, rate)
+
+
+def context(begin: int, end: int, rate: int, whole: int) -> tuple[int, int, int]:
+    """What has to be resampled so that a stretch comes out as in the whole file.
+
+    Parameters
+    ----------
+    begin, end : int
+        The stretch, in samples of the file; `end` is the first one behind it.
+    rate : int
+        The file's rate in Hz.
+    whole : int
+        Samples of the file.
+
+    Returns
+    -------
+    first, last : int
+        What to resample: the stretch and as much before and behind it as its filter reaches to.
+    ahead : int
+        Samples at 16 kHz that come out before those of the stretch.
+    """
+    if rate == SAMPLE_RATE:
+        return begin, end, 0
+    common = math.gcd(rate, SAMPLE_RATE)
+    old, new = rate // common, SAMPLE_RATE // common
+    width = _kernel_width(old, new)
+    wanted, behind = span(begin, end, rate)
+    # From a multiple of `old`, where the filter's phases begin anew.
+    first = max(0, wanted // new - -(-width // old)) * old
+    last = min(whole, (behind // new + 1) * old + width + 2)
+    return first, last, wanted - first // old * new
+
+
+def resample_blocks(blocks: Iterable[np.ndarray], rate: int, whole: int) -> np.ndarray:
+    """Bring a long signal to 16 kHz as its blocks come, in the memory of the result and little more.
+
+    Parameters
+    ----------
+    blocks : iterable of numpy.ndarray
+        Of shape ``(frames, channels)``, float32, one after the other; they may end early.
+    rate : int
+        Their rate in Hz.
+    whole : int
+        Frames that all of them should have.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(channels, samples)``, float32: each channel as :func:`resample` gives it. What lies behind the last
+        block is 0.
+    """
+    blocks = iter(blocks)
+    held = next(blocks, np.empty((0, 1), np.float32))
+    result = np.zeros((held.shape[1], resampled_length(whole, rate)), np.float32)
+    begins = 0  # where `held` begins
+    for start, stop in _stretches(whole, rate):
+        first, last, ahead = context(start, stop, rate, whole)
+        while begins + len(held) < last and (block := next(blocks, None)) is not None:
+            held = np.concatenate([held[max(0, first - begins) :], block])
+            begins = max(begins, first)
+        into, until = span(start, stop, rate)
+        for channel, line in enumerate(held[first - begins : last - begins].T):
+            piece = resample(np.ascontiguousarray(line), rate)[ahead : ahead + until - into]
+            result[channel, into : into + len(piece)] = piece
+    return result
+
+
+def _stretches(whole: int, rate: int) -> Iterator[tuple[int, int]]:
+    step = max(BLOCK_VALUES, rate)
+    return ((start, min(start + step, whole)) for start in range(0, whole, step))
 
 
 @functools.lru_cache(maxsize=32)

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from .audio import AudioHeader, AudioProblem, read_header, refuse_vanished
+from .audio import AudioHeader, AudioProblem, Kept, cut, read_header, refuse_vanished
 from .corpora import Corpus
+from .corpora.places import Place, places
 from .encoders.speech import SAMPLE_RATE
 from .layout import PENDING
+
+#: Bytes of shards to keep: headers are read in the order of the corpus, so few are needed at a time.
+_ROOM = 1 << 27
+# A task of the pool for each file would take more memory than all headers.
+_FILES_A_TASK = 64
 
 
 def scan(
@@ -45,32 +52,9 @@ def scan(
     table : DataFrame
         The corpus's columns and `seconds`, `samples` (at 16 kHz; 0 where there is a problem), `status`, `reason`.
     headers : list of AudioHeader or AudioProblem
-        One an utterance: what its file holds, or why it cannot be used.
+        One an utterance: what its file, or its part of the file, holds, or why it cannot be used.
     """
-    paths = corpus.utterances["path"]
-    pool = ThreadPoolExecutor(min(32, 4 * (os.cpu_count() or 1)))
-    try:
-        results = list(
-            tqdm(
-                pool.map(_try_header, paths),
-                total=len(paths),
-                desc="reading headers",
-                unit="file",
-                disable=not progress or len(paths) < 2000,
-            )
-        )
-    finally:
-        pool.shutdown(cancel_futures=True)  # interrupted, it does not read the rest first
-    # libsndfile keeps its last error in one place for all threads, so that what it says of a file is known only alone.
-    results = [
-        _try_header(path) if isinstance(result, AudioProblem) and result.status == "unreadable" else result
-        for path, result in zip(paths, results, strict=True)
-    ]
-    readable = [isinstance(result, AudioHeader) for result in results]
-    if any(isinstance(result, AudioProblem) and result.status == "missing" for result in results):
-        # Missing from the start is a fact about the file; missing since the others were read is one about the disk.
-        for folder in dict.fromkeys(os.path.dirname(path) for path in paths[readable]):  # noqa: PTH120 - text
-            refuse_vanished(folder)
+    results = read_headers(corpus.utterances["path"].tolist(), places(corpus.utterances), progress=progress)
     table = corpus.utterances.copy()
     rows = [_judge(result, shortest, longest, window, option) for result in results]
     table["samples"] = np.array([r[0] for r in rows], dtype=np.int64)
@@ -84,9 +68,58 @@ def scan(
     return table, headers
 
 
-def _try_header(path: str) -> AudioHeader | AudioProblem:
+def read_headers(
+    paths: Sequence[str], parts: Sequence[Place], *, progress: bool = False
+) -> list[AudioHeader | AudioProblem]:
+    """What each utterance's file, or its part of the file, holds, or why it cannot be used; each file is read once.
+
+    Parameters
+    ----------
+    paths : sequence of str
+    parts : sequence of tuple
+        As :func:`.corpora.places.places` gives them.
+    progress : bool
+        Show a bar.
+    """
+    files = list(dict.fromkeys(paths))
+    kept = Kept(_ROOM)
+    tasks = [files[start : start + _FILES_A_TASK] for start in range(0, len(files), _FILES_A_TASK)]
+    pool = ThreadPoolExecutor(min(32, 4 * (os.cpu_count() or 1)))
+    bar = tqdm(total=len(files), desc="reading headers", unit="file", disable=not progress or len(files) < 2000)
+    headers: list[AudioHeader | AudioProblem] = []
     try:
-        return read_header(path)
+        with bar:
+            for part in pool.map(lambda task: [_try_header(path, kept) for path in task], tasks):
+                headers += part
+                bar.update(len(part))
+    finally:
+        pool.shutdown(cancel_futures=True)  # interrupted, it does not read the rest first
+    # libsndfile keeps its last error in one place for all threads, so that what it says of a file is known only alone.
+    headers = [
+        _try_header(path, kept) if isinstance(header, AudioProblem) and header.status == "unreadable" else header
+        for path, header in zip(files, headers, strict=True)
+    ]
+    if any(isinstance(header, AudioProblem) and header.status == "missing" for header in headers):
+        # Missing from the start is a fact about the file; missing since the others were read is one about the disk.
+        readable = [path for path, header in zip(files, headers, strict=True) if isinstance(header, AudioHeader)]
+        for folder in dict.fromkeys(map(os.path.dirname, readable)):
+            refuse_vanished(folder)
+    by_file = dict(zip(files, headers, strict=True))
+    return [_try_cut(by_file[path], part) for path, part in zip(paths, parts, strict=True)]
+
+
+def _try_header(path: str, kept: Kept) -> AudioHeader | AudioProblem:
+    try:
+        return read_header(path, kept)
+    except AudioProblem as problem:
+        return problem
+
+
+def _try_cut(header: AudioHeader | AudioProblem, part: Place) -> AudioHeader | AudioProblem:
+    if isinstance(header, AudioProblem):
+        return header
+    try:
+        return cut(header, part)
     except AudioProblem as problem:
         return problem
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
 
 _FLAC = b"fLaC"
@@ -28,13 +30,13 @@ _ALIKE = {
 _LARGEST_FLAC_FRAME = 1 << 17  # where the header does not tell it
 
 
-def stream_problem(path: str, kind: str) -> str | None:
-    """Why libsndfile gives less than the file `path` holds.
+def stream_problem(file: BinaryIO, kind: str) -> str | None:
+    """Why libsndfile gives less than `file` holds.
 
     Parameters
     ----------
-    path : str
-        An audio file that it decoded.
+    file : binary file
+        The bytes of an audio file that it decoded.
     kind : str
         libsndfile's name of the container; what :mod:`.containers` answers for is not looked into.
 
@@ -45,16 +47,28 @@ def stream_problem(path: str, kind: str) -> str | None:
     """
     if kind not in ("OGG", "FLAC", *_ALIKE):
         return None
-    with open(path, "rb") as file:  # noqa: PTH123 - path is text throughout
-        if os.fstat(file.fileno()).st_size == 0:
-            return None
-        if kind in _ALIKE:
-            return _second_beginning(file, _ALIKE[kind])
-        return _chained(file) if kind == "OGG" else _flac_problem(file)
+    if file.seek(0, os.SEEK_END) == 0:
+        return None
+    if kind in _ALIKE:
+        return _second_beginning(file, _ALIKE[kind])
+    return _chained(file) if kind == "OGG" else _flac_problem(file)
+
+
+@contextmanager
+def _content(file: BinaryIO) -> Iterator[mmap.mmap | bytes]:
+    """All bytes, without a copy where they lie in a file of their own."""
+    try:
+        descriptor = file.fileno()
+    except OSError:  # they lie inside another file
+        file.seek(0)
+        yield file.read()
+        return
+    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as data:
+        yield data
 
 
 def _second_beginning(file: BinaryIO, alike: int) -> str | None:
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with _content(file) as data:
         second = data.find(data[:alike], alike)
     if second < 0:
         return None
@@ -84,7 +98,7 @@ def _chained(file: BinaryIO) -> str | None:
 
 
 def _flac_problem(file: BinaryIO) -> str | None:
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with _content(file) as data:
         begin = _flac_marker(data, 0)
         if begin < 0:
             return None
@@ -102,7 +116,7 @@ def _flac_problem(file: BinaryIO) -> str | None:
     return None
 
 
-def _flac_marker(data: mmap.mmap, position: int) -> int:
+def _flac_marker(data: mmap.mmap | bytes, position: int) -> int:
     """Where the next stream begins: the marker, and the head of the block of 34 bytes that must follow it; or -1."""
     while (position := data.find(_FLAC, position)) >= 0:
         head = data[position + 4 : position + 8]
@@ -112,7 +126,7 @@ def _flac_marker(data: mmap.mmap, position: int) -> int:
     return position
 
 
-def _flac_end(data: mmap.mmap, begin: int, told: int) -> int | None:
+def _flac_end(data: mmap.mmap | bytes, begin: int, told: int) -> int | None:
     """The sample with which the last frame ends, by that frame's own number; None if it cannot be found."""
     block = int.from_bytes(data[begin + 10 : begin + 12], "big")
     largest = int.from_bytes(data[begin + 15 : begin + 18], "big") or _LARGEST_FLAC_FRAME

@@ -102,6 +102,7 @@ SCALES: dict[str, tuple[Callable, Callable]] = {
     "pearson": (_fisher, np.tanh),
     "rmse": (lambda x: np.log(np.maximum(x, 1e-300)), np.exp),
     "uar": (_half_angle, _share),
+    "uar_common": (_half_angle, _share),
     "macro_f1": (_half_angle, _share),
     "share": (_half_angle, _share),
     "difference of shares": (np.asarray, lambda x: np.clip(x, -1.0, 1.0)),

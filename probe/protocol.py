@@ -15,7 +15,7 @@ from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
 from emoprobe.extract.versions import versions
 from emoprobe.jsontext import to_json
 
-from . import bootstrap, metrics, splits
+from . import bootstrap, metrics, recalls, splits
 from .bootstrap import INTERVALS
 from .classes import Classes
 from .probes.base import versions_of
@@ -59,6 +59,7 @@ def cache_digest(cache: HiddenStateCache, table: pd.DataFrame) -> str:
 def settings_of(study: Study, unit: Unit, target: str) -> dict:
     """Settings on which the numbers of a unit depend, as JSON."""
     settings, probe = study.settings, unit.probe
+    of_categories = [recalls] if target == EMOTION else []
     return {
         "probe": probe.name,
         "features": unit.features,
@@ -67,7 +68,7 @@ def settings_of(study: Study, unit: Unit, target: str) -> dict:
         "folds_asked": settings.folds,
         "resamples": settings.resamples,
         "ungrouped": settings.ungrouped,
-        "methods": {**versions_of(splits, metrics, bootstrap), **probe.versions(settings, target)},
+        "methods": {**versions_of(splits, metrics, bootstrap, *of_categories), **probe.versions(settings, target)},
         **probe.identity(settings, target, study.inputs),
         **_classes(study, target),
     }

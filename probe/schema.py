@@ -51,6 +51,8 @@ SCORES = {
     "null_mean": _NUMBER, "null_high": _NUMBER, "p": _NUMBER, "p_holm": _NUMBER, "selectivity": _NUMBER,
     "permutations": _INTEGER, "mdl_bits": _NUMBER, "compression": _NUMBER, "text_source": STRING,
     "unit": STRING, "units": _INTEGER,
+    "classes": _INTEGER, "uar_common": _NUMBER, "uar_common_low": _NUMBER, "uar_common_high": _NUMBER,
+    "tested": _NUMBER,
 }  # fmt: skip
 WEIGHTS = {
     "model": STRING, "corpus": STRING, "dimension": STRING, "layer": _INTEGER, "depth": _NUMBER, "seed": _INTEGER,
@@ -62,13 +64,17 @@ PREDICTIONS = {
     "truth": _NUMBER, "prediction": _NUMBER, "true_category": STRING, "predicted_category": STRING,
     "group": STRING,
 }  # fmt: skip
+RECALLS = {
+    "model": STRING, "corpus": STRING, "dimension": STRING, "probe": STRING, "features": STRING, "layer": _INTEGER,
+    "depth": _NUMBER, "seed": _INTEGER, "split": STRING, "category": STRING, "n": _INTEGER, "speakers": _INTEGER,
+    "recall": _NUMBER, "recall_low": _NUMBER, "recall_high": _NUMBER, "precision": _NUMBER, "predicted": _INTEGER,
+    "reason": STRING,
+}  # fmt: skip
 
 #: Columns that a version after 0.1 added; a table that lacks another one is damaged.
 ADDED = frozenset(
-    (
-        "null_mean", "null_high", "p", "p_holm", "selectivity", "permutations", "mdl_bits", "compression",
-        "text_source", "unit", "units", "group",
-    )
+    ["null_mean", "null_high", "p", "p_holm", "selectivity", "permutations", "mdl_bits", "compression", "text_source",
+     "unit", "units", "group", "classes", "uar_common", "uar_common_low", "uar_common_high", "tested"]
 )  # fmt: skip
 
 
@@ -125,6 +131,10 @@ RANGES = {
     "null_mean": _CORRELATION, "null_high": _CORRELATION, "p": _SHARE, "p_holm": _SHARE, "selectivity": (-2, 2),
     "permutations": (0, LARGEST_COUNT), "mdl_bits": (-LARGEST, LARGEST), "compression": (-LARGEST, LARGEST),
     "weight": _SHARE, "weight_normed": _SHARE,
+    "classes": (0, LARGEST_COUNT), "uar_common": _SHARE, "uar_common_low": _SHARE, "uar_common_high": _SHARE,
+    "tested": _CORRELATION,
+    "recall": _SHARE, "recall_low": _SHARE, "recall_high": _SHARE, "precision": _SHARE,
+    "predicted": (0, LARGEST_COUNT),
     "truth": (-LARGEST, LARGEST), "prediction": (-LARGEST, LARGEST),
 }  # fmt: skip
 

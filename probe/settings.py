@@ -48,7 +48,8 @@ class FitSettings:
     ungrouped : bool
         Allow folds by utterance in a corpus that names no speaker.
     permutations : int
-        Permutations of the labels that give each ridge probe its null; 0 for none.
+        Permutations of the labels that give each ridge probe, and each layer and baseline of categories, its null; 0
+        for none.
     permute_within_speakers : bool
         Permute labels within speakers only: what the features know of the speaker is then part of the null.
     rescale : bool

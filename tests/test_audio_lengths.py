@@ -251,7 +251,7 @@ def test_what_libsndfile_does_not_decode_is_named_with_the_command(tmp_path: Pat
     found = problem(put(tmp_path, data))
     assert found.status == "unreadable"
     assert name in found.reason
-    assert "convert it: ffmpeg -i OLD NEW.wav" in found.reason
+    assert "extract the audio with ffmpeg: ffmpeg -i a -vn a.wav" in found.reason
 
 
 @pytest.mark.parametrize(("there", "asked"), [("NFC", "NFD"), ("NFD", "NFC")])

@@ -128,7 +128,7 @@ def test_every_reader_has_the_rule(tmp_path: Path) -> None:
 def test_a_reader_of_another_package_without_the_option_says_so(tmp_path: Path) -> None:
     entry = readers.corpus_readers()["demo"]
     with pytest.raises(UserError, match="takes no --keep-words"):
-        readers._read(entry, tmp_path, ["speaker"])
+        readers._read(entry, tmp_path, {"keep_words": ["speaker"]})
 
 
 def test_texts_given_to_a_model_have_the_rule(tmp_path: Path) -> None:
@@ -137,6 +137,15 @@ def test_texts_given_to_a_model_have_the_rule(tmp_path: Path) -> None:
     assert texts.texts == ["", "none", ""]
     assert "transcript 2" in texts.notes[0]
     assert read_texts(path, keep_words=["transcript"]).texts == ["nan", "none", "None"]
+
+
+def test_texts_given_to_a_model_are_known_by_common_names(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "words.csv", ("utt_id", "Text", "label"), [("a", "Yes, well", "x"), ("b", "", "y")])
+    texts = read_texts(path)
+    assert (texts.names, texts.texts) == (["a", "b"], ["Yes, well", ""])
+    assert texts.notes == [f"{path}: columns taken: id from utt_id, transcript from Text"]
+    path = write_csv(tmp_path / "words.csv", ("id", "heard", "text"), [("a", "one", "two")])
+    assert read_texts(path, columns={"transcript": "heard"}).texts == ["one"]
 
 
 def test_one_list_for_numbers_and_words() -> None:
@@ -175,6 +184,7 @@ def test_folds_keep_a_name_together_in_whatever_form_an_old_cache_has_it() -> No
         ("Anna B", "Anna  B"),
         ("Anna", "An\u200bna"),  # a space of no width
         ("7", "007"),
+        ("emodb_03", "EMODB_03"),
     ],
 )
 def test_look_alikes_are_told_and_kept_apart(tmp_path: Path, one: str, other: str) -> None:
@@ -184,6 +194,13 @@ def test_look_alikes_are_told_and_kept_apart(tmp_path: Path, one: str, other: st
     (told,) = [line for line in corpus.notes if "look alike" in line]
     assert f"{one!a} (1 rows) and {other!a} (2 rows)" in told
     assert "Boris" not in told
+    assert f"note: {told}" in corpus.summary()
+
+
+@pytest.mark.parametrize("column", ["speaker", "emotion", "gender", "group", "fold"])
+def test_look_alikes_are_told_in_every_column_of_names(tmp_path: Path, column: str) -> None:
+    path = write_csv(tmp_path / "mine.csv", ("path", column), [("a.wav", "one_03"), ("b.wav", "\uff2fNE_03")])
+    assert any(note.startswith(f"column '{column}': names that look alike") for note in read_manifest(path).notes)
 
 
 def test_names_that_the_eye_tells_apart_are_not_told() -> None:

@@ -102,7 +102,7 @@ def test_msp_audio_that_nothing_names_is_noted(tmp_path: Path) -> None:
     (root / "Audios" / "MSP-PODCAST_9999_0001.wav").write_bytes(b"")
     (root / "Audios" / "._MSP-PODCAST_9001_0001.wav").write_bytes(b"")
     assert read_corpus(f"msp-podcast:{root}").notes == (
-        "1 audio files have no label and no partition, and are left out",
+        "1 audio files are in no table of labels, and are left out: Audios/MSP-PODCAST_9999_0001.wav",
     )
 
 
@@ -111,8 +111,12 @@ def test_msp_audio_that_nothing_names_is_noted(tmp_path: Path) -> None:
     [
         ({"rows": [("../../etc/x.wav", *MSP_ROWS[0][1:])], "audio": False}, ["line 2", "'../../etc/x.wav'"]),
         ({"rows": [MSP_ROWS[1], ("", *MSP_ROWS[0][1:])], "audio": False}, ["line 3", "''"]),
-        ({"rows": [MSP_ROWS[0], MSP_ROWS[0]]}, ["line 2", "line 3", "MSP-PODCAST_9001_0001"]),
-        ({"rows": [(*MSP_ROWS[0][:2], "loud", *MSP_ROWS[0][3:])]}, ["line 2", "'arousal'", "'loud'"]),
+        (
+            {"rows": [MSP_ROWS[0], (MSP_ROWS[0][0], "H", *MSP_ROWS[0][2:])]},
+            ["line 2", "line 3", "MSP-PODCAST_9001_0001"],
+        ),
+        ({"rows": [(*MSP_ROWS[0][:2], "loud", *MSP_ROWS[0][3:])]}, ["line 2", "'EmoAct'", "'loud'"]),
+        ({"rows": [(*MSP_ROWS[0][:3], "70", *MSP_ROWS[0][4:])]}, ["line 2", "'EmoVal'", "70", "scale of 1 to 7"]),
         ({"rows": [(*MSP_ROWS[0][:7], "Held")]}, ["'Held'", "development"]),
         ({"rows": []}, ["holds no labels"]),
         ({"order": ("FileName", "EmoClass", "EmoAct", "EmoDom")}, ["no column EmoVal"]),

@@ -189,7 +189,7 @@ def test_a_disk_that_vanishes_stops_an_extraction_which_then_goes_on(tmp_path, m
     wanted = run("whole.h5")
     read, count = read_audio, 0
 
-    def vanishing(path, header):
+    def vanishing(path, header, kept):
         nonlocal count
         count += 1
         if count == 8:
@@ -208,10 +208,10 @@ def test_a_disk_that_vanishes_while_headers_are_read_leaves_no_cache(tmp_path, m
     corpus = read_corpus(str(make_corpus(tmp_path / "disk", utterances=12)))
     read = scan_module.read_header
 
-    def vanishing(path):
+    def vanishing(path, kept):
         if Path(path).name == "u006.wav":
             (tmp_path / "disk").rename(tmp_path / "elsewhere")
-        return read(path)
+        return read(path, kept)
 
     monkeypatch.setattr(scan_module, "read_header", vanishing)
     monkeypatch.setattr(scan_module.os, "cpu_count", lambda: None)

@@ -187,7 +187,7 @@ class TestExtraction:
         paths = np.array([f"{n}.wav" for n in samples])
         seen = []
 
-        def read(path, header):
+        def read(path, header, kept):
             seen.append(path)
             return tone(int(path[:-4]) / 16000, seed=len(seen))
 

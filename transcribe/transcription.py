@@ -6,19 +6,20 @@ import csv
 import io
 import math
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from emoprobe.errors import UserError
-from emoprobe.extract.audio import read_audio
+from emoprobe.extract.audio import Kept, gathered, read_audio
 from emoprobe.extract.batchwise import Problem, run_batches, stamp
 from emoprobe.extract.corpora import COLUMNS, DIMENSIONS, Corpus, read_corpus, read_manifest
-from emoprobe.extract.corpora.cells import PLACES, TEXT_COLUMNS
+from emoprobe.extract.corpora.cells import OPTIONAL_NUMBERS, TEXT_COLUMNS
 from emoprobe.extract.corpora.manifest import SOURCE, transcript_sources
+from emoprobe.extract.corpora.places import places
 from emoprobe.extract.corpora.table import held_columns
 from emoprobe.extract.devices import choose_device
 from emoprobe.extract.journal import open_journal, write_beside
@@ -50,8 +51,8 @@ class TranscriptionSettings:
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
     workers : int
         Threads that decode ahead.
-    keep_words : tuple of str
-        As :func:`.extract.corpora.read_corpus` takes it, where the corpus is given by its name.
+    keep_words, columns
+        As :func:`.extract.corpora.read_corpus` takes them, where the corpus is given by its name.
     """
 
     only_missing: bool = False
@@ -60,7 +61,8 @@ class TranscriptionSettings:
     longest: float = LONGEST_SECONDS
     device: str = "auto"
     workers: int = 4
-    keep_words: tuple[str, ...] = ()
+    keep_words: Sequence[str] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_positive(self, "batch_seconds", "longest", "workers")
@@ -107,7 +109,7 @@ def transcribe(
     settings = settings or TranscriptionSettings()
     say = report or (lambda line: None)
     out = Path(out)
-    corpus, sources = _read(corpus, out, settings.keep_words)
+    corpus, sources = _read(corpus, out, settings)
     recogniser = load_recogniser(model) if isinstance(model, str) else model
     for note in corpus.notes:
         say(f"note: {note}")
@@ -117,7 +119,7 @@ def transcribe(
     table, headers = scan(corpus, shortest=recogniser.shortest, longest=settings.longest, progress=progress)
     kept = table["transcript"].ne("").to_numpy() if settings.only_missing else np.zeros(len(table), dtype=bool)
     sizes = np.where(kept, 0, recogniser.sizes(table["samples"].to_numpy()))
-    paths = table["path"].to_numpy()
+    paths, parts, audio = table["path"].to_numpy(), places(table), Kept()
     say(
         f"{corpus.name}: {int((sizes > 0).sum())} of {len(table)} utterances, "
         f"{table['seconds'].to_numpy()[sizes > 0].sum() / 3600:.2f} h, to be transcribed by {recogniser.label}"
@@ -134,12 +136,13 @@ def transcribe(
         check_fields(journal.settings, journal.path, kept_settings, remedy=remedy)
         results = run_batches(
             table["id"].tolist(),
-            [stamp(path) if size else [] for path, size in zip(paths, sizes, strict=True)],
+            [stamp(path, part) if size else [] for path, part, size in zip(paths, parts, sizes, strict=True)],
             sizes,
             journal=journal,
-            load=lambda row: read_audio(paths[row], headers[row]),
+            load=lambda row: read_audio(paths[row], headers[row], audio),
             compute=lambda rows, waveforms: recogniser.transcribe(waveforms),
             budget=int(journal.settings["batch_seconds"] * SAMPLE_RATE),
+            groups=gathered(paths, parts),
             workers=settings.workers,
             is_result=lambda text: isinstance(text, str),
             doing="transcribing",
@@ -150,15 +153,17 @@ def transcribe(
     return table
 
 
-def _read(corpus: Corpus | str | Path, out: Path, keep_words: tuple[str, ...]) -> tuple[Corpus, list[str]]:
+def _read(corpus: Corpus | str | Path, out: Path, settings: TranscriptionSettings) -> tuple[Corpus, list[str]]:
     """The corpus, and where each of its transcripts comes from."""
     if isinstance(corpus, Corpus):
         return corpus, [corpus.text_source] * len(corpus)
     manifest = Path(corpus) if Path(corpus).is_file() else None
     if manifest is not None and out.exists() and out.samefile(manifest):
         raise UserError(f"--out {out} is the corpus's own manifest, which is read; give another place with --out")
-    corpus = read_corpus(str(corpus), keep_words=keep_words)
-    sources = transcript_sources(manifest) if manifest is not None else []
+    corpus = read_corpus(str(corpus), keep_words=settings.keep_words, columns=settings.columns)
+    # A file may stand for a folder of another form, which tells no sources.
+    as_manifest = manifest is not None and corpus.arguments[1] == os.path.abspath(manifest)  # noqa: PTH100
+    sources = transcript_sources(manifest, columns=settings.columns) if as_manifest else []
     return corpus, sources or [corpus.text_source] * len(corpus)
 
 
@@ -199,7 +204,7 @@ def _write(table: pd.DataFrame, out: Path) -> None:
         path = Path(os.path.abspath(cells["path"]))  # noqa: PTH100 - as the manifest's reader does it
         if path.is_relative_to(folder):
             cells["path"] = path.relative_to(folder).as_posix()
-        for number in (name for name in (*DIMENSIONS, *PLACES) if name in cells):
+        for number in (name for name in (*DIMENSIONS, *OPTIONAL_NUMBERS) if name in cells):
             cells[number] = "" if math.isnan(cells[number]) else repr(float(cells[number]))
         writer.writerow(cells.values())
     # File names that are not valid UTF-8 reach Python as lone surrogates, and the manifest's reader wants UTF-8.

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from emoprobe.probe.leakage import shared_kinds
+from emoprobe.probe.recalls import TOO_RARE
 from emoprobe.probe.units import GROUP
 
 from ..curves import Curve
 from ..tables import Subject
 from .style import printable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PROBE_NAMES = {
     "ridge": "ridge probes",
@@ -63,6 +68,21 @@ def curve_caption(curves: Sequence[Curve], protocol: Sequence[dict], *, band: st
         mean = ", limits averaged over seeds" if n_seeds > 1 else ""
         sentences.append(f"{band}: 95 % bootstrap intervals over {interval_unit(curves)}{mean}.")
     return " ".join([*sentences, *corpus_remarks(runs)])
+
+
+def rare_remark(recalls: pd.DataFrame, curves: Sequence[Curve]) -> str:
+    """Which categories are left out of the intervals of UAR, as a sentence; empty where none is."""
+    if not len(recalls):
+        return ""
+    rare = recalls[recalls["reason"] == TOO_RARE]
+    names = []
+    for curve in curves:
+        parts = (curve.subject.model, curve.subject.corpus, curve.dimension, curve.probe, curve.features, curve.split)
+        rows = rare
+        for column, value in zip(("model", "corpus", "dimension", "probe", "features", "split"), parts, strict=True):
+            rows = rows[rows[column] == value]
+        names += [f"{printable(name)} ({n})" for name, n in zip(rows["category"], rows["n"], strict=True)]
+    return f" Too rare for the intervals, which take their recall as it is: {_listed(_unique(names))}." if names else ""
 
 
 def interval_unit(curves: Sequence[Curve]) -> str:

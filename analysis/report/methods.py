@@ -158,7 +158,10 @@ def _probes(study: Study, account: Account) -> str:
         if settings.get("rescale"):
             sentences.append("Predictions were given the mean and spread of the labels, fitted on training data.")
     if any(run["probe"] == "logistic" for run in study.results.protocol):
-        sentences.append("Emotion categories were read by logistic regression, scored by UAR and macro F1.")
+        sentences.append(
+            "Emotion categories were read by multinomial logistic regression in which each category weighs the same, "
+            "its penalty chosen by UAR in the same way; they are scored by UAR, macro F1, and the recall of each."
+        )
     if any(run["probe"] == "mlp" for run in study.results.protocol):
         sentences.append("Networks with one hidden layer read each layer, too.")
     weighted = [run for run in study.results.protocol if run["probe"] == "weighted"]
@@ -201,6 +204,11 @@ def _controls(study: Study, account: Account) -> str:
             f"{account.cite('holm1979simple')}. Selectivity is the score less the mean of its null "
             f"{account.cite('hewitt2019designing')}."
         )
+        if any(run.get("settings", {}).get("null_of") for run in study.results.protocol):
+            sentences.append(
+                "Categories are tested with the nearest class mean under the penalised covariance of the features, for "
+                "the true labels and for the permuted ones, not with the logistic regression that is reported."
+            )
     if scores["compression"].notna().any():
         sentences.append(
             "Description length is that of the online code, its labels Gaussian "

@@ -14,11 +14,13 @@ import pandas as pd
 from emoprobe.errors import UserError
 
 from .cells import MissingWords
-from .manifest import csv_rows
+from .separated import csv_rows
 from .table import COLUMNS, DIMENSIONS, Corpus
 from .text import read_bytes
 
 _COLUMNS = {"id": "id", "split": "split", "text": "transcript", "V": "valence", "A": "arousal", "D": "dominance"}
+
+_SCALE = (1.0, 5.0)
 
 
 def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
@@ -59,6 +61,8 @@ def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
         where=lambda row: f"line {places[row]}",
         # It is made of texts, all of them there, and one of its sentences is "None".
         missing=MissingWords([*keep_words, "transcript"]),
+        called={ours: theirs for theirs, ours in _COLUMNS.items()},
+        scales=dict.fromkeys(DIMENSIONS, _SCALE),
     )
     utterances = checked.utterances.assign(path="")[list(COLUMNS)]
     unrated = int(utterances[list(DIMENSIONS)].isna().all(axis=1).sum())

@@ -1,17 +1,18 @@
-"""Any corpus: a CSV or Parquet table with a column ``path``.
+"""Any corpus: a table or a list with a column ``path``, as CSV, Parquet or JSON.
 
-Columns: ``id, path, speaker, gender, split, emotion, arousal, valence, dominance, transcript``, by name in any order;
-only ``path`` is required. An empty cell is a missing value, and so is a word of :data:`.cells.MISSING`. ``path`` is
-relative to the manifest's folder and may not lead out of it; an absolute path is taken as the user's explicit choice,
-and noted. So is ``transcript_source``, as `probe-transcribe` writes it.
+Columns: those of :data:`.table.COLUMNS`, by our name or a common one (:mod:`.naming`), in any order; only ``path`` is
+required. An empty cell is a missing value, and so is a word of :data:`.cells.MISSING`. ``path`` is relative to the
+manifest's folder and may not lead out of it; an absolute path is taken as the user's explicit choice, and noted. So is
+``transcript_source``, as `probe-transcribe` writes it.
 """
 
 from __future__ import annotations
 
-import csv
 import io
+import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -19,30 +20,42 @@ import pandas as pd
 from emoprobe.errors import UserError
 
 from .cells import MissingWords
-from .table import COLUMNS, Corpus
-from .text import decode, read_bytes
+from .jsonlists import is_json, json_rows, paths_start
+from .naming import Naming, name_columns
+from .separated import csv_rows
+from .table import Corpus
+from .text import read_bytes
 from .values import first
 
 SOURCE = "transcript_source"  # "corpus", or the recogniser that heard it
+
+_ENDINGS = (".csv", ".tsv", ".parquet", ".json", ".jsonl")
 
 # Names that say what the file is, not what it holds: the folder's name says more.
 _GENERIC = frozenset({"metadata", "manifest", "corpus", "index", "labels", "table", "data", "utterances"})
 
 
-def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
+# {data_root}/a.wav (SpeechBrain's JSON), $data_root/a.wav (its CSV)
+_PLACEHOLDER = re.compile(r"(\{\w+\}|\$\w+)/+")
+
+
+def read(root: Path, *, keep_words: Collection[str] = (), columns: Mapping[str, str] | None = None) -> Corpus:
     """Entry point ``manifest``; see :func:`read_manifest`."""
-    return read_manifest(root, keep_words=keep_words)
+    return read_manifest(root, keep_words=keep_words, columns=columns)
 
 
-def read_manifest(path: Path, *, keep_words: Collection[str] = ()) -> Corpus:
-    """Read a manifest; CSV or Parquet is told by the content, not by the file's name.
+def read_manifest(path: Path, *, keep_words: Collection[str] = (), columns: Mapping[str, str] | None = None) -> Corpus:
+    """Read a manifest; its form is told by the content, not by the file's name.
 
     Parameters
     ----------
     path : Path
-        CSV (UTF-8, with or without byte-order mark, quoted as in RFC 4180) or Parquet.
+        CSV (UTF-8, with or without byte-order mark; commas, semicolons or tabs, quoted as in RFC 4180), Parquet, or
+        JSON (:mod:`.jsonlists`).
     keep_words : collection of str
         Columns in which a word such as ``None`` is meant, see :class:`.cells.MissingWords`.
+    columns : mapping, optional
+        Our name of a column to the one in the file, where that is none of :data:`.naming.COMMON_NAMES` or none alone.
 
     Returns
     -------
@@ -56,10 +69,10 @@ def read_manifest(path: Path, *, keep_words: Collection[str] = ()) -> Corpus:
     """
     path = Path(path)
     if path.is_dir():
-        found = sorted(child.name for child in path.iterdir() if child.suffix.lower() in (".csv", ".parquet"))
-        hint = f"; did you mean {path / found[0]}?" if len(found) == 1 else "; name the manifest inside it"
+        inside = sorted(child.name for child in path.iterdir() if child.suffix.lower() in _ENDINGS)
+        hint = f"; did you mean {path / inside[0]}?" if len(inside) == 1 else "; name the manifest inside it"
         raise UserError(f"{path}: is a folder, not a manifest{hint}")
-    table, places = _table(path)
+    table, places = _table(path, columns)
     notes = []
     counts = Counter(source for source in _sources(table) if source)
     source = (
@@ -67,30 +80,43 @@ def read_manifest(path: Path, *, keep_words: Collection[str] = ()) -> Corpus:
     )
     if source:
         notes.append(f"transcripts by {source}")
-    table, unused = _known_columns(table, path)
-    if unused:
-        notes.append(f"columns not used: {first(unused, 12)}")
+    naming = _naming(table.columns, columns, path)
+    notes += naming.notes()
+    root = paths_start(table, path)
+    if root != path.absolute().parent:
+        notes.append(f"paths start from {root}, as in EmoBox")
+    where = (lambda row: f"row {row + 1}") if places is None else (lambda row: places[row])
+    table, called = naming.take(table, source=path, where=where)
+    if "path" in table:
+        table["path"] = _without_placeholder(table["path"], root, path, notes)
     absolute = path.absolute()
     name = absolute.parent.name if absolute.stem.casefold() in _GENERIC else absolute.stem
-    return Corpus.from_table(
+    corpus = Corpus.from_table(
         name or absolute.stem,
-        absolute.parent,
+        root,
         table,
         source=path,
         notes=notes,
-        where=None if places is None else (lambda row: f"line {places[row]}"),
+        where=where,
         text_source=source or "corpus",
         missing=MissingWords(keep_words),
+        called=called,
     )
+    if corpus.utterances["channel"].min() >= 1:
+        said = "channels count from 0, and no row has channel 0: take 1 off where the first channel is meant by 1"
+        return replace(corpus, notes=(*corpus.notes, said))
+    return corpus
 
 
-def transcript_sources(path: Path) -> list[str]:
+def transcript_sources(path: Path, *, columns: Mapping[str, str] | None = None) -> list[str]:
     """Where each transcript of a manifest comes from, in the order of its rows.
 
     Parameters
     ----------
     path : Path
         A manifest that :func:`read_manifest` reads.
+    columns : mapping, optional
+        As there.
 
     Returns
     -------
@@ -98,16 +124,18 @@ def transcript_sources(path: Path) -> list[str]:
         ``corpus``, or a recogniser's name and revision; empty where there is no transcript. An empty list where the
         manifest does not say it.
     """
-    table, _ = _table(Path(path))
+    table, _ = _table(Path(path), columns)
     return _sources(table)
 
 
-def _table(path: Path) -> tuple[pd.DataFrame, list[int] | None]:
-    """The cells as they are, and the line of each row of a CSV."""
+def _table(path: Path, columns: Mapping[str, str] | None = None) -> tuple[pd.DataFrame, list[str] | None]:
+    """The cells as they are, and the place of each row; None for rows that only have a number."""
     data = read_bytes(path)
     if not data.strip():
         raise UserError(f"{path}: is empty; a manifest needs a header line with a column 'path'")
-    return (_parquet(data, path), None) if data[:4] == b"PAR1" else _csv(data, path)
+    if data[:4] == b"PAR1":
+        return _parquet(data, path, columns), None
+    return json_rows(data, path) if is_json(data) else _csv(data, path)
 
 
 def _sources(table: pd.DataFrame) -> list[str]:
@@ -118,72 +146,49 @@ def _sources(table: pd.DataFrame) -> list[str]:
     return []
 
 
-def _known_columns(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[str]]:
-    names = [str(name).strip().casefold() for name in table.columns]
-    twice = [name for name, count in Counter(names).items() if count > 1 and name in COLUMNS]
-    if twice:
-        raise UserError(f"{path}: the column {first(map(repr, twice))} occurs more than once; keep one of them")
-    known = (*COLUMNS, SOURCE)
-    unused = [str(column) for column, name in zip(table.columns, names, strict=True) if name not in known]
-    if "path" not in names:
+def _naming(header: Collection[object], columns: Mapping[str, str] | None, path: Path) -> Naming:
+    naming = name_columns(list(header), chosen=columns, source=path)
+    if "path" not in naming.places:
         raise UserError(
-            f"{path}: no column 'path' (columns: {first(table.columns, 12)}); name the column of audio files 'path'"
+            f"{path}: no column 'path' and none of its common names, such as file or wav (columns: "
+            f"{first(header, 12)}); say which holds the audio files with --columns path=NAME"
         )
-    table.columns = names
-    return table[[name for name in COLUMNS if name in names]], unused
+    return replace(naming, unused=tuple(name for name in naming.unused if name.strip().casefold() != SOURCE))
 
 
-def csv_rows(data: bytes, path: Path) -> tuple[list[str], list[list[str]], list[int]]:
-    """Header, rows and the line where each row begins; every row has as many cells as the header."""
-    text = decode(data, path)
-    # The standard reader rather than pandas': it tells the line of a row with too few cells instead of filling it up.
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    rows: list[list[str]] = []
-    places: list[int] = []
-    header: list[str] | None = None
-    begins = 1
-    try:
-        for cells in reader:
-            line, begins = begins, reader.line_num + 1
-            if not any(cell.strip() for cell in cells):
-                continue  # a blank line, as editors and spreadsheets leave at the end
-            if header is None:
-                header = cells
-            elif len(cells) != len(header):
-                raise UserError(
-                    f"{path}, line {line}: {len(cells)} cells where the header has {len(header)}; "
-                    "quote a cell that holds a comma"
-                )
-            else:
-                rows.append(cells)
-                places.append(line)
-    except csv.Error as problem:
-        raise UserError(
-            f"{path}, line {begins}: cannot be read as CSV ({problem}); close every quote, double a quote inside a cell"
-        ) from None
-    header = header or []
-    if len(header) == 1:
-        for separator, name in ((";", "semicolons"), ("\t", "tabs")):
-            if separator in header[0]:
-                raise UserError(f"{path}: the cells are separated by {name}; separate them by commas")
-    return header, rows, places
+def _without_placeholder(paths: pd.Series, root: Path, source: Path, notes: list[str]) -> list[object]:
+    """The paths without a word for their folder, as SpeechBrain writes it; it is the one that paths start from."""
+    words: Counter[str] = Counter()
+
+    def plain(path: object) -> object:
+        word = _PLACEHOLDER.match(path.lstrip()) if isinstance(path, str) else None
+        if word is None:
+            return path
+        words[word[1]] += 1
+        return path.lstrip()[word.end() :]
+
+    stripped = [plain(path) for path in paths]
+    if len(words) > 1:
+        raise UserError(f"{source}: {first(words)} stand for several folders; write the paths themselves")
+    notes += [f"{word} at the beginning of {count:,} paths stands for {root}" for word, count in words.items()]
+    return stripped
 
 
-def _csv(data: bytes, path: Path) -> tuple[pd.DataFrame, list[int]]:
+def _csv(data: bytes, path: Path) -> tuple[pd.DataFrame, list[str]]:
     header, rows, places = csv_rows(data, path)
-    return pd.DataFrame(rows, columns=header, dtype=object), places
+    return pd.DataFrame(rows, columns=header, dtype=object), [f"line {place}" for place in places]
 
 
-def _parquet(data: bytes, path: Path) -> pd.DataFrame:
+def _parquet(data: bytes, path: Path, columns: Mapping[str, str] | None) -> pd.DataFrame:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         table = pq.read_table(io.BytesIO(data), use_threads=False)
         names = table.column_names
-        known = (*COLUMNS, SOURCE)
-        wanted = [index for index, name in enumerate(names) if str(name).strip().casefold() in known]
-        cells = {index: table.column(index).to_pylist() for index in wanted}
+        wanted = {index for index, name in enumerate(names) if str(name).strip().casefold() == SOURCE}
+        wanted |= set(_naming(names, columns, path).places.values())
+        cells = {index: table.column(index).to_pylist() for index in sorted(wanted)}
     except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError, MemoryError) as problem:
         said = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
         raise UserError(f"{path}: the Parquet file is damaged or of an unknown kind ({said}); write it again") from None

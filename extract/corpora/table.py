@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,18 +18,24 @@ from emoprobe.jsontext import to_json
 
 from .cells import (
     DIMENSIONS,
+    EMOTION,
     IDENTIFIERS,
     OPTIONAL,
+    OPTIONAL_NUMBERS,
     PLACES,
     TEXT_COLUMNS,
     MissingWords,
     identifier,
     look_alikes,
 )
-from .values import first, normalise_split, parse_rating, path_under, printable
+from .places import Place, check_places, overlaps, part_suffix, places
+from .scales import refuse_outside, two_scales
+from .values import first, is_plain, normalise_split, parse_rating, parse_seconds, path_under, printable
 
 COLUMNS = (*(name for name in TEXT_COLUMNS if name not in OPTIONAL), *DIMENSIONS, *OPTIONAL)
-_NUMBERS = (*DIMENSIONS, *PLACES)
+_NUMBERS = (*DIMENSIONS, *OPTIONAL_NUMBERS)
+#: Columns of names, in which one that is written in two ways is told.
+_NAMES = ("speaker", "emotion", "gender", "group", "fold")
 _GENDERS = {"m": "male", "f": "female", "man": "male", "woman": "female"}
 
 
@@ -51,7 +57,8 @@ class Corpus:
         columns ``arousal``, ``valence`` and ``dominance``, where NaN is a missing label. ``split`` is one of ``""``,
         ``train``, ``development``, ``test``, ``test1``, ``test2``, ... Then the optional ones: the texts ``group``
         (what no fold may split: a session, a dialogue, a film) and ``fold`` (the name of a given fold), and the float64
-        columns ``start`` and ``end`` (seconds; NaN is the file's own) and ``channel`` (from 0; NaN is their mean).
+        columns ``start`` and ``end`` (seconds; NaN is the file's own), ``channel`` (from 0; NaN is their mean), and
+        :data:`.cells.RATERS`.
     notes : tuple of str
         What the reader found odd, and what it did about it.
     text_source : str
@@ -79,6 +86,8 @@ class Corpus:
         where: Callable[[int], str] | None = None,
         text_source: str = "corpus",
         missing: MissingWords | None = None,
+        called: Mapping[str, str] | None = None,
+        scales: Mapping[str, tuple[float, float]] | None = None,
     ) -> Corpus:
         """Make a corpus from whatever columns there are.
 
@@ -100,15 +109,23 @@ class Corpus:
             Where the transcripts come from.
         missing : MissingWords, optional
             Tells which words stand for no value; a reader that read cells by it already has it count the rest.
+        called : mapping, optional
+            How a column is called in `source`, where that is not our name.
+        scales : mapping, optional
+            The least and the largest rating of a dimension, where the corpus's makers tell them.
 
         Raises
         ------
         UserError
             Naming source, place and remedy: no utterances, an empty or escaping path, an id that occurs twice, a rating
-            that is no finite number, an unknown split.
+            that is no finite number or beyond its scale, an unknown split.
         """
         where = where or (lambda row: f"row {row + 1}")
-        notes, missing = list(notes), missing or MissingWords()
+        notes, missing, called = (
+            list(notes),
+            missing or MissingWords(),
+            {name: name for name in COLUMNS} | dict(called or {}),
+        )
         root = Path(os.path.abspath(root))  # noqa: PTH100 - see path_under
         if "path" not in table.columns:
             raise UserError(
@@ -120,17 +137,18 @@ class Corpus:
         columns: dict[str, object] = {}
         for column in TEXT_COLUMNS:
             if column in table.columns:
-                texts = [_text(value, source, column, where, row) for row, value in enumerate(table[column])]
+                texts = [_text(value, source, called[column], where, row) for row, value in enumerate(table[column])]
                 columns[column] = [missing.text(column, text) for text in texts]
             else:
                 columns[column] = [""] * len(table)
 
         given_paths = columns["path"]
         try:
-            columns["path"] = [path_under(root, given) for given in given_paths]
+            base = os.path.join(root, "")  # noqa: PTH118 - with its slash
+            columns["path"] = [base + given if is_plain(given) else path_under(root, given) for given in given_paths]
         except ValueError:
             columns["path"] = [
-                _checked_path(root, given, written, source, where, row)
+                _checked_path(root, given, written, source, called["path"], where, row)
                 for row, (given, written) in enumerate(zip(given_paths, table["path"], strict=True))
             ]
         absolute = sum(map(os.path.isabs, given_paths))
@@ -138,25 +156,36 @@ class Corpus:
             notes.append(f"{absolute} of {len(given_paths)} paths are absolute, the others start from {root}")
         elif absolute:
             notes.append("all paths are absolute: the manifest does not move with its audio")
-        _note_repeated_paths(columns["path"], where, notes)
+        for column in OPTIONAL_NUMBERS:
+            columns[column] = _numbers(table, column, source, where, missing, called)
+        check_places(columns, called, source=source, where=where)
+        parts = places(pd.DataFrame({name: columns[name] for name in PLACES}))
+        _note_repeated_paths(columns["path"], parts, notes)
 
-        stems = [Path(path).stem for path in columns["path"]]
         from_stem = sum(not given for given in columns["id"])
-        columns["id"] = [given or stem for given, stem in zip(columns["id"], stems, strict=True)]
+        columns["id"] = [
+            given or Path(path).stem + part_suffix(part)
+            for given, path, part in zip(columns["id"], columns["path"], parts, strict=True)
+        ]
         for column in IDENTIFIERS:
             columns[column] = [identifier(name) for name in columns[column]]
         _refuse_repeated_ids(columns["id"], source, where, from_stem)
 
         columns["gender"] = [_GENDERS.get(gender.casefold(), gender.casefold()) for gender in columns["gender"]]
-        columns["split"] = _splits(columns["split"], source)
+        columns["split"] = _splits(columns["split"], source, called)
         unsplit = sum(not split for split in columns["split"])
         if 0 < unsplit < len(table):
             notes.append(f"{unsplit} of {len(table)} utterances belong to no split")
 
-        for column in _NUMBERS:
-            columns[column] = _numbers(table, column, source, where, missing)
+        for column in DIMENSIONS:
+            columns[column] = _numbers(table, column, source, where, missing, called)
+            scale = (scales or {}).get(column)
+            if scale is not None:
+                refuse_outside(columns[column], scale, source=source, column=called[column], where=where)
+            elif mixed := two_scales(columns[column]):
+                notes.append(f"column '{called[column]}': {mixed}; are two scales mixed? Bring them to one")
         notes += missing.notes()
-        for column in ("speaker", "emotion", "gender"):
+        for column in _NAMES:
             alike = look_alikes(columns[column])
             if alike:
                 notes.append(
@@ -167,6 +196,8 @@ class Corpus:
         # are not UTF-8 (lone surrogates in Python).
         texts = {name: pd.Series(columns[name], dtype=object) for name in TEXT_COLUMNS}
         frame = pd.DataFrame({**texts, **{name: columns[name] for name in _NUMBERS}}, columns=list(COLUMNS))
+        if sharing := overlaps(frame):
+            notes.append(f"{sharing:,} utterances share audio with another one: the times of parts of a file overlap")
         return cls(printable(name), root, frame, tuple(notes), printable(text_source))
 
     def __post_init__(self) -> None:
@@ -177,6 +208,12 @@ class Corpus:
 
     def __len__(self) -> int:
         return len(self.utterances)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Columns that hold any label: of :data:`DIMENSIONS`, and ``emotion``."""
+        table = self.utterances
+        return tuple(name for name in (*DIMENSIONS, EMOTION) if (table[name].notna() & (table[name] != "")).any())
 
     @property
     def sha256(self) -> str:
@@ -221,7 +258,20 @@ class Corpus:
             f"  labels missing  {missing}",
             f"  transcripts     {(table['transcript'] != '').sum():,}",
         ]
-        return printable("\n".join(lines + [f"  note: {note}" for note in self.notes]))
+        for name in ("group", "fold"):
+            held = table.loc[table[name] != "", name]
+            if len(held):
+                lines.append(f"  {name + 's':<15} {held.nunique():,} (of {len(held):,} utterances)")
+        parts = table[list(PLACES)].notna().any(axis=1).sum()
+        if parts:
+            lines.append(f"  parts of files  {parts:,}")
+        notes = [f"note: {note}" for note in self.notes]
+        if not self.targets:
+            notes.append(
+                "warning: no utterance has a label, so there is no target: nothing can be fitted. "
+                "If a column holds labels, name it: --columns arousal=NAME (or valence, dominance, emotion)"
+            )
+        return printable("\n".join(lines + [f"  {note}" for note in notes]))
 
 
 def held_columns(table: pd.DataFrame) -> tuple[str, ...]:
@@ -229,17 +279,19 @@ def held_columns(table: pd.DataFrame) -> tuple[str, ...]:
     return tuple(
         name
         for name in COLUMNS
-        if name not in OPTIONAL or (table[name].notna() if name in PLACES else table[name] != "").any()
+        if name not in OPTIONAL or (table[name].notna() if name in OPTIONAL_NUMBERS else table[name] != "").any()
     )
 
 
 def empty_columns(n: int) -> dict[str, object]:
     """The optional columns of `n` utterances that hold nothing in them."""
-    texts = {name: pd.Series([""] * n, dtype=object) for name in OPTIONAL if name not in PLACES}
-    return texts | {name: np.full(n, np.nan) for name in PLACES}
+    texts = {name: pd.Series([""] * n, dtype=object) for name in OPTIONAL if name not in OPTIONAL_NUMBERS}
+    return texts | {name: np.full(n, np.nan) for name in OPTIONAL_NUMBERS}
 
 
 def _text(value: object, source: Path, column: str, where: Callable[[int], str], row: int) -> str:
+    if type(value) is str and value.isprintable():  # as nearly every cell is
+        return value.strip()
     if value is None or (isinstance(value, float) and math.isnan(value)) or value is pd.NA or value is pd.NaT:
         return ""
     if isinstance(value, float | np.floating) and float(value).is_integer():
@@ -254,20 +306,23 @@ def _text(value: object, source: Path, column: str, where: Callable[[int], str],
     return text
 
 
-def _checked_path(root: Path, given: str, written: object, source: Path, where: Callable[[int], str], row: int) -> str:
+def _checked_path(
+    root: Path, given: str, written: object, source: Path, column: str, where: Callable[[int], str], row: int
+) -> str:
     try:
         return path_under(root, given)
     except ValueError as problem:
         remedy = ""
         if not given and isinstance(written, str) and written.strip():
             remedy = f": {written.strip()!r} stands for no value; if a file is called so, --keep-words path"
-        raise UserError(f"{source}, {where(row)}, column 'path': {problem}{remedy}") from None
+        raise UserError(f"{source}, {where(row)}, column '{column}': {problem}{remedy}") from None
 
 
-def _note_repeated_paths(paths: list[str], where: Callable[[int], str], notes: list[str]) -> None:
-    repeated = [path for path, count in Counter(paths).items() if count > 1]
+def _note_repeated_paths(paths: list[str], parts: list[Place], notes: list[str]) -> None:
+    repeated = [path for (path, _), count in Counter(zip(paths, parts, strict=True)).items() if count > 1]
     if repeated:
-        notes.append(f"{len(repeated)} audio files are named by more than one row: {first(repeated, 2)}")
+        what = "parts of files" if any(parts) else "audio files"
+        notes.append(f"{len(repeated)} {what} are named by more than one row: {first(repeated, 2)}")
 
 
 def _refuse_repeated_ids(ids: list[str], source: Path, where: Callable[[int], str], from_stem: int) -> None:
@@ -279,30 +334,41 @@ def _refuse_repeated_ids(ids: list[str], source: Path, where: Callable[[int], st
         seen[name] = row
 
 
-def _splits(given: list[str], source: Path) -> list[str]:
+def _splits(given: list[str], source: Path, called: Mapping[str, str]) -> list[str]:
     known = {name: normalise_split(name) for name in dict.fromkeys(given)}
     unknown = [name for name, split in known.items() if split is None]
     if unknown:
         counts = Counter(given)
         listed = first([f"{name!r} ({counts[name]} rows)" for name in unknown])
         raise UserError(
-            f"{source}, column 'split': unknown {listed}; use train, development, test, test1, test2, ... or nothing"
+            f"{source}, column '{called['split']}': unknown {listed}; "
+            "use train, development, test, test1, test2, ... or nothing"
         )
     return [known[name] for name in given]
 
 
 def _numbers(
-    table: pd.DataFrame, column: str, source: Path, where: Callable[[int], str], missing: MissingWords
+    table: pd.DataFrame,
+    column: str,
+    source: Path,
+    where: Callable[[int], str],
+    missing: MissingWords,
+    called: Mapping[str, str],
 ) -> np.ndarray:
     if column not in table.columns:
         return np.full(len(table), np.nan)
+    parse = parse_seconds if column in ("start", "end") else parse_rating
     numbers = np.empty(len(table))
+    read: dict[str, float] = {}  # a mean of a few ratings is one of a few values
     for row, value in enumerate(table[column]):
-        value = missing.text(column, value) if isinstance(value, str) else value
+        text = missing.text(column, value) if isinstance(value, str) else None
         try:
-            numbers[row] = parse_rating(None if value is pd.NA else value)
+            if text is None:
+                numbers[row] = parse(None if value is pd.NA else value)
+            else:
+                numbers[row] = read[text] if text in read else read.setdefault(text, parse(text))
         except (TypeError, ValueError) as problem:
             raise UserError(
-                f"{source}, {where(row)}, column '{column}': {problem}; correct it or leave the cell empty"
+                f"{source}, {where(row)}, column '{called[column]}': {problem}; correct it or leave the cell empty"
             ) from None
     return numbers

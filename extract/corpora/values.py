@@ -1,4 +1,4 @@
-"""What one cell can hold: a split, a rating, a path; and how cells are shown."""
+"""What one cell can hold: a split, a rating, a time, a path; and how cells are shown."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import math
 import os
 import re
 from collections.abc import Iterable
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from .cells import MISSING
 
@@ -22,7 +24,12 @@ _SPLIT_OF = {spelling: name for name, spellings in _SPLITS.items() for spelling 
 #: Squares of larger ratings overflow single precision, which training computes in.
 LARGEST_RATING = 1e15
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+# 0 days 00:00:01.500000000 (pandas, audformat), 00:16:16,059 (subtitles), 1:02.5
+_CLOCK = re.compile(r"(?:(\d{1,9})\s+days?\s+)?(?:(\d{1,9}):)?(\d{1,9}):(\d{1,9}(?:[.,]\d+)?)")
 _SHOWN = 5
+
+# From the root, up, nowhere, or nothing.
+_STEPS = re.compile(r"//|/\.\.?/")
 
 
 def first(items: Iterable[object], shown: int = _SHOWN) -> str:
@@ -70,7 +77,10 @@ def parse_rating(value: object) -> float:
     if isinstance(value, bool | np.bool_):
         raise ValueError(f"{value} is not a number")
     if isinstance(value, int | float | np.number):
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
     else:
         text = str(value).strip()
         if text.casefold() in MISSING:
@@ -86,6 +96,47 @@ def parse_rating(value: object) -> float:
     if abs(number) > LARGEST_RATING:
         raise ValueError(f"{value!r} is no rating: beyond {LARGEST_RATING:.0e} nothing can be computed with it")
     return number
+
+
+def is_plain(given: str) -> bool:
+    """Whether a file name goes down into folders and nothing else, so that nothing about it needs to be worked out."""
+    return given.isprintable() and not _STEPS.search(f"/{given}/")
+
+
+def parse_seconds(value: object) -> float:
+    """A time in a file in seconds, NaN where the cell says that there is none.
+
+    Parameters
+    ----------
+    value : object
+        A number of seconds, as a number or as text; a time of day or a timedelta, as text (``00:00:01.5``,
+        ``0 days 00:00:01.5``) or as an object of Python, numpy or pandas.
+
+    Raises
+    ------
+    ValueError
+        When it is none of these, or infinite.
+
+    Examples
+    --------
+    >>> parse_seconds("0 days 00:01:01.5"), parse_seconds("2.25"), parse_seconds("NaT")
+    (61.5, 2.25, nan)
+    """
+    if value is pd.NaT or value is pd.NA:
+        return math.nan
+    if isinstance(value, timedelta | np.timedelta64):
+        return pd.Timedelta(value).total_seconds()
+    if isinstance(value, str):
+        text = value.strip()
+        if text == "NaT":
+            return math.nan
+        clock = _CLOCK.fullmatch(text)
+        if clock:
+            days, hours, minutes = (int(part or 0) for part in clock.groups()[:3])
+            return ((days * 24 + hours) * 60 + minutes) * 60 + float(clock[4].replace(",", "."))
+        if ":" in text:
+            raise ValueError(f"{text!r} is no time: give seconds, or hours:minutes:seconds")
+    return parse_rating(value)
 
 
 def path_under(root: Path, given: str) -> str:

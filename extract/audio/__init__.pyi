@@ -1,0 +1,13 @@
+from .headers import AudioHeader as AudioHeader
+from .headers import Part as Part
+from .headers import read_header as read_header
+from .kept import Kept as Kept
+from .parts import cut as cut
+from .parts import gathered as gathered
+from .problems import STATUSES as STATUSES
+from .problems import AudioProblem as AudioProblem
+from .problems import refuse_vanished as refuse_vanished
+from .reading import LOUDEST as LOUDEST
+from .reading import SILENCE as SILENCE
+from .reading import read_audio as read_audio
+from .shards import holder_of as holder_of
