@@ -16,8 +16,10 @@ from .corpora.places import Place, places
 from .encoders.speech import SAMPLE_RATE
 from .layout import PENDING
 
-#: Bytes of shards to keep: headers are read in the order of the corpus, so few are needed at a time.
-_ROOM = 1 << 27
+# A task of the pool for each file would take more memory than all headers; with many files a task, the threads would
+# read far apart, and need more of a shard at a time.
+_FILES_A_TASK = 16
+_ROOM = 1 << 29  # bytes of shards to keep: headers are read in the order of the corpus
 
 
 def scan(
@@ -81,17 +83,15 @@ def read_headers(
     """
     files = list(dict.fromkeys(paths))
     kept = Kept(_ROOM)
+    tasks = [files[start : start + _FILES_A_TASK] for start in range(0, len(files), _FILES_A_TASK)]
     pool = ThreadPoolExecutor(min(32, 4 * (os.cpu_count() or 1)))
+    bar = tqdm(total=len(files), desc="reading headers", unit="file", disable=not progress or len(files) < 2000)
+    headers: list[AudioHeader | AudioProblem] = []
     try:
-        headers = list(
-            tqdm(
-                pool.map(lambda path: _try_header(path, kept), files),
-                total=len(files),
-                desc="reading headers",
-                unit="file",
-                disable=not progress or len(files) < 2000,
-            )
-        )
+        with bar:
+            for read in pool.map(lambda task: [_try_header(path, kept) for path in task], tasks):
+                headers += read
+                bar.update(len(read))
     finally:
         pool.shutdown(cancel_futures=True)  # interrupted, it does not read the rest first
     # libsndfile keeps its last error in one place for all threads, so that what it says of a file is known only alone.
