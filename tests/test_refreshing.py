@@ -140,7 +140,7 @@ def test_results_of_other_labels_are_told_apart(manifest, model, tmp_path, capsy
     assert fit_main(fit) == 2
     assert "holds results of another 'tiny' on 'corpus'" in capsys.readouterr().err
     assert pd.read_csv(tmp_path / "results/scores.csv").equals(scores)
-    assert fit_main([word.replace("results", "others") for word in fit]) == 0
+    assert fit_main([*fit, "--out", str(tmp_path / "others")]) == 0
     again = pd.read_csv(tmp_path / "others/scores.csv")
     assert len(again) == len(scores)
     assert not scores["ccc"].equals(again["ccc"])
