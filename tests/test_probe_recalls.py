@@ -103,6 +103,7 @@ def test_which_categories_are_common():
     support[:4, 2] = 1  # 4 rows
     np.testing.assert_array_equal(common_classes(support), [True, False, False, False])
     assert told(NAMES, support).endswith("calm (100 of 2 speakers), odd (4 of 4 speakers)")
+    assert told(NAMES, support, unit="group").endswith("odd (4 of 4 groups)")
     # Where there are but two speakers, none is missing from any resample that has a score.
     np.testing.assert_array_equal(common_classes(support[:2]), [False, True, False, False])
 
