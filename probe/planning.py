@@ -230,6 +230,8 @@ def _given(asked: _Asked) -> Split | None:
     pairs = [(f"fold {name}", rows[fold == k], "the other folds", rows[fold != k]) for k, name in enumerate(names)]
     leakage = leaks(pairs, units, asked.names)
     notes += folds_in_words(leakage) or [f"no {' and no '.join(asked.kinds)} is in two folds"] * bool(asked.kinds)
+    if not by and not leakage and asked.kinds:
+        by = asked.by
     if not asked.known[rows].any():
         notes.append("the corpus names no speaker: whether its folds share speakers cannot be told")
     return Split("folds of the corpus", tuple(made), units, leakage, notes, kept_whole=by)

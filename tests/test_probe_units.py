@@ -142,6 +142,7 @@ def test_given_folds_are_used_as_they_are_and_named_in_order():
         assert {made["group"][row] for row in fold.tests[CROSS_VALIDATION]} == {fold.name}
         assert len(fold.inner) == 4
     assert split.leakage == []
+    assert split.kept_whole == "speaker and group"
     assert "each fold is one group: one group is left out at a time" in split.notes
 
 
@@ -155,6 +156,7 @@ def test_leakage_of_given_folds_is_reported_for_speakers_and_groups():
         "speakers": [{"speaker": "Session10M", "first": 1, "second": 9}],
         "groups": [{"group": "Session10", "first": 1, "second": 19}],
     } in split.leakage
+    assert split.kept_whole == ""
     said = [note for note in split.notes if note.startswith("LEAKAGE in the corpus's own folds")]
     assert said == [
         "LEAKAGE in the corpus's own folds: 1 speaker is in more than one of them, with 10 utterances",
