@@ -182,8 +182,9 @@ def plan_target(labels: Labels, target: str, folding: Folding, *, corpus: str) -
     split = labels.plan([target], folding, among=TARGETS)
     if corpus in GROUPED and not split.units.grouped:
         said = (
-            f"'{corpus}' has no groups here, so two who talk to each other may be on both sides: take them over by "
-            "probe-extract --refresh-labels where an earlier version made the cache, or give a manifest the column 'group'"
+            f"'{corpus}' has no groups here, so two who talk to each other may be on both sides: take them over with "
+            "probe-extract --refresh-labels, where an earlier version made the cache, or give a manifest the column "
+            "'group'"
         )
         split = replace(split, notes=[said, *split.notes])
     labelled = labels.labelled(target)
