@@ -1,9 +1,11 @@
 from .figures.comparison import plot_comparison as plot_comparison
+from .figures.confusion import plot_confusion as plot_confusion
 from .figures.depth import plot_teacher_student as plot_teacher_student
 from .figures.drawing import draw_figures as draw_figures
 from .figures.fairness import plot_fairness as plot_fairness
 from .figures.heatmap import plot_heatmap as plot_heatmap
 from .figures.layers import plot_layers as plot_layers
+from .figures.recalls import plot_recalls as plot_recalls
 from .figures.relevance import draw_relevance as draw_relevance
 from .figures.relevance import plot_relevance as plot_relevance
 from .figures.similarity import draw_similarity as draw_similarity
@@ -13,6 +15,7 @@ from .figures.style import publication_style as publication_style
 from .figures.weights import plot_weights as plot_weights
 from .measures.alignment import linear_cka as linear_cka
 from .measures.alignment import pwcca as pwcca
+from .measures.categories import Categories as Categories
 from .measures.centroid import relevance_centroids as relevance_centroids
 from .measures.comparison import compare_systems as compare_systems
 from .measures.fairness import fairness_table as fairness_table

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-from emoprobe.probe.selecting import DEVELOPMENT, Choice, choose, reported_split
+from emoprobe.probe.selecting import DEVELOPMENT, Choice, choose, headline_metric, reported_split
 
 from .tables import BASELINE_LAYER, END_TO_END, METRICS, WEIGHTED, Subject, ordered_features, subjects
 
@@ -32,6 +32,10 @@ class Curve:
         Layer 0 first. Means over seeds where there are several.
     n, speakers : tuple of int or None
         Fewest and most utterances scored, and their speakers; None where the table does not say.
+    units : tuple of int or None
+        Fewest and most of what is resampled.
+    unit : str
+        What that is: "speaker" or "group"; "" in a table of a version that knew speakers alone.
     n_seeds, n_folds : int
         Seeds averaged; folds averaged (0 where the table holds the score pooled over folds).
     """
@@ -49,6 +53,8 @@ class Curve:
     speakers: tuple[int, int] | None
     n_seeds: int
     n_folds: int
+    unit: str = ""
+    units: tuple[int, int] | None = None
 
     @property
     def has_interval(self) -> bool:
@@ -136,6 +142,8 @@ def layer_curve(
         speakers=_counts(rows, "speakers", n_folds),
         n_seeds=rows["seed"].nunique(dropna=False),
         n_folds=n_folds,
+        unit=str(rows["unit"].iloc[0]) if "unit" in rows else "",
+        units=_counts(rows, "units", n_folds),
         **columns,
     )
 
@@ -151,9 +159,12 @@ def best_of_curve(scores: pd.DataFrame, curve: Curve) -> Choice:
 
 
 def null_limits(scores: pd.DataFrame, curve: Curve) -> NDArray[np.float64]:
-    """CCC that permuted labels stay below 95 times in 100, for each layer of a curve; NaN where the table has none."""
+    """Score that permuted labels stay below 95 times in 100, for each layer of a curve; NaN where the table has none.
+
+    Of CCC, and of UAR: that of the nearest class mean, with which categories are tested (`probe.category_null`).
+    """
     limits = np.full(len(curve.values), np.nan)
-    if curve.metric != "ccc" or "null_high" not in scores.columns:
+    if curve.metric != headline_metric(curve.dimension) or "null_high" not in scores.columns:
         return limits
     rows = _of(scores, curve.subject)
     for column in ("dimension", "probe", "features", "split"):

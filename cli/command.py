@@ -106,12 +106,33 @@ def add_reading(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> No
     )
 
 
+def add_beside(parser: argparse.ArgumentParser | argparse._ArgumentGroup, *, ratings: bool = True) -> None:
+    """The options of a command that reads files which lie beside a corpus, for :func:`.extract.corpora.read_corpus`."""
+    if ratings:
+        parser.add_argument(
+            "--ratings",
+            type=Path,
+            metavar="FILE",
+            help="table of single ratings of the corpus, id,rater,arousal,valence,dominance: their mean, spread and "
+            "number are kept with each utterance",
+        )
+    parser.add_argument(
+        "--splits",
+        type=Path,
+        metavar="FOLDER",
+        help="folds of EmoBox or EMO-SUPERB for this corpus, in place of its own splits",
+    )
+
+
 def reading(options: argparse.Namespace) -> dict[str, Any]:
-    """What :func:`.extract.corpora.read_corpus` is given besides the corpus, by the options of :func:`add_reading`."""
+    """What :func:`.extract.corpora.read_corpus` is given besides the corpus, by the options of
+    :func:`add_reading` and :func:`add_beside`."""
     # The tables that it knows load pandas: not for --help.
     from emoprobe.extract.corpora.naming import parse_columns
 
-    return {"keep_words": options.keep_words, "columns": parse_columns(options.columns)}
+    beside = {name: getattr(options, name, None) for name in ("ratings", "splits")}
+    given = {name: path for name, path in beside.items() if path is not None}
+    return {"keep_words": options.keep_words, "columns": parse_columns(options.columns), **given}
 
 
 def add_longest(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:

@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("caches", metavar="CACHE", nargs="*", type=Path, help="caches that probe-extract wrote")
     what = made.add_argument_group("what is fitted")
     what.add_argument("--dim", choices=("arousal", "valence", "dominance", "all"), help="dimension of emotion")
-    what.add_argument("--target", choices=("emotion",), help="categories, by logistic probes (UAR and macro F1)")
+    what.add_argument("--target", choices=("emotion",), help="categories, by logistic probes (UAR, recall of each)")
     about = {name: probe.about for name, probe in PROBES.items() if not probe.takes(EMOTION)}
     (default,) = FitSettings().probes
     about[default] += " (default)"
@@ -49,17 +49,27 @@ def parser() -> argparse.ArgumentParser:
         help="statistics of the cache, each a feature set of its own (mean, std, mean_ln), or joined by + (default: "
         "mean+std for probes of single layers, mean for the weighted sum)",
     )
+    add(
+        "classes",
+        metavar="CLASSES",
+        help="which categories, and which names make one, in quotes: 'ang hap=hap+exc neu sad'; or all (default: those "
+        "usual for the corpus, else all)",
+    )
     add("head", choices=HEADS, help="what reads the weighted sum")
     add = partial(add_setting, made.add_argument_group("how"), FitSettings)
     add("seed", help="of folds, bootstrap and training (default %(default)s)")
     add("seeds", metavar="K", help="seeds of the weighted sum (default %(default)s)")
-    add("folds", metavar="K", help="speaker-grouped folds (default %(default)s)")
+    add(
+        "folds",
+        metavar="K",
+        help="folds that keep speakers and groups whole, unless the corpus names folds (default %(default)s)",
+    )
     add("penalties", nargs="+", type=float, metavar="P", help="penalties to choose from")
     add("resamples", metavar="N", help="of the bootstrap (default %(default)s)")
     add(
         "permutations",
         metavar="N",
-        help="of the labels, for the null of every ridge probe (default %(default)s; 0 for none)",
+        help="of the labels, for the null of every layer and baseline (default %(default)s; 0 for none)",
     )
     add(
         "permute_within_speakers",
@@ -160,6 +170,7 @@ def summary(results) -> str:
             if row["chosen_on"] and pd.notna(row["highest_layer"]) and row["layer"] != row["highest_layer"]:
                 other += f"; highest here, with hindsight: layer {int(row['highest_layer'])}, {row['highest']:.3f}"
             lines.append(f"  {name:<20} {where:<28} {row[measure]:6.3f} {bounds:<18} {other}")
+            lines += _recalls(results, row)
     chosen = best[best["chosen_on"] != ""]
     for split, part in chosen.groupby("split", sort=False):
         on = chosen_in_words(zip(part["chosen_on"], part["split"], strict=True))
@@ -167,3 +178,24 @@ def summary(results) -> str:
     if (chosen["chosen_on"] == chosen["split"]).any():
         lines.append("The interval of a layer that is chosen with hindsight does not cover the choice.")
     return "\n".join(lines)
+
+
+def _recalls(results, row) -> list[str]:
+    """Recall of each category at the layer that is reported, and which of them the interval leaves out."""
+    import pandas as pd
+
+    table = results.recalls
+    if not len(table) or pd.isna(row["layer"]) or row["layer"] < 0:
+        return []
+    same = (table["layer"] == row["layer"]).fillna(False)
+    for column in ("model", "corpus", "dimension", "probe", "features", "split"):
+        same &= table[column] == row[column]
+    table = table[same.to_numpy(bool)]
+    recalls = ", ".join(f"{one.category} {one.recall:.2f}" for one in table.itertuples() if one.n)
+    lines = [f"    recall: {recalls}"] if recalls else []
+    rare = ", ".join(f"{one.category} ({one.n})" for one in table.itertuples() if one.n and one.reason)
+    if rare:
+        others = f"{row['uar_common']:.3f} [{row['uar_common_low']:.3f}, {row['uar_common_high']:.3f}]"
+        lines.append(f"    too rare for the interval, which takes their recall as it is: {rare}")
+        lines.append(f"    UAR of the others: {others}")
+    return lines

@@ -32,10 +32,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--features", default=defaults.features, help="statistic (default: %(default)s)")
     made.add_argument("--split", help="part to score (default: the first test part)")
     for name, meaning in (
-        ("folds", "speaker-grouped folds"),
+        ("folds", "folds that keep speakers and groups whole"),
         ("seed", "of folds, bootstrap, search and training"),
         ("seeds", "of the learned weights"),
-        ("resamples", "of the bootstrap over speakers"),
+        ("resamples", "of the bootstrap over speakers, or groups of them"),
         ("max-train", "most utterances that kernels are trained on"),
         ("iterations", "of the random search of the banded ridge"),
     ):

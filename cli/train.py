@@ -9,7 +9,7 @@ from pathlib import Path
 from emoprobe.errors import UserError
 from emoprobe.ownership import refuse_inputs, refuse_stranger
 
-from .command import LEFT_OUT, CommandParser, add_reading, quiet_transformers, reading
+from .command import LEFT_OUT, CommandParser, add_beside, add_reading, quiet_transformers, reading
 from .running import run_command
 
 _EPILOG = """\
@@ -42,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
         help="demo, a manifest (CSV, Parquet or JSON), msp-podcast:ROOT, iemocap:ROOT or emobank:ROOT (default: demo)",
     )
     add_reading(what)
+    add_beside(what, ratings=False)
     what.add_argument(
         "--audio",
         default="distilhubert-nano",
@@ -190,7 +191,7 @@ _MODEL = (
 def _train(options: argparse.Namespace) -> int:
     model, training = _settings(options)
     quiet_transformers()
-    refuse_inputs([options.out], [options.corpus, model.audio, model.text])
+    refuse_inputs([options.out], [options.corpus, options.splits, model.audio, model.text])
     from emoprobe.endtoend.training import train
     from emoprobe.extract.corpora import read_corpus
 

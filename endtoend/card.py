@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from emoprobe.probe.results import Results
+from emoprobe.probe.units import GROUP, SPEAKER
 from emoprobe.storage import write_file
 
 _ARTICLE = (
@@ -66,7 +67,7 @@ def write_card(folder: Path, config: dict, results: Results, runs: list[dict]) -
         "## Measured",
         "",
         "Scores over all trainings (seeds, and folds where the corpus has no split of its own); in brackets the 95 % "
-        "bootstrap interval over speakers.",
+        f"bootstrap interval over {_unit(results)}s.",
         "",
         "| dimension | split | seed | n | CCC | Pearson | RMSE |",
         "|---|---|---|---|---|---|---|",
@@ -97,6 +98,11 @@ def _rows(results: Results):
             f"| {row.dimension} | {row.split} | {row.seed} | {row.n} | {_number(row.ccc)} {_interval(row)} "
             f"| {_number(row.pearson)} | {_number(row.rmse)} |"
         )
+
+
+def _unit(results: Results) -> str:
+    """What the intervals resample; a table of an earlier version does not say it, and knew speakers alone."""
+    return GROUP if (results.scores["unit"] == GROUP).any() else SPEAKER
 
 
 def _interval(row) -> str:

@@ -56,7 +56,7 @@ def refuse_too_few_speakers(corpus: Corpus, model: ModelSettings, training: Trai
     Raises
     ------
     UserError
-        As :func:`.probe.splits.plan` tells it.
+        As :func:`.probe.planning.plan` tells it.
     """
     labels = Labels.of(corpus.utterances)
     if any(labels.labelled(name).any() for name in model.dimensions):  # if not, that is what will be told

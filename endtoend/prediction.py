@@ -19,7 +19,7 @@ from emoprobe.errors import UserError
 from emoprobe.extract.audio import LOUDEST, SILENCE, Kept, gathered, read_audio
 from emoprobe.extract.batchwise import Problem, run_batches, stamp
 from emoprobe.extract.corpora import COLUMNS, DIMENSIONS, Corpus
-from emoprobe.extract.corpora.cells import PLACES, TEXT_COLUMNS
+from emoprobe.extract.corpora.cells import OPTIONAL_NUMBERS, PLACES, TEXT_COLUMNS
 from emoprobe.extract.corpora.places import Place
 from emoprobe.extract.corpora.values import printable
 from emoprobe.extract.journal import open_journal, write_beside
@@ -320,7 +320,7 @@ def _files(paths: list[str], parts: list[Place]) -> Corpus:
     """Files without anything else that a corpus knows, for what scans a corpus."""
     utterances = pd.DataFrame(
         {name: pd.Series([""] * len(paths), dtype=object) for name in TEXT_COLUMNS}
-        | {name: np.full(len(paths), np.nan) for name in DIMENSIONS}
+        | {name: np.full(len(paths), np.nan) for name in (*DIMENSIONS, *OPTIONAL_NUMBERS)}
         | dict(zip(PLACES, np.array([part or (None,) * len(PLACES) for part in parts], dtype=float).T, strict=True))
     )
     utterances["path"] = pd.Series(paths, dtype=object)

@@ -116,7 +116,7 @@ class TrainingSettings:
     seed, seeds : int
         First seed and their number. A seed sets the new weights, the order and the dropout; folds follow `seed` alone.
     folds : int
-        Speaker-grouped folds, where the corpus has no split of its own.
+        Folds that keep speakers and groups whole, where the corpus has no split or folds of its own.
     ungrouped : bool
         Allow folds by utterance in a corpus that names no speaker.
     resamples : int

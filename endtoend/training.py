@@ -20,7 +20,8 @@ from emoprobe.fields import LARGEST
 from emoprobe.jsontext import from_json, to_json
 from emoprobe.locks import LockHeld, hold_lock
 from emoprobe.ownership import refuse_file, refuse_foreign_lock, remove
-from emoprobe.probe.bootstrap import INTERVAL
+from emoprobe.probe.bootstrap import INTERVALS
+from emoprobe.probe.planning import POOLED
 from emoprobe.probe.results import (
     KEY,
     PREDICTIONS,
@@ -150,11 +151,14 @@ def _train(corpus, model, training, first, text, name, label, leads, out, result
         say(f"note: {note}")
     del first, text  # a teacher of a gigabyte would lie beside the one in training
     seeds = range(training.seed, training.seed + training.seeds)
-    jobs = [(seed, fold) for seed in seeds for fold in material.split.folds]
+    folds = material.split.folds
+    # A corpus may call its folds anything: their folders are numbered.
+    places = [str(number) for number in range(1, len(folds) + 1)] if len(folds) > 1 else [POOLED]
+    jobs = [(seed, fold, place) for seed in seeds for fold, place in zip(folds, places, strict=True)]
     predictions = np.full((len(seeds), *material.labels.shape), np.nan)
     ended = []
-    for position, (seed, fold) in enumerate(jobs, start=1):
-        folder = out / "runs" / f"seed{seed}-fold-{fold.name}"
+    for position, (seed, fold, place) in enumerate(jobs, start=1):
+        folder = out / "runs" / f"seed{seed}-fold-{place}"
         rows = np.concatenate(list(fold.tests.values()))
         shape = len(rows), len(model.dimensions)
         if _finished(folder, shape) is None:
@@ -290,9 +294,9 @@ def _score(corpus, material, model, training, predictions, stated, ended, left_o
             ids=material.table["id"].to_numpy(),
             speakers=material.table["speaker"].tolist(),
         )
-        found, predicted, reasons = score(scored, resamples=training.resamples, seed=training.seed)
-        rows += found
-        frames.append(predicted)
+        found = score(scored, resamples=training.resamples, seed=training.seed)
+        rows += found.scores
+        frames.append(found.predictions)
         first = material.split.folds[0]
         train, stopping = first.stopping
         parts = {"train": train, "stopping": stopping, **(first.tests if material.split.kind == "official" else {})}
@@ -313,8 +317,8 @@ def _score(corpus, material, model, training, predictions, stated, ended, left_o
                 "labelled": int(labelled.sum()),
                 "left_out": [f"{row.id} is {row.status}: {row.reason}" for row in left_out.itertuples()],
                 "text": _text_of(material.table, source),
-                "interval": INTERVAL,
-                "notes": reasons,
+                "interval": INTERVALS[material.split.units.unit],
+                "notes": found.reasons,
                 "versions": stated["versions"],
             }
         )

@@ -19,7 +19,7 @@ from emoprobe.errors import UserError
 from emoprobe.fields import check_fields
 from emoprobe.jsontext import from_json
 
-from .corpora.cells import OPTIONAL, PLACES
+from .corpora.cells import OPTIONAL, OPTIONAL_NUMBERS
 from .corpora.table import empty_columns
 from .layout import (
     DIMENSIONS,
@@ -223,7 +223,7 @@ class HiddenStateCache:
         columns |= {name: group[name][:] for name in (*DIMENSIONS, "seconds", "frames")}
         columns |= empty_columns(self.n_utterances)
         for name in (name for name in OPTIONAL if name in group):
-            columns[name] = group[name][:] if name in PLACES else group[name].asstr()[:]
+            columns[name] = group[name][:] if name in OPTIONAL_NUMBERS else group[name].asstr()[:]
         return pd.DataFrame(columns)
 
     def _status(self) -> np.ndarray:

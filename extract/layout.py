@@ -11,7 +11,7 @@ import hashlib
 import math
 import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from emoprobe.storage import replacing
 
 from .audio import STATUSES
 from .corpora import DIMENSIONS
-from .corpora.cells import OPTIONAL, PLACES, TEXT_COLUMNS
+from .corpora.cells import OPTIONAL, OPTIONAL_NUMBERS, TEXT_COLUMNS
 from .corpora.table import held_columns
 
 _FORMATS = "emoprobe hidden states "
@@ -91,7 +91,13 @@ class Plan:
         return len(self.utterances) * (4 * per_utterance + STATUS_BYTES + REASON_BYTES + 100) + text
 
 
-def lay_out(path: Path, plan: Plan, *, frame_sources: Sequence[tuple[str, int]] = ()) -> None:
+def lay_out(
+    path: Path,
+    plan: Plan,
+    *,
+    frame_sources: Sequence[tuple[str, int]] = (),
+    fill: Callable[[Path], None] | None = None,
+) -> None:
     """Write the whole structure of a cache and reserve its disk space, atomically.
 
     Parameters
@@ -102,6 +108,8 @@ def lay_out(path: Path, plan: Plan, *, frame_sources: Sequence[tuple[str, int]] 
         What it will hold.
     frame_sources : sequence of (str, int)
         With every frame kept: the file name beside the cache, and the number of frames, of each part.
+    fill : callable, optional
+        Given the file before it takes the place of `path`, to write what is known already.
 
     Raises
     ------
@@ -119,6 +127,8 @@ def lay_out(path: Path, plan: Plan, *, frame_sources: Sequence[tuple[str, int]] 
             with temporary.open("r+b") as raw:
                 # Holes would let the disk fill up in the middle of a run.
                 _reserve_disk(raw.fileno(), os.fstat(raw.fileno()).st_size)
+            if fill is not None:
+                fill(temporary)
     except OSError as error:
         raise UserError(
             f"{path}: the cache of {told_size(plan.nbytes())} cannot be laid out ({error.strerror or error}); "
@@ -178,7 +188,7 @@ def _write_structure(file: h5py.File, plan: Plan, path: Path, frame_sources: Seq
     held = held_columns(table)
     for column in (name for name in TEXT_COLUMNS if name in held):
         file.create_dataset(f"utterances/{column}", data=table[column].tolist(), dtype=h5py.string_dtype())
-    for column in (name for name in (*DIMENSIONS, *PLACES) if name in held):
+    for column in (name for name in (*DIMENSIONS, *OPTIONAL_NUMBERS) if name in held):
         file[f"utterances/{column}"] = table[column].to_numpy("<f8")
     file["utterances/seconds"] = table["seconds"].to_numpy("<f8")
     for column in ("samples", "frames", "frame_start"):

@@ -8,7 +8,7 @@ import numpy as np
 from emoprobe.fields import LARGEST_COUNT, MOST_LAYERS
 
 from .corpora import DIMENSIONS, LARGEST_RATING
-from .corpora.cells import OPTIONAL, PLACES
+from .corpora.cells import OPTIONAL, OPTIONAL_NUMBERS
 
 #: Numbers that are in place: they are read and written by their offset in the file.
 _PLACED = ("status", "reason", "checksum")
@@ -55,7 +55,7 @@ def check_structure(file: h5py.File, size: int, *, texts: tuple[str, ...]) -> No
     for name in _WHOLE:
         _array(file, f"utterances/{name}", (n,), "iu")
     for name in (name for name in OPTIONAL if name in file["utterances"]):
-        _array(file, f"utterances/{name}", (n,), "f" if name in PLACES else "O")
+        _array(file, f"utterances/{name}", (n,), "f" if name in OPTIONAL_NUMBERS else "O")
     for name in _names(file, "utterances"):  # those of a later version are read as well, to be compared with their hash
         _array(file, f"utterances/{name}", (n,), "OSfiub")
     if "frames" in file:

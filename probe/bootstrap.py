@@ -1,5 +1,8 @@
 """Confidence intervals over speakers: utterances of one speaker are not independent, so speakers are resampled.
 
+Where speakers talk to each other in groups (a session, a dialogue), the groups are resampled (:mod:`.units`), and
+"speaker" stands for either in what follows.
+
 A resample is a row of counts, one a speaker. Every score follows from sums over speakers (`metrics`), so all resamples
 of all layers are one matrix product, and every layer and probe sees the same resamples.
 
@@ -22,14 +25,19 @@ from scipy import sparse, stats
 from emoprobe.errors import UserError
 from emoprobe.extract.options import MOST_REPEATS
 
+from .units import GROUP, SPEAKER
+
 #: Of the numbers made here. Raise it with any change that moves them beyond rounding; kept ones are then made anew.
 VERSION = 1
 
-#: What the limits of a score are, in words for the protocol.
-INTERVAL = (
-    "95 % bootstrap over speakers, stretched to the jackknife's spread and Student's t; "
-    "an utterance of unknown speaker counts as one"
-)
+#: What the limits of a score are, in words for the protocol, by what is resampled.
+INTERVALS = {
+    unit: f"95 % bootstrap over {unit}s, stretched to the jackknife's spread and Student's t; {unknown}"
+    for unit, unknown in (
+        (SPEAKER, "an utterance of unknown speaker counts as one"),
+        (GROUP, "an utterance of unknown group counts with its speaker"),
+    )
+}
 
 #: Resamples drawn at once; bounds the memory where every utterance is a group.
 CHUNK = 250
@@ -94,6 +102,7 @@ SCALES: dict[str, tuple[Callable, Callable]] = {
     "pearson": (_fisher, np.tanh),
     "rmse": (lambda x: np.log(np.maximum(x, 1e-300)), np.exp),
     "uar": (_half_angle, _share),
+    "uar_common": (_half_angle, _share),
     "macro_f1": (_half_angle, _share),
     "share": (_half_angle, _share),
     "difference of shares": (np.asarray, lambda x: np.clip(x, -1.0, 1.0)),

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from emoprobe.errors import UserError
 
-from .bootstrap import SCALES, leave_one_out, moments_by_speaker, resampled, stretched
-from .metrics import ccc_from_moments, pearson_from_moments, rmse_from_moments
-from .splits import is_unknown
+from .bootstrap import SCALES, leave_one_out, moments_by_speaker, resampled, stretched, sum_by_group
+from .metrics import (
+    ccc_from_moments,
+    confusion,
+    macro_f1_from_confusion,
+    pearson_from_moments,
+    rmse_from_moments,
+    uar_from_confusion,
+)
+from .recalls import common_classes
+from .units import SPEAKER, speaker_groups, unit_names, unit_of, with_groups
 
+#: Of dimensions, from the moments of each speaker; and of categories, from their confusion matrices.
 MEASURES = {"ccc": ccc_from_moments, "pearson": pearson_from_moments, "rmse": rmse_from_moments}
+CATEGORY_MEASURES = {"uar": uar_from_confusion, "macro_f1": macro_f1_from_confusion}
+
+#: Columns of the predictions that hold label and answer.
+_RATED, _NAMED = ("truth", "prediction"), ("true_category", "predicted_category")
 
 
 @dataclass(frozen=True)
@@ -23,18 +37,31 @@ class Sums:
 
     Attributes
     ----------
-    sums : list of ndarray, shape (speakers, seeds, 6)
+    sums : list of ndarray, shape (speakers, seeds, 6), or (speakers, seeds, classes, classes)
         One a system.
     n : int
         Utterances.
+    speakers : int
+        As many as are resampled, where that is speakers.
+    unit : str
+        What is resampled, and the first axis of the sums: `units.SPEAKER` or `units.GROUP`.
+    common : ndarray of bool, shape (classes,), or None
+        Of categories, those that are common enough for an interval (:func:`.recalls.common_classes`): the others take
+        no part in a comparison.
+    rare : tuple of str
+        Names of these others.
     """
 
     sums: list[np.ndarray]
     n: int
+    speakers: int = 0
+    unit: str = SPEAKER
+    common: np.ndarray | None = None
+    rare: tuple[str, ...] = ()
 
-    @property
-    def speakers(self) -> int:
-        return len(self.sums[0])
+    def counts(self) -> dict[str, int | str]:
+        """Columns of a table: `n` utterances, `speakers`, the `unit` that is resampled, and how many `units`."""
+        return {"n": self.n, "speakers": self.speakers, "unit": self.unit, "units": len(self.sums[0])}
 
 
 @dataclass(frozen=True)
@@ -61,15 +88,39 @@ class Drawn:
 # Numbers --------------------------------------------------------------------------------------------------------------
 
 
-def sums_of(frames: Sequence[pd.DataFrame]) -> Sums:
-    """Moments by speaker of systems on the utterances that all score; each about its own labels."""
+def columns_of(metric: str) -> tuple[str, str]:
+    """Columns of the predictions that hold label and answer of what a metric scores.
+
+    Raises
+    ------
+    UserError
+        If no score has that name.
+    """
+    if metric in CATEGORY_MEASURES:
+        return _NAMED
+    if metric not in MEASURES:
+        known = ", ".join((*MEASURES, *CATEGORY_MEASURES))
+        raise UserError(f"no score is called {metric!r}: choose one of {known}")
+    return _RATED
+
+
+def is_there(values: pd.Series) -> pd.Series:
+    """Which labels or answers are known: neither missing nor an empty name."""
+    return values.notna() & (values != "")
+
+
+def sums_of(frames: Sequence[pd.DataFrame], metric: str = "ccc") -> Sums:
+    """Sums by speaker, from which a metric follows, of systems on the utterances that all score."""
+    truth, answer = columns_of(metric)
     wide, labels = [], []
     for frame in frames:
         seeds = frame["seed"].fillna(-1)
         if frame.assign(seed=seeds).duplicated(["id", "seed"]).any():
             raise UserError("a system predicts an utterance twice: the results are damaged, fit again with --overwrite")
-        wide.append(frame.assign(seed=seeds).pivot(index="id", columns="seed", values="prediction").dropna())
-        labels.append(frame.drop_duplicates("id").set_index("id")[["truth", "speaker", "dimension"]])
+        wide.append(frame.assign(seed=seeds).pivot(index="id", columns="seed", values=answer).dropna())
+        labels.append(
+            with_groups(frame).drop_duplicates("id").set_index("id")[[truth, "speaker", "group", "dimension"]]
+        )
     ids = wide[0].index
     for one in wide[1:]:
         ids = ids.intersection(one.index)
@@ -80,25 +131,50 @@ def sums_of(frames: Sequence[pd.DataFrame]) -> Sums:
     first = {}
     for one in labels:
         known = first.setdefault(one["dimension"].iloc[0], one)
-        if not np.array_equal(known["truth"], one["truth"]) or not (labels[0]["speaker"] == one["speaker"]).all():
+        same = all((labels[0][column] == one[column]).all() for column in ("speaker", "group"))
+        if not np.array_equal(known[truth], one[truth]) or not same:
             raise UserError(
-                "the systems that are compared disagree about the label or the speaker of an utterance: they were "
+                "the systems that are compared disagree about the label, speaker or group of an utterance: they were "
                 "fitted on different versions of the corpus; fit them again on the same one"
             )
-    speaker = [s if not is_unknown(s) else f"utterance {i}" for i, s in zip(ids, labels[0]["speaker"], strict=True)]
-    groups = np.unique(speaker, return_inverse=True)[1]
+    speaker, group = labels[0]["speaker"], labels[0]["group"]
+    groups = np.unique(unit_names(ids, speaker, group), return_inverse=True)[1]
+    counts = {"n": len(ids), "speakers": len(np.unique(speaker_groups(speaker))), "unit": unit_of(group)}
+    answers = [one.loc[ids].to_numpy().T for one in wide]
+    if metric in CATEGORY_MEASURES:
+        return _confusions(labels[0][truth].to_numpy(), answers, groups, counts)
     sums = [
-        moments_by_speaker(label["truth"].to_numpy(float), one.loc[ids].to_numpy(float).T, groups)
-        for one, label in zip(wide, labels, strict=True)
+        moments_by_speaker(label[truth].to_numpy(float), one.astype(float), groups)
+        for one, label in zip(answers, labels, strict=True)
     ]
-    return Sums(sums, len(ids))
+    return Sums(sums, **counts)
+
+
+def _confusions(truth: np.ndarray, answers: Sequence[np.ndarray], groups: np.ndarray, counts: dict) -> Sums:
+    """Confusion matrices by speaker of systems; `answers` are of shape (seeds, utterances) each, all of names."""
+    names = np.unique(np.concatenate([truth, *(one.ravel() for one in answers)]).astype(str))
+    number = dict(zip(names, range(len(names)), strict=True))
+    label = np.array([number[name] for name in truth])
+    sums = []
+    for one in answers:
+        numbers = np.array([[number[name] for name in row] for row in one])
+        single = confusion(label[:, None, None], np.moveaxis(numbers, 0, 1)[..., None], len(names))
+        sums.append(sum_by_group(single, groups))
+    support = sums[0][:, 0].sum(-1)
+    common = common_classes(support)
+    rare = tuple(names[(support.sum(0) > 0) & ~common])
+    return Sums(sums, **counts, common=common, rare=rare)
+
+
+def scores_of(systems: Sums, metric: str) -> np.ndarray:
+    """Score of each system, mean over its seeds, of all categories: also of those that no comparison speaks of."""
+    measure = {**MEASURES, **CATEGORY_MEASURES}[metric]
+    return np.array([measure(one.sum(0)).mean() for one in systems.sums])
 
 
 def draw_resamples(systems: Sums, metric: str, resamples: int, seed: int) -> Drawn:
     """Scores of systems and their resamples, the same of all of them."""
-    if metric not in MEASURES:
-        raise UserError(f"no score is called {metric!r}: choose one of {', '.join(MEASURES)}")
-    measure, sums = MEASURES[metric], systems.sums
+    measure, sums = _measure(systems, metric), systems.sums
     score = np.array([measure(one.sum(0)).mean() for one in sums])
     left_out = np.stack([measure(leave_one_out(one)).mean(1) for one in sums], 1)
     drawn, with_seeds = np.empty((2, resamples, len(sums)))
@@ -110,6 +186,14 @@ def draw_resamples(systems: Sums, metric: str, resamples: int, seed: int) -> Dra
             drawn[:, k] = of_seeds.mean(1)
             with_seeds[:, k] = (of_seeds * _seed_weights(of_seeds.shape[1], resamples, seed)).sum(1)
     return Drawn(score, drawn, with_seeds, left_out)
+
+
+def _measure(systems: Sums, metric: str) -> Callable[[np.ndarray], np.ndarray]:
+    """A metric as a function of sums, shape (..., 6) or (..., classes, classes)."""
+    if metric in CATEGORY_MEASURES:
+        # One class alone has a recall, and no average.
+        return partial(CATEGORY_MEASURES[metric], classes=systems.common & (systems.common.sum() > 1))
+    return MEASURES[metric]
 
 
 def _seed_weights(seeds: int, resamples: int, seed: int) -> np.ndarray:
@@ -163,8 +247,8 @@ def limits(
     return low, high, p
 
 
-def scored(frame: pd.DataFrame) -> frozenset:
+def scored(frame: pd.DataFrame, metric: str = "ccc") -> frozenset:
     """Utterances that every seed of a system scores."""
-    there = frame[frame["prediction"].notna()]
+    there = frame[is_there(frame[columns_of(metric)[1]])]
     counts = there["id"].value_counts()
     return frozenset(counts.index[counts >= frame["seed"].nunique(dropna=False)])

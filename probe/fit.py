@@ -21,6 +21,7 @@ from .protocol import entry_of, is_of, refuse_mixture
 from .results import (
     KEY,
     PREDICTIONS,
+    RECALLS,
     SCORES,
     WEIGHTS,
     Results,
@@ -159,6 +160,7 @@ def _only(results: Results, keys: set[tuple[str, ...]]) -> Results:
         rows(results.weights),
         [entry for entry in results.protocol if tuple(str(entry[name]) for name in KEY) in keys],
         rows(results.predictions),
+        rows(results.recalls),
     )
 
 
@@ -220,13 +222,14 @@ def _run_together(study: Study, unit: Unit, targets: tuple[str, ...], progress: 
         bar=partial(_bar, study.name(unit)) if progress else lambda items, _: items,
     )
     fitted = unit.probe.fit(task)
-    scores, predictions, entries = [], [], []
+    scores, predictions, of_classes, entries = [], [], [], []
     for column, target in enumerate(targets):
         scored = _to_score(study, unit, fitted, column, target)
-        rows, frame, reasons = score(scored, resamples=study.settings.resamples, seed=study.settings.seed)
-        scores += rows
-        predictions.append(frame)
-        notes = list(dict.fromkeys([*fitted.notes.get(target, ()), *reasons]))
+        found = score(scored, resamples=study.settings.resamples, seed=study.settings.seed)
+        scores += found.scores
+        of_classes += found.recalls
+        predictions.append(found.predictions)
+        notes = list(dict.fromkeys([*fitted.notes.get(target, ()), *found.reasons]))
         entries.append(entry_of(study, unit, target, notes))
     weights = [
         {
@@ -236,7 +239,13 @@ def _run_together(study: Study, unit: Unit, targets: tuple[str, ...], progress: 
         }
         for row in fitted.weights
     ]
-    return Results(table(scores, SCORES), table(weights, WEIGHTS), entries, table(pd.concat(predictions), PREDICTIONS))
+    return Results(
+        table(scores, SCORES),
+        table(weights, WEIGHTS),
+        entries,
+        table(pd.concat(predictions), PREDICTIONS),
+        table(of_classes, RECALLS),
+    )
 
 
 def _to_score(study: Study, unit: Unit, fitted: Fitted, column: int, target: str) -> Scored:
@@ -259,6 +268,9 @@ def _to_score(study: Study, unit: Unit, fitted: Fitted, column: int, target: str
         speakers=labels.speakers,
         nulls=[
             {name: null[:, column] for name, null in fit.nulls.items()} if fit.nulls else None for fit in fitted.fits
+        ],
+        tested=[
+            {name: score[column] for name, score in fit.tested.items()} if fit.tested else None for fit in fitted.fits
         ],
         codes=[
             {"mdl_bits": fit.code.bits[column], "compression": fit.code.compression[column]} if fit.code else None

@@ -7,8 +7,6 @@ pooled score, and neither needs the predictions again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 #: Of the numbers made here. Raise it with any change that moves them beyond rounding; kept ones are then made anew.
@@ -199,46 +197,54 @@ def confusion(truth, prediction, n_classes: int) -> np.ndarray:
     return counts.reshape(*lead, n_classes, n_classes).astype(np.float64)
 
 
-def uar_from_confusion(counts) -> np.ndarray:
-    """Unweighted average recall from confusion matrices, shape (...); classes absent from the truth do not count."""
+def recalls_from_confusion(counts) -> np.ndarray:
+    """Recall of each class from confusion matrices (rows for the truth), shape (..., classes); NaN where absent."""
     counts = np.asarray(counts, np.float64)
-    hits, support = np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-1)
-    present = support > 0
-    with np.errstate(invalid="ignore", divide="ignore"):
-        recall = np.where(present, hits / support, 0.0)
-        return recall.sum(-1) / present.sum(-1)
+    return _ratios(np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-1))
 
 
-def only_with_all_classes(measure: Callable[[np.ndarray], np.ndarray], classes: np.ndarray):
-    """A measure of confusion matrices that is NaN where one of the classes is absent from the truth.
+def f1_from_confusion(counts) -> np.ndarray:
+    """F1 of each class from confusion matrices, shape (..., classes); NaN where neither true nor predicted."""
+    counts = np.asarray(counts, np.float64)
+    return _ratios(2 * np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-1) + counts.sum(-2))
 
-    A resample of speakers that loses a rare class is scored on an easier task, and an interval over such resamples
-    would lie too high.
+
+def uar_from_confusion(counts, classes=None) -> np.ndarray:
+    """Unweighted average recall from confusion matrices; classes absent from the truth do not count.
 
     Parameters
     ----------
-    measure : callable
-        Takes confusion matrices, shape (..., classes, classes), rows for the truth.
-    classes : ndarray of bool, shape (classes,)
-        Which must be there.
+    counts : array_like, shape (..., classes, classes)
+        Rows for the truth.
+    classes : ndarray of bool, shape (classes,), optional
+        Those to average; all by default.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        NaN where none of them is in the truth.
     """
-
-    def measured(counts: np.ndarray) -> np.ndarray:
-        whole = (np.asarray(counts).sum(-1) > 0)[..., classes].all(-1)
-        return np.where(whole, measure(counts), np.nan)
-
-    return measured
+    return mean_of_classes(recalls_from_confusion(counts), classes)
 
 
-def macro_f1_from_confusion(counts) -> np.ndarray:
-    """Macro F1 from confusion matrices, shape (...); the mean is over classes in the truth or in the prediction."""
-    counts = np.asarray(counts, np.float64)
-    hits = np.diagonal(counts, axis1=-2, axis2=-1)
-    both = counts.sum(-1) + counts.sum(-2)
-    present = both > 0
+def macro_f1_from_confusion(counts, classes=None) -> np.ndarray:
+    """Macro F1 from confusion matrices; the mean is over classes in the truth or in the prediction.
+
+    Parameters and result as of :func:`uar_from_confusion`.
+    """
+    return mean_of_classes(f1_from_confusion(counts), classes)
+
+
+def mean_of_classes(values, classes=None) -> np.ndarray:
+    """Mean over the last axis of what is not NaN, shape (...); of the classes that are asked for, or all."""
+    there = ~np.isnan(values) if classes is None else ~np.isnan(values) & classes
     with np.errstate(invalid="ignore", divide="ignore"):
-        f1 = np.where(present, 2 * hits / both, 0.0)
-        return f1.sum(-1) / present.sum(-1)
+        return np.where(there, values, 0.0).sum(-1) / there.sum(-1)
+
+
+def _ratios(above, below) -> np.ndarray:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(below > 0, above / below, np.nan)
 
 
 def _as_numbers(truth, prediction) -> tuple[np.ndarray, np.ndarray, int]:

@@ -142,7 +142,7 @@ def permuted_scores(
     for columns in equations.target_sets():
         present = ~np.isnan(targets[:, columns[0]])
         here = np.where(present, sets, -1)
-        size = _chunk(equations, len(columns), len(targets))
+        size = at_once(equations, len(columns), len(targets))
         for k, order in enumerate(permutations(here, count, seed=seed, chunk=size)):
             sums = permuted_moments(equations, labels, found.penalties, columns, order, rescale=rescale)
             for name, each in sums.items():
@@ -219,8 +219,17 @@ def _moments(equations, predict, rows, draw, gain=1.0, shift=0.0) -> np.ndarray:
     return total
 
 
-def _chunk(equations, n_targets, n_rows) -> int:
-    """Permutations at once, so that labels and sums stay within `MEMORY`."""
+def at_once(equations: RidgeEquations, n_targets: int, n_rows: int) -> int:
+    """Permutations to take at once, so that labels and sums stay within :data:`MEMORY`.
+
+    Parameters
+    ----------
+    equations : RidgeEquations
+    n_targets : int
+        Right-hand sides of one permutation.
+    n_rows : int
+        Utterances.
+    """
     width, cells = len(equations.shift), len(equations.cells)
     sums = min(len(equations.rows), cells * width) + 3 * width + 3 * min(equations.chunk_rows, n_rows)
     return max(1, int(MEMORY / (8 * n_targets * sums + 4 * n_rows)))

@@ -15,11 +15,13 @@ from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
 from emoprobe.extract.versions import versions
 from emoprobe.jsontext import to_json
 
-from . import bootstrap, metrics, splits
-from .bootstrap import INTERVAL
+from . import bootstrap, metrics, recalls, splits
+from .bootstrap import INTERVALS
+from .classes import Classes
 from .probes.base import versions_of
 from .results import KEY, Results
-from .splits import Split, is_unknown
+from .splits import Split
+from .units import SPEAKER, count_speakers
 
 if TYPE_CHECKING:
     from .study import Study, Unit
@@ -48,12 +50,16 @@ def cache_digest(cache: HiddenStateCache, table: pd.DataFrame) -> str:
     digest.update(b"verified" + cache.verified_checksums().tobytes())
     for column in ("id", "speaker", "split", "emotion", "status", *DIMENSIONS):
         digest.update("\x1f".join(map(str, table[column])).encode())
+    for column in ("group", "fold"):
+        if (table[column] != "").any():  # a corpus without them keeps the hash that it had before there were any
+            digest.update(f"\x1e{column}".encode() + "\x1f".join(map(str, table[column])).encode())
     return digest.hexdigest()
 
 
 def settings_of(study: Study, unit: Unit, target: str) -> dict:
     """Settings on which the numbers of a unit depend, as JSON."""
     settings, probe = study.settings, unit.probe
+    of_categories = [recalls] if target == EMOTION else []
     return {
         "probe": probe.name,
         "features": unit.features,
@@ -62,9 +68,17 @@ def settings_of(study: Study, unit: Unit, target: str) -> dict:
         "folds_asked": settings.folds,
         "resamples": settings.resamples,
         "ungrouped": settings.ungrouped,
-        "methods": {**versions_of(splits, metrics, bootstrap), **probe.versions(settings, target)},
+        "methods": {**versions_of(splits, metrics, bootstrap, *of_categories), **probe.versions(settings, target)},
         **probe.identity(settings, target, study.inputs),
+        **_classes(study, target),
     }
+
+
+def _classes(study: Study, target: str) -> dict[str, str]:
+    """Which categories are fitted, where that is not every name that the corpus has."""
+    labels = study.labels
+    chosen = target == EMOTION and labels.chosen != Classes.every(labels.emotions)
+    return {"classes": str(labels.chosen)} if chosen else {}
 
 
 def unit_hash(study: Study, unit: Unit, target: str) -> str:
@@ -95,32 +109,34 @@ def entry_of(study: Study, unit: Unit, target: str, notes: list[str]) -> dict:
             "provenance": study.cache.provenance,
             "utterances": len(labels.table),
             "labelled": int(labelled.sum()),
-            "speakers": len(
-                {
-                    speaker
-                    for speaker, used in zip(labels.speakers, labelled, strict=True)
-                    if used and not is_unknown(speaker)
-                }
-            ),
+            "speakers": count_speakers([labels.speakers[row] for row in np.flatnonzero(labelled)])[0],
             "unknown_speaker": split.unknown_speakers,
+            **_groups(split, labelled),
             "left_out": study.left_out[target],
         },
         "split": {
             "kind": split.kind,
             "folds": len(split.folds),
             "inner_folds": len(split.folds[0].inner),
+            **({} if split.kept_whole == SPEAKER else {"kept_whole": split.kept_whole}),
             "counts": _counts(split, labelled),
             "leakage": split.leakage,
             "notes": split.notes,
         },
         "settings": settings_of(study, unit, target),
-        "interval": INTERVAL,
+        "interval": INTERVALS[split.units.unit],
         "versions": versions(),
         "notes": notes,
     }
     if target == EMOTION:
         entry["categories"] = labels.categories
     return entry
+
+
+def _groups(split: Split, labelled: np.ndarray) -> dict[str, int]:
+    """How many groups there are, in a corpus that names any."""
+    groups = split.units.groups[labelled]
+    return {"groups": len(np.unique(groups[groups >= 0]))} if split.units.grouped else {}
 
 
 def _counts(split: Split, labelled: np.ndarray) -> dict[str, int]:

@@ -32,6 +32,7 @@ from .schema import (
     PREDICTIONS,
     PROTOCOL,
     RANGES,
+    RECALLS,
     SCORES,
     STRING,
     WEIGHTS,
@@ -39,6 +40,8 @@ from .schema import (
     table,
 )
 from .selecting import best_layer, headline_metric
+
+_TABLES = {"scores": SCORES, "weights": WEIGHTS, "predictions": PREDICTIONS, "recalls": RECALLS}
 
 
 @dataclass(frozen=True)
@@ -51,21 +54,28 @@ class Results:
         One row a fit: `model, corpus, dimension, probe, layer, depth, fold, seed, split, n, ccc, ccc_low, ccc_high,
         pearson, rmse`, then added columns. `fold` is "all" for the score pooled over folds, and only that has an
         interval. Baselines have layer -1. `reason` says why a score is missing. `null_mean`, `null_high` (95th
-        percentile), `p` and `selectivity` (CCC above `null_mean`) compare the CCC of a ridge probe with that for
-        permuted labels, `p_holm` is corrected for the number of layers; `mdl_bits` and `compression` are the length of
-        the labels' online code and its gain over a code without features (`mdl`).
+        percentile), `p` and `selectivity` (`tested` above `null_mean`) compare `tested` with the same for permuted
+        labels: of a ridge probe its CCC, of a logistic probe the UAR of the nearest class mean in the same features
+        (`category_null`); `p_holm` is corrected for the number of layers. `mdl_bits` and `compression` are
+        the length of the labels' online code and its gain over a code without features (`mdl`). UAR averages `classes`
+        categories. Its interval takes the recall of those that are too rare for one as it is; `uar_common` is the UAR
+        of the others, with its own interval (`recalls`).
     weights : DataFrame
         Learned weights of the weighted-sum probes, averaged over folds: one row a layer and seed.
     protocol : list of dict
         One entry a run: what is needed to cite it and to run it again.
     predictions : DataFrame
         Prediction of every utterance that was scored, for statistics that the scores do not hold.
+    recalls : DataFrame
+        Recall and precision of every category, one row a fit, part and category: the pooled ones alone. `predicted` is
+        how often the category was the answer; `reason` says why a limit is missing.
     """
 
     scores: pd.DataFrame
     weights: pd.DataFrame
     protocol: list[dict] = field(default_factory=list)
     predictions: pd.DataFrame = field(default_factory=pd.DataFrame)
+    recalls: pd.DataFrame = field(default_factory=lambda: table([], RECALLS))
 
     @staticmethod
     def empty() -> Results:
@@ -80,6 +90,7 @@ class Results:
             _replaced(self.weights, new.weights, keys),
             [entry for entry in self.protocol if tuple(str(entry[name]) for name in KEY) not in keys] + new.protocol,
             _replaced(self.predictions, new.predictions, keys),
+            _replaced(self.recalls, new.recalls, keys),
         )
 
     @property
@@ -131,7 +142,10 @@ class Results:
             refuse_other_results(folder)
             self._strike_out_changed(folder)
             _write(folder / "predictions.parquet", lambda path: self.predictions.to_parquet(path, index=False))
-            for name, frame in (("weights", self.weights), ("scores", self.scores)):
+            tables = {"weights": self.weights, "scores": self.scores}
+            if len(self.recalls) or (folder / "recalls.parquet").exists():  # results of dimensions alone have none
+                tables = {"recalls": self.recalls, **tables}
+            for name, frame in tables.items():
                 _write(folder / f"{name}.parquet", lambda path, frame=frame: frame.to_parquet(path, index=False))
                 _write(folder / f"{name}.csv", lambda path, frame=frame: frame.to_csv(path, index=False))
             _write_protocol(folder, self.protocol)
@@ -202,7 +216,7 @@ def refuse_other_results(folder: str | Path) -> None:
         refuse_stranger(folder / "protocol.json", _is_protocol, "protocol of results", option="--out")
         return
     # A run that was killed before its first protocol has left tables.
-    for name, columns in (("scores", SCORES), ("weights", WEIGHTS), ("predictions", PREDICTIONS)):
+    for name, columns in _TABLES.items():
         for ending in ("csv", "parquet"):
             is_own = partial(_has_columns, columns=list(columns)[:5])
             refuse_stranger(folder / f"{name}.{ending}", is_own, f"table of {name}", option="--out")
@@ -302,16 +316,17 @@ def load_results(folder: str | Path | Sequence[str | Path] = "results") -> Resul
     path = folder / "protocol.json"
     protocol = check_list(read_json(path, remedy=_REMEDY), path, PROTOCOL, remedy=_REMEDY)
     frames = {}
-    for name, columns in (("scores", SCORES), ("weights", WEIGHTS), ("predictions", PREDICTIONS)):
+    for name, columns in _TABLES.items():
         path = folder / f"{name}.parquet"
         if not path.exists() and (folder / f"{name}.csv").exists():
             path = folder / f"{name}.csv"
-        if name == "predictions" and not path.exists():  # results may be handed on without this, the largest file
+        # Results may be handed on without their predictions, the largest file; those of dimensions have no recalls.
+        if name in ("predictions", "recalls") and not path.exists():
             frames[name] = table([], columns)
             continue
         texts = {column: LONGEST_NAME for column, kind in columns.items() if kind == STRING} | {"reason": LONGEST_TEXT}
         frames[name] = check_columns(_read_table(path, columns), path, RANGES, texts, remedy=_REMEDY)
-    return Results(frames["scores"], frames["weights"], protocol, frames["predictions"])
+    return Results(frames["scores"], frames["weights"], protocol, frames["predictions"], frames["recalls"])
 
 
 _REMEDY = "bring it back, or fit again with another --out, or move the folder away and run the same `probe-fit` again"

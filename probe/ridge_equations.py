@@ -148,6 +148,15 @@ class RidgeEquations:
 
     def refit(self, blocks, columns, penalties, labels) -> Callable[[np.ndarray], np.ndarray]:
         """Fit other labels, each with the one penalty given for it; return what predicts them from features."""
+        equations, solution = self._solve(blocks, columns, penalties, labels)
+        return equations.predictor(solution)
+
+    def refit_explained(self, blocks, columns, penalties, labels) -> tuple[Callable, np.ndarray]:
+        """:meth:`refit`, and of each of the labels the sum over rows of centred label times centred prediction."""
+        equations, solution = self._solve(blocks, columns, penalties, labels)
+        return equations.predictor(solution), equations.explained(solution, penalties)
+
+    def _solve(self, blocks, columns, penalties, labels) -> tuple[_Equations, np.ndarray]:
         equations = self._equations(blocks, columns, labels)
         solution = np.empty_like(equations.right)
         for penalty in np.unique(penalties):
@@ -158,7 +167,7 @@ class RidgeEquations:
                 solution[:, which] = inverse(equations.matrix, penalty) @ right
             else:
                 solution[:, which] = solve_penalties(equations.matrix, right, [penalty], scratch=self._scratch)[0]
-        return equations.predictor(solution)
+        return equations, solution
 
     def _cells(self, blocks: frozenset, columns: tuple[int, ...]) -> np.ndarray:
         return np.flatnonzero(np.isin(self.cells[:, 0], list(blocks)) & self.present[:, columns[0]])
@@ -193,6 +202,13 @@ class _Equations:
             coef, intercept = self.fit(solution)
             return lambda x: x @ coef + intercept
         return lambda x: ((x - self.mean) * self.inverse @ self.rows.T) @ solution + self.mean_y
+
+    def explained(self, solution, penalties):
+        """Sum over the training rows of centred label times centred prediction, for each right-hand side."""
+        if self.rows is None:
+            return np.einsum("wk,wk->k", self.right, solution)
+        # The kernel times the solution is the label less the penalty times the solution.
+        return np.einsum("nk,nk->k", self.right, self.right - penalties * solution)
 
 
 class _LabelSums:

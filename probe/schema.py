@@ -50,6 +50,9 @@ SCORES = {
     "speakers": _INTEGER, "penalty": _NUMBER, "features": STRING, "reason": STRING,
     "null_mean": _NUMBER, "null_high": _NUMBER, "p": _NUMBER, "p_holm": _NUMBER, "selectivity": _NUMBER,
     "permutations": _INTEGER, "mdl_bits": _NUMBER, "compression": _NUMBER, "text_source": STRING,
+    "unit": STRING, "units": _INTEGER,
+    "classes": _INTEGER, "uar_common": _NUMBER, "uar_common_low": _NUMBER, "uar_common_high": _NUMBER,
+    "tested": _NUMBER,
 }  # fmt: skip
 WEIGHTS = {
     "model": STRING, "corpus": STRING, "dimension": STRING, "layer": _INTEGER, "depth": _NUMBER, "seed": _INTEGER,
@@ -59,12 +62,20 @@ PREDICTIONS = {
     "model": STRING, "corpus": STRING, "dimension": STRING, "probe": STRING, "features": STRING, "layer": _INTEGER,
     "seed": _INTEGER, "split": STRING, "fold": STRING, "id": STRING, "speaker": STRING,
     "truth": _NUMBER, "prediction": _NUMBER, "true_category": STRING, "predicted_category": STRING,
+    "group": STRING,
+}  # fmt: skip
+RECALLS = {
+    "model": STRING, "corpus": STRING, "dimension": STRING, "probe": STRING, "features": STRING, "layer": _INTEGER,
+    "depth": _NUMBER, "seed": _INTEGER, "split": STRING, "category": STRING, "n": _INTEGER, "speakers": _INTEGER,
+    "recall": _NUMBER, "recall_low": _NUMBER, "recall_high": _NUMBER, "precision": _NUMBER, "predicted": _INTEGER,
+    "reason": STRING,
 }  # fmt: skip
 
 #: Columns that a version after 0.1 added; a table that lacks another one is damaged.
 ADDED = frozenset(
-    ("null_mean", "null_high", "p", "p_holm", "selectivity", "permutations", "mdl_bits", "compression", "text_source")
-)
+    ["null_mean", "null_high", "p", "p_holm", "selectivity", "permutations", "mdl_bits", "compression", "text_source",
+     "unit", "units", "group", "classes", "uar_common", "uar_common_low", "uar_common_high", "tested"]
+)  # fmt: skip
 
 
 #: The order of dimensions in every table and figure; others follow by name.
@@ -116,10 +127,14 @@ RANGES = {
     "rmse": (0, LARGEST), "rmse_low": (0, LARGEST), "rmse_high": (0, LARGEST),
     "uar": _SHARE, "uar_low": _SHARE, "uar_high": _SHARE,
     "macro_f1": _SHARE, "macro_f1_low": _SHARE, "macro_f1_high": _SHARE,
-    "speakers": (0, LARGEST_COUNT), "penalty": (0, np.finfo(float).max),
+    "speakers": (0, LARGEST_COUNT), "units": (0, LARGEST_COUNT), "penalty": (0, np.finfo(float).max),
     "null_mean": _CORRELATION, "null_high": _CORRELATION, "p": _SHARE, "p_holm": _SHARE, "selectivity": (-2, 2),
     "permutations": (0, LARGEST_COUNT), "mdl_bits": (-LARGEST, LARGEST), "compression": (-LARGEST, LARGEST),
     "weight": _SHARE, "weight_normed": _SHARE,
+    "classes": (0, LARGEST_COUNT), "uar_common": _SHARE, "uar_common_low": _SHARE, "uar_common_high": _SHARE,
+    "tested": _CORRELATION,
+    "recall": _SHARE, "recall_low": _SHARE, "recall_high": _SHARE, "precision": _SHARE,
+    "predicted": (0, LARGEST_COUNT),
     "truth": (-LARGEST, LARGEST), "prediction": (-LARGEST, LARGEST),
 }  # fmt: skip
 
@@ -137,17 +152,22 @@ PROTOCOL = Part(
         "hash": TEXT,
         "cache": Part(
             {"file": NAME, "provenance": PROVENANCE, "utterances": COUNT, "speakers": COUNT, "unknown_speaker": COUNT},
-            {"labelled": COUNT, "left_out": TEXTS},
+            {"labelled": COUNT, "left_out": TEXTS, "groups": COUNT},
         ),
         "split": Part(
             {
                 "kind": TEXT,
                 "folds": COUNT,
                 "counts": COUNTS,
-                "leakage": ListOf(Part({"parts": TEXTS, "speakers": ListOf(Part({}, {"speaker": TEXT}))})),
+                "leakage": ListOf(
+                    Part(
+                        {"parts": TEXTS, "speakers": ListOf(Part({}, {"speaker": TEXT}))},
+                        {"groups": ListOf(Part({}, {"group": TEXT}))},
+                    )
+                ),
                 "notes": TEXTS,
             },
-            {"inner_folds": COUNT},
+            {"inner_folds": COUNT, "kept_whole": TEXT},
         ),
         "settings": Part(
             {},
@@ -161,6 +181,7 @@ PROTOCOL = Part(
                 "permuted": TEXT_OR_NONE,
                 "ungrouped": TRUTH,
                 "rescale": TRUTH,
+                "classes": TEXT,
                 "training": TABLE,
             },
         ),

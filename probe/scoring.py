@@ -15,12 +15,12 @@ from .metrics import (
     ccc_from_moments,
     confusion,
     macro_f1_from_confusion,
-    only_with_all_classes,
     pearson_from_moments,
     rmse_from_moments,
     uar_from_confusion,
 )
 from .permutation import holm, summarise
+from .recalls import TOO_RARE, common_classes, recalls, resampled_measures, told
 from .splits import Split
 
 DIMENSION_MEASURES = {"ccc": ccc_from_moments, "pearson": pearson_from_moments, "rmse": rmse_from_moments}
@@ -47,6 +47,8 @@ class Scored:
     ids, speakers : sequence of str, shape (utterances,)
     nulls : list of dict of str to ndarray, shape (permutations,), or None
         For each fit, its scores for permuted labels by the name of the split.
+    tested : list of dict of str to float, or None
+        For each fit, the score that the null is of, by the name of the split, where that is not CCC of the fit itself.
     codes : list of dict or None
         For each fit, more columns of its pooled rows.
     """
@@ -62,9 +64,31 @@ class Scored:
     speakers: Sequence[str]
     nulls: list[dict[str, np.ndarray] | None]
     codes: list[dict | None]
+    tested: list[dict[str, float] | None] | None = None
 
 
-def score(scored: Scored, *, resamples: int, seed: int) -> tuple[list[dict], pd.DataFrame, list[str]]:
+@dataclass(frozen=True)
+class Outcome:
+    """What was scored.
+
+    Attributes
+    ----------
+    scores : list of dict
+        Rows of the scores.
+    predictions : DataFrame
+    recalls : list of dict
+        Rows of the recalls of each category; none of a dimension.
+    reasons : list of str
+        Why pooled scores lack something.
+    """
+
+    scores: list[dict]
+    predictions: pd.DataFrame
+    recalls: list[dict]
+    reasons: list[str]
+
+
+def score(scored: Scored, *, resamples: int, seed: int) -> Outcome:
     """Score all fits of a target on every split and fold.
 
     Parameters
@@ -75,8 +99,7 @@ def score(scored: Scored, *, resamples: int, seed: int) -> tuple[list[dict], pd.
 
     Returns
     -------
-    tuple
-        Rows of the scores, the table of predictions, and reasons why pooled scores lack something.
+    Outcome
 
     Raises
     ------
@@ -85,7 +108,7 @@ def score(scored: Scored, *, resamples: int, seed: int) -> tuple[list[dict], pd.
     """
     split = scored.split
     measures = DIMENSION_MEASURES if scored.categories is None else CATEGORY_MEASURES
-    rows_out, frames, reasons = [], [], []
+    rows_out, frames, of_classes, reasons = [], [], [], []
     for name in dict.fromkeys(name for fold in split.folds for name in fold.tests):
         # Rows of each fold, with its place among the folds; the pooled score takes them all.
         parts = [
@@ -96,10 +119,12 @@ def score(scored: Scored, *, resamples: int, seed: int) -> tuple[list[dict], pd.
             continue
         _check(scored, rows)
         by_speaker = _sums(scored, rows)
-        resampled = measures
+        resampled, rare = measures, ""
         if scored.categories is not None:
-            present = by_speaker.sum((0, 1)).sum(-1) > 0
-            resampled = {measure: only_with_all_classes(f, present) for measure, f in measures.items()}
+            support, resampled = by_speaker[:, 0].sum(-1), resampled_measures(by_speaker)
+            of_classes += _recalls(scored, name, rows, by_speaker, resamples=resamples, seed=seed)
+            rare = told(scored.categories, support, unit=split.units.unit)
+            reasons += [f"{name}: {line}" for line in (_absent(scored.categories, support), rare) if line]
         bounds = intervals(by_speaker, resampled, resamples=resamples, seed=seed)
         sets = [(None, "all", rows, by_speaker.sum(0))]
         if len(split.folds) > 1:
@@ -109,7 +134,8 @@ def score(scored: Scored, *, resamples: int, seed: int) -> tuple[list[dict], pd.
         for fit, identity in enumerate(scored.identity):
             for k, fold, part, sums in sets:
                 row = {**identity, "fold": fold, "split": name, "n": len(part)}
-                row["speakers"] = len(np.unique(split.groups[part]))
+                row["speakers"] = len(np.unique(split.units.speakers[part]))
+                row["unit"], row["units"] = split.units.unit, len(np.unique(split.groups[part]))
                 for measure, function in measures.items():
                     row[measure] = float(function(sums[fit]))
                     if k is None:
@@ -117,17 +143,25 @@ def score(scored: Scored, *, resamples: int, seed: int) -> tuple[list[dict], pd.
                 row["penalty"] = _penalty(scored.penalties[fit], k)
                 row["reason"] = _reason(row, scored.truth[part], wanted=k is None and resamples > 0)
                 if k is None:
+                    if scored.categories is not None:
+                        row["classes"] = int((sums[fit].sum(-1) > 0).sum())
+                        row["uar_common"] = float(resampled["uar_common"](sums[fit]))
+                        row["uar_common_low"], row["uar_common_high"] = bounds["uar_common"][:, fit]
                     if scored.nulls[fit] is not None:
-                        row.update(summarise(row["ccc"], scored.nulls[fit][name]))
+                        other = scored.tested[fit] if scored.tested else None
+                        row["tested"] = other[name] if other else row["ccc"]
+                        row.update(summarise(row["tested"], scored.nulls[fit][name]))
                     row.update(scored.codes[fit] or {})
                     pooled.append(row)
                 rows_out.append(row)
                 if row["reason"] and k is None:
                     reasons.append(f"layer {row['layer']}, {name}: {row['reason']}")
+                if k is None and rare and not row["reason"]:
+                    row["reason"] = rare
             frames.append(_predictions(scored, fit, name, fold_of_row, rows))
         for row, p in zip(pooled, holm([row.get("p", np.nan) for row in pooled]), strict=True):
             row["p_holm"] = p
-    return rows_out, pd.concat(frames, ignore_index=True), reasons
+    return Outcome(rows_out, pd.concat(frames, ignore_index=True), of_classes, reasons)
 
 
 def _check(scored, rows):
@@ -142,13 +176,47 @@ def _check(scored, rows):
 
 
 def _sums(scored, rows) -> np.ndarray:
-    """Sums for each speaker and fit from which every measure follows."""
+    """Sums for each speaker (or group, where that is resampled) and fit from which every measure follows."""
     truth, predicted, groups = scored.truth[rows], scored.predictions[:, rows], scored.split.groups[rows]
     if scored.categories is None:
         return moments_by_speaker(truth, predicted, groups)
     n = len(scored.categories)
     single = [confusion(truth[:, None].astype(int), fit[:, None].astype(int), n) for fit in predicted]
     return sum_by_group(np.stack(single, axis=1), groups)
+
+
+def _absent(categories: Sequence[str], support: np.ndarray) -> str:
+    """Which classes UAR averages, where that is not all."""
+    there = support.sum(0) > 0
+    names = {known: [name for name, n in zip(categories, there, strict=True) if n == known] for known in (True, False)}
+    if not names[False]:
+        return ""
+    return f"UAR averages {', '.join(names[True])}: no utterance of {', '.join(names[False])} is scored"
+
+
+def _recalls(scored, name, rows, by_speaker, *, resamples, seed) -> list[dict]:
+    """Rows of the recalls of each class, of every fit."""
+    truth, speakers = scored.truth[rows].astype(int), scored.split.units.speakers[rows]
+    found = recalls(by_speaker, resamples=resamples, seed=seed)
+    predicted = by_speaker.sum((0, 2))
+    common = common_classes(by_speaker[:, 0].sum(-1))
+    made = []
+    for fit, identity in enumerate(scored.identity):
+        for k, category in enumerate(scored.categories):
+            of_class = truth == k
+            made.append(
+                {
+                    **identity,
+                    "split": name,
+                    "category": category,
+                    "n": int(of_class.sum()),
+                    "speakers": len(np.unique(speakers[of_class])),
+                    "predicted": int(predicted[fit, k]),
+                    **{column: float(values[fit, k]) for column, values in found.items()},
+                    "reason": "" if common[k] else TOO_RARE if of_class.any() else "none is scored",
+                }
+            )
+    return made
 
 
 def _penalty(chosen, fold) -> float | None:
@@ -164,14 +232,15 @@ def _reason(row, truth, *, wanted) -> str:
     if np.isnan(row[first]) or np.isnan(row.get("pearson", 0.0)):
         return "the labels that are scored are constant" if np.ptp(truth) == 0 else "the predictions are constant"
     if wanted and np.isnan(row[f"{first}_low"]):
-        few = row["speakers"] < 2
-        return "one speaker: no interval" if few else "too many resamples have no score: no interval"
+        few = row["units"] < 2
+        return f"one {row['unit']}: no interval" if few else "too many resamples have no score: no interval"
     return ""
 
 
 def _predictions(scored, fit, split_name, fold_of_row, rows) -> pd.DataFrame:
     frame = pd.DataFrame({"split": split_name, "fold": fold_of_row, "id": np.asarray(scored.ids, dtype=object)[rows]})
     frame["speaker"] = np.asarray(scored.speakers, dtype=object)[rows]
+    frame["group"] = np.asarray(scored.split.units.names, dtype=object)[rows]
     for name, value in scored.identity[fit].items():
         if name != "depth":
             frame[name] = value

@@ -15,7 +15,7 @@ import pandas as pd
 
 from emoprobe.errors import UserError
 
-from .drawing import draw_resamples, sums_of
+from .drawing import columns_of, is_there, scores_of, sums_of
 from .schema import CATEGORIES, KEY
 from .splits import CROSS_VALIDATION
 
@@ -249,15 +249,17 @@ class Run:
         return layers / max(layers.max(), 1)
 
 
-def selected(results: Results, where: Mapping[str, Any]) -> pd.DataFrame:
-    """Predictions of numbers in which the columns have the given values."""
+def selected(results: Results, where: Mapping[str, Any], metric: str = "ccc") -> pd.DataFrame:
+    """Predictions of what a metric scores (numbers, or categories), in which the columns have the given values."""
     table = results.predictions
     if not len(table):
         raise UserError(
             "the results hold no predictions (predictions.parquet), which significance is computed from: bring the "
             "file back, or fit again with probe-fit --overwrite"
         )
-    table = table[table["truth"].notna()]
+    table = table[is_there(table[columns_of(metric)[0]])]
+    if not len(table):
+        raise UserError(f"the results hold no predictions of what {metric} scores: choose another metric=")
     unknown = [column for column in where if column not in SYSTEM]
     if unknown:
         raise UserError(f"systems are named by {', '.join(SYSTEM)}, not by {', '.join(unknown)}")
@@ -281,9 +283,9 @@ def systems_of(table: pd.DataFrame) -> dict[SystemName, pd.DataFrame]:
     return found
 
 
-def runs_of(results: Results, split: str | None, where: Mapping[str, Any]) -> list[Run]:
+def runs_of(results: Results, split: str | None, where: Mapping[str, Any], metric: str = "ccc") -> list[Run]:
     """Runs on the split that is asked for, or on the one to report of each corpus."""
-    table = selected(results, where if split is None else {**where, "split": split})
+    table = selected(results, where if split is None else {**where, "split": split}, metric)
     table = on_reported_split(table) if split is None else table
     runs: dict[tuple, Run] = {}
     for name, frame in systems_of(table).items():
@@ -306,7 +308,7 @@ def best_of_run(results: Results, run: Run, metric: str) -> tuple[int, str]:
     if len(run.names) == 1:
         return 0, ""
     layers = [name["layer"] for name in run.names]
-    scored = pd.Series(draw_resamples(sums_of(run.frames), metric, 0, 0).score, index=layers)
+    scored = pd.Series(scores_of(sums_of(run.frames, metric), metric), index=layers)
     chosen = choose(scored, development_scores(results.scores, run.names[0], metric), run.names[0]["split"], metric)
     return 0 if chosen.best is None else layers.index(chosen.best), chosen.chosen_on
 

@@ -9,6 +9,8 @@ from emoprobe.errors import UserError
 from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
 from emoprobe.extract.options import check_counts
 
+from .classes import ALL, Classes
+
 #: What can read a weighted sum.
 HEADS = ("linear", "mlp")
 
@@ -21,6 +23,9 @@ class FitSettings:
     ----------
     dimensions : tuple of str
         Of "arousal", "valence", "dominance" and "emotion" (categories).
+    classes : str, optional
+        Which categories, and which names of the corpus make each: ``"ang hap=hap+exc neu sad"``; ``"all"`` as they are
+        written. By default those that are usual for the corpus (:mod:`.classes`), else all.
     probes : tuple of str
         Of "ridge" (one linear probe a layer; "logistic" for categories), "mlp" (one hidden layer), "weighted" (learned
         weighted sum of the layers).
@@ -33,17 +38,18 @@ class FitSettings:
     seeds : int
         Number of seeds of the weighted sum.
     folds : int
-        Speaker-grouped folds, where the corpus has no split of its own or no development part.
+        Folds that keep speakers and groups whole, where the corpus has no split or folds of its own.
     penalties : tuple of float, optional
         Penalties to choose from; by default `ridge.PENALTIES`, `logistic.PENALTIES`.
     resamples : int
-        Bootstrap resamples of the speakers.
+        Bootstrap resamples of the speakers, or of the groups where a corpus has them.
     mdl : bool
         Measure the minimum description length of the labels given each layer and baseline (:mod:`.mdl`).
     ungrouped : bool
         Allow folds by utterance in a corpus that names no speaker.
     permutations : int
-        Permutations of the labels that give each ridge probe its null; 0 for none.
+        Permutations of the labels that give each ridge probe, and each layer and baseline of categories, its null; 0
+        for none.
     permute_within_speakers : bool
         Permute labels within speakers only: what the features know of the speaker is then part of the null.
     rescale : bool
@@ -68,6 +74,7 @@ class FitSettings:
     ungrouped: bool = False
     rescale: bool = False
     head: str = "linear"
+    classes: str | None = None
     device: str = "auto"
 
     def __post_init__(self) -> None:
@@ -81,6 +88,10 @@ class FitSettings:
             raise UserError(f"--seed {self.seed} must be from 0 to 2**32 - 1")
         check_counts(self, "seeds", least=1)
         check_counts(self, "folds", "resamples", "permutations")
+        if self.classes is not None and EMOTION not in self.dimensions:
+            raise UserError("--classes is of the categories: ask for them with --target emotion, or leave it out")
+        if self.classes not in (None, ALL):
+            Classes.parse(self.classes)
         if self.penalties is not None:
             from .ridge import check_penalties
 

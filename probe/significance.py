@@ -1,16 +1,14 @@
 """How sure a score or a difference of scores is: intervals, p values and tidy tables from the predictions.
 
-Speakers are resampled, and where a system has several seeds, these too; everything that is compared meets the same
-resamples, so that differences are paired. Scores follow from sums over speakers (`bootstrap`), so all resamples of all
-systems are matrix products.
+Speakers (or groups, see :mod:`.units`) are resampled, and where a system has several seeds, these too; everything that
+is compared meets the same resamples, so that differences are paired. Scores follow from sums over speakers
+(`bootstrap`), so all resamples of all systems are matrix products.
 
 A *system* is one combination of `SYSTEM`: a layer's probe, a baseline, a learned sum, a model trained end to end. Only
-utterances that all compared systems score take part. Categories have no such table; their scores have intervals in the
-results.
+utterances that all compared systems score take part; categories too rare for an interval are left out, and named.
 
-Holm's correction is over a *family*: the pairs of one question, which each function names. No bootstrap p value is
-below 2 / (1 + resamples), so resamples are raised to `RESAMPLES_A_TEST` for each test of the family where fewer were
-asked for: otherwise nothing in a large family could be significant.
+Holm's correction is over a *family*: the pairs of one question, which each function names. Resamples are raised to
+`RESAMPLES_A_TEST` for each test of it where fewer were asked for, or nothing in a large family could be significant.
 """
 
 from __future__ import annotations
@@ -41,14 +39,13 @@ from .selecting import (
     systems_of,
 )
 
-#: Fewest resamples for each test of a family: with these the smallest p value, 2 / (1 + resamples), times the size of
-#: the family is below 0.05.
+#: Fewest resamples for each test of a family: the smallest p value, 2 / (1 + resamples), times its size is below 0.05.
 RESAMPLES_A_TEST = 40
 
-INTERVALS = (*SYSTEM, "n", "speakers", "seeds", "score", "low", "high")
+INTERVALS = (*SYSTEM, "n", "speakers", "seeds", "score", "low", "high", "unit", "units", "without")
 DIFFERENCES = (
     "corpus", "split", "model", "dimension", "probe", "features", "layer", "one", "other", "score_one", "score_other",
-    "difference", "low", "high", "p", "p_holm", "n", "speakers", "chosen_on",
+    "difference", "low", "high", "p", "p_holm", "n", "speakers", "chosen_on", "unit", "units", "without",
 )  # fmt: skip
 
 
@@ -62,7 +59,7 @@ def score_intervals(
     results : Results
         With predictions.
     metric : str
-        "ccc", "pearson" or "rmse".
+        "ccc", "pearson" or "rmse"; "uar" or "macro_f1" of categories.
     resamples, seed : int
         Of the bootstrap.
     **where
@@ -72,7 +69,9 @@ def score_intervals(
     -------
     DataFrame
         One row a system: `model, corpus, dimension, probe, features, layer, split`; `n` utterances, `speakers`,
-        `seeds`; `score`, the mean over seeds, and its 95 % interval `low, high`. NaN limits with fewer than 2 speakers.
+        `seeds`; `score`, the mean over seeds, and its 95 % interval `low, high`; `unit`, what is resampled
+        ("speaker" or "group"), and how many `units` there are. NaN limits with fewer than 2 of them. `without` names
+        the categories too rare to take part.
 
     Raises
     ------
@@ -80,19 +79,19 @@ def score_intervals(
         If there are no such predictions.
     """
     rows = []
-    for name, frame in systems_of(selected(results, where)).items():
-        sums = sums_of([frame])
+    for name, frame in systems_of(selected(results, where, metric)).items():
+        sums = sums_of([frame], metric)
         drawn = draw_resamples(sums, metric, resamples, seed)
         low, high, _ = limits(drawn.drawn, drawn.left_out, scale=metric, with_seeds=drawn.with_seeds)
         rows.append(
             {
                 **name,
-                "n": sums.n,
-                "speakers": sums.speakers,
+                **sums.counts(),
                 "seeds": sums.sums[0].shape[1],
                 "score": drawn.score[0],
                 "low": low[0],
                 "high": high[0],
+                "without": ", ".join(sums.rare),
             }
         )
     return _table(rows, INTERVALS)
@@ -127,15 +126,16 @@ def paired_differences(
         One row a pair: the columns that both sides share (empty where they differ); `one` and `other` in words;
         `score_one, score_other, difference`, with its 95 % interval `low, high` and the two-sided bootstrap `p` of a
         difference of zero; `p_holm`, Holm's correction over the rows of the same corpus and split; `n` utterances that
-        both score, `speakers`. Where models are compared, baselines are left out unless a side names them: they are the
-        same for all models of a corpus.
+        both score, `speakers`; `unit` and `units`, see :func:`score_intervals`. Where models are compared, baselines
+        are left out unless a side names them: they are the same for all models of a corpus. `without` names the
+        categories that are too rare to take part.
 
     Raises
     ------
     UserError
         If a side names no predictions, nothing matches, or the sides disagree about the labels.
     """
-    sides = [systems_of(selected(results, side)) for side in (one, other)]
+    sides = [systems_of(selected(results, side, metric)) for side in (one, other)]
     named = set(one) | set(other)
     matched = [column for column in SYSTEM if column not in named]
     pairs = [
@@ -191,7 +191,7 @@ def layers_compared(
         layer was chosen on, empty where it was asked for.
     """
     rows = []
-    for systems in runs_of(results, split, where):
+    for systems in runs_of(results, split, where, metric):
         names, frames = list(systems.names), list(systems.frames)
         if against == "best":
             best, chosen_on = best_of_run(results, systems, metric)
@@ -238,7 +238,7 @@ def models_compared(
     if at == "best":
         return _compared(results, ("model",), split, metric, resamples, seed, where)
     rows = []
-    for runs in grouped(runs_of(results, split, where), ("corpus", "split", "dimension", "probe", "features")):
+    for runs in grouped(runs_of(results, split, where, metric), ("corpus", "split", "dimension", "probe", "features")):
         for one, other in combinations([run for run in runs if len(run.names) > 1], 2):
             swap = len(one.names) > len(other.names)
             few, many = (other, one) if swap else (one, other)
@@ -306,7 +306,7 @@ def probes_compared(
 def _compared(results, over, split, metric, resamples, seed, where) -> pd.DataFrame:
     """Pairs of runs that differ in the columns `over`, each at its best layer."""
     family = [column for column in SYSTEM if column not in (*over, "layer")]
-    runs = runs_of(results, split, where)
+    runs = runs_of(results, split, where, metric)
     if "model" in over:
         runs = [run for run in runs if not is_baseline(run.names[0])]
     rows = []
@@ -333,7 +333,7 @@ def _enough(resamples: int, family: int) -> int:
 
 def _differences(names, frames, pairs, metric, resamples, seed) -> list[dict]:
     """Rows of the table, one for each of `pairs` of places in `names` and `frames`, on what both of a pair score."""
-    ids = [scored(frame) for frame in frames]
+    ids = [scored(frame, metric) for frame in frames]
     # Systems that score other utterances must not narrow what two others have in common; pairs that have the same in
     # common are resampled once.
     together: dict[frozenset, list] = {}
@@ -342,7 +342,7 @@ def _differences(names, frames, pairs, metric, resamples, seed) -> list[dict]:
     found = {}
     for same in together.values():
         places = list(dict.fromkeys(k for pair in same for k in pair))
-        sums = sums_of([frames[k] for k in places])
+        sums = sums_of([frames[k] for k in places], metric)
         drawn = draw_resamples(sums, metric, resamples, seed)
         local = [(places.index(one), places.index(other)) for one, other in same]
         rows = _rows([names[k] for k in places], local, sums, drawn)
@@ -373,8 +373,8 @@ def _rows(names: Sequence[SystemName], pairs: Sequence[tuple[int, int]], sums: S
                 "low": low[k],
                 "high": high[k],
                 "p": p[k],
-                "n": sums.n,
-                "speakers": sums.speakers,
+                **sums.counts(),
+                "without": ", ".join(sums.rare),
             }
         )
     return rows
@@ -394,7 +394,7 @@ def _corrected(rows: list[dict], family: Sequence[str]) -> pd.DataFrame:
 def _table(rows, columns) -> pd.DataFrame:
     made = pd.DataFrame(rows).reindex(columns=list(columns))
     made["layer"] = made["layer"].astype("Int64")
-    for column in ("corpus", "split", "model", "dimension", "probe", "features", "chosen_on"):
+    for column in ("corpus", "split", "model", "dimension", "probe", "features", "chosen_on", "without"):
         if column in made:
             made[column] = made[column].astype(object).where(made[column].notna(), "").astype(str)
     return made

@@ -1,22 +1,24 @@
-"""Who is trained on and who is tested: a corpus's own split, or folds in which no speaker is on both sides."""
+"""The fits of a corpus, and folds that keep groups whole: nobody is on both sides."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from emoprobe.errors import UserError
-from emoprobe.extract.corpora.cells import NOBODY, identifier
+
+from .units import SPEAKER, Units
 
 #: Of the numbers made here. Raise it with any change that moves them beyond rounding; kept ones are then made anew.
 VERSION = 1
 
+#: What the held-out parts of folds are called together.
 CROSS_VALIDATION = "cross-validation"
 
-
-#: Known speakers of a training part from which its own folds choose a penalty better than a development part would.
-_FEWEST_SPEAKERS = 5
+#: A corpus's own parts, one to train on and others to score.
+OFFICIAL = "official"
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Fold:
     Parameters
     ----------
     name : str
-        "1", "2", ... in a cross-validation, "all" for a corpus's own split.
+        "1", "2", ... in a cross-validation, or the corpus's own name of the fold; "all" for a corpus's own split.
     train : ndarray of int
         Rows of the final fit, ascending.
     inner : tuple of (train, validation)
@@ -51,54 +53,38 @@ class Fold:
 
 @dataclass(frozen=True)
 class Split:
-    """All fits of a corpus, who the speakers are, and what is to be said about it.
+    """All fits of a corpus, who belongs together, and what is to be said about it.
 
     Parameters
     ----------
     kind : str
-        "official" or "speaker-grouped folds" or "ungrouped folds".
+        "official" (a corpus's own parts), "folds of the corpus", or what its folds keep whole: "speaker-grouped folds",
+        "speaker- and group-wise folds", "ungrouped folds".
     folds : tuple of Fold
-    groups : ndarray of int, shape (utterances,)
-        Number of the speaker; each row of an unknown speaker is a group of its own.
+    units : Units
+        Speakers, groups, and what an interval resamples.
     leakage : list of dict
-        For an official split: each pair of parts that share speakers, with the speakers and their utterances.
+        For what the corpus gives: each pair of parts that share speakers or groups, with them and their utterances.
     notes : list of str
         Sentences for the protocol and the screen.
     unknown_speakers : int
         Utterances that take part and have no known speaker.
+    kept_whole : str
+        What no inner fold splits: "speaker", "speaker and group", or nothing, where the corpus's own folds are taken.
     """
 
     kind: str
     folds: tuple[Fold, ...]
-    groups: np.ndarray
+    units: Units
     leakage: list[dict] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     unknown_speakers: int = 0
+    kept_whole: str = SPEAKER
 
-
-def speaker_groups(speakers) -> np.ndarray:
-    """Number the speakers; every row of an unknown one ("" or "unknown") becomes a group of its own.
-
-    Parameters
-    ----------
-    speakers : sequence of str, shape (utterances,)
-
-    Returns
-    -------
-    ndarray of int, shape (utterances,)
-        0 to groups - 1, in the order of first appearance.
-    """
-    names: dict = {}
-    groups = np.empty(len(speakers), dtype=np.int64)
-    for row, speaker in enumerate(speakers):
-        key = row if is_unknown(speaker) else identifier(str(speaker).strip())
-        groups[row] = names.setdefault(key, len(names))
-    return groups
-
-
-def is_unknown(speaker) -> bool:
-    """Whether a cell of the speaker column names nobody."""
-    return not isinstance(speaker, str) or speaker.strip().casefold() in NOBODY
+    @property
+    def groups(self) -> np.ndarray:
+        """Number of what an interval resamples, shape (utterances,)."""
+        return self.units.resampled
 
 
 def group_folds(groups, n_folds: int, *, seed: int = 0) -> np.ndarray:
@@ -142,62 +128,33 @@ def group_folds(groups, n_folds: int, *, seed: int = 0) -> np.ndarray:
     return fold_of_group[member]
 
 
-def shared_speakers(one, other, groups, speakers) -> list[dict]:
-    """Speakers with rows in both parts, with how many in each.
+def inner_folds(
+    rows: np.ndarray, groups: np.ndarray, n_folds: int, *, seed: int = 0, what: str = SPEAKER
+) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    """Inner folds of `rows` that keep groups whole, as many as there are groups for, 2 at least.
 
     Parameters
     ----------
-    one, other : ndarray of int
-        Rows of the two parts.
+    rows : ndarray of int
     groups : ndarray of int, shape (utterances,)
-    speakers : sequence of str, shape (utterances,)
+    n_folds, seed : int
+    what : str
+        What a group is, for the message.
 
     Returns
     -------
-    list of dict
-        `speaker`, `first` and `second` (utterances in `one` and in `other`), by speaker's name.
-    """
-    both = np.intersect1d(groups[one], groups[other])
-    found = []
-    for group in both:
-        row = int(np.flatnonzero(groups == group)[0])
-        first, second = int((groups[one] == group).sum()), int((groups[other] == group).sum())
-        found.append({"speaker": str(speakers[row]), "first": first, "second": second})
-    return sorted(found, key=lambda entry: entry["speaker"])
-
-
-def refuse_leakage(folds, groups, speakers) -> None:
-    """Refuse folds in which a speaker is trained on and held out.
+    tuple of (train, validation)
 
     Raises
     ------
     UserError
-        Naming the fold, the speakers and their utterances.
+        If there is one group alone.
     """
-    for fold in folds:
-        parts = [(fold.train, rows, f"'{name}'") for name, rows in fold.tests.items()]
-        parts += [(train, validation, "its inner validation rows") for train, validation in fold.inner]
-        for train, held_out, name in parts:
-            shared = shared_speakers(train, held_out, groups, speakers)
-            if shared:
-                names = ", ".join(
-                    f"{entry['speaker'] or 'an unnamed row'} ({entry['first']} and {entry['second']} utterances)"
-                    for entry in shared[:5]
-                )
-                more = f" and {len(shared) - 5} more" if len(shared) > 5 else ""
-                raise UserError(
-                    f"fold {fold.name} trains on speakers who are also in {name}: {names}{more}; "
-                    "group the folds by speaker"
-                )
-
-
-def _inner(rows, groups, n_folds, seed):
-    """Speaker-grouped inner folds of `rows`, as many as there are speakers for, 2 at least."""
     available = len(np.unique(groups[rows]))
     if available < 2:
         raise UserError(
-            f"the {len(rows)} training utterances come from {available} speaker: no speaker is left to choose the "
-            "penalty on; give the corpus a development split or more speakers"
+            f"the {len(rows)} training utterances come from {available} {what}: no {what} is left to choose the "
+            f"penalty on; give the corpus a development split or more {what}s"
         )
     fold = group_folds(groups[rows], min(n_folds, available), seed=seed)
     return tuple((rows[fold != k], rows[fold == k]) for k in range(fold.max() + 1))
@@ -237,132 +194,23 @@ def cross_validation(rows, groups, n_folds: int, *, seed: int = 0) -> tuple[Fold
         raise UserError(
             f"--folds {n_folds} is too few: one scores, one chooses the penalty, the others train; ask for 3"
         )
-    fold = group_folds(groups[rows], n_folds, seed=seed)
-    folds = []
-    for k in range(n_folds):
-        train = rows[fold != k]
-        others = [(k + step) % n_folds for step in range(1, n_folds)]
-        inner = tuple((rows[(fold != k) & (fold != j)], rows[fold == j]) for j in others)
-        folds.append(Fold(str(k + 1), train, inner, {CROSS_VALIDATION: rows[fold == k]}))
-    return tuple(folds)
+    return each_held_out(rows, group_folds(groups[rows], n_folds, seed=seed), list(map(str, range(1, n_folds + 1))))
 
 
-def plan(split, speakers, usable, labelled, *, n_folds: int = 5, seed: int = 0, ungrouped: bool = False) -> Split:
-    """Plan the fits of a corpus.
-
-    A corpus that names a training part and something to score is fitted on its own split: the penalty is chosen on
-    inner speaker-grouped folds of the training part, which has many more speakers than a development part; on the
-    development part only where the training part names fewer than five speakers. Any other corpus is cross-validated
-    in speaker-grouped folds.
+def each_held_out(rows: np.ndarray, fold: np.ndarray, names: Sequence[str]) -> tuple[Fold, ...]:
+    """A fit for each fold, with the other folds as its inner folds.
 
     Parameters
     ----------
-    split : sequence of str, shape (utterances,)
-        "", "train", "development", "test", "test1", ...
-    speakers : sequence of str, shape (utterances,)
-        "" is unknown.
-    usable : array_like of bool, shape (utterances,)
-        Whether the utterance has hidden states and any label at all. Folds are made of these rows whatever the
-        target, so that dimensions share them.
-    labelled : array_like of bool, shape (utterances, targets)
-        Whether the utterance has a label of each target that is about to be fitted.
-    n_folds : int
-    seed : int
-    ungrouped : bool
-        Allow folds by utterance in a corpus that names no speaker.
-
-    Returns
-    -------
-    Split
-
-    Raises
-    ------
-    UserError
-        If a fold cannot be made without a speaker on both sides, or speakers are unknown and `ungrouped` is false,
-        or `ungrouped` is true and speakers are known.
+    rows : ndarray of int
+    fold : ndarray of int, shape (rows,)
+        Number of each row's fold.
+    names : sequence of str
+        Of the folds, by number.
     """
-    split = np.asarray([str(part) for part in split])
-    speakers = list(speakers)
-    usable, labelled = np.asarray(usable, bool), np.asarray(labelled, bool).reshape(len(split), -1)
-    groups = speaker_groups(speakers)
-    known = np.array([not is_unknown(speaker) for speaker in speakers], dtype=bool)
-    rows = np.flatnonzero(usable)
-    unknown = int((~known[rows]).sum())
-    notes: list[str] = []
-    if 0 < unknown < len(rows):
-        notes.append(f"{unknown} of {len(rows)} utterances have no speaker: each counts as a speaker of its own")
-
-    def part(name):
-        return np.flatnonzero(usable & (split == name))
-
-    tests = {}
-    for name in sorted({name for name in split if name.startswith("test")}):
-        found = part(name)
-        if labelled[found].any():
-            tests[name] = found
-        else:
-            notes.append(f"split '{name}' has no labels of what is fitted: it is not scored")
-    train, development = part("train"), part("development")
-    if len(development) and not labelled[development].any():
-        notes.append("split 'development' has no labels of what is fitted: it is not used")
-        development = development[:0]
-    if ungrouped and known[rows].any():
-        raise UserError(
-            "--ungrouped is for a corpus that names no speaker, and this one does: without it the folds are grouped "
-            "by speaker"
-        )
-
-    def need_speakers():
-        if known[rows].any() or ungrouped:
-            return
-        raise UserError(
-            "the corpus names no speaker, so folds cannot keep one on one side: add a speaker column to the manifest, "
-            "or accept folds by utterance with --ungrouped (scores will be too high if voices recur)"
-        )
-
-    if len(train) and (tests or len(development)):
-        left = np.setdiff1d(rows, np.concatenate([train, development, *tests.values()]))
-        if len(left):
-            notes.append(f"{len(left)} utterances belong to no part that is used and are left out")
-        if tests and len(development):
-            tests = {"development": development, **tests}
-            stop = development
-            notes.append("probes trained by epochs stop on 'development', so their score of that part is optimistic")
-        else:
-            need_speakers()
-            tests = tests or {"development": development}
-            stop = None
-        if stop is not None and len(np.unique(groups[train[known[train]]])) < _FEWEST_SPEAKERS:
-            inner = ((train, development),)
-            notes.append("the penalty is chosen on 'development', so the score of that part is optimistic")
-        else:
-            inner = _inner(train, groups, n_folds, seed)
-            notes.append(f"the penalty is chosen on {len(inner)} inner folds of 'train', grouped by speaker")
-        parts = {"train": train, "development": development, **tests}
-        leakage = []
-        names = list(parts)
-        for i, one in enumerate(names):
-            for other in names[i + 1 :]:
-                shared = shared_speakers(parts[one], parts[other], groups, speakers)
-                if shared:
-                    leakage.append({"parts": [one, other], "speakers": shared})
-                    first = sum(entry["first"] for entry in shared)
-                    second = sum(entry["second"] for entry in shared)
-                    notes.append(
-                        f"LEAKAGE in the corpus's own split: {len(shared)} speakers are in both '{one}' "
-                        f"({first} utterances) and '{other}' ({second} utterances)"
-                    )
-        if not known[rows].any():
-            notes.append("the corpus names no speaker: whether its split shares speakers cannot be told")
-        fold = Fold("all", train, inner, tests, stop)
-        if len(inner) > 1:
-            refuse_leakage([Fold("all", train, inner, {})], groups, speakers)
-        return Split("official", (fold,), groups, leakage, notes, unknown)
-
-    need_speakers()
-    if len(rows) == 0:
-        raise UserError("no utterance has both hidden states and a label")
-    folds = cross_validation(rows, groups, n_folds, seed=seed)
-    refuse_leakage(folds, groups, speakers)
-    kind = "speaker-grouped folds" if known[rows].any() else "ungrouped folds"
-    return Split(kind, folds, groups, [], notes, unknown)
+    folds = []
+    for k, name in enumerate(names):
+        others = [(k + step) % len(names) for step in range(1, len(names))]
+        inner = tuple((rows[(fold != k) & (fold != j)], rows[fold == j]) for j in others)
+        folds.append(Fold(name, rows[fold != k], inner, {CROSS_VALIDATION: rows[fold == k]}))
+    return tuple(folds)

@@ -10,6 +10,7 @@ from emoprobe.errors import UserError
 from emoprobe.extract.cache import HiddenStateCache
 from emoprobe.extract.corpora.cells import EMOTION
 
+from .mismatches import mismatches
 from .probes.base import Inputs, Probe
 from .probes.registry import ALL, BASELINES, PROBES
 from .protocol import cache_digest
@@ -40,7 +41,7 @@ class Study:
     splits : dict of str to Split
         Of each target that can be fitted, in the order in which they were asked for.
     left_out : dict of str to list of str
-        What is to be said of each target's utterances without label or states.
+        What is to be said of each target's utterances without label or states, and of categories that do not match.
     units : tuple of Unit
         The baselines first: they are quick, and everything is compared to them.
     """
@@ -75,13 +76,15 @@ class Study:
             If the cache is incomplete or damaged, or nothing that is asked for can be fitted.
         """
         _refuse_what_is_not_there(cache, settings)
-        labels = Labels.of(cache.utterances)
+        labels = _labels(cache, settings)
         inputs = Inputs(tuple(cache.statistics), cache.baselines)
         digest = cache_digest(cache, labels.table)
         splits, problems = _plan(cache, settings, labels)
         if not splits:
             raise UserError("; ".join(problems.values()))
         without = {target: left_out(labels, target) for target in splits}
+        if EMOTION in splits:
+            without[EMOTION] += mismatches(labels, splits[EMOTION])
         where = f"{cache.label} on {cache.corpus}"
         for target, problem in problems.items():
             say(f"{where}: {target} is left out: {problem}")
@@ -112,6 +115,13 @@ def _refuse_what_is_not_there(cache: HiddenStateCache, settings: FitSettings) ->
                 f"{cache.path} has no '{statistic}' (it has {', '.join(cache.statistics)}): extract it with "
                 "probe-extract --pool, or leave it out of --features"
             )
+
+
+def _labels(cache: HiddenStateCache, settings: FitSettings) -> Labels:
+    try:
+        return Labels.of(cache.utterances, classes=settings.classes, corpus=cache.corpus)
+    except UserError as error:
+        raise UserError(f"{cache.path}: {error}") from error
 
 
 def _plan(cache: HiddenStateCache, settings: FitSettings, labels: Labels) -> tuple[dict[str, Split], dict[str, str]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -13,18 +14,21 @@ import pandas as pd
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
 
-from .splits import Split, plan
+from .classes import ALL, Classes, chosen_classes, told
+from .planning import plan
+from .splits import Split
+from .units import GROUPED
 
 #: What can be a target.
 TARGETS = (*DIMENSIONS, EMOTION)
 
 
 class Folding(Protocol):
-    """The settings by which folds are made; see :func:`.splits.plan`."""
+    """The settings by which folds are made; see :func:`.planning.plan`."""
 
     @property
     def folds(self) -> int:
-        """Speaker-grouped folds, where the corpus has no split of its own."""
+        """Folds that keep speakers and groups whole, where the corpus has no split or folds of its own."""
 
     @property
     def seed(self) -> int:
@@ -47,9 +51,15 @@ class Labels:
     values : dict of str to ndarray, shape (utterances,)
         Ratings of each dimension; NaN where there is none, or the utterance cannot be used.
     classes : ndarray of int, shape (utterances,)
-        Number of the category; -1 where there is none, or the utterance cannot be used.
+        Number of the category; -1 where there is none that is fitted, or the utterance cannot be used.
     categories : list of str
         Names of the categories, by number.
+    chosen : Classes
+        The names in the corpus that make each category.
+    emotions : dict of str to int
+        Utterances of each name in the corpus that can be used, whether it is fitted or not.
+    notes : list of str
+        What is to be said of the choice of categories.
     """
 
     table: pd.DataFrame
@@ -57,17 +67,37 @@ class Labels:
     values: dict[str, np.ndarray]
     classes: np.ndarray
     categories: list[str]
+    chosen: Classes
+    emotions: dict[str, int]
+    notes: list[str]
 
     @classmethod
-    def of(cls, table: pd.DataFrame) -> Labels:
-        """Labels of a table: of the rows whose `status` is "done", or of all where it has none."""
+    def of(cls, table: pd.DataFrame, *, classes: str | None = ALL, corpus: str = "") -> Labels:
+        """Labels of a table: of the rows whose `status` is "done", or of all where it has none.
+
+        Parameters
+        ----------
+        table : DataFrame
+        classes : str, optional
+            Which categories, see :func:`.classes.chosen_classes`.
+        corpus : str
+            Its name.
+
+        Raises
+        ------
+        UserError
+            If `classes` names what the corpus does not have.
+        """
         usable = (table["status"] == "done").to_numpy() if "status" in table else np.ones(len(table), dtype=bool)
         values = {name: np.where(usable, table[name].to_numpy(np.float64), np.nan) for name in DIMENSIONS}
-        emotion = table["emotion"].fillna("").astype(str).str.strip()
-        categories = sorted({name for name in emotion[usable] if name})
-        number = {name: k for k, name in enumerate(categories)}
-        classes = np.array([number.get(name, -1) for name in emotion], dtype=np.int64)
-        return cls(table, usable, values, np.where(usable, classes, -1), categories)
+        emotion = _emotions(table)
+        emotions = dict(Counter(name for name in emotion[usable] if name))
+        chosen = chosen_classes(classes, corpus, emotions)
+        number = {name: k for k, name in enumerate(chosen.names)}
+        number_of = {name: number[made] for name, made in chosen.class_of().items()}
+        numbers = np.array([number_of.get(name, -1) for name in emotion], dtype=np.int64)
+        notes = told(chosen, classes, corpus, emotions)
+        return cls(table, usable, values, np.where(usable, numbers, -1), chosen.names, chosen, emotions, notes)
 
     @cached_property
     def speakers(self) -> list[str]:
@@ -81,6 +111,10 @@ class Labels:
     def labelled(self, target: str) -> np.ndarray:
         """Who can be used and has a label, shape (utterances,) bool."""
         return self.classes >= 0 if target == EMOTION else ~np.isnan(self.values[target])
+
+    def rated(self, target: str) -> np.ndarray:
+        """Who can be used and has a label in the corpus, whether it is fitted or not, shape (utterances,) bool."""
+        return self.usable & (_emotions(self.table) != "") if target == EMOTION else self.labelled(target)
 
     def vary(self, target: str) -> bool:
         """Whether there are two different labels to tell apart."""
@@ -109,13 +143,15 @@ class Labels:
         Raises
         ------
         UserError
-            As :func:`.splits.plan` tells it.
+            As :func:`.planning.plan` tells it.
         """
         return plan(
             self.table["split"].fillna("").astype(str),
             self.speakers,
-            np.logical_or.reduce([self.labelled(name) for name in among]),
+            np.logical_or.reduce([self.rated(name) for name in among]),
             np.stack([self.labelled(name) for name in targets], axis=1),
+            groups=self.table["group"].fillna("").astype(str).tolist(),
+            folds=self.table["fold"].fillna("").astype(str).tolist(),
             n_folds=folding.folds,
             seed=folding.seed,
             ungrouped=folding.ungrouped,
@@ -144,10 +180,16 @@ def plan_target(labels: Labels, target: str, folding: Folding, *, corpus: str) -
     """
     _refuse_unfit(labels, target, corpus)
     split = labels.plan([target], folding, among=TARGETS)
+    if corpus in GROUPED and not split.units.grouped:
+        said = (
+            f"'{corpus}' has no groups here, so two who talk to each other may be on both sides: take them over by "
+            "probe-extract --refresh-labels where an earlier version made the cache, or give a manifest the column 'group'"
+        )
+        split = replace(split, notes=[said, *split.notes])
     labelled = labels.labelled(target)
     for fold in split.folds:
         if not labelled[fold.train].any() or not all(labelled[train].any() for train, _ in fold.inner):
-            speakers = len(np.unique(split.groups[labelled]))
+            speakers = len(np.unique(split.units.speakers[labelled]))
             raise UserError(
                 f"too few speakers have a label of {target} ({speakers}) for {folding.folds} folds: "
                 "ask for fewer with --folds"
@@ -156,15 +198,20 @@ def plan_target(labels: Labels, target: str, folding: Folding, *, corpus: str) -
 
 
 def left_out(labels: Labels, target: str) -> list[str]:
-    """Which utterances take no part in the fits of a target, in sentences."""
+    """Which utterances take no part in the fits of a target, and what makes its categories, in sentences."""
     notes = []
     usable = int(labels.usable.sum())
-    missing = usable - int(labels.labelled(target).sum())
+    missing = usable - int(labels.rated(target).sum())
     if missing:
         notes.append(f"{target}: {missing} of {usable} utterances have no label and are left out")
+    notes += labels.notes if target == EMOTION else []
     for status, number in labels.table["status"][~labels.usable].value_counts().sort_index().items():
         notes.append(f"{number} utterances have no states and are left out (status {status})")
     return notes
+
+
+def _emotions(table: pd.DataFrame) -> np.ndarray:
+    return table["emotion"].fillna("").astype(str).str.strip().to_numpy(object)
 
 
 def _refuse_unfit(labels: Labels, target: str, corpus: str) -> None:

@@ -169,3 +169,25 @@ def make_iemocap(root: Path, *, audio: bool = True) -> Path:
             for seed, turn in enumerate(("F000", "F001", "M000")):
                 write_wav(session / "sentences" / "wav" / name / f"{name}_{turn}.wav", seed=seed)
     return root
+
+
+def make_iemocap_sessions(root: Path, *, sessions: int = 5, turns: int = 6) -> Path:
+    """A root folder of IEMOCAP with noise for speech: sessions of two actors, who take turns in two dialogues."""
+    rng = np.random.default_rng(0)
+    codes = ("ang", "hap", "exc", "neu", "sad", "fru")
+    for number in range(1, sessions + 1):
+        session = root / f"Session{number}"
+        (session / "dialog" / "EmoEvaluation").mkdir(parents=True)
+        for dialogue in (f"Ses0{number}F_impro91", f"Ses0{number}M_impro92"):
+            lines = []
+            for turn in range(turns):
+                name = f"{dialogue}_{'FM'[turn % 2]}{turn // 2:03d}"
+                valence, activation, dominance = rng.integers(2, 11, 3) / 2
+                code = codes[(turn + number) % len(codes)]
+                ratings = f"[{valence:.4f}, {activation:.4f}, {dominance:.4f}]"
+                lines.append(f"[{2 * turn}.0000 - {2 * turn + 1}.0000]\t{name}\t{code}\t{ratings}\n")
+                write_wav(
+                    session / "sentences" / "wav" / dialogue / f"{name}.wav", seed=100 * number + turn, seconds=0.5
+                )
+            (session / "dialog" / "EmoEvaluation" / f"{dialogue}.txt").write_text("\n".join(lines))
+    return root

@@ -15,7 +15,7 @@ from emoprobe.endtoend.inputs import read_texts
 from emoprobe.extract.corpora import read_corpus, read_manifest
 from emoprobe.extract.corpora import registry as readers
 from emoprobe.extract.corpora.cells import MISSING, MissingWords, look_alikes
-from emoprobe.probe.splits import speaker_groups
+from emoprobe.probe.units import speaker_groups
 from tests.corpus_fixtures import MSP_ROWS, make_iemocap, make_msp_podcast, write_csv
 
 #: What programs and people write for no value.

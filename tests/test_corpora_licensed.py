@@ -102,7 +102,7 @@ def test_msp_audio_that_nothing_names_is_noted(tmp_path: Path) -> None:
     (root / "Audios" / "MSP-PODCAST_9999_0001.wav").write_bytes(b"")
     (root / "Audios" / "._MSP-PODCAST_9001_0001.wav").write_bytes(b"")
     assert read_corpus(f"msp-podcast:{root}").notes == (
-        "1 audio files have no label and no partition, and are left out",
+        "1 audio files are in no table of labels, and are left out: Audios/MSP-PODCAST_9999_0001.wav",
     )
 
 
@@ -111,7 +111,10 @@ def test_msp_audio_that_nothing_names_is_noted(tmp_path: Path) -> None:
     [
         ({"rows": [("../../etc/x.wav", *MSP_ROWS[0][1:])], "audio": False}, ["line 2", "'../../etc/x.wav'"]),
         ({"rows": [MSP_ROWS[1], ("", *MSP_ROWS[0][1:])], "audio": False}, ["line 3", "''"]),
-        ({"rows": [MSP_ROWS[0], MSP_ROWS[0]]}, ["line 2", "line 3", "MSP-PODCAST_9001_0001"]),
+        (
+            {"rows": [MSP_ROWS[0], (MSP_ROWS[0][0], "H", *MSP_ROWS[0][2:])]},
+            ["line 2", "line 3", "MSP-PODCAST_9001_0001"],
+        ),
         ({"rows": [(*MSP_ROWS[0][:2], "loud", *MSP_ROWS[0][3:])]}, ["line 2", "'EmoAct'", "'loud'"]),
         ({"rows": [(*MSP_ROWS[0][:3], "70", *MSP_ROWS[0][4:])]}, ["line 2", "'EmoVal'", "70", "scale of 1 to 7"]),
         ({"rows": [(*MSP_ROWS[0][:7], "Held")]}, ["'Held'", "development"]),
@@ -149,6 +152,8 @@ def test_iemocap(tmp_path: Path) -> None:
     assert all(Path(path).is_file() for path in table["path"])
     assert list(table["speaker"]) == ["Ses01F", "Ses01F", "Ses01M", "Ses02F", "Ses02F", "Ses02M"]
     assert list(table["gender"]) == ["female", "female", "male"] * 2
+    # The two of a session talk to each other: one session is left out at a time.
+    assert list(table["group"]) == list(table["fold"]) == ["Session1"] * 3 + ["Session2"] * 3
     assert list(table["emotion"]) == ["neu", "", "ang"] * 2
     # The file says valence, activation, dominance, in this order.
     np.testing.assert_array_equal(table["valence"], [2.5, 2.5, 1.5] * 2)

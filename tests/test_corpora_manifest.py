@@ -320,7 +320,7 @@ def test_one_recording_in_two_rows_is_noted(tmp_path: Path) -> None:
         ("msp-podcast", "write msp-podcast:ROOT"),
         ("iemocap:", "the folder is missing"),
         ("unheard-of:/data", "no reader 'unheard-of'"),
-        ("msp-podcast:/nowhere/at/all", "cannot be read"),
+        ("msp-podcast:/nowhere/at/all", "no such folder"),
         ("iemocap:/nowhere/at/all", "no such folder"),
     ],
 )

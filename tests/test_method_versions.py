@@ -11,7 +11,20 @@ import pytest
 
 from emoprobe import fit_layers
 from emoprobe.analysis.measures import relevance, similarity
-from emoprobe.probe import baselines, bootstrap, logistic, mdl, metrics, mlp, permutation, ridge, splits, weighted
+from emoprobe.probe import (
+    baselines,
+    bootstrap,
+    category_null,
+    logistic,
+    mdl,
+    metrics,
+    mlp,
+    permutation,
+    recalls,
+    ridge,
+    splits,
+    weighted,
+)
 from emoprobe.probe import training as trained
 from emoprobe.probe.results import Results, load_results
 from tests.probe_helpers import write_cache
@@ -23,6 +36,7 @@ LIKE_RIDGE = {"ridge", "duration", "logmel", "mfcc"}
 EVERYTHING = {(probe, "valence") for probe in (*LIKE_RIDGE, "mean", "mlp", "weighted")}
 EVERYTHING |= {(probe, "emotion") for probe in ("mean", "duration", "logmel", "mfcc", "logistic")}
 OF_RIDGE = {(probe, "valence") for probe in LIKE_RIDGE}
+OF_LOGISTIC = {(probe, "emotion") for probe in ("duration", "logmel", "mfcc", "logistic")}
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +61,11 @@ def kept(cache, tmp_path_factory) -> Path:
         (metrics, EVERYTHING),
         (bootstrap, EVERYTHING),
         (ridge, OF_RIDGE),
-        (permutation, OF_RIDGE),
+        (permutation, OF_RIDGE | OF_LOGISTIC),
         (mdl, OF_RIDGE),
-        (logistic, {(probe, "emotion") for probe in ("duration", "logmel", "mfcc", "logistic")}),
+        (logistic, OF_LOGISTIC),
+        (category_null, OF_LOGISTIC),
+        (recalls, OF_LOGISTIC | {("mean", "emotion")}),
         (mlp, {("mlp", "valence")}),
         (weighted, {("weighted", "valence")}),
         (trained, {("mlp", "valence"), ("weighted", "valence")}),
@@ -127,8 +143,9 @@ def test_a_similarity_is_computed_again_when_its_version_is_raised(cache, tmp_pa
 # That no method changes in silence -----------------------------------------------------------------------------------
 
 #: Relative. Closed forms in double precision agree to rounding on every processor; iterations that end at a tolerance
-#: of their own (logistic) to that; training in float32 that stops at the best epoch, which rounding can move, to that.
-TOLERANCES = {"logistic": 0.02, "mlp": 0.05, "weighted": 0.05, "learned_weights": 0.05}
+#: of their own (logistic, and recalls of its predictions) to that; training in float32 that stops at the best epoch,
+#: which rounding can move, to that.
+TOLERANCES = {"logistic": 0.02, "recalls": 0.02, "mlp": 0.05, "weighted": 0.05, "learned_weights": 0.05}
 
 
 def numbers(cache: Path, results: Results) -> dict[str, dict]:
@@ -147,6 +164,14 @@ def numbers(cache: Path, results: Results) -> dict[str, dict]:
         "permutation": (permutation.VERSION, [of(pooled, "ridge", "valence", name) for name in ("null_mean", "p")]),
         "mdl": (mdl.VERSION, [of(pooled, "ridge", "valence", name) for name in ("mdl_bits", "compression")]),
         "logistic": (logistic.VERSION, of(pooled, "logistic", "emotion", "uar")),
+        "category_null": (
+            category_null.VERSION,
+            [of(pooled, "logistic", "emotion", name) for name in ("tested", "null_mean", "p")],
+        ),
+        "recalls": (
+            recalls.VERSION,
+            [of(results.recalls, "logistic", "emotion", name) for name in ("recall", "recall_low", "recall_high")],
+        ),
         "mlp": ([mlp.VERSION, trained.VERSION], of(pooled, "mlp", "valence", "ccc")),
         "weighted": ([weighted.VERSION, trained.VERSION], of(pooled, "weighted", "valence", "ccc")),
     }

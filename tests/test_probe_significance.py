@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import balanced_accuracy_score, f1_score, recall_score
 
 from emoprobe.errors import UserError
 from emoprobe.probe import Results, ccc
@@ -307,6 +308,8 @@ def test_what_is_not_there_is_said(results):
     with pytest.raises(UserError, match="not by colour"):
         score_intervals(results, colour="red")
     with pytest.raises(UserError, match="choose one of ccc"):
+        score_intervals(results, metric="accuracy")
+    with pytest.raises(UserError, match="no predictions of what uar scores"):
         score_intervals(results, metric="uar")
     with pytest.raises(UserError, match=r"predictions\.parquet"):
         score_intervals(Results.empty())
@@ -321,3 +324,62 @@ def test_one_speaker_has_no_interval_and_an_unknown_one_is_their_own():
     assert one["speakers"] == 1
     assert np.isnan(one["low"])
     assert score_intervals(of(frame.assign(speaker="")), resamples=30)["speakers"].item() == N
+
+
+# Categories -----------------------------------------------------------------------------------------------------------
+
+
+def named(layer: int, truth: np.ndarray, answers: np.ndarray) -> pd.DataFrame:
+    """Predictions of categories by one layer, of utterances of 12 speakers."""
+    n = len(truth)
+    rows = {"model": "a", "corpus": "c", "dimension": "emotion", "probe": "logistic", "features": "mean"}
+    rows |= {"layer": layer, "seed": 0, "split": "test", "fold": "all", "id": [f"u{i:03d}" for i in range(n)]}
+    rows |= {"speaker": [f"s{i % 12}" for i in range(n)], "true_category": truth, "predicted_category": answers}
+    return table(rows, PREDICTIONS)
+
+
+def categories(rare: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, and the answers of a good layer and of one that guesses."""
+    rng = np.random.default_rng(4)
+    names = np.array(["angry", "calm", "sad"], dtype=object)
+    truth = names[rng.integers(0, 3, 180)]
+    truth[:rare] = "odd"
+    guess = names[rng.integers(0, 3, 180)]
+    return truth, np.where(rng.random(180) < 0.6, truth, guess), guess
+
+
+def test_categories_are_compared_by_uar():
+    truth, good, guess = categories()
+    results = of(named(0, truth, good), named(1, truth, guess))
+    (row,) = paired_differences(results, {"layer": 0}, {"layer": 1}, metric="uar").itertuples()
+    assert row.score_one == pytest.approx(balanced_accuracy_score(truth, good))
+    assert row.score_other == pytest.approx(balanced_accuracy_score(truth, guess))
+    assert 0 < row.low < row.difference < row.high
+    assert row.p < 0.01
+    assert row.without == ""
+    (score, _) = score_intervals(results, metric="macro_f1")["score"]
+    assert score == pytest.approx(f1_score(truth, good, average="macro"))
+
+
+def test_layers_are_compared_with_the_one_that_is_reported_whatever_is_rare():
+    """The best layer is that of the highest UAR of all categories, as everywhere else."""
+    truth, good, guess = categories(rare=2)
+    finds_the_rare = np.where(truth == "odd", "odd", np.where(np.arange(len(truth)) % 9 == 0, guess, good))
+    results = of(named(0, truth, good), named(1, truth, finds_the_rare))
+    common = truth != "odd"
+    of_common = [recall_score(truth[common], answers[common], average="macro") for answers in (good, finds_the_rare)]
+    assert of_common[0] > of_common[1]
+    (row,) = layers_compared(results, metric="uar", resamples=50).itertuples()
+    assert "layer 1" in row.other
+
+
+def test_a_rare_category_takes_no_part_in_a_comparison():
+    truth, good, guess = categories(rare=2)
+    kept = truth != "odd"
+    (row,) = paired_differences(
+        of(named(0, truth, good), named(1, truth, guess)), {"layer": 0}, {"layer": 1}, metric="uar"
+    ).itertuples()
+    assert row.without == "odd"
+    expected = recall_score(truth[kept], good[kept], labels=["angry", "calm", "sad"], average="macro")
+    assert row.score_one == pytest.approx(expected)
+    assert np.isfinite([row.low, row.high, row.p]).all()

@@ -8,15 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emoprobe.errors import UserError
-from emoprobe.probe.splits import (
-    CROSS_VALIDATION,
-    Fold,
-    cross_validation,
-    group_folds,
-    plan,
-    refuse_leakage,
-    speaker_groups,
-)
+from emoprobe.probe.leakage import refuse_leakage
+from emoprobe.probe.planning import plan
+from emoprobe.probe.splits import CROSS_VALIDATION, Fold, cross_validation, group_folds
+from emoprobe.probe.units import speaker_groups
 
 speakers = st.lists(st.sampled_from([f"s{k}" for k in range(9)] + ["", "Unknown"]), min_size=12, max_size=80)
 
@@ -119,7 +114,16 @@ def test_speakers_who_are_partly_unknown_are_counted_aloud(split):
     found = plan(split, names, usable, np.ones((12, 1), bool), n_folds=3)
     assert found.unknown_speakers == 3
     (said,) = [note for note in found.notes if "no speaker" in note]
-    assert said == "3 of 11 utterances have no speaker: each counts as a speaker of its own"
+    assert said.startswith("3 of 11 utterances have no speaker: each counts as a speaker of its own")
+    overlap = [note for note in found.notes if "cannot be excluded" in note]
+    if found.kind == "official":
+        assert overlap == [
+            "whether 'train' and 'test' share speakers cannot be excluded: the speaker is unknown of 1 of 8 in 'train' "
+            "and 2 of 3 in 'test'"
+        ]
+    else:
+        assert said.endswith("whether folds share their voices cannot be told")
+        assert not overlap
 
 
 def test_made_leakage_is_refused():

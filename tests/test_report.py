@@ -381,8 +381,17 @@ def test_categories_alone_make_a_report(tmp_path):
     write_report(tmp_path / "results", out=tmp_path / "report")
     text = Page((tmp_path / "report" / "report.html").read_text()).text
     assert "UAR" in text
-    assert "allow no claim to be tested" in text
+    assert "The chosen layer of planted reads emotion categories better than plain acoustics do" in text
     assert "majority" in text
+    ids = [section["id"] for section in Page((tmp_path / "report" / "report.html").read_text()).all("section")]
+    assert ids.index("categories") == ids.index("curves") + 1
+    results = load_results(tmp_path / "results")
+    best = results.best_layers().set_index("probe").loc["logistic"]
+    kept = results.recalls[(results.recalls["probe"] == "logistic") & (results.recalls["layer"] == best["layer"])]
+    for row in kept.itertuples():
+        assert f"{number(row.recall)} {interval(row.recall_low, row.recall_high)}" in text
+    files = {path.name for path in (tmp_path / "report" / "figures").iterdir()}
+    assert {"recalls_planted_handmade.png", "confusion_planted_handmade.png"} <= files
 
 
 def test_what_the_user_can_mend_is_told(evil, tmp_path, capsys, monkeypatch):

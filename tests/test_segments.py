@@ -188,14 +188,14 @@ def test_what_can_select_no_audio_is_refused_with_its_row(cells, told, tmp_path)
 def test_parts_have_names_and_what_they_share_is_told(tmp_path):
     rows = [["a.wav", "0", "1.5", ""], ["a.wav", "1.25", "2", ""], ["a.wav", "2", "", "1"], ["b.wav", "", "", ""]]
     corpus = read_manifest(write_csv(tmp_path / "m.csv", ["path", "start", "end", "channel"], rows))
-    assert list(corpus.utterances["id"]) == ["a_0.000_1.500", "a_1.250_2.000", "a_2.000_end_ch1", "b"]
+    assert list(corpus.utterances["id"]) == ["a_0-1.5", "a_1.25-2", "a_2-end_ch1", "b"]
     assert places(corpus.utterances) == [(0.0, 1.5, None), (1.25, 2.0, None), (2.0, None, 1), ()]
     assert any("2 utterances share audio with another one" in note for note in corpus.notes)
     assert not any("named by more than one row" in note for note in corpus.notes)
     twice = read_manifest(
         write_csv(tmp_path / "m.csv", ["id", "path", "start"], [["x", "a.wav", "1"], ["y", "a.wav", "1"]])
     )
-    assert any("1 audio files are named by more than one row" in note for note in twice.notes)
+    assert any("1 parts of files are named by more than one row" in note for note in twice.notes)
 
 
 @settings(deadline=None, max_examples=60)

@@ -17,7 +17,7 @@ from emoprobe.errors import UserError
 from emoprobe.extract.audio import Kept, gathered, read_audio
 from emoprobe.extract.batchwise import Problem, run_batches, stamp
 from emoprobe.extract.corpora import COLUMNS, DIMENSIONS, Corpus, read_corpus, read_manifest
-from emoprobe.extract.corpora.cells import PLACES, TEXT_COLUMNS
+from emoprobe.extract.corpora.cells import OPTIONAL_NUMBERS, TEXT_COLUMNS
 from emoprobe.extract.corpora.manifest import SOURCE, transcript_sources
 from emoprobe.extract.corpora.places import places
 from emoprobe.extract.corpora.table import held_columns
@@ -204,7 +204,7 @@ def _write(table: pd.DataFrame, out: Path) -> None:
         path = Path(os.path.abspath(cells["path"]))  # noqa: PTH100 - as the manifest's reader does it
         if path.is_relative_to(folder):
             cells["path"] = path.relative_to(folder).as_posix()
-        for number in (name for name in (*DIMENSIONS, *PLACES) if name in cells):
+        for number in (name for name in (*DIMENSIONS, *OPTIONAL_NUMBERS) if name in cells):
             cells[number] = "" if math.isnan(cells[number]) else repr(float(cells[number]))
         writer.writerow(cells.values())
     # File names that are not valid UTF-8 reach Python as lone surrogates, and the manifest's reader wants UTF-8.

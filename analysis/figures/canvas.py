@@ -125,7 +125,7 @@ def chance_lines(ax: Axes, curves: Sequence[Curve], protocol: Sequence[dict]) ->
         return {}
     # A constant answer recalls one category wholly and no other. The commonest category of the training part, drawn
     # as a baseline, can fall below: where folds differ in it, it recalls none of them wholly.
-    style = {"color": NEUTRAL, "linewidth": 0.9, "linestyle": (0, (3, 2)), "zorder": 0}
+    style = {"color": NEUTRAL, "linewidth": 1.1, "linestyle": (0, (1, 1.5)), "zorder": 0}
     return {f"chance (1/{number})": ax.axhline(1 / number, gid="chance", **style)}
 
 

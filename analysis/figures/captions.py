@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from emoprobe.probe.leakage import shared_kinds
+from emoprobe.probe.recalls import TOO_RARE
+from emoprobe.probe.units import GROUP
 
 from ..curves import Curve
 from ..tables import Subject
 from .style import printable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PROBE_NAMES = {
     "ridge": "ridge probes",
@@ -62,8 +70,25 @@ def curve_caption(curves: Sequence[Curve], protocol: Sequence[dict], *, band: st
     return " ".join([*sentences, *corpus_remarks(runs)])
 
 
+def rare_remark(recalls: pd.DataFrame, curves: Sequence[Curve]) -> str:
+    """Which categories are left out of the intervals of UAR, as a sentence; empty where none is."""
+    if not len(recalls):
+        return ""
+    rare = recalls[recalls["reason"] == TOO_RARE]
+    names = []
+    for curve in curves:
+        parts = (curve.subject.model, curve.subject.corpus, curve.dimension, curve.probe, curve.features, curve.split)
+        rows = rare
+        for column, value in zip(("model", "corpus", "dimension", "probe", "features", "split"), parts, strict=True):
+            rows = rows[rows[column] == value]
+        names += [f"{printable(name)} ({n})" for name, n in zip(rows["category"], rows["n"], strict=True)]
+    return f" Too rare for the intervals, which take their recall as it is: {_listed(_unique(names))}." if names else ""
+
+
 def interval_unit(curves: Sequence[Curve]) -> str:
-    """What the bootstrap drew: speakers, or single utterances where no two are known to share a speaker."""
+    """What the bootstrap drew: groups, speakers, or utterances where no two are known to share a speaker."""
+    if any(curve.unit == GROUP for curve in curves):
+        return "groups" if all(curve.unit == GROUP for curve in curves) else "groups or speakers"
     return "utterances" if all(curve.speakers and curve.speakers == curve.n for curve in curves) else "speakers"
 
 
@@ -109,7 +134,8 @@ def _counts(curves: Sequence[Curve]) -> str:
     parts = []
     for noun, ranges in (
         ("utterance", [curve.n for curve in curves if curve.n]),
-        ("speaker", [curve.speakers for curve in curves if curve.speakers and interval_unit(curves) == "speakers"]),
+        ("speaker", [curve.speakers for curve in curves if curve.speakers and interval_unit(curves) != "utterances"]),
+        (GROUP, [curve.units for curve in curves if curve.units and curve.unit == GROUP]),
     ):
         if ranges:
             parts.append(_range(min(low for low, _ in ranges), max(high for _, high in ranges), noun))
@@ -129,8 +155,8 @@ def _is_about(run: dict, curve: Curve) -> bool:
 def corpus_remarks(runs: Sequence[dict]) -> list[str]:
     """What a reader must know to trust the numbers: shared speakers, rescaled predictions, speech that nobody spoke."""
     remarks = []
-    if any(run.get("split", {}).get("leakage") for run in runs):
-        remarks.append("The corpus's own split shares speakers between its parts.")
+    if shared := shared_kinds(run.get("split", {}) for run in runs):
+        remarks.append(f"The corpus's own split shares {shared} between its parts.")
     if any(run.get("settings", {}).get("rescale") for run in runs):
         remarks.append("Predictions rescaled on training data.")
     for run in runs:

@@ -10,6 +10,7 @@ import numpy as np
 from emoprobe.errors import UserError
 from emoprobe.probe.schema import ordered_dimensions
 from emoprobe.probe.selecting import LOWER_IS_BETTER, chosen_in_words
+from emoprobe.probe.units import GROUP
 
 from ..tables import CATEGORY_METRICS, METRICS, read_tables
 from .canvas import Sheet, of_categories, plain_ticks, to_draw_on
@@ -155,15 +156,26 @@ def _layer_label(row: Any) -> str:
 def _caption(found: pd.DataFrame, metric: str, protocol: Sequence[dict], *, with_predictions: bool) -> str:
     split = printable(found["split"].iloc[0])
     n, speakers = found["n"].dropna(), found["speakers"].dropna()
-    counts = [f"{_span(values)} {noun}" for values, noun in ((n, "utterances"), (speakers, "speakers")) if len(values)]
+    by_group = (found["unit"] == GROUP).any() if "unit" in found else False
+    groups = found["units"].dropna() if by_group else []
+    counts = [
+        f"{_span(values)} {noun}"
+        for values, noun in ((n, "utterances"), (speakers, "speakers"), (groups, "groups"))
+        if len(values)
+    ]
     where = {"": "held-out data", "cross-validation": "held-out folds"}.get(split, f"the {split} split")
     sentences = [f"{METRICS[metric]} of every system on {where}" + (f" ({', '.join(counts)})." if counts else ".")]
     if found["low"].notna().any():
         unit = "utterances" if len(n) and len(speakers) and (n == speakers).all() else "speakers"
+        unit = "groups" if by_group else unit
         sentences.append(f"Bars: 95 % bootstrap intervals over {unit}.")
     seeds = int(found["seeds"].max())
     if seeds > 1:
-        limits = "intervals over speakers and seeds together" if with_predictions else "limits too"
+        limits = (
+            f"intervals over {'groups' if by_group else 'speakers'} and seeds together"
+            if with_predictions
+            else "limits too"
+        )
         sentences.append(f"Learned sums and end-to-end models: means of up to {seeds} seeds, {limits}.")
     if (found["kind"] == "layer").any():
         chosen = printable(chosen_in_words(zip(found["chosen_on"].fillna(""), found["split"], strict=True)))

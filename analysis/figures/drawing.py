@@ -11,11 +11,22 @@ from emoprobe.errors import UserError
 
 from ..tables import METRICS, read_tables
 from .comparison import plot_comparison
+from .confusion import plot_confusion
 from .depth import plot_teacher_student
 from .files import FORMATS, encoded, file_stems, make_folder, replace_file
 from .heatmap import plot_heatmap
-from .kinds import FigureKind, categories, each_comparison, each_corpus, each_curve, each_weighing, ratings
+from .kinds import (
+    FigureKind,
+    categories,
+    each_category_probe,
+    each_comparison,
+    each_corpus,
+    each_curve,
+    each_weighing,
+    ratings,
+)
 from .layers import plot_layers
+from .recalls import plot_recalls
 from .style import publication_style
 from .weights import plot_weights
 
@@ -23,6 +34,8 @@ from .weights import plot_weights
 FIGURES = (
     FigureKind("layers", each_curve(ratings), plot_layers),
     FigureKind("emotion", each_curve(categories), plot_layers),
+    FigureKind("recalls", each_category_probe("recalls"), plot_recalls),
+    FigureKind("confusion", each_category_probe("predictions"), plot_confusion),
     FigureKind("weights", each_weighing, plot_weights),
     FigureKind("heatmap", each_corpus(ratings), plot_heatmap),
     FigureKind("depth", each_corpus(ratings, models=2), plot_teacher_student),
@@ -41,7 +54,8 @@ def draw_figures(
 ) -> list[Path]:
     """Draw every figure that the results support and write it into a folder.
 
-    ``layers_MODEL`` (score per layer), ``emotion_MODEL`` (UAR per layer), ``weights_MODEL`` (learned weights),
+    ``layers_MODEL`` (score per layer), ``emotion_MODEL`` (UAR per layer), ``recalls_MODEL`` (recall of each category
+    per layer), ``confusion_MODEL`` (which categories are taken for which), ``weights_MODEL`` (learned weights),
     ``heatmap`` (all models of a corpus), ``depth`` (two models or more on relative depth), ``comparison`` (two systems
     or more: baselines, layers, learned sums, models trained end to end). Where the results hold several corpora, each
     name says which; several probes, pooled features or test parts are told apart from the second on:

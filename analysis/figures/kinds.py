@@ -83,6 +83,11 @@ def each_curve(of: TargetOf) -> Callable[[Results, str], Iterator[Wanted]]:
     return partial(_curves, of)
 
 
+def each_category_probe(table: str) -> Callable[[Results, str], Iterator[Wanted]]:
+    """A figure for each curve of categories of which a `table` of the results holds the layers."""
+    return partial(_category_probes, table)
+
+
 def each_corpus(of: TargetOf, *, models: int = 1) -> Callable[[Results, str], Iterator[Wanted]]:
     """A figure for each corpus on which the layers of so many models, or more, have scores of a linear probe."""
     return partial(_corpora, of, models)
@@ -116,6 +121,19 @@ def _curves(of: TargetOf, results: Results, metric: str) -> Iterator[Wanted]:
         for parts, options in _variants(rows):
             options |= {"model": subject.model, "corpus": subject.corpus, "dimensions": target.dimensions}
             yield Wanted((*name, *parts), options | {"metric": target.metric})
+
+
+def _category_probes(table: str, results: Results, metric: str) -> Iterator[Wanted]:
+    rows = getattr(results, table)
+    if not len(rows):
+        return
+    rows = rows[rows["dimension"] == CATEGORIES]
+    columns = ["model", "corpus", "probe", "split", "features"]
+    there = set(rows.loc[rows["layer"].ge(0).fillna(False).to_numpy(bool), columns].itertuples(index=False, name=None))
+    for wanted in _curves(categories, results, metric):
+        options = {name: wanted.options[name] for name in columns}
+        if tuple(options.values()) in there:
+            yield Wanted(wanted.parts, options)
 
 
 def _variants(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:

@@ -23,7 +23,7 @@ from ..tables import (
     ordered_baselines,
     read_tables,
 )
-from .captions import curve_caption, subject_name
+from .captions import curve_caption, rare_remark, subject_name
 from .style import (
     COLUMN_WIDTH,
     FONT_SIZE,
@@ -146,7 +146,9 @@ def plot_layers(
         for curve in curves
     }
     title = subject_name(subject)
-    text = curve_caption(curves, tables.protocol, band="Bands and bars") if caption else ""
+    text = ""
+    if caption:
+        text = curve_caption(curves, tables.protocol, band="Bands and bars") + rare_remark(tables.recalls, curves)
     if text and any(left for left, _ in beside.values()):
         text += " Left: baselines without the model."
     right = [(name, point) for _, found in beside.values() for name, point in found.items()]
@@ -188,15 +190,18 @@ class _Controls:
         Highest of the dimensions' limits.
     twin : list of Curve
         Of the random twin, one a dimension.
+    of_categories : bool
     """
 
     null: np.ndarray | None
     twin: list[Curve]
+    of_categories: bool = False
 
     def caption(self) -> str:
         parts = []
         if self.null is not None:
-            parts.append("Grey: 95 % of permuted labels stay in it, whatever the dimension.")
+            of = "by the nearest class mean" if self.of_categories else "whatever the dimension"
+            parts.append(f"{'Hatched' if self.of_categories else 'Grey'}: 95 % of permuted labels stay in it, {of}.")
         if self.twin:
             parts.append(f"Thin: {printable(self.twin[0].subject.model)}.")
         return "".join(f" {part}" for part in parts)
@@ -208,7 +213,9 @@ class _Controls:
         handles: dict[str, Any] = {}
         if self.null is not None:
             low = min(0.0, ax.get_ylim()[0])
-            style = {"color": NEUTRAL, "alpha": 0.25, "linewidth": 0, "zorder": 0}
+            style: dict[str, Any] = {"color": NEUTRAL, "alpha": 0.25, "linewidth": 0, "zorder": 0}
+            if self.of_categories:  # whose band is grey itself
+                style = {"facecolor": "none", "edgecolor": NEUTRAL, "hatch": "////", "linewidth": 0, "zorder": 0}
             handles["permuted"] = ax.fill_between(np.arange(len(self.null)), low, self.null, gid="null", **style)
             ax.set_ylim(bottom=low)
         thin = {"linewidth": 0.8, "linestyle": (0, (4, 1.5)), "zorder": 2}
@@ -230,7 +237,8 @@ def _controls(scores: Any, curves: Sequence[Curve]) -> _Controls:
         same = {name: getattr(curve, name) for name in ("dimension", "metric", "probe", "split", "features")}
         found.append(layer_curve(scores, twin, **same))
     null = np.where(np.isfinite(limits).any(0), np.nanmax(np.where(np.isfinite(limits), limits, -np.inf), 0), np.nan)
-    return _Controls(null if known else None, [curve for curve in found if curve])
+    of_categories = curves[0].metric in CATEGORY_METRICS
+    return _Controls(null if known else None, [curve for curve in found if curve], of_categories)
 
 
 def _right_caption(found: Sequence[tuple[str, Point]]) -> str:

@@ -51,9 +51,10 @@ def relevance_centroids(
         `model` (or "student − teacher" for a difference), `corpus`, `features`, `split`, `dimension` (or
         "valence − arousal" for a difference), `speakers`, `centroid`, `low`, `high` (95 % interval of the bootstrap,
         about the estimate, widened for few speakers), `p` (two-sided, of no difference; empty for a centroid),
-        `weighted_by`, and `defined`, the share of resamples that have a centroid at all: below 0.9 there is no
-        interval. A difference of sides that are weighed by different things, such as nulls of different kinds, is
-        empty, and `weighted_by` says so.
+        `weighted_by`, `defined`, the share of resamples that have a centroid at all (below 0.9 there is no
+        interval), and `unit` ("speaker" or "group"), what is resampled, with how many `units` there are. A
+        difference of sides that are weighed by different things, such as nulls of different kinds, is empty, and
+        `weighted_by` says so.
 
     Notes
     -----
@@ -101,15 +102,15 @@ def relevance_centroids(
                 {"model": model, **about, "dimension": f"{other[1]} − {one[1]}", **found[other].less(found[one])}
                 for one, other in pairs
                 # Paired only where both were scored on the same speakers.
-                if one[0] == other[0] == model and found[one].speakers == found[other].speakers
+                if one[0] == other[0] == model and found[one].units == found[other].units
             ]
         differences += [
             {"model": f"{other[0]} − {one[0]}", **about, "dimension": one[1], **found[other].less(found[one])}
             for one, other in pairs
-            if one[0] != other[0] and one[1] == other[1] and found[one].speakers == found[other].speakers
+            if one[0] != other[0] and one[1] == other[1] and found[one].units == found[other].units
         ]
     columns = ["model", "corpus", "features", "split", "dimension", "speakers", "centroid", "low", "high", "p",
-               "weighted_by", "defined"]  # fmt: skip
+               "weighted_by", "defined", "unit", "units"]  # fmt: skip
     return pd.DataFrame(rows + differences, columns=columns)
 
 
@@ -124,18 +125,25 @@ class Centroid:
     Attributes
     ----------
     value : float
-        On all speakers; NaN where the weights do not sum to more than 0.
-    drawn, left_out : ndarray, shapes (resamples,) and (speakers,)
-        On each resample of the speakers, and without each of them; NaN where the weights do not sum to more than 0.
-    speakers : tuple of str
+        On all utterances; NaN where the weights do not sum to more than 0.
+    drawn, left_out : ndarray, shapes (resamples,) and (units,)
+        On each resample of the units, and without each of them; NaN where the weights do not sum to more than 0.
+    units : tuple of str
+        Names of what is resampled: speakers, or groups of them.
     weighted_by : str
+    speakers : int
+        How many there are.
+    unit : str
+        What a unit is: "speaker" or "group".
     """
 
     value: float
     drawn: np.ndarray
     left_out: np.ndarray
-    speakers: tuple[str, ...]
+    units: tuple[str, ...]
     weighted_by: str
+    speakers: int
+    unit: str
 
     def row(self) -> dict[str, object]:
         """As the table has it."""
@@ -159,13 +167,15 @@ class Centroid:
         import numpy as np
 
         return {
-            "speakers": len(self.speakers),
+            "speakers": self.speakers,
             "centroid": value,
             "low": low,
             "high": high,
             "p": p,
             "weighted_by": by,
             "defined": float(np.isfinite(drawn).mean()) if len(drawn) else 0.0,
+            "unit": self.unit,
+            "units": len(self.units),
         }
 
 
@@ -211,25 +221,23 @@ def _centroid(part: pd.DataFrame, null: pd.Series | None, weighted_by: str, resa
     import numpy as np
 
     from emoprobe.probe.bootstrap import moments_by_speaker
-    from emoprobe.probe.splits import is_unknown
+    from emoprobe.probe.units import speaker_groups, unit_names, unit_of, with_groups
 
     # An utterance of unknown speaker counts as a speaker of its own.
-    names = [
-        f"utterance {id}" if is_unknown(speaker) else f"speaker {speaker.strip()}"
-        for id, speaker in zip(part["id"], part["speaker"], strict=True)
-    ]
-    part = part.assign(speaker=names)
-    wide = part.pivot(index=["id", "speaker"], columns="layer", values="prediction")
-    truth = part.drop_duplicates("id").set_index("id")["truth"].reindex(wide.index.get_level_values("id")).to_numpy()
-    speakers, group = np.unique(wide.index.get_level_values("speaker").to_numpy(str), return_inverse=True)
+    wide = part.pivot(index="id", columns="layer", values="prediction")
+    known = with_groups(part).drop_duplicates("id").set_index("id").reindex(wide.index)
+    names = unit_names(wide.index, known["speaker"], known["group"], before="speaker ")
+    units, group = np.unique(np.array(names), return_inverse=True)
     return centroid_of_sums(
-        moments_by_speaker(truth, wide.to_numpy().T, group),
+        moments_by_speaker(known["truth"].to_numpy(), wide.to_numpy().T, group),
         np.asarray(wide.columns, dtype=float) / max(*wide.columns, 1),
         null=0.0 if null is None else null.to_numpy(float),
         resamples=resamples,
         seed=seed,
-        speakers=tuple(speakers),
+        units=tuple(units),
         weighted_by=weighted_by,
+        speakers=len(np.unique(speaker_groups(known["speaker"].tolist()))),
+        unit=unit_of(known["group"]),
     )
 
 
@@ -240,14 +248,16 @@ def centroid_of_sums(
     null: np.ndarray | float = 0.0,
     resamples: int = 2000,
     seed: int = 0,
-    speakers: tuple[str, ...] = (),
+    units: tuple[str, ...] = (),
     weighted_by: str = ABOVE_ZERO,
+    speakers: int = 0,
+    unit: str = "speaker",
 ) -> Centroid:
-    """Relevance centroid from the sums of each speaker and layer; see :func:`relevance_centroids`.
+    """Relevance centroid from the sums of each unit and layer; see :func:`relevance_centroids`.
 
     Parameters
     ----------
-    sums : ndarray, shape (speakers, layers, 6)
+    sums : ndarray, shape (units, layers, 6)
         Of `probe.bootstrap.moments_by_speaker`.
     depth : ndarray, shape (layers,)
         0 to 1.
@@ -255,7 +265,7 @@ def centroid_of_sums(
         CCC that counts as nothing.
     resamples, seed : int
         Of the bootstrap.
-    speakers, weighted_by
+    units, weighted_by, speakers, unit
         See :class:`Centroid`.
 
     Returns
@@ -277,6 +287,8 @@ def centroid_of_sums(
         value=float(np.clip(of(sums.sum(0)), 0, 1)),
         drawn=resampled(sums, {"": of}, resamples=resamples, seed=seed)[""] if resamples else np.empty(0),
         left_out=of(leave_one_out(sums)),
-        speakers=speakers,
+        units=units,
         weighted_by=weighted_by,
+        speakers=speakers,
+        unit=unit,
     )

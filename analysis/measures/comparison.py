@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "corpus", "split", "kind", "model", "system", "dimension", "probe", "features", "layer", "chosen_on", "seeds", "n",
-    "speakers", "value", "low", "high", "highest_layer", "highest",
+    "speakers", "value", "low", "high", "highest_layer", "highest", "unit", "units",
 )  # fmt: skip
 _RUN = ["model", "corpus", "dimension", "probe", "features", "split"]
 _LINEAR = ("ridge", "logistic")
@@ -73,7 +73,8 @@ def compare_systems(
         scored rows themselves, with hindsight); `seeds`; `n, speakers`; `value`, the mean over seeds, with the limits
         `low, high` of its 95 % interval: over speakers and seeds together where the results hold the predictions, else
         the mean of the seeds' limits; `highest_layer` and `highest`, the layer that is best on the scored rows,
-        whatever was chosen, and its score, with hindsight. In the order of the figure.
+        whatever was chosen, and its score, with hindsight; `unit` ("speaker" or "group"), what is resampled, with how
+        many `units` there are. In the order of the figure.
 
     Raises
     ------
@@ -186,8 +187,9 @@ def _score(fits: pd.DataFrame, metric: str) -> dict:
     """Columns of one system's score."""
     row: dict = {"probe": fits["probe"].iloc[0], "features": fits["features"].iloc[0]}
     row["seeds"] = int(fits["seed"].nunique(dropna=False))
-    for column in ("n", "speakers"):
-        row[column] = int(fits[column].iloc[0]) if column in fits and np.isfinite(fits[column].iloc[0]) else None
+    row["unit"] = str(fits["unit"].iloc[0]) if "unit" in fits else ""
+    for column in ("n", "speakers", "units"):
+        row[column] = int(fits[column].iloc[0]) if column in fits and fits[column].notna().iloc[0] else None
     row["value"] = float(fits[metric].mean())
     for end in ("low", "high"):
         column = f"{metric}_{end}"

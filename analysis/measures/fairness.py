@@ -28,7 +28,7 @@ FEWEST_UTTERANCES = 20
 COLUMNS = (
     "model", "corpus", "dimension", "probe", "features", "layer", "split", "group_by", "group", "gender", "speakers",
     "n", "ccc", "ccc_low", "ccc_high", "pearson", "rmse", "bias", "bias_low", "bias_high", "truth_std", "reason",
-    "chosen_on", "highest_layer",
+    "chosen_on", "highest_layer", "unit", "units",
 )  # fmt: skip
 _RUN = ["model", "corpus", "dimension", "probe", "features"]
 
@@ -50,8 +50,9 @@ def fairness_table(
     """Score a probe for all, each gender and each speaker, and the differences between genders.
 
     The interval of all and of a gender is a bootstrap over its speakers, that of a speaker over their utterances. The
-    genders have no speaker in common, so their difference draws the speakers of each independently. Where a run has
-    several seeds, scores are means over them.
+    genders have no speaker in common, so their difference draws the speakers of each independently. In a corpus of
+    groups (:mod:`emoprobe.probe.units`), in which men and women talk to each other, the groups are drawn instead, and
+    the same ones for both genders. Where a run has several seeds, scores are means over them.
 
     CCC falls with the spread of the labels: of two groups with the same errors, the one that was rated within a
     narrower range scores lower. Read it beside `rmse` and `truth_std`.
@@ -89,7 +90,8 @@ def fairness_table(
         95 % interval `ccc_low, ccc_high`; `pearson, rmse`; `bias` (mean prediction less mean truth) with
         `bias_low, bias_high`; `truth_std`; `reason` (why a CCC or its interval is missing);
         `chosen_on`, the split that the layer was chosen on, empty where there was nothing to choose;
-        `highest_layer`, that of highest CCC on the scored rows, with hindsight.
+        `highest_layer`, that of highest CCC on the scored rows, with hindsight; `unit` ("speaker", "group", or
+        "utterance" for a speaker), what is resampled, with how many `units` there are.
 
     Raises
     ------
@@ -168,7 +170,7 @@ def _at_best_layer(run: pd.DataFrame, scores: pd.DataFrame) -> tuple[pd.DataFram
 
 def _groups(run: pd.DataFrame, genders: pd.Series, resamples: int, seed: int, fewest: int) -> Iterator[dict]:
     """Rows of one run: all, each gender, their differences, each speaker."""
-    from emoprobe.probe.splits import is_unknown, speaker_groups
+    from emoprobe.probe.units import GROUP, SPEAKER, is_unknown, speaker_groups, unit_names, unit_of, with_groups
 
     wide = run.pivot(index=["id", "speaker"], columns="seed", values="prediction")
     ids = wide.index.get_level_values("id")
@@ -178,36 +180,48 @@ def _groups(run: pd.DataFrame, genders: pd.Series, resamples: int, seed: int, fe
             f"the corpus table does not know {len(unknown)} of the {len(ids)} utterances that were scored, the first "
             f"{unknown[0]}: give the cache or table of the same corpus"
         )
-    truth = run.drop_duplicates("id").set_index("id")["truth"].reindex(ids).to_numpy()
-    predicted = wide.to_numpy().T
+    about = with_groups(run).drop_duplicates("id").set_index("id").reindex(ids)
+    truth, predicted = about["truth"].to_numpy(), wide.to_numpy().T
     names = wide.index.get_level_values("speaker").to_numpy(dtype=object)
     gender = genders[~genders.index.duplicated()].reindex(ids).to_numpy(dtype=object)
     speaker = speaker_groups(names)
+    unit = unit_of(about["group"])
+    # Speakers are numbered as they come, so that a corpus without groups keeps its draws.
+    drawn = speaker if unit == SPEAKER else np.unique(unit_names(ids, names, about["group"]), return_inverse=True)[1]
 
-    def scored(rows: np.ndarray, units: np.ndarray, position: int) -> _Scores:
+    def scored(rows: np.ndarray, units: np.ndarray, position: int = 0) -> _Scores:
         # Each group draws for itself: the genders' speakers have nothing to do with one another.
         return _Scores.of(truth[rows], predicted[:, rows], units[rows], resamples, seed + position)
 
+    def row(scores: _Scores, rows: np.ndarray) -> dict:
+        return scores.row(speaker[rows]) | {"unit": unit, "units": len(np.unique(drawn[rows]))}
+
     everyone = np.arange(len(truth))
-    yield {"group_by": "all", "group": "all", "gender": ""} | scored(everyone, speaker, 0).row(speaker)
+    yield {"group_by": "all", "group": "all", "gender": ""} | row(scored(everyone, drawn), everyone)
     by_gender = {}
     for position, name in enumerate(sorted({name for name in gender if name})):
         rows = np.flatnonzero(gender == name)
-        by_gender[name] = (rows, scored(rows, speaker, 1 + position))
-        yield {"group_by": "gender", "group": name, "gender": name} | by_gender[name][1].row(speaker[rows])
+        by_gender[name] = (rows, scored(rows, drawn, 1 + position))
+        yield {"group_by": "gender", "group": name, "gender": name} | row(by_gender[name][1], rows)
     for k, (one, (rows, scores)) in enumerate(by_gender.items()):
         for other, (other_rows, other_scores) in list(by_gender.items())[k + 1 :]:
             both = np.concatenate([rows, other_rows])
-            difference = scores.less(other_scores).row(speaker[both]) | {"truth_std": np.nan}
+            if unit == GROUP:
+                # Who talks to each other is drawn together: the same groups of both, also those that one is not in.
+                scores, other_scores = (
+                    _Scores.of(truth[part], predicted[:, part], drawn[part], resamples, seed, among=drawn[both])
+                    for part in (rows, other_rows)
+                )
+            difference = row(scores.less(other_scores), both) | {"truth_std": np.nan}
             yield {"group_by": "gender difference", "group": f"{one} − {other}", "gender": ""} | difference
     for name in sorted({str(name) for name in names if not is_unknown(name)}):
         rows = np.flatnonzero(names == name)
-        row = scored(rows, everyone, 0).row(speaker[rows])
+        its_row = row(scored(rows, everyone), rows) | {"unit": "utterance", "units": len(rows)}
         if len(rows) < fewest:
-            row |= dict.fromkeys(("ccc", "ccc_low", "ccc_high", "pearson"), np.nan)
-            row["reason"] = f"fewer than {fewest} utterances"
+            its_row |= dict.fromkeys(("ccc", "ccc_low", "ccc_high", "pearson"), np.nan)
+            its_row["reason"] = f"fewer than {fewest} utterances"
         its = set(gender[rows])
-        yield {"group_by": "speaker", "group": name, "gender": its.pop() if len(its) == 1 else ""} | row
+        yield {"group_by": "speaker", "group": name, "gender": its.pop() if len(its) == 1 else ""} | its_row
 
 
 class _Scores:
@@ -217,17 +231,31 @@ class _Scores:
         self.measures, self.n, self.truth_std = measures, n, truth_std
 
     @classmethod
-    def of(cls, truth: np.ndarray, predicted: np.ndarray, units: np.ndarray, resamples: int, seed: int) -> _Scores:
-        """Score `predicted` (seeds, rows) against `truth`, `units` being what is resampled."""
+    def of(
+        cls,
+        truth: np.ndarray,
+        predicted: np.ndarray,
+        units: np.ndarray,
+        resamples: int,
+        seed: int,
+        *,
+        among: np.ndarray | None = None,
+    ) -> _Scores:
+        """Score `predicted` (seeds, rows) against `truth`, `units` being what is resampled, `among` all of these."""
         from emoprobe.probe.bootstrap import leave_one_out, moments_by_speaker, resampled, stretched
         from emoprobe.probe.metrics import ccc_from_moments, pearson_from_moments, rmse_from_moments
 
         sums = moments_by_speaker(truth, predicted, units)  # (units, seeds, 6)
+        if among is not None:
+            every = np.unique(among)
+            there = np.zeros((len(every), *sums.shape[1:]))
+            there[np.searchsorted(every, np.unique(units))] = sums
+            sums = there
         single = {
             "ccc": ccc_from_moments,
             "pearson": pearson_from_moments,
             "rmse": rmse_from_moments,
-            "bias": lambda sums: (sums[..., 2] - sums[..., 1]) / sums[..., 0],
+            "bias": _bias,
         }
         measures = {name: partial(_over_seeds, measure) for name, measure in single.items()}
         found = {name: measure(sums.sum(0)) for name, measure in measures.items()}
@@ -257,6 +285,12 @@ class _Scores:
         elif np.isnan(row["ccc_low"]):
             row["reason"] = "too few to resample: no interval"
         return row
+
+
+def _bias(sums: np.ndarray) -> np.ndarray:
+    """Mean prediction less mean truth; NaN of no utterances."""
+    with np.errstate(invalid="ignore"):
+        return (sums[..., 2] - sums[..., 1]) / sums[..., 0]
 
 
 def _over_seeds(measure: Callable[[np.ndarray], np.ndarray], sums: np.ndarray) -> np.ndarray:

@@ -39,8 +39,8 @@ class Problem:
         Labelled rows alone; `tests` holds the scored part alone.
     scored : ndarray of int
         All rows that are scored.
-    groups : ndarray of int, shape (utterances,)
-        Speakers.
+    groups, whole : ndarray of int, shape (utterances,)
+        What intervals resample, and what no fold splits: speakers, or groups of them.
     """
 
     cache: HiddenStateCache
@@ -50,6 +50,7 @@ class Problem:
     folds: tuple[Fold, ...]
     scored: np.ndarray
     groups: np.ndarray
+    whole: np.ndarray
     split: str
 
     def read(self, layer: int, rows: np.ndarray) -> np.ndarray:
@@ -112,9 +113,8 @@ def problems(cache: HiddenStateCache, settings: RelevanceSettings, *, kernels: b
         if not all(len(fold.train) and all(len(train) for train, _ in fold.inner) for fold in folds):
             raise UserError(f"{cache.path}: too few speakers have a label of {names[0]} for {settings.folds} folds")
         scored = np.concatenate([fold.tests[part] for fold in folds])
-        problems.append(
-            Problem(cache, settings, tuple(names), labels.ratings(names), folds, scored, split.groups, part)
-        )
+        ratings, whole = labels.ratings(names), split.units.whole
+        problems.append(Problem(cache, settings, tuple(names), ratings, folds, scored, split.groups, whole, part))
     return problems
 
 
@@ -332,7 +332,7 @@ def _inner_places(problem: Problem, fold: Fold) -> list[tuple[np.ndarray, np.nda
     from emoprobe.probe.splits import group_folds
 
     train = fold.train
-    speakers = problem.groups[train]
+    speakers = problem.whole[train]
     inside = [np.isin(train, held) for _, held in fold.inner]
     if np.sum(inside, axis=0).min() == 0:
         count = min(problem.settings.folds, len(np.unique(speakers)))

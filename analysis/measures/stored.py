@@ -88,6 +88,9 @@ def cache_hash(cache: HiddenStateCache) -> str:
     table = cache.utterances
     for column in ("id", "speaker", "split", "status", "arousal", "valence", "dominance"):
         digest.update("\x1f".join(map(str, table[column])).encode())
+    for column in ("group", "fold"):
+        if (table[column] != "").any():  # a corpus without them keeps the hash that it had before there were any
+            digest.update(f"\x1e{column}".encode() + "\x1f".join(map(str, table[column])).encode())
     return digest.hexdigest()
 
 

@@ -10,16 +10,31 @@ import pandas as pd
 
 from emoprobe.errors import UserError
 from emoprobe.probe.permutation import holm
-from emoprobe.probe.selecting import SYSTEM, best_baseline, chosen_in_words
+from emoprobe.probe.selecting import SYSTEM, best_baseline, chosen_in_words, headline_metric
 from emoprobe.probe.significance import paired_differences
+from emoprobe.probe.units import GROUP
 
 from ..measures.centroid import relevance_centroids
 from ..measures.comparison import compare_systems
-from ..tables import BASELINE_NAMES, END_TO_END
+from ..tables import BASELINE_NAMES, END_TO_END, METRICS
 from .content import Finding, counted, known, number, probability, with_interval
-from .study import Model, Study
+from .study import EMOTION, Model, Study
 
 ACOUSTIC = ("duration", "logmel", "mfcc", "egemaps")
+
+
+@dataclass(frozen=True)
+class _Rivals:
+    """Baselines that a layer is held against."""
+
+    subject: str
+    in_words: str
+    plural: str
+    probes: tuple[str, ...]
+
+
+ACOUSTICS = _Rivals("acoustics", "plain acoustics", "acoustic baselines", ACOUSTIC)
+WORDS = _Rivals("words", "the words alone", "baselines of words", ("text",))
 
 RULES = (
     "Supported: the 95 % interval lies wholly on the claimed side of zero. Contradicted: it lies wholly on the other "
@@ -34,7 +49,7 @@ class Claim:
     Parameters
     ----------
     subject : str
-        What kind of claim: "depth", "student", "acoustics", "twin" or "text".
+        What kind of claim: "depth", "student", "acoustics", "words", "twin" or "text".
     statement : str
     measure : str
         What `value` is, in words.
@@ -110,10 +125,12 @@ def _of_corpus(study: Study, corpus: str) -> Iterator[Claim]:
     if systems is None:
         return
     for model in trained:
-        for dimension in study.dimensions:
-            yield from _against_acoustics(study, systems, model, dimension, on)
+        for target in study.targets:
+            yield from _against_baselines(study, systems, model, target, on, ACOUSTICS)
+            if target == EMOTION:  # no model that is trained end to end tells what words add to categories
+                yield from _against_baselines(study, systems, model, target, on, WORDS)
         if twin := study.twin(model):
-            for dimension in study.dimensions:
+            for dimension in study.targets:
                 yield from _against(study, systems, model, twin, dimension, on)
     deep = max(trained, key=lambda model: model.blocks or 0, default=None)
     for model in trained:
@@ -125,10 +142,14 @@ def _of_corpus(study: Study, corpus: str) -> Iterator[Claim]:
 
 
 def _systems(study: Study, corpus: str) -> pd.DataFrame | None:
-    try:
-        return compare_systems(study.results, corpus=corpus, dimensions=study.dimensions, split=study.split(corpus))
-    except UserError:  # categories alone, or no score that could be compared
-        return None
+    tables = []
+    for target in study.targets:
+        choice = {"corpus": corpus, "dimensions": [target], "split": study.split(corpus)}
+        try:
+            tables.append(compare_systems(study.results, metric=headline_metric(target), **choice))
+        except UserError:  # no score of it that could be compared on this corpus
+            continue
+    return pd.concat(tables, ignore_index=True) if tables else None
 
 
 # Claims, one kind after the other -------------------------------------------------------------------------------------
@@ -186,26 +207,27 @@ def _is_read(layers: pd.DataFrame) -> bool:
     return bool((layers["ccc_low"] > 0).any())
 
 
-def _against_acoustics(study, systems, model, dimension, on) -> Iterator[Claim]:
-    statement = f"The chosen layer of {model.label} reads {dimension} better than plain acoustics do{on}."
+def _against_baselines(study, systems, model, dimension, on, rival_kind) -> Iterator[Claim]:
+    statement = f"The chosen layer of {model.label} reads {_named(dimension)} better than {rival_kind.in_words} do{on}."
     layer = _layer(systems, model.label, dimension)
     rivals = systems[(systems["kind"] == "baseline") & (systems["dimension"] == dimension)]
-    rivals = rivals[rivals["probe"].isin(ACOUSTIC)]
+    rivals = rivals[rivals["probe"].isin(rival_kind.probes)]
     if layer is None or not len(rivals):
         return
     scored = rivals.groupby("probe")["value"].max()
     of_model = {**layer, "model": model.label}
-    best = best_baseline(study.results.scores, scored, of_model, "ccc", chosen_on=layer["chosen_on"]).best
+    metric = headline_metric(dimension)
+    best = best_baseline(study.results.scores, scored, of_model, metric, chosen_on=layer["chosen_on"]).best
     rival = rivals.loc[rivals.loc[rivals["probe"] == best, "value"].idxmax()]
     other = {**_key(rival), "model": model.label, "layer": -1}
     name = BASELINE_NAMES.get(rival["probe"], rival["probe"])
-    others = f", the best of {len(rivals)} acoustic baselines" if len(rivals) > 1 else ""
+    others = f", the best of {len(rivals)} {rival_kind.plural}" if len(rivals) > 1 else ""
     about = f"layer {layer['layer']} less {name}{others}"
-    yield _paired(study, "acoustics", statement, _key(layer), other, [layer], about)
+    yield _paired(study, rival_kind.subject, statement, _key(layer), other, [layer], about)
 
 
 def _against(study, systems, model, twin, dimension, on) -> Iterator[Claim]:
-    statement = f"Training taught {model.label} {dimension}: it beats the same network with random weights{on}."
+    statement = f"Training taught {model.label} {_named(dimension)}: it beats the same network with random weights{on}."
     one, other = _layer(systems, model.label, dimension), _layer(systems, twin.label, dimension)
     if one is not None and other is not None:
         about = f"layer {one['layer']} less layer {other['layer']} of {twin.label}"
@@ -244,6 +266,11 @@ def _layer(systems: pd.DataFrame, label: str, dimension: str) -> pd.Series | Non
     return rows.iloc[0] if len(rows) else None
 
 
+def _named(dimension: str) -> str:
+    """A target as sentences have it."""
+    return "emotion categories" if dimension == EMOTION else dimension
+
+
 def _key(system: pd.Series) -> dict:
     """What singles a system out among the predictions."""
     values = {name: system[name] for name in SYSTEM}
@@ -253,17 +280,19 @@ def _key(system: pd.Series) -> dict:
 def _paired(
     study: Study, subject: str, statement: str, one: dict, other: dict, chosen: list[pd.Series], about: str
 ) -> Claim:
+    metric = headline_metric(one["dimension"])
     try:
-        (found,) = paired_differences(study.results, one, other).itertuples()
+        (found,) = paired_differences(study.results, one, other, metric=metric).itertuples()
     except UserError as error:
         return _untested(subject, statement, str(error))
     if not known(found.low):
-        few = "one speaker alone" if found.speakers < 2 else "too many resamples have no score"
+        few = f"one {found.unit} alone" if found.units < 2 else "too many resamples have no score"
         return _untested(subject, statement, f"there is no interval, {few}")
-    how = (
-        f"CCC {number(found.score_one)} against {number(found.score_other)}: {about}; {counted(found.n, 'utterance')} "
-        f"of {counted(found.speakers, 'speaker')}, resampled together."
-    )
+    scores = f"{METRICS[metric]} {number(found.score_one)} against {number(found.score_other)}"
+    rows = f"{counted(found.n, 'utterance')} of {counted(found.speakers, 'speaker')}{_in_groups(found)}"
+    how = f"{scores}: {about}; {rows}, resampled together."
+    if found.without:
+        how += f" Left out, because too rare for an interval: {found.without}."
     layers = [system for system in chosen if isinstance(system["chosen_on"], str) and system["chosen_on"]]
     if on := chosen_in_words((system["chosen_on"], system["split"]) for system in layers):
         how += f" Chosen on {on}."
@@ -274,9 +303,14 @@ def _paired(
                 f"({number(system['highest'])}), with hindsight."
             )
     return Claim(
-        subject, statement, "difference in CCC", found.difference, found.low, found.high, found.p, how,
+        subject, statement, f"difference in {METRICS[metric]}", found.difference, found.low, found.high, found.p, how,
         hindsight=any(system["chosen_on"] == system["split"] for system in layers),
     )  # fmt: skip
+
+
+def _in_groups(found) -> str:
+    """The groups, where they are what is resampled."""
+    return f" in {counted(found.units, GROUP)}" if found.unit == GROUP else ""
 
 
 def _untested(subject: str, statement: str, reason: str) -> Claim:

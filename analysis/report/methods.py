@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from emoprobe.probe.leakage import shared_kinds
+from emoprobe.probe.units import SPEAKER
+
 from ..measures.alignment import VARIANCE
 from ..tables import END_TO_END
 from .bibliography import ARCHITECTURES, CORPORA, PAPER, REFERENCES
@@ -78,7 +81,9 @@ def _data(study: Study, corpus: str, account: Account) -> str:
     utterances = cached["utterances"] if cached else next((run["utterances"] for run in runs if "utterances" in run), 0)
     speakers = max((run["cache"]["speakers"] for run in runs if "cache" in run), default=0)
     text = f"{corpus} has {counted(utterances, 'utterance')}"
-    text += f" of {counted(speakers, 'speaker')}. " if speakers else ". "
+    groups = max((run["cache"].get("groups", 0) for run in runs if "cache" in run), default=0)
+    text += f" of {counted(speakers, 'speaker')}" if speakers else ""
+    text += f" in {counted(groups, 'group')}. " if groups else ". "
     parts = []
     for dimension in dict.fromkeys(run["dimension"] for run in runs):
         run = next(run for run in runs if run["dimension"] == dimension)
@@ -94,8 +99,8 @@ def _data(study: Study, corpus: str, account: Account) -> str:
         text += f"Probes were scored on {next(iter(same))}."
     else:
         text += "Probes were scored on " + listed(f"{how} for {dimension}" for dimension, how in parts) + "."
-    if any(run["split"]["leakage"] for run in runs):
-        text += " That split shares speakers between its parts."
+    if shared := shared_kinds(run["split"] for run in runs):
+        text += f" That split shares {shared} between its parts."
     return text
 
 
@@ -142,7 +147,8 @@ def _probes(study: Study, account: Account) -> str:
         settings, split = ridge[0]["settings"], ridge[0]["split"]
         penalties = settings["penalties"]
         grid = f"{len(penalties)} penalties from {penalties[0]:g} to {penalties[-1]:g}"
-        apart = "" if settings.get("ungrouped") else " that keep every speaker on one side"
+        kept = split.get("kept_whole", SPEAKER)
+        apart = f" that keep every {kept} on one side" if kept and not settings.get("ungrouped") else ""
         inner = split.get("inner_folds", 0)
         chosen = f"{inner} inner folds of the training part{apart}" if inner > 1 else "the development part"
         sentences.append(
@@ -152,7 +158,10 @@ def _probes(study: Study, account: Account) -> str:
         if settings.get("rescale"):
             sentences.append("Predictions were given the mean and spread of the labels, fitted on training data.")
     if any(run["probe"] == "logistic" for run in study.results.protocol):
-        sentences.append("Emotion categories were read by logistic regression, scored by UAR and macro F1.")
+        sentences.append(
+            "Emotion categories were read by multinomial logistic regression in which each category weighs the same, "
+            "its penalty chosen by UAR in the same way; they are scored by UAR, macro F1, and the recall of each."
+        )
     if any(run["probe"] == "mlp" for run in study.results.protocol):
         sentences.append("Networks with one hidden layer read each layer, too.")
     weighted = [run for run in study.results.protocol if run["probe"] == "weighted"]
@@ -195,6 +204,11 @@ def _controls(study: Study, account: Account) -> str:
             f"{account.cite('holm1979simple')}. Selectivity is the score less the mean of its null "
             f"{account.cite('hewitt2019designing')}."
         )
+        if any(run.get("settings", {}).get("null_of") for run in study.results.protocol):
+            sentences.append(
+                "Categories are tested with the nearest class mean under the penalised covariance of the features, for "
+                "the true labels and for the permuted ones, not with the logistic regression that is reported."
+            )
     if scores["compression"].notna().any():
         sentences.append(
             "Description length is that of the online code, its labels Gaussian "

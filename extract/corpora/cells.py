@@ -17,8 +17,15 @@ EMOTION = "emotion"
 #: Which part of a file an utterance is: seconds from its beginning, and the number of one channel from 0.
 PLACES = ("start", "end", "channel")
 
+#: What several raters said of an utterance: their mean, its spread (standard deviation, divided by n - 1) and their
+#: number, NaN where single raters are not known.
+RATERS = tuple(f"{name}_{what}" for name in DIMENSIONS for what in ("mean", "sd", "n"))
+
+#: Columns of numbers that few corpora have.
+OPTIONAL_NUMBERS = (*PLACES, *RATERS)
+
 #: Columns that few corpora have; where they are empty they are left out of hashes and caches.
-OPTIONAL = ("group", "fold", *PLACES)
+OPTIONAL = ("group", "fold", *OPTIONAL_NUMBERS)
 
 TEXT_COLUMNS = ("id", "path", "speaker", "gender", "split", "emotion", "transcript", "group", "fold")
 
@@ -32,6 +39,8 @@ MISSING = frozenset({"", "nan", "na", "n/a", "#n/a", "<na>", "null", "none", "un
 MISSING_TRANSCRIPTS = frozenset(
     {"", "nan", "NaN", "NA", "n/a", "N/A", "#N/A", "<NA>", "NULL", "None", "-", "--", "–", "—"}
 )
+
+_LONGEST = max(map(len, MISSING | MISSING_TRANSCRIPTS))
 
 #: As speakers these name nobody, whatever a corpus means by them.
 NOBODY = frozenset({"", "nan", "unknown"})
@@ -68,6 +77,8 @@ class MissingWords:
         return ""
 
     def _is_missing(self, column: str, text: str) -> bool:
+        if len(text) > _LONGEST:  # which no folding of letters makes shorter
+            return False
         if column == "transcript":
             missing = text in MISSING_TRANSCRIPTS
         else:
@@ -101,7 +112,8 @@ _CONFUSABLE = str.maketrans(
 _INVISIBLE = ("Cf", "Cc")
 
 
-def _appearance(name: str) -> str:
+def appearance(name: str) -> str:
+    """One form of all names that the eye takes for one; see :func:`look_alikes`."""
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).translate(_CONFUSABLE)
     text = "".join(letter for letter in text if unicodedata.category(letter) not in _INVISIBLE)
     # 7 and 007: a spreadsheet drops the zeros.
@@ -129,7 +141,7 @@ def look_alikes(names: Iterable[str]) -> list[str]:
     counts = Counter(names)
     for name in counts:
         if name:
-            groups.setdefault(_appearance(name), []).append(name)
+            groups.setdefault(appearance(name), []).append(name)
     return [
         " and ".join(f"{name!a} ({counts[name]:,} rows)" for name in group)
         for group in groups.values()

@@ -6,7 +6,6 @@ Busso et al., "IEMOCAP: interactive emotional dyadic motion capture database", L
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -16,6 +15,8 @@ import pandas as pd
 from emoprobe.errors import UserError
 
 from .cells import MissingWords
+from .folders import AudioTree, corpus_root, locate
+from .raters import rater_columns, summarise
 from .table import DIMENSIONS, Corpus
 from .text import decode_leniently, read_bytes, read_text
 from .values import first, parse_rating
@@ -24,6 +25,9 @@ from .values import first, parse_rating
 _UTTERANCE = re.compile(r"\[\s*[\d.]+\s*-\s*[\d.]+\s*\]\s+(\S+)\s+(\S+)\s+\[([^\]]*)\]\s*")
 _NAME = re.compile(r"Ses(\d+)[FM]_\w+_([FM])\w*")
 _SPOKEN = re.compile(r"(\S+)\s+\[[^\]]*\]:\s*(.*)")
+# A-E3: <tab> val 3; act 2; dom  2; <tab> ()
+_RATER = re.compile(r"A-(E\d+):\s*val\s*([^;]*?)\s*;\s*act\s*([^;]*?)\s*;\s*(?:dom\s*([^;]*?)\s*;?)?\s*(?:\(.*)?")
+_SESSION = r"(?i)Session\d+"
 _NO_AGREEMENT = "xxx"
 # Means of ratings from 1 to 5; the released files hold a few of raters who went one beyond.
 _SCALE = (0.5, 5.5)
@@ -36,7 +40,8 @@ def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
     Parameters
     ----------
     root : Path
-        Some sessions may be absent; files whose names begin with a dot are skipped.
+        Or the folder above it. Some sessions may be absent; files whose names begin with a dot are skipped. Audio that
+        is elsewhere below the root is found by its stem.
     keep_words : collection of str
         Columns in which a word such as ``None`` is meant, see :class:`.cells.MissingWords`.
 
@@ -45,22 +50,22 @@ def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
     Corpus
         Utterances in the order of sessions, dialogues and time. Emotion codes are kept, ``oth`` too; ``xxx``,
         on which the raters did not agree, is no emotion and becomes ``""``. The speaker is the session and the
-        letter in the utterance's own name, ``Ses01M``. No splits. A missing rating is NaN.
+        letter in the utterance's own name, ``Ses01M``. The two actors of a session talk to each other: group and fold
+        are the session, so that one session is left out at a time. No splits. A missing rating is NaN.
 
     Raises
     ------
     UserError
         Naming the file, the line and what is wrong with it.
     """
-    root = Path(os.path.abspath(root))  # noqa: PTH100 - links are the user's own
-    if not root.is_dir():
-        raise UserError(f"{root}: no such folder; give the one that holds Session1 to Session5")
-    sessions = _visible(root, r"Session\d+")
+    notes: list[str] = []
+    root = corpus_root(Path(root), lambda folder: bool(_visible(folder, _SESSION)), notes)
+    sessions = _visible(root, _SESSION)
     if not sessions:
         raise UserError(f"{root}: no folder Session1, Session2, ...; give the one that holds them")
     rows: list[dict[str, object]] = []
     places: list[str] = []
-    notes: list[str] = []
+    heard = Raters()
     spoken: dict[str, str] = {}
     damaged: list[str] = []
     missing = MissingWords(keep_words)
@@ -70,13 +75,22 @@ def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
         if not found:
             raise UserError(f"{folder}: no evaluation files Ses*.txt; unpack {session.name} again")
         for path in found:
-            _read_dialogue(path, session, rows, places, missing)
+            _read_dialogue(path, session, rows, places, missing, heard)
         folder = session / "dialog" / "transcriptions"
         for path in _visible(folder, r"Ses\w+\.txt") if folder.is_dir() else []:
             _read_transcript(path, spoken, damaged)
     if not rows:
         raise UserError(f"{root}: the evaluation files hold no utterances; unpack the corpus again")
+    rows, places = _without_copies(rows, places, notes)
     table = pd.DataFrame(rows)
+    # The whole dialogues beside the utterances are none of them.
+    table["path"] = locate(AudioTree(root, without=("dialog",)), table["path"], notes)
+    if heard.unread:
+        notes.append(f"{len(heard.unread):,} lines of raters were not understood: {first(heard.unread, 2)}")
+    if heard.ids:
+        table = table.assign(
+            **rater_columns(summarise(heard.ids, heard.names, heard.ratings, notes), table["id"], notes)
+        )
     table["transcript"] = [spoken.get(name, "") for name in table["id"]]
     absent = sum(not text for text in table["transcript"])
     if absent:
@@ -95,17 +109,62 @@ def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
     )
 
 
+class Raters:
+    """The ratings of single raters, as they are read: ``A-E1`` and so on.
+
+    An actor's rating of their own part (``A-F1``, ``A-M1``) is none of them: the corpus's own means leave it out.
+    """
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.names: list[str] = []
+        self.ratings: list[list[float]] = []
+        self.unread: list[str] = []
+
+    def read(self, name: str, line: str, place: str) -> None:
+        """Add the rating of an utterance that a line tells."""
+        told = _RATER.fullmatch(line.strip())
+        try:
+            valence, arousal, dominance = (parse_rating(cell) for cell in told.groups()[1:]) if told else (None,) * 3
+        except ValueError:
+            told = None
+        if told is None:
+            self.unread.append(place)
+            return
+        self.ids.append(name)
+        self.names.append(told[1])
+        self.ratings.append([arousal, valence, dominance])
+
+
+def _without_copies(
+    rows: list[dict[str, object]], places: list[str], notes: list[str]
+) -> tuple[list[dict[str, object]], list[str]]:
+    """Without the lines that say what an earlier one says; two that differ are refused later."""
+    table = pd.DataFrame(rows)
+    kept = (~table.duplicated()).to_numpy().nonzero()[0]
+    if len(kept) < len(rows):
+        notes.append(f"{len(rows) - len(kept):,} rows repeat an earlier one, and are left out")
+    return [rows[row] for row in kept], [places[row] for row in kept]
+
+
 def _visible(folder: Path, pattern: str) -> list[Path]:
     # `._Ses01F_impro01.txt` are resource forks that some archives carry: binary, and matched by no pattern here.
     return sorted(child for child in folder.iterdir() if re.fullmatch(pattern, child.name))
 
 
 def _read_dialogue(
-    path: Path, session: Path, rows: list[dict[str, object]], places: list[str], missing: MissingWords
+    path: Path,
+    session: Path,
+    rows: list[dict[str, object]],
+    places: list[str],
+    missing: MissingWords,
+    heard: Raters,
 ) -> None:
     for number, line in enumerate(read_text(path).splitlines(), start=1):
+        if line.startswith("A-E") and rows:
+            heard.read(str(rows[-1]["id"]), line, f"{path.name} line {number}")
         if not line.startswith("["):
-            continue  # single raters, the heading (which begins with %), and blank lines
+            continue  # categories of single raters, the heading (which begins with %), and blank lines
         place = f"{path.name} line {number}"
         utterance = _UTTERANCE.fullmatch(line)
         name = _NAME.fullmatch(utterance[1]) if utterance else None
@@ -126,6 +185,8 @@ def _read_dialogue(
                 "path": f"{session.name}/sentences/wav/{dialogue}/{utterance[1]}.wav",
                 "speaker": f"Ses{name[1]}{name[2]}",
                 "gender": _GENDER[name[2]],
+                "group": session.name,
+                "fold": session.name,
                 "emotion": "" if utterance[2] == _NO_AGREEMENT else utterance[2],
                 "arousal": arousal,
                 "valence": valence,

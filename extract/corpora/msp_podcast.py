@@ -6,7 +6,6 @@ existing podcast recordings", IEEE Transactions on Affective Computing 10(4), 20
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -18,15 +17,21 @@ import pandas as pd
 
 from emoprobe.errors import UserError
 
+from . import msp_ratings
 from .cells import MissingWords
+from .folders import AudioTree, audio_name, children, corpus_root, locate, nested, stem_of
+from .raters import rater_columns, summarise
 from .separated import csv_rows
 from .table import DIMENSIONS, Corpus
-from .text import decode_leniently, read_bytes, read_text
+from .text import read_bytes, read_json, read_text
+from .transcripts import read_transcripts
 from .values import first
 
-# Both spellings occur. CSV before JSON: where a release has both they hold the same fields.
-_LABEL_FILES = ("labels_consensus.csv", "labels_concensus.csv", "labels_consensus.json", "labels_concensus.json")
-_AUDIO_FOLDERS = ("audios", "audio")
+_LABEL_FOLDERS, _AUDIO_FOLDERS, _TRANSCRIPT_FOLDERS = ("labels", "label"), ("audios", "audio"), ("transcripts",)
+
+# Both spellings occur, and one file a fold where a benchmark carries its own labels.
+_LABEL_FILE = re.compile(r"labels_con[sc]ensus(_\d+)?\.(csv|json)")
+_PARTITIONS, _SPEAKERS = ("partitions.txt", "partition.txt"), ("speaker_ids.txt",)
 _WRITTEN = ("FileName", "EmoClass", "EmoAct", "EmoVal", "EmoDom", "SpkrID", "Gender", "Split_Set")
 _FIELDS = {
     "filename": "path",
@@ -42,6 +47,9 @@ _FIELDS = {
 _NO_AGREEMENT = "X"
 _SCALE = (1.0, 7.0)
 
+# Of files that nobody has labelled, or that were left out of every part.
+_OF_NO_SPLIT = ("none", "unlabeled", "unlabelled")
+
 
 def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
     """Read MSP-Podcast from its root folder.
@@ -49,8 +57,9 @@ def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
     Parameters
     ----------
     root : Path
-        Holds ``Audios`` (or ``Audio``), ``Labels`` (or ``labels``), and, depending on the release, ``Transcripts``,
-        ``Speaker_ids.txt`` and ``Partitions.txt``; upper and lower case do not matter.
+        Holds ``Audios``, ``Labels``, and, depending on the release, ``Transcripts``, ``Speaker_ids.txt`` and
+        ``Partitions.txt``, in any of the spellings that occur (docs/readers.md); or the folder above it; or the
+        very label file, where there are several. Audio that is elsewhere below the root is found by its stem.
     keep_words : collection of str
         Columns in which a word such as ``None`` is meant, see :class:`.cells.MissingWords`.
 
@@ -59,93 +68,121 @@ def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
     Corpus
         One row for each file that has labels or is in a partition. ``EmoClass`` codes are kept, but for
         ``X``, no agreement, which is no emotion and becomes ``""``. Speakers ``Unknown``
-        become ``""``. Rows whose labels are withheld have NaN.
+        become ``""``. Rows whose labels are withheld have NaN. Rows of no split (``None``, ``Unlabeled``) and rows
+        that say a second time what another says are left out, with their counts in the notes.
 
     Raises
     ------
     UserError
         Naming the file and what is wrong with it.
     """
-    root = Path(os.path.abspath(root))  # noqa: PTH100 - links are the user's own
-    entries = _children(root)
-    audio = next((entries[name] for name in _AUDIO_FOLDERS if name in entries), None)
-    if audio is None:
-        raise UserError(f"{root}: no folder 'Audios' or 'Audio'; give the folder that MSP-Podcast was unpacked to")
-    labels = _children(entries["labels"]) if "labels" in entries else entries
-    source = next((labels[name] for name in _LABEL_FILES if name in labels), None)
-    if source is None:
-        raise UserError(f"{entries.get('labels', root)}: none of {', '.join(_LABEL_FILES)}; unpack the labels there")
     notes: list[str] = []
+    root, source = _begin(Path(root), notes)
+    entries, beside = children(root), children(source.parent)
+    tree = AudioTree(root)
+    audio = next(iter(nested(root, _AUDIO_FOLDERS)), None)
+    if audio is None and not len(tree):
+        raise UserError(
+            f"{root}: no folder 'Audios' or 'Audio', nor any audio file; give the folder that it was unpacked to"
+        )
     missing = MissingWords(keep_words)
-    table, places = _consensus(source, missing)
+    columns, places = _consensus(source, missing)
     # What the label file lacks (a column, or the cell) comes from the text files beside it.
-    extra = {**labels, **entries}
-    if "partitions.txt" in extra:
-        table, places = _add_partitions(table, places, extra["partitions.txt"], notes)
-    if "speaker_ids.txt" in extra:
-        _add_speakers(table, extra["speaker_ids.txt"], notes)
-    table["speaker"] = [_speaker(name) for name in table["speaker"]]
-    if "emotion" in table:
-        table.loc[table["emotion"].str.strip() == _NO_AGREEMENT, "emotion"] = ""
-
-    unlisted = _audio_files(audio) - set(table["path"])
-    if unlisted:
-        notes.append(f"{len(unlisted):,} audio files have no label and no partition, and are left out")
-    if "transcripts" in entries:
-        table["transcript"] = _transcripts(entries["transcripts"], table["path"], notes)
-    names = table["path"]
+    extra = {**beside, **entries}
+    partitions = next((extra[name] for name in _PARTITIONS if name in extra), None)
+    if partitions is not None:
+        columns, places = _add_partitions(columns, places, partitions, notes)
+    columns, places = _drop_without_split(columns, places, notes)
+    columns, places = _drop_copies(columns, places, notes)
+    for speakers in (extra[name] for name in _SPEAKERS if name in extra):
+        _add_speakers(columns, speakers)
+    columns["speaker"] = [_speaker(name) for name in columns["speaker"]]
+    columns["emotion"] = ["" if str(code).strip() == _NO_AGREEMENT else code for code in columns["emotion"]]
+    names = columns["path"]
+    folder = "Audios" if audio is None else audio.name
     for row, name in enumerate(names):
         if not name or re.search(r"[/\\]", name):
-            raise UserError(f"{source}, {places[row]}: {name!r} is not the name of a file in {audio}; correct it")
-    table["path"] = [f"{audio.name}/{name}" for name in names]
-    table["id"] = [Path(name).stem for name in names]
+            raise UserError(
+                f"{source}, {_place(places[row])}: {name!r} is not the name of a file in {root / folder}; correct it"
+            )
+    columns["id"] = [stem_of(name) for name in names]
+    columns["path"] = locate(tree, (f"{folder}/{name}" for name in names), notes)
+    del tree
+    single = next((beside[name] for name in msp_ratings.FILES if name in beside), None)
+    if single is not None:
+        said: list[str] = []
+        summary = summarise(*msp_ratings.read_ratings(single), said)
+        columns |= rater_columns(summary, columns["id"], said)
+        notes += [f"{single.name}: {note}" for note in said]
+    transcripts = nested(root, _TRANSCRIPT_FOLDERS)
+    if transcripts:
+        columns["transcript"] = read_transcripts(transcripts, columns["id"], notes)
     return Corpus.from_table(
         "msp-podcast",
         root,
-        table,
+        pd.DataFrame(columns, dtype=object),
         source=source,
         notes=notes,
-        where=lambda row: places[row],
+        where=lambda row: _place(places[row]),
         missing=missing,
         called=dict(zip(_FIELDS.values(), _WRITTEN, strict=True)),
         scales=dict.fromkeys(DIMENSIONS, _SCALE),
     )
 
 
-def _children(folder: Path) -> dict[str, Path]:
-    """What a folder holds, by name in lower case."""
-    try:
-        return {child.name.casefold(): child for child in sorted(folder.iterdir())}
-    except OSError as problem:
-        raise UserError(f"{folder}: cannot be read ({problem.strerror}); give the corpus's root folder") from None
+def _begin(given: Path, notes: list[str]) -> tuple[Path, Path]:
+    """The root folder and the label file."""
+    if given.is_file():
+        source = Path(os.path.abspath(given))  # noqa: PTH100 - links are the user's own
+        root = source.parent
+        while root.name.casefold() in _LABEL_FOLDERS:
+            root = root.parent
+        return root, source
+    root = corpus_root(given, lambda folder: bool(_label_files(folder)), notes)
+    labels = _label_files(root)
+    whole = [path for path in labels if not _fold_of(path)] or labels
+    if not whole:
+        places = ", ".join(map(str, nested(root, _LABEL_FOLDERS))) or root
+        raise UserError(
+            f"{places}: none of labels_consensus.csv, labels_concensus.csv, labels_consensus.json, "
+            "labels_concensus.json; unpack the labels there"
+        )
+    if len({path.parent for path in whole}) > 1 or (len(whole) > 1 and _fold_of(whole[0])):
+        raise UserError(
+            f"{root}: holds several label files; give the one that is meant, as in msp-podcast:{whole[0]}: "
+            f"{first([path.relative_to(root) for path in whole], 12)}"
+        )
+    return root, whole[0]
 
 
-def _audio_files(folder: Path) -> set[str]:
-    with os.scandir(folder) as found:
-        return {item.name for item in found if item.name.endswith(".wav") and not item.name.startswith(".")}
+def _label_files(root: Path) -> list[Path]:
+    """The label files of a root folder; CSV before JSON: where a release has both they hold the same fields."""
+    held = [
+        path
+        for folder in (*nested(root, _LABEL_FOLDERS), root)
+        for name, path in children(folder).items()
+        if _LABEL_FILE.fullmatch(name)
+    ]
+    return sorted(held, key=lambda path: (path.suffix.casefold() != ".csv", len(path.name), path.name, path))
 
 
-def _consensus(source: Path, missing: MissingWords) -> tuple[pd.DataFrame, list[str]]:
-    """The label file as a table in our names, absent columns empty, and the place of each row in it."""
+def _fold_of(path: Path) -> str | None:
+    return _LABEL_FILE.fullmatch(path.name.casefold())[1]
+
+
+def _consensus(source: Path, missing: MissingWords) -> tuple[dict[str, list], list[int | str]]:
+    """The label file as columns in our names, absent ones empty, and the place of each row in it."""
     if source.suffix.casefold() == ".json":
-        rows, places = _json_rows(source)
+        header, rows, places = _json_rows(source)
     else:
-        header, cells, lines = csv_rows(read_bytes(source), source)
-        rows = [dict(zip(header, row, strict=True)) for row in cells]
-        places = [f"line {line}" for line in lines]
+        header, rows, places = csv_rows(read_bytes(source), source)
     if not rows:
         raise UserError(f"{source}: holds no labels; unpack it again")
-    columns: dict[str, list[object]] = {ours: [] for ours in _FIELDS.values()}
-    for row in rows:
-        named = {str(name).strip().casefold(): value for name, value in row.items()}
-        for theirs, ours in _FIELDS.items():
-            value = named.get(theirs)
-            if isinstance(value, float) and math.isnan(value):
-                value = None
-            # Unknown is this corpus's own word for a speaker whom nobody named.
-            if isinstance(value, str) and not (ours == "speaker" and _speaker(value) == ""):
-                value = missing.text(ours, value)
-            columns[ours].append("" if value is None else value)
+    place_of = {str(name).strip().casefold(): index for index, name in enumerate(header)}
+    columns: dict[str, list] = {}
+    for theirs, ours in _FIELDS.items():
+        place = place_of.get(theirs)
+        columns[ours] = [""] * len(rows) if place is None else [_cell(row[place], ours, missing) for row in rows]
     absent = [
         theirs
         for theirs in ("FileName", "EmoAct", "EmoVal", "EmoDom")
@@ -153,20 +190,36 @@ def _consensus(source: Path, missing: MissingWords) -> tuple[pd.DataFrame, list[
     ]
     if absent:
         raise UserError(f"{source}: no column {first(absent)}; is this the consensus label file of MSP-Podcast?")
-    columns["path"] = [str(name) for name in columns["path"]]
-    return pd.DataFrame(columns, dtype=object), places
+    columns["path"] = [audio_name(str(name)) for name in columns["path"]]
+    return columns, places
 
 
-def _json_rows(source: Path) -> tuple[list[dict], list[str]]:
-    try:
-        held = json.loads(read_text(source))
-    except json.JSONDecodeError as problem:
-        raise UserError(f"{source}, line {problem.lineno}: is no JSON ({problem.msg}); unpack it again") from None
-    except RecursionError:
-        raise UserError(f"{source}: is nested too deeply for a label file; unpack it again") from None
+def _place(place: int | str) -> str:
+    return place if isinstance(place, str) else f"line {place}"
+
+
+def _cell(value: object, column: str, missing: MissingWords) -> object:
+    """What a cell says, ``""`` for nothing."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    # Unknown is this corpus's own word for a speaker whom nobody named, and None for a file of no split.
+    if not isinstance(value, str) or (column == "speaker" and _speaker(value) == ""):
+        return value
+    return value.strip() if column == "split" and _is_of_no_split(value) else missing.text(column, value)
+
+
+def _is_of_no_split(word: object) -> bool:
+    return str(word).strip().casefold() in _OF_NO_SPLIT
+
+
+def _json_rows(source: Path) -> tuple[list[str], list[list], list[str]]:
+    """Header, rows and places of a JSON object of one object a file name."""
+    held = read_json(source)
     if not isinstance(held, dict) or not all(isinstance(entry, dict) for entry in held.values()):
         raise UserError(f"{source}: is no object of one object a file name; unpack it again")
-    return [{"FileName": name, **entry} for name, entry in held.items()], [f"entry {name!r}" for name in held]
+    header = ["FileName", *dict.fromkeys(name for entry in held.values() for name in entry)]
+    rows = [[name, *(entry.get(field) for field in header[1:])] for name, entry in held.items()]
+    return header, rows, [f"entry {name!r}" for name in held]
 
 
 def _pairs(path: Path) -> Iterator[tuple[int, str, str]]:
@@ -181,48 +234,86 @@ def _pairs(path: Path) -> Iterator[tuple[int, str, str]]:
 
 
 def _add_partitions(
-    table: pd.DataFrame, places: list[str], path: Path, notes: list[str]
-) -> tuple[pd.DataFrame, list[str]]:
+    columns: dict[str, list], places: list[int | str], path: Path, notes: list[str]
+) -> tuple[dict[str, list], list[int | str]]:
     """Splits where the label file has none; files that only the partition names are added, their labels missing."""
     partition: dict[str, tuple[str, int]] = {}
-    for number, split, name in _pairs(path):
+    for number, split, given in _pairs(path):
+        name = audio_name(given)
         if name in partition and partition[name][0] != split:
             raise UserError(
                 f"{path}, line {number}: {name} is in {split} and in {partition[name][0]}; keep one of them"
             )
         partition[name] = (split, number)
-    known = set(table["path"])
-    table["split"] = [
-        split or partition.get(name, ("", 0))[0] for split, name in zip(table["split"], table["path"], strict=True)
+    known = set(columns["path"])
+    columns["split"] = [
+        split or partition.get(name, ("", 0))[0] for split, name in zip(columns["split"], columns["path"], strict=True)
     ]
     unlabelled = [name for name in partition if name not in known]
-    if not unlabelled:
-        return table, places
-    counts = Counter(partition[name][0] for name in unlabelled)
-    listed = ", ".join(f"{split} {count:,}" for split, count in sorted(counts.items()))
-    notes.append(f"{len(unlabelled):,} files are in {path.name} without labels ({listed}): extracted, labels missing")
-    added = pd.DataFrame({"path": unlabelled, "split": [partition[name][0] for name in unlabelled]}, dtype=object)
-    table = pd.concat([table, added], ignore_index=True).astype(object)
-    table = table.where(table.notna(), "")
-    return table, [*places, *(f"{path.name} line {partition[name][1]}" for name in unlabelled)]
+    counts = Counter(partition[name][0] for name in unlabelled if not _is_of_no_split(partition[name][0]))
+    if counts:
+        listed = ", ".join(f"{split} {count:,}" for split, count in sorted(counts.items()))
+        notes.append(
+            f"{counts.total():,} files are in {path.name} without labels ({listed}): extracted, labels missing"
+        )
+    added = {"path": unlabelled, "split": [partition[name][0] for name in unlabelled]}
+    columns = {name: [*held, *added.get(name, [""] * len(unlabelled))] for name, held in columns.items()}
+    return columns, [*places, *(f"{path.name} line {partition[name][1]}" for name in unlabelled)]
 
 
-def _add_speakers(table: pd.DataFrame, path: Path, notes: list[str]) -> None:
+def _drop_without_split(
+    columns: dict[str, list], places: list[int | str], notes: list[str]
+) -> tuple[dict[str, list], list[int | str]]:
+    words = Counter(split for split in columns["split"] if _is_of_no_split(split))
+    if not words:
+        return columns, places
+    listed = ", ".join(f"{word} {count:,}" for word, count in sorted(words.items()))
+    notes.append(f"{words.total():,} rows belong to no split by the corpus's own word ({listed}), and are left out")
+    return _keep(columns, places, [row for row, split in enumerate(columns["split"]) if split not in words])
+
+
+def _drop_copies(
+    columns: dict[str, list], places: list[int | str], notes: list[str]
+) -> tuple[dict[str, list], list[int | str]]:
+    """Without the rows that say what an earlier row of the same file says; two that differ are refused later."""
+    names = columns["path"]
+    repeated = {name for name, count in Counter(names).items() if count > 1}
+    if not repeated:
+        return columns, places
+    seen: set[tuple] = set()
+    kept = []
+    for row, name in enumerate(names):
+        cells = tuple(column[row] for column in columns.values()) if name in repeated else None
+        if cells is None or cells not in seen:
+            kept.append(row)
+            seen.add(cells)
+    if len(kept) < len(names):
+        notes.append(f"{len(names) - len(kept):,} rows repeat an earlier one, and are left out")
+    return _keep(columns, places, kept)
+
+
+def _keep(
+    columns: dict[str, list], places: list[int | str], rows: list[int]
+) -> tuple[dict[str, list], list[int | str]]:
+    return {name: [held[row] for row in rows] for name, held in columns.items()}, [places[row] for row in rows]
+
+
+def _add_speakers(columns: dict[str, list], path: Path) -> None:
     """Speakers and genders where the label file has none."""
     speaker_of: dict[str, str] = {}
     gender_of: dict[str, str] = {}
     for _, left, right in _pairs(path):
-        if left.casefold().endswith(".wav"):
-            speaker_of[left] = right
-        else:
+        if re.match(r"(?i)speaker_|unknown", left):
             gender_of[_speaker(left)] = right
-    table["speaker"] = [
+        else:
+            speaker_of[audio_name(left)] = right
+    columns["speaker"] = [
         speaker if speaker != "" else speaker_of.get(name, "")
-        for speaker, name in zip(table["speaker"], table["path"], strict=True)
+        for speaker, name in zip(columns["speaker"], columns["path"], strict=True)
     ]
-    table["gender"] = [
+    columns["gender"] = [
         gender or gender_of.get(_speaker(speaker), "")
-        for gender, speaker in zip(table["gender"], table["speaker"], strict=True)
+        for gender, speaker in zip(columns["gender"], columns["speaker"], strict=True)
     ]
 
 
@@ -231,24 +322,3 @@ def _speaker(name: object) -> str:
     text = str(int(name)) if isinstance(name, float) and name.is_integer() else str(name).strip()
     text = re.sub(r"(?i)^speaker_", "", text)
     return "" if text.casefold() in ("unknown", "") else text
-
-
-def _transcripts(folder: Path, names: pd.Series, notes: list[str]) -> list[str]:
-    with os.scandir(folder) as found:
-        present = {item.name for item in found}
-    texts, damaged = [], []
-    for name in names:
-        file = f"{Path(name).stem}.txt"
-        if file not in present:
-            texts.append("")
-            continue
-        text, replaced = decode_leniently(read_bytes(folder / file))
-        texts.append(text)
-        if replaced:
-            damaged.append(file)
-    if damaged:
-        notes.append(f"{len(damaged):,} transcripts are not UTF-8, some letters were replaced: {first(damaged, 2)}")
-    absent = sum(not text for text in texts)
-    if absent:
-        notes.append(f"{absent:,} utterances have no transcript")
-    return texts

@@ -7,11 +7,13 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
 from emoprobe.errors import UserError
 
+from .cells import RATERS
 from .table import COLUMNS
 from .values import first, parse_seconds
 
@@ -63,6 +65,7 @@ _TIMES = ("start", "end", _DURATION)
 _UNKNOWN_UNIT = re.compile(
     r"(start|begin|onset|end|stop|offset|duration|length)(time|pos|position)?(samples?|frames?|idx|index|bytes?)"
 )
+_NEITHER = "; if it selects none, say so with --columns start= end="
 
 
 @dataclass(frozen=True)
@@ -150,9 +153,9 @@ def name_columns(header: Sequence[object], *, chosen: Mapping[str, str] | None =
         If a chosen column is not there, two columns claim to be the same, or one that selects audio is not understood.
     """
     written = [str(name) for name in header]
-    claims = _claims(written, dict(chosen or {}), source)
-    places = {ours: claimed[0][0] for ours, claimed in claims.items()}
-    units = {ours: claimed[0][1] for ours, claimed in claims.items() if claimed[0][1] != 1.0}
+    columns = _columns(written, dict(chosen or {}), source)
+    places = {ours: column.place for ours, column in columns.items()}
+    units = {ours: column.unit for ours, column in columns.items() if column.unit != 1.0}
     others = {name: written[place] for name, place in places.items() if _own(written[place]) != name}
     if _DURATION in places:
         others["end"] = f"{written[places[_DURATION]]} added to {written[places['start']]}"
@@ -203,6 +206,8 @@ def _plain(name: str) -> str:
 
 
 _OURS = {_plain(name): ours for ours, names in COMMON_NAMES.items() for name in (ours, *names)}
+#: What is kept of single ratings has no other name.
+_OURS |= {_plain(name): name for name in RATERS}
 _OURS |= {_plain(name): _DURATION for name in _LENGTHS} | {_OFFSET: _OFFSET}
 
 
@@ -218,62 +223,78 @@ def _role(name: str) -> tuple[str, float]:
     return "", 1.0
 
 
-def _claims(written: list[str], chosen: dict[str, str], source: Path) -> dict[str, list[tuple[int, float]]]:
-    """Which column is each of ours, and its unit: one of them for each, in a list."""
-    claims: dict[str, list[tuple[int, float]]] = {}
+class _Column(NamedTuple):
+    """The number of a column, and seconds in one of its unit."""
+
+    place: int
+    unit: float
+
+
+def _columns(written: list[str], chosen: dict[str, str], source: Path) -> dict[str, _Column]:
+    """Which column is each of ours (or ``duration``): what the user chose, and else what the names tell."""
     picked = {ours: _place_of(theirs, ours, written, source) for ours, theirs in chosen.items() if theirs}
-    for place, name in enumerate(written):
-        if place in picked.values():
-            continue
-        ours, unit = _role(name)
-        if ours:
-            claims.setdefault(ours, []).append((place, unit))
-        elif _UNKNOWN_UNIT.fullmatch(_plain(name)) and not {"start", "end"} <= set(chosen):
-            raise UserError(
-                f"{source}, column {name!r}: selects audio by samples, frames or bytes, whose rate is not told; "
-                "give seconds in a column 'start' or 'end'" + _NEITHER
-            )
-    letters = {ours: place for place, name in enumerate(written) if (ours := LETTERS.get(_own(name)))}
-    if {"valence", "arousal"} <= set(letters):
-        for ours, place in letters.items():
-            if place not in picked.values():
-                claims.setdefault(ours, []).append((place, 1.0))
+    claims = _claims(written, set(picked.values()))
+    if not {"start", "end"} <= set(chosen):
+        _refuse_unknown_units(written, set(picked.values()), source)
     _settle_offset(claims, chosen, written, source)
     claims = {ours: claimed for ours, claimed in claims.items() if ours not in chosen}
     there = {*claims, *picked}
     if "start" not in there or "end" in there | set(chosen):
         claims.pop(_DURATION, None)  # how long the file is, or the part of it that is told already
-    for ours, claimed in claims.items():
-        own = [claim for claim in claimed if _own(written[claim[0]]) == ours]
-        if len(own) > 1:
-            raise UserError(f"{source}: the column {ours!r} occurs more than once; keep one of them")
-        if not own and len(claimed) > 1:
-            names = [written[place] for place, _ in claimed]
-            remedy = f"say which with --columns '{ours}={names[0]}'" if ours in COLUMNS else "keep one of them"
-            raise UserError(f"{source}: the columns {' and '.join(map(repr, names))} may each be {ours!r}; {remedy}")
-        claims[ours] = own or claimed
-    claims |= {ours: [(place, _role(written[place])[1])] for ours, place in picked.items()}
+    told = {ours: _only(ours, claimed, written, source) for ours, claimed in claims.items()}
+    units = {ours: _role(written[place])[1] if ours in _TIMES else 1.0 for ours, place in picked.items()}
+    return told | {ours: _Column(place, units[ours]) for ours, place in picked.items()}
+
+
+def _claims(written: list[str], taken: set[int]) -> dict[str, list[_Column]]:
+    """The columns whose names say that they are each of ours, without those that the user chose for something."""
+    claims: dict[str, list[_Column]] = {}
+    free = {place: name for place, name in enumerate(written) if place not in taken}
+    for place, name in free.items():
+        ours, unit = _role(name)
+        if ours:
+            claims.setdefault(ours, []).append(_Column(place, unit))
+    letters = {ours: place for place, name in free.items() if (ours := LETTERS.get(_own(name)))}
+    if {"valence", "arousal"} <= set(letters):
+        for ours, place in letters.items():
+            claims.setdefault(ours, []).append(_Column(place, 1.0))
     return claims
 
 
-_NEITHER = "; if it selects none, say so with --columns start= end="
+def _only(ours: str, claimed: list[_Column], written: list[str], source: Path) -> _Column:
+    """The one of several columns that has our own name, or the only one."""
+    own = [column for column in claimed if _own(written[column.place]) == ours]
+    if len(own) > 1:
+        raise UserError(f"{source}: the column {ours!r} occurs more than once; keep one of them")
+    if not own and len(claimed) > 1:
+        names = [written[column.place] for column in claimed]
+        remedy = f"say which with --columns '{ours}={names[0]}'" if ours in COLUMNS else "keep one of them"
+        raise UserError(f"{source}: the columns {' and '.join(map(repr, names))} may each be {ours!r}; {remedy}")
+    return (own or claimed)[0]
 
 
-def _settle_offset(
-    claims: dict[str, list[tuple[int, float]]], chosen: dict[str, str], written: list[str], source: Path
-) -> None:
-    """Onset and offset are start and end; offset and duration are start and length; what else it may be is asked."""
-    offsets = claims.pop(_OFFSET, [])
-    for claim in offsets:
-        starts = [_plain(written[place]) for place, _ in claims.get("start", [])]
-        if any(name.startswith("onset") for name in starts) and "end" not in chosen:
-            claims.setdefault("end", []).append(claim)
-        elif _DURATION in claims and not starts and "start" not in chosen:
-            claims.setdefault("start", []).append(claim)
-        elif not {"start", "end"} & set(chosen):
+def _refuse_unknown_units(written: list[str], taken: set[int], source: Path) -> None:
+    for place, name in enumerate(written):
+        if place not in taken and not _role(name)[0] and _UNKNOWN_UNIT.fullmatch(_plain(name)):
             raise UserError(
-                f"{source}, column {written[claim[0]]!r}: may be where an utterance begins or where it ends; "
-                f"say which with --columns start={written[claim[0]]}{_NEITHER}"
+                f"{source}, column {name!r}: selects audio by samples, frames or bytes, whose rate is not told; "
+                f"give seconds in a column 'start' or 'end'{_NEITHER}"
+            )
+
+
+def _settle_offset(claims: dict[str, list[_Column]], chosen: dict[str, str], written: list[str], source: Path) -> None:
+    """Onset and offset are start and end; offset and duration are start and length; what else it may be is asked."""
+    for offset in claims.pop(_OFFSET, []):
+        starts = [_plain(written[column.place]) for column in claims.get("start", [])]
+        if any(name.startswith("onset") for name in starts) and "end" not in chosen:
+            claims.setdefault("end", []).append(offset)
+        elif _DURATION in claims and not starts and "start" not in chosen:
+            claims.setdefault("start", []).append(offset)
+        elif not {"start", "end"} & set(chosen):
+            name = written[offset.place]
+            raise UserError(
+                f"{source}, column {name!r}: may be where an utterance begins or where it ends; "
+                f"say which with --columns start={name}{_NEITHER}"
             )
 
 

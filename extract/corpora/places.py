@@ -1,4 +1,4 @@
-"""Which part of a file an utterance is: its columns, what they may hold, and what they share."""
+"""Which part of a file an utterance is: its columns, what they may hold, how a part is called, and what parts share."""
 
 from __future__ import annotations
 
@@ -77,6 +77,16 @@ def _place(start: float, end: float, channel: float) -> Place:
         None if math.isnan(end) else float(end),
         None if math.isnan(channel) else int(channel),
     )
+
+
+def part_suffix(place: Place) -> str:
+    """A part's name behind that of its file: ``_12.5-14.75`` or ``_12.5-14.75_ch1``; nothing for a whole file."""
+    if not place:
+        return ""
+    start, end, channel = place
+    until = "end" if end is None else f"{end:.9g}"
+    times = "" if start is None and end is None else f"_{start or 0.0:.9g}-{until}"
+    return times + ("" if channel is None else f"_ch{channel}")
 
 
 def overlaps(table: pd.DataFrame) -> int:

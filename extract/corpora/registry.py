@@ -12,8 +12,10 @@ from pathlib import Path
 
 from emoprobe.errors import UserError
 
+from .benchmarks import add_splits
 from .datasets import is_dataset
 from .manifest import read_manifest
+from .raters import add_ratings
 from .table import Corpus
 from .tar import is_tar_set
 
@@ -30,21 +32,27 @@ def corpus_readers() -> dict[str, EntryPoint]:
     return found
 
 
-#: A file that tells what a folder is, and the reader of such folders.
-FOLDERS = {"db.yaml": "audformat", "wav.scp": "kaldi"}
-
 #: Readers of files and folders that are told by the audio in them.
 HOLDERS = {"datasets": is_dataset, "tar": is_tar_set}
 
+#: A file that tells what a folder is, and the reader of such folders.
+FOLDERS = {"db.yaml": "audformat", "wav.scp": "kaldi"}
 
-def read_corpus(spec: str, *, keep_words: Collection[str] = (), columns: Mapping[str, str] | None = None) -> Corpus:
+
+def read_corpus(
+    spec: str,
+    *,
+    keep_words: Collection[str] = (),
+    columns: Mapping[str, str] | None = None,
+    ratings: str | Path | None = None,
+    splits: str | Path | None = None,
+) -> Corpus:
     """Read the corpus that `spec` names, and note in its `arguments` how it was named.
 
     Parameters
     ----------
     spec : str
-        ``demo``; the path of a manifest; a folder that a file of :data:`FOLDERS` tells; a
-        data set with the audio in it (:data:`HOLDERS`); or ``NAME:ROOT`` with the name
+        ``demo``; the path of a manifest; a folder that a file of :data:`FOLDERS` tells; or ``NAME:ROOT`` with the name
         of a reader (``msp-podcast``, ``iemocap``, ``manifest``, ``demo``, or one that another package registers) and
         the corpus's folder.
     keep_words : collection of str
@@ -52,6 +60,10 @@ def read_corpus(spec: str, *, keep_words: Collection[str] = (), columns: Mapping
         :mod:`.cells`.
     columns : mapping, optional
         Our name of a column to the one in the corpus's table, for readers of any table; see :mod:`.naming`.
+    ratings : str or Path, optional
+        A table of single ratings, see :func:`.raters.add_ratings`.
+    splits : str or Path, optional
+        A folder with the folds of a benchmark, see :func:`.benchmarks.add_splits`.
 
     Raises
     ------
@@ -61,12 +73,20 @@ def read_corpus(spec: str, *, keep_words: Collection[str] = (), columns: Mapping
     options = {"keep_words": keep_words, "columns": columns}
     options = {name: value for name, value in options.items() if value}
     reader, place, corpus = _find(str(spec), options)
-    arguments = ["--corpus", reader + os.path.abspath(place)]  # noqa: PTH100 - links are the user's own
+    arguments = ["--corpus", reader + _absolute(place)]
     if keep_words:
         arguments += ["--keep-words", *keep_words]
     if columns:
         arguments += ["--columns", *(f"{ours}={theirs}" for ours, theirs in columns.items())]
+    for option, given, add in (("--ratings", ratings, add_ratings), ("--splits", splits, add_splits)):
+        if given is not None:
+            corpus = add(corpus, Path(given))
+            arguments += [option, _absolute(given)]
     return replace(corpus, arguments=tuple(arguments))
+
+
+def _absolute(path: str | Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100 - links are the user's own
 
 
 def _find(spec: str, options: Mapping[str, object]) -> tuple[str, str | Path, Corpus]:
@@ -75,9 +95,11 @@ def _find(spec: str, options: Mapping[str, object]) -> tuple[str, str | Path, Co
         raise UserError(f"--corpus {spec!r}: is empty; give demo, a manifest, or NAME:ROOT")
     readers = corpus_readers()
     known = ", ".join(sorted(readers))
-    told = _told_by_folder(Path(spec)) or _told_by_audio(Path(spec))
+    place = Path(spec)
+    told = next((name for name, is_kind in HOLDERS.items() if is_kind(place)), "")
+    told = told or _told_by_folder(place)
     if told in readers:
-        return f"{told}:", spec, _read(readers[told], Path(spec), options)
+        return f"{told}:", spec, _read(readers[told], place, options)
     if Path(spec).is_file():
         return "", spec, read_manifest(Path(spec), **options)
     named = re.match(r"([A-Za-z][\w.-]+):(.*)", spec, re.DOTALL)
@@ -104,10 +126,6 @@ def _told_by_folder(place: Path) -> str:
         return told
     # Beside db.yaml, db.<table>.csv is a table of the database.
     return told if place.is_file() and told == "audformat" and place.name.startswith("db.") else ""
-
-
-def _told_by_audio(place: Path) -> str:
-    return next((reader for reader, is_kind in HOLDERS.items() if is_kind(place)), "")
 
 
 def _read(entry: EntryPoint, root: Path | None, options: Mapping[str, object]) -> Corpus:

@@ -25,10 +25,12 @@ def csv_rows(data: bytes, path: Path) -> tuple[list[str], list[list[str]], list[
     UserError
         Naming the file, the line and the remedy.
     """
-    text = decode(data, path)
-    separator = _separator(text)
+    separator = _separator(decode(data, path))
     # The standard reader rather than pandas': it tells the line of a row with too few cells instead of filling it up.
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
+    # Read as it is decoded, since a text in memory takes four bytes a letter here.
+    lines = io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline="")
+    reader = csv.reader(lines, strict=True, delimiter=separator)
+    shared: dict[str, str] = {}
     rows: list[list[str]] = []
     places: list[int] = []
     header: list[str] | None = None
@@ -46,7 +48,8 @@ def csv_rows(data: bytes, path: Path) -> tuple[list[str], list[list[str]], list[
                     f"quote a cell that holds a {SEPARATORS[separator]}"
                 )
             else:
-                rows.append(cells)
+                # Of a word that many rows have, one is kept.
+                rows.append([shared.setdefault(cell, cell) for cell in cells])
                 places.append(line)
     except csv.Error as problem:
         raise UserError(

@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,18 +21,19 @@ from .cells import (
     EMOTION,
     IDENTIFIERS,
     OPTIONAL,
+    OPTIONAL_NUMBERS,
     PLACES,
     TEXT_COLUMNS,
     MissingWords,
     identifier,
     look_alikes,
 )
-from .places import check_places, overlaps
+from .places import Place, check_places, overlaps, part_suffix, places
 from .scales import refuse_outside, two_scales
-from .values import first, normalise_split, parse_rating, parse_seconds, part_name, path_under, printable
+from .values import first, is_plain, normalise_split, parse_rating, parse_seconds, path_under, printable
 
 COLUMNS = (*(name for name in TEXT_COLUMNS if name not in OPTIONAL), *DIMENSIONS, *OPTIONAL)
-_NUMBERS = (*DIMENSIONS, *PLACES)
+_NUMBERS = (*DIMENSIONS, *OPTIONAL_NUMBERS)
 #: Columns of names, in which one that is written in two ways is told.
 _NAMES = ("speaker", "emotion", "gender", "group", "fold")
 _GENDERS = {"m": "male", "f": "female", "man": "male", "woman": "female"}
@@ -56,7 +57,8 @@ class Corpus:
         columns ``arousal``, ``valence`` and ``dominance``, where NaN is a missing label. ``split`` is one of ``""``,
         ``train``, ``development``, ``test``, ``test1``, ``test2``, ... Then the optional ones: the texts ``group``
         (what no fold may split: a session, a dialogue, a film) and ``fold`` (the name of a given fold), and the float64
-        columns ``start`` and ``end`` (seconds; NaN is the file's own) and ``channel`` (from 0; NaN is their mean).
+        columns ``start`` and ``end`` (seconds; NaN is the file's own), ``channel`` (from 0; NaN is their mean), and
+        :data:`.cells.RATERS`.
     notes : tuple of str
         What the reader found odd, and what it did about it.
     text_source : str
@@ -142,7 +144,8 @@ class Corpus:
 
         given_paths = columns["path"]
         try:
-            columns["path"] = [path_under(root, given) for given in given_paths]
+            base = os.path.join(root, "")  # noqa: PTH118 - with its slash
+            columns["path"] = [base + given if is_plain(given) else path_under(root, given) for given in given_paths]
         except ValueError:
             columns["path"] = [
                 _checked_path(root, given, written, source, called["path"], where, row)
@@ -153,14 +156,17 @@ class Corpus:
             notes.append(f"{absolute} of {len(given_paths)} paths are absolute, the others start from {root}")
         elif absolute:
             notes.append("all paths are absolute: the manifest does not move with its audio")
-        for column in PLACES:
+        for column in OPTIONAL_NUMBERS:
             columns[column] = _numbers(table, column, source, where, missing, called)
         check_places(columns, called, source=source, where=where)
-        _note_repeated_paths(columns, notes)
+        parts = places(pd.DataFrame({name: columns[name] for name in PLACES}))
+        _note_repeated_paths(columns["path"], parts, notes)
 
         from_stem = sum(not given for given in columns["id"])
-        parts = zip(*(columns[name] for name in ("path", *PLACES)), strict=True)
-        columns["id"] = [given or part_name(*part) for given, part in zip(columns["id"], parts, strict=True)]
+        columns["id"] = [
+            given or Path(path).stem + part_suffix(part)
+            for given, path, part in zip(columns["id"], columns["path"], parts, strict=True)
+        ]
         for column in IDENTIFIERS:
             columns[column] = [identifier(name) for name in columns[column]]
         _refuse_repeated_ids(columns["id"], source, where, from_stem)
@@ -273,17 +279,19 @@ def held_columns(table: pd.DataFrame) -> tuple[str, ...]:
     return tuple(
         name
         for name in COLUMNS
-        if name not in OPTIONAL or (table[name].notna() if name in PLACES else table[name] != "").any()
+        if name not in OPTIONAL or (table[name].notna() if name in OPTIONAL_NUMBERS else table[name] != "").any()
     )
 
 
 def empty_columns(n: int) -> dict[str, object]:
     """The optional columns of `n` utterances that hold nothing in them."""
-    texts = {name: pd.Series([""] * n, dtype=object) for name in OPTIONAL if name not in PLACES}
-    return texts | {name: np.full(n, np.nan) for name in PLACES}
+    texts = {name: pd.Series([""] * n, dtype=object) for name in OPTIONAL if name not in OPTIONAL_NUMBERS}
+    return texts | {name: np.full(n, np.nan) for name in OPTIONAL_NUMBERS}
 
 
 def _text(value: object, source: Path, column: str, where: Callable[[int], str], row: int) -> str:
+    if type(value) is str and value.isprintable():  # as nearly every cell is
+        return value.strip()
     if value is None or (isinstance(value, float) and math.isnan(value)) or value is pd.NA or value is pd.NaT:
         return ""
     if isinstance(value, float | np.floating) and float(value).is_integer():
@@ -310,15 +318,11 @@ def _checked_path(
         raise UserError(f"{source}, {where(row)}, column '{column}': {problem}{remedy}") from None
 
 
-def _note_repeated_paths(columns: Mapping[str, Sequence], notes: list[str]) -> None:
-    parts: Iterable = columns["path"]
-    if not all(np.isnan(columns[name]).all() for name in PLACES):
-        places = zip(*(columns[name] for name in PLACES), strict=True)
-        parts = ((path, *(str(place) for place in row)) for path, row in zip(columns["path"], places, strict=True))
-    repeated = [part if isinstance(part, str) else part[0] for part, count in Counter(parts).items() if count > 1]
+def _note_repeated_paths(paths: list[str], parts: list[Place], notes: list[str]) -> None:
+    repeated = [path for (path, _), count in Counter(zip(paths, parts, strict=True)).items() if count > 1]
     if repeated:
-        repeated = list(dict.fromkeys(repeated))
-        notes.append(f"{len(repeated)} audio files are named by more than one row: {first(repeated, 2)}")
+        what = "parts of files" if any(parts) else "audio files"
+        notes.append(f"{len(repeated)} {what} are named by more than one row: {first(repeated, 2)}")
 
 
 def _refuse_repeated_ids(ids: list[str], source: Path, where: Callable[[int], str], from_stem: int) -> None:
@@ -355,10 +359,14 @@ def _numbers(
         return np.full(len(table), np.nan)
     parse = parse_seconds if column in ("start", "end") else parse_rating
     numbers = np.empty(len(table))
+    read: dict[str, float] = {}  # a mean of a few ratings is one of a few values
     for row, value in enumerate(table[column]):
-        value = missing.text(column, value) if isinstance(value, str) else value
+        text = missing.text(column, value) if isinstance(value, str) else None
         try:
-            numbers[row] = parse(None if value is pd.NA else value)
+            if text is None:
+                numbers[row] = parse(None if value is pd.NA else value)
+            else:
+                numbers[row] = read[text] if text in read else read.setdefault(text, parse(text))
         except (TypeError, ValueError) as problem:
             raise UserError(
                 f"{source}, {where(row)}, column '{called[column]}': {problem}; correct it or leave the cell empty"

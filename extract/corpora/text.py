@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from pathlib import Path
@@ -67,6 +68,22 @@ def decode(data: bytes, path: Path) -> str:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise UserError(f"{path}, line {line}: holds a NUL character, so this is no text file")
     return text
+
+
+def read_json(path: Path) -> object:
+    """What a JSON file holds.
+
+    Raises
+    ------
+    UserError
+        Naming the file and the line.
+    """
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as problem:
+        raise UserError(f"{path}, line {problem.lineno}: is no JSON ({problem.msg}); unpack it again") from None
+    except RecursionError:
+        raise UserError(f"{path}: is nested too deeply for a table; unpack it again") from None
 
 
 def decode_leniently(data: bytes) -> tuple[str, bool]:

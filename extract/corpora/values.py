@@ -28,6 +28,9 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _CLOCK = re.compile(r"(?:(\d{1,9})\s+days?\s+)?(?:(\d{1,9}):)?(\d{1,9}):(\d{1,9}(?:[.,]\d+)?)")
 _SHOWN = 5
 
+# From the root, up, nowhere, or nothing.
+_STEPS = re.compile(r"//|/\.\.?/")
+
 
 def first(items: Iterable[object], shown: int = _SHOWN) -> str:
     """List the first few of many, and say how many more there are."""
@@ -95,6 +98,11 @@ def parse_rating(value: object) -> float:
     return number
 
 
+def is_plain(given: str) -> bool:
+    """Whether a file name goes down into folders and nothing else, so that nothing about it needs to be worked out."""
+    return given.isprintable() and not _STEPS.search(f"/{given}/")
+
+
 def parse_seconds(value: object) -> float:
     """A time in a file in seconds, NaN where the cell says that there is none.
 
@@ -131,14 +139,6 @@ def parse_seconds(value: object) -> float:
     return parse_rating(value)
 
 
-def part_name(path: str, start: float, end: float, channel: float) -> str:
-    """A file's name without its ending, and where the utterance is a part of it, which: ``call_1.500_3.250_ch0``."""
-    stem = Path(path).stem
-    if not (math.isnan(start) and math.isnan(end)):
-        stem += f"_{0.0 if math.isnan(start) else start:.3f}_" + ("end" if math.isnan(end) else f"{end:.3f}")
-    return stem if math.isnan(channel) else f"{stem}_ch{channel:g}"
-
-
 def path_under(root: Path, given: str) -> str:
     """The absolute path of a file that is named relative to `root`.
 
@@ -160,3 +160,8 @@ def path_under(root: Path, given: str) -> str:
     if os.path.commonpath([base, joined]) != base or joined == base:
         raise ValueError(f"the relative path {given!r} leads out of {base}; give an absolute path if that is meant")
     return joined
+
+
+def below_root(path: str, root: Path) -> str:
+    """The path below the corpus's root where it lies there, so that a cache means the same on another machine."""
+    return Path(path).relative_to(root).as_posix() if Path(path).is_relative_to(root) else path

@@ -102,6 +102,8 @@ class Fit:
         Chosen penalty.
     nulls : dict of str to ndarray, shape (permutations, targets), optional
         Scores for permuted labels by the name of the split.
+    tested : dict of str to ndarray, shape (targets,), optional
+        What the nulls are of, by the name of the split, where that is not CCC of these predictions.
     code : OnlineCode, optional
         Description length of the labels.
     """
@@ -112,6 +114,7 @@ class Fit:
     penalties: np.ndarray | None = None
     nulls: dict[str, np.ndarray] | None = None
     code: OnlineCode | None = None
+    tested: dict[str, np.ndarray] | None = None
 
 
 @dataclass(frozen=True)

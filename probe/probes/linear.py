@@ -38,6 +38,7 @@ class Solved:
     inner_scores: np.ndarray
     nulls: dict[str, np.ndarray] | None = None
     code: OnlineCode | None = None
+    tested: dict[str, np.ndarray] | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -103,7 +104,9 @@ class LinearProbe(Probe):
             at_an_end = np.isin(solved.penalties[:, column], [penalties[0], penalties[-1]])
             if len(penalties) > 1 and at_an_end.any():
                 notes[target].append(f"{where}: a chosen penalty is at the end of the grid")
-        return Fit(layer, task.settings.seed, solved.predictions, solved.penalties, solved.nulls, solved.code)
+        return Fit(
+            layer, task.settings.seed, solved.predictions, solved.penalties, solved.nulls, solved.code, solved.tested
+        )
 
 
 class Ridge(LinearProbe):
@@ -133,8 +136,7 @@ class Ridge(LinearProbe):
             "penalties": [float(penalty) for penalty in self.penalties(settings)],
             "rescale": settings.rescale,
             "mdl": settings.mdl,
-            "permutations": settings.permutations,
-            "permuted": "within speakers" if settings.permute_within_speakers else "among utterances",
+            **_permuted(settings),
         }
 
     def solve(self, read: Reader, task: Task, penalties: Sequence[float]) -> Solved:
@@ -151,14 +153,14 @@ class Ridge(LinearProbe):
                 ratings,
                 solved,
                 permutation.exchangeable(
-                    task.folds, task.split.groups, within_speakers=settings.permute_within_speakers
+                    task.folds, task.split.units.speakers, within_speakers=settings.permute_within_speakers
                 ),
                 count=settings.permutations,
                 seed=settings.seed,
                 rescale=settings.rescale,
             )
         code, notes = _online_code(read, ratings, task, penalties) if settings.mdl else (None, ())
-        return Solved(solved.predictions, solved.penalties, solved.inner_scores, nulls, code, notes)
+        return Solved(solved.predictions, solved.penalties, solved.inner_scores, nulls, code, notes=notes)
 
 
 def _online_code(
@@ -174,7 +176,9 @@ def _online_code(
     if len(task.folds) > 1:
         rows = np.union1d(rows, np.concatenate(list(first.tests.values())))
     try:
-        return online_code(read, ratings, rows, task.split.groups, penalties=penalties, seed=task.settings.seed), ()
+        return online_code(
+            read, ratings, rows, task.split.units.whole, penalties=penalties, seed=task.settings.seed
+        ), ()
     except UserError as error:  # too few labels of somebody to begin with; the scores do not depend on it
         return None, (f"no description length: {error}",)
 
@@ -196,22 +200,58 @@ class Logistic(LinearProbe):
 
     def versions(self, settings: FitSettings, target: str) -> dict[str, int]:
         """See :class:`.base.Probe`."""
-        from .. import logistic
+        from .. import category_null, logistic, permutation
 
-        return versions_of(logistic)
+        return versions_of(logistic, *[permutation, category_null] * bool(settings.permutations))
 
     def identity(self, settings: FitSettings, target: str, inputs: Inputs) -> dict:
         """See :class:`.base.Probe`."""
-        return {"penalties": [float(penalty) for penalty in self.penalties(settings)], "rescale": False}
+        return {
+            "penalties": [float(penalty) for penalty in self.penalties(settings)],
+            "rescale": False,
+            **_permuted(settings),
+            "null_of": "UAR of the nearest class mean" if settings.permutations else None,
+        }
 
     def solve(self, read: Reader, task: Task, penalties: Sequence[float]) -> Solved:
         """See :class:`LinearProbe`."""
-        from ..logistic import logistic_probe
+        import numpy as np
 
-        solved = logistic_probe(read, task.labels.classes, task.folds, penalties=penalties)
+        from ..category_null import category_null
+        from ..logistic import logistic_probe
+        from ..permutation import exchangeable
+
+        settings, classes = task.settings, task.labels.classes
+        read = _held(read, np.flatnonzero(classes >= 0))
+        solved = logistic_probe(read, classes, task.folds, penalties=penalties)
+        nulls = tested = None
+        if settings.permutations:
+            within = settings.permute_within_speakers
+            sets = exchangeable(task.folds, task.split.units.speakers, within_speakers=within)
+            null = category_null(read, classes, task.folds, sets, count=settings.permutations, seed=settings.seed)
+            nulls = {name: scores[:, None] for name, scores in null.permuted.items()}
+            tested = {name: np.array([score]) for name, score in null.tested.items()}
         return Solved(
             predictions=solved.predictions[:, None],
             penalties=solved.penalties[:, None],
             inner_scores=solved.inner_scores[:, None],
+            nulls=nulls,
+            tested=tested,
             notes=solved.notes,
         )
+
+
+def _held(read: Reader, rows: np.ndarray) -> Reader:
+    """The same features of `rows`, ascending, read once."""
+    import numpy as np
+
+    features = read(rows)
+    return lambda some: features[np.searchsorted(rows, some)]
+
+
+def _permuted(settings: FitSettings) -> dict:
+    """Settings of the null."""
+    return {
+        "permutations": settings.permutations,
+        "permuted": "within speakers" if settings.permute_within_speakers else "among utterances",
+    }

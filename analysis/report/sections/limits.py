@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from emoprobe.probe.leakage import shared_kinds
+from emoprobe.probe.units import GROUP
+
 from ...tables import BASELINE_NAMES
 from ..content import (
     Block,
@@ -86,13 +89,16 @@ def _limits_of(study: Study, corpus: str) -> list[str]:
     entries += [as_sentence(str(note)) for note in notes]
     scores = study.results.select(corpus=corpus, fold="all", split=study.split(corpus))
     speakers = scores["speakers"].dropna()
-    if len(speakers) and speakers.min() < _FEW_SPEAKERS:
+    groups = scores.loc[scores["unit"] == GROUP, "units"].dropna()
+    fewest = groups if len(groups) else speakers
+    if len(fewest) and fewest.min() < _FEW_SPEAKERS:
+        in_groups = f" in {counted(int(groups.min()), GROUP)}, which are resampled" if len(groups) else ""
         entries.append(
-            f"Scores on {corpus} rest on {counted(int(speakers.min()), 'speaker')}: intervals are wide, and say little "
-            "of speakers unlike these."
+            f"Scores on {corpus} rest on {counted(int(speakers.min()), 'speaker')}{in_groups}: intervals are wide, and "
+            "say little of speakers unlike these."
         )
-    if any(run["split"]["leakage"] for run in runs):
-        entries.append(f"The split of {corpus} shares speakers between its parts: its scores are too high.")
+    if shared := shared_kinds(run["split"] for run in runs):
+        entries.append(f"The split of {corpus} shares {shared} between its parts: its scores are too high.")
     if study.optimistic(corpus):
         entries.append(f"Of {corpus}, only a part that choices were made on was scored.")
     texts = _sentences(study, corpus)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..content import Section
 from ..material import Material, SectionKind
 from .answer import answer_section
+from .categories import categories_section
 from .curves import curves_section
 from .fairness import fairness_section
 from .limits import limits_section
@@ -18,6 +19,7 @@ SECTIONS = (
     SectionKind("answer", "What was asked, and the answer", answer_section),
     SectionKind("protocol", "Corpus and protocol", protocol_section),
     SectionKind("curves", "Curves over layers, with controls", curves_section),
+    SectionKind("categories", "Categories of emotion", categories_section),
     SectionKind("relevance", "Learned weights and second opinions", relevance_section),
     SectionKind("similarity", "Similarity", similarity_section),
     SectionKind("systems", "Models trained end to end, beside all others", systems_section),
@@ -28,5 +30,6 @@ SECTIONS = (
 
 
 def sections(material: Material) -> tuple[Section, ...]:
-    """All sections, in the order of the report."""
-    return tuple(Section(kind.name, kind.title, tuple(kind.build(material))) for kind in SECTIONS)
+    """All sections, in the order of the report; one that has nothing to say is left out."""
+    made = (Section(kind.name, kind.title, tuple(kind.build(material))) for kind in SECTIONS)
+    return tuple(section for section in made if section.blocks)

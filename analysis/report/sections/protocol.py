@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+from emoprobe.probe.units import GROUP, SPEAKER, count_speakers
 
 from ..content import (
     NOTHING,
@@ -38,8 +40,10 @@ def _corpus(study: Study, corpus: str) -> list[Block]:
     entries = [f"{corpus}: {counted(first.get('cache', first).get('utterances', 0), 'utterance')}"]
     if "cache" in first:
         speakers = max(run["cache"]["speakers"] for run in runs if "cache" in run)
+        groups = max(run["cache"].get("groups", 0) for run in runs if "cache" in run)
         unknown = max(run["cache"]["unknown_speaker"] for run in runs if "cache" in run)
         entries[0] += f", {counted(speakers, 'speaker')}" if speakers else ", speakers unknown"
+        entries[0] += f", {counted(groups, 'group')}" if groups else ""
         entries[0] += f", {counted(unknown, 'utterance')} of unknown speaker" if unknown and speakers else ""
     cached = _described(study, corpus)
     entries[0] += f", {cached['hours']:.2f} hours" if cached else ""
@@ -75,16 +79,21 @@ def _described(study: Study, corpus: str) -> dict | None:
         table = cache.utterances
     done = table[table["status"] == "done"]
     genders = done.assign(gender=done["gender"].fillna("").replace("", "unknown")).groupby("gender")
-    named = [
-        f"{name} {counted(len(part), 'utterance')} of {counted(part['speaker'].nunique(), 'speaker')}"
-        for name, part in genders
-    ]
+    named = [f"{name} {counted(len(part), 'utterance')} of {_speakers(part['speaker'])}" for name, part in genders]
     bad = table[table["status"] != "done"]
     return {
         "hours": table["seconds"].sum() / 3600,
         "genders": listed(named) if (done["gender"].fillna("") != "").any() else "",
         "left_out": [f"{row.id} ({row.path}): {row.reason or row.status}" for row in bad.itertuples()],
     }
+
+
+def _speakers(speakers: Iterable[str]) -> str:
+    """How many speakers these are; what is of none is no speaker."""
+    known, unknown = count_speakers(list(speakers))
+    if not known:
+        return "unknown speakers"
+    return counted(known, "speaker") + (f", {whole(unknown)} of them of unknown speakers" if unknown else "")
 
 
 def _split(study: Study, corpus: str, runs: Sequence[dict]) -> list[str]:
@@ -96,8 +105,13 @@ def _split(study: Study, corpus: str, runs: Sequence[dict]) -> list[str]:
         entries += [as_sentence(note) for note in run["split"]["notes"]]
         entries += [as_sentence(line) for line in (run.get("cache") or run).get("left_out", [])]
         for leak in run["split"]["leakage"]:
-            shared = listed(entry.get("speaker", "?") for entry in leak["speakers"][:MOST_LISTED])
-            entries.append(f"Leakage: {' and '.join(leak['parts'])} share {len(leak['speakers'])} speakers ({shared}).")
+            for kind in (SPEAKER, GROUP):
+                shared = leak.get(f"{kind}s", [])
+                names = listed(entry.get(kind, "?") for entry in shared[:MOST_LISTED])
+                if shared:
+                    entries.append(
+                        f"Leakage: {' and '.join(leak['parts'])} share {counted(len(shared), kind)} ({names})."
+                    )
     entries.append(f"Scores below are of the part {study.split(corpus)!r}.")
     if study.optimistic(corpus):
         entries.append("Only a part that choices were made on was scored: every score is optimistic.")

@@ -1,0 +1,93 @@
+"""Corpora of acted speech whose file names say everything: who speaks which sentence with which emotion."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import pandas as pd
+
+from emoprobe.errors import UserError
+
+from .cells import MissingWords
+from .folders import AudioTree, stem_of
+from .table import Corpus
+from .values import first
+
+
+def read_coded(
+    name: str,
+    root: Path,
+    pattern: str,
+    decode: Callable[[dict[str, str]], dict[str, object]],
+    *,
+    example: str,
+    keep_words: Collection[str] = (),
+    without: Collection[str] = (),
+    notes: Collection[str] = (),
+) -> Corpus:
+    """Read every audio file below a folder whose name has the corpus's form.
+
+    Parameters
+    ----------
+    name : str
+        Of the corpus.
+    root : Path
+    pattern : str
+        Regular expression with named groups, of a whole stem.
+    decode : callable
+        From the groups to the columns that they tell.
+    example : str
+        A file name of this form, for errors.
+    keep_words : collection of str
+        See :class:`.cells.MissingWords`.
+    without : collection of str
+        Folders that are not looked into, in small letters.
+    notes : collection of str
+        What is to be said as well.
+
+    Returns
+    -------
+    Corpus
+        In the order of the stems. Files of other names are left out, with their count in the notes.
+
+    Raises
+    ------
+    UserError
+        If there is no such file, two have one stem, or a name holds a code that the corpus does not have.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; give the one that the corpus was unpacked to, as {name}:ROOT")
+    tree = AudioTree(root, without=without)
+    paths = sorted(tree.without(()), key=lambda path: (stem_of(path), path))
+    named = [(path, re.fullmatch(pattern, stem_of(path))) for path in paths]
+    rows = []
+    for path, told in named:
+        if told is None:
+            continue
+        tree.find(stem_of(path))  # refuses two files of one stem
+        try:
+            columns = decode(told.groupdict())
+        except KeyError as problem:
+            raise UserError(
+                f"{root / path}: the name holds the code {problem.args[0]!r}, which {name} does not have; "
+                "rename the file or take it away"
+            ) from None
+        rows.append({"id": stem_of(path), "path": path} | columns)
+    if not rows:
+        found = f" ({len(paths):,} others, such as {first(paths, 2)})" if paths else ""
+        raise UserError(f"{root}: no audio file is called as in {example}{found}; give the folder of {name}")
+    others = [path for path, told in named if told is None]
+    said = list(notes)
+    if others:
+        said.append(f"{len(others):,} audio files are not called as in {example}, and are left out: {first(others, 2)}")
+    return Corpus.from_table(
+        name,
+        root,
+        pd.DataFrame(rows),
+        source=root,
+        notes=said,
+        where=lambda row: rows[row]["path"],
+        missing=MissingWords(keep_words),
+    )
