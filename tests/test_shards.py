@@ -420,6 +420,24 @@ def test_each_group_of_rows_is_decoded_once_however_many_threads_read(tmp_path, 
     assert sorted(groups) == [0, 1, 2]
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the system does not tell open files")
+@pytest.mark.parametrize("form", ["parquet", "arrow"])
+def test_few_shards_are_open_at_a_time(form, tmp_path):
+    row = [{"audio": {"bytes": b"x", "path": None}, "emotion": 0, "arousal": 0.0, "speaker": ""}]
+    for number in range(100):
+        if form == "parquet":
+            write_parquet(tmp_path / f"{number}.parquet", row)
+        else:
+            saved = write_saved(tmp_path / f"{number}", row, shards=1)
+            (saved / "data-00000-of-00001.arrow").rename(tmp_path / f"{number}.arrow")
+    kept = Kept()
+    for number in range(100):
+        with open_bytes(f"{tmp_path}/{number}.{form}/audio/0", kept) as file:
+            assert file.read() == b"x"
+    opened = [str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    assert sum(str(tmp_path) in path for path in opened) <= 64
+
+
 @FORMS
 def test_the_table_is_read_without_the_audio(form, tmp_path, monkeypatch):
     """No more bytes are read than the labels take: the audio is replaced by noise, and the corpus is the same."""
