@@ -16,7 +16,7 @@ from emoprobe.errors import UserError
 from .cells import identifier
 from .coded import read_coded
 from .folders import children
-from .manifest import csv_rows
+from .separated import csv_rows
 from .table import Corpus
 from .text import read_bytes
 from .values import first
