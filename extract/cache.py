@@ -498,6 +498,12 @@ class HiddenStateCache:
             wrong[rows] = True
         return wrong
 
+    def intact(self, rows: np.ndarray) -> np.ndarray:
+        """Boolean (rows,): whether what is stored of these utterances, all of them done, is what was written."""
+        stored = self._file["utterances/checksum"][:]
+        there = dict(self._checksums_of(rows))
+        return np.array([there[row] == stored[row] for row in rows], dtype=bool)
+
     def _damage(self, *, frames: bool = True) -> Iterator[tuple[str, np.ndarray | int | slice]]:
         """Each finding, and the rows that it concerns; with the single frames, if there are any, or without."""
         names = self._description["id"]

@@ -116,7 +116,7 @@ def extract(
             batches = _start(out, corpus, backbone, settings, table, provenance, say)
         else:
             arguments = _arguments(corpus, backbone, settings)
-            batches, samples = go_on(out, backbone, corpus, table, provenance, settings, arguments, say)
+            batches, samples = go_on(out, backbone, corpus, table, headers, provenance, settings, arguments, say)
             with HiddenStateCache(out) as cache:
                 provenance = cache.provenance
         # What a cache was begun with, it is gone on with; caches of early versions were not checked.

@@ -104,14 +104,18 @@ def refresh_labels(
             with open_hdf5(temporary) as new, temporary.open("r+b") as target:
                 for name in _placed(new):
                     _copy(source, old[name], target, new[name])
+            # Last, since only the renaming is still to come: killed before that, the same command finds them done.
+            _keep_baselines(out, before["sha256"], corpus, same_words=same_words, say=say)
 
         lay_out(out, plan, frame_sources=parts, fill=copy_states)
+
+
+def _keep_baselines(out: Path, before: str, corpus: dict, *, same_words: bool, say: Callable[[str], None]) -> None:
+    """Name the corpus of the new labels in the baselines beside a cache that do not depend on what has changed."""
     for name in SIDECARS:
         path = sidecar_path(out, name)
-        if not path.exists():
-            continue
-        sidecar = read_sidecar(path)
-        if sidecar.about["corpus"]["sha256"] != before["sha256"]:
+        sidecar = read_sidecar(path) if path.exists() else None
+        if sidecar is None or sidecar.about["corpus"]["sha256"] != before:
             continue
         if name == "text" and not same_words:
             say(f"{path} is of other transcripts: probe-extract --baselines text makes it anew")

@@ -11,7 +11,8 @@ import pandas as pd
 from emoprobe.errors import UserError
 from emoprobe.fields import check_fields
 
-from .audio import gathered
+from .acoustics import acoustic_statistics
+from .audio import AudioHeader, AudioProblem, Kept, gathered, read_audio
 from .batching import plan_batches
 from .cache import HiddenStateCache
 from .corpora import Corpus
@@ -26,6 +27,11 @@ from .writer import CacheWriter
 _REMEDY = "give another place with --out, or --overwrite to start anew"
 _CORPUS = "the corpus"
 
+#: Utterances that are heard again, to tell other audio of the same names and lengths; and by how much, in natural
+#: logarithms, the means and deviations of its log-mel bands differ. Another version of a decoder differs by far less,
+#: another minute of the same noise by more.
+HEARD, OTHER_AUDIO = 32, 0.01
+
 #: Of the release whose caches do not tell.
 _METHODS_OF_0_1 = {"pooling": 1, "acoustics": 1}
 
@@ -35,6 +41,7 @@ def go_on(
     backbone: Backbone,
     corpus: Corpus,
     table: pd.DataFrame,
+    headers: Sequence[AudioHeader | AudioProblem],
     provenance: dict,
     settings: ExtractionSettings,
     arguments: Sequence[str],
@@ -42,9 +49,10 @@ def go_on(
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Make sure that the cache on disk is of the same thing; return its batches and the lengths it was laid out for.
 
-    Where nothing but labels differs, and the settings say so, the cache takes them over first.
+    Where nothing but labels differs, and the settings say so, the cache takes them over first. That the audio is the
+    same is heard on a few utterances, drawn by lot.
     """
-    _refresh(out, corpus, table, provenance, settings, arguments, say)
+    _refresh(out, corpus, table, headers, provenance, settings, arguments, say)
     with HiddenStateCache(out) as cache:
         there = check_fields(
             cache.provenance,
@@ -71,6 +79,7 @@ def go_on(
                 f"{path} (and {len(changed) - 1} more) is of another length than when {out} was started; put the "
                 "audio back, or start anew with --overwrite"
             )
+        _refuse_other_audio(cache, table["path"], headers)
         n = int((~cache.done).sum())
         if there["versions"] != provenance["versions"] or there["device"] != provenance["device"]:
             say("note: the cache was started with other library versions or on another device; its record keeps those")
@@ -83,6 +92,7 @@ def _refresh(
     out: Path,
     corpus: Corpus,
     table: pd.DataFrame,
+    headers: Sequence[AudioHeader | AudioProblem],
     provenance: dict,
     settings: ExtractionSettings,
     arguments: Sequence[str],
@@ -97,9 +107,10 @@ def _refresh(
         labelled = table.assign(path=[below_root(path, corpus.root) for path in table["path"]])
         samples, now = cache.samples, table["samples"].to_numpy()
         changed = changed_labels(cache, labelled)
-    # Without audio from the start, or now: that is no other audio.
-    if changed is None or ((samples != now) & (samples > 0) & (now > 0)).any():
-        return
+        # Without audio from the start, or now: that is no other audio.
+        if changed is None or ((samples != now) & (samples > 0) & (now > 0)).any():
+            return
+        _refuse_other_audio(cache, table["path"], headers)
     told = ", ".join(f"{name} of {count:,} utterances" for name, count in changed.items()) or "its name"
     if not settings.refresh_labels:
         raise UserError(
@@ -115,6 +126,27 @@ def _refresh(
         say=say,
     )
     say(f"labels taken over: {told}; results of the others stay what they are, and the new ones want another folder")
+
+
+def _refuse_other_audio(
+    cache: HiddenStateCache, paths: Sequence[str], headers: Sequence[AudioHeader | AudioProblem]
+) -> None:
+    """Hear a few finished utterances again, and compare them with what the cache holds of their sound."""
+    finished = [row for row in np.flatnonzero(cache.done) if isinstance(headers[row], AudioHeader)]
+    rows = np.sort(np.random.default_rng(0).permutation(np.array(finished, dtype=np.int64))[:HEARD])
+    rows = rows[cache.intact(rows)]
+    there, kept = cache.baseline("logmel")[rows], Kept()
+    for row, stored in zip(rows, there, strict=True):
+        try:
+            heard = acoustic_statistics(read_audio(paths[row], headers[row], kept))["logmel"]
+        except AudioProblem:  # gone since its header was read; what is finished does not need it
+            continue
+        apart = float(np.sqrt(np.mean((heard.astype(np.float64) - stored) ** 2)))
+        if not apart < OTHER_AUDIO:
+            raise UserError(
+                f"{paths[row]} is other audio than {cache.path} was made of, of the same length (its log-mel bands are "
+                f"{apart:.2g} apart): {_REMEDY}"
+            )
 
 
 def _compared(there: dict, provenance: dict) -> list[tuple[str, object, object]]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 
 from emoprobe.cli.extract import main
 from emoprobe.cli.fit import main as fit_main
-from emoprobe.extract import HiddenStateCache, refreshing
+from emoprobe.extract import HiddenStateCache, refreshing, resuming
+from emoprobe.extract.acoustics import acoustic_statistics
 from emoprobe.extract.pipeline import Pipeline
 from emoprobe.extract.sidecars import Sidecar, read_sidecar, sidecar_path, write_sidecar
 from tests.speech import make_corpus
@@ -173,3 +176,48 @@ def test_baselines_that_still_hold_are_kept(words, manifest, model, tmp_path):
         assert words or (cache.baseline("egemaps") == states).all()
     assert read_sidecar(sidecar_path(out, "egemaps")).about["corpus"]["sha256"] == now
     assert (read_sidecar(sidecar_path(out, "text")).about["corpus"]["sha256"] == now) is not words
+
+
+def test_killed_between_the_baselines_and_the_cache_it_is_finished_by_the_same_command(manifest, model, tmp_path):
+    out = tmp_path / "states.h5"
+    assert run(manifest, model, out) == 0
+    with HiddenStateCache(out) as cache:
+        corpus = {part: cache.provenance["corpus"][part] for part in ("name", "sha256")}
+        ids = cache.utterances["id"].to_numpy(object)
+        states = cache.states("mean", layers=0)
+    about = {"baseline": "egemaps", "corpus": corpus, "settings": {}, "versions": {}}
+    columns = tuple(f"x{k}" for k in range(states.shape[1]))
+    write_sidecar(sidecar_path(out, "egemaps"), Sidecar(about, ids, np.full(len(ids), "", object), columns, states))
+    old = out.read_bytes()
+    relabel(manifest)
+    assert run(manifest, model, out, "--refresh-labels") == 0
+    new = out.read_bytes()
+    out.write_bytes(old)  # as if the last step, the renaming, had not come
+    assert run(manifest, model, out, "--refresh-labels") == 0
+    assert out.read_bytes() == new
+    with HiddenStateCache(out) as cache:
+        assert (cache.baseline("egemaps") == states).all()
+
+
+@pytest.mark.parametrize("relabelled", [False, True])
+def test_other_audio_of_the_same_names_and_lengths_is_refused(relabelled, manifest, model, tmp_path, capsys):
+    out = tmp_path / "states.h5"
+    assert run(manifest, model, out) == 0
+    before = out.read_bytes()
+    rng = np.random.default_rng(0)
+    for path in manifest.parent.glob("*.wav"):
+        samples, rate = soundfile.read(path, dtype="float32")
+        soundfile.write(path, (0.1 * rng.standard_normal(len(samples))).astype(np.float32), rate)
+    if relabelled:
+        relabel(manifest)
+    assert run(manifest, model, out, *(["--refresh-labels"] if relabelled else [])) == 2
+    error = capsys.readouterr().err
+    assert "is other audio than" in error
+    assert "--overwrite" in error
+    assert out.read_bytes() == before
+
+
+def test_the_same_noise_of_another_minute_is_other_audio():
+    rng = np.random.default_rng(0)
+    one, other = (acoustic_statistics(rng.standard_normal(60 * 16_000).astype(np.float32))["logmel"] for _ in range(2))
+    assert np.sqrt(np.mean((one - other) ** 2)) > resuming.OTHER_AUDIO
