@@ -281,7 +281,7 @@ def make_corpus(
     if root.exists() and not root.is_dir():
         raise UserError(f"{root} is a file: name a folder for the demo corpus")
     if not (root / "settings.json").is_file():  # which is written first
-        refuse_strangers(root, [".settings.json.new"], "the demo corpus", option="--corpus demo:FOLDER")
+        refuse_strangers(root, ["settings.json"], "the demo corpus", option="--corpus demo:FOLDER")
     manifest = root / "manifest.csv"
     rows = plan(settings)
     (root / "audio").mkdir(parents=True, exist_ok=True)

@@ -115,7 +115,7 @@ def pretrain(
         run,
         stated,
         record="settings.json",
-        own=[*RUN_FILES, "vocabulary.json", "units1.npz", "units2.npz", ".units1.npz.new", ".units2.npz.new"],
+        own=[*RUN_FILES, "vocabulary.json", "units1.npz", "units2.npz"],
         also=["synthetic/**", "recorded/**"],
         option="--out",
         before=lambda record: record if {"width", "classes"} <= set(record) else None,

@@ -283,7 +283,7 @@ def distill(
         run,
         asdict(settings) | {"teacher": teacher.provenance(), "speech": of_speech(lengths, read), "bf16": bf16},
         record="settings.json",
-        own=[*RUN_FILES, "precision_teacher.json", ".precision_teacher.json.new"],
+        own=RUN_FILES,
         option="--run",
         before=lambda record: record if {"blocks", "teacher"} <= set(record) else None,
     )

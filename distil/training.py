@@ -12,11 +12,7 @@ from emoprobe.checkpoints import last_whole_checkpoint
 from emoprobe.jsontext import null_for_nan, to_json
 
 #: What the training of a run writes.
-RUN_FILES = (
-    "log.jsonl",
-    *(name for record in ("precision", "precision_teacher") for name in (f"{record}.json", f".{record}.json.new")),
-    "checkpoints/checkpoint-*/**",
-)
+RUN_FILES = ("log.jsonl", "precision.json", "precision_teacher.json", "checkpoints/checkpoint-*/**")
 
 
 def of_speech(samples, read) -> dict:

@@ -71,7 +71,7 @@ def claim(
     refuse_file(folder, option=option)
     path = folder / record
     settings = from_json(to_json(settings))
-    patterns = [record, f".{record}.new", ".lock", ".lock.owner", *own, *also]
+    patterns = [record, ".lock", ".lock.owner", *own, *also]
     there = _read(path, before)
     ours = len(files_below(folder)) - len(strangers(folder, own))
     anew = f"or --overwrite to start anew, which removes its {ours} files"
@@ -82,9 +82,7 @@ def claim(
                 "or move it away"
             )
         # Without a record nothing proves whose the other files are, whatever their names.
-        refuse_strangers(
-            folder, [".lock", ".lock.owner", f".{record}.new", *also], "the folder of a run", option=option
-        )
+        refuse_strangers(folder, [".lock", ".lock.owner", record, *also], "the folder of a run", option=option)
     else:
         old, cleared = there
         changed = [] if overwrite else list(_differences(old, settings, free))

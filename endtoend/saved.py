@@ -238,7 +238,7 @@ def save_model(folder: Path, model: AudioTextModel, text: TextEncoder | None, co
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     save_file(weights, beside / "model.safetensors", metadata={"format": "pt"})
     (beside / "config.json").write_text(to_json(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    mark(beside, _MADE_BY, also=["README.md", ".README.md.new"])
+    mark(beside, _MADE_BY, also=["README.md"])
     if folder.exists():
         folder.rename(before)
     beside.rename(folder)

@@ -50,7 +50,6 @@ VERSION = 3
 #: What a run writes beside its record and its model.
 _RUN_FILES = (
     *(f"runs/seed*-fold-*/{name}" for name in ("log.jsonl", "precision.json", "result.json", "predictions.npy")),
-    *(f"runs/seed*-fold-*/.{name}.new" for name in ("precision.json", "result.json", "predictions.npy")),
     "runs/seed*-fold-*/checkpoints/checkpoint-*/**",
 )
 

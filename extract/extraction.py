@@ -15,6 +15,7 @@ import torch
 from emoprobe.errors import UserError
 from emoprobe.fields import check_fields
 from emoprobe.ownership import files_below, refuse_stranger, refuse_strangers, remove
+from emoprobe.storage import finished_name
 
 from . import acoustics, pooling
 from .acoustics import ACOUSTIC_WIDTHS
@@ -275,8 +276,8 @@ def _start(
 def _parts(folder: Path) -> list[str]:
     """Names of the parts of single frames in a folder, each proven to be one by name and content."""
     there = {path.name: path for path in files_below(folder) if path.parent == folder}
-    names = {name for name in there if any(fnmatchcase(name, pattern) for pattern in PART_NAMES)}
-    return [name for name in names if name.endswith(".new") or is_part(there[name])]
+    names = {name for name in there if fnmatchcase(finished_name(name), PART_NAMES)}
+    return [name for name in names if name != finished_name(name) or is_part(there[name])]
 
 
 def _arguments(corpus: Corpus, backbone: Backbone, settings: ExtractionSettings) -> tuple[str, ...]:
