@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from emoprobe.claims import claim
+from emoprobe.claims import alone, claim
 from emoprobe.errors import UserError
 from emoprobe.extract.options import check_counts, check_positive
 
@@ -275,9 +275,17 @@ def distill(
     Raises
     ------
     UserError
-        If the folder is of another run, or the settings do not fit the teacher.
+        If the folder is of another run or in use, or the settings do not fit the teacher.
     """
     run = Path(run)
+    with alone(run, option="--run"):
+        return _distill(
+            teacher, lengths, read, run, settings, save_steps=save_steps, log_steps=log_steps, bf16=bf16, say=say
+        )
+
+
+def _distill(teacher, lengths, read, run: Path, settings: DistillSettings, *, save_steps, log_steps, bf16, say):
+    """:func:`distill`, once the folder is its own."""
     model = build_distiller(teacher, settings)
     claim(
         run,

@@ -5,21 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from emoprobe.claims import claim
+from emoprobe.claims import alone, claim
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora import Corpus
 from emoprobe.extract.versions import versions
 from emoprobe.fields import LARGEST
 from emoprobe.jsontext import from_json, to_json
-from emoprobe.locks import LockHeld, hold_lock
-from emoprobe.ownership import refuse_file, refuse_foreign_lock, remove
+from emoprobe.ownership import remove
 from emoprobe.probe.bootstrap import INTERVALS
 from emoprobe.probe.results import (
     KEY,
@@ -104,24 +103,11 @@ def train(
     first, text = build(model, weights=training.weights, seed=training.seed, label=label)
     name = label or (first.audio.backbone.label if first.audio is not None else text.label)
     leads = int(os.environ.get("RANK", "0")) == 0  # of several processes one writes
-    with _alone(out) if leads else nullcontext():
+    with alone(out, option="--out") if leads else nullcontext():
         return _train(
             corpus, model, training, first, text, name, label, leads, out, results, overwrite,
             progress=progress, say=say,
         )  # fmt: skip
-
-
-@contextmanager
-def _alone(out: Path):
-    """Keep a second command out of the folder."""
-    refuse_file(out, option="--out")
-    out.mkdir(parents=True, exist_ok=True)
-    refuse_foreign_lock(out / ".lock")
-    try:
-        with hold_lock(out / ".lock"):
-            yield
-    except LockHeld as holder:
-        raise UserError(f"{out} is in use by {holder}: wait for it, or give another --out") from None
 
 
 def _train(corpus, model, training, first, text, name, label, leads, out, results, overwrite, *, progress, say):

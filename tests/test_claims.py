@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from emoprobe.claims import claim
+from emoprobe.claims import alone, claim
 from emoprobe.errors import UserError
 
 SETTINGS = {"steps": 3, "layers": (4, 8), "teacher": {"name": "a", "sha256": "0" * 80}, "versions": {"torch": "1"}}
@@ -121,3 +121,19 @@ def test_a_record_of_release_0_1_is_read_as_the_command_says(tmp_path):
     assert taken(tmp_path, {"steps": 3, "teacher": {}, "speech": 1}, **old)["steps"] == 3
     with pytest.raises(UserError, match=r"steps \(there 3, now 4\)"):
         taken(tmp_path, {"steps": 4, "teacher": {}, "speech": 1}, **old)
+
+
+def test_a_second_command_is_kept_out_of_a_folder(tmp_path):
+    folder = tmp_path / "run"
+    with alone(folder, option="--run"):
+        in_use = pytest.raises(UserError, match=r"run is in use by .*: wait for it, or give another --run")
+        with in_use, alone(folder, option="--run"):
+            pass
+        taken(folder)  # the lock is no stranger to the run
+    with alone(folder, option="--run"):
+        pass
+    assert names(folder) == ["settings.json"]
+    (folder / ".lock").write_text("theirs")
+    with pytest.raises(UserError, match=r"\.lock is no lock by this program"), alone(folder, option="--run"):
+        pass
+    assert (folder / ".lock").read_text() == "theirs"

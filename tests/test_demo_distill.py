@@ -186,6 +186,23 @@ def test_a_run_with_other_settings_is_refused(speech, tmp_path, change, told):
         distill.distill(teacher, speech[0][:-1], speech[1], tmp_path / "run", short)
 
 
+def test_two_at_once_do_not_share_a_folder(speech, tmp_path):
+    """The second took the checkpoint that the first was writing for a torn one, and removed it."""
+    teacher = load_backbone(save_teacher(tmp_path / "teacher", "hubert"))
+    started = []
+
+    def start_another(line):
+        with pytest.raises(UserError, match=r"run is in use by .*: wait for it, or give another --run"):
+            distill.distill(teacher, *speech, tmp_path / "run", SETTINGS)
+        started.append(line)
+
+    distill.distill(teacher, *speech, tmp_path / "run", SETTINGS, log_steps=5, save_steps=5, say=start_another)
+    assert len(started) >= 2
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert {"settings.json", "log.jsonl", "checkpoints"} <= left
+    assert ".lock" not in left
+
+
 def test_a_checkpoint_that_lacks_a_weight_is_no_checkpoint(tmp_path):
     from safetensors.torch import save_file
 
