@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from emoprobe.checkpoints import last_whole_checkpoint
+from emoprobe.checkpoints import cut_log, last_whole_checkpoint
 from emoprobe.jsontext import null_for_nan, to_json
 
 #: What the training of a run writes.
@@ -70,10 +69,7 @@ def trainer_for(
 
     class Log(TrainerCallback):
         def on_train_begin(self, args, state, control, **kwargs):
-            # What a killed run logged after its last checkpoint will be logged again.
-            if log.is_file():
-                kept = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= state.global_step]
-                log.write_text("".join(line + "\n" for line in kept))
+            cut_log(log, step=state.global_step)
             began["time"] = time.time()
 
         def on_log(self, args, state, control, logs=None, **kwargs):

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from emoprobe.checkpoints import cut_log
 from emoprobe.claims import alone, claim
 from emoprobe.errors import UserError
 
@@ -137,3 +138,14 @@ def test_a_second_command_is_kept_out_of_a_folder(tmp_path):
     with pytest.raises(UserError, match=r"\.lock is no lock by this program"), alone(folder, option="--run"):
         pass
     assert (folder / ".lock").read_text() == "theirs"
+
+
+def test_a_log_is_cut_at_the_checkpoint_and_loses_what_was_cut_short(tmp_path):
+    log = tmp_path / "log.jsonl"
+    cut_log(log, step=3)
+    assert not log.exists()
+    lines = [f'{{"step": {step}, "loss": 1.5}}' for step in (1, 3, 4)]
+    for torn in ('{"step": 2, "lo', "", "[1]", '"step"', '{"loss": 1}', "\ufffd"):
+        log.write_text("\n".join([*lines, torn]), encoding="utf-8")
+        cut_log(log, step=3)
+        assert log.read_text() == "\n".join(lines[:2]) + "\n"

@@ -123,15 +123,20 @@ def test_killed_and_resumed_equals_unbroken(speech, tmp_path, monkeypatch):
     original = distill.Crops.__getitem__
 
     def fetch(self, step):
-        if step == 7:
+        if step == 8:
             raise Killed
         return original(self, step)
 
     monkeypatch.setattr(distill.Crops, "__getitem__", fetch)
     with pytest.raises(Killed):
-        distill.distill(load_backbone(name), *speech, tmp_path / "b", SETTINGS, save_steps=3)
+        distill.distill(load_backbone(name), *speech, tmp_path / "b", SETTINGS, save_steps=3, log_steps=1)
     monkeypatch.setattr(distill.Crops, "__getitem__", original)
-    resumed = distill.distill(load_backbone(name), *speech, tmp_path / "b", SETTINGS, save_steps=3)
+    log = tmp_path / "b" / "log.jsonl"
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [1, 2, 3, 4, 5, 6, 7]
+    with log.open("a") as file:
+        file.write('{"step": 8, "lo')  # as a kill in the middle of a write leaves it
+    resumed = distill.distill(load_backbone(name), *speech, tmp_path / "b", SETTINGS, save_steps=3, log_steps=1)
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == list(range(1, 11))
     for (key, one), (_, other) in zip(unbroken.state_dict().items(), resumed.state_dict().items(), strict=True):
         assert torch.equal(one, other), key
 

@@ -113,7 +113,7 @@ def test_killed_and_resumed_equals_unbroken(unbroken, stores, tmp_path, monkeypa
 
 def test_two_at_once_do_not_share_a_folder(stores, tmp_path):
     synthetic, _ = stores
-    with alone(tmp_path / "run", option="--out"), pytest.raises(UserError, match="run is in use by .* another --out"):
+    with alone(tmp_path / "run", option="--out"), pytest.raises(UserError, match=r"run is in use by .* another --out"):
         pretrain.pretrain(tmp_path / "run", TINY, synthetic=synthetic)
     with alone(tmp_path / "speech", option="--out"), pytest.raises(UserError, match="speech is in use by"):
         shards.make_synthetic(tmp_path / "speech", hours=0.01)
