@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from emoprobe.errors import UserError
-from emoprobe.ownership import refuse_inputs, refuse_stranger
+from emoprobe.ownership import begins_with_columns, refuse_inputs, refuse_stranger
+from emoprobe.storage import replacing
 
 from .command import LEFT_OUT, CommandParser, add_beside, add_reading, quiet_transformers, reading
 from .running import run_command
@@ -245,9 +246,9 @@ def _count(options: argparse.Namespace) -> int:
     table = count_model(model)
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "cost.csv"
-    header = ",".join(table.columns).encode()
-    refuse_stranger(path, lambda there: there.read_bytes().startswith(header), "table of costs", option="--out")
-    table.to_csv(path, index=False)
+    refuse_stranger(path, begins_with_columns(list(table.columns)), "table of costs", option="--out")
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False)
     print(report(table))
     print(f"written to {path}")
     return 0

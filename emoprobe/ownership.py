@@ -94,6 +94,12 @@ def refuse_stranger(
         )
 
 
+def begins_with_columns(columns: Sequence[str]) -> Callable[[Path], bool]:
+    """What :func:`refuse_stranger` can ask of a CSV: whether its first columns are these."""
+    header = ",".join(columns).encode()
+    return lambda path: path.read_bytes().startswith(header)
+
+
 def refuse_file(folder: Path, *, option: str) -> None:
     """Refuse a file where a folder is to be.
 
