@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from emoprobe.errors import UserError
+from emoprobe.extract.options import check_counts
 from emoprobe.ownership import begins_with_columns, refuse_stranger
 from emoprobe.storage import replacing, write_file
 
@@ -40,6 +41,9 @@ def _run(options: argparse.Namespace) -> int:
     from emoprobe.demo.corpus import make_corpus
     from emoprobe.demo.evaluate import COLUMNS, draw, evaluate, load_models, summary
 
+    check_counts(options, "seeds", "limit", least=1)
+    if any(count < 0 for count in options.phones):
+        raise UserError(f"--phones {' '.join(map(str, options.phones))} must be 0 or more each")
     if options.figure.suffix[1:] not in FORMATS:
         raise UserError(f"--figure {options.figure}: its name must end in .{', .'.join(FORMATS)}")
     refuse_stranger(options.out, begins_with_columns(COLUMNS), "table of these scores", option="--out")

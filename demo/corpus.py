@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emoprobe.errors import UserError
+from emoprobe.extract.options import check_count, check_counts, check_seed
 from emoprobe.fields import COUNT, check_fields, read_json
 from emoprobe.jsontext import to_json
 from emoprobe.ownership import refuse_strangers
@@ -109,6 +110,8 @@ class Row:
 
 
 def _check(settings: CorpusSettings) -> None:
+    check_counts(settings, "utterances", "speakers")
+    check_seed(settings.seed)
     if settings.speakers < 3:
         raise UserError(f"{settings.speakers} speakers cannot be split in three: give at least 3")
     if settings.utterances < settings.speakers:
@@ -274,6 +277,7 @@ def make_corpus(
     """
     settings = CorpusSettings(utterances=utterances, speakers=speakers, seed=seed)
     _check(settings)
+    check_count("workers", workers, least=1)
     root = Path(root)
     stated = (to_json(asdict(settings), indent=1) + "\n").encode()
     if (root / "settings.json").is_file() and (root / "settings.json").read_bytes() != stated:

@@ -18,6 +18,7 @@ from pathlib import Path
 from emoprobe.claims import alone, claim
 from emoprobe.distil.training import RUN_FILES, checked, last_checkpoint, load_weights, of_speech, trainer_for
 from emoprobe.errors import UserError
+from emoprobe.extract.options import check_count
 from emoprobe.jsontext import to_json
 from emoprobe.storage import write_file
 
@@ -103,6 +104,8 @@ def pretrain(
     if synthetic is None and recorded is None:
         raise UserError("no speech to train on: give the word 'synthetic', a folder of audio, or both")
     run = Path(run)
+    check_count("save-steps", save_steps, least=1)
+    check_count("log-steps", log_steps, least=1)
     with alone(run, option="--out"):
         return _pretrain(
             run, settings, synthetic, recorded, save_steps=save_steps, log_steps=log_steps, bf16=bf16, say=say

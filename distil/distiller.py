@@ -15,7 +15,7 @@ from pathlib import Path
 
 from emoprobe.claims import alone, claim
 from emoprobe.errors import UserError
-from emoprobe.extract.options import check_counts, check_positive
+from emoprobe.extract.options import check_count, check_counts, check_positive, check_seed
 
 from .checkpoint import export
 from .training import RUN_FILES, checked, last_checkpoint, load_weights, of_speech, trainer_for
@@ -45,6 +45,7 @@ class DistillSettings:
         check_counts(self, "blocks", "steps", least=1)
         check_counts(self, "warmup", "decay")
         check_positive(self, "batch_seconds", "longest", "learning_rate")
+        check_seed(self.seed)
 
 
 def predicted_layers(blocks: int) -> tuple[int, ...]:
@@ -278,6 +279,8 @@ def distill(
         If the folder is of another run or in use, or the settings do not fit the teacher.
     """
     run = Path(run)
+    check_count("save-steps", save_steps, least=1)
+    check_count("log-steps", log_steps, least=1)
     with alone(run, option="--run"):
         return _distill(
             teacher, lengths, read, run, settings, save_steps=save_steps, log_steps=log_steps, bf16=bf16, say=say
