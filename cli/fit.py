@@ -199,3 +199,7 @@ def _recalls(results, row) -> list[str]:
         lines.append(f"    too rare for the interval, which takes their recall as it is: {rare}")
         lines.append(f"    UAR of the others: {others}")
     return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from emoprobe.errors import plain
 from emoprobe.extract.corpora import read_corpus
 from emoprobe.extract.extraction import ExtractionSettings
 from emoprobe.transcribe.transcription import TranscriptionSettings
+from emoprobe.version import version
 
 #: Every module that has a command, as `main(arguments)`.
 COMMANDS = (
@@ -68,6 +71,17 @@ def test_every_command_is_listed_here() -> None:
     shared = {Path("cli/command.py"), Path("cli/emoprobe.py")}
     assert {path for path in readers if path not in shared} == {Path("cli", f"{name}.py") for name in COMMANDS}
     assert sorted(name.replace("-", "_") for name in SUBCOMMANDS) == sorted(COMMANDS)
+
+
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
+@pytest.mark.parametrize("name", ["emoprobe", *COMMANDS])
+def test_every_module_of_a_command_runs_it(name: str, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """As `python -m emoprobe.cli.NAME` does, and several processes of one training are started."""
+    monkeypatch.setattr(sys, "argv", [name, "--version"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(f"emoprobe.cli.{name}", run_name="__main__", alter_sys=True)
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"emoprobe {version()}\n"
 
 
 @pytest.mark.parametrize("blank", ["", " "])
