@@ -193,3 +193,14 @@ def conclude(left_out, table, out: Path, *, quiet: bool, elsewhere: str | None =
             + (f"; left out: {counts}" if counts else "")
         )
     return LEFT_OUT if len(left_out) else 0
+
+
+def draw(results: Path, figures: Path) -> None:
+    """Draw every figure that the results hold enough for, and print its path; say where there is none yet."""
+    from emoprobe.analysis.figures.drawing import NothingToDraw, draw_figures
+
+    try:
+        for path in draw_figures(results, figures):
+            print(f"figure: {path}")
+    except NothingToDraw as nothing:  # no layer has a score, or one system alone has nothing to stand beside
+        print(f"no figure yet: {nothing}", file=sys.stderr)

@@ -10,7 +10,7 @@ from emoprobe.errors import UserError
 from emoprobe.ownership import begins_with_columns, refuse_inputs, refuse_stranger
 from emoprobe.storage import replacing
 
-from .command import LEFT_OUT, CommandParser, add_beside, add_reading, quiet_transformers, reading
+from .command import LEFT_OUT, CommandParser, add_beside, add_reading, draw, quiet_transformers, reading
 from .running import run_command
 
 _EPILOG = """\
@@ -223,20 +223,8 @@ def _train(options: argparse.Namespace) -> int:
     print(summary(results))
     print(f"model: {options.out / 'model'}")
     print(f"results: {options.results}")
-    for path in draw(options.results, options.figures):
-        print(f"figure: {path}")
+    draw(options.results, options.figures)
     return LEFT_OUT if len(left_out) else 0
-
-
-def draw(results: Path, figures: Path) -> list[Path]:
-    """Draw every figure that the results hold enough for, and return what was written; say where there is none yet."""
-    from emoprobe.analysis.figures.drawing import draw_figures
-
-    try:
-        return draw_figures(results, figures)
-    except UserError as nothing:  # one system alone has nothing to stand beside
-        print(f"no figure yet: {nothing}", file=sys.stderr)
-        return []
 
 
 def _count(options: argparse.Namespace) -> int:
