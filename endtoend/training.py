@@ -228,6 +228,10 @@ def _plain(value):
     return from_json(to_json(value))
 
 
+#: What of a run must be the same for its scores to take another one's place.
+_SAME_MODEL = ("model", "audio", "text")
+
+
 def _refuse_mixture(results, stated, name, corpus_name, overwrite) -> None:
     """Keep two different models from standing under one name in a table; the same one trained otherwise replaces it."""
     if overwrite or not (Path(results) / "protocol.json").is_file():
@@ -236,12 +240,14 @@ def _refuse_mixture(results, stated, name, corpus_name, overwrite) -> None:
     for entry in load_results(results).protocol:
         if tuple(entry[column] for column in ("model", "corpus", "probe", "features")) != key:
             continue
-        changed = [part for part in ("model", "audio", "text") if entry["run"][part] != _plain(stated[part])]
-        if changed:
+        run = entry.get("run", {})  # which a protocol may lack, and any part of it
+        unknown = [part for part in _SAME_MODEL if part not in run]
+        changed = [part for part in _SAME_MODEL if part in run and run[part] != _plain(stated[part])]
+        if changed or unknown:
+            how = f"it differs in {', '.join(changed)}" if changed else f"it does not say its {', '.join(unknown)}"
             raise UserError(
-                f"{results} holds another '{name}' ({_features(stated)}) on '{corpus_name}' (it differs in "
-                f"{', '.join(changed)}): give this one a name of its own with --label, another folder with --results, "
-                "or --overwrite"
+                f"{results} holds another '{name}' ({_features(stated)}) on '{corpus_name}' ({how}): give this one a "
+                "name of its own with --label, another folder with --results, or --overwrite"
             )
 
 
