@@ -10,7 +10,17 @@ from emoprobe.errors import UserError
 from emoprobe.ownership import begins_with_columns, refuse_inputs, refuse_stranger
 from emoprobe.storage import replacing
 
-from .command import LEFT_OUT, CommandParser, add_beside, add_reading, draw, quiet_transformers, reading
+from .command import (
+    LEFT_OUT,
+    CommandParser,
+    add_beside,
+    add_reading,
+    draw,
+    in_lines,
+    quiet_transformers,
+    reading,
+    tell_left_out,
+)
 from .running import run_command
 
 _EPILOG = """\
@@ -214,12 +224,9 @@ def _train(options: argparse.Namespace) -> int:
     )
     if not len(results.scores):  # one of several processes, and not the one that writes
         return 0
-    for dimension, reason in results.protocol[0]["run"].get("dimensions_left_out", {}).items():
-        print(f"left out: {dimension}: {reason}", file=sys.stderr)
-    for row in left_out.head(20).itertuples():
-        print(f"left out: {row.path} is {row.status}: {row.reason}", file=sys.stderr)
-    if len(left_out) > 20:
-        print(f"left out: {len(left_out) - 20} more, all in {options.results}/protocol.json", file=sys.stderr)
+    of_labels = results.protocol[0]["run"].get("dimensions_left_out", {})
+    tell_left_out([f"{dimension}: {reason}" for dimension, reason in of_labels.items()])
+    tell_left_out(in_lines(left_out), elsewhere=f"field `left_out` of {options.results / 'protocol.json'}")
     print(summary(results))
     print(f"model: {options.out / 'model'}")
     print(f"results: {options.results}")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emoprobe.errors import UserError
+from emoprobe.extract.limits import SAMPLE_RATE
 from emoprobe.extract.options import check_count, check_counts, check_seed
 from emoprobe.fields import COUNT, check_fields, read_json
 from emoprobe.jsontext import to_json
@@ -236,7 +237,7 @@ def _speak(task: tuple[str, Row, str]) -> str:
     with wave.open(data, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
-        file.setframerate(speech.SAMPLE_RATE)
+        file.setframerate(SAMPLE_RATE)
         file.writeframes(spoken.samples.astype("<i2").tobytes())
     write_file(Path(root) / row.path, data.getvalue())
     return row.id

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from emoprobe.errors import UserError
+from emoprobe.extract.limits import SAMPLE_RATE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 #: Of the scores.
 COLUMNS = ("model", "task", "target", "measure", "pool", "layer", "depth", "seed", "score")
-SAMPLE_RATE = 16_000
 _PENALTIES = np.logspace(-1, 5, 13)
 
 

@@ -13,11 +13,11 @@ import numpy as np
 from emoprobe.claims import alone
 from emoprobe.distil.store import open_store, write_store
 from emoprobe.errors import UserError
+from emoprobe.extract.limits import SAMPLE_RATE
 
 from . import sentences, speech
 from .processes import processes
 
-SAMPLE_RATE = speech.SAMPLE_RATE
 _LANGUAGES = ("en-us",) * 6 + ("en-us-nyc", "en-gb-x-rp", "en-gb-scotland", "en-029")
 
 

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from emoprobe.claims import alone, claim
 from emoprobe.errors import UserError
+from emoprobe.extract.limits import SAMPLE_RATE
 from emoprobe.extract.options import check_count, check_counts, check_positive, check_seed
 
 from .checkpoint import export
 from .training import RUN_FILES, checked, last_checkpoint, load_weights, of_speech, trainer_for
 
-SAMPLE_RATE = 16_000
 MADE_BY = "probe-distill"
 
 

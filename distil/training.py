@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from emoprobe.checkpoints import cut_log, last_whole_checkpoint
+from emoprobe.extract.limits import SAMPLE_RATE
 from emoprobe.jsontext import null_for_nan, to_json
 
 #: What the training of a run writes.
@@ -144,7 +145,7 @@ def checked(encoder, batches, record: Path, *, device, bf16: bool, say: Callable
     from emoprobe.extract.precision import train_checked
 
     def states():
-        short = batches[0]["waves"][:4, : 2 * 16_000]
+        short = batches[0]["waves"][:4, : 2 * SAMPLE_RATE]
         layers = encoder(short.to(encoder.device), output_hidden_states=True).hidden_states
         return {f"layer {k}": layer.flatten(0, 1) for k, layer in enumerate(layers)}
 

@@ -13,8 +13,9 @@ from safetensors import SafetensorError, safe_open
 from emoprobe.errors import UserError
 from emoprobe.extract.batching import plan_batches
 from emoprobe.extract.devices import choose_device, default_batch_seconds, numerics
-from emoprobe.extract.encoders.speech import SAMPLE_RATE, load_backbone
+from emoprobe.extract.encoders.speech import load_backbone
 from emoprobe.extract.encoders.text import TextEncoder, load_text_encoder
+from emoprobe.extract.limits import SAMPLE_RATE
 from emoprobe.extract.precision import check_precision, is_exact
 from emoprobe.extract.versions import versions
 from emoprobe.fields import COUNT, NUMBER, TABLE, TEXT, TEXTS, TRUTH, Part, check_fields, read_json

@@ -20,7 +20,7 @@ from emoprobe.ownership import refuse_strangers, remove
 from .audio import AudioHeader, AudioProblem, Kept, read_audio, refuse_vanished
 from .cache import HiddenStateCache
 from .corpora.places import places
-from .resampling import SAMPLE_RATE
+from .limits import SAMPLE_RATE
 from .scan import read_headers
 from .sidecars import (
     SIDECARS,

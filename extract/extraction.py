@@ -26,8 +26,9 @@ from .corpora import Corpus, read_corpus
 from .corpora.places import places
 from .corpora.values import printable
 from .devices import choose_device, default_batch_seconds
-from .encoders.speech import SAMPLE_RATE, Backbone, load_backbone
+from .encoders.speech import Backbone, load_backbone
 from .layout import PART_NAMES, Plan, frames_folder, is_cache, is_part, lay_out, part_name, told_size
+from .limits import SAMPLE_RATE
 from .pipeline import Pipeline, Progress, stop_at_problem
 from .precision import check_backbone, is_exact, run_in_float32
 from .provenance import OF_A_RUN

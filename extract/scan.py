@@ -13,8 +13,8 @@ from tqdm import tqdm
 from .audio import AudioHeader, AudioProblem, Kept, cut, read_header, refuse_vanished
 from .corpora import Corpus
 from .corpora.places import Place, places
-from .encoders.speech import SAMPLE_RATE
 from .layout import PENDING
+from .limits import SAMPLE_RATE
 
 #: Bytes of shards to keep: headers are read in the order of the corpus, so few are needed at a time.
 _ROOM = 1 << 27

@@ -9,10 +9,11 @@ import runpy
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from emoprobe import UserError
-from emoprobe.cli.command import CommandParser, file_name
+from emoprobe.cli.command import CommandParser, file_name, in_lines, tell_left_out
 from emoprobe.cli.emoprobe import SUBCOMMANDS
 from emoprobe.cli.emoprobe import main as emoprobe_main
 from emoprobe.cli.running import run_command
@@ -233,3 +234,25 @@ def test_every_command_tells_the_version(name, capsys):
         emoprobe_main([name, "--version"])
     assert ended.value.code == 0
     assert capsys.readouterr().out.startswith("emoprobe 0.")
+
+
+def test_what_is_left_out_is_listed_alike_by_every_command(capsys: pytest.CaptureFixture) -> None:
+    """On one line each, whatever its name holds, and no more than can be read where the rest stands in a file."""
+    table = pd.DataFrame({"path": ["a\x1b[31m\nb.wav"], "status": "missing", "reason": "it is\tgone"})
+    tell_left_out(in_lines(table))
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert line.strip().isprintable()
+    assert line.startswith("left out: a")
+    assert ": missing: it is" in line
+    many = [f"u{k}: reason" for k in range(25)]
+    tell_left_out(many, what="egemaps", elsewhere="column `reason` of c.h5")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [f"left out of egemaps: {one}" for one in many[:20]] + ["… and 5 more: column `reason` of c.h5"]
+    tell_left_out(many)
+    assert len(capsys.readouterr().err.splitlines()) == 25
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_help_is_written_in_the_markup_of_the_docs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "``" not in parser_of(name, monkeypatch).format_help()
