@@ -101,6 +101,11 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--strict", action="store_true", help="stop at the first file that has a problem")
     how.add_argument("--overwrite", action="store_true", help="start anew where there is a cache already")
     how.add_argument("--repair", action="store_true", help="extract again what --verify finds damaged")
+    how.add_argument(
+        "--refresh-labels",
+        action="store_true",
+        help="take over labels, splits, speakers and transcripts that have changed, without extracting again",
+    )
     how.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
     p.add_argument(
         "--verify", action="store_true", help="check the checksums of the cache at --out, and do nothing else"
@@ -163,10 +168,11 @@ def _extract(options: argparse.Namespace) -> int:
         strict=options.strict,
         overwrite=options.overwrite,
         repair=options.repair,
+        refresh_labels=options.refresh_labels,
         workers=options.workers,
     )
     quiet_transformers()
-    refuse_inputs([options.out], [options.corpus, options.model])
+    refuse_inputs([options.out], [options.corpus, options.model, options.ratings, options.splits])
     corpus = read_corpus(options.corpus, **reading(options))
     backbone = load_backbone(
         options.model,

@@ -202,7 +202,7 @@ _MODEL = (
 def _train(options: argparse.Namespace) -> int:
     model, training = _settings(options)
     quiet_transformers()
-    refuse_inputs([options.out], [options.corpus, model.audio, model.text])
+    refuse_inputs([options.out], [options.corpus, options.splits, model.audio, model.text])
     from emoprobe.endtoend.training import train
     from emoprobe.extract.corpora import read_corpus
 

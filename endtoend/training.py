@@ -20,6 +20,7 @@ from emoprobe.fields import LARGEST
 from emoprobe.jsontext import from_json, to_json
 from emoprobe.ownership import remove
 from emoprobe.probe.bootstrap import INTERVALS
+from emoprobe.probe.planning import POOLED
 from emoprobe.probe.results import (
     KEY,
     PREDICTIONS,
@@ -135,11 +136,14 @@ def _train(corpus, model, training, first, text, name, label, leads, out, result
         say(f"note: {note}")
     del first, text  # a teacher of a gigabyte would lie beside the one in training
     seeds = range(training.seed, training.seed + training.seeds)
-    jobs = [(seed, fold) for seed in seeds for fold in material.split.folds]
+    folds = material.split.folds
+    # A corpus may call its folds anything: their folders are numbered.
+    places = [str(number) for number in range(1, len(folds) + 1)] if len(folds) > 1 else [POOLED]
+    jobs = [(seed, fold, place) for seed in seeds for fold, place in zip(folds, places, strict=True)]
     predictions = np.full((len(seeds), *material.labels.shape), np.nan)
     ended = []
-    for position, (seed, fold) in enumerate(jobs, start=1):
-        folder = out / "runs" / f"seed{seed}-fold-{fold.name}"
+    for position, (seed, fold, place) in enumerate(jobs, start=1):
+        folder = out / "runs" / f"seed{seed}-fold-{place}"
         rows = np.concatenate(list(fold.tests.values()))
         shape = len(rows), len(model.dimensions)
         if _finished(folder, shape) is None:

@@ -13,32 +13,26 @@ import numpy as np
 import torch
 
 from emoprobe.errors import UserError
-from emoprobe.fields import check_fields
 from emoprobe.ownership import files_below, refuse_stranger, refuse_strangers, remove
 from emoprobe.storage import finished_name
 
 from . import acoustics, pooling
 from .acoustics import ACOUSTIC_WIDTHS
-from .audio import AudioHeader, AudioProblem, Kept, gathered, read_audio
-from .batching import plan_batches
+from .audio import AudioHeader, AudioProblem, Kept, read_audio
 from .cache import HiddenStateCache
 from .corpora import Corpus, read_corpus
-from .corpora.places import places
-from .corpora.values import printable
+from .corpora.values import below_root, printable
 from .devices import choose_device, default_batch_seconds
 from .encoders.speech import Backbone, load_backbone
 from .layout import PART_NAMES, Plan, frames_folder, is_cache, is_part, lay_out, part_name, told_size
 from .limits import SAMPLE_RATE
 from .pipeline import Pipeline, Progress, stop_at_problem
 from .precision import check_backbone, is_exact, run_in_float32
-from .provenance import OF_A_RUN
+from .resuming import batches_of, forget_damaged, go_on
 from .scan import scan
 from .settings import ExtractionSettings
 from .versions import versions
 from .writer import CacheWriter, lock_cache
-
-#: Of the release whose caches do not tell.
-_METHODS_OF_0_1 = {"pooling": 1, "acoustics": 1}
 
 # Real audio on which reduced precision is compared with float32: some utterances near this length, cut to different
 # ones so that padding takes part.
@@ -123,14 +117,15 @@ def extract(
             provenance["precision_check"] = _check(backbone, settings, device, paths, headers, samples, say)
             batches = _start(out, corpus, backbone, settings, table, provenance, say)
         else:
-            batches, samples = _go_on(out, backbone, table, provenance, say)
+            arguments = _arguments(corpus, backbone, settings)
+            batches, samples = go_on(out, backbone, corpus, table, provenance, settings, arguments, say)
             with HiddenStateCache(out) as cache:
                 provenance = cache.provenance
         # What a cache was begun with, it is gone on with; caches of early versions were not checked.
         in_float32 = (provenance.get("precision_check") or {}).get("in_float32", [])
         with CacheWriter(out) as writer:
             if settings.repair:
-                _forget_damaged(out, writer, say)
+                forget_damaged(out, writer, say)
             problems = {
                 row: (table["status"][row], table["reason"][row]) for row in np.nonzero(table["samples"] == 0)[0]
             }
@@ -238,14 +233,14 @@ def _start(
     """Lay the cache out anew; return its batches."""
     table = table.copy()
     samples = table["samples"].to_numpy()
-    batches = _batches(backbone, samples, table, provenance)
+    batches = batches_of(backbone, samples, table, provenance)
     table["frames"] = [backbone.frames(n) if n else 0 for n in samples]
     frames = table["frames"].to_numpy()
     order = np.concatenate(batches)
     starts = np.zeros(len(table), dtype=np.int64)
     starts[order] = np.cumsum(frames[order]) - frames[order]
     table["frame_start"] = starts
-    table["path"] = [_relative(path, corpus.root) for path in table["path"]]
+    table["path"] = [below_root(path, corpus.root) for path in table["path"]]
     plan = Plan(
         table,
         settings.statistics,
@@ -302,11 +297,6 @@ def _arguments(corpus: Corpus, backbone: Backbone, settings: ExtractionSettings)
     return tuple(given)
 
 
-def _relative(path: str, root: Path) -> str:
-    """The path below the corpus's root where it lies there, so that a cache means the same on another machine."""
-    return Path(path).relative_to(root).as_posix() if Path(path).is_relative_to(root) else path
-
-
 def _check_room(
     out: Path, plan: Plan, backbone: Backbone, frames: np.ndarray, settings: ExtractionSettings, say: Callable
 ) -> None:
@@ -326,69 +316,3 @@ def _check_room(
             f"{out}: the cache needs {told_size(size)} and the disk has {told_size(free)}: free "
             f"{told_size(size - free)}, give another place with --out, or keep fewer statistics with --pool"
         )
-
-
-def _go_on(
-    out: Path, backbone: Backbone, table, provenance: dict, say: Callable[[str], None]
-) -> tuple[list[np.ndarray], np.ndarray]:
-    """Make sure that the cache on disk is of the same thing; return its batches and the lengths it was laid out for."""
-    with HiddenStateCache(out) as cache:
-        there = check_fields(
-            cache.provenance,
-            out,
-            OF_A_RUN.required,
-            remedy="give another place with --out, or --overwrite to start anew",
-        )
-        differ = [
-            f"{what} (there {_short(was)}, now {_short(now)})"
-            for what, was, now in (
-                ("the model", there["model"]["label"], provenance["model"]["label"]),
-                ("the model's weights", there["model"]["weights_sha256"], provenance["model"]["weights_sha256"]),
-                ("the model's input", there["model"]["normalise"], provenance["model"]["normalise"]),
-                ("the corpus", there["corpus"]["sha256"], provenance["corpus"]["sha256"]),
-                ("the pooling", there["pooling"], provenance["pooling"]),
-                ("the precision", there["precision"], provenance["precision"]),
-                ("keeping frames", there["frames"], provenance["frames"]),
-                ("the versions of the methods", there.get("methods", _METHODS_OF_0_1), provenance["methods"]),
-                ("the longest file", there["longest_seconds"], provenance["longest_seconds"]),
-            )
-            if was != now
-        ]
-        if differ:
-            raise UserError(
-                f"{out} is a cache of something else: {'; '.join(differ)}. Give another place with --out, or "
-                "--overwrite to start anew"
-            )
-        samples, now = cache.samples, table["samples"].to_numpy()
-        # A file that is gone, or has come, since the first run costs its own utterance alone.
-        changed = np.nonzero((samples != now) & (samples > 0) & (now > 0))[0]
-        if len(changed):
-            path = table["path"][changed[0]]
-            raise UserError(
-                f"{path} (and {len(changed) - 1} more) is of another length than when {out} was started; put the "
-                "audio back, or start anew with --overwrite"
-            )
-        n = int((~cache.done).sum())
-        if there["versions"] != provenance["versions"] or there["device"] != provenance["device"]:
-            say("note: the cache was started with other library versions or on another device; its record keeps those")
-    if n:
-        say(f"going on with {out}: {cache.n_utterances - n} of {cache.n_utterances} utterances are there")
-    return _batches(backbone, samples, table, there), samples
-
-
-def _batches(backbone: Backbone, samples: np.ndarray, table, provenance: dict) -> list[np.ndarray]:
-    """The same at each run, whichever files are there."""
-    groups = gathered(table["path"], places(table))
-    return plan_batches(backbone.sizes(samples), budget=int(provenance["batch_seconds"] * SAMPLE_RATE), groups=groups)
-
-
-def _forget_damaged(out: Path, writer: CacheWriter, say: Callable[[str], None]) -> None:
-    with HiddenStateCache(out) as cache:
-        rows = np.nonzero(cache.damaged())[0]
-    writer.reset(rows)
-    say(f"{len(rows)} utterances of {out} are damaged" + (" and are extracted again" if len(rows) else ""))
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text[:12] + "…" if len(text) == 64 else text

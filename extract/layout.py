@@ -11,7 +11,7 @@ import hashlib
 import math
 import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,7 +91,13 @@ class Plan:
         return len(self.utterances) * (4 * per_utterance + STATUS_BYTES + REASON_BYTES + 100) + text
 
 
-def lay_out(path: Path, plan: Plan, *, frame_sources: Sequence[tuple[str, int]] = ()) -> None:
+def lay_out(
+    path: Path,
+    plan: Plan,
+    *,
+    frame_sources: Sequence[tuple[str, int]] = (),
+    fill: Callable[[Path], None] | None = None,
+) -> None:
     """Write the whole structure of a cache and reserve its disk space, atomically.
 
     Parameters
@@ -102,6 +108,8 @@ def lay_out(path: Path, plan: Plan, *, frame_sources: Sequence[tuple[str, int]] 
         What it will hold.
     frame_sources : sequence of (str, int)
         With every frame kept: the file name beside the cache, and the number of frames, of each part.
+    fill : callable, optional
+        Given the file before it takes the place of `path`, to write what is known already.
 
     Raises
     ------
@@ -119,6 +127,8 @@ def lay_out(path: Path, plan: Plan, *, frame_sources: Sequence[tuple[str, int]] 
             with temporary.open("r+b") as raw:
                 # Holes would let the disk fill up in the middle of a run.
                 _reserve_disk(raw.fileno(), os.fstat(raw.fileno()).st_size)
+            if fill is not None:
+                fill(temporary)
     except OSError as error:
         raise UserError(
             f"{path}: the cache of {told_size(plan.nbytes())} cannot be laid out ({error.strerror or error}); "

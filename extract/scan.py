@@ -16,10 +16,10 @@ from .corpora.places import Place, places
 from .layout import PENDING
 from .limits import SAMPLE_RATE
 
-#: Bytes of shards to keep: headers are read in the order of the corpus, so few are needed at a time.
-_ROOM = 1 << 27
-# A task of the pool for each file would take more memory than all headers.
-_FILES_A_TASK = 64
+# A task of the pool for each file would take more memory than all headers; with many files a task, the threads would
+# read far apart, and need more of a shard at a time.
+_FILES_A_TASK = 16
+_ROOM = 1 << 29  # bytes of shards to keep: headers are read in the order of the corpus
 
 
 def scan(
@@ -89,9 +89,9 @@ def read_headers(
     headers: list[AudioHeader | AudioProblem] = []
     try:
         with bar:
-            for part in pool.map(lambda task: [_try_header(path, kept) for path in task], tasks):
-                headers += part
-                bar.update(len(part))
+            for read in pool.map(lambda task: [_try_header(path, kept) for path in task], tasks):
+                headers += read
+                bar.update(len(read))
     finally:
         pool.shutdown(cancel_futures=True)  # interrupted, it does not read the rest first
     # libsndfile keeps its last error in one place for all threads, so that what it says of a file is known only alone.

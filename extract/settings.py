@@ -39,6 +39,9 @@ class ExtractionSettings:
         Start anew where there is a cache already.
     repair : bool
         Compare a cache that is there with its checksums first, and extract again what has changed.
+    refresh_labels : bool
+        Take over labels, splits, speakers and transcripts that have changed since the cache was made of the same audio
+        by the same model; without it a cache of other labels is refused.
     workers : int
         Threads that decode ahead.
     """
@@ -53,6 +56,7 @@ class ExtractionSettings:
     strict: bool = False
     overwrite: bool = False
     repair: bool = False
+    refresh_labels: bool = False
     workers: int = 4
 
     def __post_init__(self) -> None:

@@ -18,6 +18,7 @@ ALL = "all"
 USUAL = {
     "iemocap": "ang hap=hap+exc neu sad",
     "msp-podcast": "A S H U F D C N",
+    "msp-improv": "A H N S",
 }
 
 

@@ -166,6 +166,12 @@ def _confusions(truth: np.ndarray, answers: Sequence[np.ndarray], groups: np.nda
     return Sums(sums, **counts, common=common, rare=rare)
 
 
+def scores_of(systems: Sums, metric: str) -> np.ndarray:
+    """Score of each system, mean over its seeds, of all categories: also of those that no comparison speaks of."""
+    measure = {**MEASURES, **CATEGORY_MEASURES}[metric]
+    return np.array([measure(one.sum(0)).mean() for one in systems.sums])
+
+
 def draw_resamples(systems: Sums, metric: str, resamples: int, seed: int) -> Drawn:
     """Scores of systems and their resamples, the same of all of them."""
     measure, sums = _measure(systems, metric), systems.sums

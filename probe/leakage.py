@@ -73,15 +73,28 @@ def pairs_of(parts: Mapping[str, np.ndarray]) -> list[tuple[str, np.ndarray, str
     return [(one, parts[one], other, parts[other]) for one, other in combinations(parts, 2)]
 
 
-def in_words(leakage: Iterable[dict], what: str) -> list[str]:
-    """Leaks in sentences.
+def folds_in_words(leakage: Sequence[dict]) -> list[str]:
+    """Leaks of given folds, each against the others, in a sentence for speakers and one for groups."""
+    said = []
+    for kind in (SPEAKER, GROUP):
+        shared = [entry for leak in leakage for entry in leak.get(f"{kind}s", ())]
+        names = {entry[kind] for entry in shared}
+        if names:
+            what = f"1 {kind} is" if len(names) == 1 else f"{len(names)} {kind}s are"
+            said.append(
+                f"LEAKAGE in the corpus's own folds: {what} in more than one of them, with "
+                f"{sum(entry['first'] for entry in shared)} utterances"
+            )
+    return said
+
+
+def in_words(leakage: Iterable[dict]) -> list[str]:
+    """Leaks of a corpus's own split, in a sentence for each two parts and kind.
 
     Parameters
     ----------
     leakage : iterable of dict
         Of :func:`leaks`.
-    what : str
-        What leaks: "split" or "folds".
     """
     said = []
     for leak in leakage:
@@ -91,7 +104,7 @@ def in_words(leakage: Iterable[dict], what: str) -> list[str]:
             if shared:
                 first, second = (sum(entry[side] for entry in shared) for side in ("first", "second"))
                 said.append(
-                    f"LEAKAGE in the corpus's own {what}: {len(shared)} {kind}s are in both '{one}' "
+                    f"LEAKAGE in the corpus's own split: {len(shared)} {kind}s are in both '{one}' "
                     f"({first} utterances) and '{other}' ({second} utterances)"
                 )
     return said
@@ -106,7 +119,9 @@ def shared_kinds(splits: Iterable[Mapping]) -> str:
         Entries `split` of a protocol; of one without `leakage` nothing is known.
     """
     leakage = [leak for split in splits for leak in split.get("leakage", ())]
-    return " and ".join(f"{kind}s" for kind in (SPEAKER, GROUP) if any(leak.get(f"{kind}s") for leak in leakage))
+    # A leak that does not say of what is of an earlier version, which looked at speakers alone.
+    shared = {kind: any(leak.get(f"{kind}s", kind == SPEAKER) for leak in leakage) for kind in (SPEAKER, GROUP)}
+    return " and ".join(f"{kind}s" for kind, there in shared.items() if there)
 
 
 def cannot_be_told(parts: Mapping[str, np.ndarray], known: np.ndarray) -> list[str]:

@@ -84,9 +84,10 @@ def _unmatched(labels: Labels, split: Split) -> list[str]:
                 absent = [f"{labels.categories[k]} ({trained[k]:,})" for k in sorted(trained.keys() - scored.keys())]
                 said += [f"in 'train' and not in '{name}': {', '.join(absent)}"] if absent else []
     for number, places in sorted(unseen.items()):
+        there = "1 utterance there is" if places.total() == 1 else f"{places.total():,} utterances there are"
         said.append(
-            f"'{labels.categories[number]}' is recognised nowhere in {', '.join(places)}: its {places.total():,} "
-            "utterances there are scored by fits that were trained on none of it"
+            f"'{labels.categories[number]}' is recognised nowhere in {', '.join(places)}: its {there} scored by fits "
+            "that were trained on none of it"
         )
     return said
 

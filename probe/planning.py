@@ -10,7 +10,7 @@ import numpy as np
 
 from emoprobe.errors import UserError
 
-from .leakage import cannot_be_told, in_words, leaks, pairs_of, refuse_leakage
+from .leakage import cannot_be_told, folds_in_words, in_words, leaks, pairs_of, refuse_leakage
 from .splits import CROSS_VALIDATION, OFFICIAL, Fold, Split, cross_validation, each_held_out, inner_folds
 from .units import GROUP, SPEAKER, Units, is_unknown
 
@@ -181,12 +181,12 @@ def _official(asked: _Asked) -> Split | None:
         inner, numbers, by = ((train, development),), None, asked.by
         notes.append("the penalty is chosen on 'development', so the score of that part is optimistic")
     else:
-        numbers, by = _kept_whole(train, asked)
+        numbers, by, why = _kept_whole(train, asked)
         inner = _inner(train, numbers, asked)
-        notes.append(f"the penalty is chosen on {len(inner)} inner folds of 'train', grouped by {by}")
+        notes.append(f"the penalty is chosen on {len(inner)} inner folds of 'train', grouped by {by}{why}")
     parts = {"train": train, "development": development, **tests}
     leakage = leaks(pairs_of(parts), units, asked.names)
-    notes += in_words(leakage, "split")
+    notes += in_words(leakage)
     if not asked.known[asked.rows].any():
         notes.append("the corpus names no speaker: whether its split shares speakers cannot be told")
     else:
@@ -221,13 +221,17 @@ def _given(asked: _Asked) -> Split | None:
     else:
         made = []
         for k, name in enumerate(names):
-            numbers, by = _kept_whole(rows[fold != k], asked)
+            numbers, by, why = _kept_whole(rows[fold != k], asked)
             inner = _inner(rows[fold != k], numbers, asked)
             made.append(Fold(name, rows[fold != k], inner, {CROSS_VALIDATION: rows[fold == k]}))
-        notes.append(f"the penalty is chosen on {len(made[0].inner)} inner folds of the other folds, grouped by {by}")
+        notes.append(
+            f"the penalty is chosen on {len(made[0].inner)} inner folds of the other folds, grouped by {by}{why}"
+        )
     pairs = [(f"fold {name}", rows[fold == k], "the other folds", rows[fold != k]) for k, name in enumerate(names)]
     leakage = leaks(pairs, units, asked.names)
-    notes += in_words(leakage, "folds") or [f"no {' and no '.join(asked.kinds)} is in two folds"] * bool(asked.kinds)
+    notes += folds_in_words(leakage) or [f"no {' and no '.join(asked.kinds)} is in two folds"] * bool(asked.kinds)
+    if not by and not leakage and asked.kinds:
+        by = asked.by
     if not asked.known[rows].any():
         notes.append("the corpus names no speaker: whether its folds share speakers cannot be told")
     return Split("folds of the corpus", tuple(made), units, leakage, notes, kept_whole=by)
@@ -275,16 +279,16 @@ def _same_parts(one: np.ndarray, other: np.ndarray) -> bool:
     return pairs == len(np.unique(one)) == len(np.unique(other))
 
 
-def _kept_whole(rows: np.ndarray, asked: _Asked) -> tuple[np.ndarray, str]:
-    """What inner folds of these rows keep whole, in numbers and in words.
+def _kept_whole(rows: np.ndarray, asked: _Asked) -> tuple[np.ndarray, str, str]:
+    """What inner folds of these rows keep whole, in numbers and in words, and why it is not more.
 
     Where speakers who are in several groups join most of the rows, that is the larger of speakers and groups alone.
     """
     units = asked.units
     _, sizes = np.unique(units.whole[rows], return_counts=True)
     if units.grouped and sizes.max() > len(rows) / 2:
-        return units.resampled, f"{units.unit} alone, since most utterances hang together by both speaker and group"
-    return units.whole, asked.by
+        return units.resampled, units.unit, " alone, since speakers and groups together hold most utterances together"
+    return units.whole, asked.by, ""
 
 
 def _inner(rows: np.ndarray, numbers: np.ndarray, asked: _Asked) -> tuple[tuple, ...]:

@@ -106,7 +106,7 @@ def recalls(counts: np.ndarray, *, resamples: int, seed: int) -> dict[str, np.nd
     }
 
 
-def told(names: Sequence[str], support: np.ndarray) -> str:
+def told(names: Sequence[str], support: np.ndarray, *, unit: str = "speaker") -> str:
     """Which classes the intervals leave out, and why, in words; empty where none.
 
     Parameters
@@ -115,10 +115,12 @@ def told(names: Sequence[str], support: np.ndarray) -> str:
         Of the classes.
     support : ndarray, shape (units, classes)
         See :func:`common_classes`.
+    unit : str
+        What is resampled.
     """
     common, n, units = common_classes(support), support.sum(0), (support > 0).sum(0)
     rare = [
-        f"{name} ({int(n[k])} of {units[k]} speaker{'' if units[k] == 1 else 's'})"
+        f"{name} ({int(n[k])} of {units[k]} {unit}{'' if units[k] == 1 else 's'})"
         for k, name in enumerate(names)
         if n[k] and not common[k]
     ]

@@ -123,7 +123,7 @@ def score(scored: Scored, *, resamples: int, seed: int) -> Outcome:
         if scored.categories is not None:
             support, resampled = by_speaker[:, 0].sum(-1), resampled_measures(by_speaker)
             of_classes += _recalls(scored, name, rows, by_speaker, resamples=resamples, seed=seed)
-            rare = told(scored.categories, support)
+            rare = told(scored.categories, support, unit=split.units.unit)
             reasons += [f"{name}: {line}" for line in (_absent(scored.categories, support), rare) if line]
         bounds = intervals(by_speaker, resampled, resamples=resamples, seed=seed)
         sets = [(None, "all", rows, by_speaker.sum(0))]

@@ -15,7 +15,7 @@ import pandas as pd
 
 from emoprobe.errors import UserError
 
-from .drawing import columns_of, draw_resamples, is_there, sums_of
+from .drawing import columns_of, is_there, scores_of, sums_of
 from .schema import CATEGORIES, KEY
 from .splits import CROSS_VALIDATION
 
@@ -308,7 +308,7 @@ def best_of_run(results: Results, run: Run, metric: str) -> tuple[int, str]:
     if len(run.names) == 1:
         return 0, ""
     layers = [name["layer"] for name in run.names]
-    scored = pd.Series(draw_resamples(sums_of(run.frames, metric), metric, 0, 0).score, index=layers)
+    scored = pd.Series(scores_of(sums_of(run.frames, metric), metric), index=layers)
     chosen = choose(scored, development_scores(results.scores, run.names[0], metric), run.names[0]["split"], metric)
     return 0 if chosen.best is None else layers.index(chosen.best), chosen.chosen_on
 

@@ -182,14 +182,15 @@ def plan_target(labels: Labels, target: str, folding: Folding, *, corpus: str) -
     split = labels.plan([target], folding, among=TARGETS)
     if corpus in GROUPED and not split.units.grouped:
         said = (
-            f"'{corpus}' has no groups here, so two who talk to each other may be on both sides: extract it again "
-            "where an earlier version made the cache, or give a manifest the column 'group'"
+            f"'{corpus}' has no groups here, so two who talk to each other may be on both sides: take them over with "
+            "probe-extract --refresh-labels, where an earlier version made the cache, or give a manifest the column "
+            "'group'"
         )
         split = replace(split, notes=[said, *split.notes])
     labelled = labels.labelled(target)
     for fold in split.folds:
         if not labelled[fold.train].any() or not all(labelled[train].any() for train, _ in fold.inner):
-            speakers = len(np.unique(split.groups[labelled]))
+            speakers = len(np.unique(split.units.speakers[labelled]))
             raise UserError(
                 f"too few speakers have a label of {target} ({speakers}) for {folding.folds} folds: "
                 "ask for fewer with --folds"

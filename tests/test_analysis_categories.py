@@ -115,12 +115,12 @@ def test_the_matrix_is_that_of_scikit_learn_at_the_layer_that_is_reported():
 def test_the_commonest_mistake_is_named():
     results = some_results()
     matrix = Categories.of(results).confusion()
-    true, answer, share = matrix.mistaken()
+    true, answer, times = matrix.mistaken()
     rows = of_layer(results, 3)
     own = rows[rows["true_category"] == true]
     assert true != answer
-    assert share == pytest.approx((own["predicted_category"] == answer).mean())
-    assert share == max(matrix.shares[~np.eye(4, dtype=bool)])
+    assert times == (own["predicted_category"] == answer).sum()
+    assert times == max(matrix.counts[~np.eye(4, dtype=bool)])
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from emoprobe import UserError
 from emoprobe.extract.corpora import read_corpus
+from emoprobe.extract.corpora.cells import MISSING, MISSING_TRANSCRIPTS, MissingWords
 from emoprobe.extract.corpora.folders import AudioTree, audio_name
+from emoprobe.extract.corpora.values import is_plain, path_under
 from tests.corpus_fixtures import MSP_ROWS, MSP_WORDS, make_iemocap, make_msp_podcast, write_csv
 from tests.test_corpora_licensed import PARTITIONS, SPEAKER_IDS, check_msp
 
@@ -211,3 +215,29 @@ def test_a_link_that_leads_back_is_walked_once(tmp_path: Path) -> None:
     (tmp_path / "a" / "again").symlink_to(tmp_path)
     (tmp_path / "elsewhere").symlink_to(tmp_path / "a")
     assert len(AudioTree(tmp_path)) == 1
+
+
+@given(st.text("ab.\\/ é\n\0\udce9", max_size=8), st.sampled_from(["/", "/data", "/data/a b"]))
+@example("a/../b", "/data")
+@example("..a/.b/c..", "/data")
+@example("/a", "/data")
+def test_a_plain_path_is_what_the_long_way_says(name: str, root: str) -> None:
+    if is_plain(name):
+        assert path_under(Path(root), name) == f"{root.rstrip('/')}/{name}"
+
+
+def test_most_names_are_plain() -> None:
+    assert all(map(is_plain, ("a.wav", "Audios/a b/é.wav", "..a/.b/c..", "a\\b")))
+    assert not any(map(is_plain, ("", "/a", "a//b", "./a", "a/..", "a/../b", "a\n", "a/")))
+
+
+@given(st.one_of(st.sampled_from(sorted(MISSING | MISSING_TRANSCRIPTS)), st.text(max_size=10)))
+@example("UNKNOWN")
+@example("ﬁnally known")
+def test_long_words_are_never_missing(word: str) -> None:
+    """The short cut by length finds what the lists say."""
+    for column, expected in (
+        ("speaker", word.strip().casefold() in MISSING),
+        ("transcript", word.strip() in MISSING_TRANSCRIPTS),
+    ):
+        assert (MissingWords().text(column, word) == "") == (expected or not word.strip())

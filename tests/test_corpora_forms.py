@@ -301,7 +301,7 @@ def test_an_audformat_database(tmp_path: Path, database, storage: str) -> None:
         corpus = read_corpus(spec)
         table = corpus.utterances
         assert corpus.name == "mini"
-        assert list(table["id"]) == ["a", "b_0.500_1.500", "c_1.000_2.000", "a_2.250_3.000"]
+        assert list(table["id"]) == ["a", "b_0.5-1.5", "c_1-2", "a_2.25-3"]
         assert list(table["path"]) == [str(tmp_path / f"wav/{name}.wav") for name in "abca"]
         np.testing.assert_array_equal(table["start"], [math.nan, 0.5, 1, 2.25])
         np.testing.assert_array_equal(table["end"], [math.nan, 1.5, 2, 3])

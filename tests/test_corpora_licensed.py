@@ -152,6 +152,8 @@ def test_iemocap(tmp_path: Path) -> None:
     assert all(Path(path).is_file() for path in table["path"])
     assert list(table["speaker"]) == ["Ses01F", "Ses01F", "Ses01M", "Ses02F", "Ses02F", "Ses02M"]
     assert list(table["gender"]) == ["female", "female", "male"] * 2
+    # The two of a session talk to each other: one session is left out at a time.
+    assert list(table["group"]) == list(table["fold"]) == ["Session1"] * 3 + ["Session2"] * 3
     assert list(table["emotion"]) == ["neu", "", "ang"] * 2
     # The file says valence, activation, dominance, in this order.
     np.testing.assert_array_equal(table["valence"], [2.5, 2.5, 1.5] * 2)

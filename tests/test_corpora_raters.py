@@ -214,3 +214,12 @@ def test_a_table_that_is_none(tmp_path: Path, manifest: Path, header, rows, part
         read_corpus(str(manifest), ratings=ratings)
     for part in (str(ratings), *parts):
         assert part in str(caught.value)
+
+
+def test_a_manifest_may_have_the_columns_itself(tmp_path: Path) -> None:
+    """As `probe-transcribe` writes them."""
+    numbers = [0.1 + 0.2, 1 / 3, 7]
+    write_csv(tmp_path / "m.csv", ("path", *RATERS), [("a.wav", *numbers, *numbers, "", "", "")])
+    corpus = read_corpus(str(tmp_path / "m.csv"))
+    np.testing.assert_array_equal(corpus.utterances[list(RATERS)].to_numpy()[0], [*numbers, *numbers, *[np.nan] * 3])
+    assert not any("not used" in note for note in corpus.notes)

@@ -170,6 +170,21 @@ def test_folds_without_a_split_keep_speakers_apart(place, tmp_path):
     assert f"{pooled['ccc'].item():.3f}" in card
 
 
+def test_a_fold_may_have_any_name_and_its_run_stays_in_its_folder(place, tmp_path):
+    table = pd.read_csv(place / "corpus/manifest.csv").drop(columns="split")
+    table["path"] = [str(place / "corpus" / path) for path in table["path"]]
+    names = ("../../../elsewhere", "a/b", "x" * 300)
+    numbers = pd.factorize(table["speaker"])[0] % 3
+    table["fold"] = [names[number] for number in numbers]
+    table.to_csv(tmp_path / "named.csv", index=False)
+    before = {*tmp_path.iterdir()}
+    found, _ = trained(place, tmp_path / "out", corpus=tmp_path / "named.csv", epochs=1)
+    assert {*tmp_path.iterdir()} - before <= {tmp_path / "out", tmp_path / "out-results"}
+    assert sorted(path.name for path in (tmp_path / "out/runs").iterdir()) == [f"seed0-fold-{k}" for k in (1, 2, 3)]
+    assert {run["fold"] for run in found.protocol[0]["runs"]} == set(names)
+    assert set(found.scores["fold"]) == {*names, "all"}
+
+
 @pytest.mark.slow
 def test_files_that_cannot_be_used_are_listed_and_the_rest_goes_on(place, tmp_path, capsys):
     shutil.copytree(place / "corpus", tmp_path / "corpus")

@@ -256,10 +256,10 @@ class TestRuns:
         """libsndfile tells an error of one thread to all of them."""
         read_header = scanning.read_header
 
-        def read(path: str):
+        def read(path: str, kept):
             if threading.current_thread() is not threading.main_thread() and path.endswith("u001.wav"):
                 raise AudioProblem("unreadable", "garbled")
-            return read_header(path)
+            return read_header(path, kept)
 
         monkeypatch.setattr(scanning, "read_header", read)
         manifest = make_corpus(tmp_path, utterances=3)

@@ -73,6 +73,7 @@ def test_the_report_tells_what_folds_share_and_what_is_resampled(leaky: Path, tm
     assert "shares speakers and groups between its parts" in text
     assert "95 % bootstrap over groups" in text
     assert "15 speakers in 8 groups" in text
+    assert "Intervals resample groups, the same ones for both genders" in text
     # Ten utterances of nobody are not one speaker.
     assert "male 10 utterances of unknown speakers" in text
     assert "female 150 utterances of 15 speakers" in text

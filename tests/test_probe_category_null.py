@@ -9,7 +9,8 @@ from sklearn.preprocessing import StandardScaler
 
 from emoprobe.probe.category_null import category_null
 from emoprobe.probe.permutation import exchangeable, permutations, summarise
-from emoprobe.probe.splits import Split, plan
+from emoprobe.probe.planning import plan
+from emoprobe.probe.splits import Split
 
 SPLIT = "cross-validation"
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score, precision_score, recall_score
 
 from emoprobe import fit_layers
+from emoprobe.probe.planning import plan
 from emoprobe.probe.recalls import common_classes, recalls, told
 from emoprobe.probe.results import load_results
 from emoprobe.probe.scoring import Scored, score
-from emoprobe.probe.splits import plan
 from tests.probe_helpers import write_cache
 
 NAMES = ["angry", "calm", "odd", "sad"]
@@ -102,6 +103,7 @@ def test_which_categories_are_common():
     support[:4, 2] = 1  # 4 rows
     np.testing.assert_array_equal(common_classes(support), [True, False, False, False])
     assert told(NAMES, support).endswith("calm (100 of 2 speakers), odd (4 of 4 speakers)")
+    assert told(NAMES, support, unit="group").endswith("odd (4 of 4 groups)")
     # Where there are but two speakers, none is missing from any resample that has a score.
     np.testing.assert_array_equal(common_classes(support[:2]), [False, True, False, False])
 
@@ -145,3 +147,13 @@ def test_a_fit_keeps_recalls_and_null_in_its_folder(tmp_path):
     for file in ("recalls.csv", "recalls.parquet"):
         (tmp_path / "results" / file).unlink()
     assert len(load_results(tmp_path / "results").recalls) == 0
+
+
+def test_scores_of_before_categories_were_tested_still_open(tmp_path):
+    write_cache(tmp_path / "c.h5", n=60, layers=2, width=4)
+    fit_layers(tmp_path / "c.h5", dimensions="valence", folds=3, resamples=20, permutations=9, out=tmp_path / "results")
+    assert not (tmp_path / "results" / "recalls.csv").exists()
+    path = tmp_path / "results" / "scores.parquet"
+    old = ["classes", "uar_common", "uar_common_low", "uar_common_high", "tested"]
+    pd.read_parquet(path).drop(columns=old).to_parquet(path, index=False)
+    assert load_results(tmp_path / "results").scores[old].isna().all(axis=None)

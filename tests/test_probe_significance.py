@@ -361,6 +361,18 @@ def test_categories_are_compared_by_uar():
     assert score == pytest.approx(f1_score(truth, good, average="macro"))
 
 
+def test_layers_are_compared_with_the_one_that_is_reported_whatever_is_rare():
+    """The best layer is that of the highest UAR of all categories, as everywhere else."""
+    truth, good, guess = categories(rare=2)
+    finds_the_rare = np.where(truth == "odd", "odd", np.where(np.arange(len(truth)) % 9 == 0, guess, good))
+    results = of(named(0, truth, good), named(1, truth, finds_the_rare))
+    common = truth != "odd"
+    of_common = [recall_score(truth[common], answers[common], average="macro") for answers in (good, finds_the_rare)]
+    assert of_common[0] > of_common[1]
+    (row,) = layers_compared(results, metric="uar", resamples=50).itertuples()
+    assert "layer 1" in row.other
+
+
 def test_a_rare_category_takes_no_part_in_a_comparison():
     truth, good, guess = categories(rare=2)
     kept = truth != "odd"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,8 +17,11 @@ from emoprobe.probe.bootstrap import intervals, moments_by_speaker
 from emoprobe.probe.fit import fit_layers
 from emoprobe.probe.metrics import ccc_from_moments
 from emoprobe.probe.planning import plan
+from emoprobe.probe.results import load_results
+from emoprobe.probe.settings import FitSettings
 from emoprobe.probe.significance import score_intervals
 from emoprobe.probe.splits import CROSS_VALIDATION
+from emoprobe.probe.targets import Labels, plan_target
 from emoprobe.probe.units import Units, count_speakers, speaker_groups
 from tests.probe_helpers import write_cache
 
@@ -138,6 +142,7 @@ def test_given_folds_are_used_as_they_are_and_named_in_order():
         assert {made["group"][row] for row in fold.tests[CROSS_VALIDATION]} == {fold.name}
         assert len(fold.inner) == 4
     assert split.leakage == []
+    assert split.kept_whole == "speaker and group"
     assert "each fold is one group: one group is left out at a time" in split.notes
 
 
@@ -151,9 +156,12 @@ def test_leakage_of_given_folds_is_reported_for_speakers_and_groups():
         "speakers": [{"speaker": "Session10M", "first": 1, "second": 9}],
         "groups": [{"group": "Session10", "first": 1, "second": 19}],
     } in split.leakage
+    assert split.kept_whole == ""
     said = [note for note in split.notes if note.startswith("LEAKAGE in the corpus's own folds")]
-    assert any("1 speakers are in both 'fold Session9' (1 utterances)" in note for note in said)
-    assert any("1 groups are in both 'fold Session9' (1 utterances)" in note for note in said)
+    assert said == [
+        "LEAKAGE in the corpus's own folds: 1 speaker is in more than one of them, with 10 utterances",
+        "LEAKAGE in the corpus's own folds: 1 group is in more than one of them, with 20 utterances",
+    ]
 
 
 def test_many_given_folds_choose_on_fewer_inner_ones():
@@ -189,6 +197,29 @@ def test_groups_that_an_official_split_shares_are_reported():
     assert any(note.startswith("LEAKAGE") and "5 groups are in both 'train'" in note for note in split.notes)
     for train, held_out in split.folds[0].inner:
         assert not {made["group"][row] for row in train} & {made["group"][row] for row in held_out}
+
+
+def test_inner_folds_keep_the_larger_kind_where_everybody_meets_everybody():
+    # Six friends, two in each of 60 dialogues, as in MELD.
+    rng = np.random.default_rng(0)
+    pairs = [rng.choice(6, 2, replace=False) for _ in range(60)]
+    speakers = [f"friend {friend}" for pair in pairs for friend in pair]
+    groups = [f"dialogue {k}" for k in range(60) for _ in range(2)]
+    split = planned(120, speakers, groups, split=["train"] * 90 + ["test"] * 30)
+    assert split.units.unit == "speaker"
+    assert split.kept_whole == "speaker"
+    assert any("grouped by speaker alone, since" in note for note in split.notes)
+    for train, held_out in split.folds[0].inner:
+        assert not {speakers[row] for row in train} & {speakers[row] for row in held_out}
+    with pytest.raises(UserError, match="make 1 set that shares neither"):
+        planned(120, speakers, groups)
+
+
+def test_a_cache_of_iemocap_without_sessions_is_told(tmp_path: Path) -> None:
+    table = write_cache(tmp_path / "c.h5", n=60).assign(status="done")
+    for corpus, told in (("iemocap", True), ("mine", False)):
+        split = plan_target(Labels.of(table), "arousal", FitSettings(), corpus=corpus)
+        assert any("has no groups here" in note for note in split.notes) is told
 
 
 def test_a_split_and_folds_are_not_mixed_up():
@@ -256,3 +287,14 @@ def test_genders_who_talk_to_each_other_are_drawn_together(grouped) -> None:
     assert difference["units"] == 8
     assert difference["ccc_low"] < difference["ccc"] < difference["ccc_high"]
     assert set(table.loc[table["group_by"] == "speaker", "unit"]) == {"utterance"}
+
+
+def test_tables_of_a_version_that_knew_no_groups_are_read(grouped, tmp_path: Path) -> None:
+    _, results = grouped
+    results.save(tmp_path)
+    for name, added in (("scores", ["unit", "units"]), ("predictions", ["group"])):
+        path = tmp_path / f"{name}.parquet"
+        pd.read_parquet(path).drop(columns=added).to_parquet(path)
+    read = load_results(tmp_path)
+    assert set(read.scores["unit"]) == {""}
+    assert score_intervals(read, probe="ridge", dimension="valence", layer=3).loc[0, "unit"] == "speaker"

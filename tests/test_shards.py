@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import shutil
 import tarfile
@@ -24,7 +25,7 @@ from emoprobe.extract.batchwise import stamp
 from emoprobe.extract.corpora import read_corpus, read_manifest
 from emoprobe.extract.scan import scan
 from emoprobe.transcribe.transcription import TranscriptionSettings, transcribe
-from tests.corpus_fixtures import tone, write_csv
+from tests.corpus_fixtures import mutate, tone, write_csv
 from tests.shard_fixtures import (
     EMOTIONS,
     SCHEMA,
@@ -153,6 +154,30 @@ def test_names_that_tell_no_rows_apart_give_way_to_shard_and_row(tmp_path):
     assert list(read_corpus(str(tmp_path)).utterances["id"]) == ["a_0", "a_1", "a_2", "b_0", "b_1", "b_2"]
 
 
+def test_columns_go_by_their_common_names_and_by_those_that_are_given(tmp_path):
+    feature = {"names": ["calm", "cross"], "_type": "ClassLabel"}
+    schema = pa.schema(
+        {"audio": SCHEMA.field("audio").type, "file": pa.string(), "label": pa.int64(), "speaker_id": pa.string()}
+        | {"excitement": pa.float64(), "vector": pa.list_(pa.float64())},
+        metadata={"huggingface": json.dumps({"info": {"features": {"label": feature}}})},
+    )
+    more = {"file": "elsewhere.wav", "speaker_id": "anna", "excitement": 4.5, "vector": [1.0]}
+    rows = [{"audio": row["audio"], "label": number, **more} for number, row in enumerate(ROWS[:2])]
+    shard = write_parquet(tmp_path / "dev-00000.parquet", rows, schema=schema)
+    corpus = read_corpus(str(tmp_path), columns={"arousal": "excitement"})
+    table = corpus.utterances
+    assert list(table["path"]) == [f"{shard}/audio/{row}" for row in range(2)]
+    assert list(table["emotion"]) == ["calm", "cross"]
+    assert list(table["speaker"]) == ["anna"] * 2
+    assert list(table["arousal"]) == [4.5] * 2
+    assert list(table["split"]) == ["development"] * 2
+    assert any("emotion from label" in note for note in corpus.notes)
+    assert any("columns not used" in note and "vector" in note for note in corpus.notes)
+    tar = write_tar(tmp_path / "t.tar", {"a.wav": ROWS[0]["audio"]["bytes"], "a.json": b'{"EmoVal": 2, "x": 3}'})
+    table = read_corpus(str(tar), columns={"arousal": "x"}).utterances
+    assert (table["valence"][0], table["arousal"][0]) == (2.0, 3.0)
+
+
 def test_rows_without_bytes_name_files_or_are_listed(tmp_path):
     soundfile.write(tmp_path / "real.wav", tone(0.5), 16_000)
     rows = [dict(row) for row in ROWS[:3]]
@@ -230,6 +255,34 @@ def test_a_table_without_audio_is_a_manifest_still(tmp_path):
     assert read_corpus(str(tmp_path / "m.parquet")).arguments == ("--corpus", str(tmp_path / "m.parquet"))
     with pytest.raises(UserError, match="has no column of audio"):
         read_corpus(f"datasets:{tmp_path / 'm.parquet'}")
+
+
+@FORMS
+def test_a_damaged_shard_is_refused_or_its_rows_are_listed(form, tmp_path):
+    form(tmp_path / "set")
+    shard = next(
+        path for path in sorted((tmp_path / "set").rglob("*")) if path.suffix in (".parquet", ".arrow", ".tar")
+    )
+    good, rng = shard.read_bytes(), np.random.default_rng(0)
+    refused = listed = 0
+    reader = "tar" if form is tar else "datasets"
+    for _ in range(30):
+        shard.write_bytes(mutate(good, rng))
+        try:
+            corpus = read_corpus(f"{reader}:{tmp_path / 'set'}")
+        except UserError:
+            refused += 1
+            continue
+        table, headers = scan(corpus, shortest=400, longest=60, progress=False)
+        for path, header in zip(table["path"], headers, strict=True):
+            try:
+                waveform = None if isinstance(header, AudioProblem) else read_audio(path, header)
+            except AudioProblem:
+                waveform = None
+            listed += waveform is None
+            assert waveform is None or np.isfinite(waveform).all()
+    assert refused > 0
+    assert listed > 0
 
 
 # Paths that go on below a file ----------------------------------------------------------------------------------------
@@ -365,6 +418,24 @@ def test_each_group_of_rows_is_decoded_once_however_many_threads_read(tmp_path, 
     with ThreadPoolExecutor(6) as pool:
         assert list(pool.map(content, order)) == [ROWS[row]["audio"]["bytes"] for row in order]
     assert sorted(groups) == [0, 1, 2]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the system does not tell open files")
+@pytest.mark.parametrize("form", ["parquet", "arrow"])
+def test_few_shards_are_open_at_a_time(form, tmp_path):
+    row = [{"audio": {"bytes": b"x", "path": None}, "emotion": 0, "arousal": 0.0, "speaker": ""}]
+    for number in range(100):
+        if form == "parquet":
+            write_parquet(tmp_path / f"{number}.parquet", row)
+        else:
+            saved = write_saved(tmp_path / f"{number}", row, shards=1)
+            (saved / "data-00000-of-00001.arrow").rename(tmp_path / f"{number}.arrow")
+    kept = Kept()
+    for number in range(100):
+        with open_bytes(f"{tmp_path}/{number}.{form}/audio/0", kept) as file:
+            assert file.read() == b"x"
+    opened = [str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    assert sum(str(tmp_path) in path for path in opened) <= 64
 
 
 @FORMS

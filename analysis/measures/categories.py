@@ -167,10 +167,10 @@ class Confusion:
         total = self.counts.sum(1, keepdims=True)
         return np.where(total > 0, self.counts / np.maximum(total, 1), np.nan)
 
-    def mistaken(self) -> tuple[str, str, float] | None:
-        """The commonest mistake by its share of the true category: that category, the answer, the share."""
-        others = np.nan_to_num(self.shares * (1 - np.eye(len(self.names))))
+    def mistaken(self) -> tuple[str, str, int] | None:
+        """The commonest mistake: the true category, the answer, how often; None where there is none."""
+        others = self.counts * (1 - np.eye(len(self.names), dtype=int))
         if not others.any():
             return None
         row, column = np.unravel_index(others.argmax(), others.shape)
-        return self.names[row], self.names[column], float(others[row, column])
+        return self.names[row], self.names[column], int(others[row, column])

@@ -34,7 +34,7 @@ class RelevanceSettings:
     split : str, optional
         Part to score, such as "test"; by default the first test part, or all speaker-grouped folds pooled.
     folds, seed : int
-        Of the folds, as :func:`emoprobe.probe.splits.plan` makes them. The seed is also that of the bootstrap, of the
+        Of the folds, as :func:`emoprobe.probe.planning.plan` makes them. The seed is also that of the bootstrap, of the
         random search, and the first of the learned weights.
     seeds : int
         Seeds of the learned weights, which are averaged.

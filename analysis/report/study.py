@@ -239,6 +239,7 @@ def _only(results: Results, dimensions: Sequence[str]) -> Results:
         scores=rows(results.scores),
         weights=rows(results.weights),
         predictions=rows(results.predictions),
+        recalls=rows(results.recalls),
         protocol=[entry for entry in results.protocol if entry["dimension"] in dimensions],
     )
 

@@ -20,7 +20,7 @@ _UNKNOWN_LENGTH = 1 << 61
 _SAMPLE_BY_SAMPLE = ("PCM_", "FLOAT", "DOUBLE", "ULAW", "ALAW")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Part:
     """Which samples of a file an utterance is, at the file's own rate.
 
@@ -39,7 +39,7 @@ class Part:
     channel: int | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AudioHeader:
     """What a file, or a part of one, holds.
 

@@ -83,6 +83,7 @@ class _Decoded:
 
     signals: np.ndarray  # (channels, or 1 for their mean; samples), at 16 kHz
     frames: int  # samples at the file's own rate that could be decoded
+    tolerated: int  # how many may be absent at the end
     failure: str  # why no more, if the decoder says so
 
 
@@ -104,7 +105,7 @@ def _decode_part(path: str, header: AudioHeader, kept: Kept) -> np.ndarray:
             lambda: _decode_all(path, header, pick, kept),
             lambda decoded: decoded.signals.nbytes,
         )
-        _refuse_early_end(header, whole.frames, end - MP3_FRAME, whole.failure)
+        _refuse_early_end(header, whole.frames, end - whole.tolerated, whole.failure)
         # A copy: a view would hold the whole file in memory.
         signal = whole.signals[part.channel or 0, into:until].copy()
     peak = np.abs(signal).max()  # NaN if there is one
@@ -150,7 +151,7 @@ def _decode_all(path: str, header: AudioHeader, pick: Callable[[np.ndarray], np.
     with open_audio(path, kept) as file, np.errstate(invalid="ignore"):
         _refuse_changed(file, header)
         signals = resample_blocks(picked(file), header.sample_rate, header.part.whole)
-    return _Decoded(signals, frames, failure)
+        return _Decoded(signals, frames, _tolerated(file.format), failure)
 
 
 def _refuse_changed(file: soundfile.SoundFile, header: AudioHeader) -> None:

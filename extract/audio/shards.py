@@ -20,6 +20,7 @@ from .problems import AudioProblem
 
 _MAGIC = 512  # bytes that tell what a shard is
 _NBYTES_OF_NAME = 200  # in memory, of one member in an index
+_NBYTES_OF_OPEN = 1 << 24  # counted for an open file, so that few are open at a time
 
 
 class Shard(Protocol):
@@ -28,7 +29,7 @@ class Shard(Protocol):
     Attributes
     ----------
     nbytes : int
-        Memory that the open shard takes.
+        Memory to count for it while it is open.
     """
 
     nbytes: int
@@ -191,7 +192,7 @@ class _Stretch(io.RawIOBase):
 class _Arrow:
     """A table whose file the system maps into memory, so that it tells where in the file a row lies."""
 
-    nbytes = 0  # the system may take its pages back at any time
+    nbytes = _NBYTES_OF_OPEN
 
     def __init__(self, path: str):
         self._path = path
@@ -235,7 +236,7 @@ def _arrow_table(mapped):
 class _Parquet:
     """A table in groups of rows, of which one is decoded as a whole."""
 
-    nbytes = 0
+    nbytes = _NBYTES_OF_OPEN
 
     def __init__(self, path: str):
         import pyarrow.parquet as pq
@@ -298,6 +299,8 @@ def _content(values, row: int, where: str):
     _, offsets, content = cell.buffers()
     kind = np.int64 if pa.types.is_large_binary(cell.type) else np.int32
     begin, end = np.frombuffer(offsets, dtype=kind)[cell.offset : cell.offset + 2].tolist()
+    if not 0 <= begin <= end <= (content.size if content is not None else 0):
+        raise AudioProblem("unreadable", f"{where} lies outside the file, which is damaged")
     return content.slice(begin, end - begin)
 
 

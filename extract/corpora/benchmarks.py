@@ -18,7 +18,7 @@ from pathlib import Path
 from emoprobe.errors import UserError
 
 from .folders import stem_of
-from .manifest import csv_rows
+from .separated import csv_rows
 from .table import Corpus
 from .text import read_bytes, read_json, read_text
 from .values import first, normalise_split

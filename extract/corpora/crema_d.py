@@ -16,7 +16,7 @@ from emoprobe.errors import UserError
 from .cells import identifier
 from .coded import read_coded
 from .folders import children
-from .manifest import csv_rows
+from .separated import csv_rows
 from .table import Corpus
 from .text import read_bytes
 from .values import first
@@ -66,7 +66,7 @@ def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
     root = Path(root)
     votes = root if root.is_file() else None
     if votes is not None:
-        root = votes.absolute().parents[1]
+        root = votes.absolute().parent.parent
     tables = children(root)
     gender_of = _genders(tables["videodemographics.csv"]) if "videodemographics.csv" in tables else {}
     notes = [] if gender_of else [f"no VideoDemographics.csv in {root}: genders are not known"]

@@ -7,8 +7,7 @@ of a row has a path inside its shard (:mod:`emoprobe.extract.audio.shards`) and 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,8 @@ from emoprobe.errors import UserError
 
 from ..audio.shards import arrow_table, audio_columns, head_of, is_arrow, is_parquet, row_path
 from .cells import MissingWords
-from .table import COLUMNS, Corpus
+from .naming import name_columns
+from .table import Corpus
 from .values import first, normalise_split
 
 
@@ -45,7 +45,7 @@ def is_dataset(place: Path) -> bool:
     return shard is not None and bool(_audio_columns(shard))
 
 
-def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
+def read(root: Path, *, keep_words: Collection[str] = (), columns: Mapping[str, str] | None = None) -> Corpus:
     """Entry point ``datasets``.
 
     Parameters
@@ -56,6 +56,8 @@ def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
         tell the split where there is no column of it.
     keep_words : collection of str
         As :class:`.cells.MissingWords` takes it.
+    columns : mapping, optional
+        Our name of a column to the one in the table, see :mod:`.naming`.
 
     Returns
     -------
@@ -83,29 +85,24 @@ def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
         for number in range(len(part.files))
     ]
     table = pd.concat([part.table for part in rows], ignore_index=True)
-    if "id" not in {str(name).casefold() for name in table}:
+    told = name_columns(list(table.columns), chosen=columns, source=root).places
+    splits = [shard.split for shard, part in zip(shards, rows, strict=True) for _ in part.files]
+    if "split" not in told and any(splits):
+        table["split"] = splits
+    if "id" not in told:
         table["id"] = _ids(rows)
-    table, notes = known_columns(table, source=root)
+    naming = name_columns(list(table.columns), chosen=columns, source=root)
+    table, called = naming.take(table, source=root, where=places.__getitem__)
     return Corpus.from_table(
         root.stem if root.is_file() else root.name,
         base,
         table,
         source=root,
-        notes=notes,
+        notes=naming.notes(),
         where=places.__getitem__,
         missing=MissingWords(keep_words),
+        called=called,
     )
-
-
-def known_columns(table: pd.DataFrame, *, source: Path) -> tuple[pd.DataFrame, list[str]]:
-    """The columns that a corpus can have, by their names without regard to case, and a note of the others."""
-    names = {column: str(column).strip().casefold() for column in table.columns}
-    taken = {column: name for column, name in names.items() if name in COLUMNS}
-    twice = [name for name, count in Counter(taken.values()).items() if count > 1]
-    if twice:
-        raise UserError(f"{source}: the column {first(map(repr, twice))} occurs more than once; keep one of them")
-    unused = [str(column) for column in table.columns if column not in taken]
-    return table[list(taken)].rename(columns=taken), [f"columns not used: {first(unused, 12)}"] if unused else []
 
 
 def _shards(root: Path) -> list[_Shard]:
@@ -176,8 +173,6 @@ def _rows(shard: _Shard, base: Path) -> _Rows:
     with _damage(shard.path):
         cells, files, absent = _cells(shard.path, column)
     table = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in cells.items()})
-    if "split" not in {str(name).casefold() for name in table} and shard.split:
-        table["split"] = shard.split
     relative = shard.path.relative_to(base)
     inside = [row_path(relative, column, row) for row in range(len(files))]
     # A data set that was saved before its audio was embedded names files in its place.
@@ -201,7 +196,7 @@ def _damage(path: Path) -> Iterator[None]:
 
     try:
         yield
-    except (pa.ArrowException, OSError, ValueError, IndexError, TypeError) as problem:
+    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError, AttributeError, MemoryError) as problem:
         told = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
         raise UserError(f"{path}: is damaged or of an unknown kind ({told}); fetch or write it again") from None
 
@@ -236,6 +231,10 @@ def _cells(path: Path, column: str) -> tuple[dict[str, list], list[str], list[bo
         schema, count, audio = table.schema, table.num_rows, table.column(column)
         names = audio if _has_path(audio.type) else None
         absent = pc.is_null(pc.struct_field(audio, "bytes")).to_pylist()
+        if names is not None:
+            names.validate(full=True)  # of a damaged file an offset may lead anywhere in memory
+    table = table.select(_single(schema))
+    table.validate(full=True)
     cells = {name: table.column(name).to_pylist() for name in _single(schema)}
     for name, classes in _class_labels(schema).items():
         if name in cells:

@@ -15,7 +15,7 @@ from emoprobe.errors import UserError
 
 from .cells import MissingWords
 from .folders import AUDIO, FILMS, AudioTree, children, corpus_root
-from .manifest import csv_rows
+from .separated import csv_rows
 from .table import Corpus
 from .text import read_bytes
 from .values import first

@@ -31,7 +31,7 @@ _LINE = re.compile(
     r"(?:UTD|MSP)-IMPROV-(?P<name>S\d\d[A-Z]-(?P<speaker>[FM]\d\d)-[A-Z]-[FM]{2}\d\d)\.\w+\s*;\s*(?P<emotion>\w+)\s*;"
     r"\s*A:(?P<arousal>[^;]*);\s*V:(?P<valence>[^;]*);\s*D:(?P<dominance>[^;]*);.*"
 )
-_SCALE = 1 + 5
+_SCALE = (1.0, 5.0)
 _NO_AGREEMENT = "X"
 _ANGRY, _CALM = "A", ("N", "S")
 
@@ -107,7 +107,14 @@ def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
     if texts:
         table["transcript"] = read_transcripts(texts, table["id"], notes)
     return Corpus.from_table(
-        "msp-improv", root, table, source=source, notes=notes, where=lambda row: places[row], missing=missing
+        "msp-improv",
+        root,
+        table,
+        source=source,
+        notes=notes,
+        where=lambda row: places[row],
+        missing=missing,
+        scales=dict.fromkeys(DIMENSIONS, _SCALE),
     )
 
 
@@ -125,8 +132,8 @@ def _turn_arousal(table: pd.DataFrame, notes: list[str]) -> None:
     elif angry < calm:
         for name in ("arousal", RATERS[0]):
             if name in table:
-                table[name] = _SCALE - table[name]
+                table[name] = sum(_SCALE) - table[name]
         notes.append(
             f"arousal is written from active to calm (anger {angry:.2f}, neutral and sad {calm:.2f}), "
-            f"and was turned round: {_SCALE} minus what is written"
+            f"and was turned round: {sum(_SCALE):g} minus what is written"
         )

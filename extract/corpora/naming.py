@@ -13,6 +13,7 @@ import pandas as pd
 
 from emoprobe.errors import UserError
 
+from .cells import RATERS
 from .table import COLUMNS
 from .values import first, parse_seconds
 
@@ -205,6 +206,8 @@ def _plain(name: str) -> str:
 
 
 _OURS = {_plain(name): ours for ours, names in COMMON_NAMES.items() for name in (ours, *names)}
+#: What is kept of single ratings has no other name.
+_OURS |= {_plain(name): name for name in RATERS}
 _OURS |= {_plain(name): _DURATION for name in _LENGTHS} | {_OFFSET: _OFFSET}
 
 

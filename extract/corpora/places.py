@@ -1,9 +1,9 @@
-"""Which part of a file an utterance is: its columns, what they may hold, and how a part is called."""
+"""Which part of a file an utterance is: its columns, what they may hold, how a part is called, and what parts share."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +24,17 @@ _CHANNELS = "channels count from 0; leave the cell empty for the mean of all"
 Place = tuple[()] | tuple[float | None, float | None, int | None]
 
 
-def check_places(columns: Mapping[str, np.ndarray], *, source: Path, where: Callable[[int], str]) -> None:
+def check_places(
+    columns: Mapping[str, np.ndarray], called: Mapping[str, str], *, source: Path, where: Callable[[int], str]
+) -> None:
     """Refuse what can select no audio.
 
     Parameters
     ----------
     columns : mapping
         `start`, `end` and `channel`, (utterances,) float, NaN where there is none.
+    called : mapping
+        How each is called in `source`.
     source : Path
         The file that errors should name.
     where : callable
@@ -54,7 +58,7 @@ def check_places(columns: Mapping[str, np.ndarray], *, source: Path, where: Call
         if wrong.any():
             row = int(wrong.argmax())
             found = told.format(start=start[row], begins=begins[row], end=end[row], channel=channel[row])
-            raise UserError(f"{source}, {where(row)}, column '{column}': {found}; {remedy}")
+            raise UserError(f"{source}, {where(row)}, column '{called[column]}': {found}; {remedy}")
 
 
 def places(table: pd.DataFrame) -> list[Place]:
@@ -85,21 +89,21 @@ def part_suffix(place: Place) -> str:
     return times + ("" if channel is None else f"_ch{channel}")
 
 
-def overlaps(paths: Sequence[str], table: pd.DataFrame) -> int:
-    """How many utterances share audio with another one: the same file, times and channel in part or as a whole.
+def overlaps(table: pd.DataFrame) -> int:
+    """How many utterances share audio with another one, as far as any is a part of a file.
 
     Parameters
     ----------
-    paths : sequence of str
-        (utterances,)
     table : pandas.DataFrame
-        With the columns of :data:`.cells.PLACES`.
+        With `path` and the columns of :data:`.cells.PLACES`.
     """
+    if table[list(PLACES)].isna().all(axis=None):
+        return 0
     start = np.nan_to_num(table["start"].to_numpy(dtype=float))
     end = np.nan_to_num(table["end"].to_numpy(dtype=float), nan=math.inf)
     channel = table["channel"].to_numpy(dtype=float)
     shared = np.zeros(len(table), dtype=bool)
-    for rows in pd.Series(np.arange(len(table))).groupby(np.asarray(paths, dtype=object), sort=False).indices.values():
+    for rows in table.groupby("path", sort=False).indices.values():
         if len(rows) == 1:
             continue
         one_of_all = np.isnan(channel[rows])  # the mean shares its audio with each channel

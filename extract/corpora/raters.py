@@ -16,7 +16,7 @@ import pandas as pd
 from emoprobe.errors import UserError
 
 from .cells import DIMENSIONS, RATERS, MissingWords
-from .manifest import csv_rows
+from .separated import csv_rows
 from .table import Corpus
 from .text import read_bytes
 from .values import first, parse_rating

@@ -21,9 +21,6 @@ from .tar import is_tar_set
 
 GROUP = "emoprobe.corpora"
 
-#: Readers that are told by what is in a file or folder, without their name.
-TOLD = {"datasets": is_dataset, "tar": is_tar_set}
-
 
 def corpus_readers() -> dict[str, EntryPoint]:
     """The readers that are installed, by name; none is imported yet, so a broken one hurts nobody else."""
@@ -34,6 +31,9 @@ def corpus_readers() -> dict[str, EntryPoint]:
             found[entry.name] = entry
     return found
 
+
+#: Readers of files and folders that are told by the audio in them.
+HOLDERS = {"datasets": is_dataset, "tar": is_tar_set}
 
 #: A file that tells what a folder is, and the reader of such folders.
 FOLDERS = {"db.yaml": "audformat", "wav.scp": "kaldi"}
@@ -96,7 +96,8 @@ def _find(spec: str, options: Mapping[str, object]) -> tuple[str, str | Path, Co
     readers = corpus_readers()
     known = ", ".join(sorted(readers))
     place = Path(spec)
-    told = next((name for name, is_kind in TOLD.items() if is_kind(place)), "") or _told_by_folder(place)
+    told = next((name for name, is_kind in HOLDERS.items() if is_kind(place)), "")
+    told = told or _told_by_folder(place)
     if told in readers:
         return f"{told}:", spec, _read(readers[told], place, options)
     if Path(spec).is_file():

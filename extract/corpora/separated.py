@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable
 from pathlib import Path
 
 from emoprobe.errors import UserError
@@ -25,11 +26,10 @@ def csv_rows(data: bytes, path: Path) -> tuple[list[str], list[list[str]], list[
     UserError
         Naming the file, the line and the remedy.
     """
-    separator = _separator(decode(data, path))
+    decode(data, path)  # refuses what is no text
+    separator = _separator(data)
     # The standard reader rather than pandas': it tells the line of a row with too few cells instead of filling it up.
-    # Read as it is decoded, since a text in memory takes four bytes a letter here.
-    lines = io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline="")
-    reader = csv.reader(lines, strict=True, delimiter=separator)
+    reader = csv.reader(_lines(data), strict=True, delimiter=separator)
     shared: dict[str, str] = {}
     rows: list[list[str]] = []
     places: list[int] = []
@@ -58,15 +58,20 @@ def csv_rows(data: bytes, path: Path) -> tuple[list[str], list[list[str]], list[
     return header or [], rows, places
 
 
-def _separator(text: str) -> str:
-    headers = {separator: _header(text, separator) for separator in SEPARATORS}
+def _lines(data: bytes) -> Iterable[str]:
+    """Text line by line, as it is decoded: whole in memory it would take four bytes a letter."""
+    return io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline="")
+
+
+def _separator(data: bytes) -> str:
+    headers = {separator: _header(data, separator) for separator in SEPARATORS}
     return max(SEPARATORS, key=lambda separator: (recognised(headers[separator]), len(headers[separator])))
 
 
-def _header(text: str, separator: str) -> list[str]:
+def _header(data: bytes, separator: str) -> list[str]:
     """The first line that is not blank, in cells; nothing where it cannot be read by this separator."""
     try:
-        rows = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
+        rows = csv.reader(_lines(data), strict=True, delimiter=separator)
         return next((cells for cells in rows if any(cell.strip() for cell in cells)), [])
     except csv.Error:
         return []

@@ -158,7 +158,7 @@ class Corpus:
             notes.append("all paths are absolute: the manifest does not move with its audio")
         for column in OPTIONAL_NUMBERS:
             columns[column] = _numbers(table, column, source, where, missing, called)
-        check_places(columns, source=source, where=where)
+        check_places(columns, called, source=source, where=where)
         parts = places(pd.DataFrame({name: columns[name] for name in PLACES}))
         _note_repeated_paths(columns["path"], parts, notes)
 
@@ -196,8 +196,7 @@ class Corpus:
         # are not UTF-8 (lone surrogates in Python).
         texts = {name: pd.Series(columns[name], dtype=object) for name in TEXT_COLUMNS}
         frame = pd.DataFrame({**texts, **{name: columns[name] for name in _NUMBERS}}, columns=list(COLUMNS))
-        sharing = overlaps(columns["path"], frame) if any(parts) else 0
-        if sharing:
+        if sharing := overlaps(frame):
             notes.append(f"{sharing:,} utterances share audio with another one: the times of parts of a file overlap")
         return cls(printable(name), root, frame, tuple(notes), printable(text_source))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tarfile
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +18,7 @@ from emoprobe.errors import UserError
 
 from ..audio.shards import Member, head_of, is_tar, tar_members
 from .cells import MissingWords
-from .datasets import known_columns
+from .naming import name_columns
 from .table import Corpus
 from .text import decode
 from .values import first
@@ -41,7 +41,7 @@ def is_tar_set(place: Path) -> bool:
     return place.is_dir() and any(_archives(place))
 
 
-def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
+def read(root: Path, *, keep_words: Collection[str] = (), columns: Mapping[str, str] | None = None) -> Corpus:
     """Entry point ``tar``.
 
     Parameters
@@ -50,6 +50,8 @@ def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
         A tar archive, or a folder of them (subfolders included).
     keep_words : collection of str
         As :class:`.cells.MissingWords` takes it.
+    columns : mapping, optional
+        Our name of a column to the one in the labels, see :mod:`.naming`.
 
     Returns
     -------
@@ -67,6 +69,7 @@ def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
         raise UserError(f"{root}: no tar archive (*.tar) in it; give the folder of the shards, or one of them")
     base = root if root.is_dir() else root.parent
     rows: list[dict] = []
+    keys: list[str] = []
     passed: Counter[str] = Counter()
     silent = 0
     for archive in archives:
@@ -80,10 +83,17 @@ def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
                 silent += 1
                 continue
             cells = _labels(archive, files)
-            rows.append({"id": Path(key).name, **cells, "path": f"{relative}/{files[audio[0]].name}"})
+            keys.append(Path(key).name)
+            rows.append({**cells, "path": f"{relative}/{files[audio[0]].name}"})
     if not rows:
         raise UserError(f"{root}: no audio in it (files that end in {first(AUDIO, 20)})")
-    table, notes = known_columns(pd.DataFrame(rows, dtype=object), source=root)
+    where = [str(row["path"]) for row in rows].__getitem__
+    table = pd.DataFrame(rows, dtype=object)
+    if "id" not in name_columns(list(table.columns), chosen=columns, source=root).places:
+        table["id"] = keys
+    naming = name_columns(list(table.columns), chosen=columns, source=root)
+    table, called = naming.take(table, source=root, where=where)
+    notes = naming.notes()
     if passed:
         notes.append("files not used: " + first([f".{ending} ({n:,})" for ending, n in passed.most_common()], 12))
     if silent:
@@ -94,8 +104,9 @@ def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
         table,
         source=root,
         notes=notes,
-        where=lambda row: str(rows[row]["path"]),
+        where=where,
         missing=MissingWords(keep_words),
+        called=called,
     )
 
 

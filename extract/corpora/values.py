@@ -160,3 +160,8 @@ def path_under(root: Path, given: str) -> str:
     if os.path.commonpath([base, joined]) != base or joined == base:
         raise ValueError(f"the relative path {given!r} leads out of {base}; give an absolute path if that is meant")
     return joined
+
+
+def below_root(path: str, root: Path) -> str:
+    """The path below the corpus's root where it lies there, so that a cache means the same on another machine."""
+    return Path(path).relative_to(root).as_posix() if Path(path).is_relative_to(root) else path

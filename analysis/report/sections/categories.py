@@ -13,7 +13,7 @@ from emoprobe.probe.selecting import chosen_in_words
 from ...figures.confusion import plot_confusion
 from ...figures.recalls import plot_recalls
 from ...measures.categories import Categories, Confusion
-from ..content import Block, Figure, Gallery, Missing, Paragraph, Table, listed, number, whole, with_interval
+from ..content import Block, Figure, Gallery, Missing, Paragraph, Table, counted, listed, number, whole, with_interval
 from ..material import Material
 from ..pictures import picture
 from ..study import EMOTION, Model, Study
@@ -89,15 +89,14 @@ def _in_words(study: Study, model: Model, run: Categories) -> str:
         )
     matrix = run.confusion()
     if mistaken := matrix.mistaken():
-        text += _mistake(model, matrix, mistaken)
+        text += _mistake(matrix, mistaken)
     return text.strip()
 
 
-def _mistake(model: Model, matrix: Confusion, mistaken: tuple[str, str, float]) -> str:
-    true, answer, share = mistaken
-    return (
-        f"Its commonest mistake at layer {matrix.layer}: {number(100 * share, 0)} % of {true} are taken for {answer}."
-    )
+def _mistake(matrix: Confusion, mistaken: tuple[str, str, int]) -> str:
+    true, answer, times = mistaken
+    of = counted(matrix.counts[matrix.names.index(true)].sum(), "utterance")
+    return f"The commonest mistake at layer {matrix.layer}: {whole(times)} of {of} of {true} are taken for {answer}."
 
 
 def _table(study: Study, corpus: str, runs: list[tuple[Model, Categories]]) -> Table:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from emoprobe.errors import UserError
 from emoprobe.probe.selecting import chosen_in_words
+from emoprobe.probe.units import GROUP
 
 from ...figures.fairness import plot_fairness
 from ...measures.fairness import FEWEST_UTTERANCES, fairness_table
@@ -78,7 +79,7 @@ def _fairness_blocks(study: Study, corpus: str, model: Model, table: pd.DataFram
     on = chosen_in_words(zip(table["chosen_on"], table["split"], strict=True))
     text = (
         f"The best layer of {model.label}{f', chosen on {on}' if on else ''}, by gender, on {corpus}. A group whose "
-        f"labels spread less scores a lower CCC at the same error.{_other_layers(table)}"
+        f"labels spread less scores a lower CCC at the same error.{_drawn_together(table)}{_other_layers(table)}"
     )
     blocks.append(Table(text, columns, rows, words=2))
     speakers = table[(table["group_by"] == "speaker") & table["ccc"].notna()]
@@ -98,6 +99,12 @@ def _fairness_blocks(study: Study, corpus: str, model: Model, table: pd.DataFram
     if not len(differences):
         blocks.append(Missing("The corpus names no two genders among the speakers that were scored."))
     return blocks
+
+
+def _drawn_together(table: pd.DataFrame) -> str:
+    """That groups are resampled, and not speakers, where that is so."""
+    together = (table["unit"] == GROUP).any()
+    return " Intervals resample groups, the same ones for both genders of a difference." if together else ""
 
 
 def _other_layers(table: pd.DataFrame) -> str:

@@ -1,0 +1,143 @@
+"""Take over labels, splits, speakers and transcripts that have changed, where audio and model have not.
+
+The cache is laid out anew with the new columns beside the old one, the states are copied, and it takes the old one's
+place: its bytes are those of an extraction with the new labels, and a kill leaves the one or the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from .cache import HiddenStateCache
+from .corpora.cells import PLACES
+from .corpora.table import COLUMNS
+from .layout import Plan, lay_out, open_hdf5, part_name
+from .sidecars import SIDECARS, read_sidecar, sidecar_path, write_sidecar
+
+#: What names the audio of an utterance; any other column of a corpus is a label.
+AUDIO = ("id", "path", *PLACES)
+
+_CHUNK = 1 << 24
+
+
+def changed_labels(cache: HiddenStateCache, table: pd.DataFrame) -> dict[str, int] | None:
+    """How many utterances have another label than in a cache, by column.
+
+    Parameters
+    ----------
+    cache : HiddenStateCache
+    table : pandas.DataFrame
+        The corpus's columns as a cache holds them, paths relative to its root.
+
+    Returns
+    -------
+    dict or None
+        None where the audio is not the same: other utterances, another order, other files or parts of them.
+    """
+    there = cache.utterances
+    if len(there) != len(table) or any(_differ(there[name], table[name]).any() for name in AUDIO):
+        return None
+    counts = {name: int(_differ(there[name], table[name]).sum()) for name in COLUMNS if name not in AUDIO}
+    return {name: count for name, count in counts.items() if count}
+
+
+def _differ(one: pd.Series, other: pd.Series) -> np.ndarray:
+    return ((one.to_numpy() != other.to_numpy()) & ~(one.isna() & other.isna()).to_numpy()).astype(bool)
+
+
+def refresh_labels(
+    out: Path,
+    table: pd.DataFrame,
+    *,
+    corpus: dict,
+    root: str,
+    arguments: Sequence[str],
+    say: Callable[[str], None],
+) -> None:
+    """Put the labels of `table` into a cache of the same audio, and into the baselines beside it that still hold.
+
+    Parameters
+    ----------
+    out : Path
+        The cache; the caller holds its lock.
+    table : pandas.DataFrame
+        As for :func:`changed_labels`, which has told that the audio is the same.
+    corpus : dict
+        Provenance of the corpus, as the cache is to hold it.
+    root, arguments
+        As of :class:`.layout.Plan`.
+    say : callable
+        Told what becomes of the baselines.
+
+    Raises
+    ------
+    UserError
+        If the disk has no room for both caches.
+    """
+    with HiddenStateCache(out) as cache, open_hdf5(out) as old, out.open("rb") as source:
+        before = cache.provenance["corpus"]
+        same_words = not _differ(cache.utterances["transcript"], table["transcript"]).any()
+        columns = {name: old[f"utterances/{name}"][:] for name in ("samples", "frames", "frame_start", "seconds")}
+        plan = Plan(
+            table[list(COLUMNS)].assign(
+                **columns, status=cache.utterances["status"], reason=cache.utterances["reason"]
+            ),
+            cache.statistics,
+            tuple(cache.layers["name"]),
+            cache.width,
+            {name: array.shape[1] for name, array in old["acoustic"].items()},
+            {**cache.provenance, "corpus": corpus},
+            root,
+            tuple(arguments),
+        )
+        frames = [] if "frames" not in old else old["frames/part_frames"][:].tolist()
+        parts = [(part_name(index), count) for index, count in enumerate(frames)]
+
+        def copy_states(temporary: Path) -> None:
+            with open_hdf5(temporary) as new, temporary.open("r+b") as target:
+                for name in _placed(new):
+                    _copy(source, old[name], target, new[name])
+
+        lay_out(out, plan, frame_sources=parts, fill=copy_states)
+    for name in SIDECARS:
+        path = sidecar_path(out, name)
+        if not path.exists():
+            continue
+        sidecar = read_sidecar(path)
+        if sidecar.about["corpus"]["sha256"] != before["sha256"]:
+            continue
+        if name == "text" and not same_words:
+            say(f"{path} is of other transcripts: probe-extract --baselines text makes it anew")
+            continue
+        about = {**sidecar.about, "corpus": {part: corpus[part] for part in ("name", "sha256")}}
+        write_sidecar(path, replace(sidecar, about=about))
+
+
+def _placed(file: h5py.File) -> list[str]:
+    """The arrays that an extraction fills in, which lie in the file in one piece."""
+    groups = [f"{group}/{name}" for group in ("pooled", "acoustic") for name in file[group]]
+    marks = [f"utterances/{name}" for name in ("status", "reason", "checksum")]
+    names = [*groups, "frame_norm", "layers/norm", *marks]
+    return names + (["frames/part_checksum"] if "frames" in file else [])
+
+
+def _copy(source: BinaryIO, old: h5py.Dataset, target: BinaryIO, new: h5py.Dataset) -> None:
+    """The bytes of one array into the place of another of the same shape and type."""
+    if (old.shape, old.dtype) != (new.shape, new.dtype):
+        raise ValueError(f"{old.name} is {old.dtype} {old.shape}, and would be {new.dtype} {new.shape}")
+    source.seek(old.id.get_offset())
+    target.seek(new.id.get_offset())
+    left = old.size * old.dtype.itemsize
+    while left:
+        data = source.read(min(left, _CHUNK))
+        if not data:
+            raise ValueError(f"{old.name} ends too early")
+        target.write(data)
+        left -= len(data)

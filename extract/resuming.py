@@ -1,0 +1,150 @@
+"""Go on with a cache that is there: only of the same model, audio and settings; labels may be taken over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from emoprobe.errors import UserError
+from emoprobe.fields import check_fields
+
+from .audio import gathered
+from .batching import plan_batches
+from .cache import HiddenStateCache
+from .corpora import Corpus
+from .corpora.places import places
+from .corpora.values import below_root, printable
+from .encoders.speech import SAMPLE_RATE, Backbone
+from .provenance import OF_A_RUN
+from .refreshing import changed_labels, refresh_labels
+from .settings import ExtractionSettings
+from .writer import CacheWriter
+
+_REMEDY = "give another place with --out, or --overwrite to start anew"
+_CORPUS = "the corpus"
+
+#: Of the release whose caches do not tell.
+_METHODS_OF_0_1 = {"pooling": 1, "acoustics": 1}
+
+
+def go_on(
+    out: Path,
+    backbone: Backbone,
+    corpus: Corpus,
+    table: pd.DataFrame,
+    provenance: dict,
+    settings: ExtractionSettings,
+    arguments: Sequence[str],
+    say: Callable[[str], None],
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Make sure that the cache on disk is of the same thing; return its batches and the lengths it was laid out for.
+
+    Where nothing but labels differs, and the settings say so, the cache takes them over first.
+    """
+    _refresh(out, corpus, table, provenance, settings, arguments, say)
+    with HiddenStateCache(out) as cache:
+        there = check_fields(
+            cache.provenance,
+            out,
+            OF_A_RUN.required,
+            remedy=_REMEDY,
+        )
+        differ = [
+            f"{what} (there {_short(was)}, now {_short(now)})"
+            for what, was, now in _compared(there, provenance)
+            if was != now
+        ]
+        if differ:
+            raise UserError(
+                f"{out} is a cache of something else: {'; '.join(differ)}. Give another place with --out, or "
+                "--overwrite to start anew"
+            )
+        samples, now = cache.samples, table["samples"].to_numpy()
+        # A file that is gone, or has come, since the first run costs its own utterance alone.
+        changed = np.nonzero((samples != now) & (samples > 0) & (now > 0))[0]
+        if len(changed):
+            path = table["path"][changed[0]]
+            raise UserError(
+                f"{path} (and {len(changed) - 1} more) is of another length than when {out} was started; put the "
+                "audio back, or start anew with --overwrite"
+            )
+        n = int((~cache.done).sum())
+        if there["versions"] != provenance["versions"] or there["device"] != provenance["device"]:
+            say("note: the cache was started with other library versions or on another device; its record keeps those")
+    if n:
+        say(f"going on with {out}: {cache.n_utterances - n} of {cache.n_utterances} utterances are there")
+    return batches_of(backbone, samples, table, there), samples
+
+
+def _refresh(
+    out: Path,
+    corpus: Corpus,
+    table: pd.DataFrame,
+    provenance: dict,
+    settings: ExtractionSettings,
+    arguments: Sequence[str],
+    say: Callable[[str], None],
+) -> None:
+    """Take over labels that have changed, where nothing else has; without the word for it, refuse and tell it."""
+    with HiddenStateCache(out) as cache:
+        there = check_fields(cache.provenance, out, OF_A_RUN.required, remedy=_REMEDY)
+        differ = [what for what, was, now in _compared(there, provenance) if was != now]
+        if differ != [_CORPUS]:
+            return
+        labelled = table.assign(path=[below_root(path, corpus.root) for path in table["path"]])
+        samples, now = cache.samples, table["samples"].to_numpy()
+        changed = changed_labels(cache, labelled)
+    # Without audio from the start, or now: that is no other audio.
+    if changed is None or ((samples != now) & (samples > 0) & (now > 0)).any():
+        return
+    told = ", ".join(f"{name} of {count:,} utterances" for name, count in changed.items()) or "its name"
+    if not settings.refresh_labels:
+        raise UserError(
+            f"{out} is of the same audio and model, with other labels ({told}): --refresh-labels takes them over "
+            "without extracting again; --overwrite starts anew, and --out gives another place"
+        )
+    refresh_labels(
+        out,
+        labelled,
+        corpus=provenance["corpus"],
+        root=printable(str(corpus.root)),
+        arguments=arguments,
+        say=say,
+    )
+    say(f"labels taken over: {told}; results of the others stay what they are, and the new ones want another folder")
+
+
+def _compared(there: dict, provenance: dict) -> list[tuple[str, object, object]]:
+    """What a cache and a run that goes on must have in common: its name, as it is there, and as it is now."""
+    return [
+        ("the model", there["model"]["label"], provenance["model"]["label"]),
+        ("the model's weights", there["model"]["weights_sha256"], provenance["model"]["weights_sha256"]),
+        ("the model's input", there["model"]["normalise"], provenance["model"]["normalise"]),
+        (_CORPUS, there["corpus"]["sha256"], provenance["corpus"]["sha256"]),
+        ("the pooling", there["pooling"], provenance["pooling"]),
+        ("the precision", there["precision"], provenance["precision"]),
+        ("keeping frames", there["frames"], provenance["frames"]),
+        ("the versions of the methods", there.get("methods", _METHODS_OF_0_1), provenance["methods"]),
+        ("the longest file", there["longest_seconds"], provenance["longest_seconds"]),
+    ]
+
+
+def batches_of(backbone: Backbone, samples: np.ndarray, table, provenance: dict) -> list[np.ndarray]:
+    """The same at each run, whichever files are there."""
+    groups = gathered(table["path"], places(table))
+    return plan_batches(backbone.sizes(samples), budget=int(provenance["batch_seconds"] * SAMPLE_RATE), groups=groups)
+
+
+def forget_damaged(out: Path, writer: CacheWriter, say: Callable[[str], None]) -> None:
+    with HiddenStateCache(out) as cache:
+        rows = np.nonzero(cache.damaged())[0]
+    writer.reset(rows)
+    say(f"{len(rows)} utterances of {out} are damaged" + (" and are extracted again" if len(rows) else ""))
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text[:12] + "…" if len(text) == 64 else text
