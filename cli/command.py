@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,34 @@ def quiet_transformers() -> None:
     logging.disable_progress_bar()
 
 
+#: Lines of what was left out that are printed where the rest stands in a file.
+_MOST_LINES = 20
+
+
+def in_lines(left_out) -> list[str]:
+    """A line for each utterance of a table with `path`, `status` and `reason`."""
+    return [f"{row.path}: {row.status}: {row.reason}" for row in left_out.itertuples()]
+
+
+def tell_left_out(lines: Sequence[str], *, what: str = "", elsewhere: str | None = None) -> None:
+    """List what was left out on standard error, each on one line that any terminal shows.
+
+    Parameters
+    ----------
+    lines : sequence of str
+        What each is, and its reason.
+    what : str
+        Of what it was left out, where not of everything.
+    elsewhere : str, optional
+        Where all of them stand, so that the first 20 are enough here.
+    """
+    shown = lines if elsewhere is None else lines[:_MOST_LINES]
+    for line in shown:
+        print(f"left out{f' of {what}' if what else ''}: {plain(line)}", file=sys.stderr)
+    if len(lines) > len(shown):
+        print(f"… and {len(lines) - len(shown)} more: {elsewhere}", file=sys.stderr)
+
+
 def conclude(left_out, table, out: Path, *, quiet: bool, elsewhere: str | None = None) -> int:
     """Tell which utterances were left out, and return the exit status.
 
@@ -179,13 +208,7 @@ def conclude(left_out, table, out: Path, *, quiet: bool, elsewhere: str | None =
     elsewhere : str, optional
         Where in `out` the reasons are, so that the first 20 are enough here.
     """
-    from emoprobe.extract.corpora.values import printable
-
-    shown = left_out if elsewhere is None else left_out.head(20)
-    for row in shown.itertuples():
-        print(f"left out: {printable(row.path)}: {row.status}: {printable(row.reason)}", file=sys.stderr)
-    if len(left_out) > len(shown):
-        print(f"… and {len(left_out) - len(shown)} more: {elsewhere} {out}", file=sys.stderr)
+    tell_left_out(in_lines(left_out), elsewhere=None if elsewhere is None else f"{elsewhere} {out}")
     if not quiet:
         counts = ", ".join(f"{n} {status}" for status, n in left_out["status"].value_counts().items())
         print(
@@ -193,3 +216,14 @@ def conclude(left_out, table, out: Path, *, quiet: bool, elsewhere: str | None =
             + (f"; left out: {counts}" if counts else "")
         )
     return LEFT_OUT if len(left_out) else 0
+
+
+def draw(results: Path, figures: Path) -> None:
+    """Draw every figure that the results hold enough for, and print its path; say where there is none yet."""
+    from emoprobe.analysis.figures.drawing import NothingToDraw, draw_figures
+
+    try:
+        for path in draw_figures(results, figures):
+            print(f"figure: {path}")
+    except NothingToDraw as nothing:  # no layer has a score, or one system alone has nothing to stand beside
+        print(f"no figure yet: {nothing}", file=sys.stderr)

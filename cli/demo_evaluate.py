@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 from emoprobe.errors import UserError
+from emoprobe.extract.options import check_counts
+from emoprobe.ownership import begins_with_columns, refuse_stranger
+from emoprobe.storage import replacing, write_file
 
 from .command import CommandParser
 from .running import run_command
@@ -33,10 +36,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from emoprobe.analysis.figures.files import FORMATS, encoded, is_own_figure
     from emoprobe.demo import zoo
     from emoprobe.demo.corpus import make_corpus
-    from emoprobe.demo.evaluate import draw, evaluate, load_models, summary
+    from emoprobe.demo.evaluate import COLUMNS, draw, evaluate, load_models, summary
 
+    check_counts(options, "seeds", "limit", least=1)
+    if any(count < 0 for count in options.phones):
+        raise UserError(f"--phones {' '.join(map(str, options.phones))} must be 0 or more each")
+    if options.figure.suffix[1:] not in FORMATS:
+        raise UserError(f"--figure {options.figure}: its name must end in .{', .'.join(FORMATS)}")
+    refuse_stranger(options.out, begins_with_columns(COLUMNS), "table of these scores", option="--out")
+    refuse_stranger(options.figure, is_own_figure, "figure", option="--figure")
     manifest = options.corpus / "manifest.csv"
     corpora = {"demo": manifest if manifest.is_file() else make_corpus(options.corpus)}
     for given in options.manifest:
@@ -50,9 +61,10 @@ def _run(options: argparse.Namespace) -> int:
     scores = evaluate(
         models, corpora, hop=hop, field=field, seeds=options.seeds, phones=tuple(options.phones), limit=options.limit
     )
-    scores.to_csv(options.out, index=False)
+    with replacing(options.out) as temporary:
+        scores.to_csv(temporary, index=False)
     print(summary(scores).to_string())
-    draw(scores, options.figure)
+    write_file(options.figure, encoded(draw(scores), options.figure.suffix[1:]))
     print(f"{options.out} {options.figure}")
     return 0
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from emoprobe.demo.pretrain import MADE_BY, pretrain
 from emoprobe.demo.pretrain_settings import PretrainSettings
 from emoprobe.errors import UserError
+from emoprobe.extract.options import check_counts, check_positive
 
 from .command import CommandParser
 from .running import run_command
@@ -53,6 +54,8 @@ def _run(options: argparse.Namespace) -> int:
     from emoprobe.distil.store import open_store
 
     names = set(PretrainSettings.__dataclass_fields__)
+    check_positive(options, "hours")
+    check_counts(options, "workers", least=1)
     settings = PretrainSettings(**{k: v for k, v in vars(options).items() if k in names})
     synthetic = recorded = None
     folders = [Path(source) for source in options.sources if source != "synthetic"]

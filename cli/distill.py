@@ -6,7 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from emoprobe.distil.distiller import SAMPLE_RATE, DistillSettings
+from emoprobe.distil.distiller import DistillSettings
+from emoprobe.extract.limits import SAMPLE_RATE
+from emoprobe.extract.options import check_counts
 from emoprobe.ownership import refuse_inputs
 
 from .command import CommandParser, add_reading, reading
@@ -16,7 +18,7 @@ from .running import run_command
 def main(arguments: list[str] | None = None) -> int:
     """Distil, or go on; return the exit status."""
     parser = CommandParser(
-        prog="probe-distill", description="Distil a speech model into one of two blocks: the command ``probe-distill``."
+        prog="probe-distill", description="Distil a speech model into one of few blocks, as DistilHuBERT was made."
     )
     parser.add_argument("--teacher", default="hubert-nano", help="packaged model, folder or hub name (%(default)s)")
     parser.add_argument("--revision", help="of a teacher on the hub")
@@ -52,7 +54,8 @@ def _run(options: argparse.Namespace) -> int:
     names = set(DistillSettings.__dataclass_fields__)
     given = {k: v for k, v in vars(options).items() if k in names}
     settings = DistillSettings(**(given | {"layers": tuple(options.layers)}))
-    if options.threads:
+    check_counts(options, "threads", least=1)
+    if options.threads is not None:
         torch.set_num_threads(options.threads)
     run = options.run or options.out.with_name(options.out.name + "-run")
     refuse_inputs([options.out], [options.teacher, options.corpus])

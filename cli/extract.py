@@ -9,7 +9,17 @@ from pathlib import Path
 from emoprobe.errors import UserError
 from emoprobe.ownership import refuse_inputs
 
-from .command import LEFT_OUT, CommandParser, add_beside, add_longest, add_reading, quiet_transformers, reading
+from .command import (
+    LEFT_OUT,
+    CommandParser,
+    add_beside,
+    add_longest,
+    add_reading,
+    conclude,
+    quiet_transformers,
+    reading,
+    tell_left_out,
+)
 from .running import run_command
 
 DEFAULT_CORPUS, DEFAULT_MODEL = "demo", "hubert-nano"
@@ -180,7 +190,14 @@ def _extract(options: argparse.Namespace) -> int:
         report=None if options.quiet else print,
     )
     with cache:
-        status = _conclude(cache, quiet=options.quiet)
+        table = cache.utterances
+        status = conclude(
+            table[table["status"] != "done"],
+            table,
+            cache.path,
+            quiet=options.quiet,
+            elsewhere="column `reason` of the utterances in",
+        )
     return max(status, _add_baselines(options, corpus.root) if options.baselines else 0)
 
 
@@ -214,29 +231,12 @@ def _add_baselines(options: argparse.Namespace, root: Path | None) -> int:
             progress=not options.quiet,
             report=None if options.quiet else print,
         )
-        # What has no states is told already, and words that nobody wrote down are no bad file.
+        # What has no states is listed already. An utterance without a transcript is no file that cannot be used.
         done = cache.done
     failed = {name: s.reasons[done & (s.reasons != "") & (s.reasons != NO_TRANSCRIPT)] for name, s in made.items()}
     for name, reasons in failed.items():
-        for reason in reasons[:20]:
-            print(f"left out of {name}: {reason}", file=sys.stderr)
-        if len(reasons) > 20:
-            print(f"… and {len(reasons) - 20} more: column `reason` of the baseline's file", file=sys.stderr)
+        tell_left_out(list(reasons), what=name, elsewhere="column `reason` of the baseline's file")
     return LEFT_OUT if any(len(reasons) for reasons in failed.values()) else 0
-
-
-def _conclude(cache, *, quiet: bool) -> int:
-    """Tell what became of each utterance."""
-    table = cache.utterances
-    left_out = table[table["status"] != "done"]
-    for row in left_out.head(20).itertuples():
-        print(f"left out: {row.path}: {row.status}: {row.reason}", file=sys.stderr)
-    if len(left_out) > 20:
-        print(f"… and {len(left_out) - 20} more: column `reason` of the cache's utterances", file=sys.stderr)
-    if not quiet:
-        counts = ", ".join(f"{n} {status}" for status, n in left_out["status"].value_counts().items())
-        print(f"{cache.path}: {int(cache.done.sum())} utterances done" + (f"; left out: {counts}" if counts else ""))
-    return LEFT_OUT if len(left_out) else 0
 
 
 if __name__ == "__main__":

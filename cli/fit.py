@@ -13,7 +13,7 @@ from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
 from emoprobe.probe.probes.registry import ALL, PROBES
 from emoprobe.probe.settings import HEADS, FitSettings
 
-from .command import CommandParser, add_setting
+from .command import CommandParser, add_setting, draw
 from .running import run_command
 
 _EPILOG = """\
@@ -112,8 +112,7 @@ def _fit(given: argparse.Namespace) -> int:
     )
     print(summary(results))
     print(f"results: {given.out}")
-    for path in draw(given.out, given.figures):
-        print(f"figure: {path}")
+    draw(given.out, given.figures)
     return 0
 
 
@@ -139,13 +138,6 @@ def _settings(given: argparse.Namespace) -> FitSettings:
     )
 
 
-def draw(results: Path, figures: Path) -> list[Path]:
-    """Draw every figure that the results hold enough for; return what was written."""
-    from emoprobe.analysis.figures.drawing import draw_figures
-
-    return draw_figures(results, figures)
-
-
 def summary(results) -> str:
     """A short table: the best layer of every run with its interval, and the baselines."""
     import pandas as pd
@@ -161,6 +153,10 @@ def summary(results) -> str:
             name = row["probe"]
             if row["features"] and row["features"] != name:
                 name += f" ({row['features']})"
+            if pd.isna(row[measure]):
+                subject = "no layer has a score" if pd.notna(row["layer"]) and row["layer"] >= 0 else "no score"
+                lines.append(f"  {name:<20} {subject}" + (f": {row['reason']}" if row["reason"] else ""))
+                continue
             if pd.notna(row["layer"]):
                 where = "baseline" if row["layer"] < 0 else f"best layer {int(row['layer'])}"
             else:
@@ -199,3 +195,7 @@ def _recalls(results, row) -> list[str]:
         lines.append(f"    too rare for the interval, which takes their recall as it is: {rare}")
         lines.append(f"    UAR of the others: {others}")
     return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())

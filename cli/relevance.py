@@ -8,9 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from emoprobe.analysis.measures.opinions import OPINIONS
-from emoprobe.analysis.measures.relevance import FILE, agreement, relevance_opinions
+from emoprobe.analysis.measures.relevance import AGREEMENT_FILE, FILE, keep_agreement, relevance_opinions
 from emoprobe.analysis.measures.relevance_settings import DIMENSIONS, RelevanceSettings
-from emoprobe.analysis.measures.stored import update_table
 
 from .command import CommandParser
 from .running import run_command
@@ -68,14 +67,8 @@ def main(argv: list[str] | None = None) -> int:
             progress=not given.quiet,
         )
         print(given.out / FILE)
-        compared = agreement(table)
-        if len(compared):
-            update_table(
-                given.out / "agreement.csv",
-                compared,
-                key=("model", "corpus", "features", "dimension", "opinion", "other"),
-            )
-            print(given.out / "agreement.csv")
+        if len(keep_agreement(given.out)):
+            print(given.out / AGREEMENT_FILE)
         for path in draw_relevance(table, given.out, formats=given.format):
             print(path)
         return 0

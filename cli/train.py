@@ -7,9 +7,20 @@ import sys
 from pathlib import Path
 
 from emoprobe.errors import UserError
-from emoprobe.ownership import refuse_inputs, refuse_stranger
+from emoprobe.ownership import begins_with_columns, refuse_inputs, refuse_stranger
+from emoprobe.storage import replacing
 
-from .command import LEFT_OUT, CommandParser, add_beside, add_reading, quiet_transformers, reading
+from .command import (
+    LEFT_OUT,
+    CommandParser,
+    add_beside,
+    add_reading,
+    draw,
+    in_lines,
+    quiet_transformers,
+    reading,
+    tell_left_out,
+)
 from .running import run_command
 
 _EPILOG = """\
@@ -213,29 +224,14 @@ def _train(options: argparse.Namespace) -> int:
     )
     if not len(results.scores):  # one of several processes, and not the one that writes
         return 0
-    for dimension, reason in results.protocol[0]["run"].get("dimensions_left_out", {}).items():
-        print(f"left out: {dimension}: {reason}", file=sys.stderr)
-    for row in left_out.head(20).itertuples():
-        print(f"left out: {row.path} is {row.status}: {row.reason}", file=sys.stderr)
-    if len(left_out) > 20:
-        print(f"left out: {len(left_out) - 20} more, all in {options.results}/protocol.json", file=sys.stderr)
+    of_labels = results.protocol[0]["run"].get("dimensions_left_out", {})
+    tell_left_out([f"{dimension}: {reason}" for dimension, reason in of_labels.items()])
+    tell_left_out(in_lines(left_out), elsewhere=f"field `left_out` of {options.results / 'protocol.json'}")
     print(summary(results))
     print(f"model: {options.out / 'model'}")
     print(f"results: {options.results}")
-    for path in draw(options.results, options.figures):
-        print(f"figure: {path}")
+    draw(options.results, options.figures)
     return LEFT_OUT if len(left_out) else 0
-
-
-def draw(results: Path, figures: Path) -> list[Path]:
-    """Draw every figure that the results hold enough for, and return what was written; say where there is none yet."""
-    from emoprobe.analysis.figures.drawing import draw_figures
-
-    try:
-        return draw_figures(results, figures)
-    except UserError as nothing:  # one system alone has nothing to stand beside
-        print(f"no figure yet: {nothing}", file=sys.stderr)
-        return []
 
 
 def _count(options: argparse.Namespace) -> int:
@@ -245,9 +241,9 @@ def _count(options: argparse.Namespace) -> int:
     table = count_model(model)
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "cost.csv"
-    header = ",".join(table.columns).encode()
-    refuse_stranger(path, lambda there: there.read_bytes().startswith(header), "table of costs", option="--out")
-    table.to_csv(path, index=False)
+    refuse_stranger(path, begins_with_columns(list(table.columns)), "table of costs", option="--out")
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False)
     print(report(table))
     print(f"written to {path}")
     return 0

@@ -1,5 +1,7 @@
 """Batches of the pretraining, each a function of the seed and its number."""
 
+from emoprobe.extract.limits import SAMPLE_RATE
+
 from .units import choose_vocabulary, vocabulary
 
 # ---------------------------------------------------------------------------------------------------- the batches
@@ -43,11 +45,12 @@ class Batches:
         store, order = self.stores[recorded], self.order[recorded]
         first = int(rng.integers(len(order)))
         length = int(np.diff(store.offsets)[order[first]])
-        count = max(1, round(s.batch_seconds * 16_000 / min(max(length, s.field + s.hop), s.longest * 16_000)))
+        most = min(max(length, s.field + s.hop), s.longest * SAMPLE_RATE)
+        count = max(1, round(s.batch_seconds * SAMPLE_RATE / most))
         chosen = order[first : first + count]
         # Frames on the grid of the whole utterance: discovered units are looked up, not computed again.
         samples = max(min(int(np.diff(store.offsets)[c]) for c in chosen), s.field)
-        frames = min(s.frames(samples), s.frames(int(s.longest * 16_000)))
+        frames = min(s.frames(samples), s.frames(int(s.longest * SAMPLE_RATE)))
         samples = (frames - 1) * s.hop + s.field
         waves, labels = [], {}
         for index in chosen:
@@ -74,7 +77,7 @@ class Batches:
 
         s = self.settings
         if not recorded:
-            times = ((start + np.arange(frames)) * s.hop + s.field / 2) / 16_000
+            times = ((start + np.arange(frames)) * s.hop + s.field / 2) / SAMPLE_RATE
             store = self.stores[0]
             return {
                 kind: np.append(table, -1)[store.label(kind, index, times)] for kind, table in self.vocabulary.items()

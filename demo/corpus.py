@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emoprobe.errors import UserError
+from emoprobe.extract.limits import SAMPLE_RATE
+from emoprobe.extract.options import check_count, check_counts, check_seed
 from emoprobe.fields import COUNT, check_fields, read_json
 from emoprobe.jsontext import to_json
 from emoprobe.ownership import refuse_strangers
@@ -109,6 +111,8 @@ class Row:
 
 
 def _check(settings: CorpusSettings) -> None:
+    check_counts(settings, "utterances", "speakers")
+    check_seed(settings.seed)
     if settings.speakers < 3:
         raise UserError(f"{settings.speakers} speakers cannot be split in three: give at least 3")
     if settings.utterances < settings.speakers:
@@ -233,7 +237,7 @@ def _speak(task: tuple[str, Row, str]) -> str:
     with wave.open(data, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
-        file.setframerate(speech.SAMPLE_RATE)
+        file.setframerate(SAMPLE_RATE)
         file.writeframes(spoken.samples.astype("<i2").tobytes())
     write_file(Path(root) / row.path, data.getvalue())
     return row.id
@@ -274,6 +278,7 @@ def make_corpus(
     """
     settings = CorpusSettings(utterances=utterances, speakers=speakers, seed=seed)
     _check(settings)
+    check_count("workers", workers, least=1)
     root = Path(root)
     stated = (to_json(asdict(settings), indent=1) + "\n").encode()
     if (root / "settings.json").is_file() and (root / "settings.json").read_bytes() != stated:
@@ -281,7 +286,7 @@ def make_corpus(
     if root.exists() and not root.is_dir():
         raise UserError(f"{root} is a file: name a folder for the demo corpus")
     if not (root / "settings.json").is_file():  # which is written first
-        refuse_strangers(root, [".settings.json.new"], "the demo corpus", option="--corpus demo:FOLDER")
+        refuse_strangers(root, ["settings.json"], "the demo corpus", option="--corpus demo:FOLDER")
     manifest = root / "manifest.csv"
     rows = plan(settings)
     (root / "audio").mkdir(parents=True, exist_ok=True)

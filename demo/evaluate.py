@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from emoprobe.errors import UserError
+from emoprobe.extract.limits import SAMPLE_RATE
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
-SAMPLE_RATE = 16_000
+#: Of the scores.
+COLUMNS = ("model", "task", "target", "measure", "pool", "layer", "depth", "seed", "score")
 _PENALTIES = np.logspace(-1, 5, 13)
 
 
@@ -252,7 +255,7 @@ def evaluate(
     Returns
     -------
     DataFrame
-        ``model, task, target, measure, pool, layer, depth, seed, score``.
+        With :data:`COLUMNS`.
     """
     import pandas as pd
 
@@ -284,8 +287,7 @@ def evaluate(
             found = identify_phones(model, hop, field, train=phones[0], test=phones[1], seeds=seeds)
             add(found, model=name, task="phones", target="phone", measure="accuracy", pool="frame")
             say(f"phones: {name}")
-    columns = ["model", "task", "target", "measure", "pool", "layer", "depth", "seed", "score"]
-    return pd.DataFrame(rows)[columns].round({"score": 5})
+    return pd.DataFrame(rows)[list(COLUMNS)].round({"score": 5})
 
 
 def summary(scores: pd.DataFrame) -> pd.DataFrame:
@@ -294,12 +296,9 @@ def summary(scores: pd.DataFrame) -> pd.DataFrame:
     return scores.groupby([*keys, "layer"], sort=False)["score"].mean().unstack("layer").round(3)
 
 
-def draw(scores: pd.DataFrame, path: Path, *, pool: str = "mean") -> Path:
+def draw(scores: pd.DataFrame, *, pool: str = "mean") -> Figure:
     """One panel a task and target, one line a model, controls without depth as level lines."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     shown = scores[scores["pool"].isin((pool, "frame")) & (scores["target"] != "dominance")]
     panels = list(dict.fromkeys(zip(shown["task"], shown["target"], strict=True)))
@@ -308,7 +307,8 @@ def draw(scores: pd.DataFrame, path: Path, *, pool: str = "mean") -> Path:
     colours = dict(zip(models, ("#0072B2", "#56B4E9", "#999999", "#E69F00", "#009E73", "#CC79A7"), strict=False))
     columns = min(3, len(panels))
     lines = -(-len(panels) // columns)
-    figure, axes = plt.subplots(lines, columns, figsize=(3.6 * columns, 2.9 * lines), squeeze=False)
+    figure = Figure(figsize=(3.6 * columns, 2.9 * lines), dpi=160)
+    axes = figure.subplots(lines, columns, squeeze=False)
     for ax in axes.flat[len(panels) :]:
         ax.set_visible(False)
     for ax, (task, target) in zip(axes.flat, panels, strict=False):
@@ -335,9 +335,7 @@ def draw(scores: pd.DataFrame, path: Path, *, pool: str = "mean") -> Path:
     else:
         figure.legend(handles, labels, loc="lower center", ncols=3, fontsize=8, frameon=False)
         figure.tight_layout(rect=(0, 0.16 if lines == 1 else 0.09, 1, 1))
-    figure.savefig(path, dpi=160)
-    plt.close(figure)
-    return path
+    return figure
 
 
 def load_models(teacher: str | Path, *, student=None, front_end=None, random_init: int = 0) -> tuple[dict, int, int]:

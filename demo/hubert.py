@@ -1,5 +1,7 @@
 """The packaged model's architecture, with heads for the units and for the log spectrum."""
 
+from emoprobe.extract.limits import SAMPLE_RATE
+
 from .pretrain_settings import PretrainSettings
 
 
@@ -57,7 +59,7 @@ def log_spectrum(settings: PretrainSettings):
             self.power = torchaudio.transforms.Spectrogram(
                 n_fft=size, win_length=size, hop_length=settings.hop, center=False
             )
-            self.mel = torchaudio.transforms.MelScale(n_mels=80, sample_rate=16_000, n_stft=size // 2 + 1)
+            self.mel = torchaudio.transforms.MelScale(n_mels=80, sample_rate=SAMPLE_RATE, n_stft=size // 2 + 1)
 
         @torch.no_grad()
         def forward(self, waves):

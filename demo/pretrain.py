@@ -15,10 +15,12 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from emoprobe.claims import claim
+from emoprobe.claims import alone, claim
 from emoprobe.distil.training import RUN_FILES, checked, last_checkpoint, load_weights, of_speech, trainer_for
 from emoprobe.errors import UserError
+from emoprobe.extract.options import check_count
 from emoprobe.jsontext import to_json
+from emoprobe.storage import write_file
 
 from .batches import Batches
 from .hubert import build_model
@@ -97,13 +99,23 @@ def pretrain(
     Raises
     ------
     UserError
-        If there is no speech, the folder is of another run, or bfloat16 computes something else here.
+        If there is no speech, the folder is of another run or in use, or bfloat16 computes something else here.
     """
-    import numpy as np
-
     if synthetic is None and recorded is None:
         raise UserError("no speech to train on: give the word 'synthetic', a folder of audio, or both")
     run = Path(run)
+    check_count("save-steps", save_steps, least=1)
+    check_count("log-steps", log_steps, least=1)
+    with alone(run, option="--out"):
+        return _pretrain(
+            run, settings, synthetic, recorded, save_steps=save_steps, log_steps=log_steps, bf16=bf16, say=say
+        )
+
+
+def _pretrain(run: Path, settings: PretrainSettings, synthetic, recorded, *, save_steps, log_steps, bf16, say):
+    """:func:`pretrain`, once the folder is its own."""
+    import numpy as np
+
     stores = {"synthetic": synthetic, "recorded": recorded}
     stated = asdict(settings) | {
         "speech": {
@@ -115,7 +127,7 @@ def pretrain(
         run,
         stated,
         record="settings.json",
-        own=[*RUN_FILES, "vocabulary.json", "units1.npz", "units2.npz", ".units1.npz.new", ".units2.npz.new"],
+        own=[*RUN_FILES, "vocabulary.json", "units1.npz", "units2.npz"],
         also=["synthetic/**", "recorded/**"],
         option="--out",
         before=lambda record: record if {"width", "classes"} <= set(record) else None,
@@ -125,7 +137,7 @@ def pretrain(
         # Kept with the run, so that a later version of what chooses them cannot give the heads another meaning.
         kept = run / "vocabulary.json"
         names = json.loads(kept.read_text()) if kept.is_file() else choose_vocabulary(synthetic, settings)
-        kept.write_text(to_json(names) + "\n")
+        write_file(kept, to_json(names) + "\n")
         classes |= {kind: len(units) for kind, units in names.items()}
     units = []
     if recorded is not None:

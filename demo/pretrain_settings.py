@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from emoprobe.extract.options import check_counts, check_positive, check_seed
+
 
 @dataclass(frozen=True)
 class PretrainSettings:
@@ -48,6 +50,12 @@ class PretrainSettings:
     seed: int = 0
     frontend_only: bool = False
     """Fit the convolutions and their projection to log-mel, and leave every block as it was drawn (a control)."""
+
+    def __post_init__(self) -> None:
+        check_counts(self, "steps", "blocks", "word_units", "discovered_units", least=1)
+        check_counts(self, "warmup", "decay", "spectrum_from", "recluster")
+        check_positive(self, "learning_rate", "batch_seconds", "longest")
+        check_seed(self.seed)
 
     @property
     def hop(self) -> int:

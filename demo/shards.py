@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
+from emoprobe.claims import alone
 from emoprobe.distil.store import open_store, write_store
 from emoprobe.errors import UserError
+from emoprobe.extract.limits import SAMPLE_RATE
 
 from . import sentences, speech
 from .processes import processes
 
-SAMPLE_RATE = speech.SAMPLE_RATE
 _LANGUAGES = ("en-us",) * 6 + ("en-us-nyc", "en-gb-x-rp", "en-gb-scotland", "en-029")
 
 
@@ -96,7 +97,12 @@ def make_synthetic(folder: Path, *, hours: float, seed: int = 0, workers: int = 
     folder = Path(folder)
     if (folder / "index.npz").is_file():
         return folder
-    folder.mkdir(parents=True, exist_ok=True)
+    with alone(folder, option="--out"):  # it may have been made in the meantime
+        return folder if (folder / "index.npz").is_file() else _speak(folder, hours, seed, workers, part)
+
+
+def _speak(folder: Path, hours: float, seed: int, workers: int, part: int) -> Path:
+    """:func:`make_synthetic`, once the folder is its own."""
     done, first = 0.0, 0
     parts: list[Path] = []
     with processes(workers) as pool:
@@ -136,8 +142,6 @@ def make_recorded(
     Utterances shorter than `shortest` are left out, longer ones are cut to `longest` seconds. `say` is told of files
     that cannot be decoded.
     """
-    import soundfile
-
     folder = Path(folder)
     if (folder / "index.npz").is_file():
         return folder
@@ -145,6 +149,13 @@ def make_recorded(
     paths = sorted(path for path in Path(audio).rglob("*") if path.suffix.lower() in suffixes)
     if not paths:
         raise UserError(f"{audio} holds no audio ({', '.join(sorted(suffixes))})")
+    with alone(folder, option="--out"):  # it may have been made in the meantime
+        return folder if (folder / "index.npz").is_file() else _pack(folder, paths, longest, shortest, say)
+
+
+def _pack(folder: Path, paths: list[Path], longest: float, shortest: float, say: Callable[[str], None]) -> Path:
+    """:func:`make_recorded`, once the folder is its own."""
+    import soundfile
 
     def waves():
         for path in paths:

@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from emoprobe.errors import UserError
-
-SAMPLE_RATE = 16_000
+from emoprobe.extract.limits import SAMPLE_RATE
 
 # Variants of eSpeak NG that sound like somebody speaking: whispering, clipping and robot voices are left out.
 # Families that differ in a detail (steph, steph2) stand in one group, so that nobody in a test split was trained on.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from emoprobe.extract.limits import SAMPLE_RATE
 from emoprobe.jsontext import to_json
 from emoprobe.ownership import mark, marked, refuse_stranger, refuse_strangers, remove
 
@@ -74,7 +75,11 @@ def export(model, folder: Path, *, normalise: bool = True, half: bool = True, ma
         config["dtype"] = "float32"
         path.write_text(to_json(config, indent=2, sort_keys=True) + "\n")
         Wav2Vec2FeatureExtractor(
-            feature_size=1, sampling_rate=16_000, padding_value=0.0, do_normalize=normalise, return_attention_mask=True
+            feature_size=1,
+            sampling_rate=SAMPLE_RATE,
+            padding_value=0.0,
+            do_normalize=normalise,
+            return_attention_mask=True,
         ).save_pretrained(beside)
         for name in EXPORTED:
             (beside / name).replace(folder / name)

@@ -13,14 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from emoprobe.claims import claim
+from emoprobe.claims import alone, claim
 from emoprobe.errors import UserError
-from emoprobe.extract.options import check_counts, check_positive
+from emoprobe.extract.limits import SAMPLE_RATE
+from emoprobe.extract.options import check_count, check_counts, check_positive, check_seed
 
 from .checkpoint import export
 from .training import RUN_FILES, checked, last_checkpoint, load_weights, of_speech, trainer_for
 
-SAMPLE_RATE = 16_000
 MADE_BY = "probe-distill"
 
 
@@ -45,6 +45,7 @@ class DistillSettings:
         check_counts(self, "blocks", "steps", least=1)
         check_counts(self, "warmup", "decay")
         check_positive(self, "batch_seconds", "longest", "learning_rate")
+        check_seed(self.seed)
 
 
 def predicted_layers(blocks: int) -> tuple[int, ...]:
@@ -275,15 +276,25 @@ def distill(
     Raises
     ------
     UserError
-        If the folder is of another run, or the settings do not fit the teacher.
+        If the folder is of another run or in use, or the settings do not fit the teacher.
     """
     run = Path(run)
+    check_count("save-steps", save_steps, least=1)
+    check_count("log-steps", log_steps, least=1)
+    with alone(run, option="--run"):
+        return _distill(
+            teacher, lengths, read, run, settings, save_steps=save_steps, log_steps=log_steps, bf16=bf16, say=say
+        )
+
+
+def _distill(teacher, lengths, read, run: Path, settings: DistillSettings, *, save_steps, log_steps, bf16, say):
+    """:func:`distill`, once the folder is its own."""
     model = build_distiller(teacher, settings)
     claim(
         run,
         asdict(settings) | {"teacher": teacher.provenance(), "speech": of_speech(lengths, read), "bf16": bf16},
         record="settings.json",
-        own=[*RUN_FILES, "precision_teacher.json", ".precision_teacher.json.new"],
+        own=RUN_FILES,
         option="--run",
         before=lambda record: record if {"blocks", "teacher"} <= set(record) else None,
     )

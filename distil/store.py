@@ -13,10 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from emoprobe.errors import UserError
+from emoprobe.extract.limits import SAMPLE_RATE
 from emoprobe.jsontext import to_json
 from emoprobe.storage import replacing
-
-SAMPLE_RATE = 16_000
 
 
 @dataclass(frozen=True)

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from emoprobe.checkpoints import last_whole_checkpoint
+from emoprobe.checkpoints import cut_log, last_whole_checkpoint
+from emoprobe.extract.limits import SAMPLE_RATE
 from emoprobe.jsontext import null_for_nan, to_json
 
 #: What the training of a run writes.
-RUN_FILES = (
-    "log.jsonl",
-    *(name for record in ("precision", "precision_teacher") for name in (f"{record}.json", f".{record}.json.new")),
-    "checkpoints/checkpoint-*/**",
-)
+RUN_FILES = ("log.jsonl", "precision.json", "precision_teacher.json", "checkpoints/checkpoint-*/**")
 
 
 def of_speech(samples, read) -> dict:
@@ -74,10 +70,7 @@ def trainer_for(
 
     class Log(TrainerCallback):
         def on_train_begin(self, args, state, control, **kwargs):
-            # What a killed run logged after its last checkpoint will be logged again.
-            if log.is_file():
-                kept = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= state.global_step]
-                log.write_text("".join(line + "\n" for line in kept))
+            cut_log(log, step=state.global_step)
             began["time"] = time.time()
 
         def on_log(self, args, state, control, logs=None, **kwargs):
@@ -152,7 +145,7 @@ def checked(encoder, batches, record: Path, *, device, bf16: bool, say: Callable
     from emoprobe.extract.precision import train_checked
 
     def states():
-        short = batches[0]["waves"][:4, : 2 * 16_000]
+        short = batches[0]["waves"][:4, : 2 * SAMPLE_RATE]
         layers = encoder(short.to(encoder.device), output_hidden_states=True).hidden_states
         return {f"layer {k}": layer.flatten(0, 1) for k, layer in enumerate(layers)}
 

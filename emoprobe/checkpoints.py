@@ -1,7 +1,8 @@
-"""Which checkpoint of a training can be gone on from: one that was written to its end, and is whole still."""
+"""How a training that was stopped goes on: from which checkpoint, and from which line of its log."""
 
 from __future__ import annotations
 
+import math
 import shutil
 import zipfile
 import zlib
@@ -11,6 +12,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from .jsontext import from_json
+from .storage import write_file
 
 
 def last_whole_checkpoint(
@@ -46,6 +48,28 @@ def last_whole_checkpoint(
     for path, problem in passed.items():
         say(f"note: {path} is not whole ({problem}): {instead}")
     return checkpoint
+
+
+def cut_log(log: Path, *, step: int) -> None:
+    """Take out of a log what came after a checkpoint, which will be logged again, and a line that a kill cut short.
+
+    Parameters
+    ----------
+    log : Path
+        JSON lines, each with its "step"; it may be absent.
+    step : int
+        Of the checkpoint.
+    """
+    if log.is_file():
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        write_file(log, "".join(f"{line}\n" for line in lines if _step(line) <= step))
+
+
+def _step(line: str) -> float:
+    try:
+        return float(from_json(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
 
 
 def _problem(checkpoint: Path, stops_early: bool) -> str:

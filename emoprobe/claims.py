@@ -2,22 +2,54 @@
 
 The record of a run (a JSON file in its folder) holds everything that its numbers depend on. It is written before
 anything else; a folder that holds something else is not taken, and a run with other settings is refused with each
-setting that differs.
+setting that differs. Where one command is at work, a second is refused (:func:`alone`).
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from .errors import UserError
 from .jsontext import from_json, to_json
-from .ownership import files_below, refuse_file, refuse_strangers, remove, strangers
+from .locks import LockHeld, hold_lock
+from .ownership import files_below, refuse_file, refuse_foreign_lock, refuse_strangers, remove, strangers
 from .storage import write_file
 
 _FORMAT = "emoprobe run 1"
 _LONGEST = 60  # characters of a value in a message
+
+#: What :func:`alone` writes, and a kill can leave.
+_LOCK = (".lock", ".lock.owner")
+
+
+@contextmanager
+def alone(folder: Path, *, option: str) -> Iterator[None]:
+    """Keep a second command out of a folder for as long as this one writes there.
+
+    Parameters
+    ----------
+    folder : Path
+        Made where it is absent.
+    option : str
+        The option that names it.
+
+    Raises
+    ------
+    UserError
+        If another process is at work there, or what stands there is no folder or no lock of ours.
+    """
+    refuse_file(folder, option=option)
+    folder.mkdir(parents=True, exist_ok=True)
+    refuse_foreign_lock(folder / ".lock", option=option)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(hold_lock(folder / ".lock"))
+        except LockHeld as holder:
+            raise UserError(f"{folder} is in use by {holder}: wait for it, or give another {option}") from None
+        yield
 
 
 def claim(
@@ -71,7 +103,7 @@ def claim(
     refuse_file(folder, option=option)
     path = folder / record
     settings = from_json(to_json(settings))
-    patterns = [record, f".{record}.new", ".lock", ".lock.owner", *own, *also]
+    patterns = [record, *_LOCK, *own, *also]
     there = _read(path, before)
     ours = len(files_below(folder)) - len(strangers(folder, own))
     anew = f"or --overwrite to start anew, which removes its {ours} files"
@@ -82,9 +114,7 @@ def claim(
                 "or move it away"
             )
         # Without a record nothing proves whose the other files are, whatever their names.
-        refuse_strangers(
-            folder, [".lock", ".lock.owner", f".{record}.new", *also], "the folder of a run", option=option
-        )
+        refuse_strangers(folder, [*_LOCK, record, *also], "the folder of a run", option=option)
     else:
         old, cleared = there
         changed = [] if overwrite else list(_differences(old, settings, free))

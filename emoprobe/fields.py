@@ -255,16 +255,20 @@ def _refuse(column: pd.Series, wrong: pd.Series, path: Path, wanted: str, remedy
 
 
 def refuse_cut_short(path: Path) -> None:
-    """Refuse a CSV whose last line ends before its last cell: readers of tables would take what is missing for empty.
+    """Refuse a CSV that is cut short: a reader would take half a number for one, and what is missing for empty.
+
+    What writes tables ends the last row with a line end, outside of quotes. Without it nothing can tell a row that was
+    cut within its last cell from one that is whole, so whoever edits a table by hand has to leave it.
 
     Raises
     ------
     ValueError
     """
-    header, line_end, rows = path.read_bytes().partition(b"\n")
-    last = rows.rpartition(b"\n")[2]
-    if not line_end or (last and last.count(b",") < header.count(b",")):
-        raise ValueError("its last line is cut short")
+    content = path.read_bytes()
+    if not content.endswith((b"\n", b"\r")):
+        raise ValueError("its last line is cut short, or lacks the end of the line")
+    if content.count(b'"') % 2:
+        raise ValueError("its last line is cut short within quotes")
 
 
 def refuse_beyond_memory(nbytes: float, path: Path | str, *, remedy: str) -> None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from .processes import here, is_alive
 
 try:
     import fcntl
@@ -62,7 +63,10 @@ def hold_lock(path: Path, *, wait: float = 0) -> Iterator[None]:
                 if has_locks and not _is_at(path, descriptor):
                     raise _Removed
                 # A holder on a machine that has no locks for this file system has left its name.
-                _refuse_owner(owner) if has_locks else _become_owner(owner)
+                if has_locks:
+                    _refuse_owner(owner)
+                else:
+                    _become_owner(owner)
             break
         except _Removed:
             continue
@@ -118,15 +122,6 @@ def _lock(descriptor: int) -> bool:
     return True
 
 
-def _here() -> str:
-    """This machine, or this container on it: where a process number means the same process."""
-    try:
-        processes = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - no path, a name
-    except OSError:
-        processes = "-"
-    return f"{socket.gethostname()} {processes}"
-
-
 def _become_owner(owner: Path) -> None:
     while True:
         _refuse_owner(owner)
@@ -135,7 +130,7 @@ def _become_owner(owner: Path) -> None:
         except FileExistsError:  # marked by another process in this instant
             continue
         try:
-            os.write(descriptor, f"{os.getpid()} {_here()}\n".encode())
+            os.write(descriptor, f"{os.getpid()} {here()}\n".encode())
         finally:
             os.close(descriptor)
         return
@@ -148,7 +143,7 @@ def _refuse_owner(owner: Path) -> None:
     except FileNotFoundError:
         return
     number, _, place = mark.decode(errors="replace").strip().partition(" ")
-    if number.isdecimal() and place == _here() and not _is_alive(int(number)):
+    if number.isdecimal() and place == here() and not is_alive(int(number)):
         aside = owner.with_name(f"{owner.name}.{os.getpid()}")
         with contextlib.suppress(FileNotFoundError):  # another process was quicker
             owner.replace(aside)
@@ -161,13 +156,3 @@ def _refuse_owner(owner: Path) -> None:
     raise LockHeld(
         f"{who} (this file system has no locks, and {owner} says so; where that process has ended, remove that file)"
     )
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's
-        return True
-    return True

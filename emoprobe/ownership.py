@@ -14,13 +14,10 @@ from pathlib import Path
 
 from .errors import UserError
 from .jsontext import from_json, to_json
-from .storage import beside, write_file
+from .storage import finished_name, write_file
 
 #: In a folder that is written whole: who wrote it, and which files.
 MARK = ".emoprobe.json"
-
-# While it is written. Whatever it holds then is no loss, and a kill may leave it in a folder that has no mark yet.
-_MARK_BESIDE = beside(Path(MARK)).name
 
 _FORMAT = "emoprobe folder 1"
 
@@ -97,6 +94,12 @@ def refuse_stranger(
         )
 
 
+def begins_with_columns(columns: Sequence[str]) -> Callable[[Path], bool]:
+    """What :func:`refuse_stranger` can ask of a CSV: whether its first columns are these."""
+    header = ",".join(columns).encode()
+    return lambda path: path.read_bytes().startswith(header)
+
+
 def refuse_file(folder: Path, *, option: str) -> None:
     """Refuse a file where a folder is to be.
 
@@ -132,7 +135,7 @@ def mark(folder: Path, made_by: str, *, files: Sequence[str] | None = None, also
         Files that will be written later.
     """
     there = files if files is not None else [path.relative_to(folder).as_posix() for path in files_below(folder)]
-    files = sorted({*there, *also} - {MARK, _MARK_BESIDE})
+    files = sorted({file for file in (*there, *also) if finished_name(file) != MARK})
     record = {"format": _FORMAT, "made_by": made_by, "files": files}
     # At once: a mark that a kill cut short would prove nothing, and the folder would be refused from then on.
     write_file(folder / MARK, to_json(record, indent=1) + "\n")
@@ -178,16 +181,21 @@ def strangers(folder: Path, own: Iterable[str]) -> list[Path]:
     folder : Path
         A file in its place is a stranger itself.
     own : iterable of str
-        Paths in the folder, with ``*`` and ``?`` within one name; ``**`` at the end is all that lies below.
+        Paths in the folder, with ``*`` and ``?`` within one name; ``**`` at the end is all that lies below. What a
+        kill left of writing such a file (:func:`.storage.replacing`) is ours as well.
     """
     if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir()):
         return [folder]
-    own = [pattern.split("/") for pattern in (*own, _MARK_BESIDE)]
-    return [
-        path
-        for path in files_below(folder)
-        if not any(_matches(path.relative_to(folder).parts, pattern) for pattern in own)
-    ]
+    own = [pattern.split("/") for pattern in own]
+    return [path for path in files_below(folder) if not _is_own(path.relative_to(folder), own)]
+
+
+def _is_own(path: Path, own: Sequence[Sequence[str]]) -> bool:
+    name = finished_name(path.name)
+    # A mark that was cut short holds nothing to lose, and a kill may leave it in a folder that has no mark yet.
+    if path.name != name and path.with_name(name) == Path(MARK):
+        return True
+    return any(_matches(parts, pattern) for parts in (path.parts, path.with_name(name).parts) for pattern in own)
 
 
 def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:

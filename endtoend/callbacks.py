@@ -13,7 +13,8 @@ from transformers import (
     TrainerCallback,
 )
 
-from emoprobe.jsontext import from_json, null_for_nan, to_json
+from emoprobe.checkpoints import cut_log
+from emoprobe.jsontext import null_for_nan, to_json
 
 from .data import LengthGrouped
 from .step import Watch
@@ -41,9 +42,8 @@ class LogLines(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.began = time.monotonic()
-        if state.is_world_process_zero and self.path.is_file():
-            lines = [line for line in self.path.read_text().splitlines() if _step(line) <= state.global_step]
-            self.path.write_text("".join(f"{line}\n" for line in lines))
+        if state.is_world_process_zero:
+            cut_log(self.path, step=state.global_step)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if not state.is_world_process_zero or not logs:
@@ -63,13 +63,6 @@ class LogLines(TrainerCallback):
             )
             elapsed = time.monotonic() - self.began
             self.say(f"  epoch {state.epoch:.0f}: development CCC {scores} ({elapsed:.0f} s)")
-
-
-def _step(line: str) -> float:
-    try:
-        return from_json(line)["step"]
-    except (ValueError, KeyError):  # the line that a kill cut short
-        return math.inf
 
 
 class QuietBar(ProgressCallback):

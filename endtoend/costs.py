@@ -14,8 +14,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from emoprobe.extract.encoders.architectures import ARCHITECTURES
-from emoprobe.extract.encoders.speech import SAMPLE_RATE, load_backbone
+from emoprobe.extract.encoders.speech import load_backbone
 from emoprobe.extract.encoders.text import TEXT_ARCHITECTURES, load_text_config, new_text_model
+from emoprobe.extract.limits import SAMPLE_RATE
 
 from .model import AudioTextModel
 from .settings import ModelSettings

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from emoprobe.errors import UserError, is_full_disk, reason
+from emoprobe.extract.limits import SAMPLE_RATE
 from emoprobe.extract.versions import versions
 from emoprobe.jsontext import null_for_nan, to_json
 from emoprobe.ownership import mark, refuse_strangers, remove
@@ -255,7 +256,7 @@ def _write_graph(ready: EmotionModel, path: Path) -> None:
     arguments: dict[str, torch.Tensor] = {}
     shapes: dict[str, dict | None] = {}
     if ready.uses_audio:
-        arguments["waveform"] = torch.linspace(-1, 1, 2 * 16_000)[None]
+        arguments["waveform"] = torch.linspace(-1, 1, 2 * SAMPLE_RATE)[None]
         shapes["waveform"] = free
     if ready.uses_text:
         tokens = ready.text.tokenise(["one two three four five six seven eight"])["input_ids"]

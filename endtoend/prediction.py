@@ -23,9 +23,9 @@ from emoprobe.extract.corpora.cells import OPTIONAL_NUMBERS, PLACES, TEXT_COLUMN
 from emoprobe.extract.corpora.places import Place
 from emoprobe.extract.corpora.values import printable
 from emoprobe.extract.journal import open_journal, write_beside
-from emoprobe.extract.limits import LONGEST_SECONDS
+from emoprobe.extract.limits import LONGEST_SECONDS, SAMPLE_RATE
 from emoprobe.extract.options import check_positive
-from emoprobe.extract.resampling import SAMPLE_RATE, resample
+from emoprobe.extract.resampling import resample
 from emoprobe.extract.scan import scan
 from emoprobe.fields import is_number
 from emoprobe.ownership import MARK

@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from emoprobe.errors import UserError
 from emoprobe.extract.devices import choose_device
-from emoprobe.extract.encoders.speech import SAMPLE_RATE
 from emoprobe.extract.journal import write_beside
+from emoprobe.extract.limits import SAMPLE_RATE
 from emoprobe.extract.versions import versions
 from emoprobe.jsontext import null_for_nan, to_json
 from emoprobe.ownership import remove

@@ -13,8 +13,9 @@ from safetensors import SafetensorError, safe_open
 from emoprobe.errors import UserError
 from emoprobe.extract.batching import plan_batches
 from emoprobe.extract.devices import choose_device, default_batch_seconds, numerics
-from emoprobe.extract.encoders.speech import SAMPLE_RATE, load_backbone
+from emoprobe.extract.encoders.speech import load_backbone
 from emoprobe.extract.encoders.text import TextEncoder, load_text_encoder
+from emoprobe.extract.limits import SAMPLE_RATE
 from emoprobe.extract.precision import check_precision, is_exact
 from emoprobe.extract.versions import versions
 from emoprobe.fields import COUNT, NUMBER, TABLE, TEXT, TEXTS, TRUTH, Part, check_fields, read_json
@@ -238,7 +239,7 @@ def save_model(folder: Path, model: AudioTextModel, text: TextEncoder | None, co
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     save_file(weights, beside / "model.safetensors", metadata={"format": "pt"})
     (beside / "config.json").write_text(to_json(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    mark(beside, _MADE_BY, also=["README.md", ".README.md.new"])
+    mark(beside, _MADE_BY, also=["README.md"])
     if folder.exists():
         folder.rename(before)
     beside.rename(folder)

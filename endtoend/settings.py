@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora import DIMENSIONS
-from emoprobe.extract.options import check_counts
+from emoprobe.extract.options import check_counts, check_seed
 
 #: What can be kept as it was pretrained: the convolutions of the speech encoder, the embeddings of the text encoder,
 #: or a whole encoder.
@@ -164,14 +164,13 @@ class TrainingSettings:
         for name in ("audio_rate", "text_rate", "head_rate", "longest"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise UserError(f"--{name.replace('_', '-')} {getattr(self, name):g} must be a number above 0")
-        check_counts(self, "resamples", "workers", "decay")
+        check_counts(self, "folds", "resamples", "workers", "decay")
         if self.batch * self.accumulate < 2:
             raise UserError(
                 "--batch 1 with --accumulate 1: the loss is a CCC over the utterances of a step, which over one is "
                 "constant and teaches nothing; give --batch 32, or --accumulate 32 where memory holds no more than one"
             )
-        if not 0 <= self.seed < 2**32 - self.seeds:
-            raise UserError(f"--seed {self.seed} must be from 0 to 2**32 - 1")
+        check_seed(self.seed, seeds=self.seeds)
         if not 0 <= self.warmup < 1:
             raise UserError(f"--warmup {self.warmup:g} must be from 0 to below 1")
         if any(not weight >= 0 for weight in self.weights) or (self.weights and not sum(self.weights) > 0):

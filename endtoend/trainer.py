@@ -22,7 +22,7 @@ from transformers.trainer_callback import TrainerState
 
 from emoprobe.checkpoints import last_whole_checkpoint, problem_of_weights
 from emoprobe.errors import UserError
-from emoprobe.extract.encoders.speech import SAMPLE_RATE
+from emoprobe.extract.limits import SAMPLE_RATE
 from emoprobe.extract.precision import States, train_checked, valid_rows
 from emoprobe.jsontext import from_json
 from emoprobe.probe.metrics import ccc

@@ -5,21 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from emoprobe.claims import claim
+from emoprobe.claims import alone, claim
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora import Corpus
 from emoprobe.extract.versions import versions
 from emoprobe.fields import LARGEST
 from emoprobe.jsontext import from_json, to_json
-from emoprobe.locks import LockHeld, hold_lock
-from emoprobe.ownership import refuse_file, refuse_foreign_lock, remove
+from emoprobe.ownership import remove
 from emoprobe.probe.bootstrap import INTERVALS
 from emoprobe.probe.planning import POOLED
 from emoprobe.probe.results import (
@@ -51,7 +50,6 @@ VERSION = 3
 #: What a run writes beside its record and its model.
 _RUN_FILES = (
     *(f"runs/seed*-fold-*/{name}" for name in ("log.jsonl", "precision.json", "result.json", "predictions.npy")),
-    *(f"runs/seed*-fold-*/.{name}.new" for name in ("precision.json", "result.json", "predictions.npy")),
     "runs/seed*-fold-*/checkpoints/checkpoint-*/**",
 )
 
@@ -106,24 +104,11 @@ def train(
     first, text = build(model, weights=training.weights, seed=training.seed, label=label)
     name = label or (first.audio.backbone.label if first.audio is not None else text.label)
     leads = int(os.environ.get("RANK", "0")) == 0  # of several processes one writes
-    with _alone(out) if leads else nullcontext():
+    with alone(out, option="--out") if leads else nullcontext():
         return _train(
             corpus, model, training, first, text, name, label, leads, out, results, overwrite,
             progress=progress, say=say,
         )  # fmt: skip
-
-
-@contextmanager
-def _alone(out: Path):
-    """Keep a second command out of the folder."""
-    refuse_file(out, option="--out")
-    out.mkdir(parents=True, exist_ok=True)
-    refuse_foreign_lock(out / ".lock")
-    try:
-        with hold_lock(out / ".lock"):
-            yield
-    except LockHeld as holder:
-        raise UserError(f"{out} is in use by {holder}: wait for it, or give another --out") from None
 
 
 def _train(corpus, model, training, first, text, name, label, leads, out, results, overwrite, *, progress, say):
@@ -247,6 +232,10 @@ def _plain(value):
     return from_json(to_json(value))
 
 
+#: What of a run must be the same for its scores to take another one's place.
+_SAME_MODEL = ("model", "audio", "text")
+
+
 def _refuse_mixture(results, stated, name, corpus_name, overwrite) -> None:
     """Keep two different models from standing under one name in a table; the same one trained otherwise replaces it."""
     if overwrite or not (Path(results) / "protocol.json").is_file():
@@ -255,12 +244,14 @@ def _refuse_mixture(results, stated, name, corpus_name, overwrite) -> None:
     for entry in load_results(results).protocol:
         if tuple(entry[column] for column in ("model", "corpus", "probe", "features")) != key:
             continue
-        changed = [part for part in ("model", "audio", "text") if entry["run"][part] != _plain(stated[part])]
-        if changed:
+        run = entry.get("run", {})  # which a protocol may lack, and any part of it
+        unknown = [part for part in _SAME_MODEL if part not in run]
+        changed = [part for part in _SAME_MODEL if part in run and run[part] != _plain(stated[part])]
+        if changed or unknown:
+            how = f"it differs in {', '.join(changed)}" if changed else f"it does not say its {', '.join(unknown)}"
             raise UserError(
-                f"{results} holds another '{name}' ({_features(stated)}) on '{corpus_name}' (it differs in "
-                f"{', '.join(changed)}): give this one a name of its own with --label, another folder with --results, "
-                "or --overwrite"
+                f"{results} holds another '{name}' ({_features(stated)}) on '{corpus_name}' ({how}): give this one a "
+                "name of its own with --label, another folder with --results, or --overwrite"
             )
 
 

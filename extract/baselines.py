@@ -20,7 +20,7 @@ from emoprobe.ownership import refuse_strangers, remove
 from .audio import AudioHeader, AudioProblem, Kept, read_audio, refuse_vanished
 from .cache import HiddenStateCache
 from .corpora.places import places
-from .resampling import SAMPLE_RATE
+from .limits import SAMPLE_RATE
 from .scan import read_headers
 from .sidecars import (
     SIDECARS,
@@ -44,7 +44,7 @@ VERSIONS = {"egemaps": 1, "text": 1}
 PER_PART = {"egemaps": 256, "text": 1024}
 
 #: Names in the folder of unfinished parts.
-_PARTS = ("[0-9][0-9][0-9][0-9][0-9][0-9].parquet", ".[0-9][0-9][0-9][0-9][0-9][0-9].parquet.new")
+_PARTS = ("[0-9][0-9][0-9][0-9][0-9][0-9].parquet",)
 
 #: Features of some utterances (rows of the cache, in order) and, for each, why it has none.
 Compute = Callable[[np.ndarray], tuple[np.ndarray, list[str]]]

@@ -14,6 +14,7 @@ import torch
 
 from emoprobe.errors import UserError
 from emoprobe.ownership import files_below, refuse_stranger, refuse_strangers, remove
+from emoprobe.storage import finished_name
 
 from . import acoustics, pooling
 from .acoustics import ACOUSTIC_WIDTHS
@@ -22,8 +23,9 @@ from .cache import HiddenStateCache
 from .corpora import Corpus, read_corpus
 from .corpora.values import below_root, printable
 from .devices import choose_device, default_batch_seconds
-from .encoders.speech import SAMPLE_RATE, Backbone, load_backbone
+from .encoders.speech import Backbone, load_backbone
 from .layout import PART_NAMES, Plan, frames_folder, is_cache, is_part, lay_out, part_name, told_size
+from .limits import SAMPLE_RATE
 from .pipeline import Pipeline, Progress, stop_at_problem
 from .precision import check_backbone, is_exact, run_in_float32
 from .resuming import batches_of, forget_damaged, go_on
@@ -270,8 +272,8 @@ def _start(
 def _parts(folder: Path) -> list[str]:
     """Names of the parts of single frames in a folder, each proven to be one by name and content."""
     there = {path.name: path for path in files_below(folder) if path.parent == folder}
-    names = {name for name in there if any(fnmatchcase(name, pattern) for pattern in PART_NAMES)}
-    return [name for name in names if name.endswith(".new") or is_part(there[name])]
+    names = {name for name in there if fnmatchcase(finished_name(name), PART_NAMES)}
+    return [name for name in names if name != finished_name(name) or is_part(there[name])]
 
 
 def _arguments(corpus: Corpus, backbone: Backbone, settings: ExtractionSettings) -> tuple[str, ...]:

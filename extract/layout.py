@@ -31,8 +31,8 @@ from .corpora.table import held_columns
 _FORMATS = "emoprobe hidden states "
 FORMAT = f"{_FORMATS}1"
 
-#: Names in the folder of single frames; a kill can leave the second.
-PART_NAMES = ("[0-9][0-9][0-9][0-9][0-9][0-9].h5", ".[0-9][0-9][0-9][0-9][0-9][0-9].h5.new")
+#: Names in the folder of single frames.
+PART_NAMES = "[0-9][0-9][0-9][0-9][0-9][0-9].h5"
 
 #: Status of an utterance whose states are in the cache, and of one that is still to come; any other is a problem.
 DONE, PENDING = "done", "pending"

@@ -26,9 +26,7 @@ MOST_REPEATS = 1_000_000
 
 
 def check_counts(settings: object, *names: str, least: int = 0) -> None:
-    """Refuse settings that say how often something is done and are below `least` or above :data:`MOST_REPEATS`.
-
-    None is left to whoever chooses it.
+    """:func:`check_count` of several settings; None is left to whoever chooses it.
 
     Raises
     ------
@@ -36,9 +34,37 @@ def check_counts(settings: object, *names: str, least: int = 0) -> None:
         Naming the option.
     """
     for name in names:
-        value = getattr(settings, name)
-        option = f"--{name.replace('_', '-')}"
-        if value is not None and not value >= least:
-            raise UserError(f"{option} {value} must be {'0 or more' if least == 0 else f'at least {least}'}")
-        if value is not None and value > MOST_REPEATS:
-            raise UserError(f"{option} {value:g} has no end: ask for at most {MOST_REPEATS:,}")
+        if (value := getattr(settings, name)) is not None:
+            check_count(name, value, least=least)
+
+
+def check_count(name: str, value: float, *, least: int = 0) -> None:
+    """Refuse a number of times that something is done, below `least` or above :data:`MOST_REPEATS`.
+
+    Raises
+    ------
+    UserError
+        Naming the option.
+    """
+    option = f"--{name.replace('_', '-')}"
+    if not value >= least:
+        raise UserError(f"{option} {value} must be {'0 or more' if least == 0 else f'at least {least}'}")
+    if value > MOST_REPEATS:
+        raise UserError(f"{option} {value:g} has no end: ask for at most {MOST_REPEATS:,}")
+
+
+#: The last that every generator of random numbers takes.
+LAST_SEED = 2**32 - 1
+
+
+def check_seed(seed: int, *, seeds: int = 1) -> None:
+    """Refuse a first seed from which `seeds` of them cannot be counted: all are from 0 to :data:`LAST_SEED`.
+
+    Raises
+    ------
+    UserError
+    """
+    last = LAST_SEED - (seeds - 1)
+    if not 0 <= seed <= last:
+        end = "2**32 - 1" if seeds == 1 else f"2**32 - {seeds}, so that {seeds} seeds can follow each other"
+        raise UserError(f"--seed {seed} must be from 0 to {end}")

@@ -16,7 +16,8 @@ from emoprobe.errors import UserError
 from .acoustics import ACOUSTIC_WIDTHS, acoustic_statistics
 from .audio import AudioHeader, AudioProblem, Kept, read_audio
 from .devices import WIDER_TYPES, is_out_of_memory, numerics
-from .encoders.speech import SAMPLE_RATE, Backbone
+from .encoders.speech import Backbone
+from .limits import SAMPLE_RATE
 from .pooling import pool
 from .writer import CacheWriter
 

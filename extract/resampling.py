@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torchaudio
 
-SAMPLE_RATE = 16_000
+from .limits import SAMPLE_RATE
 
 # A header may claim any count; memory is taken for what is really decoded, a block at a time.
 BLOCK_VALUES = 1 << 18

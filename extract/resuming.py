@@ -18,7 +18,8 @@ from .cache import HiddenStateCache
 from .corpora import Corpus
 from .corpora.places import places
 from .corpora.values import below_root, printable
-from .encoders.speech import SAMPLE_RATE, Backbone
+from .encoders.speech import Backbone
+from .limits import SAMPLE_RATE
 from .provenance import OF_A_RUN
 from .refreshing import changed_labels, refresh_labels
 from .settings import ExtractionSettings

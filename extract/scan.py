@@ -13,8 +13,8 @@ from tqdm import tqdm
 from .audio import AudioHeader, AudioProblem, Kept, cut, read_header, refuse_vanished
 from .corpora import Corpus
 from .corpora.places import Place, places
-from .encoders.speech import SAMPLE_RATE
 from .layout import PENDING
+from .limits import SAMPLE_RATE
 
 # A task of the pool for each file would take more memory than all headers; with many files a task, the threads would
 # read far apart, and need more of a shard at a time.

@@ -12,8 +12,6 @@ import numpy as np
 #: Of the numbers made here. Raise it with any change that moves them beyond rounding; kept ones are then made anew.
 VERSION = 1
 
-MOMENTS = ("n", "truth", "prediction", "truth²", "prediction²", "truth×prediction")
-
 
 def _pairs(truth, prediction) -> tuple[np.ndarray, np.ndarray]:
     truth, prediction = np.broadcast_arrays(np.asarray(truth, np.float64), np.asarray(prediction, np.float64))

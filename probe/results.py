@@ -27,6 +27,7 @@ from emoprobe.storage import replacing
 
 from .schema import (
     ADDED,
+    AVERAGED,
     CATEGORIES,
     KEY,
     PREDICTIONS,
@@ -116,19 +117,22 @@ class Results:
         Returns
         -------
         DataFrame
-            Rows of `scores`, one for each model, corpus, dimension, probe, features and split; seeds are averaged.
-            Beside them `chosen_on`, the split that the layer was chosen on (empty where there was no choice), and
-            `highest_layer` and `highest`: the layer of highest CCC (UAR for categories) on the rows of this split, with
-            hindsight, and its score.
+            Rows of `scores`, one for each model, corpus, dimension, probe, features and split. Of several seeds the
+            scores are means, `seed` is empty, and the rest is that of the first. Where no layer has a score, the first
+            stands with its `reason`, and nothing was chosen. Beside them `chosen_on`, the split that the layer was
+            chosen on (empty where there was no choice), and `highest_layer` and `highest`: the layer of highest CCC
+            (UAR for categories) on the rows of this split, with hindsight, and its score.
         """
         pooled = self.scores[self.scores["fold"] == "all"]
         if not len(pooled):
             return pooled.reindex(columns=[*pooled.columns, "chosen_on", "highest_layer", "highest"])
         one_fit = [*KEY, "split", "layer"]
         seeded = pooled.duplicated(one_fit, keep=False)
-        mean = pooled[seeded].groupby(one_fit, sort=False, dropna=False, as_index=False).mean(numeric_only=True)
-        mean = mean.assign(fold="all")  # which is no number, and so has no mean
-        fits = pd.concat([part for part in (pooled[~seeded], mean) if len(part)], ignore_index=True)
+        several = pooled[seeded]
+        averaged = [name for name in AVERAGED if name in several]
+        means = several.groupby(one_fit, dropna=False)[averaged].transform("mean")
+        several = several.assign(seed=pd.array([None] * len(several), "Int64"), **means).drop_duplicates(one_fit)
+        fits = pd.concat([part for part in (pooled[~seeded], several) if len(part)], ignore_index=True)
         runs = fits.groupby([*KEY, "split"], sort=False, dropna=False)
         places, told = zip(*(_best_of(run, fits) for _, run in runs), strict=True)
         columns = pd.DataFrame(told).astype({"highest_layer": "Int64", "highest": float})

@@ -54,6 +54,8 @@ SCORES = {
     "classes": _INTEGER, "uar_common": _NUMBER, "uar_common_low": _NUMBER, "uar_common_high": _NUMBER,
     "tested": _NUMBER,
 }  # fmt: skip
+#: What can be averaged over seeds; the rest of a row is of a fit.
+AVERAGED = tuple(name for name, kind in SCORES.items() if kind == _NUMBER and name not in ("depth", "penalty"))
 WEIGHTS = {
     "model": STRING, "corpus": STRING, "dimension": STRING, "layer": _INTEGER, "depth": _NUMBER, "seed": _INTEGER,
     "weight": _NUMBER, "weight_normed": _NUMBER, "probe": STRING, "features": STRING,

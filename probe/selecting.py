@@ -86,7 +86,7 @@ class Choice:
     best : int or str or None
         What is reported; None where nothing has a score.
     chosen_on : str
-        The split that it was chosen on.
+        The split that it was chosen on; empty where nothing could be chosen.
     highest : int or str or None
         What is best on the rows that are reported, whatever was chosen: with hindsight.
     highest_score : float
@@ -132,7 +132,7 @@ def choose(scored: pd.Series, development: pd.Series, split: str, metric: str) -
     """
     scored = scored.astype(float).dropna().sort_index()
     if not len(scored):
-        return Choice(None, split, None, np.nan, split)
+        return Choice(None, "", None, np.nan, split)
     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
     highest = (sign * scored).idxmax()
     known = development.astype(float).reindex(scored.index)

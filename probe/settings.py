@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
-from emoprobe.extract.options import check_counts
+from emoprobe.extract.options import check_counts, check_seed
 
 from .classes import ALL, Classes
 
@@ -84,9 +84,8 @@ class FitSettings:
         _known("probe", self.probes, tuple(PROBES))
         if self.head not in HEADS:
             raise UserError(f"unknown head '{self.head}': there is {' and '.join(HEADS)}")
-        if not 0 <= self.seed < 2**32:
-            raise UserError(f"--seed {self.seed} must be from 0 to 2**32 - 1")
         check_counts(self, "seeds", least=1)
+        check_seed(self.seed, seeds=self.seeds)
         check_counts(self, "folds", "resamples", "permutations")
         if self.classes is not None and EMOTION not in self.dimensions:
             raise UserError("--classes is of the categories: ask for them with --target emotion, or leave it out")

@@ -35,4 +35,4 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory):
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """The commands that end with figures leave them out: what is tested is what they are drawn from."""
     for command in ("fit", "train"):
-        monkeypatch.setattr(f"emoprobe.cli.{command}.draw", lambda results, figures: [])
+        monkeypatch.setattr(f"emoprobe.cli.{command}.draw", lambda results, figures: None)

@@ -437,3 +437,30 @@ def test_the_command_writes_tables_and_a_figure(planted, tmp_path, capsys):
     assert len(load_relevance(tmp_path)) == 10
     assert main([str(tmp_path / "none.h5"), "--quiet"]) == 2
     assert "there is no cache" in capsys.readouterr().err
+
+
+def test_the_agreement_on_disk_is_that_of_the_opinions_on_disk(planted, tmp_path, capsys):
+    """It held a pair in both orders, and the numbers of opinions that had been asked again since."""
+    from scipy.stats import spearmanr
+
+    asked = [str(planted), "--dim", "valence", "--out", str(tmp_path), "--quiet", "--resamples", "20", "--opinions"]
+    assert main([*asked, "best_layer", "cumulative_bottom", "leave_one_out"]) == 0
+    first = pd.read_csv(tmp_path / "agreement.csv")
+    assert main([*asked, "leave_one_out", "best_layer", "--seed", "7"]) == 0
+    kept = pd.read_csv(tmp_path / "agreement.csv")
+    pairs = [
+        ("best_layer", "cumulative_bottom"),
+        ("best_layer", "leave_one_out"),
+        ("cumulative_bottom", "leave_one_out"),
+    ]
+    assert list(kept[["opinion", "other"]].itertuples(index=False, name=None)) == pairs
+    wide = pd.read_csv(tmp_path / "relevance.csv").pivot(index="layer", columns="opinion", values="relevance")
+    wide.loc[0, "cumulative_bottom"] = np.nan
+    for row in kept.itertuples():
+        both = wide[[row.opinion, row.other]].dropna()
+        assert row.spearman == pytest.approx(spearmanr(both[row.opinion], both[row.other]).statistic)
+    assert not kept["spearman"].equals(first["spearman"])
+    (tmp_path / "agreement.csv").write_text("mine\\n")
+    assert main([*asked, "best_layer"]) == 2
+    assert "agreement.csv is no table of how far opinions agree by this program" in capsys.readouterr().err
+    assert (tmp_path / "agreement.csv").read_text() == "mine\\n"

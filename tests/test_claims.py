@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from emoprobe.claims import claim
+from emoprobe.checkpoints import cut_log
+from emoprobe.claims import alone, claim
 from emoprobe.errors import UserError
 
 SETTINGS = {"steps": 3, "layers": (4, 8), "teacher": {"name": "a", "sha256": "0" * 80}, "versions": {"torch": "1"}}
@@ -121,3 +122,30 @@ def test_a_record_of_release_0_1_is_read_as_the_command_says(tmp_path):
     assert taken(tmp_path, {"steps": 3, "teacher": {}, "speech": 1}, **old)["steps"] == 3
     with pytest.raises(UserError, match=r"steps \(there 3, now 4\)"):
         taken(tmp_path, {"steps": 4, "teacher": {}, "speech": 1}, **old)
+
+
+def test_a_second_command_is_kept_out_of_a_folder(tmp_path):
+    folder = tmp_path / "run"
+    with alone(folder, option="--run"):
+        in_use = pytest.raises(UserError, match=r"run is in use by .*: wait for it, or give another --run")
+        with in_use, alone(folder, option="--run"):
+            pass
+        taken(folder)  # the lock is no stranger to the run
+    with alone(folder, option="--run"):
+        pass
+    assert names(folder) == ["settings.json"]
+    (folder / ".lock").write_text("theirs")
+    with pytest.raises(UserError, match=r"\.lock is no lock by this program"), alone(folder, option="--run"):
+        pass
+    assert (folder / ".lock").read_text() == "theirs"
+
+
+def test_a_log_is_cut_at_the_checkpoint_and_loses_what_was_cut_short(tmp_path):
+    log = tmp_path / "log.jsonl"
+    cut_log(log, step=3)
+    assert not log.exists()
+    lines = [f'{{"step": {step}, "loss": 1.5}}' for step in (1, 3, 4)]
+    for torn in ('{"step": 2, "lo', "", "[1]", '"step"', '{"loss": 1}', "\ufffd"):
+        log.write_text("\n".join([*lines, torn]), encoding="utf-8")
+        cut_log(log, step=3)
+        assert log.read_text() == "\n".join(lines[:2]) + "\n"

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import runpy
+import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from emoprobe import UserError
-from emoprobe.cli.command import CommandParser, file_name
+from emoprobe.cli.command import CommandParser, file_name, in_lines, tell_left_out
 from emoprobe.cli.emoprobe import SUBCOMMANDS
 from emoprobe.cli.emoprobe import main as emoprobe_main
 from emoprobe.cli.running import run_command
@@ -19,6 +22,7 @@ from emoprobe.errors import plain
 from emoprobe.extract.corpora import read_corpus
 from emoprobe.extract.extraction import ExtractionSettings
 from emoprobe.transcribe.transcription import TranscriptionSettings
+from emoprobe.version import version
 
 #: Every module that has a command, as `main(arguments)`.
 COMMANDS = (
@@ -68,6 +72,17 @@ def test_every_command_is_listed_here() -> None:
     shared = {Path("cli/command.py"), Path("cli/emoprobe.py")}
     assert {path for path in readers if path not in shared} == {Path("cli", f"{name}.py") for name in COMMANDS}
     assert sorted(name.replace("-", "_") for name in SUBCOMMANDS) == sorted(COMMANDS)
+
+
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
+@pytest.mark.parametrize("name", ["emoprobe", *COMMANDS])
+def test_every_module_of_a_command_runs_it(name: str, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """As `python -m emoprobe.cli.NAME` does, and several processes of one training are started."""
+    monkeypatch.setattr(sys, "argv", [name, "--version"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(f"emoprobe.cli.{name}", run_name="__main__", alter_sys=True)
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"emoprobe {version()}\n"
 
 
 @pytest.mark.parametrize("blank", ["", " "])
@@ -219,3 +234,25 @@ def test_every_command_tells_the_version(name, capsys):
         emoprobe_main([name, "--version"])
     assert ended.value.code == 0
     assert capsys.readouterr().out.startswith("emoprobe 0.")
+
+
+def test_what_is_left_out_is_listed_alike_by_every_command(capsys: pytest.CaptureFixture) -> None:
+    """On one line each, whatever its name holds, and no more than can be read where the rest stands in a file."""
+    table = pd.DataFrame({"path": ["a\x1b[31m\nb.wav"], "status": "missing", "reason": "it is\tgone"})
+    tell_left_out(in_lines(table))
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert line.strip().isprintable()
+    assert line.startswith("left out: a")
+    assert ": missing: it is" in line
+    many = [f"u{k}: reason" for k in range(25)]
+    tell_left_out(many, what="egemaps", elsewhere="column `reason` of c.h5")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [f"left out of egemaps: {one}" for one in many[:20]] + ["… and 5 more: column `reason` of c.h5"]
+    tell_left_out(many)
+    assert len(capsys.readouterr().err.splitlines()) == 25
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_help_is_written_in_the_markup_of_the_docs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "``" not in parser_of(name, monkeypatch).format_help()

@@ -123,15 +123,20 @@ def test_killed_and_resumed_equals_unbroken(speech, tmp_path, monkeypatch):
     original = distill.Crops.__getitem__
 
     def fetch(self, step):
-        if step == 7:
+        if step == 8:
             raise Killed
         return original(self, step)
 
     monkeypatch.setattr(distill.Crops, "__getitem__", fetch)
     with pytest.raises(Killed):
-        distill.distill(load_backbone(name), *speech, tmp_path / "b", SETTINGS, save_steps=3)
+        distill.distill(load_backbone(name), *speech, tmp_path / "b", SETTINGS, save_steps=3, log_steps=1)
     monkeypatch.setattr(distill.Crops, "__getitem__", original)
-    resumed = distill.distill(load_backbone(name), *speech, tmp_path / "b", SETTINGS, save_steps=3)
+    log = tmp_path / "b" / "log.jsonl"
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [1, 2, 3, 4, 5, 6, 7]
+    with log.open("a") as file:
+        file.write('{"step": 8, "lo')  # as a kill in the middle of a write leaves it
+    resumed = distill.distill(load_backbone(name), *speech, tmp_path / "b", SETTINGS, save_steps=3, log_steps=1)
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == list(range(1, 11))
     for (key, one), (_, other) in zip(unbroken.state_dict().items(), resumed.state_dict().items(), strict=True):
         assert torch.equal(one, other), key
 
@@ -184,6 +189,23 @@ def test_a_run_with_other_settings_is_refused(speech, tmp_path, change, told):
         distill.distill(teacher, *speech, tmp_path / "run", dataclasses.replace(short, **change))
     with pytest.raises(UserError, match=r"speech\.utterances \(there 12, now 11\)"):
         distill.distill(teacher, speech[0][:-1], speech[1], tmp_path / "run", short)
+
+
+def test_two_at_once_do_not_share_a_folder(speech, tmp_path):
+    """The second took the checkpoint that the first was writing for a torn one, and removed it."""
+    teacher = load_backbone(save_teacher(tmp_path / "teacher", "hubert"))
+    started = []
+
+    def start_another(line):
+        with pytest.raises(UserError, match=r"run is in use by .*: wait for it, or give another --run"):
+            distill.distill(teacher, *speech, tmp_path / "run", SETTINGS)
+        started.append(line)
+
+    distill.distill(teacher, *speech, tmp_path / "run", SETTINGS, log_steps=5, save_steps=5, say=start_another)
+    assert len(started) >= 2
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert {"settings.json", "log.jsonl", "checkpoints"} <= left
+    assert ".lock" not in left
 
 
 def test_a_checkpoint_that_lacks_a_weight_is_no_checkpoint(tmp_path):

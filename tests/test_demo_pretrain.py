@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from emoprobe.claims import alone
 from emoprobe.cli import demo_pretrain
 from emoprobe.demo import batches, hubert, pretrain, shards, units, zoo
 from emoprobe.distil.checkpoint import export
@@ -108,6 +109,15 @@ def test_killed_and_resumed_equals_unbroken(unbroken, stores, tmp_path, monkeypa
 
     assert [line["step"] for line in log(tmp_path)] == [line["step"] for line in log(unbroken[0])]
     assert log(tmp_path)[-1] == log(unbroken[0])[-1]
+
+
+def test_two_at_once_do_not_share_a_folder(stores, tmp_path):
+    synthetic, _ = stores
+    with alone(tmp_path / "run", option="--out"), pytest.raises(UserError, match=r"run is in use by .* another --out"):
+        pretrain.pretrain(tmp_path / "run", TINY, synthetic=synthetic)
+    with alone(tmp_path / "speech", option="--out"), pytest.raises(UserError, match="speech is in use by"):
+        shards.make_synthetic(tmp_path / "speech", hours=0.01)
+    assert not list((tmp_path / "run").iterdir())
 
 
 def test_missing_second_units_are_told(unbroken, stores, tmp_path):

@@ -301,6 +301,19 @@ def test_another_text_encoder_under_the_same_name_is_refused(place, tmp_path):
         trained(place, tmp_path / "two", model=other, results=tmp_path / "results", epochs=1)
 
 
+@pytest.mark.parametrize("lacking", ["run", "text"])
+def test_a_run_that_does_not_say_its_model_is_not_taken_for_the_same(place, tmp_path, lacking):
+    trained(place, tmp_path / "one", results=tmp_path / "results", epochs=1)
+    path = tmp_path / "results" / "protocol.json"
+    entries = json.loads(path.read_text())
+    for entry in entries:
+        del (entry if lacking == "run" else entry["run"])[lacking]
+    path.write_text(json.dumps(entries))
+    told = "model, audio, text" if lacking == "run" else "text"
+    with pytest.raises(UserError, match=rf"holds another .*it does not say its {told}\).* with --label"):
+        trained(place, tmp_path / "two", results=tmp_path / "results", epochs=1)
+
+
 def test_text_alone_needs_no_audio(place, tmp_path):
     (tmp_path / "emobank.csv").write_text(
         "id,split,V,A,D,text\n"

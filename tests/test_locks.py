@@ -25,6 +25,7 @@ from emoprobe.extract.writer import lock_cache
 from emoprobe.locks import LockHeld, hold_lock
 from emoprobe.probe.fit import fit_layers
 from emoprobe.probe.results import Results, load_results, update_results
+from emoprobe.processes import here
 from tests.probe_helpers import write_cache
 
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
@@ -103,17 +104,17 @@ def test_the_mark_of_a_dead_process_is_taken_over_and_no_other(tmp_path: Path, m
     owner = tmp_path / "a.lock.owner"
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
-    owner.write_text(f"{child.pid} {locks._here()}\n")
+    owner.write_text(f"{child.pid} {here()}\n")
     with hold_lock(tmp_path / "a.lock"):
         assert owner.read_text().startswith(f"{os.getpid()} ")
     assert not list(tmp_path.iterdir())
-    for mark in (f"{child.pid} elsewhere pid:[1]\n", f"{os.getppid()} {locks._here()}\n", "", "noise"):
+    for mark in (f"{child.pid} elsewhere pid:[1]\n", f"{os.getppid()} {here()}\n", "", "noise"):
         owner.write_text(mark)
         with pytest.raises(LockHeld) as told, hold_lock(tmp_path / "a.lock"):
             pass
         assert str(owner) in str(told.value)
         assert owner.read_text() == mark
-    assert socket.gethostname() in locks._here()
+    assert socket.gethostname() in here()
 
 
 def test_a_killed_writer_leaves_the_way_free(tmp_path: Path) -> None:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import pytest
 
+from emoprobe.analysis import relevance_centroids
 from emoprobe.analysis.measures.relevance_settings import RelevanceSettings
+from emoprobe.cli.emoprobe import main
+from emoprobe.demo.corpus import make_corpus
+from emoprobe.demo.pretrain_settings import PretrainSettings
 from emoprobe.distil.distiller import DistillSettings
 from emoprobe.endtoend.settings import TrainingSettings
 from emoprobe.errors import UserError
 from emoprobe.extract.options import MOST_REPEATS
+from emoprobe.probe.results import Results, update_results
 from emoprobe.probe.settings import FitSettings
 
 COUNTS = [
     *((FitSettings, name, least) for name, least in (("seeds", 1), ("resamples", 0), ("permutations", 0))),
     *((RelevanceSettings, name, least) for name, least in (("seeds", 1), ("iterations", 1), ("resamples", 0))),
     *((TrainingSettings, name, 1) for name in ("epochs", "patience", "seeds")),
-    (TrainingSettings, "resamples", 0),
+    *((TrainingSettings, name, 0) for name in ("folds", "resamples")),
     *((DistillSettings, name, least) for name, least in (("blocks", 1), ("steps", 1), ("warmup", 0))),
+    *((PretrainSettings, name, least) for name, least in (("steps", 1), ("warmup", 0), ("recluster", 0))),
 ]
 
 
@@ -29,3 +35,60 @@ def test_a_count_has_two_ends(settings, name, least):
         settings(**{name: least - 1})
     with pytest.raises(UserError, match=f"^{option} 1e\\+22 has no end: ask for at most {MOST_REPEATS:,}"):
         settings(**{name: 10**22})
+
+
+@pytest.mark.parametrize(
+    "settings", [FitSettings, RelevanceSettings, TrainingSettings, DistillSettings, PretrainSettings]
+)
+def test_a_seed_has_two_ends(settings):
+    last = 2**32 - getattr(settings(), "seeds", 1)
+    for seed in (0, last):
+        assert settings(seed=seed).seed == seed
+    for seed in (-1, last + 1, 10**22):
+        with pytest.raises(UserError, match=rf"^--seed {seed} must be from 0 to 2\*\*32 - {2**32 - last}"):
+            settings(seed=seed)
+
+
+def test_the_end_of_the_seeds_is_that_of_the_last_of_them():
+    assert TrainingSettings(seed=2**32 - 1).seed == 2**32 - 1
+    assert TrainingSettings(seed=2**32 - 3, seeds=3).seeds == 3
+    with pytest.raises(UserError, match=r"must be from 0 to 2\*\*32 - 3, so that 3 seeds can follow each other"):
+        TrainingSettings(seed=2**32 - 2, seeds=3)
+
+
+def test_a_function_takes_no_more_than_its_command(tmp_path):
+    for wrong, told in (({"seed": -1}, "--seed -1 must be"), ({"resamples": -3}, "--resamples -3 must be 0 or more")):
+        with pytest.raises(UserError, match=told):
+            relevance_centroids(Results.empty(), **wrong)
+    for wrong, told in (({"seed": -1}, "--seed -1 must be"), ({"workers": 0}, "--workers 0 must be at least 1")):
+        with pytest.raises(UserError, match=told):
+            make_corpus(tmp_path / "demo", **wrong)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("command", "given"),
+    [
+        ("centroid", ["results", "--seed", "-1"]),
+        ("demo-evaluate", ["--seeds", "0"]),
+        ("demo-evaluate", ["--limit", "-1"]),
+        ("demo-evaluate", ["--phones", "-1", "5"]),
+        ("demo-pretrain", ["synthetic", "--seed", "-1"]),
+        ("demo-pretrain", ["synthetic", "--hours", "nan"]),
+        ("demo-pretrain", ["synthetic", "--workers", "0"]),
+        ("demo-corpus", ["--seed", "-1"]),
+        ("demo-corpus", ["--workers", "0"]),
+        ("distill", ["--threads", "-1"]),
+        ("distill", ["--seed", "-1"]),
+    ],
+)
+def test_a_command_tells_it_in_one_line(command, given, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    if command == "centroid":
+        update_results(tmp_path / "results", Results.empty())
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert main([command, *given]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ")
+    assert given[-2].removeprefix("--") in error or "phones" in error
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

@@ -13,7 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from emoprobe.analysis.figures.files import is_own_figure
 from emoprobe.claims import claim
+from emoprobe.demo import evaluate
 from emoprobe.endtoend.exported import own_export_files
 from emoprobe.errors import UserError
 from emoprobe.ownership import mark, marked, refuse_inputs, refuse_stranger, remove, strangers
@@ -141,6 +143,12 @@ COMMANDS = {
         ("report/report.html", "report/report.md"),
         ("report/notes.txt", "report/figures/notes.png"),
     ),
+    "emoprobe demo-evaluate": Command(
+        _main("demo_evaluate"),
+        ("--model", _SPEECH, "--corpus", "{}/corpus", "--out", "e.csv", "--figure", "e.png"),
+        ("e.csv", "e.png"),
+        ("notes.txt",),
+    ),
     "probe-plot": Command(
         _main("plot"),
         ("{}/results", "--figures", "figures", "--format", "svg"),
@@ -217,9 +225,12 @@ def test_what_is_in_the_way_is_refused_and_stays(inputs, tmp_path, monkeypatch, 
     assert tree(inputs) == before
 
 
-# probe-train made the inputs, and what an export takes so long for is tested where exports are.
+# probe-train made the inputs, and what an export takes so long for is tested where exports are; an evaluation below.
+_ELSEWHERE = ("probe-train", "probe-train export", "emoprobe demo-evaluate")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("probe-train", "probe-train export")])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in _ELSEWHERE])
 def test_what_is_beside_stays_and_our_own_is_made_again(inputs, tmp_path, monkeypatch, name):
     command, before = COMMANDS[name], tree(inputs)
     plant(tmp_path, command.beside)
@@ -250,6 +261,24 @@ def test_an_input_is_never_an_output(inputs, tmp_path, monkeypatch, capsys, name
                 assert "--out" in error
                 assert "--overwrite" not in error, error
                 assert tree(inputs) == before
+
+
+def test_an_evaluation_is_made_again_in_place_of_an_own_one(tmp_path, monkeypatch, capsys):
+    scores = pd.DataFrame(
+        [["m", "demo", "arousal", "ccc", "mean", k, k / 2, 0, 0.1 * k] for k in range(3)],
+        columns=list(evaluate.COLUMNS),
+    )
+    monkeypatch.setattr(evaluate, "load_models", lambda *_, **__: ({}, 320, 400))
+    monkeypatch.setattr(evaluate, "evaluate", lambda *_, **__: scores)
+    monkeypatch.chdir(tmp_path)
+    plant(tmp_path, ["corpus/manifest.csv"])
+    given = ["--model", "m", "--corpus", "corpus", "--out", "e.csv"]
+    for _ in range(2):
+        assert COMMANDS["emoprobe demo-evaluate"].run([*given, "--figure", "e.png"]) == 0
+        pd.testing.assert_frame_equal(pd.read_csv("e.csv"), scores)
+        assert is_own_figure(Path("e.png"))
+    assert COMMANDS["emoprobe demo-evaluate"].run([*given, "--figure", "e.bmp"]) == 2
+    assert "--figure e.bmp: its name must end in .png, .svg, .pdf" in capsys.readouterr().err
 
 
 def test_a_downloaded_encoder_beside_a_training_survives(inputs, tmp_path, monkeypatch, capsys):

@@ -6,6 +6,7 @@ import json
 import shutil
 import zlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from emoprobe.extract.encoders.speech import load_backbone, load_config
 from emoprobe.extract.journal import open_journal
 from emoprobe.extract.layout import layout_sha256
 from emoprobe.extract.sidecars import Sidecar, read_sidecar, write_sidecar
-from emoprobe.fields import TEXT, ListOf, Part, check_fields, refuse_beyond_memory
+from emoprobe.fields import TEXT, ListOf, Part, check_fields, refuse_beyond_memory, refuse_cut_short
 from emoprobe.probe.fit import fit_layers
 from tests.probe_helpers import write_cache
 from tests.tiny_models import make_model
@@ -432,3 +433,33 @@ def test_a_number_that_is_no_whole_one_is_refused_once(whole, tmp_path, recwarn)
     with pytest.raises(UserError, match="trained"):
         load_table(tmp_path / "relevance.csv", RELEVANCE)
     assert not recwarn.list
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_a_table_ends_with_the_end_of_a_line(tmp_path, line_end):
+    for text, whole in (
+        ('a,b{}1,"x, y"{}', True),
+        ('a,b{}1,"x ""y"", z"{}', True),
+        ("a,b{}", True),
+        ('a,b{}1,"x, y"', False),  # which may go on: "x, y""z"
+        ("a,b{}1", False),
+        ('a,b{}1,"x, y', False),
+        ('a,b{}1,"x{}', False),
+        ("a,b", False),
+        ("", False),
+    ):
+        (tmp_path / "t.csv").write_bytes(text.replace("{}", line_end).encode())
+        with nullcontext() if whole else pytest.raises(ValueError, match="its last line is cut short"):
+            refuse_cut_short(tmp_path / "t.csv")
+
+
+def test_no_cut_within_a_row_is_taken_for_the_table(tmp_path):
+    """Of a table with commas, quotes and line ends in its cells, cut at every byte of its last row."""
+    content = pd.DataFrame({"n": [1, 2], "reason": ["", 'a, "b",\nc'], "last": ["x", "y, z"]}).to_csv(index=False)
+    start = content.index("2,")
+    for end in range(start + 1, len(content)):
+        (tmp_path / "t.csv").write_text(content[:end])
+        with pytest.raises(ValueError, match="cut short"):
+            refuse_cut_short(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_text(content)
+    refuse_cut_short(tmp_path / "t.csv")

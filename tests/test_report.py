@@ -19,7 +19,7 @@ import pytest
 from emoprobe.analysis.report import methods, write_report
 from emoprobe.analysis.report.bibliography import REFERENCES, bibtex
 from emoprobe.analysis.report.claims import claims, verdict
-from emoprobe.analysis.report.content import interval, number, probability
+from emoprobe.analysis.report.content import interval, known, number, probability
 from emoprobe.analysis.report.markdown import escaped
 from emoprobe.analysis.report.study import Model, Study, gather
 from emoprobe.cli.extract import parser as extract_parser
@@ -183,6 +183,29 @@ def test_a_planted_depth_gets_its_verdict(tmp_path, planted, expected):
 
 
 @pytest.mark.slow
+def test_a_model_without_predictions_is_told_for_its_own_reason(tmp_path):
+    kept = study_of(tmp_path / "one", label="kept", alone=True)
+    lost = study_of(tmp_path / "two", label="lost", alone=True)
+    (lost / "predictions.parquet").unlink()
+    of_depth = {
+        claim.statement.split(",")[0][3:]: claim for claim in claims(gather([kept, lost])) if claim.subject == "depth"
+    }
+    assert known(of_depth["kept"].value)
+    assert of_depth["lost"].verdict == "not tested"
+    assert of_depth["lost"].how == "Not tested: there are no predictions of the layers of lost."
+    # One reason does not stand for the next model: the first alone has labels of which no layer reads anything.
+    scores = pd.read_csv(kept / "scores.csv")
+    pd.DataFrame(scores.assign(p_holm=1.0)).to_csv(kept / "scores.csv", index=False)
+    (kept / "scores.parquet").unlink(missing_ok=True)
+    of_depth = {
+        claim.statement.split(",")[0][3:]: claim.how
+        for claim in claims(gather([kept, lost]))
+        if claim.subject == "depth"
+    }
+    assert "no layer of kept reads arousal or valence" in of_depth["kept"]
+    assert of_depth["lost"] == "Not tested: there are no predictions of the layers of lost."
+
+
 def test_p_values_are_corrected_over_all_claims_together(evil):
     found = claims(gather([evil]))
     tested = sorted((claim for claim in found if np.isfinite(claim.p)), key=lambda claim: claim.p)

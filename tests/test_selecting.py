@@ -141,6 +141,36 @@ def test_a_probe_with_seeds_is_at_the_best_layer_of_their_mean(beside):
     assert (best["ccc"], best["highest"]) == pytest.approx((mean[2], mean[0]))
 
 
+def test_the_mean_of_seeds_is_a_row_of_scores_whole():
+    results = probed({})
+    one = results.scores[results.scores["layer"] == 1].assign(
+        probe="mlp", seed=0, text_source="whisper", reason="one speaker: no interval", penalty=0.3, depth=0.1, n=10
+    )
+    third = one.assign(seed=2, ccc=0.3)
+    several = table(pd.concat([one.assign(ccc=0.1), one.assign(seed=1, ccc=0.2), third]), SCORES)
+    (best,) = replace(results, scores=several).best_layers().to_dict("records")
+    assert best["ccc"] == pytest.approx(0.2)
+    first = several.iloc[0]
+    for name in ("text_source", "reason", "penalty", "depth", "n", "speakers", "fold", "unit", "rmse"):
+        assert best[name] == first[name] or pd.isna(first[name]), name
+    assert pd.isna(best["seed"])
+    frame = replace(results, scores=several).best_layers()
+    assert list(frame.columns[: len(several.columns)]) == list(several.columns)
+    assert {name: str(kind) for name, kind in frame.dtypes.items() if name in SCORES} == {
+        name: str(kind) for name, kind in several.dtypes.items()
+    }
+
+
+def test_where_nothing_has_a_score_nothing_is_chosen():
+    choice = choose(pd.Series({0: np.nan, 1: np.nan}), pd.Series(dtype=float), "test", "ccc")
+    assert (choice.best, choice.chosen_on, choice.hindsight) == (None, "", False)
+    results = probed({})
+    scores = results.scores.assign(ccc=np.nan, reason="the labels that are scored are constant")
+    best = replace(results, scores=scores).best_layers().query("probe == 'ridge'").iloc[0]
+    assert (best["reason"], best["chosen_on"]) == ("the labels that are scored are constant", "")
+    assert pd.isna(best["highest_layer"])
+
+
 def test_hindsight_is_called_so_wherever_the_score_stands():
     assert "would choose another" not in words(probed({}))["curves"]
     for name, text in words(probed({})).items():

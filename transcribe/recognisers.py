@@ -14,7 +14,8 @@ import torch
 from emoprobe.errors import UserError, reason
 from emoprobe.extract.devices import default_batch_seconds, numerics
 from emoprobe.extract.encoders.checkpoint import Checkpoint, MissingWeights, Origin, open_checkpoint
-from emoprobe.extract.encoders.speech import SAMPLE_RATE, Backbone, weights_sha256
+from emoprobe.extract.encoders.speech import Backbone, weights_sha256
+from emoprobe.extract.limits import SAMPLE_RATE
 from emoprobe.jsontext import to_json
 
 if TYPE_CHECKING:

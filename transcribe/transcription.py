@@ -23,9 +23,8 @@ from emoprobe.extract.corpora.places import places
 from emoprobe.extract.corpora.table import held_columns
 from emoprobe.extract.devices import choose_device
 from emoprobe.extract.journal import open_journal, write_beside
-from emoprobe.extract.limits import LONGEST_SECONDS
+from emoprobe.extract.limits import LONGEST_SECONDS, SAMPLE_RATE
 from emoprobe.extract.options import check_positive
-from emoprobe.extract.resampling import SAMPLE_RATE
 from emoprobe.extract.scan import scan
 from emoprobe.fields import check_fields, number_from
 

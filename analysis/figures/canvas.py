@@ -216,6 +216,8 @@ def curves_of_models(
     metric, probe = of_categories(scores["dimension"] if dimensions is None else dimensions, metric, probe)
     wanted = ordered_dimensions(scores["dimension"]) if dimensions is None else list(dimensions)
     layered = scores[(scores["probe"] == probe) & scores["layer"].ge(0) & scores["dimension"].isin(wanted)]
+    if metric in scores:  # a part on which no layer has a score is not what is reported
+        layered = layered[layered[metric].notna()]
     grid = []
     for subject in found:
         # One split for all models of a corpus: scores on different parts of it do not compare.

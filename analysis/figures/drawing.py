@@ -45,6 +45,10 @@ FIGURES = (
 )
 
 
+class NothingToDraw(UserError):
+    """Results that no figure could show anything of."""
+
+
 def draw_figures(
     results: Any,
     figures: str | Path = "figures",
@@ -79,8 +83,10 @@ def draw_figures(
 
     Raises
     ------
+    NothingToDraw
+        If the results hold nothing to draw.
     UserError
-        If the results hold nothing to draw, or the folder cannot be written.
+        If the folder cannot be written.
     """
     for kind in formats:
         if kind not in FORMATS:
@@ -91,7 +97,7 @@ def draw_figures(
         raise UserError(f"no score is called {metric!r}: choose one of {', '.join(METRICS)}")
     wanted = [(kind, one) for kind in FIGURES for one in kind.needs(results, metric)]
     if not wanted:
-        raise UserError("the results hold nothing to draw: no score of a layer, no learned weight, no two systems")
+        raise NothingToDraw("the results hold nothing to draw: no score of a layer, no learned weight, no two systems")
     make_folder(folder)
     written = []
     stems = file_stems([(*kind.name.split("_"), *one.parts) for kind, one in wanted])

@@ -67,12 +67,15 @@ def relevance_centroids(
     Raises
     ------
     UserError
-        If there are no predictions of single layers.
+        If there are no predictions of single layers, or `resamples` or `seed` is out of range.
     """
     import pandas as pd
 
+    from emoprobe.extract.options import check_count, check_seed
     from emoprobe.probe.selecting import on_reported_split
 
+    check_count("resamples", resamples)
+    check_seed(seed)
     table = results.predictions
     table = table[(table["probe"] == probe) & table["layer"].notna() & (table["dimension"] != "emotion")]
     table = table[table["layer"] >= 0]

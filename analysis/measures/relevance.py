@@ -15,7 +15,7 @@ import lazy_loader as _lazy
 
 from emoprobe.errors import UserError
 
-from .stored import MADE_FROM, cache_hash, fingerprint, load_table, update_table
+from .stored import MADE_FROM, cache_hash, derive_table, fingerprint, load_table, update_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,6 +48,10 @@ COLUMNS = (
 )
 _KEY = ("model", "corpus", "dimension", "opinion", "features")
 FILE = "relevance.csv"
+
+_PAIR = ("model", "corpus", "features", "dimension", "opinion", "other")
+AGREEMENT_COLUMNS = (*_PAIR, "layers", "spearman", "kendall", "best", "other_best")
+AGREEMENT_FILE = "agreement.csv"
 
 
 def relevance_opinions(
@@ -149,7 +153,8 @@ def agreement(table: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         One row a model, corpus, features, dimension and pair of opinions: `opinion`, `other`, `layers`, `spearman`,
-        `kendall` (tau-b), and the most relevant layer of each, `best` and `other_best`.
+        `kendall` (tau-b), and the most relevant layer of each, `best` and `other_best`. A pair stands once, in the
+        order of :data:`OPINIONS`, whatever order they were asked in.
     """
     from scipy.stats import kendalltau, spearmanr
 
@@ -157,7 +162,7 @@ def agreement(table: pd.DataFrame) -> pd.DataFrame:
     for key, part in table.groupby(["model", "corpus", "features", "dimension"], sort=False):
         compared = part[~starts(part)]
         wide = compared.pivot(index="layer", columns="opinion", values="relevance")
-        names = list(dict.fromkeys(part["opinion"]))
+        names = [name for name in OPINIONS if name in set(part["opinion"])]
         for i, one in enumerate(names):
             for other in names[i + 1 :]:
                 both = wide[[one, other]].dropna()
@@ -175,8 +180,26 @@ def agreement(table: pd.DataFrame) -> pd.DataFrame:
                         both.index[b.argmax()] if len(both) else None,
                     )
                 )
-    names = ["model", "corpus", "features", "dimension", "opinion", "other", "layers", "spearman", "kendall"]
-    return pd.DataFrame(rows, columns=[*names, "best", "other_best"])
+    return pd.DataFrame(rows, columns=list(AGREEMENT_COLUMNS))
+
+
+def keep_agreement(folder: str | Path) -> pd.DataFrame:
+    """Write :func:`agreement` of all opinions that a folder keeps to its ``agreement.csv``, and return it.
+
+    It is made anew each time: an opinion that was asked again, with another seed say, changes every pair that it is in.
+
+    Raises
+    ------
+    UserError
+        If what stands there is no such table, or the folder cannot be written.
+    """
+    folder = Path(folder)
+    return derive_table(
+        folder / AGREEMENT_FILE,
+        lambda: agreement(load_relevance(folder)),
+        AGREEMENT_COLUMNS,
+        "table of how far opinions agree",
+    )
 
 
 def starts(table: pd.DataFrame) -> pd.Series:

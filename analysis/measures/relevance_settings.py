@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import lazy_loader as _lazy
 
 from emoprobe.errors import UserError
-from emoprobe.extract.options import check_counts
+from emoprobe.extract.options import check_counts, check_seed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,3 +70,4 @@ class RelevanceSettings:
         check_counts(self, "seeds", "iterations", least=1)
         check_counts(self, "max_train", least=10)
         check_counts(self, "folds", "resamples")
+        check_seed(self.seed, seeds=self.seeds)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from emoprobe.fields import (
     refuse_cut_short,
 )
 from emoprobe.jsontext import to_json
-from emoprobe.ownership import refuse_foreign_lock
+from emoprobe.ownership import begins_with_columns, refuse_foreign_lock, refuse_stranger
 from emoprobe.storage import replacing
 
 if TYPE_CHECKING:
@@ -170,20 +171,60 @@ def update_table(path: str | Path, new: pd.DataFrame, *, key: Sequence[str]) -> 
         If the folder cannot be written.
     """
     path = Path(path)
+    with _writing(path):
+        old = load_table(path, list(new.columns))
+        replaced = pd.MultiIndex.from_frame(old[list(key)]).isin(pd.MultiIndex.from_frame(new[list(key)]))
+        parts = [part for part in (old[~replaced], new) if len(part)]
+        table = pd.concat(parts, ignore_index=True) if parts else new
+        with replacing(path) as temporary:
+            table.to_csv(temporary, index=False)
+    return table
+
+
+def derive_table(path: str | Path, make: Callable[[], pd.DataFrame], columns: Sequence[str], what: str) -> pd.DataFrame:
+    """Make a table anew that follows from another one in its folder, and write it; whole or not at all.
+
+    Parameters
+    ----------
+    path : str or Path
+        CSV in a folder that is there. Without rows it is written only where there is one already.
+    make : callable
+        Reads the other table; called when no other process writes this one, so that the last to write knows it all.
+    columns : sequence of str
+        What it makes.
+    what : str
+        What the table is, for a message.
+
+    Returns
+    -------
+    DataFrame
+
+    Raises
+    ------
+    UserError
+        If what stands there is no such table, or the folder cannot be written.
+    """
+    path = Path(path)
+    with _writing(path):
+        refuse_stranger(path, begins_with_columns(columns), what, option="--out")
+        table = make()
+        if len(table) or path.exists():
+            with replacing(path) as temporary:
+                table.to_csv(temporary, index=False)
+    return table
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """One process at a time, and told what keeps it from writing."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         refuse_foreign_lock(path.with_name(f".{path.name}.lock"))
         with locks.hold_lock(path.with_name(f".{path.name}.lock"), wait=locks.PATIENCE):
-            old = load_table(path, list(new.columns))
-            replaced = pd.MultiIndex.from_frame(old[list(key)]).isin(pd.MultiIndex.from_frame(new[list(key)]))
-            parts = [part for part in (old[~replaced], new) if len(part)]
-            table = pd.concat(parts, ignore_index=True) if parts else new
-            with replacing(path) as temporary:
-                table.to_csv(temporary, index=False)
+            yield
     except locks.LockHeld as holder:
         raise UserError(
             f"{path} has been in use for {locks.PATIENCE:.0f} seconds by {holder}: wait for it, or name another folder"
         ) from None
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror or error}): name another folder") from error
-    return table

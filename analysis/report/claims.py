@@ -163,41 +163,48 @@ def _depth(study: Study, corpus: str, trained: list[Model], on: str) -> Iterator
     own = own[
         own["features"].isin([features for model in trained for features in study.layers(model, "valence")["features"]])
     ]
+    without = ""
     try:
         table = relevance_centroids(replace(results, predictions=own), split=study.split(corpus))
     except UserError as error:
-        table, reason = pd.DataFrame(columns=["model", "dimension"]), str(error)
+        table, without = pd.DataFrame(columns=["model", "dimension"]), str(error)
     for model in trained:
         statement = f"In {model.label}, arousal is carried by shallower layers than valence{on}."
         rows = table[table["model"] == model.label].drop_duplicates("dimension").set_index("dimension")
-        unread = [name for name in ("arousal", "valence") if not _is_read(study.layers(model, name))]
-        name, sign = next(
-            (
-                (name, sign)
-                for name, sign in (("valence − arousal", 1), ("arousal − valence", -1))
-                if name in rows.index
-            ),
-            ("", 0),
-        )
-        if unread:
-            reason = f"no layer of {model.label} reads {' or '.join(unread)} better than permuted labels allow"
-        elif name and known(rows.loc[name, "low"]):
-            row = rows.loc[name]
-            low, high = sorted((sign * row["low"], sign * row["high"]))
-            both = " and ".join(f"{number(rows.loc[d, 'centroid'])} ({d})" for d in ("arousal", "valence"))
-            how = (
-                f"Relevance centroids {both}: the mean relative depth of the layers, each weighted by its "
-                f"{row['weighted_by']}; 0 is the input of the first block, 1 the output of the last. A curve without "
-                "slope gives 0.5."
-            )
-            measure = "centroid of valence less that of arousal"
-            yield Claim("depth", statement, measure, sign * row["centroid"], low, high, row["p"], how)
+        name, sign = next(((name, sign) for name, sign in _DEPTH_DIFFERENCES if name in rows.index), ("", 0))
+        if reason := _why_no_depth(study, model, rows, name, without):
+            yield _untested("depth", statement, reason)
             continue
-        elif name:
-            reason = f"the difference of the centroids has no interval ({rows.loc[name, 'weighted_by']})"
-        elif len(rows):
-            reason = "the two dimensions were not scored on the same speakers"
-        yield _untested("depth", statement, reason)
+        row = rows.loc[name]
+        low, high = sorted((sign * row["low"], sign * row["high"]))
+        both = " and ".join(f"{number(rows.loc[d, 'centroid'])} ({d})" for d in ("arousal", "valence"))
+        how = (
+            f"Relevance centroids {both}: the mean relative depth of the layers, each weighted by its "
+            f"{row['weighted_by']}; 0 is the input of the first block, 1 the output of the last. A curve without "
+            "slope gives 0.5."
+        )
+        measure = "centroid of valence less that of arousal"
+        yield Claim("depth", statement, measure, sign * row["centroid"], low, high, row["p"], how)
+
+
+#: What a table of centroids calls the difference, and the sign that makes it valence less arousal.
+_DEPTH_DIFFERENCES = (("valence − arousal", 1), ("arousal − valence", -1))
+
+
+def _why_no_depth(study: Study, model: Model, rows: pd.DataFrame, difference: str, without: str) -> str:
+    """Why a model's two centroids cannot be held against each other; "" where they can.
+
+    `rows` are the model's centroids, `difference` is which of them is the difference ("" where none is), and `without`
+    says why there are no centroids of any model.
+    """
+    if unread := [name for name in ("arousal", "valence") if not _is_read(study.layers(model, name))]:
+        return f"no layer of {model.label} reads {' or '.join(unread)} better than permuted labels allow"
+    if difference:
+        row = rows.loc[difference]
+        return "" if known(row["low"]) else f"the difference of the centroids has no interval ({row['weighted_by']})"
+    if len(rows):
+        return "the two dimensions were not scored on the same speakers"
+    return without or f"there are no predictions of the layers of {model.label}"
 
 
 def _is_read(layers: pd.DataFrame) -> bool:

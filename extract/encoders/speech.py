@@ -13,7 +13,7 @@ import torch
 
 from emoprobe.errors import UserError
 
-from ..resampling import SAMPLE_RATE
+from ..limits import SAMPLE_RATE
 from .architectures import ARCHITECTURES
 from .checkpoint import UNUSED_WEIGHTS, Checkpoint, Origin, open_checkpoint
 from .families import FAMILIES

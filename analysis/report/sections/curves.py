@@ -43,12 +43,14 @@ def curves_section(material: Material) -> list[Block]:
         figures += _depth_figure(study, corpus, everyone)
         if figures:
             blocks.append(Gallery(tuple(figures)))
-        layers = [
+        probed = [
             (model, dimension, rows)
             for model in everyone
             for dimension in study.targets
             if len(rows := study.layers(model, dimension))
         ]
+        layers = [one for one in probed if study.choice(*one[:2])]
+        blocks += [_without_score(study, *one) for one in probed if not study.choice(*one[:2])]
         if layers:
             blocks += [_best_table(study, corpus, layers), *_other_choices(study, corpus, layers)]
             blocks += _rivals_table(study, corpus, layers)
@@ -58,10 +60,16 @@ def curves_section(material: Material) -> list[Block]:
     return blocks
 
 
+def _without_score(study: Study, model: Model, dimension: str, rows: pd.DataFrame) -> Missing:
+    reason = next((f": {reason}" for reason in rows["reason"] if reason), "")
+    scored = f"{dimension} on {model.corpus}, {study.split(model.corpus)}"
+    return Missing(f"No layer of {model.label} has a score of {scored}{reason}.")
+
+
 def _layer_figures(study: Study, model: Model) -> list[Figure]:
     figures = []
     for dimensions, metric, name in ((study.dimensions, "ccc", "layers"), ([EMOTION], "uar", "emotion")):
-        drawn = [dimension for dimension in dimensions if len(study.layers(model, dimension))]
+        drawn = [dimension for dimension in dimensions if study.choice(model, dimension)]
         if not drawn or (dimensions == [EMOTION] and not study.has_emotion):
             continue
         draw = partial(
@@ -86,7 +94,7 @@ def _curve_in_words(rows: pd.DataFrame, dimension: str, metric: str) -> str:
 
 
 def _depth_figure(study: Study, corpus: str, models: Sequence[Model]) -> list[Figure]:
-    drawn = [model for model in models if any(len(study.layers(model, dimension)) for dimension in study.dimensions)]
+    drawn = [model for model in models if any(study.choice(model, dimension) for dimension in study.dimensions)]
     if len(drawn) < 2:
         return []
     names = [model.label for model in drawn]

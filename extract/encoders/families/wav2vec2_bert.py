@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from ...resampling import SAMPLE_RATE
+from ...limits import SAMPLE_RATE
 from ..exact import frame_mask, renew_positions
 from .base import Family, Recipe, check_settings, each_row, plain_float, weight_type
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ...resampling import SAMPLE_RATE
+from ...limits import SAMPLE_RATE
 from .base import Family, Recipe, check_settings, each_row, plain_float, weight_type
 
 if TYPE_CHECKING:
