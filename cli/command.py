@@ -31,11 +31,31 @@ class CommandParser(argparse.ArgumentParser):
         super().__init__(*args, **options)
         self.register("type", None, lambda given: text(file_name(given)))
         self.register("type", Path, lambda given: Path(text(file_name(given))))
+        self.register("action", None, Store)
         self.add_argument("--version", action=ShowVersion)
+
+    def parse_known_args(self, args=None, namespace=None):
+        """As argparse does it, without a trace of what was given how often."""
+        namespace, rest = super().parse_known_args(args, namespace)
+        vars(namespace).pop(_GIVEN, None)
+        return namespace, rest
 
     def error(self, message: str) -> None:
         """Exit with status 2 and one line, whatever the arguments hold."""
         super().error(plain(message))
+
+
+_GIVEN = "options that were given"
+
+
+class Store(argparse.Action):
+    """Keep what is given; an option of several values that is given again adds its values to the others."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        given = vars(namespace).setdefault(_GIVEN, set())
+        again = self.dest in given and isinstance(values, list)
+        setattr(namespace, self.dest, [*getattr(namespace, self.dest), *values] if again else values)
+        given.add(self.dest)
 
 
 def text(given: str) -> str:

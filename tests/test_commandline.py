@@ -256,3 +256,12 @@ def test_what_is_left_out_is_listed_alike_by_every_command(capsys: pytest.Captur
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_help_is_written_in_the_markup_of_the_docs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "``" not in parser_of(name, monkeypatch).format_help()
+
+
+def test_an_option_of_several_values_may_be_given_again():
+    parser = CommandParser()
+    parser.add_argument("--columns", nargs="+", default=["a"])
+    parser.add_argument_group("more").add_argument("--layer", type=int, default=3)
+    assert parser.parse_args([]).columns == ["a"]
+    given = parser.parse_args(["--columns", "b", "c", "--layer", "1", "--columns", "d", "--layer", "2"])
+    assert vars(given) == {"columns": ["b", "c", "d"], "layer": 2}
