@@ -161,7 +161,7 @@ def summary(results) -> str:
                 where = "baseline" if row["layer"] < 0 else f"best layer {int(row['layer'])}"
             else:
                 where = "mean over seeds" if row["probe"] == "end-to-end" else "all layers, mean over seeds"
-            bounds = f"[{row[measure + '_low']:.3f}, {row[measure + '_high']:.3f}]"
+            bounds = _interval(row[measure + "_low"], row[measure + "_high"])
             other = f"macro F1 {row['macro_f1']:.3f}" if dimension == "emotion" else f"r {row['pearson']:.3f}"
             if row["chosen_on"] and pd.notna(row["highest_layer"]) and row["layer"] != row["highest_layer"]:
                 other += f"; highest here, with hindsight: layer {int(row['highest_layer'])}, {row['highest']:.3f}"
@@ -174,6 +174,10 @@ def summary(results) -> str:
     if (chosen["chosen_on"] == chosen["split"]).any():
         lines.append("The interval of a layer that is chosen with hindsight does not cover the choice.")
     return "\n".join(lines)
+
+
+def _interval(low: float, high: float) -> str:
+    return "no interval" if low != low or high != high else f"[{low:.3f}, {high:.3f}]"
 
 
 def _recalls(results, row) -> list[str]:
@@ -191,7 +195,7 @@ def _recalls(results, row) -> list[str]:
     lines = [f"    recall: {recalls}"] if recalls else []
     rare = ", ".join(f"{one.category} ({one.n})" for one in table.itertuples() if one.n and one.reason)
     if rare:
-        others = f"{row['uar_common']:.3f} [{row['uar_common_low']:.3f}, {row['uar_common_high']:.3f}]"
+        others = f"{row['uar_common']:.3f} {_interval(row['uar_common_low'], row['uar_common_high'])}"
         lines.append(f"    too rare for the interval, which takes their recall as it is: {rare}")
         lines.append(f"    UAR of the others: {others}")
     return lines

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from .cache import HiddenStateCache
-from .corpora.cells import PLACES
+from .corpora.cells import DIMENSIONS, EMOTION, PLACES
 from .corpora.table import COLUMNS
 from .layout import Plan, lay_out, open_hdf5, part_name
 from .sidecars import SIDECARS, read_sidecar, sidecar_path, write_sidecar
@@ -46,6 +46,16 @@ def changed_labels(cache: HiddenStateCache, table: pd.DataFrame) -> dict[str, in
         return None
     counts = {name: int(_differ(there[name], table[name]).sum()) for name in COLUMNS if name not in AUDIO}
     return {name: count for name, count in counts.items() if count}
+
+
+def lost_targets(cache: HiddenStateCache, table: pd.DataFrame) -> list[str]:
+    """Targets of which a cache holds labels, and the table none any more."""
+    there = cache.utterances
+    return [name for name in (*DIMENSIONS, EMOTION) if _held(there[name]) and not _held(table[name])]
+
+
+def _held(column: pd.Series) -> bool:
+    return bool((column.notna() & (column != "")).any())
 
 
 def _differ(one: pd.Series, other: pd.Series) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from .corpora.values import below_root, printable
 from .encoders.speech import Backbone
 from .limits import SAMPLE_RATE
 from .provenance import OF_A_RUN
-from .refreshing import changed_labels, refresh_labels
+from .refreshing import changed_labels, lost_targets, refresh_labels
 from .settings import ExtractionSettings
 from .writer import CacheWriter
 
@@ -112,7 +113,15 @@ def _refresh(
         if changed is None or ((samples != now) & (samples > 0) & (now > 0)).any():
             return
         _refuse_other_audio(cache, table["path"], headers)
+        lost, made_by = lost_targets(cache, labelled), shlex.join(cache.arguments)
     told = ", ".join(f"{name} of {count:,} utterances" for name, count in changed.items()) or "its name"
+    if lost:
+        raise UserError(
+            f"{out} holds labels of {', '.join(lost)}, and {corpus.name} has none as it is read now: name the columns "
+            f"with --columns {lost[0]}=NAME"
+            + (f" (it was made with {made_by})" if made_by else "")
+            + f"; if they are to go, {_REMEDY}"
+        )
     if not settings.refresh_labels:
         raise UserError(
             f"{out} is of the same audio and model, with other labels ({told}): --refresh-labels takes them over "

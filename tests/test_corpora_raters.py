@@ -12,6 +12,7 @@ import pytest
 from emoprobe import HiddenStateCache, UserError
 from emoprobe.extract.corpora import read_corpus
 from emoprobe.extract.corpora.cells import RATERS
+from emoprobe.extract.corpora.manifest import read_manifest
 from emoprobe.extract.corpora.raters import summarise
 from tests.corpus_fixtures import MSP_ROWS, make_iemocap, make_msp_podcast, write_csv, write_wav
 
@@ -223,3 +224,14 @@ def test_a_manifest_may_have_the_columns_itself(tmp_path: Path) -> None:
     corpus = read_corpus(str(tmp_path / "m.csv"))
     np.testing.assert_array_equal(corpus.utterances[list(RATERS)].to_numpy()[0], [*numbers, *numbers, *[np.nan] * 3])
     assert not any("not used" in note for note in corpus.notes)
+
+
+def test_means_without_labels_are_told_with_the_way_to_take_them(tmp_path):
+    path = tmp_path / "m.csv"
+    path.write_text("file,arousal_mean,valence_mean,valence\na.wav,2,3,3\nb.wav,4,5,5\n")
+    told = [note for note in read_manifest(path).notes if "--columns arousal=arousal_mean" in note]
+    assert len(told) == 1
+    assert "valence" not in told[0]
+    taken = read_manifest(path, columns={"arousal": "arousal_mean"})
+    assert list(taken.utterances["arousal"]) == [2, 4]
+    assert not any("means of single ratings" in note for note in taken.notes)

@@ -221,3 +221,17 @@ def test_the_same_noise_of_another_minute_is_other_audio():
     rng = np.random.default_rng(0)
     one, other = (acoustic_statistics(rng.standard_normal(60 * 16_000).astype(np.float32))["logmel"] for _ in range(2))
     assert np.sqrt(np.mean((one - other) ** 2)) > resuming.OTHER_AUDIO
+
+
+def test_labels_are_not_lost_without_a_word(manifest, model, tmp_path, capsys):
+    table = pd.read_csv(manifest).rename(columns={"valence": "how nice"})
+    table.to_csv(manifest, index=False)
+    out = tmp_path / "states.h5"
+    assert run(manifest, model, out, "--columns", "valence=how nice") == 0
+    before = out.read_bytes()
+    assert run(manifest, model, out, "--refresh-labels") == 2
+    error = capsys.readouterr().err
+    assert "holds labels of valence, and corpus has none as it is read now" in error
+    assert "--columns valence=NAME" in error
+    assert "'valence=how nice'" in error
+    assert out.read_bytes() == before

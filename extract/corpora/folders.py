@@ -218,7 +218,7 @@ class AudioTree:
         return sorted(path for path in every if path not in used)
 
 
-def locate(tree: AudioTree, expected: Iterable[str], notes: list[str]) -> list[str]:
+def locate(tree: AudioTree, expected: Iterable[str], notes: list[str], *, left_out: Iterable[str] = ()) -> list[str]:
     """Where the audio of each row lies, and what is said of rows without audio and of audio without a row.
 
     Parameters
@@ -228,6 +228,8 @@ def locate(tree: AudioTree, expected: Iterable[str], notes: list[str]) -> list[s
         Path of each row's file as the corpus has it, relative to the root.
     notes : list of str
         Added to.
+    left_out : iterable of str
+        The same of rows that were left out, of which it was told already.
 
     Returns
     -------
@@ -252,7 +254,8 @@ def locate(tree: AudioTree, expected: Iterable[str], notes: list[str]) -> list[s
         notes.append(
             f"{len(moved):,} audio files lie elsewhere than usual, and were found by their stem: {place} for {path}"
         )
-    unlisted = tree.without(place for place in places if place is not None)
+    listed = [*places, *(tree.find(path) for path in left_out)]
+    unlisted = tree.without(place for place in listed if place is not None)
     if unlisted:
         notes.append(f"{len(unlisted):,} audio files are in no table of labels, and are left out: {first(unlisted, 2)}")
     return [path if place is None else place for path, place in zip(expected, places, strict=True)]

@@ -92,7 +92,9 @@ def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
     partitions = next((extra[name] for name in _PARTITIONS if name in extra), None)
     if partitions is not None:
         columns, places = _add_partitions(columns, places, partitions, notes)
+    listed = columns["path"]
     columns, places = _drop_without_split(columns, places, notes)
+    of_no_split = sorted({*listed} - {*columns["path"]})
     columns, places = _drop_copies(columns, places, notes)
     for speakers in (extra[name] for name in _SPEAKERS if name in extra):
         _add_speakers(columns, speakers)
@@ -106,7 +108,12 @@ def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
                 f"{source}, {_place(places[row])}: {name!r} is not the name of a file in {root / folder}; correct it"
             )
     columns["id"] = [stem_of(name) for name in names]
-    columns["path"] = locate(tree, (f"{folder}/{name}" for name in names), notes)
+    columns["path"] = locate(
+        tree,
+        (f"{folder}/{name}" for name in names),
+        notes,
+        left_out=(f"{folder}/{name}" for name in of_no_split if name and not re.search(r"[/\\]", name)),
+    )
     del tree
     single = next((beside[name] for name in msp_ratings.FILES if name in beside), None)
     if single is not None:

@@ -196,6 +196,13 @@ class Corpus:
         # are not UTF-8 (lone surrogates in Python).
         texts = {name: pd.Series(columns[name], dtype=object) for name in TEXT_COLUMNS}
         frame = pd.DataFrame({**texts, **{name: columns[name] for name in _NUMBERS}}, columns=list(COLUMNS))
+        alone = [name for name in DIMENSIONS if frame[name].isna().all() and frame[f"{name}_mean"].notna().any()]
+        if alone:
+            taken = " ".join(f"{name}={called[name + '_mean']}" for name in alone)
+            notes.append(
+                f"no label of {' or '.join(alone)}, and means of single ratings, which are kept beside labels; if they "
+                f"are the labels: --columns {taken}"
+            )
         if sharing := overlaps(frame):
             notes.append(f"{sharing:,} utterances share audio with another one: the times of parts of a file overlap")
         return cls(printable(name), root, frame, tuple(notes), printable(text_source))
