@@ -417,3 +417,16 @@ def test_audformat_speakers_in_a_table_of_their_own(tmp_path: Path, database) ->
     table = read_corpus(str(tmp_path)).utterances
     assert list(table["speaker"]) == ["8", "8", "3", "3"]
     assert list(table["gender"]) == ["female", "female", "male", "male"]
+
+
+@pytest.mark.parametrize("separator", [";", ",", "\t", "|"])
+@pytest.mark.parametrize("told", [False, True])
+def test_a_separator_may_be_told_in_the_first_line(separator: str, told: bool, tmp_path: Path) -> None:
+    lines = ["path#speaker#arousal", "a.wav#anna#2.5", "b.wav#ben#3"]
+    text = "\r\n".join(([f"sep={separator}"] if told else []) + [line.replace("#", separator) for line in lines])
+    (tmp_path / "m.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    corpus = read_manifest(tmp_path / "m.csv")
+    assert list(corpus.utterances["speaker"]) == ["anna", "ben"]
+    (tmp_path / "m.csv").write_bytes(text.encode() + separator.encode() + b"more\r\n")
+    with pytest.raises(UserError, match=f"line {4 if told else 3}: 4 cells where the header has 3"):
+        read_manifest(tmp_path / "m.csv")

@@ -1,9 +1,10 @@
-"""Tables as text: cells separated by commas, semicolons or tabs, quoted as in RFC 4180."""
+"""Tables as text: cells separated by commas, semicolons, tabs or bars, quoted as in RFC 4180."""
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,7 +13,10 @@ from emoprobe.errors import UserError
 from .naming import recognised
 from .text import decode
 
-SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
+SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+
+#: A first line that tells a spreadsheet the separator, and is none of the table.
+_TOLD = re.compile(rb"(?:\xef\xbb\xbf)?sep=(.)\r?\n")
 
 
 def csv_rows(data: bytes, path: Path) -> tuple[list[str], list[list[str]], list[int]]:
@@ -27,7 +31,10 @@ def csv_rows(data: bytes, path: Path) -> tuple[list[str], list[list[str]], list[
         Naming the file, the line and the remedy.
     """
     decode(data, path)  # refuses what is no text
-    separator = _separator(data)
+    told = _TOLD.match(data)
+    separator = _separator(data) if told is None else told[1].decode("ascii", "replace")
+    if separator not in SEPARATORS:
+        raise UserError(f"{path}, line 1: 'sep={separator}' is none of {', '.join(SEPARATORS.values())}; export it so")
     # The standard reader rather than pandas': it tells the line of a row with too few cells instead of filling it up.
     reader = csv.reader(_lines(data), strict=True, delimiter=separator)
     shared: dict[str, str] = {}
@@ -36,6 +43,9 @@ def csv_rows(data: bytes, path: Path) -> tuple[list[str], list[list[str]], list[
     header: list[str] | None = None
     begins = 1
     try:
+        if told is not None:
+            next(reader)
+            begins = 2
         for cells in reader:
             line, begins = begins, reader.line_num + 1
             if not any(cell.strip() for cell in cells):
