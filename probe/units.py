@@ -44,6 +44,8 @@ class Units:
         What that is: `SPEAKER` or `GROUP`.
     names : list of str
         Name of the group that a row is drawn with; "" where it is drawn with its speaker, or alone.
+    unknown : ndarray of bool, shape (utterances,)
+        Whose speaker is unknown.
     """
 
     speakers: np.ndarray
@@ -52,6 +54,7 @@ class Units:
     resampled: np.ndarray
     unit: str
     names: list[str]
+    unknown: np.ndarray
 
     @classmethod
     def of(cls, speakers: Sequence[str], groups: Sequence[str] | None = None) -> Units:
@@ -65,16 +68,16 @@ class Units:
             "" is unknown.
         """
         speaker = speaker_groups(speakers)
+        unknown = np.array([is_unknown(name) for name in speakers], dtype=bool)
         group = _group_numbers([""] * len(speaker) if groups is None else groups)
         known = group >= 0
         if not known.any():
-            return cls(speaker, group, speaker, speaker, SPEAKER, [""] * len(speaker))
+            return cls(speaker, group, speaker, speaker, SPEAKER, [""] * len(speaker), unknown)
         whole = _joined(speaker, group)
         if _crossed(whole, speaker, group):
-            named = np.array([not is_unknown(name) for name in speakers], dtype=bool)
-            fewer = len(np.unique(group[known])) <= len(np.unique(speaker[named]))
+            fewer = len(np.unique(group[known])) <= len(np.unique(speaker[~unknown]))
             unit = GROUP if fewer else SPEAKER
-            by_group = known if fewer else known & ~named
+            by_group = known if fewer else known & unknown
             drawn = _in_order(np.where(by_group, group, group.max() + 1 + speaker))
         else:
             unit = GROUP if _most_within(speaker[known], group[known]) > 1 else SPEAKER
@@ -86,7 +89,17 @@ class Units:
         names = [
             first.get(int(number), "") if of_group else "" for number, of_group in zip(drawn, by_group, strict=True)
         ]
-        return cls(speaker, group, whole, drawn, unit, names)
+        return cls(speaker, group, whole, drawn, unit, names, unknown)
+
+    @property
+    def voices(self) -> np.ndarray:
+        """Number of the speaker, all rows of unknown speaker sharing one: what labels are permuted within.
+
+        Shape (utterances,). The same as `speakers` where every speaker is known.
+        """
+        numbers = self.speakers.copy()
+        numbers[self.unknown] = numbers.max(initial=0) + 1
+        return numbers
 
     @property
     def grouped(self) -> bool:
