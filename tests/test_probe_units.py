@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 
 from emoprobe.analysis.measures.centroid import relevance_centroids
 from emoprobe.analysis.measures.fairness import fairness_table
+from emoprobe.analysis.measures.problems import problems
+from emoprobe.analysis.measures.relevance_settings import RelevanceSettings
 from emoprobe.errors import UserError
+from emoprobe.extract import HiddenStateCache
 from emoprobe.probe.bootstrap import intervals, moments_by_speaker
 from emoprobe.probe.fit import fit_layers
 from emoprobe.probe.metrics import ccc_from_moments
@@ -298,3 +301,43 @@ def test_tables_of_a_version_that_knew_no_groups_are_read(grouped, tmp_path: Pat
     read = load_results(tmp_path)
     assert set(read.scores["unit"]) == {""}
     assert score_intervals(read, probe="ridge", dimension="valence", layer=3).loc[0, "unit"] == "speaker"
+
+
+def shared_groups() -> tuple[list[str], list[str], list[str]]:
+    """60 speakers a part, each in many of the 150 groups of the part: parts, speakers, groups."""
+    rng = np.random.default_rng(0)
+    parts = ["train"] * 1400 + ["development"] * 300 + ["test"] * 300
+    speakers = [f"{part}{number}" for part, number in zip(parts, rng.integers(0, 60, 2000), strict=True)]
+    return parts, speakers, [f"{part}{number}" for part, number in zip(parts, rng.integers(0, 150, 2000), strict=True)]
+
+
+def test_groups_that_everybody_shares_leave_the_inner_folds_to_the_speakers():
+    parts, speakers, groups = shared_groups()
+    split = planned(2000, speakers, groups, split=parts)
+    (fold,) = split.folds
+    assert len(fold.inner) == 5
+    assert split.kept_whole == "speaker"
+    assert any("5 inner folds of 'train', grouped by speaker alone, since" in note for note in split.notes)
+    np.testing.assert_array_equal(split.whole, speaker_groups(speakers))
+    for train, held_out in fold.inner:
+        assert not {speakers[row] for row in train} & {speakers[row] for row in held_out}
+    # Of the same corpus with few speakers there is no more than the development part to choose on.
+    few = [f"{part}{row % 4}" for row, part in enumerate(parts)]
+    (fold,) = planned(2000, few, groups, split=parts).folds
+    assert [tuple(map(len, pair)) for pair in fold.inner] == [(1400, 300)]
+
+
+def test_blocks_and_folds_made_elsewhere_keep_what_inner_folds_keep(tmp_path: Path) -> None:
+    """Description lengths and banded ridges part the training rows again, where two speakers are not all one set."""
+    speakers = [f"s{row % 4}" for row in range(120)]
+    groups = [f"g{row % 7}" for row in range(120)]
+    split = ["train"] * 80 + ["development"] * 20 + ["test"] * 20
+    write_cache(tmp_path / "c.h5", n=120, layers=2, width=4, speaker=speakers, group=groups, split=split,
+                planted={"valence": 1, "arousal": 0, "dominance": 0})  # fmt: skip
+    with HiddenStateCache(tmp_path / "c.h5") as cache:
+        (problem,) = problems(cache, RelevanceSettings(dimensions=("valence",), folds=3))
+        assert problem.folds[0].inner[0][1].min() >= 80  # chosen on the development part, so folds are made anew
+        np.testing.assert_array_equal(problem.whole, speaker_groups(speakers))
+    results = fit_layers(tmp_path / "c.h5", dimensions=("valence",), probe="ridge", penalties=(1.0,), permutations=0,
+                         resamples=0)  # fmt: skip
+    assert np.isfinite(results.select(probe="ridge", fold="all")["mdl_bits"]).all()

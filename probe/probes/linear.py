@@ -176,9 +176,7 @@ def _online_code(
     if len(task.folds) > 1:
         rows = np.union1d(rows, np.concatenate(list(first.tests.values())))
     try:
-        return online_code(
-            read, ratings, rows, task.split.units.whole, penalties=penalties, seed=task.settings.seed
-        ), ()
+        return online_code(read, ratings, rows, task.split.whole, penalties=penalties, seed=task.settings.seed), ()
     except UserError as error:  # too few labels of somebody to begin with; the scores do not depend on it
         return None, (f"no description length: {error}",)
 
