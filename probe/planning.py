@@ -265,7 +265,10 @@ def _dealt(asked: _Asked) -> Split:
 def _too_few(asked: _Asked, sets: int) -> str:
     rows, units = asked.rows, asked.units
     groups = units.groups[rows]
-    remedy = "leave the column 'group' out, and folds keep speakers alone whole, or name folds in a column 'fold'"
+    remedy = (
+        "leave the groups out (probe-extract … --columns group= --refresh-labels), and folds keep speakers alone whole, "
+        "or name folds in a column 'fold'"
+    )
     if sets >= 3:
         remedy = f"ask for at most {sets} with --folds"
     made = f"{sets} {'set that shares' if sets == 1 else 'sets that share'} neither"

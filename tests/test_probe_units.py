@@ -121,7 +121,7 @@ def test_a_speaker_of_two_groups_joins_them_and_is_counted():
     )
     with pytest.raises(UserError, match=r"9 speakers in 5 groups make 4 sets.*at most 4 with --folds"):
         planned(10, speakers, groups, n_folds=5)
-    with pytest.raises(UserError, match=r"2 speakers in 3 groups make 1 set .*leave the column 'group' out"):
+    with pytest.raises(UserError, match=r"2 speakers in 3 groups make 1 set .*--columns group= --refresh-labels"):
         planned(6, list("ababab"), list("112233"), n_folds=3)
 
 
