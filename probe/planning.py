@@ -266,8 +266,8 @@ def _too_few(asked: _Asked, sets: int) -> str:
     rows, units = asked.rows, asked.units
     groups = units.groups[rows]
     remedy = (
-        "leave the groups out (probe-extract … --columns group= --refresh-labels), and folds keep speakers alone whole, "
-        "or name folds in a column 'fold'"
+        "leave the groups out (probe-extract … --columns group= --refresh-labels), and folds keep speakers alone "
+        "whole; or name folds in a column 'fold'"
     )
     if sets >= 3:
         remedy = f"ask for at most {sets} with --folds"

@@ -25,7 +25,7 @@ from emoprobe.probe.settings import FitSettings
 from emoprobe.probe.significance import score_intervals
 from emoprobe.probe.splits import CROSS_VALIDATION
 from emoprobe.probe.targets import Labels, plan_target
-from emoprobe.probe.units import Units, count_speakers, speaker_groups
+from emoprobe.probe.units import Units, count_speakers, speaker_groups, unit_of
 from tests.probe_helpers import write_cache
 
 cells = st.lists(
@@ -341,3 +341,46 @@ def test_blocks_and_folds_made_elsewhere_keep_what_inner_folds_keep(tmp_path: Pa
     results = fit_layers(tmp_path / "c.h5", dimensions=("valence",), probe="ridge", penalties=(1.0,), permutations=0,
                          resamples=0)  # fmt: skip
     assert np.isfinite(results.select(probe="ridge", fold="all")["mdl_bits"]).all()
+
+
+def test_few_groups_are_not_drawn_in_the_place_of_speakers():
+    """Three groups that name 6 of 10,000 rows are fewer than 100 speakers, and nobody is torn apart for them."""
+    speakers, groups = [f"s{row % 100}" for row in range(10000)], [""] * 10000
+    for number, (one, other) in enumerate([(0, 1), (1, 2), (0, 2)]):
+        groups[200 * number + one] = groups[200 * number + other] = f"g{number}"
+    units = Units.of(speakers, groups)
+    assert (units.unit, set(units.names)) == ("speaker", {""})
+    assert partition(units.resampled) == partition(speaker_groups(speakers))
+
+
+@pytest.mark.parametrize(
+    ("speakers", "groups", "unit"),
+    [
+        # Crossed, drawn by speaker; two rows of nobody are drawn with their group.
+        (["a", "a", "b", "b", "c", "", "", "d"], ["1", "2", "1", "3", "3", "4", "5", "6"], "speaker"),
+        # Two to a session, where a session is known: most rows are of no session.
+        (["a", "b", "c", "d", "e", "f", "g", "h"], ["1", "1", "", "", "", "", "", ""], "speaker"),
+        (["a", "b", "c", "d", "e", "f", "g", "h"], ["1", "1", "2", "2", "3", "3", "", ""], "group"),
+    ],
+)
+def test_every_table_names_the_same_unit(speakers, groups, unit, tmp_path: Path) -> None:
+    units = Units.of(speakers, groups)
+    assert units.unit == unit_of(units.names) == unit
+    n = 240
+    columns = {
+        "speaker": [f"{speakers[row % 8]}{row // 24}" if speakers[row % 8] else "" for row in range(n)],
+        "group": [f"{groups[row % 8]}{row // 24}" if groups[row % 8] else "" for row in range(n)],
+    }
+    table = write_cache(tmp_path / "c.h5", n=n, layers=3, width=4, **columns,
+                        gender=[("female", "male")[row % 2] for row in range(n)])  # fmt: skip
+    results = fit_layers(tmp_path / "c.h5", dimensions=("valence",), probe="ridge", folds=3, penalties=(1.0,),
+                         resamples=50, permutations=0, mdl=False)  # fmt: skip
+    scores = results.select(probe="ridge", layer=2, fold="all")
+    compared = score_intervals(results, probe="ridge", dimension="valence", layer=2)
+    fair = fairness_table(results, table, dimensions=["valence"], layer=2, resamples=50)
+    centroids = relevance_centroids(results, resamples=50)
+    told = {(row["unit"], int(row["units"])) for row in (
+        scores.iloc[0], compared.iloc[0], fair[fair["group_by"] == "all"].iloc[0], centroids.iloc[0])}  # fmt: skip
+    assert told == {(unit, len(np.unique(Units.of(columns["speaker"], columns["group"]).resampled)))}
+    entry = next(entry for entry in results.protocol if entry["probe"] == "ridge")
+    assert entry["interval"].startswith(f"95 % bootstrap over {unit}s")
