@@ -10,10 +10,9 @@ import pandas as pd
 
 from emoprobe.errors import UserError
 
-from .bootstrap import intervals, moments_by_speaker, sum_by_group
+from .bootstrap import confusion_by_speaker, intervals, moments_by_speaker
 from .metrics import (
     ccc_from_moments,
-    confusion,
     macro_f1_from_confusion,
     pearson_from_moments,
     rmse_from_moments,
@@ -180,9 +179,7 @@ def _sums(scored, rows) -> np.ndarray:
     truth, predicted, groups = scored.truth[rows], scored.predictions[:, rows], scored.split.groups[rows]
     if scored.categories is None:
         return moments_by_speaker(truth, predicted, groups)
-    n = len(scored.categories)
-    single = [confusion(truth[:, None].astype(int), fit[:, None].astype(int), n) for fit in predicted]
-    return sum_by_group(np.stack(single, axis=1), groups)
+    return confusion_by_speaker(truth, predicted, groups, len(scored.categories))
 
 
 def _counts(split: Split, rows: np.ndarray) -> dict[str, int | str]:
