@@ -84,6 +84,39 @@ def moments_by_speaker(truth: np.ndarray, predictions: np.ndarray, groups: np.nd
     return np.stack([sum_by_group(term, groups) for term in (np.ones_like(p), t, p, t * t, p * p, t * p)], axis=-1)
 
 
+def confusion_by_speaker(truth: np.ndarray, predictions: np.ndarray, groups: np.ndarray, n_classes: int) -> np.ndarray:
+    """The confusion matrix (:func:`.metrics.confusion`) of each speaker and fit, one fit after the other.
+
+    Parameters
+    ----------
+    truth : ndarray of int, shape (rows,)
+        Class numbers from 0.
+    predictions : ndarray of int, shape (fits, rows)
+    groups : ndarray of int, shape (rows,)
+    n_classes : int
+
+    Returns
+    -------
+    ndarray of float64, shape (speakers, fits, n_classes, n_classes)
+        In ascending order of the groups' numbers.
+
+    Raises
+    ------
+    ValueError
+        If a number is of no class.
+    """
+    names, member = np.unique(groups, return_inverse=True)
+    truth = truth.astype(np.int64)
+    counts = np.empty((len(names), len(predictions), n_classes, n_classes))
+    for fit, answer in enumerate(predictions):
+        answer = answer.astype(np.int64)
+        if any(len(some) and not 0 <= some.min() <= some.max() < n_classes for some in (truth, answer)):
+            raise ValueError(f"classes must be 0 to {n_classes - 1}")
+        cell = (member * n_classes + truth) * n_classes + answer
+        counts[:, fit] = np.bincount(cell, minlength=len(names) * n_classes**2).reshape(-1, n_classes, n_classes)
+    return counts
+
+
 def _half_angle(x):
     return np.arcsin(np.sqrt(np.clip(x, 0.0, 1.0)))
 

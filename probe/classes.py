@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -20,6 +21,10 @@ USUAL = {
     "msp-podcast": "A S H U F D C N",
     "msp-improv": "A H N S",
 }
+
+
+#: What a word of a rule is made of: names, in which a backslash comes before "+", "=" or another one, and marks.
+_PIECES = re.compile(r"(?:\\[\\+=]|[^+=])+|[+=]")
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,8 @@ class Classes:
         ----------
         rule : str
             Classes with blanks between them. A class is a name of the corpus, or ``CLASS=NAME+NAME`` where several
-            names make one. A name with a blank in it is quoted, as in a shell.
+            names make one. A name with a blank in it is quoted, as in a shell; so is one with "+" or "=" in it, which
+            also has a backslash before that: ``'hap\\+exc'``.
 
         Raises
         ------
@@ -61,14 +67,17 @@ class Classes:
         except ValueError as problem:
             raise UserError(f"--classes {rule!r}: a quote is not closed ({problem})") from None
         for word in words:
-            name, equals, names = word.partition("=")
-            name = identifier(name.strip())
-            parts = tuple(identifier(part.strip()) for part in names.split("+")) if equals else (name,)
-            if not name or not all(parts) or "=" in names or (not equals and "+" in name):
-                raise UserError(f"--classes: {word!r} is neither a class nor CLASS=NAME+NAME, such as hap=hap+exc")
+            pieces = _PIECES.findall(word)
+            name, *parts = [_plain(piece) for piece in pieces[::2]] or [""]
+            marks = "".join(pieces[1::2])
+            if not name or not all(parts) or marks != "=" * bool(parts) + "+" * (len(parts) - 1):
+                raise UserError(
+                    f"--classes: {word!r} is neither a class nor CLASS=NAME+NAME, such as hap=hap+exc (where '+' or "
+                    f"'=' is part of a name, write {shlex.quote(_written(word))})"
+                )
             if name in members:
                 raise UserError(f"--classes: the class {name!r} is there twice; write {name}=NAME+NAME once")
-            members[name] = parts
+            members[name] = tuple(parts) or (name,)
         counts = Counter(part for parts in members.values() for part in parts)
         twice = [name for name, count in counts.items() if count > 1]
         if twice:
@@ -98,10 +107,21 @@ class Classes:
 
     def __str__(self) -> str:
         """The rule as it is typed."""
-        return " ".join(
-            shlex.quote(made if parts == (made,) else f"{made}={'+'.join(parts)}")
-            for made, parts in self.members.items()
-        )
+        words = []
+        for made, parts in self.members.items():
+            names = "" if parts == (made,) else "=" + "+".join(map(_written, parts))
+            words.append(shlex.quote(_written(made) + names))
+        return " ".join(words)
+
+
+def _written(name: str) -> str:
+    """A name as a rule has it."""
+    return re.sub(r"([\\+=])", r"\\\1", name)
+
+
+def _plain(piece: str) -> str:
+    """The name that a piece of a word writes; "" of a mark alone."""
+    return "" if piece in ("+", "=") else identifier(re.sub(r"\\([\\+=])", r"\1", piece).strip())
 
 
 def chosen_classes(asked: str | None, corpus: str, there: Mapping[str, int]) -> Classes:

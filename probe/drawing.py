@@ -11,10 +11,9 @@ import pandas as pd
 
 from emoprobe.errors import UserError
 
-from .bootstrap import SCALES, leave_one_out, moments_by_speaker, resampled, stretched, sum_by_group
+from .bootstrap import SCALES, confusion_by_speaker, leave_one_out, moments_by_speaker, resampled, stretched
 from .metrics import (
     ccc_from_moments,
-    confusion,
     macro_f1_from_confusion,
     pearson_from_moments,
     rmse_from_moments,
@@ -158,8 +157,7 @@ def _confusions(truth: np.ndarray, answers: Sequence[np.ndarray], groups: np.nda
     sums = []
     for one in answers:
         numbers = np.array([[number[name] for name in row] for row in one])
-        single = confusion(label[:, None, None], np.moveaxis(numbers, 0, 1)[..., None], len(names))
-        sums.append(sum_by_group(single, groups))
+        sums.append(confusion_by_speaker(label, numbers, groups, len(names)))
     support = sums[0][:, 0].sum(-1)
     common = common_classes(support)
     rare = tuple(names[(support.sum(0) > 0) & ~common])

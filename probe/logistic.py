@@ -54,7 +54,8 @@ def logistic_probe(
     Parameters
     ----------
     read : callable
-        ``read(rows)`` returns features, shape (len(rows), width).
+        ``read(rows)`` returns features, shape (len(rows), width); asked for each part of each fit, so that no more
+        than one part is held in double precision.
     classes : ndarray of int, shape (utterances,)
         Class numbers from 0; -1 where the label is missing.
     folds : sequence of Fold
@@ -76,11 +77,7 @@ def logistic_probe(
     if len(np.unique(classes[classes >= 0])) < 2:
         raise UserError("a logistic probe needs at least two categories with labels")
     labelled = np.flatnonzero(classes >= 0)
-    some = np.asarray(read(labelled))
-    check_finite(some, labelled)
-    features = np.full((len(classes), some.shape[1]), np.nan)
-    features[labelled] = some
-
+    check_finite(np.asarray(read(labelled)), labelled)
     predictions = np.full(len(classes), -1)
     chosen = np.empty(len(folds))
     inner_scores = np.full((len(folds), len(penalties)), np.nan)
@@ -92,20 +89,20 @@ def logistic_probe(
             train, validation = _with(train, classes), _with(validation, classes)
             key = train.tobytes()
             if key not in fitted:
-                fitted[key] = _Path(features, classes, train, penalties, notes)
+                fitted[key] = _Path(read, classes, train, penalties, notes)
             if len(validation):
-                counts += confusion(classes[validation], fitted[key].predict(features[validation]), n_classes)
+                counts += confusion(classes[validation], fitted[key].predict(validation), n_classes)
         inner_scores[f] = uar_from_confusion(counts)
         best = int(choose(inner_scores[f]))
         chosen[f] = penalties[best]
         train = _with(fold.train, classes)
         final = fitted.get(train.tobytes())
         if final is None:
-            final, best = _Path(features, classes, train, penalties[best : best + 1], notes), 0
+            final, best = _Path(read, classes, train, penalties[best : best + 1], notes), 0
         for rows in fold.tests.values():
             rows = _with(rows, classes)
             if len(rows):
-                predictions[rows] = final.predict(features[rows])[best]
+                predictions[rows] = final.predict(rows)[best]
     return LogisticResult(predictions, chosen, inner_scores, tuple(dict.fromkeys(notes)))
 
 
@@ -116,27 +113,33 @@ def _with(rows, classes):
 class _Path:
     """Fits of one training set with every penalty."""
 
-    def __init__(self, features, classes, train, penalties, notes):
+    def __init__(self, read, classes, train, penalties, notes):
         if not len(train):
             raise UserError("a fold has no labelled utterance to train on: ask for fewer --folds")
-        x = features[train]
-        self.mean, spread = x.mean(0), x.std(0)
-        self.inverse = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 1e-12 * np.abs(self.mean))
+        self.read = read
         self.names, y = np.unique(classes[train], return_inverse=True)
         self.n_penalties = len(penalties)
         if len(self.names) == 1:
             notes.append("a training set holds one category only: its predictions are that category")
             return
-        self.fits = fit_softmax((x - self.mean) * self.inverse, y, penalties)
+        x = np.array(read(train), dtype=np.float64)
+        self.mean = x.mean(0)
+        x -= self.mean
+        spread = np.sqrt(np.einsum("nk,nk->k", x, x) / len(x))
+        self.inverse = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 1e-12 * np.abs(self.mean))
+        x *= self.inverse
+        self.fits = fit_softmax(x, y, penalties)
         notes += [
             f"a fit with penalty {fit.penalty:g} did not converge in {MOST_STEPS} steps"
             for fit in self.fits
             if not fit.converged
         ]
 
-    def predict(self, x) -> np.ndarray:
-        """Class of each row, shape (penalties, rows)."""
+    def predict(self, rows) -> np.ndarray:
+        """Class of each of `rows`, shape (penalties, rows)."""
         if len(self.names) == 1:
-            return np.full((self.n_penalties, len(x)), self.names[0])
-        x = (x - self.mean) * self.inverse
+            return np.full((self.n_penalties, len(rows)), self.names[0])
+        x = np.array(self.read(rows), dtype=np.float64)
+        x -= self.mean
+        x *= self.inverse
         return np.stack([self.names[fit.scores(x).argmax(1)] for fit in self.fits])

@@ -13,7 +13,8 @@ What is exchangeable decides what the test tests. Labels permuted freely among t
 labels are independent; if speakers differ in their mean label *and* in their features, they are not, although the
 features may say nothing about emotion: with 12 speakers of 24 utterances whose offsets make up half the variance of
 both, such a test rejects about 15 % instead of 5 %. Permuted within speakers, every speaker keeps their labels, and
-what the features know of the speaker is part of the null; that test rejects 4 %.
+what the features know of the speaker is part of the null; that test rejects 4 %. Rows of unknown speaker are then
+permuted among themselves: of them the test knows no speaker.
 
 References
 ----------
@@ -50,7 +51,8 @@ def exchangeable(folds: Sequence[Fold], groups: np.ndarray, *, within_speakers: 
         Of a cross-validation, whose rows are all one set, or the one fit of an official split, each of whose parts is
         a set.
     groups : ndarray of int, shape (utterances,)
-        Number of each row's speaker.
+        Number of each row's speaker; for sets of one speaker, rows of unknown speaker share one (`Units.voices`): a row
+        that is alone in its set keeps its label, and a null in which labels stay is none.
     within_speakers : bool
         Whether a set holds one speaker only.
 
@@ -91,8 +93,8 @@ def permutations(sets: np.ndarray, count: int, *, seed: int = 0, chunk: int = 10
     ndarray of int32, shape (up to `chunk`, utterances)
         The row whose label each row receives.
     """
-    numbers = np.unique(sets[sets >= 0])
-    members = [np.flatnonzero(sets == number).astype(np.int32) for number in numbers]
+    placed = np.argsort(sets, kind="stable").astype(np.int32)[(sets < 0).sum() :]
+    members = np.split(placed, np.flatnonzero(np.diff(sets[placed])) + 1)
     drawn = [(rows, np.random.default_rng([seed, k])) for k, rows in enumerate(members) if len(rows) > 1]
     for start in range(0, count, chunk):
         size = min(chunk, count - start)

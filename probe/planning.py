@@ -177,12 +177,13 @@ def _official(asked: _Asked) -> Split | None:
         tests = tests or {"development": development}
         stop = None
     named = train[asked.known[train] | (units.groups[train] >= 0)]
-    if stop is not None and len(np.unique(units.whole[named])) < _FEWEST_SPEAKERS:
-        inner, numbers, by = ((train, development),), None, asked.by
+    whole, by, why = _kept_whole(train, asked)
+    on_development = stop is not None and len(np.unique(whole[named])) < _FEWEST_SPEAKERS
+    if on_development:
+        inner, by = ((train, development),), asked.by
         notes.append("the penalty is chosen on 'development', so the score of that part is optimistic")
     else:
-        numbers, by, why = _kept_whole(train, asked)
-        inner = _inner(train, numbers, asked)
+        inner = _inner(train, whole, asked)
         notes.append(f"the penalty is chosen on {len(inner)} inner folds of 'train', grouped by {by}{why}")
     parts = {"train": train, "development": development, **tests}
     leakage = leaks(pairs_of(parts), units, asked.names)
@@ -191,9 +192,9 @@ def _official(asked: _Asked) -> Split | None:
         notes.append("the corpus names no speaker: whether its split shares speakers cannot be told")
     else:
         notes += cannot_be_told({"train": train, **tests}, asked.known)
-    if numbers is not None:
-        refuse_leakage([Fold(POOLED, train, inner, {})], numbers, asked.names[SPEAKER])
-    return Split(OFFICIAL, (Fold(POOLED, train, inner, tests, stop),), units, leakage, notes, kept_whole=by)
+    if not on_development:
+        refuse_leakage([Fold(POOLED, train, inner, {})], whole, asked.names[SPEAKER])
+    return Split(OFFICIAL, (Fold(POOLED, train, inner, tests, stop),), units, whole, leakage, notes, kept_whole=by)
 
 
 def _given(asked: _Asked) -> Split | None:
@@ -234,7 +235,8 @@ def _given(asked: _Asked) -> Split | None:
         by = asked.by
     if not asked.known[rows].any():
         notes.append("the corpus names no speaker: whether its folds share speakers cannot be told")
-    return Split("folds of the corpus", tuple(made), units, leakage, notes, kept_whole=by)
+    whole, *_ = _kept_whole(rows, asked)
+    return Split("folds of the corpus", tuple(made), units, whole, leakage, notes, kept_whole=by)
 
 
 def _dealt(asked: _Asked) -> Split:
@@ -257,13 +259,16 @@ def _dealt(asked: _Asked) -> Split:
     refuse_leakage(folds, units.whole, asked.names[SPEAKER])
     kind = "speaker-grouped folds" if asked.named.any() else "ungrouped folds"
     kind = "speaker- and group-wise folds" if units.grouped else kind
-    return Split(kind, folds, units, [], notes, kept_whole=asked.by)
+    return Split(kind, folds, units, units.whole, [], notes, kept_whole=asked.by)
 
 
 def _too_few(asked: _Asked, sets: int) -> str:
     rows, units = asked.rows, asked.units
     groups = units.groups[rows]
-    remedy = "leave the column 'group' out, and folds keep speakers alone whole, or name folds in a column 'fold'"
+    remedy = (
+        "leave the groups out (probe-extract … --columns group= --refresh-labels), and folds keep speakers alone "
+        "whole; or name folds in a column 'fold'"
+    )
     if sets >= 3:
         remedy = f"ask for at most {sets} with --folds"
     made = f"{sets} {'set that shares' if sets == 1 else 'sets that share'} neither"

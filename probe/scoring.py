@@ -10,10 +10,9 @@ import pandas as pd
 
 from emoprobe.errors import UserError
 
-from .bootstrap import intervals, moments_by_speaker, sum_by_group
+from .bootstrap import confusion_by_speaker, intervals, moments_by_speaker
 from .metrics import (
     ccc_from_moments,
-    confusion,
     macro_f1_from_confusion,
     pearson_from_moments,
     rmse_from_moments,
@@ -22,6 +21,7 @@ from .metrics import (
 from .permutation import holm, summarise
 from .recalls import TOO_RARE, common_classes, recalls, resampled_measures, told
 from .splits import Split
+from .units import unit_of
 
 DIMENSION_MEASURES = {"ccc": ccc_from_moments, "pearson": pearson_from_moments, "rmse": rmse_from_moments}
 CATEGORY_MEASURES = {"uar": uar_from_confusion, "macro_f1": macro_f1_from_confusion}
@@ -123,19 +123,18 @@ def score(scored: Scored, *, resamples: int, seed: int) -> Outcome:
         if scored.categories is not None:
             support, resampled = by_speaker[:, 0].sum(-1), resampled_measures(by_speaker)
             of_classes += _recalls(scored, name, rows, by_speaker, resamples=resamples, seed=seed)
-            rare = told(scored.categories, support, unit=split.units.unit)
+            rare = told(scored.categories, support, unit=_counts(split, rows)["unit"])
             reasons += [f"{name}: {line}" for line in (_absent(scored.categories, support), rare) if line]
         bounds = intervals(by_speaker, resampled, resamples=resamples, seed=seed)
         sets = [(None, "all", rows, by_speaker.sum(0))]
         if len(split.folds) > 1:
             sets += [(k, fold, part, _sums(scored, part).sum(0)) for k, fold, part in parts if len(part)]
+        counted = [_counts(split, part) for _, _, part, _ in sets]
         fold_of_row = np.concatenate([np.full(len(part), fold, dtype=object) for _, fold, part in parts])
         pooled = []
         for fit, identity in enumerate(scored.identity):
-            for k, fold, part, sums in sets:
-                row = {**identity, "fold": fold, "split": name, "n": len(part)}
-                row["speakers"] = len(np.unique(split.units.speakers[part]))
-                row["unit"], row["units"] = split.units.unit, len(np.unique(split.groups[part]))
+            for (k, fold, part, sums), counts in zip(sets, counted, strict=True):
+                row = {**identity, "fold": fold, "split": name, **counts}
                 for measure, function in measures.items():
                     row[measure] = float(function(sums[fit]))
                     if k is None:
@@ -180,9 +179,17 @@ def _sums(scored, rows) -> np.ndarray:
     truth, predicted, groups = scored.truth[rows], scored.predictions[:, rows], scored.split.groups[rows]
     if scored.categories is None:
         return moments_by_speaker(truth, predicted, groups)
-    n = len(scored.categories)
-    single = [confusion(truth[:, None].astype(int), fit[:, None].astype(int), n) for fit in predicted]
-    return sum_by_group(np.stack(single, axis=1), groups)
+    return confusion_by_speaker(truth, predicted, groups, len(scored.categories))
+
+
+def _counts(split: Split, rows: np.ndarray) -> dict[str, int | str]:
+    """Utterances and speakers of some rows, and what an interval resamples: as each table tells it of the same rows."""
+    return {
+        "n": len(rows),
+        "speakers": len(np.unique(split.units.speakers[rows])),
+        "unit": unit_of([split.units.names[row] for row in rows]),
+        "units": len(np.unique(split.groups[rows])),
+    }
 
 
 def _absent(categories: Sequence[str], support: np.ndarray) -> str:

@@ -63,6 +63,9 @@ class Split:
     folds : tuple of Fold
     units : Units
         Speakers, groups, and what an interval resamples.
+    whole : ndarray of int, shape (utterances,)
+        Number of what stays together wherever the training rows are parted again: `units.whole`, or the larger of
+        speakers and groups where these hold most rows together.
     leakage : list of dict
         For what the corpus gives: each pair of parts that share speakers or groups, with them and their utterances.
     notes : list of str
@@ -76,6 +79,7 @@ class Split:
     kind: str
     folds: tuple[Fold, ...]
     units: Units
+    whole: np.ndarray
     leakage: list[dict] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     unknown_speakers: int = 0

@@ -39,11 +39,13 @@ class Units:
         Number of the set that shares neither speaker nor group with any other: what no fold may split.
     resampled : ndarray of int, shape (utterances,)
         Number of what an interval draws. The same sets, where each has one group or one speaker; else the kind that
-        has fewer names, each on average larger, and the other kind where a row lacks it.
+        has fewer names, each on average larger, of those that name most rows, and the other kind where a row lacks it.
     unit : str
-        What that is: `SPEAKER` or `GROUP`.
+        What that is for most rows: `SPEAKER` or `GROUP`; see :func:`unit_of`.
     names : list of str
         Name of the group that a row is drawn with; "" where it is drawn with its speaker, or alone.
+    unknown : ndarray of bool, shape (utterances,)
+        Whose speaker is unknown.
     """
 
     speakers: np.ndarray
@@ -52,6 +54,7 @@ class Units:
     resampled: np.ndarray
     unit: str
     names: list[str]
+    unknown: np.ndarray
 
     @classmethod
     def of(cls, speakers: Sequence[str], groups: Sequence[str] | None = None) -> Units:
@@ -65,20 +68,17 @@ class Units:
             "" is unknown.
         """
         speaker = speaker_groups(speakers)
+        unknown = np.array([is_unknown(name) for name in speakers], dtype=bool)
         group = _group_numbers([""] * len(speaker) if groups is None else groups)
         known = group >= 0
         if not known.any():
-            return cls(speaker, group, speaker, speaker, SPEAKER, [""] * len(speaker))
+            return cls(speaker, group, speaker, speaker, SPEAKER, [""] * len(speaker), unknown)
         whole = _joined(speaker, group)
         if _crossed(whole, speaker, group):
-            named = np.array([not is_unknown(name) for name in speakers], dtype=bool)
-            fewer = len(np.unique(group[known])) <= len(np.unique(speaker[named]))
-            unit = GROUP if fewer else SPEAKER
-            by_group = known if fewer else known & ~named
+            by_group = known if _by_groups(speaker, group, ~unknown) else known & unknown
             drawn = _in_order(np.where(by_group, group, group.max() + 1 + speaker))
         else:
-            unit = GROUP if _most_within(speaker[known], group[known]) > 1 else SPEAKER
-            by_group = np.full(len(speaker), unit == GROUP)
+            by_group = np.full(len(speaker), _most_within(speaker[known], group[known]) > 1)
             drawn = whole
         first: dict[int, str] = {}
         for row in np.flatnonzero(known & by_group):
@@ -86,7 +86,17 @@ class Units:
         names = [
             first.get(int(number), "") if of_group else "" for number, of_group in zip(drawn, by_group, strict=True)
         ]
-        return cls(speaker, group, whole, drawn, unit, names)
+        return cls(speaker, group, whole, drawn, unit_of(names), names, unknown)
+
+    @property
+    def voices(self) -> np.ndarray:
+        """Number of the speaker, all rows of unknown speaker sharing one: what labels are permuted within.
+
+        Shape (utterances,). The same as `speakers` where every speaker is known.
+        """
+        numbers = self.speakers.copy()
+        numbers[self.unknown] = numbers.max(initial=0) + 1
+        return numbers
 
     @property
     def grouped(self) -> bool:
@@ -181,8 +191,14 @@ def with_groups(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def unit_of(groups: Sequence[str]) -> str:
-    """What is resampled: groups where the column `group` of the predictions names any, else speakers."""
-    return GROUP if any(groups) else SPEAKER
+    """What most rows are drawn with: `GROUP` or `SPEAKER`, the one rule for the corpus and for each table.
+
+    Parameters
+    ----------
+    groups : sequence of str, shape (rows,)
+        `Units.names` of some rows, or the column `group` of their predictions.
+    """
+    return GROUP if 2 * sum(map(bool, groups)) > len(groups) else SPEAKER
 
 
 def _group_numbers(groups: Sequence[str]) -> np.ndarray:
@@ -207,6 +223,14 @@ def _in_order(numbers: np.ndarray) -> np.ndarray:
     """The same numbering from 0 on, in the order of first appearance."""
     _, first, member = np.unique(numbers, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[member]
+
+
+def _by_groups(speaker: np.ndarray, group: np.ndarray, named: np.ndarray) -> bool:
+    """Whether groups are drawn, not speakers: of those that name most rows the kind that has fewer names."""
+    known = group >= 0
+    if min(known.mean(), named.mean()) > 0.5:
+        return len(np.unique(group[known])) <= len(np.unique(speaker[named]))
+    return bool(known.sum() > named.sum())
 
 
 def _most_within(inner: np.ndarray, outer: np.ndarray) -> int:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn.metrics import confusion_matrix
 
 from emoprobe import UserError
 from emoprobe.probe import metrics
 from emoprobe.probe.bootstrap import (
     CHUNK,
+    confusion_by_speaker,
     intervals,
     leave_one_out,
     moments_by_speaker,
@@ -133,3 +137,32 @@ def test_layers_share_their_resamples():
 def test_resamples_without_end_are_refused():
     with pytest.raises(UserError, match=r"at most 1,000,000"):
         next(resample_counts(3, 10**22))
+
+
+def test_confusion_matrices_of_speakers_are_those_of_scikit_learn():
+    rng = np.random.default_rng(2)
+    truth, predictions, speaker = rng.integers(0, 5, 90), rng.integers(0, 5, (3, 90)), rng.integers(0, 9, 90) * 7
+    found = confusion_by_speaker(truth.astype(float), predictions.astype(float), speaker, 6)
+    names = np.unique(speaker)
+    assert (found.shape, found.dtype) == ((len(names), 3, 6, 6), np.float64)
+    for k, name in enumerate(names):
+        for fit, answers in enumerate(predictions):
+            mine = speaker == name
+            np.testing.assert_array_equal(found[k, fit], confusion_matrix(truth[mine], answers[mine], labels=range(6)))
+    for wrong in (-1, 6):
+        predictions[1, 40] = wrong
+        with pytest.raises(ValueError, match="0 to 5"):
+            confusion_by_speaker(truth, predictions, speaker, 6)
+
+
+def test_confusion_matrices_of_many_utterances_take_no_matrix_each():
+    """46,000 utterances, 25 layers, 8 classes: a matrix for each would be 589 MB."""
+    rng = np.random.default_rng(0)
+    truth, predictions = rng.integers(0, 8, 46_000), rng.integers(0, 8, (25, 46_000)).astype(float)
+    speaker = rng.integers(0, 100, 46_000)
+    tracemalloc.start()
+    found = confusion_by_speaker(truth, predictions, speaker, 8)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.sum() == predictions.size
+    assert peak < 10e6

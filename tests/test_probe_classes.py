@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections import Counter
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from emoprobe.errors import UserError
 from emoprobe.jsontext import from_json, to_json
@@ -27,6 +31,8 @@ IEMOCAP = {"ang": 1103, "hap": 595, "sad": 1084, "neu": 1708, "exc": 1041, "fru"
         ("ang hap=hap+exc neu sad", {"ang": ("ang",), "hap": ("hap", "exc"), "neu": ("neu",), "sad": ("sad",)}),
         ("calm=calm+'very calm' 'very sad'", {"calm": ("calm", "very calm"), "very sad": ("very sad",)}),
         ("negative=ang+sad  positive=hap", {"negative": ("ang", "sad"), "positive": ("hap",)}),
+        (r"'hap\+exc' c='a\=b'+'\+' 'x\\y'", {"hap+exc": ("hap+exc",), "c": ("a=b", "+"), "x\\y": ("x\\y",)}),
+        (r"'x\y' b", {"x\\y": ("x\\y",), "b": ("b",)}),
     ],
 )
 def test_a_rule_reads_back_as_it_is_written(rule: str, members: dict) -> None:
@@ -43,6 +49,10 @@ def test_a_rule_reads_back_as_it_is_written(rule: str, members: dict) -> None:
         ("ang hap=hap+", "'hap=hap+' is neither"),
         ("ang hap+exc", "'hap+exc' is neither"),
         ("ang a=b=c", "'a=b=c' is neither"),
+        ("ang a+b=c", "'a+b=c' is neither"),
+        ("ang =hap", "'=hap' is neither"),
+        ("ang ''", "'' is neither"),
+        ("ang hap=+exc", "'hap=+exc' is neither"),
         ("ang 'sad", "a quote is not closed"),
     ],
 )
@@ -186,3 +196,22 @@ def test_folds_do_not_depend_on_the_classes(tmp_path: Path) -> None:
     ]
     for one, other in zip(splits[0].folds, splits[1].folds, strict=True):
         np.testing.assert_array_equal(one.train, other.train)
+
+
+@given(st.lists(st.text("ab+=\\\\'\" é", min_size=1).map(str.strip).filter(bool), min_size=2, max_size=6, unique=True))
+def test_every_category_has_a_rule_that_reads_back(names: list[str]) -> None:
+    """Whatever a corpus calls its categories, the rule that the protocol holds and messages suggest can be typed."""
+    for classes in (Classes.every(names), Classes({names[0]: (names[0],), names[1]: tuple(names[1:])})):
+        assert Classes.parse(str(classes)) == classes
+        (typed,) = shlex.split(shlex.quote(str(classes)))
+        assert Classes.parse(typed) == classes
+
+
+def test_suggested_rules_of_names_with_marks_can_be_typed() -> None:
+    there = {"hap+exc": 40, "Hap+Exc": 20, "a=b": 30, "few": 2}
+    typed = "--classes 'ang hap+exc'"
+    with pytest.raises(UserError) as refused:
+        Classes.parse(shlex.split(typed)[1])
+    (advised,) = re.findall(r"write ('.*')\)", str(refused.value))
+    assert Classes.parse(f"ang {advised}").names == ["ang", "hap+exc"]
+    assert chosen_classes(r"'hap\+exc' 'a\=b'", "mine", there).names == ["hap+exc", "a=b"]

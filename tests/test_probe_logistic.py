@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from emoprobe.probe.logistic import logistic_probe
 from emoprobe.probe.softmax import fit_softmax
+from emoprobe.probe.splits import cross_validation
 
 PENALTIES = (1.0, 100.0, 10_000.0)
 
@@ -71,3 +75,28 @@ def test_features_that_do_not_vary_are_given_no_weight():
     (without,) = fit_softmax(x, y, [1.0], tolerance=1e-6)
     assert np.abs(fit.coef[-1]).max() < 1e-12
     np.testing.assert_allclose(fit.coef[:-1], without.coef, atol=1e-3)
+
+
+def test_states_are_held_in_double_precision_one_training_part_at_a_time():
+    """The part, and its turned copy: 16 bytes a value of the part that is trained on."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((4000, 128)).astype("f4"), np.arange(4000) % 3
+    kept = x.copy()
+    folds = cross_validation(np.arange(4000), np.arange(4000) % 30, 5)[:1]
+    tracemalloc.start()
+    found = logistic_probe(lambda rows: x[rows], y, folds, penalties=[100.0])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (found.predictions >= 0).sum() == 800
+    assert peak < 18 * x.size
+    np.testing.assert_array_equal(x, kept)
+
+
+def test_what_is_read_is_not_changed():
+    """Also where a reader gives double precision out of its own memory."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((90, 5)), np.arange(90) % 3
+    kept = x.copy()
+    (fold,) = cross_validation(np.arange(90), np.arange(90) // 30, 3)[:1]
+    logistic_probe(lambda rows: x[rows[0] : rows[-1] + 1] if np.ptp(rows) + 1 == len(rows) else x[rows], y, [fold])
+    np.testing.assert_array_equal(x, kept)

@@ -22,10 +22,12 @@ from emoprobe.probe.permutation import (
     permuted_scores,
     summarise,
 )
+from emoprobe.probe.planning import plan
 from emoprobe.probe.results import SCORES
 from emoprobe.probe.ridge import solve
 from emoprobe.probe.ridge_equations import accumulate
 from emoprobe.probe.splits import Fold, cross_validation
+from emoprobe.probe.units import Units
 from tests.probe_helpers import write_cache
 
 # Gram matrices square the condition number; float64 leaves more than ten digits at these penalties.
@@ -230,3 +232,56 @@ def test_older_results_without_the_columns_are_read(tmp_path):
     loaded = load_results(tmp_path / "r")
     assert (loaded.scores[new].isna() | (loaded.scores[new] == "")).all().all()
     pd.testing.assert_frame_equal(loaded.scores.drop(columns=new), made.scores.drop(columns=new))
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_no_true_label_of_an_unknown_speaker_stays_in_the_null(share):
+    """A planted effect is seen within speakers as well with most speakers unknown as with all of them known."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 4))
+    y = (x[:, 0] + rng.normal(size=300))[:, None]
+    part = np.repeat(["train", "test"], [200, 100])
+    known = [f"{name}{row % 10}" for row, name in enumerate(part)]
+    names = ["" if rng.random() < share else name for name in known]
+    units = Units.of(names)
+    split = plan(part, names, np.ones(300, bool), np.ones((300, 1), bool))
+    sets = exchangeable(split.folds, units.voices, within_speakers=True)
+    (order,) = permutations(sets, 99)
+    unknown = np.array([not name for name in names])
+    assert (order[:, unknown] != np.flatnonzero(unknown)).mean() > 0.95
+    assert unknown[order[:, unknown]].all()
+    assert all(names[row] == names[given] for row, given in enumerate(order[0]))
+    assert (part[order] == part).all()
+    equations = accumulate(lambda rows: x[rows], y, split.folds)
+    found = solve(equations, penalties=[1.0])
+    null = permuted_scores(equations, y, found, sets, count=99)["test"][:, 0]
+    rows = split.folds[0].tests["test"]
+    assert summarise(float(ccc(y[rows, 0], found.predictions[rows, 0])), null)["p"] == 0.01
+
+
+def test_speakers_who_are_all_known_are_permuted_as_before():
+    """A set for each number, in ascending order, each with a generator of its own."""
+    _, _, speaker = problem()
+    units = Units.of([f"s{number}" for number in speaker])
+    np.testing.assert_array_equal(units.voices, units.speakers)
+    sets = exchangeable(folds_of("official", speaker), units.voices, within_speakers=True)
+    sets[::7] = -1
+    (order,) = permutations(sets, 5, seed=3)
+    expected = np.tile(np.arange(len(sets)), (5, 1))
+    for k, number in enumerate(np.unique(sets[sets >= 0])):
+        rows = np.flatnonzero(sets == number)
+        if len(rows) > 1:
+            expected[:, rows] = np.random.default_rng([3, k]).permuted(np.tile(rows, (5, 1)), axis=1)
+    np.testing.assert_array_equal(order, expected)
+
+
+def test_unknown_speakers_in_a_test_within_speakers_are_told_with_their_count(tmp_path):
+    speakers = ["" if row % 3 == 0 else f"s{row % 10}" for row in range(60)]
+    write_cache(tmp_path / "c.h5", n=60, layers=2, width=4, speaker=speakers)
+    fit = {"dimensions": ("valence",), "folds": 3, "penalties": (1.0,), "resamples": 0, "mdl": False}
+    for within in (False, True):
+        results = fit_layers(tmp_path / "c.h5", permutations=5, permute_within_speakers=within, **fit)
+        (entry,) = [entry for entry in results.protocol if entry["probe"] == "ridge"]
+        said = [note for note in entry["notes"] if "permuted among themselves" in note]
+        assert len(said) == within
+        assert not within or said[0].startswith("labels of the 20 of 60 utterances of unknown speaker")

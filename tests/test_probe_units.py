@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 
 from emoprobe.analysis.measures.centroid import relevance_centroids
 from emoprobe.analysis.measures.fairness import fairness_table
+from emoprobe.analysis.measures.problems import problems
+from emoprobe.analysis.measures.relevance_settings import RelevanceSettings
 from emoprobe.errors import UserError
+from emoprobe.extract import HiddenStateCache
 from emoprobe.probe.bootstrap import intervals, moments_by_speaker
 from emoprobe.probe.fit import fit_layers
 from emoprobe.probe.metrics import ccc_from_moments
@@ -22,7 +25,7 @@ from emoprobe.probe.settings import FitSettings
 from emoprobe.probe.significance import score_intervals
 from emoprobe.probe.splits import CROSS_VALIDATION
 from emoprobe.probe.targets import Labels, plan_target
-from emoprobe.probe.units import Units, count_speakers, speaker_groups
+from emoprobe.probe.units import Units, count_speakers, speaker_groups, unit_of
 from tests.probe_helpers import write_cache
 
 cells = st.lists(
@@ -118,7 +121,7 @@ def test_a_speaker_of_two_groups_joins_them_and_is_counted():
     )
     with pytest.raises(UserError, match=r"9 speakers in 5 groups make 4 sets.*at most 4 with --folds"):
         planned(10, speakers, groups, n_folds=5)
-    with pytest.raises(UserError, match=r"2 speakers in 3 groups make 1 set .*leave the column 'group' out"):
+    with pytest.raises(UserError, match=r"2 speakers in 3 groups make 1 set .*--columns group= --refresh-labels"):
         planned(6, list("ababab"), list("112233"), n_folds=3)
 
 
@@ -298,3 +301,86 @@ def test_tables_of_a_version_that_knew_no_groups_are_read(grouped, tmp_path: Pat
     read = load_results(tmp_path)
     assert set(read.scores["unit"]) == {""}
     assert score_intervals(read, probe="ridge", dimension="valence", layer=3).loc[0, "unit"] == "speaker"
+
+
+def shared_groups() -> tuple[list[str], list[str], list[str]]:
+    """60 speakers a part, each in many of the 150 groups of the part: parts, speakers, groups."""
+    rng = np.random.default_rng(0)
+    parts = ["train"] * 1400 + ["development"] * 300 + ["test"] * 300
+    speakers = [f"{part}{number}" for part, number in zip(parts, rng.integers(0, 60, 2000), strict=True)]
+    return parts, speakers, [f"{part}{number}" for part, number in zip(parts, rng.integers(0, 150, 2000), strict=True)]
+
+
+def test_groups_that_everybody_shares_leave_the_inner_folds_to_the_speakers():
+    parts, speakers, groups = shared_groups()
+    split = planned(2000, speakers, groups, split=parts)
+    (fold,) = split.folds
+    assert len(fold.inner) == 5
+    assert split.kept_whole == "speaker"
+    assert any("5 inner folds of 'train', grouped by speaker alone, since" in note for note in split.notes)
+    np.testing.assert_array_equal(split.whole, speaker_groups(speakers))
+    for train, held_out in fold.inner:
+        assert not {speakers[row] for row in train} & {speakers[row] for row in held_out}
+    # Of the same corpus with few speakers there is no more than the development part to choose on.
+    few = [f"{part}{row % 4}" for row, part in enumerate(parts)]
+    (fold,) = planned(2000, few, groups, split=parts).folds
+    assert [tuple(map(len, pair)) for pair in fold.inner] == [(1400, 300)]
+
+
+def test_blocks_and_folds_made_elsewhere_keep_what_inner_folds_keep(tmp_path: Path) -> None:
+    """Description lengths and banded ridges part the training rows again, where two speakers are not all one set."""
+    speakers = [f"s{row % 4}" for row in range(120)]
+    groups = [f"g{row % 7}" for row in range(120)]
+    split = ["train"] * 80 + ["development"] * 20 + ["test"] * 20
+    write_cache(tmp_path / "c.h5", n=120, layers=2, width=4, speaker=speakers, group=groups, split=split,
+                planted={"valence": 1, "arousal": 0, "dominance": 0})  # fmt: skip
+    with HiddenStateCache(tmp_path / "c.h5") as cache:
+        (problem,) = problems(cache, RelevanceSettings(dimensions=("valence",), folds=3))
+        assert problem.folds[0].inner[0][1].min() >= 80  # chosen on the development part, so folds are made anew
+        np.testing.assert_array_equal(problem.whole, speaker_groups(speakers))
+    results = fit_layers(tmp_path / "c.h5", dimensions=("valence",), probe="ridge", penalties=(1.0,), permutations=0,
+                         resamples=0)  # fmt: skip
+    assert np.isfinite(results.select(probe="ridge", fold="all")["mdl_bits"]).all()
+
+
+def test_few_groups_are_not_drawn_in_the_place_of_speakers():
+    """Three groups that name 6 of 10,000 rows are fewer than 100 speakers, and nobody is torn apart for them."""
+    speakers, groups = [f"s{row % 100}" for row in range(10000)], [""] * 10000
+    for number, (one, other) in enumerate([(0, 1), (1, 2), (0, 2)]):
+        groups[200 * number + one] = groups[200 * number + other] = f"g{number}"
+    units = Units.of(speakers, groups)
+    assert (units.unit, set(units.names)) == ("speaker", {""})
+    assert partition(units.resampled) == partition(speaker_groups(speakers))
+
+
+@pytest.mark.parametrize(
+    ("speakers", "groups", "unit"),
+    [
+        # Crossed, drawn by speaker; two rows of nobody are drawn with their group.
+        (["a", "a", "b", "b", "c", "", "", "d"], ["1", "2", "1", "3", "3", "4", "5", "6"], "speaker"),
+        # Two to a session, where a session is known: most rows are of no session.
+        (["a", "b", "c", "d", "e", "f", "g", "h"], ["1", "1", "", "", "", "", "", ""], "speaker"),
+        (["a", "b", "c", "d", "e", "f", "g", "h"], ["1", "1", "2", "2", "3", "3", "", ""], "group"),
+    ],
+)
+def test_every_table_names_the_same_unit(speakers, groups, unit, tmp_path: Path) -> None:
+    units = Units.of(speakers, groups)
+    assert units.unit == unit_of(units.names) == unit
+    n = 240
+    columns = {
+        "speaker": [f"{speakers[row % 8]}{row // 24}" if speakers[row % 8] else "" for row in range(n)],
+        "group": [f"{groups[row % 8]}{row // 24}" if groups[row % 8] else "" for row in range(n)],
+    }
+    table = write_cache(tmp_path / "c.h5", n=n, layers=3, width=4, **columns,
+                        gender=[("female", "male")[row % 2] for row in range(n)])  # fmt: skip
+    results = fit_layers(tmp_path / "c.h5", dimensions=("valence",), probe="ridge", folds=3, penalties=(1.0,),
+                         resamples=50, permutations=0, mdl=False)  # fmt: skip
+    scores = results.select(probe="ridge", layer=2, fold="all")
+    compared = score_intervals(results, probe="ridge", dimension="valence", layer=2)
+    fair = fairness_table(results, table, dimensions=["valence"], layer=2, resamples=50)
+    centroids = relevance_centroids(results, resamples=50)
+    told = {(row["unit"], int(row["units"])) for row in (
+        scores.iloc[0], compared.iloc[0], fair[fair["group_by"] == "all"].iloc[0], centroids.iloc[0])}  # fmt: skip
+    assert told == {(unit, len(np.unique(Units.of(columns["speaker"], columns["group"]).resampled)))}
+    entry = next(entry for entry in results.protocol if entry["probe"] == "ridge")
+    assert entry["interval"].startswith(f"95 % bootstrap over {unit}s")

@@ -235,3 +235,20 @@ def test_labels_are_not_lost_without_a_word(manifest, model, tmp_path, capsys):
     assert "--columns valence=NAME" in error
     assert "'valence=how nice'" in error
     assert out.read_bytes() == before
+
+
+def test_groups_that_join_everybody_are_left_out_as_the_message_says(manifest, model, tmp_path, capsys):
+    """They came from a column `session`, which is a common name of `group`."""
+    table = pd.read_csv(manifest)
+    table["session"] = [f"s{row % 5}" for row in range(len(table))]
+    table.to_csv(manifest, index=False)
+    out = tmp_path / "states.h5"
+    assert run(manifest, model, out) == 0
+    fit = [str(out), "--dim", "arousal", "--out", str(tmp_path / "results"), "--folds", "3", "--resamples", "0"]
+    fit += ["--permutations", "0", "--probe", "ridge", "--quiet"]
+    capsys.readouterr()
+    assert fit_main(fit) == 2
+    said = capsys.readouterr().err
+    assert "(probe-extract … --columns group= --refresh-labels)" in said
+    assert run(manifest, model, out, "--columns", "group=", "--refresh-labels") == 0
+    assert fit_main(fit) == 0

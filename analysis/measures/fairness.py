@@ -170,7 +170,7 @@ def _at_best_layer(run: pd.DataFrame, scores: pd.DataFrame) -> tuple[pd.DataFram
 
 def _groups(run: pd.DataFrame, genders: pd.Series, resamples: int, seed: int, fewest: int) -> Iterator[dict]:
     """Rows of one run: all, each gender, their differences, each speaker."""
-    from emoprobe.probe.units import GROUP, SPEAKER, is_unknown, speaker_groups, unit_names, unit_of, with_groups
+    from emoprobe.probe.units import is_unknown, speaker_groups, unit_names, unit_of, with_groups
 
     wide = run.pivot(index=["id", "speaker"], columns="seed", values="prediction")
     ids = wide.index.get_level_values("id")
@@ -186,8 +186,9 @@ def _groups(run: pd.DataFrame, genders: pd.Series, resamples: int, seed: int, fe
     gender = genders[~genders.index.duplicated()].reindex(ids).to_numpy(dtype=object)
     speaker = speaker_groups(names)
     unit = unit_of(about["group"])
+    grouped = any(about["group"])
     # Speakers are numbered as they come, so that a corpus without groups keeps its draws.
-    drawn = speaker if unit == SPEAKER else np.unique(unit_names(ids, names, about["group"]), return_inverse=True)[1]
+    drawn = np.unique(unit_names(ids, names, about["group"]), return_inverse=True)[1] if grouped else speaker
 
     def scored(rows: np.ndarray, units: np.ndarray, position: int = 0) -> _Scores:
         # Each group draws for itself: the genders' speakers have nothing to do with one another.
@@ -206,7 +207,7 @@ def _groups(run: pd.DataFrame, genders: pd.Series, resamples: int, seed: int, fe
     for k, (one, (rows, scores)) in enumerate(by_gender.items()):
         for other, (other_rows, other_scores) in list(by_gender.items())[k + 1 :]:
             both = np.concatenate([rows, other_rows])
-            if unit == GROUP:
+            if grouped:
                 # Who talks to each other is drawn together: the same groups of both, also those that one is not in.
                 scores, other_scores = (
                     _Scores.of(truth[part], predicted[:, part], drawn[part], resamples, seed, among=drawn[both])

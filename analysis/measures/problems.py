@@ -113,7 +113,7 @@ def problems(cache: HiddenStateCache, settings: RelevanceSettings, *, kernels: b
         if not all(len(fold.train) and all(len(train) for train, _ in fold.inner) for fold in folds):
             raise UserError(f"{cache.path}: too few speakers have a label of {names[0]} for {settings.folds} folds")
         scored = np.concatenate([fold.tests[part] for fold in folds])
-        ratings, whole = labels.ratings(names), split.units.whole
+        ratings, whole = labels.ratings(names), split.whole
         problems.append(Problem(cache, settings, tuple(names), ratings, folds, scored, split.groups, whole, part))
     return problems
 

@@ -144,23 +144,23 @@ class Ridge(LinearProbe):
         from .. import permutation, ridge
 
         settings, ratings = task.settings, task.ratings()
+        said: tuple[str, ...] = ()
         equations = ridge.accumulate(read, ratings, task.folds)
         solved = ridge.solve(equations, penalties=penalties, rescale=settings.rescale)
         nulls = None
         if settings.permutations:
+            sets, said = _exchangeable(task)
             nulls = permutation.permuted_scores(
                 equations,
                 ratings,
                 solved,
-                permutation.exchangeable(
-                    task.folds, task.split.units.speakers, within_speakers=settings.permute_within_speakers
-                ),
+                sets,
                 count=settings.permutations,
                 seed=settings.seed,
                 rescale=settings.rescale,
             )
         code, notes = _online_code(read, ratings, task, penalties) if settings.mdl else (None, ())
-        return Solved(solved.predictions, solved.penalties, solved.inner_scores, nulls, code, notes=notes)
+        return Solved(solved.predictions, solved.penalties, solved.inner_scores, nulls, code, notes=(*said, *notes))
 
 
 def _online_code(
@@ -176,9 +176,7 @@ def _online_code(
     if len(task.folds) > 1:
         rows = np.union1d(rows, np.concatenate(list(first.tests.values())))
     try:
-        return online_code(
-            read, ratings, rows, task.split.units.whole, penalties=penalties, seed=task.settings.seed
-        ), ()
+        return online_code(read, ratings, rows, task.split.whole, penalties=penalties, seed=task.settings.seed), ()
     except UserError as error:  # too few labels of somebody to begin with; the scores do not depend on it
         return None, (f"no description length: {error}",)
 
@@ -219,15 +217,13 @@ class Logistic(LinearProbe):
 
         from ..category_null import category_null
         from ..logistic import logistic_probe
-        from ..permutation import exchangeable
 
         settings, classes = task.settings, task.labels.classes
         read = _held(read, np.flatnonzero(classes >= 0))
         solved = logistic_probe(read, classes, task.folds, penalties=penalties)
-        nulls = tested = None
+        nulls, tested, said = None, None, ()
         if settings.permutations:
-            within = settings.permute_within_speakers
-            sets = exchangeable(task.folds, task.split.units.speakers, within_speakers=within)
+            sets, said = _exchangeable(task)
             null = category_null(read, classes, task.folds, sets, count=settings.permutations, seed=settings.seed)
             nulls = {name: scores[:, None] for name, scores in null.permuted.items()}
             tested = {name: np.array([score]) for name, score in null.tested.items()}
@@ -237,7 +233,7 @@ class Logistic(LinearProbe):
             inner_scores=solved.inner_scores[:, None],
             nulls=nulls,
             tested=tested,
-            notes=solved.notes,
+            notes=(*said, *solved.notes),
         )
 
 
@@ -249,9 +245,26 @@ def _held(read: Reader, rows: np.ndarray) -> Reader:
     return lambda some: features[np.searchsorted(rows, some)]
 
 
+def _exchangeable(task: Task) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Sets within which labels are permuted, and what is to be said of them."""
+    from ..permutation import exchangeable
+
+    units, within = task.split.units, task.settings.permute_within_speakers
+    sets = exchangeable(task.folds, units.voices, within_speakers=within)
+    taking_part = sets >= 0
+    unknown = int((units.unknown & taking_part).sum())
+    if not (within and unknown):
+        return sets, ()
+    told = f"labels of the {unknown:,} of {int(taking_part.sum()):,} utterances of unknown speaker are permuted among "
+    return sets, (f"{told}themselves: of these the test within speakers is one among utterances",)
+
+
 def _permuted(settings: FitSettings) -> dict:
     """Settings of the null."""
+    within = settings.permute_within_speakers
     return {
         "permutations": settings.permutations,
-        "permuted": "within speakers" if settings.permute_within_speakers else "among utterances",
+        "permuted": "within speakers" if within else "among utterances",
+        # In its hash, so that kept nulls in which these rows had their true labels are made anew.
+        **({"unknown_speakers": "permuted among themselves"} if within else {}),
     }
