@@ -124,6 +124,49 @@ def test_what_cannot_be_told_is_refused(tmp_path: Path, header: str, parts: list
         assert part in str(caught.value)
 
 
+BOUNDS = [
+    "seg_start,seg_end", "segment_start,segment_end", "t_start,t_end", "time_start,time_end", "xmin,xmax", "tmin,tmax",
+    "from,to", "clip_start,clip_end", "turn_start,turn_end", "utt_start,utt_end", "start_ts,end_ts", "t_min,t_max",
+    "start_pos,end_pos", "t0,t1", "SegStart,SegStop", "first_sample,last_sample", "sample_start,sample_end",
+    "frame_start,frame_end", "clipOnset,clipOffset", "segstart,segend", "begin_of_turn,end_of_turn",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("names", BOUNDS)
+def test_columns_that_may_select_audio_are_refused_with_remedies_that_work(tmp_path: Path, names: str) -> None:
+    start, end = names.split(",")
+    table = (f"path,id,{names}", "long.wav,a,1,2.5", "long.wav,b,2.5,4")
+    with pytest.raises(UserError) as caught:
+        read(tmp_path, *table)
+    as_bounds, as_none = (f"--columns 'start={a}' 'end={b}'" for a, b in ((start, end), ("", "")))
+    assert f"column {start!r}" in str(caught.value)
+    assert as_bounds in str(caught.value)
+    assert as_none in str(caught.value)
+    cut = read(tmp_path, *table, columns={"start": start, "end": end}).utterances
+    assert cut[["start", "end"]].to_numpy().tolist() == [[1, 2.5], [2.5, 4]]
+    whole = read(tmp_path, *table, columns={"start": "", "end": ""}).utterances
+    assert whole[["start", "end"]].isna().all(axis=None)
+
+
+def test_one_bound_beside_one_that_is_known(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"--columns 'start=begin' 'end=turn_end'; if not: --columns 'start=begin' 'end='"
+    ):
+        read(tmp_path, "path,begin,turn_end", "a.wav,1,2.5")
+    kept = read(tmp_path, "path,begin,turn_end", "a.wav,1,2.5", columns={"start": "begin", "end": ""}).utterances
+    assert kept["start"][0] == 1
+    assert math.isnan(kept["end"][0])
+    known = read(tmp_path, "path,start,end,turn_end", "a.wav,1,2.5,9")
+    assert list(known.utterances.loc[0, ["start", "end"]]) == [1, 2.5]
+    assert "columns not used: turn_end" in known.notes
+
+
+def test_words_that_only_hold_such_a_word_are_no_bounds(tmp_path: Path) -> None:
+    header = "path,gender,weekend,send,trend,legend,restart,friend,start_date,from,first_name,last_name,minimum,extend"
+    corpus = read(tmp_path, header, "a.wav,f" + ",x" * (header.count(",") - 1))
+    assert any(note.startswith("columns not used: weekend, send") for note in corpus.notes)
+
+
 def test_the_remedies_work(tmp_path: Path) -> None:
     chosen = read(tmp_path, "file,wav", "a.wav,b.wav", columns={"path": "wav"})
     assert chosen.utterances["path"][0] == str(tmp_path / "b.wav")

@@ -13,6 +13,7 @@ import pandas as pd
 
 from emoprobe.errors import UserError
 
+from .bounds import bounds_among
 from .cells import RATERS
 from .table import COLUMNS
 from .values import first, parse_seconds
@@ -160,12 +161,10 @@ def name_columns(header: Sequence[object], *, chosen: Mapping[str, str] | None =
     if _DURATION in places:
         others["end"] = f"{written[places[_DURATION]]} added to {written[places['start']]}"
     used = set(places.values())
-    return Naming(
-        places,
-        units,
-        {ours: others[ours] for ours in COLUMNS if ours in others},
-        tuple(name for place, name in enumerate(written) if place not in used),
-    )
+    unused = tuple(name for place, name in enumerate(written) if place not in used)
+    if not {"start", "end"} <= set(chosen or {}):
+        _refuse_other_bounds(unused, {ours: written[place] for ours, place in places.items()}, source)
+    return Naming(places, units, {ours: others[ours] for ours in COLUMNS if ours in others}, unused)
 
 
 def recognised(header: Iterable[str]) -> int:
@@ -280,6 +279,20 @@ def _refuse_unknown_units(written: list[str], taken: set[int], source: Path) -> 
                 f"{source}, column {name!r}: selects audio by samples, frames or bytes, whose rate is not told; "
                 f"give seconds in a column 'start' or 'end'{_NEITHER}"
             )
+
+
+def _refuse_other_bounds(unused: Sequence[str], used: Mapping[str, str], source: Path) -> None:
+    """Refuse a table whose part of a file may be told by columns that are not understood."""
+    if "start" in used and {"end", _DURATION} & set(used):
+        return  # the part is known
+    begins, ends = bounds_among([name for name in unused if _role(name)[0] not in used])
+    if begins or ends:
+        start, end = used.get("start", ""), used.get("end", "")
+        as_bounds = f"'start={next(iter(begins), start)}' 'end={next(iter(ends), end)}'"
+        raise UserError(
+            f"{source}, column {(begins + ends)[0]!r}: may say where in its file an utterance begins or ends; "
+            f"if so, and in seconds: --columns {as_bounds}; if not: --columns 'start={start}' 'end={end}'"
+        )
 
 
 def _settle_offset(claims: dict[str, list[_Column]], chosen: dict[str, str], written: list[str], source: Path) -> None:
