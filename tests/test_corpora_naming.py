@@ -96,6 +96,40 @@ def test_letters_are_dimensions_together_alone(tmp_path: Path) -> None:
     assert not corpus.targets
 
 
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("path,train,val,test", "a.wav,1,0,0"),
+        ("path,act", "a.wav,3"),
+        ("path,act,aro", "a.wav,3,4"),
+        ("path,dom", "a,1"),
+    ],
+)
+def test_short_names_are_no_dimensions_alone(tmp_path: Path, header: str, row: str) -> None:
+    corpus = read(tmp_path, header, row)
+    assert not corpus.targets
+    assert "columns not used: " + header.removeprefix("path,").replace(",", ", ") in corpus.notes
+
+
+def test_short_names_are_dimensions_together(tmp_path: Path) -> None:
+    table = read(tmp_path, "path,Val,Aro", "a.wav,3.5,2.25").utterances
+    assert list(table.loc[0, ["valence", "arousal"]]) == [3.5, 2.25]
+
+
+@pytest.mark.parametrize("name", ["label", "emo"])
+def test_ratings_are_no_categories(tmp_path: Path, name: str) -> None:
+    rows = (f"path,{name}", "a.wav,", "b.wav,3", "c.wav,2.25")
+    with pytest.raises(UserError, match=rf"line 4, column '{name}': 2.25 is a rating.*emotion= arousal={name}"):
+        read(tmp_path, *rows)
+    rated = read(tmp_path, *rows, columns={"emotion": "", "arousal": name})
+    assert rated.targets == ("arousal",)
+    assert list(rated.utterances["arousal"][1:]) == [3, 2.25]
+    named = read(tmp_path, *rows, columns={"emotion": name})
+    assert list(named.utterances["emotion"]) == ["", "3", "2.25"]
+    whole = read(tmp_path, f"path,{name}", "a.wav,3", "b.wav,nan", "c.wav,joy")
+    assert list(whole.utterances["emotion"]) == ["3", "", "joy"]
+
+
 def test_our_own_name_goes_first(tmp_path: Path) -> None:
     corpus = read(tmp_path, "file,path,session,group", "a.wav,b.wav,s1,g1")
     assert corpus.utterances["path"][0] == str(tmp_path / "b.wav")
@@ -339,7 +373,7 @@ def test_errors_name_the_column_as_it_is_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_separators(tmp_path: Path, separator: str, start: str, end: str) -> None:
     said = "Well, yes; no\tor so, and so, on"
-    lines = [("File", "text", "act"), ("a.wav", f'"{said}"', "2.5"), ("b.wav", "", "")]
+    lines = [("File", "text", "EmoAct"), ("a.wav", f'"{said}"', "2.5"), ("b.wav", "", "")]
     (tmp_path / "mine.txt").write_bytes((start + "".join(separator.join(line) + end for line in lines)).encode())
     table = read_manifest(tmp_path / "mine.txt").utterances
     assert list(table["transcript"]) == [said, ""]
