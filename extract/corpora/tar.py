@@ -129,6 +129,10 @@ def _samples(archive: Path) -> dict[str, dict[str, Member]]:
         raise UserError(f"{archive}: is damaged, cut off, or no tar archive ({problem}); fetch it again") from None
     samples: dict[str, dict[str, Member]] = {}
     for member in members:
+        if member.name.partition("/")[0] in ("", ".."):
+            raise UserError(
+                f"{archive}: holds {member.name!r}, which leads out of the archive; leave it out"
+            )
         folder, _, base = member.name.rpartition("/")
         stem, _, ending = base.partition(".")
         if not stem:  # ._a.wav, as a Mac leaves beside each file
