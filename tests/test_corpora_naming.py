@@ -358,6 +358,13 @@ def test_a_reader_of_one_corpus_takes_no_names(tmp_path: Path) -> None:
         read_corpus(f"iemocap:{tmp_path}", columns={"path": "x"})
 
 
+def test_a_set_that_is_no_split_can_be_left_out(tmp_path: Path) -> None:
+    rows = ("path,set", "a.wav,A", "b.wav,B")
+    with pytest.raises(UserError, match=r"column 'set': unknown 'A' \(1 rows\).*--columns split= leaves it out"):
+        read(tmp_path, *rows)
+    assert list(read(tmp_path, *rows, columns={"split": ""}).utterances["split"]) == ["", ""]
+
+
 def test_errors_name_the_column_as_it_is_written(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"line 2, column 'EmoAct': 'loud'"):
         read(tmp_path, "wav,EmoAct", "a.wav,loud")

@@ -101,6 +101,7 @@ def read_manifest(path: Path, *, keep_words: Collection[str] = (), columns: Mapp
         text_source=source or "corpus",
         missing=MissingWords(keep_words),
         called=called,
+        option="--columns",
     )
     if corpus.utterances["channel"].min() >= 1:
         said = "channels count from 0, and no row has channel 0: take 1 off where the first channel is meant by 1"

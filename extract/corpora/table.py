@@ -88,6 +88,7 @@ class Corpus:
         missing: MissingWords | None = None,
         called: Mapping[str, str] | None = None,
         scales: Mapping[str, tuple[float, float]] | None = None,
+        option: str = "",
     ) -> Corpus:
         """Make a corpus from whatever columns there are.
 
@@ -113,6 +114,8 @@ class Corpus:
             How a column is called in `source`, where that is not our name.
         scales : mapping, optional
             The least and the largest rating of a dimension, where the corpus's makers tell them.
+        option : str
+            What tells on the command line which column is which, where the reader takes it.
 
         Raises
         ------
@@ -172,7 +175,7 @@ class Corpus:
         _refuse_repeated_ids(columns["id"], source, where, from_stem)
 
         columns["gender"] = [_GENDERS.get(gender.casefold(), gender.casefold()) for gender in columns["gender"]]
-        columns["split"] = _splits(columns["split"], source, called)
+        columns["split"] = _splits(columns["split"], source, called, option)
         unsplit = sum(not split for split in columns["split"])
         if 0 < unsplit < len(table):
             notes.append(f"{unsplit} of {len(table)} utterances belong to no split")
@@ -334,15 +337,16 @@ def _refuse_repeated_ids(ids: list[str], source: Path, where: Callable[[int], st
         seen[name] = row
 
 
-def _splits(given: list[str], source: Path, called: Mapping[str, str]) -> list[str]:
+def _splits(given: list[str], source: Path, called: Mapping[str, str], option: str) -> list[str]:
     known = {name: normalise_split(name) for name in dict.fromkeys(given)}
     unknown = [name for name, split in known.items() if split is None]
     if unknown:
         counts = Counter(given)
         listed = first([f"{name!r} ({counts[name]} rows)" for name in unknown])
+        other = f"; if the column tells no split, {option} split= leaves it out" if option else ""
         raise UserError(
             f"{source}, column '{called['split']}': unknown {listed}; "
-            "use train, development, test, test1, test2, ... or nothing"
+            f"use train, development, test, test1, test2, ... or nothing{other}"
         )
     return [known[name] for name in given]
 
