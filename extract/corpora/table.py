@@ -28,6 +28,7 @@ from .cells import (
     identifier,
     look_alikes,
 )
+from .copies import first_rows
 from .places import Place, check_places, overlaps, part_suffix, places
 from .scales import refuse_outside, two_scales
 from .values import first, is_plain, normalise_split, parse_rating, parse_seconds, path_under, printable
@@ -99,7 +100,8 @@ class Corpus:
         root : Path
             Folder that relative paths start from.
         table : pandas.DataFrame
-            Any of :data:`COLUMNS`; ``path`` is required. Without ``id``, the file's stem is the id.
+            Any of :data:`COLUMNS`; ``path`` is required. Without ``id``, the file's stem is the id. Of rows that are
+            alike in every column the first one is kept.
         source : Path
             The file that errors should name.
         notes : iterable of str
@@ -137,6 +139,9 @@ class Corpus:
             )
         if len(table) == 0:
             raise UserError(f"{source}: no utterances; a manifest needs a header line and one line an utterance")
+        kept = first_rows(table, notes)
+        if len(kept) < len(table):
+            table, where = table.iloc[kept].reset_index(drop=True), _among(kept, where)
         columns: dict[str, object] = {}
         for column in TEXT_COLUMNS:
             if column in table.columns:
@@ -290,6 +295,11 @@ def empty_columns(n: int) -> dict[str, object]:
     """The optional columns of `n` utterances that hold nothing in them."""
     texts = {name: pd.Series([""] * n, dtype=object) for name in OPTIONAL if name not in OPTIONAL_NUMBERS}
     return texts | {name: np.full(n, np.nan) for name in OPTIONAL_NUMBERS}
+
+
+def _among(rows: np.ndarray, where: Callable[[int], str]) -> Callable[[int], str]:
+    """Tells the place of each of some rows."""
+    return lambda row: where(int(rows[row]))
 
 
 def _text(value: object, source: Path, column: str, where: Callable[[int], str], row: int) -> str:
