@@ -213,6 +213,7 @@ def open_speech(
         store = open_store(Path(spec))
         return np.diff(store.offsets), lambda i: store.wave(i).astype(np.float32) / 32768
     from emoprobe.extract.audio import AudioHeader, AudioProblem, Kept, read_audio
+    from emoprobe.extract.clips import told_of_clips
     from emoprobe.extract.corpora import read_corpus
     from emoprobe.extract.corpora.places import places
     from emoprobe.extract.scan import read_headers
@@ -223,7 +224,8 @@ def open_speech(
     table = corpus.utterances
     table = table[~table["split"].str.startswith("test")]
     utterances = list(dict.fromkeys(zip(table["path"], places(table), strict=True)))
-    headers = read_headers([path for path, _ in utterances], [part for _, part in utterances])
+    paths, parts = [path for path, _ in utterances], [part for _, part in utterances]
+    headers = told_of_clips(paths, parts, read_headers(paths, parts))
     speech = [
         (path, header) for (path, _), header in zip(utterances, headers, strict=True) if isinstance(header, AudioHeader)
     ]

@@ -11,6 +11,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from .audio import AudioHeader, AudioProblem, Kept, cut, read_header, refuse_vanished
+from .clips import told_of_clips
 from .corpora import Corpus
 from .corpora.places import Place, places
 from .layout import PENDING
@@ -53,8 +54,14 @@ def scan(
         The corpus's columns and `seconds`, `samples` (at 16 kHz; 0 where there is a problem), `status`, `reason`.
     headers : list of AudioHeader or AudioProblem
         One an utterance: what its file, or its part of the file, holds, or why it cannot be used.
+
+    Raises
+    ------
+    UserError
+        If the files of a corpus with times seem to be cut already (:mod:`.clips`).
     """
-    results = read_headers(corpus.utterances["path"].tolist(), places(corpus.utterances), progress=progress)
+    paths, parts = corpus.utterances["path"].tolist(), places(corpus.utterances)
+    results = told_of_clips(paths, parts, read_headers(paths, parts, progress=progress))
     table = corpus.utterances.copy()
     rows = [_judge(result, shortest, longest, window, option) for result in results]
     table["samples"] = np.array([r[0] for r in rows], dtype=np.int64)

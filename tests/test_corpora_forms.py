@@ -17,8 +17,8 @@ from emoprobe.extract.corpora import Corpus, read_corpus, read_manifest
 from tests.corpus_fixtures import mutate, write_wav
 
 ROWS = [
-    {"id": "u1", "wav": "a.wav", "spk": 30, "emo": "joy", "act": 2.5, "text": "Well, yes\nand “no”"},
-    {"id": "u2", "wav": "sub/b.wav", "spk": None, "emo": "", "act": None, "text": "none"},
+    {"id": "u1", "wav": "a.wav", "spk": 30, "emo": "joy", "activation": 2.5, "text": "Well, yes\nand “no”"},
+    {"id": "u2", "wav": "sub/b.wav", "spk": None, "emo": "", "activation": None, "text": "none"},
     {"id": "u3", "wav": "c.wav", "emo": "sad", "start_time": 1.5, "end_time": 2},
 ]
 
@@ -112,10 +112,13 @@ def test_emobox(tmp_path: Path) -> None:
         ('[{"path": "a.wav"}, 3]', ["entry 2", "no object"]),
         ('{"u1": {"path": "a.wav"}, "u1": {"path": "b.wav"}}', ["'u1' occurs more than once"]),
         ('{"path": "a.wav", "path": "b.wav"}\n{"path": "c.wav"}', ["line 1", "'path' occurs more than once"]),
-        ('{"path": "a.wav"}\n{"path": "b.wav", "act": "x"}\n', ["line 2", "column 'act'", "'x' is not a finite"]),
+        (
+            '{"path": "a.wav"}\n{"path": "b.wav", "arousal": "x"}\n',
+            ["line 2", "column 'arousal'", "'x' is not a finite"],
+        ),
         ('{"path": {"file": "a.wav", "start": 0}}\n{"path": "b"}', ["line 1", "type dict"]),
         ('{"path": "a\\ud800.wav"}\n{"path": "b.wav"}', ["line 1", "half of a character"]),
-        ('{"path": "a.wav", "act": 1' + "0" * 400 + "}", ["line 1", "'act'", "infinite"]),
+        ('{"path": "a.wav", "arousal": 1' + "0" * 400 + "}", ["line 1", "'arousal'", "infinite"]),
         ("[" * 100_000, ["nested too deeply"]),
         ("[]", ["no column 'path'"]),
         ("{}", ["no column 'path'"]),
@@ -160,7 +163,7 @@ WAVS = "u1 audio/one.wav\nu2\taudio/two words.wav\nu3 /far/three.flac\n"
 def test_a_kaldi_folder(tmp_path: Path) -> None:
     folder = kaldi(
         tmp_path / "train", wav__scp=WAVS, utt2spk="u1 anna\nu2 ben\nu3 anna\n", spk2utt="anna u1 u3\nben u2\n",
-        text="u1 well,  yes\nu2\nu9 gone\n", utt2emo="u1 joy\nu2 sad\nu3 joy\n", utt2act="u1 1.5\nu2 2.5\n",
+        text="u1 well,  yes\nu2\nu9 gone\n", utt2emo="u1 joy\nu2 sad\nu3 joy\n", utt2arousal="u1 1.5\nu2 2.5\n",
         spk2gender="anna f\nben m\n", utt2dur="u1 1.0\n", cmvn__scp="u1 x\n",
     )  # fmt: skip
     for spec in (str(folder), f"kaldi:{folder}", str(folder / "wav.scp")):
@@ -178,7 +181,7 @@ def test_a_kaldi_folder(tmp_path: Path) -> None:
         assert list(table["emotion"]) == ["joy", "sad", "joy"]
         assert list(table["transcript"]) == ["well,  yes", "", ""]
         np.testing.assert_array_equal(table["arousal"], [1.5, 2.5, math.nan])
-        assert "utt2act: 1 utterances are not in it" in corpus.notes
+        assert "utt2arousal: 1 utterances are not in it" in corpus.notes
         assert "text: 1 of its utterances are in no audio, and are left out" in corpus.notes
         assert "files not used: cmvn.scp" in corpus.notes
         assert "emotion from utt2emo" in corpus.notes[0]
@@ -246,7 +249,7 @@ def test_a_damaged_kaldi_folder_is_read_or_refused(tmp_path: Path) -> None:
         wav__scp="r1 a.wav\nr2 b.wav\n",
         segments="u1 r1 0 1\nu2 r2 1 2\n",
         utt2spk="u1 a\nu2 b\n",
-        utt2act="u1 1\n",
+        utt2arousal="u1 1\n",
     )
     intact = {path: path.read_bytes() for path in sorted(tmp_path.iterdir())}
     rng = np.random.default_rng(3)

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from emoprobe import UserError
 from emoprobe.extract.corpora import COLUMNS, DIMENSIONS, Corpus, read_corpus, read_manifest
+from emoprobe.extract.corpora.manifest import transcript_sources
 from emoprobe.extract.corpora.text import read_bytes
 from emoprobe.extract.corpora.values import LARGEST_RATING, normalise_split, parse_rating, path_under
 from tests.corpus_fixtures import write_csv
@@ -306,6 +307,23 @@ def test_summary_counts(tmp_path: Path) -> None:
     assert "test 1, train 2" in summary
     assert "sad 2, joy 1" in summary
     assert "arousal 3, valence 1, dominance 3" in summary
+
+
+def test_exact_copies_of_rows_are_left_out_with_their_count(tmp_path: Path) -> None:
+    text = "path,arousal,transcript,transcript_source\na.wav,1,hm,asr\na.wav,1,hm,asr\nb.wav,,yes,\na.wav,1,hm,asr\n"
+    corpus = read_manifest(manifest(tmp_path, text + "c.wav,2,no,other\n"))
+    once = "path,arousal,transcript\na.wav,1,hm\nb.wav,,yes\nc.wav,2,no\n"
+    pd.testing.assert_frame_equal(corpus.utterances, read_manifest(manifest(tmp_path, once, "once.csv")).utterances)
+    assert "2 rows repeat an earlier one, and are left out" in corpus.notes
+    assert transcript_sources(tmp_path / "mine.csv") == ["asr", "", "other"]
+    # What is wrong behind them is told at its own line.
+    with pytest.raises(UserError, match="line 6, column 'arousal'"):
+        read_manifest(manifest(tmp_path, text + "c.wav,x,no,other\n"))
+
+
+def test_rows_of_one_file_that_differ_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"'a' occurs at line 2 and line 4; add a column 'id'"):
+        read_manifest(manifest(tmp_path, "path,arousal\na.wav,1\na.wav,1\na.wav,2\n"))
 
 
 def test_one_recording_in_two_rows_is_noted(tmp_path: Path) -> None:

@@ -96,6 +96,40 @@ def test_letters_are_dimensions_together_alone(tmp_path: Path) -> None:
     assert not corpus.targets
 
 
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("path,train,val,test", "a.wav,1,0,0"),
+        ("path,act", "a.wav,3"),
+        ("path,act,aro", "a.wav,3,4"),
+        ("path,dom", "a,1"),
+    ],
+)
+def test_short_names_are_no_dimensions_alone(tmp_path: Path, header: str, row: str) -> None:
+    corpus = read(tmp_path, header, row)
+    assert not corpus.targets
+    assert "columns not used: " + header.removeprefix("path,").replace(",", ", ") in corpus.notes
+
+
+def test_short_names_are_dimensions_together(tmp_path: Path) -> None:
+    table = read(tmp_path, "path,Val,Aro", "a.wav,3.5,2.25").utterances
+    assert list(table.loc[0, ["valence", "arousal"]]) == [3.5, 2.25]
+
+
+@pytest.mark.parametrize("name", ["label", "emo"])
+def test_ratings_are_no_categories(tmp_path: Path, name: str) -> None:
+    rows = (f"path,{name}", "a.wav,", "b.wav,3", "c.wav,2.25")
+    with pytest.raises(UserError, match=rf"line 4, column '{name}': 2.25 is a rating.*emotion= arousal={name}"):
+        read(tmp_path, *rows)
+    rated = read(tmp_path, *rows, columns={"emotion": "", "arousal": name})
+    assert rated.targets == ("arousal",)
+    assert list(rated.utterances["arousal"][1:]) == [3, 2.25]
+    named = read(tmp_path, *rows, columns={"emotion": name})
+    assert list(named.utterances["emotion"]) == ["", "3", "2.25"]
+    whole = read(tmp_path, f"path,{name}", "a.wav,3", "b.wav,nan", "c.wav,joy")
+    assert list(whole.utterances["emotion"]) == ["3", "", "joy"]
+
+
 def test_our_own_name_goes_first(tmp_path: Path) -> None:
     corpus = read(tmp_path, "file,path,session,group", "a.wav,b.wav,s1,g1")
     assert corpus.utterances["path"][0] == str(tmp_path / "b.wav")
@@ -122,6 +156,49 @@ def test_what_cannot_be_told_is_refused(tmp_path: Path, header: str, parts: list
         read(tmp_path, header, ",".join("1" for _ in header.split(",")))
     for part in (str(tmp_path / "mine.csv"), *parts):
         assert part in str(caught.value)
+
+
+BOUNDS = [
+    "seg_start,seg_end", "segment_start,segment_end", "t_start,t_end", "time_start,time_end", "xmin,xmax", "tmin,tmax",
+    "from,to", "clip_start,clip_end", "turn_start,turn_end", "utt_start,utt_end", "start_ts,end_ts", "t_min,t_max",
+    "start_pos,end_pos", "t0,t1", "SegStart,SegStop", "first_sample,last_sample", "sample_start,sample_end",
+    "frame_start,frame_end", "clipOnset,clipOffset", "segstart,segend", "begin_of_turn,end_of_turn",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("names", BOUNDS)
+def test_columns_that_may_select_audio_are_refused_with_remedies_that_work(tmp_path: Path, names: str) -> None:
+    start, end = names.split(",")
+    table = (f"path,id,{names}", "long.wav,a,1,2.5", "long.wav,b,2.5,4")
+    with pytest.raises(UserError) as caught:
+        read(tmp_path, *table)
+    as_bounds, as_none = (f"--columns 'start={a}' 'end={b}'" for a, b in ((start, end), ("", "")))
+    assert f"column {start!r}" in str(caught.value)
+    assert as_bounds in str(caught.value)
+    assert as_none in str(caught.value)
+    cut = read(tmp_path, *table, columns={"start": start, "end": end}).utterances
+    assert cut[["start", "end"]].to_numpy().tolist() == [[1, 2.5], [2.5, 4]]
+    whole = read(tmp_path, *table, columns={"start": "", "end": ""}).utterances
+    assert whole[["start", "end"]].isna().all(axis=None)
+
+
+def test_one_bound_beside_one_that_is_known(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"--columns 'start=begin' 'end=turn_end'; if not: --columns 'start=begin' 'end='"
+    ):
+        read(tmp_path, "path,begin,turn_end", "a.wav,1,2.5")
+    kept = read(tmp_path, "path,begin,turn_end", "a.wav,1,2.5", columns={"start": "begin", "end": ""}).utterances
+    assert kept["start"][0] == 1
+    assert math.isnan(kept["end"][0])
+    known = read(tmp_path, "path,start,end,turn_end", "a.wav,1,2.5,9")
+    assert list(known.utterances.loc[0, ["start", "end"]]) == [1, 2.5]
+    assert "columns not used: turn_end" in known.notes
+
+
+def test_words_that_only_hold_such_a_word_are_no_bounds(tmp_path: Path) -> None:
+    header = "path,gender,weekend,send,trend,legend,restart,friend,start_date,from,first_name,last_name,minimum,extend"
+    corpus = read(tmp_path, header, "a.wav,f" + ",x" * (header.count(",") - 1))
+    assert any(note.startswith("columns not used: weekend, send") for note in corpus.notes)
 
 
 def test_the_remedies_work(tmp_path: Path) -> None:
@@ -281,6 +358,13 @@ def test_a_reader_of_one_corpus_takes_no_names(tmp_path: Path) -> None:
         read_corpus(f"iemocap:{tmp_path}", columns={"path": "x"})
 
 
+def test_a_set_that_is_no_split_can_be_left_out(tmp_path: Path) -> None:
+    rows = ("path,set", "a.wav,A", "b.wav,B")
+    with pytest.raises(UserError, match=r"column 'set': unknown 'A' \(1 rows\).*--columns split= leaves it out"):
+        read(tmp_path, *rows)
+    assert list(read(tmp_path, *rows, columns={"split": ""}).utterances["split"]) == ["", ""]
+
+
 def test_errors_name_the_column_as_it_is_written(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"line 2, column 'EmoAct': 'loud'"):
         read(tmp_path, "wav,EmoAct", "a.wav,loud")
@@ -296,7 +380,7 @@ def test_errors_name_the_column_as_it_is_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_separators(tmp_path: Path, separator: str, start: str, end: str) -> None:
     said = "Well, yes; no\tor so, and so, on"
-    lines = [("File", "text", "act"), ("a.wav", f'"{said}"', "2.5"), ("b.wav", "", "")]
+    lines = [("File", "text", "EmoAct"), ("a.wav", f'"{said}"', "2.5"), ("b.wav", "", "")]
     (tmp_path / "mine.txt").write_bytes((start + "".join(separator.join(line) + end for line in lines)).encode())
     table = read_manifest(tmp_path / "mine.txt").utterances
     assert list(table["transcript"]) == [said, ""]

@@ -22,6 +22,7 @@ from emoprobe.errors import UserError
 from emoprobe.extract import extract
 from emoprobe.extract.audio import AudioProblem, Kept, cut, gathered, read_audio, read_header
 from emoprobe.extract.batching import plan_batches
+from emoprobe.extract.cache import HiddenStateCache
 from emoprobe.extract.corpora import read_corpus, read_manifest
 from emoprobe.extract.corpora.places import overlaps, places
 from emoprobe.extract.scan import scan
@@ -359,6 +360,33 @@ def test_the_command_lists_the_parts_that_are_not_there(model, tmp_path, capsys)
     told = capsys.readouterr()
     assert "2 s to 5 s is wanted, and the file has 3 s" in told.out + told.err
     assert "channel 1 is wanted, and the file has 1 channel (0)" in told.out + told.err
+
+
+def test_clips_with_the_times_of_their_source_are_not_cut_again(model, tmp_path, capsys):
+    rows = []
+    for turn in range(8):
+        soundfile.write(tmp_path / f"{turn}.wav", tone(0.5, seed=turn), 16_000)
+        rows.append([f"{turn}.wav", 0.2 * turn, 0.2 * turn + 0.4])
+    manifest = write_csv(tmp_path / "m.csv", ["path", "start_time", "end_time"], rows)
+    given = ["--corpus", str(manifest), "--model", model, "--out", str(tmp_path / "s.h5"), "--device", "cpu"]
+    assert extract_command(given) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "7 of 8 parts lie behind the ends of their files" in told
+    assert "--columns start= end=" in told
+    assert not (tmp_path / "s.h5").exists()
+    assert extract_command([*given, "--columns", "start=", "end="]) == 0
+    with HiddenStateCache(tmp_path / "s.h5") as cache:
+        np.testing.assert_allclose(cache.utterances["seconds"], 0.5)
+
+
+def test_a_part_behind_the_end_of_a_file_of_its_own_is_listed_with_the_remedy(tmp_path):
+    for name in ("long", "short", "twice"):
+        soundfile.write(tmp_path / f"{name}.wav", tone(0.5), 16_000)
+    rows = [["long.wav", 0, 0.4], ["short.wav", 0.4, 0.9], ["twice.wav", 0, 0.4], ["twice.wav", 0.4, 0.9]]
+    corpus = read_corpus(str(write_csv(tmp_path / "m.csv", ["path", "start", "end"], rows)))
+    table, _ = scan(corpus, shortest=400, longest=60, progress=False)
+    assert list(table["status"]) == ["pending", "outside", "pending", "outside"]
+    assert ["--columns start= end=" in reason for reason in table["reason"]] == [False, True, False, False]
 
 
 def test_headers_of_a_file_are_read_once(tmp_path, monkeypatch):

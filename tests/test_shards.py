@@ -229,8 +229,31 @@ def test_tar_takes_words_and_classes_and_tells_what_it_does_not_use(tmp_path):
             lambda place: (place / "state.json").write_text('{"_indices_files": [{"filename": "i.arrow"}]}'),
             r"flatten_indices\(\).save_to_disk",
         ),
+        *(
+            (
+                lambda place, name=name: (place / "state.json").write_text(
+                    json.dumps({"_data_files": [{"filename": name}]})
+                ),
+                "state.json: .* is not the name of something in its folder",
+            )
+            for name in ("/etc/hostname", "../data.arrow", "..", "", "a/data.arrow")
+        ),
+        *(
+            (
+                lambda place, splits=splits: (place / "dataset_dict.json").write_text(json.dumps({"splits": splits})),
+                "dataset_dict.json: " + told,
+            )
+            for splits, told in (
+                (["../train"], "'../train' is not the name"),
+                (["/etc"], "'/etc' is not the name"),
+                (5, "does not tell the data set's splits"),
+            )
+        ),
         (lambda place: write_tar(place / "a.tar", {"a.wav": b"", "a.flac": b""}), "a has 2 files of audio"),
         (lambda place: write_tar(place / "a.tar", {"a.txt": b"hm"}), "no audio in it"),
+        (lambda place: write_tar(place / "a.tar", {"../evil.wav": b""}), r"holds '\.\./evil\.wav', which leads out"),
+        (lambda place: write_tar(place / "a.tar", {"b/../../evil.json": b"{}"}), "leads out of the archive"),
+        (lambda place: write_tar(place / "a.tar", {"/etc/abs.wav": b""}), "holds '/etc/abs.wav', which leads out"),
         (lambda place: write_tar(place / "a.tar", {"a.wav": b"", "a.json": b"[1]"}), "holds no JSON object"),
         (lambda place: write_tar(place / "a.tar", {"a.wav": b"", "a.json": b"{"}), "is no JSON"),
         (lambda place: write_tar(place / "a.tar.gz", {"a.wav": b""}, mode="w:gz"), "is compressed.*gunzip"),
@@ -359,11 +382,23 @@ def test_audio_in_a_shard_is_judged_as_it_is_in_a_file(tmp_path):
     for name, data in odd.items():
         (tmp_path / name).write_bytes(data)
         inside, alone = judged(tmp_path / "a.tar" / name), judged(tmp_path / name)
-        np.testing.assert_equal(inside, alone)
+        if name == "film.mp4":
+            assert inside[0] == alone[0]
+        else:
+            np.testing.assert_equal(inside, alone)
         statuses.add(inside[0] if isinstance(inside, tuple) else "good")
     assert statuses == {"truncated", "unreadable", "silent", "good"}
-    film = judged(tmp_path / "a.tar" / "film.mp4")
-    assert "extract the audio with ffmpeg: ffmpeg -i film.mp4 -vn film.wav" in film[1]
+    assert "extract the audio with ffmpeg: ffmpeg -i film.mp4 -vn film.wav" in judged(tmp_path / "film.mp4")[1]
+    # In a shard there is no file that ffmpeg could read.
+    row = {"audio": {"bytes": odd["film.mp4"], "path": "film.mp4"}, "emotion": 0, "arousal": 1.0, "speaker": "s"}
+    table = write_parquet(tmp_path / "t.parquet", [ROWS[0], row])
+    for path, told in (
+        (tmp_path / "a.tar" / "film.mp4", f"it is member film.mp4 of {tmp_path / 'a.tar'}"),
+        (table / "audio" / "1", f"it is row 1 (from 0) of the column audio of {table}"),
+    ):
+        _, reason = judged(path)
+        assert f"{told}: write the data set again with WAV or FLAC" in reason
+        assert "ffmpeg" not in reason
 
 
 def test_parts_of_audio_in_a_shard(tmp_path):

@@ -6,6 +6,7 @@ from .parts import cut as cut
 from .parts import gathered as gathered
 from .problems import STATUSES as STATUSES
 from .problems import AudioProblem as AudioProblem
+from .problems import BehindEnd as BehindEnd
 from .problems import refuse_vanished as refuse_vanished
 from .reading import LOUDEST as LOUDEST
 from .reading import SILENCE as SILENCE

@@ -13,7 +13,7 @@ from ..containers import container_kind, container_problem
 from ..mpeg import measure_mpeg
 from .kept import Kept
 from .problems import AudioProblem, told_as_problems
-from .shards import open_bytes, open_inside
+from .shards import open_bytes, open_inside, place_inside
 
 MP3_FRAME = 1152  # samples, of the longest kind
 
@@ -77,7 +77,7 @@ def _foreign(file: BinaryIO, path: str) -> str | None:
     if kind is None and len(data) > 1 and data[0] == 0xFF and data[1] & 0xF6 == 0xF0:
         kind = "AAC (ADTS)"
     if kind is not None:
-        return f"{kind}, which libsndfile does not decode; extract the audio with ffmpeg: {_extracting(path)}"
+        return f"{kind}, which libsndfile does not decode; {_remedy(path)}"
     found = measure_mpeg(data)
     if found is not None and found.samples > 4 * MP3_FRAME:
         return (
@@ -85,6 +85,14 @@ def _foreign(file: BinaryIO, path: str) -> str | None:
             "middle; repack it: ffmpeg -i OLD -c copy NEW.mp3"
         )
     return None
+
+
+def _remedy(path: str) -> str:
+    """How to convert a file, or what of a shard to write anew."""
+    inside = place_inside(path)
+    if inside is not None:
+        return f"it is {inside}: write the data set again with WAV or FLAC"
+    return f"extract the audio with ffmpeg: {_extracting(path)}"
 
 
 def _extracting(path: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from ..corpora.places import Place
 from ..resampling import span
 from .headers import AudioHeader, Part
-from .problems import AudioProblem
+from .problems import AudioProblem, BehindEnd
 
 #: Seconds by which an utterance may end behind its file, where it is cut short: times are often written to 1/100 s.
 ROUNDING = 0.01
@@ -51,7 +51,7 @@ def cut(header: AudioHeader, place: Place) -> AudioHeader:
     last = whole if end is None else round(end * rate)
     if first >= whole or last > whole + ROUNDING * rate:
         told = f"{start or 0.0:g} s to " + ("its end" if end is None else f"{end:g} s")
-        raise AudioProblem("outside", f"{told} is wanted, and the file has {header.seconds:.4g} s")
+        raise BehindEnd(f"{told} is wanted, and the file has {header.seconds:.4g} s")
     last = min(last, whole)
     if first >= last:
         raise AudioProblem("empty", f"no sample lies between {start or 0.0:g} s and {end:g} s at {rate} Hz")

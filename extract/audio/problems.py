@@ -41,6 +41,13 @@ class AudioProblem(ValueError):
         self.reason = reason
 
 
+class BehindEnd(AudioProblem):
+    """A part of a file that lies behind its end."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("outside", reason)
+
+
 def refuse_vanished(folder: str | os.PathLike) -> None:
     """Refuse to go on where a folder that held audio is no longer there, or holds nothing at all.
 

@@ -55,6 +55,19 @@ def holder_of(path: str | os.PathLike) -> str:
     return above if os.path.isfile(above) else path  # noqa: PTH113
 
 
+def place_inside(path: str | os.PathLike) -> str | None:
+    """Which row or member of its shard the audio is, for a person; None of a file of its own."""
+    path = os.fspath(path)
+    holder = holder_of(path)
+    if holder == path:
+        return None
+    inside = path[len(holder) + 1 :]
+    if is_tar(head_of(holder)):
+        return f"member {inside} of {holder}"
+    column, _, row = inside.rpartition("/")
+    return f"row {row} (from 0) of the column {column} of {holder}"
+
+
 def row_path(shard: str | os.PathLike, column: str, row: int) -> str:
     """The path of the audio in one row of a table."""
     return f"{os.fspath(shard)}/{column}/{row}"

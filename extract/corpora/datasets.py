@@ -102,6 +102,7 @@ def read(root: Path, *, keep_words: Collection[str] = (), columns: Mapping[str, 
         where=places.__getitem__,
         missing=MissingWords(keep_words),
         called=called,
+        option="--columns",
     )
 
 
@@ -110,8 +111,12 @@ def _shards(root: Path) -> list[_Shard]:
         head = head_of(root)
         return [_Shard(root, "")] if is_parquet(head) or is_arrow(head) else []
     if (root / "dataset_dict.json").is_file():
-        names = _json(root / "dataset_dict.json").get("splits", [])
-        return [_Shard(path, normalise_split(str(name)) or "") for name in names for path in _saved(root / str(name))]
+        source = root / "dataset_dict.json"
+        names = _json(source).get("splits", [])
+        if not isinstance(names, list):
+            raise UserError(f"{source}: does not tell the data set's splits; save it again")
+        names = _plain_names(names, source)
+        return [_Shard(path, normalise_split(name) or "") for name in names for path in _saved(root / name)]
     if (root / "state.json").is_file():
         return [_Shard(path, "") for path in _saved(root)]
     return [_Shard(path, _split_of(path.relative_to(root))) for path in sorted(root.rglob("*.parquet"))]
@@ -129,10 +134,19 @@ def _saved(folder: Path) -> list[Path]:
         names = [str(file["filename"]) for file in state["_data_files"]]
     except (KeyError, TypeError):
         raise UserError(f"{folder / 'state.json'}: does not tell the data set's files; save it again") from None
+    names = _plain_names(names, folder / "state.json")
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise UserError(f"{folder}: {first(missing, 3)} of the data set is not there; copy the whole folder")
     return [folder / name for name in names]
+
+
+def _plain_names(names: Collection[object], source: Path) -> list[str]:
+    """Names that are those of something in the folder of `source`."""
+    for name in map(str, names):
+        if name in ("", ".", "..") or not {"/", "\\", "\0"}.isdisjoint(name):
+            raise UserError(f"{source}: {name!r} is not the name of something in its folder; save the data set again")
+    return [str(name) for name in names]
 
 
 def _json(path: Path) -> dict:

@@ -15,6 +15,7 @@ import pandas as pd
 from emoprobe.errors import UserError
 
 from .cells import MissingWords
+from .copies import first_rows
 from .folders import AudioTree, corpus_root, locate
 from .raters import rater_columns, summarise
 from .table import DIMENSIONS, Corpus
@@ -140,10 +141,7 @@ def _without_copies(
     rows: list[dict[str, object]], places: list[str], notes: list[str]
 ) -> tuple[list[dict[str, object]], list[str]]:
     """Without the lines that say what an earlier one says; two that differ are refused later."""
-    table = pd.DataFrame(rows)
-    kept = (~table.duplicated()).to_numpy().nonzero()[0]
-    if len(kept) < len(rows):
-        notes.append(f"{len(rows) - len(kept):,} rows repeat an earlier one, and are left out")
+    kept = first_rows(pd.DataFrame(rows), notes)
     return [rows[row] for row in kept], [places[row] for row in kept]
 
 

@@ -20,6 +20,7 @@ import pandas as pd
 from emoprobe.errors import UserError
 
 from .cells import MissingWords
+from .copies import first_rows
 from .jsonlists import is_json, json_rows, paths_start
 from .naming import Naming, name_columns
 from .separated import csv_rows
@@ -101,6 +102,7 @@ def read_manifest(path: Path, *, keep_words: Collection[str] = (), columns: Mapp
         text_source=source or "corpus",
         missing=MissingWords(keep_words),
         called=called,
+        option="--columns",
     )
     if corpus.utterances["channel"].min() >= 1:
         said = "channels count from 0, and no row has channel 0: take 1 off where the first channel is meant by 1"
@@ -109,7 +111,7 @@ def read_manifest(path: Path, *, keep_words: Collection[str] = (), columns: Mapp
 
 
 def transcript_sources(path: Path, *, columns: Mapping[str, str] | None = None) -> list[str]:
-    """Where each transcript of a manifest comes from, in the order of its rows.
+    """Where each transcript of a manifest comes from, in the order of its utterances.
 
     Parameters
     ----------
@@ -124,8 +126,14 @@ def transcript_sources(path: Path, *, columns: Mapping[str, str] | None = None) 
         ``corpus``, or a recogniser's name and revision; empty where there is no transcript. An empty list where the
         manifest does not say it.
     """
-    table, _ = _table(Path(path), columns)
-    return _sources(table)
+    path = Path(path)
+    table, _ = _table(path, columns)
+    sources = _sources(table)
+    if not sources:
+        return []
+    taken, _ = _naming(table.columns, columns, path).take(table, source=path, where=str)
+    taken["path"] = _without_placeholder(taken["path"], paths_start(table, path), path, [])
+    return [sources[row] for row in first_rows(taken, [])]
 
 
 def _table(path: Path, columns: Mapping[str, str] | None = None) -> tuple[pd.DataFrame, list[str] | None]:

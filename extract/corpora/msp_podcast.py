@@ -19,6 +19,7 @@ from emoprobe.errors import UserError
 
 from . import msp_ratings
 from .cells import MissingWords
+from .copies import first_rows
 from .folders import AudioTree, audio_name, children, corpus_root, locate, nested, stem_of
 from .raters import rater_columns, summarise
 from .separated import csv_rows
@@ -283,19 +284,7 @@ def _drop_copies(
     columns: dict[str, list], places: list[int | str], notes: list[str]
 ) -> tuple[dict[str, list], list[int | str]]:
     """Without the rows that say what an earlier row of the same file says; two that differ are refused later."""
-    names = columns["path"]
-    repeated = {name for name, count in Counter(names).items() if count > 1}
-    if not repeated:
-        return columns, places
-    seen: set[tuple] = set()
-    kept = []
-    for row, name in enumerate(names):
-        cells = tuple(column[row] for column in columns.values()) if name in repeated else None
-        if cells is None or cells not in seen:
-            kept.append(row)
-            seen.add(cells)
-    if len(kept) < len(names):
-        notes.append(f"{len(names) - len(kept):,} rows repeat an earlier one, and are left out")
+    kept = first_rows(pd.DataFrame(columns, dtype=object), notes)
     return _keep(columns, places, kept)
 
 

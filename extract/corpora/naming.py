@@ -13,7 +13,8 @@ import pandas as pd
 
 from emoprobe.errors import UserError
 
-from .cells import RATERS
+from .bounds import bounds_among
+from .cells import EMOTION, RATERS
 from .table import COLUMNS
 from .values import first, parse_seconds
 
@@ -35,9 +36,9 @@ COMMON_NAMES: dict[str, tuple[str, ...]] = {
         "film", "movie",
     ),
     "fold": ("folds", "fold_id", "cv_fold"),
-    "arousal": ("emo_act", "act", "activation", "aro"),
-    "valence": ("emo_val", "val"),
-    "dominance": ("emo_dom", "dom"),
+    "arousal": ("emo_act", "activation"),
+    "valence": ("emo_val",),
+    "dominance": ("emo_dom",),
     "start": ("start_time", "onset", "begin", "begin_time"),
     "end": ("end_time", "stop", "stop_time"),
     "channel": ("channel_id", "audio_channel"),
@@ -45,6 +46,9 @@ COMMON_NAMES: dict[str, tuple[str, ...]] = {
 
 #: Names of single letters, taken only where the first two are there together, as in ``V,A,D``.
 LETTERS = {"v": "valence", "a": "arousal", "d": "dominance"}
+
+#: Names that mean other things too (dialogue acts, a validation split), taken only where two dimensions have one.
+SHORT = {"act": "arousal", "aro": "arousal", "val": "valence", "dom": "dominance"}
 
 #: How long an utterance is: with a start it gives the end, and alone it cuts nothing.
 _DURATION = "duration"
@@ -82,12 +86,15 @@ class Naming:
         Our name to what it is taken from, where that differs by more than upper and lower case.
     unused : tuple of str
         The other columns, as they are written.
+    chosen : frozenset of str
+        Those of ours that the user said.
     """
 
     places: dict[str, int]
     units: dict[str, float]
     written: dict[str, str]
     unused: tuple[str, ...]
+    chosen: frozenset[str] = frozenset()
 
     def notes(self) -> list[str]:
         """What was taken for what, and what was not."""
@@ -114,10 +121,12 @@ class Naming:
         Raises
         ------
         UserError
-            If a time that must be computed with is none.
+            If a time that must be computed with is none, or a column that was taken for categories holds ratings.
         """
         taken = {ours: table.iloc[:, place] for ours, place in self.places.items()}
         called = {ours: str(table.columns[place]) for ours, place in self.places.items()}
+        if EMOTION in self.written and EMOTION not in self.chosen:
+            _refuse_ratings(taken[EMOTION], source, called[EMOTION], where)
         for ours, unit in self.units.items():
             seconds = _seconds(taken[ours], source, called[ours], where)
             taken[ours] = pd.Series([value * unit for value in seconds], dtype=object)
@@ -160,17 +169,17 @@ def name_columns(header: Sequence[object], *, chosen: Mapping[str, str] | None =
     if _DURATION in places:
         others["end"] = f"{written[places[_DURATION]]} added to {written[places['start']]}"
     used = set(places.values())
+    unused = tuple(name for place, name in enumerate(written) if place not in used)
+    if not {"start", "end"} <= set(chosen or {}):
+        _refuse_other_bounds(unused, {ours: written[place] for ours, place in places.items()}, source)
     return Naming(
-        places,
-        units,
-        {ours: others[ours] for ours in COLUMNS if ours in others},
-        tuple(name for place, name in enumerate(written) if place not in used),
+        places, units, {ours: others[ours] for ours in COLUMNS if ours in others}, unused, frozenset(chosen or ())
     )
 
 
 def recognised(header: Iterable[str]) -> int:
     """How many of the names are ours or common ones."""
-    return sum(bool(_role(name)[0]) for name in header)
+    return sum(bool(_role(name)[0]) or _own(name) in SHORT for name in header)
 
 
 def parse_columns(words: Iterable[str]) -> dict[str, str]:
@@ -254,10 +263,14 @@ def _claims(written: list[str], taken: set[int]) -> dict[str, list[_Column]]:
         ours, unit = _role(name)
         if ours:
             claims.setdefault(ours, []).append(_Column(place, unit))
-    letters = {ours: place for place, name in free.items() if (ours := LETTERS.get(_own(name)))}
-    if {"valence", "arousal"} <= set(letters):
-        for ours, place in letters.items():
-            claims.setdefault(ours, []).append(_Column(place, 1.0))
+    letters = [(ours, place) for place, name in free.items() if (ours := LETTERS.get(_own(name)))]
+    if not {"valence", "arousal"} <= {ours for ours, _ in letters}:
+        letters = []
+    short = [(ours, place) for place, name in free.items() if (ours := SHORT.get(_own(name)))]
+    if len({ours for ours, _ in short}) < 2:
+        short = []
+    for ours, place in letters + short:
+        claims.setdefault(ours, []).append(_Column(place, 1.0))
     return claims
 
 
@@ -280,6 +293,20 @@ def _refuse_unknown_units(written: list[str], taken: set[int], source: Path) -> 
                 f"{source}, column {name!r}: selects audio by samples, frames or bytes, whose rate is not told; "
                 f"give seconds in a column 'start' or 'end'{_NEITHER}"
             )
+
+
+def _refuse_other_bounds(unused: Sequence[str], used: Mapping[str, str], source: Path) -> None:
+    """Refuse a table whose part of a file may be told by columns that are not understood."""
+    if "start" in used and {"end", _DURATION} & set(used):
+        return  # the part is known
+    begins, ends = bounds_among([name for name in unused if _role(name)[0] not in used])
+    if begins or ends:
+        start, end = used.get("start", ""), used.get("end", "")
+        as_bounds = f"'start={next(iter(begins), start)}' 'end={next(iter(ends), end)}'"
+        raise UserError(
+            f"{source}, column {(begins + ends)[0]!r}: may say where in its file an utterance begins or ends; "
+            f"if so, and in seconds: --columns {as_bounds}; if not: --columns 'start={start}' 'end={end}'"
+        )
 
 
 def _settle_offset(claims: dict[str, list[_Column]], chosen: dict[str, str], written: list[str], source: Path) -> None:
@@ -307,6 +334,20 @@ def _place_of(theirs: str, ours: str, written: list[str], source: Path) -> int:
     if len(places) > 1:
         raise UserError(f"{source}: the column {theirs!r} occurs more than once; keep one of them")
     return places[0]
+
+
+def _refuse_ratings(cells: Iterable[object], source: Path, name: str, where: Callable[[int], str]) -> None:
+    """Refuse numbers with a fraction in a column that only its name tells to hold categories."""
+    for row, cell in enumerate(cells):
+        try:
+            rating = float(cell)
+        except (TypeError, ValueError):
+            continue  # a word, or nothing
+        if math.isfinite(rating) and not rating.is_integer():
+            raise UserError(
+                f"{source}, {where(row)}, column {name!r}: {cell} is a rating, not a category; say of what with "
+                f"--columns emotion= arousal={name} (or valence, dominance), or --columns emotion={name} for categories"
+            )
 
 
 def _seconds(cells: Iterable[object], source: Path, name: str, where: Callable[[int], str]) -> list[float]:

@@ -28,6 +28,7 @@ from .cells import (
     identifier,
     look_alikes,
 )
+from .copies import first_rows
 from .places import Place, check_places, overlaps, part_suffix, places
 from .scales import refuse_outside, two_scales
 from .values import first, is_plain, normalise_split, parse_rating, parse_seconds, path_under, printable
@@ -88,6 +89,7 @@ class Corpus:
         missing: MissingWords | None = None,
         called: Mapping[str, str] | None = None,
         scales: Mapping[str, tuple[float, float]] | None = None,
+        option: str = "",
     ) -> Corpus:
         """Make a corpus from whatever columns there are.
 
@@ -98,7 +100,8 @@ class Corpus:
         root : Path
             Folder that relative paths start from.
         table : pandas.DataFrame
-            Any of :data:`COLUMNS`; ``path`` is required. Without ``id``, the file's stem is the id.
+            Any of :data:`COLUMNS`; ``path`` is required. Without ``id``, the file's stem is the id. Of rows that are
+            alike in every column the first one is kept.
         source : Path
             The file that errors should name.
         notes : iterable of str
@@ -113,6 +116,8 @@ class Corpus:
             How a column is called in `source`, where that is not our name.
         scales : mapping, optional
             The least and the largest rating of a dimension, where the corpus's makers tell them.
+        option : str
+            What tells on the command line which column is which, where the reader takes it.
 
         Raises
         ------
@@ -134,6 +139,9 @@ class Corpus:
             )
         if len(table) == 0:
             raise UserError(f"{source}: no utterances; a manifest needs a header line and one line an utterance")
+        kept = first_rows(table, notes)
+        if len(kept) < len(table):
+            table, where = table.iloc[kept].reset_index(drop=True), _among(kept, where)
         columns: dict[str, object] = {}
         for column in TEXT_COLUMNS:
             if column in table.columns:
@@ -172,7 +180,7 @@ class Corpus:
         _refuse_repeated_ids(columns["id"], source, where, from_stem)
 
         columns["gender"] = [_GENDERS.get(gender.casefold(), gender.casefold()) for gender in columns["gender"]]
-        columns["split"] = _splits(columns["split"], source, called)
+        columns["split"] = _splits(columns["split"], source, called, option)
         unsplit = sum(not split for split in columns["split"])
         if 0 < unsplit < len(table):
             notes.append(f"{unsplit} of {len(table)} utterances belong to no split")
@@ -296,6 +304,11 @@ def empty_columns(n: int) -> dict[str, object]:
     return texts | {name: np.full(n, np.nan) for name in OPTIONAL_NUMBERS}
 
 
+def _among(rows: np.ndarray, where: Callable[[int], str]) -> Callable[[int], str]:
+    """Tells the place of each of some rows."""
+    return lambda row: where(int(rows[row]))
+
+
 def _text(value: object, source: Path, column: str, where: Callable[[int], str], row: int) -> str:
     if type(value) is str and value.isprintable():  # as nearly every cell is
         return value.strip()
@@ -341,15 +354,16 @@ def _refuse_repeated_ids(ids: list[str], source: Path, where: Callable[[int], st
         seen[name] = row
 
 
-def _splits(given: list[str], source: Path, called: Mapping[str, str]) -> list[str]:
+def _splits(given: list[str], source: Path, called: Mapping[str, str], option: str) -> list[str]:
     known = {name: normalise_split(name) for name in dict.fromkeys(given)}
     unknown = [name for name, split in known.items() if split is None]
     if unknown:
         counts = Counter(given)
         listed = first([f"{name!r} ({counts[name]} rows)" for name in unknown])
+        other = f"; if the column tells no split, {option} split= leaves it out" if option else ""
         raise UserError(
             f"{source}, column '{called['split']}': unknown {listed}; "
-            "use train, development, test, test1, test2, ... or nothing"
+            f"use train, development, test, test1, test2, ... or nothing{other}"
         )
     return [known[name] for name in given]
 

@@ -107,6 +107,7 @@ def read(root: Path, *, keep_words: Collection[str] = (), columns: Mapping[str, 
         where=where,
         missing=MissingWords(keep_words),
         called=called,
+        option="--columns",
     )
 
 
@@ -129,6 +130,8 @@ def _samples(archive: Path) -> dict[str, dict[str, Member]]:
         raise UserError(f"{archive}: is damaged, cut off, or no tar archive ({problem}); fetch it again") from None
     samples: dict[str, dict[str, Member]] = {}
     for member in members:
+        if member.name.partition("/")[0] in ("", ".."):
+            raise UserError(f"{archive}: holds {member.name!r}, which leads out of the archive; leave it out")
         folder, _, base = member.name.rpartition("/")
         stem, _, ending = base.partition(".")
         if not stem:  # ._a.wav, as a Mac leaves beside each file
