@@ -16,6 +16,7 @@ from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
 
 from .classes import ALL, Classes, chosen_classes, told
 from .planning import plan
+from .shared_audio import shared_audio
 from .splits import Split
 from .units import GROUPED
 
@@ -145,7 +146,7 @@ class Labels:
         UserError
             As :func:`.planning.plan` tells it.
         """
-        return plan(
+        made = plan(
             self.table["split"].fillna("").astype(str),
             self.speakers,
             np.logical_or.reduce([self.rated(name) for name in among]),
@@ -156,6 +157,7 @@ class Labels:
             seed=folding.seed,
             ungrouped=folding.ungrouped,
         )
+        return replace(made, notes=[*shared_audio(self.table, made.folds), *made.notes])
 
 
 def plan_target(labels: Labels, target: str, folding: Folding, *, corpus: str) -> Split:
