@@ -245,7 +245,7 @@ def test_groups_that_join_everybody_are_left_out_as_the_message_says(manifest, m
     out = tmp_path / "states.h5"
     assert run(manifest, model, out) == 0
     fit = [str(out), "--dim", "arousal", "--out", str(tmp_path / "results"), "--folds", "3", "--resamples", "0"]
-    fit += ["--permutations", "0", "--probe", "ridge", "--quiet"]
+    fit += ["--permutations", "0", "--probe", "ridge", "--figures", str(tmp_path / "figures"), "--quiet"]
     capsys.readouterr()
     assert fit_main(fit) == 2
     said = capsys.readouterr().err
