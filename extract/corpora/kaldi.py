@@ -75,7 +75,15 @@ def read(root: Path, *, keep_words: Collection[str] = (), columns: Mapping[str, 
     if taken:
         notes.insert(0, f"columns taken: {', '.join(f'{ours} from {theirs}' for ours, theirs in taken.items())}")
     return Corpus.from_table(
-        root.name, root, table, source=root, notes=notes, where=lambda row: places[row], missing=missing, called=taken
+        root.name,
+        root,
+        table,
+        source=root,
+        notes=notes,
+        where=lambda row: places[row],
+        missing=missing,
+        called=taken,
+        option="--columns",
     )
 
 
