@@ -244,6 +244,15 @@ def test_a_part_of_a_file_has_an_id_of_its_own(tmp_path: Path) -> None:
     assert any("1 parts of files are named by more than one row" in note for note in again.notes)
 
 
+def test_a_column_of_other_channels_is_refused_with_what_leaves_it_out(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"column 'ch': 'L' is not a finite number; channels are numbers from 0; .*channel="
+    ):
+        read(tmp_path, "path,ch", "a.wav,L")
+    (tmp_path / "mine.csv").write_text("path,ch\na.wav,L\n")
+    assert read_manifest(tmp_path / "mine.csv", columns={"channel": ""}).utterances["channel"].isna().all()
+
+
 def test_channels_from_one_are_said(tmp_path: Path) -> None:
     said = "channels count from 0"
     assert any(said in note for note in read(tmp_path, "path,channel", "a.wav,1", "b.wav,2").notes)

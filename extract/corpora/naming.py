@@ -41,7 +41,7 @@ COMMON_NAMES: dict[str, tuple[str, ...]] = {
     "dominance": ("emo_dom",),
     "start": ("start_time", "onset", "begin", "begin_time"),
     "end": ("end_time", "stop", "stop_time"),
-    "channel": ("channel_id", "audio_channel"),
+    "channel": ("channel_id", "audio_channel", "ch", "chan", "channel_no", "channel_number", "channel_index"),
 }  # fmt: skip
 
 #: Names of single letters, taken only where the first two are there together, as in ``V,A,D``.

@@ -389,7 +389,8 @@ def _numbers(
             else:
                 numbers[row] = read[text] if text in read else read.setdefault(text, parse(text))
         except (TypeError, ValueError) as problem:
-            raise UserError(
-                f"{source}, {where(row)}, column '{called[column]}': {problem}; correct it or leave the cell empty"
-            ) from None
+            remedy = "correct it or leave the cell empty"
+            if column == "channel":
+                remedy = "channels are numbers from 0; if the column tells none, --columns channel= leaves it out"
+            raise UserError(f"{source}, {where(row)}, column '{called[column]}': {problem}; {remedy}") from None
     return numbers
