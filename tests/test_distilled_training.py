@@ -195,8 +195,8 @@ def test_files_that_cannot_be_used_are_listed_and_the_rest_goes_on(place, tmp_pa
     arguments += ["--out", str(tmp_path / "out"), "--results", str(tmp_path / "results")]
     assert main(arguments) == 3
     said = capsys.readouterr().err
-    assert "u004.wav is truncated" in said or "u004.wav is unreadable" in said
-    assert "u005.wav is missing" in said
+    assert "u004.wav: truncated" in said or "u004.wav: unreadable" in said
+    assert "u005.wav: missing" in said
     results = load_results(tmp_path / "results")
     assert "u005" in " ".join(results.protocol[0]["left_out"])
     assert not set(results.predictions["id"]) & {"u004", "u005"}
