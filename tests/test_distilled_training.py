@@ -273,6 +273,18 @@ def test_predictions_beyond_all_labels_are_made_again(tmp_path, value):
     assert _finished(tmp_path, (3, 2)) is None
 
 
+def test_predictions_with_any_byte_of_their_header_changed_are_read_or_made_again(tmp_path):
+    np.save(tmp_path / "predictions.npy", np.zeros((3, 2)))
+    (tmp_path / "result.json").write_text('{"development_ccc": 0.5}')
+    whole = (tmp_path / "predictions.npy").read_bytes()
+    answers = set()
+    for place in range(len(whole) - 48):
+        for byte in (0, ord("("), ord("'"), 0xFF):
+            (tmp_path / "predictions.npy").write_bytes(whole[:place] + bytes([byte]) + whole[place + 1 :])
+            answers.add(_finished(tmp_path, (3, 2)) is None)
+    assert answers == {True, False}
+
+
 def _raise(*args, **kwargs):
     raise KeyboardInterrupt
 
