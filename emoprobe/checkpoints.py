@@ -106,7 +106,8 @@ def _is_whole_archive(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
-    # A changed byte may stand in a name, in a length, or turn a flag into "encrypted" or "of a later version".
+    # Each tells damage, and the archive is then not used: a changed byte may stand in a name or a length, or turn a flag
+    # into "encrypted" or "of a later version" (NotImplementedError of zipfile, nothing that is missing here).
     except (OSError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, NotImplementedError):
         return False
 

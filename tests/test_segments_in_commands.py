@@ -121,6 +121,7 @@ def test_training_hears_the_part_in_another_process_as_well(talk):
     parts, files = (
         Speech(list(corpus.utterances["path"]), headers) for corpus, headers in zip(corpora, scanned, strict=True)
     )
+    # As a worker that is spawned receives it: bytes of this very line, from no file.
     sent = pickle.loads(pickle.dumps(parts))
     for row in range(TURNS):
         np.testing.assert_array_equal(parts[row], files[row])
