@@ -106,8 +106,8 @@ def _is_whole_archive(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
-    # Each tells damage, and the archive is then not used: a changed byte may stand in a name or a length, or turn a flag
-    # into "encrypted" or "of a later version" (NotImplementedError of zipfile, nothing that is missing here).
+    # Each tells damage, and the archive is then not used: a changed byte may stand in a name or a length, or turn a
+    # flag into "encrypted" or "of a later version" (zipfile's NotImplementedError; nothing is missing here).
     except (OSError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, NotImplementedError):
         return False
 
