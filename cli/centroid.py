@@ -14,7 +14,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = CommandParser(
         prog="emoprobe centroid",
         description="Relevance centroid of each dimension (0 = input of the first block, 1 = last block), and the "
-        "differences between dimensions and between models, with 95 % intervals by bootstrap over speakers.",
+        "differences between dimensions and between models, with 95 % intervals over speakers.",
     )
     parser.add_argument("results", nargs="?", type=Path, default=Path("results"), help="folder that probe-fit wrote")
     parser.add_argument("--probe", choices=("ridge", "mlp"), default="ridge")

@@ -22,6 +22,7 @@ from .results import (
     KEY,
     PREDICTIONS,
     RECALLS,
+    REFITS,
     SCORES,
     WEIGHTS,
     Results,
@@ -161,6 +162,7 @@ def _only(results: Results, keys: set[tuple[str, ...]]) -> Results:
         [entry for entry in results.protocol if tuple(str(entry[name]) for name in KEY) in keys],
         rows(results.predictions),
         rows(results.recalls),
+        rows(results.refits),
     )
 
 
@@ -222,15 +224,16 @@ def _run_together(study: Study, unit: Unit, targets: tuple[str, ...], progress: 
         bar=partial(_bar, study.name(unit)) if progress else lambda items, _: items,
     )
     fitted = unit.probe.fit(task)
-    scores, predictions, of_classes, entries = [], [], [], []
+    scores, predictions, of_classes, refits, entries = [], [], [], [], []
     for column, target in enumerate(targets):
         scored = _to_score(study, unit, fitted, column, target)
         found = score(scored, resamples=study.settings.resamples, seed=study.settings.seed)
         scores += found.scores
         of_classes += found.recalls
         predictions.append(found.predictions)
+        refits += found.refits
         notes = list(dict.fromkeys([*fitted.notes.get(target, ()), *found.reasons]))
-        entries.append(entry_of(study, unit, target, notes))
+        entries.append(entry_of(study, unit, target, notes, refitted=bool(found.refits)))
     weights = [
         {
             **row,
@@ -245,6 +248,7 @@ def _run_together(study: Study, unit: Unit, targets: tuple[str, ...], progress: 
         entries,
         table(pd.concat(predictions), PREDICTIONS),
         table(of_classes, RECALLS),
+        table(pd.concat(refits) if refits else [], REFITS),
     )
 
 
@@ -276,6 +280,7 @@ def _to_score(study: Study, unit: Unit, fitted: Fitted, column: int, target: str
             {"mdl_bits": fit.code.bits[column], "compression": fit.code.compression[column]} if fit.code else None
             for fit in fitted.fits
         ],
+        left_out=[None if fit.left_out is None else fit.left_out.of_target(column) for fit in fitted.fits],
     )
 
 

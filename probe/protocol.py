@@ -15,7 +15,7 @@ from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
 from emoprobe.extract.versions import versions
 from emoprobe.jsontext import to_json
 
-from . import bootstrap, metrics, recalls, splits
+from . import bootstrap, jackknife, metrics, recalls, splits
 from .bootstrap import INTERVALS
 from .classes import Classes
 from .probes.base import versions_of
@@ -97,8 +97,18 @@ def is_of(entry: dict, study: Study, unit: Unit) -> bool:
     )
 
 
-def entry_of(study: Study, unit: Unit, target: str, notes: list[str]) -> dict:
-    """Entry of the protocol: what is needed to cite the numbers of a unit, and to make them again."""
+def entry_of(study: Study, unit: Unit, target: str, notes: list[str], *, refitted: bool = False) -> dict:
+    """Entry of the protocol: what is needed to cite the numbers of a unit, and to make them again.
+
+    Parameters
+    ----------
+    study : Study
+    unit : Unit
+    target : str
+    notes : list of str
+    refitted : bool
+        Whether its intervals are of probes that were fitted again without each speaker.
+    """
     split, labels = study.splits[target], study.labels
     labelled = labels.labelled(target)
     entry = {
@@ -124,7 +134,7 @@ def entry_of(study: Study, unit: Unit, target: str, notes: list[str]) -> dict:
             "notes": split.notes,
         },
         "settings": settings_of(study, unit, target),
-        "interval": INTERVALS[split.units.unit],
+        "interval": (jackknife.IN_WORDS if refitted else INTERVALS)[split.units.unit],
         "versions": versions(),
         "notes": notes,
     }

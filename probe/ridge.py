@@ -47,6 +47,8 @@ class RidgeResult:
     coef : ndarray, shape (folds, targets, width)
         In the unit of the features.
     intercept : ndarray, shape (folds, targets)
+    gains : ndarray, shape (folds, targets)
+        What `rescale` has multiplied the coefficients by, which hold it; 1 without.
     """
 
     predictions: np.ndarray
@@ -54,6 +56,7 @@ class RidgeResult:
     inner_scores: np.ndarray
     coef: np.ndarray
     intercept: np.ndarray
+    gains: np.ndarray
 
 
 def ridge_probe(
@@ -119,6 +122,7 @@ def solve(equations: RidgeEquations, *, penalties: Sequence[float] = PENALTIES, 
     n_folds, n_targets = len(folds), equations.y.shape[1]
     inner_scores = np.full((n_folds, n_targets, len(penalties)), np.nan)
     chosen = np.full((n_folds, n_targets), np.nan)
+    gains = np.ones((n_folds, n_targets))
     coef, intercept = None, np.full((n_folds, n_targets), np.nan)
     predictions = np.full((len(equations.block_of_row), n_targets), np.nan)
     for f, fold in enumerate(folds):
@@ -146,6 +150,7 @@ def solve(equations: RidgeEquations, *, penalties: Sequence[float] = PENALTIES, 
                 if rescale:
                     gain, shift = rescaling(sums[best[k], k])
                     weights, offset = weights * gain, offset * gain + shift
+                    gains[f, column] = gain
                 if coef is None:
                     coef = np.full((n_folds, n_targets, len(weights)), np.nan)
                 chosen[f, column] = penalties[best[k]]
@@ -155,7 +160,7 @@ def solve(equations: RidgeEquations, *, penalties: Sequence[float] = PENALTIES, 
             for some, x in equations.chunks(rows):
                 # Centred before the product: a feature far from zero would cost the digits that matter.
                 predictions[some] = x @ (coef[f] * equations.spread).T + (intercept[f] + coef[f] @ equations.shift)
-    return RidgeResult(predictions, chosen, inner_scores, coef, intercept)
+    return RidgeResult(predictions, chosen, inner_scores, coef, intercept, gains)
 
 
 def check_penalties(penalties) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from emoprobe.errors import UserError
 
-from .equations import inverse, solve_penalties
+from .equations import DualRemoval, Removal, inverse, solve_penalties
 from .metrics import moments
 from .splits import Fold
 
@@ -172,6 +172,10 @@ class RidgeEquations:
     def _cells(self, blocks: frozenset, columns: tuple[int, ...]) -> np.ndarray:
         return np.flatnonzero(np.isin(self.cells[:, 0], list(blocks)) & self.present[:, columns[0]])
 
+    def members(self, blocks: frozenset, columns: tuple[int, ...]) -> np.ndarray:
+        """Which rows of `rows` make up a training set, as a mask."""
+        return np.isin(self.cell, self._cells(blocks, columns))
+
     def in_units(self, weights, offset, target):
         """Weights and intercept in the units of features and labels."""
         mean, spread = self.unit_y[target]
@@ -196,6 +200,11 @@ class _Equations:
         coef = coef * self.inverse[:, None]
         return coef, self.mean_y - self.mean @ coef
 
+    def change(self, step: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Change of predictions by a change of standardised coefficients: slope (width, targets), offset (targets,)."""
+        slope = step * self.inverse[:, None]
+        return slope, shift - self.mean @ slope
+
     def predictor(self, solution):
         """What predicts from features; by the kernel where the solution is dual, without the coefficients."""
         if self.rows is None:
@@ -209,6 +218,9 @@ class _Equations:
             return np.einsum("wk,wk->k", self.right, solution)
         # The kernel times the solution is the label less the penalty times the solution.
         return np.einsum("nk,nk->k", self.right, self.right - penalties * solution)
+
+
+Change = tuple[np.ndarray, np.ndarray]
 
 
 class _LabelSums:
@@ -286,6 +298,24 @@ class _Sums(RidgeEquations):
         right *= inverse[:, None]
         return _Equations(matrix, right, mean, inverse, mean_y)
 
+    def removals(self, blocks, fits, sets):
+        """See :meth:`RidgeEquations.removals`."""
+        known = []
+        for columns, penalty in fits:
+            some = self._equations(blocks, columns, self._own(columns))
+            member = self.members(blocks, columns)
+            known.append((list(columns), some, member, Removal.of(some.matrix, some.right, penalty, member.sum())))
+        for rows in sets:
+            x = np.concatenate([x for _, x in self.chunks(rows)])
+            place = np.searchsorted(self.rows, rows)
+            changes = []
+            for columns, some, member, removal in known:
+                there = member[place]
+                z = (x[there] - some.mean) * some.inverse
+                y = self.y[np.ix_(place[there], columns)] - some.mean_y
+                changes.append(some.change(*removal.without(z, y)))
+            yield changes
+
     def score(self, fit, blocks, columns):
         """Moments (penalty, target, 6) of labels and predictions on `blocks`, from the sums alone."""
         (coef, intercept), cells = fit, self._cells(blocks, columns)
@@ -340,6 +370,18 @@ class _Rows(RidgeEquations):
         inverse[varies] = 1 / np.sqrt(variance[varies])
         x *= inverse
         return _Equations(x @ x.T, y - mean_y, mean, inverse, mean_y, rows=x)
+
+    def removals(self, blocks, fits, sets):
+        """See :meth:`RidgeEquations.removals`."""
+        known = []
+        for columns, penalty in fits:
+            some = self._equations(blocks, columns, self._own(columns))
+            member = self.members(blocks, columns)
+            place = np.cumsum(member) - 1  # of a row among those of the fit
+            known.append((some, member, place, DualRemoval.of(some.rows, some.matrix, some.right, penalty)))
+        for rows in sets:
+            used = np.searchsorted(self.rows, rows)
+            yield [some.change(*removal.without(place[used[member[used]]])) for some, member, place, removal in known]
 
     def score(self, fit, blocks, columns):
         coef, intercept = fit

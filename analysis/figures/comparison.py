@@ -168,7 +168,7 @@ def _caption(found: pd.DataFrame, metric: str, protocol: Sequence[dict], *, with
     if found["low"].notna().any():
         unit = "utterances" if len(n) and len(speakers) and (n == speakers).all() else "speakers"
         unit = "groups" if by_group else unit
-        sentences.append(f"Bars: 95 % bootstrap intervals over {unit}.")
+        sentences.append(f"Bars: 95 % intervals over {unit}.")
     seeds = int(found["seeds"].max())
     if seeds > 1:
         limits = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from emoprobe.probe.refits import Refit, Refits
     from emoprobe.probe.results import Results
 
 
@@ -52,7 +54,8 @@ def relevance_centroids(
         "valence − arousal" for a difference), `speakers`, `centroid`, `low`, `high` (95 % interval of the bootstrap,
         about the estimate, widened for few speakers), `p` (two-sided, of no difference; empty for a centroid),
         `weighted_by`, `defined`, the share of resamples that have a centroid at all (below 0.9 there is no
-        interval), and `unit` ("speaker" or "group"), what is resampled, with how many `units` there are. A
+        interval), and `unit` ("speaker" or "group"), what is resampled, with how many `units` there are. `interval`
+        is "refitted" where it knows of other training speakers too (`probe.jackknife`), else "fixed probe". A
         difference of sides that are weighed by different things, such as nulls of different kinds, is empty, and
         `weighted_by` says so.
 
@@ -72,6 +75,7 @@ def relevance_centroids(
     import pandas as pd
 
     from emoprobe.extract.options import check_count, check_seed
+    from emoprobe.probe.refits import Refits
     from emoprobe.probe.selecting import on_reported_split
 
     check_count("resamples", resamples)
@@ -85,6 +89,7 @@ def relevance_centroids(
         if split is not None and split not in set(part["split"]):
             raise UserError(f"no predictions on {split!r}; there are {', '.join(dict.fromkeys(part['split']))}")
     table = on_reported_split(table) if split is None else table[table["split"] == split]
+    refits = Refits(results.refits)
     rows: list[dict] = []
     differences: list[dict] = []
     for (corpus, features, name), of_corpus in table.groupby(["corpus", "features", "split"], sort=False):
@@ -92,7 +97,7 @@ def relevance_centroids(
         for (model, dimension), part in of_corpus.groupby(["model", "dimension"], sort=False):
             null = _null(results, part)
             by = ABOVE_ZERO if null is None else ABOVE_NULL.format(_permuted(results, part))
-            found[model, dimension] = _centroid(part, null, by, resamples, seed)
+            found[model, dimension] = _centroid(part, null, by, refits, resamples, seed)
         about = {"corpus": corpus, "features": features, "split": name}
         pairs = [(one, other) for i, one in enumerate(found) for other in list(found)[i + 1 :]]
         for model in dict.fromkeys(model for model, _ in found):
@@ -113,7 +118,7 @@ def relevance_centroids(
             if one[0] != other[0] and one[1] == other[1] and found[one].units == found[other].units
         ]
     columns = ["model", "corpus", "features", "split", "dimension", "speakers", "centroid", "low", "high", "p",
-               "weighted_by", "defined", "unit", "units"]  # fmt: skip
+               "weighted_by", "defined", "unit", "units", "interval"]  # fmt: skip
     return pd.DataFrame(rows + differences, columns=columns)
 
 
@@ -138,6 +143,10 @@ class Centroid:
         How many there are.
     unit : str
         What a unit is: "speaker" or "group".
+    refit : Refit or None
+        The layers without each unit, their probes fitted again.
+    samples : tuple of ndarray, shape (units,)
+        Centroids without each unit of `refit`, one array for each independent sample (`probe.jackknife`).
     """
 
     value: float
@@ -147,13 +156,15 @@ class Centroid:
     weighted_by: str
     speakers: int
     unit: str
+    refit: Refit | None = None
+    samples: tuple[np.ndarray, ...] = ()
 
     def row(self) -> dict[str, object]:
         """As the table has it."""
         import numpy as np
 
-        low, high, _ = _limits(self.value, self.drawn, self.left_out)
-        return self._row(self.value, self.drawn, *np.clip([low, high], 0, 1), float("nan"), self.weighted_by)
+        low, high, _, kind = _limits(self.value, self.drawn, self.left_out, self.samples)
+        return self._row(self.value, self.drawn, *np.clip([low, high], 0, 1), float("nan"), self.weighted_by, kind)
 
     def less(self, other: Centroid) -> dict[str, object]:
         """The difference of two centroids on the same resamples, empty where they are weighed by different things."""
@@ -163,10 +174,12 @@ class Centroid:
             nothing, nan = np.empty(0), float("nan")
             return self._row(nan, nothing, nan, nan, nan, f"not compared: {self.weighted_by}, and {other.weighted_by}")
         value, drawn = self.value - other.value, self.drawn - other.drawn
-        low, high, p = _limits(value, drawn, self.left_out - other.left_out)
-        return self._row(value, drawn, *np.clip([low, high], -1, 1), p, self.weighted_by)
+        paired = self.refit is not None and other.refit is not None and self.refit.pairs_with(other.refit)
+        samples = [one - two for one, two in zip(self.samples, other.samples, strict=True)] if paired else ()
+        low, high, p, kind = _limits(value, drawn, self.left_out - other.left_out, samples)
+        return self._row(value, drawn, *np.clip([low, high], -1, 1), p, self.weighted_by, kind)
 
-    def _row(self, value, drawn, low, high, p, by) -> dict[str, object]:
+    def _row(self, value, drawn, low, high, p, by, interval="") -> dict[str, object]:
         import numpy as np
 
         return {
@@ -179,6 +192,7 @@ class Centroid:
             "defined": float(np.isfinite(drawn).mean()) if len(drawn) else 0.0,
             "unit": self.unit,
             "units": len(self.units),
+            "interval": interval,
         }
 
 
@@ -205,22 +219,32 @@ def _permuted(results: Results, part: pd.DataFrame) -> str:
     return "permuted labels"
 
 
-def _limits(value: float, drawn: np.ndarray, left_out: np.ndarray) -> tuple[float, float, float]:
-    """95 % interval and p of zero, from resamples that are moved to the estimate."""
+def _limits(
+    value: float, drawn: np.ndarray, left_out: np.ndarray, samples: Sequence[np.ndarray]
+) -> tuple[float, float, float, str]:
+    """95 % interval, p of zero, and what they know of: refits, or else resamples that are moved to the estimate."""
     import numpy as np
 
+    from emoprobe.probe import jackknife
     from emoprobe.probe.drawing import limits
 
     defined = drawn[np.isfinite(drawn)]
     if not np.isfinite(value) or not len(defined) or len(defined) < _DEFINED * len(drawn):
-        return float("nan"), float("nan"), float("nan")
+        return float("nan"), float("nan"), float("nan"), ""
+    if samples:
+        refitted = jackknife.limits(np.array([value]), [sample[:, None] for sample in samples])
+        if np.isfinite(refitted).all():
+            low, high, p = (float(number[0]) for number in refitted)
+            return low, high, p, jackknife.REFITTED
     # A ratio is biased where its denominator is uncertain. The resamples carry that bias once more than the estimate.
     moved = drawn - defined.mean() + value
-    low, high, p = limits(moved[:, None], left_out[:, None])
-    return float(low[0]), float(high[0]), float(p[0])
+    low, high, p = (float(number[0]) for number in limits(moved[:, None], left_out[:, None]))
+    return low, high, p, jackknife.FIXED if np.isfinite(low) else ""
 
 
-def _centroid(part: pd.DataFrame, null: pd.Series | None, weighted_by: str, resamples: int, seed: int) -> Centroid:
+def _centroid(
+    part: pd.DataFrame, null: pd.Series | None, weighted_by: str, refits: Refits, resamples: int, seed: int
+) -> Centroid:
     import numpy as np
 
     from emoprobe.probe.bootstrap import moments_by_speaker
@@ -241,6 +265,7 @@ def _centroid(part: pd.DataFrame, null: pd.Series | None, weighted_by: str, resa
         weighted_by=weighted_by,
         speakers=len(np.unique(speaker_groups(known["speaker"].tolist()))),
         unit=unit_of(known["group"]),
+        refit=refits.of_layers(part.iloc[0], wide.columns, utterances=len(wide)),
     )
 
 
@@ -255,6 +280,7 @@ def centroid_of_sums(
     weighted_by: str = ABOVE_ZERO,
     speakers: int = 0,
     unit: str = "speaker",
+    refit: Refit | None = None,
 ) -> Centroid:
     """Relevance centroid from the sums of each unit and layer; see :func:`relevance_centroids`.
 
@@ -268,7 +294,7 @@ def centroid_of_sums(
         CCC that counts as nothing.
     resamples, seed : int
         Of the bootstrap.
-    units, weighted_by, speakers, unit
+    units, weighted_by, speakers, unit, refit
         See :class:`Centroid`.
 
     Returns
@@ -294,4 +320,6 @@ def centroid_of_sums(
         weighted_by=weighted_by,
         speakers=speakers,
         unit=unit,
+        refit=refit,
+        samples=() if refit is None else tuple(refit.samples(of, sums)),
     )

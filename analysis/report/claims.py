@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from emoprobe.errors import UserError
+from emoprobe.probe.jackknife import REFITTED
 from emoprobe.probe.permutation import holm
 from emoprobe.probe.selecting import SYSTEM, best_baseline, chosen_in_words, headline_metric
 from emoprobe.probe.significance import paired_differences
@@ -297,7 +298,8 @@ def _paired(
         return _untested(subject, statement, f"there is no interval, {few}")
     scores = f"{METRICS[metric]} {number(found.score_one)} against {number(found.score_other)}"
     rows = f"{counted(found.n, 'utterance')} of {counted(found.speakers, 'speaker')}{_in_groups(found)}"
-    how = f"{scores}: {about}; {rows}, resampled together."
+    together = "left out together, the probes fitted again" if found.interval == REFITTED else "resampled together"
+    how = f"{scores}: {about}; {rows}, {together}."
     if found.without:
         how += f" Left out, because too rare for an interval: {found.without}."
     layers = [system for system in chosen if isinstance(system["chosen_on"], str) and system["chosen_on"]]

@@ -232,7 +232,7 @@ def _uncertainty(study: Study, account: Account) -> str:
         keys = ("efron1993introduction",)
     text += f" {account.cite(*keys)}." if text else ""
     return text + (
-        " Differences are taken on the same resamples. The relevance centroid of a dimension is the mean relative "
+        " Differences are taken without the same speakers, or on the same resamples of them. The relevance centroid of a dimension is the mean relative "
         "depth of the layers, weighted by what each scores above its null."
     )
 

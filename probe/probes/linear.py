@@ -16,6 +16,7 @@ from .base import Fit, Fitted, Inputs, Probe, Task, single_layer_features, versi
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..deletion import LeftOut
     from ..mdl import OnlineCode
     from ..ridge_equations import Reader
     from ..settings import FitSettings
@@ -39,6 +40,7 @@ class Solved:
     nulls: dict[str, np.ndarray] | None = None
     code: OnlineCode | None = None
     tested: dict[str, np.ndarray] | None = None
+    left_out: LeftOut | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -105,7 +107,14 @@ class LinearProbe(Probe):
             if len(penalties) > 1 and at_an_end.any():
                 notes[target].append(f"{where}: a chosen penalty is at the end of the grid")
         return Fit(
-            layer, task.settings.seed, solved.predictions, solved.penalties, solved.nulls, solved.code, solved.tested
+            layer,
+            task.settings.seed,
+            solved.predictions,
+            penalties=solved.penalties,
+            nulls=solved.nulls,
+            code=solved.code,
+            tested=solved.tested,
+            left_out=solved.left_out,
         )
 
 
@@ -126,9 +135,11 @@ class Ridge(LinearProbe):
 
     def versions(self, settings: FitSettings, target: str) -> dict[str, int]:
         """See :class:`.base.Probe`."""
-        from .. import mdl, permutation, ridge
+        from .. import deletion, jackknife, mdl, permutation, ridge
 
-        return versions_of(ridge, *[permutation] * bool(settings.permutations), *[mdl] * settings.mdl)
+        return versions_of(
+            ridge, deletion, jackknife, *[permutation] * bool(settings.permutations), *[mdl] * settings.mdl
+        )
 
     def identity(self, settings: FitSettings, target: str, inputs: Inputs) -> dict:
         """See :class:`.base.Probe`."""
@@ -142,11 +153,16 @@ class Ridge(LinearProbe):
     def solve(self, read: Reader, task: Task, penalties: Sequence[float]) -> Solved:
         """See :class:`LinearProbe`."""
         from .. import permutation, ridge
+        from ..deletion import LeftOut, moments_without
 
         settings, ratings = task.settings, task.ratings()
         said: tuple[str, ...] = ()
         equations = ridge.accumulate(read, ratings, task.folds)
         solved = ridge.solve(equations, penalties=penalties, rescale=settings.rescale)
+        left_out = None
+        if settings.resamples:
+            deletions = task.deletions()
+            left_out = LeftOut(deletions, moments_without(equations, solved, ratings, deletions))
         nulls = None
         if settings.permutations:
             sets, said = _exchangeable(task)
@@ -160,7 +176,15 @@ class Ridge(LinearProbe):
                 rescale=settings.rescale,
             )
         code, notes = _online_code(read, ratings, task, penalties) if settings.mdl else (None, ())
-        return Solved(solved.predictions, solved.penalties, solved.inner_scores, nulls, code, notes=(*said, *notes))
+        return Solved(
+            solved.predictions,
+            solved.penalties,
+            solved.inner_scores,
+            nulls=nulls,
+            code=code,
+            left_out=left_out,
+            notes=(*said, *notes),
+        )
 
 
 def _online_code(
