@@ -108,10 +108,10 @@ def differences(
     ids = [scored(frame, method.metric) for frame in frames]
     # Systems that score other utterances must not narrow what two others have in common; pairs that have the same in
     # common are resampled once.
-    together: dict[frozenset, list] = {}
+    together: dict[frozenset, list[tuple[int, int]]] = {}
     for pair in pairs:
         together.setdefault(ids[pair[0]] & ids[pair[1]], []).append(pair)
-    rows = {}
+    rows: dict[tuple[int, int], dict] = {}
     for same in together.values():
         places = list(dict.fromkeys(k for pair in same for k in pair))
         sums = sums_of([frames[k] for k in places], method.metric)
@@ -153,9 +153,7 @@ def corrected(rows: Sequence[dict], family: Sequence[str]) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     if len(table):
         family = [column for column in family if column in table]
-        table["p_holm"] = np.nan
-        for _, part in table.groupby(family, dropna=False, sort=False):
-            table.loc[part.index, "p_holm"] = holm(part["p"])
+        table["p_holm"] = table.groupby(family, dropna=False, sort=False)["p"].transform(holm)
     return tidy(table, DIFFERENCES)
 
 

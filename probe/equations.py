@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +11,20 @@ from scipy.linalg import lapack
 
 from emoprobe.errors import UserError
 
+#: What predicts labels from features.
+Predictor = Callable[[np.ndarray], np.ndarray]
 
-def solve_penalties(matrix, right, penalties, *, scratch=None) -> np.ndarray:
+#: Change of predictions: slope (width, targets) and offset (targets,).
+Change = tuple[np.ndarray, np.ndarray]
+
+
+def solve_penalties(
+    matrix: np.ndarray,
+    right: np.ndarray,
+    penalties: Sequence[float] | np.ndarray,
+    *,
+    scratch: np.ndarray | None = None,
+) -> np.ndarray:
     """Solve (matrix + penalty·I) w = right for every penalty, by Cholesky.
 
     One factorisation a penalty is as fast as one eigendecomposition for 13 of them at widths 768 to 1,024, keeps more
@@ -62,6 +75,70 @@ def inverse(matrix: np.ndarray, penalty: float) -> np.ndarray:
     if info:
         raise _too_small(penalty)
     return np.triu(half) + np.triu(half, 1).T
+
+
+@dataclass(frozen=True)
+class NormalEquations:
+    """Normal equations of a training set, its features standardised, or with `rows` their dual."""
+
+    matrix: np.ndarray
+    right: np.ndarray
+    mean: np.ndarray
+    inverse: np.ndarray
+    mean_y: np.ndarray
+    rows: np.ndarray | None = None
+
+    def fit(self, solution: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Coefficients and intercepts, leading axes as `solution` has them."""
+        coef = solution if self.rows is None else self.rows.T @ solution
+        coef = coef * self.inverse[:, None]
+        return coef, self.mean_y - self.mean @ coef
+
+    def change(self, step: np.ndarray, shift: np.ndarray) -> Change:
+        """Change of predictions by a change of standardised coefficients: slope (width, targets), offset (targets,)."""
+        slope = step * self.inverse[:, None]
+        return slope, shift - self.mean @ slope
+
+    def dual_removal(self, penalty: float) -> DualRemoval:
+        """The fit with a penalty, from which rows can be taken out again; of the dual alone."""
+        if self.rows is None:
+            raise TypeError("these are no dual equations: Removal.of takes rows out of them")
+        return DualRemoval.of(self.rows, self.matrix, self.right, penalty)
+
+    def predictor(self, solution: np.ndarray) -> Predictor:
+        """What predicts from features; by the kernel where the solution is dual, without the coefficients."""
+        rows = self.rows
+        if rows is None:
+            coef, intercept = self.fit(solution)
+            return lambda x: x @ coef + intercept
+        return lambda x: ((x - self.mean) * self.inverse @ rows.T) @ solution + self.mean_y
+
+    def explained(self, solution: np.ndarray, penalties: np.ndarray) -> np.ndarray:
+        """Sum over the training rows of centred label times centred prediction, for each right-hand side."""
+        if self.rows is None:
+            return np.einsum("wk,wk->k", self.right, solution)
+        # The kernel times the solution is the label less the penalty times the solution.
+        return np.einsum("nk,nk->k", self.right, self.right - penalties * solution)
+
+
+class LabelSums:
+    """Of each cell, the sums in which labels occur: Σxy, Σy, Σy²."""
+
+    def __init__(self, cells: int, width: int, targets: int) -> None:
+        self.xy = np.zeros((cells, width, targets))
+        self.y, self.yy = np.zeros((cells, targets)), np.zeros((cells, targets))
+
+    def add(self, c: int, x: np.ndarray, y: np.ndarray) -> None:
+        """Add rows to a cell."""
+        self.xy[c] += x.T @ y
+        self.y[c] += y.sum(0)
+        self.yy[c] += np.einsum("nt,nt->t", y, y)
+
+    def take(self, columns: list[int]) -> LabelSums:
+        """Those of some targets."""
+        some = LabelSums(0, 0, 0)
+        some.xy, some.y, some.yy = self.xy[:, :, columns], self.y[:, columns], self.yy[:, columns]
+        return some
 
 
 @dataclass(frozen=True)

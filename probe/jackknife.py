@@ -27,7 +27,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from .bootstrap import SCALES
+from .bootstrap import scale_of
 from .units import GROUP, SPEAKER
 
 #: Of the numbers made here. Raise it with any change that moves them beyond rounding; kept ones are then made anew.
@@ -67,7 +67,7 @@ def spread(left_out: Sequence[np.ndarray], *, scale: str | None = None) -> tuple
     >>> bool(np.isclose(variance[0], values.var(ddof=1) / 4)), float(freedom[0])
     (True, 3.0)
     """
-    forth, _ = SCALES.get(scale, (np.asarray, np.asarray))
+    forth, _ = scale_of(scale)
     variances, freedoms = [], []
     with np.errstate(invalid="ignore", divide="ignore"):
         for values in left_out:
@@ -100,7 +100,7 @@ def limits(
     low, high, p : ndarray, shape (columns,)
         NaN where there is no variance to be had.
     """
-    forth, back = SCALES.get(scale, (np.asarray, np.asarray))
+    forth, back = scale_of(scale)
     variance, freedom = spread(left_out, scale=scale)
     middle, error = forth(np.asarray(score, dtype=np.float64)), np.sqrt(variance)
     reach = stats.t.ppf((1 + level) / 2, freedom) * error

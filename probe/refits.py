@@ -6,21 +6,17 @@ two systems that leave out the same units, follows from two tables: this, and th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from .bootstrap import leave_one_out
 from .deletion import BOTH
+from .drawing import Measure
 from .schema import KEY, MOMENTS
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-#: A score as a function of sums, shape (..., 6).
-Measure = Callable[[np.ndarray], np.ndarray]
 
 #: Columns that name a system, as `selecting.SYSTEM` has them.
 _SYSTEM = (*KEY, "layer", "split")
@@ -82,13 +78,10 @@ class Refits:
     """
 
     def __init__(self, table: pd.DataFrame) -> None:
-        self._rows = {}
-        if len(table):
-            layer = table["layer"].astype("float64").fillna(np.nan)
-            keyed = table.assign(layer=[None if np.isnan(value) else int(value) for value in layer])
-            groups = keyed.groupby(list(_SYSTEM), sort=False, dropna=False).indices
-            self._rows = {_key(dict(zip(_SYSTEM, values, strict=True))): rows for values, rows in groups.items()}
         self._table = table
+        self._rows: dict[tuple, list[int]] = {}
+        for row, values in enumerate(zip(*(table[column] for column in _SYSTEM), strict=True)):
+            self._rows.setdefault(_key(dict(zip(_SYSTEM, values, strict=True))), []).append(row)
 
     def of(self, name: Mapping[str, Any]) -> Refit | None:
         """Refits of a system; None where there are none, or too few to vary."""
@@ -124,5 +117,4 @@ class Refits:
 
 def _key(name: Mapping[str, Any]) -> tuple:
     layer = name["layer"]
-    known = layer is not None and not np.isnan(layer)
-    return (*(str(name[column]) for column in (*KEY, "split")), int(layer) if known else None)
+    return (*(str(name[column]) for column in (*KEY, "split")), None if pd.isna(layer) else int(layer))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -118,7 +118,7 @@ class Results:
         names = self.scores["dimension"] if len(self.scores) else []
         return [name for name in ordered_dimensions(names) if name != CATEGORIES]
 
-    def select(self, **values) -> pd.DataFrame:
+    def select(self, **values: object) -> pd.DataFrame:
         """Rows of the scores whose columns have the given values, such as ``select(probe="ridge", fold="all")``."""
         chosen = self.scores
         for name, value in values.items():
@@ -276,7 +276,7 @@ def _write_protocol(folder: Path, protocol: list[dict]) -> None:
     _write(folder / "protocol.json", lambda path: path.write_text(text, encoding="utf-8"))
 
 
-def _write(path: Path, write) -> None:
+def _write(path: Path, write: Callable[[Path], object]) -> None:
     """Write beside `path`, then take its place: a reader never sees half a file."""
     with replacing(path) as temporary:
         write(temporary)

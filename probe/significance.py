@@ -148,7 +148,7 @@ def paired_differences(
         pairs = [(a, b) for a, b in pairs if not is_baseline(a)] or pairs
     names = list(dict.fromkeys(name for pair in pairs for name in pair))
     place = {name: k for k, name in enumerate(names)}
-    frames = [sides[0].get(name, sides[1].get(name)) for name in names]
+    frames = [(sides[0] if name in sides[0] else sides[1])[name] for name in names]
     family = ("corpus", "split")
     sizes = Counter(tuple(a[c] if same_value(a[c], b[c]) else "" for c in family) for a, b in pairs)
     places = [(place[a], place[b]) for a, b in pairs]
@@ -191,9 +191,10 @@ def layers_compared(
         if against == "best":
             best, chosen_on = best_of_run(results, systems, metric)
         else:
-            best, chosen_on = next((k for k, name in enumerate(names) if name["layer"] == against), None), ""
-            if best is None:
+            places = [k for k, name in enumerate(names) if name["layer"] == against]
+            if not places:
                 raise UserError(f"{in_words(names[0])} is there, but there is no layer {against} beside it")
+            best, chosen_on = places[0], ""
         pairs = [(k, best) for k in range(len(names)) if k != best]
         compared = differences(names, frames, pairs, method.for_family(len(pairs)))
         rows += [{**row, "chosen_on": chosen_on} for row in compared]

@@ -113,7 +113,7 @@ def test_one_speaker_to_train_on_leaves_nothing_to_fit_again():
     assert np.isnan(sums[0, :, 2]).all()
 
 
-# The jackknife ---------------------------------------------------------------------------------------------------------
+# The jackknife --------------------------------------------------------------------------------------------------------
 
 
 def means_without(values: np.ndarray) -> np.ndarray:
@@ -144,7 +144,7 @@ def test_limits_of_a_correlation_stay_below_one_and_identical_systems_do_not_dif
     assert np.isnan(jackknife.limits(np.zeros(1), [np.array([[0.1], [np.nan], [0.2]])])).all()
 
 
-# In the results --------------------------------------------------------------------------------------------------------
+# In the results -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

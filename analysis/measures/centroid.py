@@ -164,7 +164,8 @@ class Centroid:
         import numpy as np
 
         low, high, _, kind = _limits(self.value, self.drawn, self.left_out, self.samples)
-        return self._row(self.value, self.drawn, *np.clip([low, high], 0, 1), float("nan"), self.weighted_by, kind)
+        low, high = np.clip([low, high], 0, 1)
+        return self._row(self.value, self.drawn, low, high, float("nan"), self.weighted_by, kind)
 
     def less(self, other: Centroid) -> dict[str, object]:
         """The difference of two centroids on the same resamples, empty where they are weighed by different things."""
@@ -177,7 +178,8 @@ class Centroid:
         paired = self.refit is not None and other.refit is not None and self.refit.pairs_with(other.refit)
         samples = [one - two for one, two in zip(self.samples, other.samples, strict=True)] if paired else ()
         low, high, p, kind = _limits(value, drawn, self.left_out - other.left_out, samples)
-        return self._row(value, drawn, *np.clip([low, high], -1, 1), p, self.weighted_by, kind)
+        low, high = np.clip([low, high], -1, 1)
+        return self._row(value, drawn, low, high, p, self.weighted_by, kind)
 
     def _row(self, value, drawn, low, high, p, by, interval="") -> dict[str, object]:
         import numpy as np
