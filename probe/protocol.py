@@ -58,7 +58,7 @@ def cache_digest(cache: HiddenStateCache, table: pd.DataFrame) -> str:
 
 def settings_of(study: Study, unit: Unit, target: str) -> dict:
     """Settings on which the numbers of a unit depend, as JSON."""
-    settings, probe = study.settings, unit.probe
+    settings, probe = study.settings_for(target), unit.probe
     of_categories = [recalls] if target == EMOTION else []
     return {
         "probe": probe.name,

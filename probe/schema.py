@@ -52,7 +52,7 @@ SCORES = {
     "permutations": _INTEGER, "mdl_bits": _NUMBER, "compression": _NUMBER, "text_source": STRING,
     "unit": STRING, "units": _INTEGER,
     "classes": _INTEGER, "uar_common": _NUMBER, "uar_common_low": _NUMBER, "uar_common_high": _NUMBER,
-    "tested": _NUMBER, "interval": STRING,
+    "tested": _NUMBER, "interval": STRING, "permuted": STRING,
 }  # fmt: skip
 #: What can be averaged over seeds; the rest of a row is of a fit.
 AVERAGED = tuple(name for name, kind in SCORES.items() if kind == _NUMBER and name not in ("depth", "penalty"))
@@ -85,7 +85,7 @@ REFITS = {
 ADDED = frozenset(
     ["null_mean", "null_high", "p", "p_holm", "selectivity", "permutations", "mdl_bits", "compression", "text_source",
      "unit", "units", "group", "classes", "uar_common", "uar_common_low", "uar_common_high", "tested",
-     "interval"]
+     "interval", "permuted"]
 )  # fmt: skip
 
 

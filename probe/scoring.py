@@ -54,6 +54,8 @@ class Scored:
         For each fit, its scores for permuted labels by the name of the split.
     tested : list of dict of str to float, or None
         For each fit, the score that the null is of, by the name of the split, where that is not CCC of the fit itself.
+    permuted : str
+        What the labels of the nulls were permuted among.
     codes : list of dict or None
         For each fit, more columns of its pooled rows.
     left_out : list of LeftOut, or None
@@ -73,6 +75,7 @@ class Scored:
     codes: list[dict | None]
     tested: list[dict[str, float] | None] | None = None
     left_out: list[LeftOut | None] | None = None
+    permuted: str = ""
 
     def refit(self, fit: int, split: str) -> Refit | None:
         """What a fit scores on a split without each speaker; None where nobody knows, or there is one alone."""
@@ -171,7 +174,7 @@ def score(scored: Scored, *, resamples: int, seed: int) -> Outcome:
                     if scored.nulls[fit] is not None:
                         other = scored.tested[fit] if scored.tested else None
                         row["tested"] = other[name] if other else row["ccc"]
-                        row.update(summarise(row["tested"], scored.nulls[fit][name]))
+                        row.update(summarise(row["tested"], scored.nulls[fit][name]), permuted=scored.permuted)
                     row.update(scored.codes[fit] or {})
                     pooled.append(row)
                 rows_out.append(row)

@@ -59,7 +59,7 @@ class LinearProbe(Probe):
         """Penalties to choose from."""
         from ..ridge import check_penalties
 
-        return self.default_penalties() if settings.penalties is None else check_penalties(settings.penalties)
+        return self.default_penalties() if settings.penalties is None else check_penalties(settings.penalties).tolist()
 
     def feature_sets(self, asked: Sequence[str], inputs: Inputs) -> list[str]:
         """See :class:`.base.Probe`."""
@@ -133,7 +133,7 @@ class Ridge(LinearProbe):
 
         return PENALTIES
 
-    def versions(self, settings: FitSettings, target: str) -> dict[str, int]:
+    def versions(self, settings: FitSettings, target: str) -> dict[str, int]:  # noqa: ARG002 (of every probe)
         """See :class:`.base.Probe`."""
         from .. import deletion, jackknife, mdl, permutation, ridge
 
@@ -141,7 +141,7 @@ class Ridge(LinearProbe):
             ridge, deletion, jackknife, *[permutation] * bool(settings.permutations), *[mdl] * settings.mdl
         )
 
-    def identity(self, settings: FitSettings, target: str, inputs: Inputs) -> dict:
+    def identity(self, settings: FitSettings, target: str, inputs: Inputs) -> dict:  # noqa: ARG002 (of every probe)
         """See :class:`.base.Probe`."""
         return {
             "penalties": [float(penalty) for penalty in self.penalties(settings)],
@@ -220,13 +220,13 @@ class Logistic(LinearProbe):
 
         return PENALTIES
 
-    def versions(self, settings: FitSettings, target: str) -> dict[str, int]:
+    def versions(self, settings: FitSettings, target: str) -> dict[str, int]:  # noqa: ARG002 (of every probe)
         """See :class:`.base.Probe`."""
         from .. import category_null, logistic, permutation
 
         return versions_of(logistic, *[permutation, category_null] * bool(settings.permutations))
 
-    def identity(self, settings: FitSettings, target: str, inputs: Inputs) -> dict:
+    def identity(self, settings: FitSettings, target: str, inputs: Inputs) -> dict:  # noqa: ARG002 (of every probe)
         """See :class:`.base.Probe`."""
         return {
             "penalties": [float(penalty) for penalty in self.penalties(settings)],
@@ -245,7 +245,8 @@ class Logistic(LinearProbe):
         settings, classes = task.settings, task.labels.classes
         read = _held(read, np.flatnonzero(classes >= 0))
         solved = logistic_probe(read, classes, task.folds, penalties=penalties)
-        nulls, tested, said = None, None, ()
+        nulls, tested = None, None
+        said: tuple[str, ...] = ()
         if settings.permutations:
             sets, said = _exchangeable(task)
             null = category_null(read, classes, task.folds, sets, count=settings.permutations, seed=settings.seed)
@@ -271,24 +272,21 @@ def _held(read: Reader, rows: np.ndarray) -> Reader:
 
 def _exchangeable(task: Task) -> tuple[np.ndarray, tuple[str, ...]]:
     """Sets within which labels are permuted, and what is to be said of them."""
-    from ..permutation import exchangeable
+    from ..permutation import exchangeable, told
 
-    units, within = task.split.units, task.settings.permute_within_speakers
+    units, within = task.split.units, bool(task.settings.permute_within_speakers)
     sets = exchangeable(task.folds, units.voices, within_speakers=within)
-    taking_part = sets >= 0
-    unknown = int((units.unknown & taking_part).sum())
-    if not (within and unknown):
-        return sets, ()
-    told = f"labels of the {unknown:,} of {int(taking_part.sum()):,} utterances of unknown speaker are permuted among "
-    return sets, (f"{told}themselves: of these the test within speakers is one among utterances",)
+    return sets, told(task.folds, units, within_speakers=within)
 
 
 def _permuted(settings: FitSettings) -> dict:
     """Settings of the null."""
-    within = settings.permute_within_speakers
+    from ..permutation import FREE, WITHIN
+
+    within = bool(settings.permute_within_speakers)
     return {
         "permutations": settings.permutations,
-        "permuted": "within speakers" if within else "among utterances",
+        "permuted": WITHIN if within else FREE,
         # In its hash, so that kept nulls in which these rows had their true labels are made anew.
         **({"unknown_speakers": "permuted among themselves"} if within else {}),
     }
