@@ -7,10 +7,10 @@ import hashlib
 import io
 import math
 import numbers
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -32,9 +32,6 @@ from emoprobe.ownership import MARK
 
 from .exported import FLOAT, INSIDE, INT8, OnnxModel
 from .saved import EmotionModel, load_model
-
-if TYPE_CHECKING:
-    import os
 
 #: Of what becomes of a file between its samples and a number; raised whenever that changes a prediction.
 VERSION = 1
@@ -76,7 +73,7 @@ def predict(
     *,
     sampling_rate: int = SAMPLE_RATE,
     text: str | None = None,
-    model: EmotionModel | OnnxModel | str | os.PathLike,
+    model: EmotionModel | OnnxModel | str | os.PathLike[str],
 ) -> dict[str, float]:
     """Dimensions of one utterance.
 
@@ -102,8 +99,9 @@ def predict(
         If the array is no mono signal of finite numbers, silent, too short or too long, or what the model needs is
         missing.
     """
-    if not hasattr(model, "predict"):
+    if isinstance(model, str | os.PathLike):
         model = load_model(model)
+    waveforms = None
     if model.uses_audio:
         signal = _checked(waveform, sampling_rate)
         if len(signal) < model.receptive_field:
@@ -116,11 +114,12 @@ def predict(
                 f"the waveform has {len(signal) / SAMPLE_RATE:.1f} s, and {model.label} takes at most "
                 f"{model.longest / SAMPLE_RATE:g} s; cut it"
             )
+        waveforms = [signal]
     elif waveform is not None:
         raise UserError(f"{model.label} reads text alone: give None in place of a waveform")
     elif not (text or "").strip():
         raise UserError(f"{model.label} reads text alone: give text=...")
-    (values,) = model.predict([signal] if model.uses_audio else None, [text])
+    (values,) = model.predict(waveforms, [text])
     return {dimension: float(value) for dimension, value in zip(model.dimensions, values, strict=True)}
 
 
@@ -218,7 +217,7 @@ def predict_files(
             progress=progress,
         )
         sizes = table["samples"].to_numpy()
-        load = _waveforms(paths, headers)
+        load: Callable[[int], object] = _waveforms(paths, headers)
         keys = _keys(paths, parts)
         stamps = [[*stamp(path, part), _hash(text)] for path, part, text in zip(paths, parts, said, strict=True)]
     else:
@@ -274,7 +273,7 @@ def predict_files(
     return table
 
 
-def model_identity(folder: str | os.PathLike, *, onnx: bool = False, int8: bool = False) -> dict:
+def model_identity(folder: str | os.PathLike[str], *, onnx: bool = False, int8: bool = False) -> dict:
     """What a prediction depends on: the hash of the model's files, and the version of the method.
 
     Parameters

@@ -63,7 +63,7 @@ class ModelSettings:
     audio_dropout: float = 0.1
     dimensions: tuple[str, ...] = DIMENSIONS
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.audio is None and self.text is None:
             raise UserError("a model needs an encoder: give --audio, --text or both")
         one_of("--freeze", self.freeze, FREEZABLE)
@@ -86,7 +86,7 @@ class ModelSettings:
 
     @property
     def modality(self) -> str:
-        """ "audio", "text" or "audio+text": the column `features` of the results."""
+        """Which sides the model has, "audio", "text" or "audio+text": the column `features` of the results."""
         return "+".join(name for name in ("audio", "text") if getattr(self, name) is not None)
 
 
@@ -158,7 +158,7 @@ class TrainingSettings:
     workers: int | None = None
     memory: float = 2.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         one_of("--precision", (self.precision,), ("float32", "bfloat16", "float16"))
         check_counts(self, "epochs", "patience", "batch", "accumulate", "seeds", "save_steps", least=1)
         for name in ("audio_rate", "text_rate", "head_rate", "longest"):

@@ -118,7 +118,7 @@ def transcribe(
     table, headers = scan(corpus, shortest=recogniser.shortest, longest=settings.longest, progress=progress)
     kept = table["transcript"].ne("").to_numpy() if settings.only_missing else np.zeros(len(table), dtype=bool)
     sizes = np.where(kept, 0, recogniser.sizes(table["samples"].to_numpy()))
-    paths, parts, audio = table["path"].to_numpy(), places(table), Kept()
+    paths, parts, audio = table["path"].tolist(), places(table), Kept()
     say(
         f"{corpus.name}: {int((sizes > 0).sum())} of {len(table)} utterances, "
         f"{table['seconds'].to_numpy()[sizes > 0].sum() / 3600:.2f} h, to be transcribed by {recogniser.label}"
@@ -161,8 +161,9 @@ def _read(corpus: Corpus | str | Path, out: Path, settings: TranscriptionSetting
         raise UserError(f"--out {out} is the corpus's own manifest, which is read; give another place with --out")
     corpus = read_corpus(str(corpus), keep_words=settings.keep_words, columns=settings.columns)
     # A file may stand for a folder of another form, which tells no sources.
-    as_manifest = manifest is not None and corpus.arguments[1] == os.path.abspath(manifest)  # noqa: PTH100
-    sources = transcript_sources(manifest, columns=settings.columns) if as_manifest else []
+    sources: list[str] = []
+    if manifest is not None and corpus.arguments[1] == os.path.abspath(manifest):  # noqa: PTH100
+        sources = transcript_sources(manifest, columns=settings.columns)
     return corpus, sources or [corpus.text_source] * len(corpus)
 
 
@@ -198,8 +199,7 @@ def _write(table: pd.DataFrame, out: Path) -> None:
     writer = csv.writer(text, lineterminator="\n")
     columns = [*held_columns(table), SOURCE]
     writer.writerow(columns)
-    for row in table[columns].itertuples(index=False):
-        cells = row._asdict()
+    for cells in table[columns].to_dict("records"):
         path = Path(os.path.abspath(cells["path"]))  # noqa: PTH100 - as the manifest's reader does it
         if path.is_relative_to(folder):
             cells["path"] = path.relative_to(folder).as_posix()
