@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
 import shutil
 import signal
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,9 @@ from safetensors.torch import load_file, save_file
 
 from emoprobe.checkpoints import last_whole_checkpoint
 from emoprobe.cli.predict import main as predict
+from emoprobe.endtoend import runs as runs_module
 from emoprobe.endtoend import trainer as trainer_module
+from emoprobe.endtoend import training as training_module
 from emoprobe.endtoend.data import Utterances
 from emoprobe.endtoend.saved import load_model, read_config
 from emoprobe.endtoend.settings import ModelSettings, TrainingSettings
@@ -381,6 +385,36 @@ def test_weights_that_are_gone_at_the_end_are_told(place, stopped, tmp_path, mon
     monkeypatch.setattr(trainer_module, "_development_scores", lambda *args: {"ccc": -1.0})  # never the best
     with pytest.raises(UserError, match=r"model.safetensors is missing: remove .*seed0-fold-all"):
         trained(place, tmp_path / "out", epochs=3, batch=4)
+
+
+def test_predictions_beyond_any_label_are_told(place, tmp_path, monkeypatch):
+    def predict_rows(ready, material, rows, **how):
+        return np.full((len(rows), len(ready.dimensions)), 1e31)
+
+    monkeypatch.setattr(runs_module, "predict_rows", predict_rows)
+    with pytest.raises(UserError, match=r"seed0-fold-all: the predictions of this training are beyond 1e\+30: lower"):
+        trained(place, tmp_path / "out", model={"text": None})
+
+
+def test_the_model_that_a_run_is_described_by_is_gone_when_training_begins(place, tmp_path, monkeypatch):
+    built, alive = [], []
+
+    def build(*args, **kwargs):
+        model, text = training_build(*args, **kwargs)
+        built.append(weakref.ref(model))
+        return model, text
+
+    def run_fold(*args, **kwargs):
+        gc.collect()
+        alive.append([model() for model in built])
+        raise UserError("no training is needed here")
+
+    training_build = training_module.build
+    monkeypatch.setattr(training_module, "build", build)
+    monkeypatch.setattr(training_module, "run_fold", run_fold)
+    with pytest.raises(UserError, match="no training is needed here"):
+        trained(place, tmp_path / "out", model={"text": None})
+    assert alive == [[None]]
 
 
 def test_weights_of_another_width_are_not_given_memory(stopped, tmp_path):
