@@ -34,7 +34,7 @@ from emoprobe.probe import ccc, fit_layers
 from emoprobe.probe.bootstrap import resample_counts, stretched
 from emoprobe.probe.ridge import PENALTIES
 from emoprobe.probe.weighted import norm_corrected, weighted_probe
-from tests.probe_helpers import seal, write_cache
+from emoprobe.testing.caches import seal, write_cache
 
 PLANTED = {"arousal": 1, "valence": 3, "dominance": 2}
 FAST = RelevanceSettings(resamples=200, iterations=20, seeds=1)

@@ -19,7 +19,7 @@ from emoprobe.analysis.measures.similarity import COLUMNS, load_similarity, simi
 from emoprobe.cli.similarity import main
 from emoprobe.errors import UserError
 from emoprobe.extract import HiddenStateCache
-from tests.probe_helpers import seal, write_cache
+from emoprobe.testing.caches import seal, write_cache
 
 # Sums over n rows in another order, in float64: far above their rounding, far below anything of meaning.
 CLOSE = {"rtol": 1e-9, "atol": 1e-11}

@@ -17,8 +17,8 @@ import pytest
 import soundfile
 
 from emoprobe.extract.audio import STATUSES
+from emoprobe.testing.checkpoints import save_model
 from tests.corpus_fixtures import RATE, mutate, tone, write_wav
-from tests.tiny_models import save_model
 
 WORKER = Path(__file__).with_name("bad_inputs_worker.py")
 STATISTICS = ("mean", "std", "mean_ln")

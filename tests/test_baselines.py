@@ -23,10 +23,10 @@ from emoprobe.extract.baselines import add_baselines
 from emoprobe.extract.sidecars import read_sidecar, sidecar_path, write_sidecar
 from emoprobe.probe.baselines import EGEMAPS_LIMIT, probe_features
 from emoprobe.probe.splits import Fold
+from emoprobe.testing.caches import write_cache
+from emoprobe.testing.checkpoints import save_model, save_text_model
+from emoprobe.testing.corpora import make_corpus
 from tests.killed_baselines import add_and_die
-from tests.probe_helpers import write_cache
-from tests.speech import make_corpus
-from tests.tiny_models import save_model, save_text_model
 
 QUICK = {"resamples": 50, "penalties": (1.0, 100.0), "features": "mean"}
 

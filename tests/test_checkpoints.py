@@ -24,10 +24,10 @@ from emoprobe.extract.encoders import pickled
 from emoprobe.extract.encoders.checkpoint import open_checkpoint
 from emoprobe.extract.encoders.speech import load_backbone, weights_sha256
 from emoprobe.extract.encoders.text import load_text_encoder
+from emoprobe.testing.checkpoints import SIZES, make_model, save_model, save_text_model
+from emoprobe.testing.recognisers import save_ctc, save_whisper
 from emoprobe.transcribe.recognisers import load_recogniser
 from tests.hub import Hub, serving
-from tests.tiny_models import SIZES, make_model, save_model, save_text_model
-from tests.tiny_recognisers import save_ctc, save_whisper
 
 WAVE = np.random.default_rng(0).normal(size=8_000).astype(np.float32)
 

@@ -9,9 +9,9 @@ import torch
 from emoprobe.cli.extract import main
 from emoprobe.extract import HiddenStateCache
 from emoprobe.extract.devices import numerics
-from tests.speech import make_corpus
+from emoprobe.testing.checkpoints import VARIANTS, make_backbone, make_model, save_model
+from emoprobe.testing.corpora import make_corpus
 from tests.test_exactness import FLOAT32_TOLERANCE, alone, relative_error, waveforms
-from tests.tiny_models import VARIANTS, make_backbone, make_model, save_model
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 

@@ -14,7 +14,7 @@ from emoprobe.endtoend.costs import PARTS, count_model, count_parts, meta_model,
 from emoprobe.endtoend.settings import ModelSettings
 from emoprobe.errors import UserError
 from emoprobe.extract.encoders.exact import steps
-from tests.tiny_models import save_model, save_text_model
+from emoprobe.testing.checkpoints import save_model, save_text_model
 
 PAPER = ModelSettings(audio="distilhubert", text="distilbert", freeze=("frontend", "embeddings"))
 

@@ -26,10 +26,10 @@ from emoprobe.extract.corpora import read_corpus
 from emoprobe.extract.scan import scan
 from emoprobe.probe.fit import FitSettings, fit_caches
 from emoprobe.probe.results import load_results
+from emoprobe.testing.caches import write_cache
+from emoprobe.testing.checkpoints import WORDS, save_model, save_text_model
+from emoprobe.testing.corpora import make_corpus
 from tests.killed_training import finish
-from tests.probe_helpers import write_cache
-from tests.speech import make_corpus
-from tests.tiny_models import WORDS, save_model, save_text_model
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

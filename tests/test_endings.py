@@ -23,8 +23,8 @@ from emoprobe.extract.audio import AudioProblem, read_audio, read_header
 from emoprobe.extract.corpora import read_corpus
 from emoprobe.ownership import MARK, mark, refuse_strangers
 from emoprobe.storage import beside
-from tests.speech import make_corpus, tone
-from tests.tiny_models import make_model, save_model
+from emoprobe.testing.checkpoints import make_model, save_model
+from emoprobe.testing.corpora import make_corpus, tone
 
 # Signals and closed pipes ---------------------------------------------------------------------------------------------
 

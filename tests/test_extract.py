@@ -35,9 +35,9 @@ from emoprobe.extract.scan import scan
 from emoprobe.extract.writer import CacheWriter, lock_cache
 from emoprobe.probe.fit import fit_layers
 from emoprobe.probe.results import load_results
-from tests.speech import make_corpus, tone
+from emoprobe.testing.checkpoints import make_model, save_model
+from emoprobe.testing.corpora import make_corpus, tone
 from tests.test_exactness import alone, relative_error
-from tests.tiny_models import make_model, save_model
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -721,7 +721,7 @@ class TestModels:
     def test_a_checkpoint_with_a_head_gives_its_encoder(self, tmp_path):
         import transformers
 
-        from tests.tiny_models import SIZES
+        from emoprobe.testing.checkpoints import SIZES
 
         torch.manual_seed(3)
         whole = transformers.HubertForCTC(transformers.HubertConfig(**SIZES)).eval()

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from emoprobe.extract import HiddenStateCache
+from emoprobe.testing.checkpoints import save_model
+from emoprobe.testing.corpora import make_corpus
 from tests.killed import finish, start
-from tests.speech import make_corpus
-from tests.tiny_models import save_model
 
 
 @pytest.fixture(scope="module")

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
+from emoprobe.testing.checkpoints import save_model, save_text_model
+from emoprobe.testing.corpora import make_corpus
+from emoprobe.testing.recognisers import save_ctc
 from tests.killed_commands import Commands
-from tests.speech import make_corpus
-from tests.tiny_models import save_model, save_text_model
-from tests.tiny_recognisers import save_ctc
 
 KILLS = int(os.environ.get("EMOPROBE_KILLS", "2"))
 

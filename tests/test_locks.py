@@ -26,7 +26,7 @@ from emoprobe.locks import LockHeld, hold_lock
 from emoprobe.probe.fit import fit_layers
 from emoprobe.probe.results import Results, load_results, update_results
 from emoprobe.processes import here
-from tests.probe_helpers import write_cache
+from emoprobe.testing.caches import write_cache
 
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 FIT = {"dimensions": "arousal", "folds": 3, "permutations": 0, "resamples": 20, "mdl": False}

@@ -27,7 +27,7 @@ from emoprobe.probe import (
 )
 from emoprobe.probe import training as trained
 from emoprobe.probe.results import Results, load_results
-from tests.probe_helpers import write_cache
+from emoprobe.testing.caches import write_cache
 
 GOLDEN = Path(__file__).with_name("golden_numbers.json")
 FITS = {"dimensions": ("valence", "emotion"), "probe": ("ridge", "mlp", "weighted"), "folds": 3, "seeds": 1,

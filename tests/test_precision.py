@@ -27,8 +27,8 @@ from emoprobe.extract import HiddenStateCache, extraction, precision
 from emoprobe.extract.encoders.speech import Backbone, load_backbone
 from emoprobe.extract.precision import TOLERANCES, check_backbone, check_precision, run_in_float32
 from emoprobe.extract.writer import CacheWriter
-from tests.speech import make_corpus, tone
-from tests.tiny_models import SIZES, TEXT_SIZES, make_model, save_model, save_text_model
+from emoprobe.testing.checkpoints import SIZES, TEXT_SIZES, make_model, save_model, save_text_model
+from emoprobe.testing.corpora import make_corpus, tone
 from tests.wrong_kernels import spoil_grouped_convolutions, spoil_linear
 
 pytestmark = pytest.mark.usefixtures("undrawn")

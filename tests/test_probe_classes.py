@@ -20,7 +20,7 @@ from emoprobe.probe.fit import fit_caches
 from emoprobe.probe.mismatches import mismatches
 from emoprobe.probe.settings import FitSettings
 from emoprobe.probe.targets import Labels, plan_target
-from tests.probe_helpers import write_cache
+from emoprobe.testing.caches import write_cache
 
 IEMOCAP = {"ang": 1103, "hap": 595, "sad": 1084, "neu": 1708, "exc": 1041, "fru": 1849, "oth": 3}
 

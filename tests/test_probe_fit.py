@@ -21,7 +21,7 @@ from emoprobe.probe import fit_layers, load_results
 from emoprobe.probe import results as results_module
 from emoprobe.probe.metrics import ccc, uar
 from emoprobe.probe.results import KEY, Results
-from tests.probe_helpers import seal, write_cache
+from emoprobe.testing.caches import seal, write_cache
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

@@ -15,8 +15,8 @@ from emoprobe.cli.fit import main as fit_main
 from emoprobe.probe.results import load_results
 from emoprobe.probe.shared_audio import shared_audio
 from emoprobe.probe.splits import Fold
-from tests.speech import make_corpus
-from tests.tiny_models import save_model
+from emoprobe.testing.checkpoints import save_model
+from emoprobe.testing.corpora import make_corpus
 
 time = st.one_of(st.none(), st.integers(0, 6))
 

@@ -26,8 +26,8 @@ from emoprobe.extract.layout import layout_sha256
 from emoprobe.extract.sidecars import Sidecar, read_sidecar, write_sidecar
 from emoprobe.fields import TEXT, ListOf, Part, check_fields, refuse_beyond_memory, refuse_cut_short
 from emoprobe.probe.fit import fit_layers
-from tests.probe_helpers import write_cache
-from tests.tiny_models import make_model
+from emoprobe.testing.caches import write_cache
+from emoprobe.testing.checkpoints import make_model
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from emoprobe.extract import HiddenStateCache, refreshing, resuming
 from emoprobe.extract.acoustics import acoustic_statistics
 from emoprobe.extract.pipeline import Pipeline
 from emoprobe.extract.sidecars import Sidecar, read_sidecar, sidecar_path, write_sidecar
-from tests.speech import make_corpus
-from tests.tiny_models import save_model
+from emoprobe.testing.checkpoints import save_model
+from emoprobe.testing.corpora import make_corpus
 
 
 @pytest.fixture(scope="module")

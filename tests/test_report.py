@@ -29,7 +29,7 @@ from emoprobe.extract.layout import layout_sha256
 from emoprobe.probe import fit_layers, load_results
 from emoprobe.probe.metrics import ccc
 from emoprobe.probe.results import PREDICTIONS, SCORES, Results, table, update_results
-from tests.probe_helpers import write_cache
+from emoprobe.testing.caches import write_cache
 
 EVIL = "<script>alert(1)</script>|`evil`"
 EVIL_CORPUS = "hand\"><img src=http://example.org/x onerror='alert(2)'>"

@@ -27,9 +27,9 @@ from emoprobe.extract.corpora import read_corpus, read_manifest
 from emoprobe.extract.corpora.places import overlaps, places
 from emoprobe.extract.scan import scan
 from emoprobe.extract.writer import CacheWriter
+from emoprobe.testing.checkpoints import save_model
 from tests.corpus_fixtures import tone, write_csv
 from tests.segment_fixtures import count_decoded, make_conversation
-from tests.tiny_models import save_model
 
 
 def written(path: Path, rate: int, kind: str, subtype: str, *, seconds: float = 12.0) -> Path:

@@ -24,6 +24,8 @@ from emoprobe.extract.audio.shards import open_bytes
 from emoprobe.extract.batchwise import stamp
 from emoprobe.extract.corpora import read_corpus, read_manifest
 from emoprobe.extract.scan import scan
+from emoprobe.testing.checkpoints import save_model
+from emoprobe.testing.recognisers import save_ctc
 from emoprobe.transcribe.transcription import TranscriptionSettings, transcribe
 from tests.corpus_fixtures import mutate, tone, write_csv
 from tests.shard_fixtures import (
@@ -37,8 +39,6 @@ from tests.shard_fixtures import (
     write_saved,
     write_tar,
 )
-from tests.tiny_models import save_model
-from tests.tiny_recognisers import save_ctc
 
 ROWS = make_rows(11)
 

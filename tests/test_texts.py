@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from emoprobe.errors import UserError
 from emoprobe.extract.encoders import text as module
 from emoprobe.extract.encoders.text import TEXT_ARCHITECTURES, load_text_config, load_text_encoder, packaged_minilm
-from tests.tiny_models import WORDS, save_text_model
+from emoprobe.testing.checkpoints import WORDS, save_text_model
 
 FAMILIES = ("bert", "distilbert", "roberta", "convbert")
 SENTENCES = ["good morning", "no", "the weather was so bad that no one went out", "Good  MORNING", "oh no!", "no"]

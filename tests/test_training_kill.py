@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 
 from emoprobe.endtoend.settings import ModelSettings, TrainingSettings
+from emoprobe.testing.checkpoints import WORDS, save_model, save_text_model
+from emoprobe.testing.corpora import make_corpus
 from tests.killed_training import start
-from tests.speech import make_corpus
-from tests.tiny_models import WORDS, save_model, save_text_model
 
 KILLS = int(os.environ.get("EMOPROBE_KILLS", "3"))
 

@@ -30,8 +30,8 @@ from emoprobe.endtoend.training import _finished, train
 from emoprobe.endtoend.workers import fitting_workers, told_of_dead_workers
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora import read_corpus
-from tests.speech import make_corpus
-from tests.tiny_models import WORDS, save_model, save_text_model
+from emoprobe.testing.checkpoints import WORDS, save_model, save_text_model
+from emoprobe.testing.corpora import make_corpus
 
 
 @pytest.fixture(scope="module")

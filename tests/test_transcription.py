@@ -23,13 +23,13 @@ from emoprobe.extract.audio import AudioProblem
 from emoprobe.extract.batchwise import Problem, run_batches
 from emoprobe.extract.corpora import read_manifest
 from emoprobe.extract.journal import Journal, open_journal, write_beside
+from emoprobe.testing.checkpoints import save_model
+from emoprobe.testing.corpora import make_corpus, tone
+from emoprobe.testing.recognisers import CTC, save_ctc, save_whisper
 from emoprobe.transcribe import recognisers
 from emoprobe.transcribe.recognisers import load_recogniser
 from emoprobe.transcribe.transcription import TranscriptionSettings, transcribe
 from tests.killed_journal import finish
-from tests.speech import make_corpus, tone
-from tests.tiny_models import save_model
-from tests.tiny_recognisers import CTC, save_ctc, save_whisper
 
 SECONDS = (0.3, 1.0, 0.7, 2.1, 0.0251, 1.0)
 

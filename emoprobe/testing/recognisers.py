@@ -9,7 +9,7 @@ import torch
 import transformers
 from tokenizers.pre_tokenizers import ByteLevel
 
-from tests.tiny_models import LARGE, SIZES
+from .checkpoints import LARGE, SIZES
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz'"
 

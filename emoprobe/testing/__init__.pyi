@@ -1,0 +1,11 @@
+from . import caches as caches
+from . import checkpoints as checkpoints
+from . import corpora as corpora
+from . import recognisers as recognisers
+from .caches import write_cache as write_cache
+from .checkpoints import save_model as save_model
+from .checkpoints import save_text_model as save_text_model
+from .corpora import make_corpus as make_corpus
+from .corpora import tone as tone
+from .recognisers import save_ctc as save_ctc
+from .recognisers import save_whisper as save_whisper
