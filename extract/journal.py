@@ -40,7 +40,7 @@ class Journal:
         Of the run that started the journal: what later runs keep so that they compute the same.
     """
 
-    def __init__(self, path: Path, settings: dict, results: dict[str, tuple[list, object]]):
+    def __init__(self, path: Path, settings: dict, results: dict[str, tuple[list, object]]) -> None:
         self.path = path
         self.settings = settings
         self._results = results

@@ -23,8 +23,7 @@ from emoprobe.cli.extract import main
 from emoprobe.cli.fit import main as fit_main
 from emoprobe.cli.running import run_command
 from emoprobe.errors import Note, UserError
-from emoprobe.extract import HiddenStateCache, extract, load_backbone
-from emoprobe.extract import cache as cache_module
+from emoprobe.extract import HiddenStateCache, extract, load_backbone, verifying
 from emoprobe.extract import scan as scanning
 from emoprobe.extract.audio import AudioProblem
 from emoprobe.extract.batching import plan_batches
@@ -583,7 +582,7 @@ class TestCache:
 
     def test_many_blocks_and_gaps_have_the_checksums_of_single_rows(self, cache_path, monkeypatch):
         """By blocks of two rows, over rows that are not all there, against one row after the other."""
-        monkeypatch.setattr(cache_module, "_BLOCK_BYTES", 1)
+        monkeypatch.setattr(verifying, "_BLOCK_BYTES", 1)
         with HiddenStateCache(cache_path) as cache:
             for rows in ([0, 1, 2, 5, 6, 11], [3], []):
                 there = dict(cache._checksums_of(np.array(rows, dtype=int)))
