@@ -584,9 +584,11 @@ class TestCache:
         """By blocks of two rows, over rows that are not all there, against one row after the other."""
         monkeypatch.setattr(verifying, "_BLOCK_BYTES", 1)
         with HiddenStateCache(cache_path) as cache:
+            file = CacheFile(cache_path)
             for rows in ([0, 1, 2, 5, 6, 11], [3], []):
-                there = dict(cache._checksums_of(np.array(rows, dtype=int)))
+                there = dict(verifying.checksums_of(file, np.array(rows, dtype=int)))
                 assert there == {row: cache.checksums[row] for row in rows}
+            file.close()
             assert cache.verify() == []
 
     @pytest.mark.parametrize("damage", ["cut", "gone"])
