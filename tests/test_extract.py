@@ -27,6 +27,7 @@ from emoprobe.extract import HiddenStateCache, extract, load_backbone, verifying
 from emoprobe.extract import scan as scanning
 from emoprobe.extract.audio import AudioProblem
 from emoprobe.extract.batching import plan_batches
+from emoprobe.extract.cache_file import CacheFile
 from emoprobe.extract.corpora import read_corpus
 from emoprobe.extract.encoders.speech import Backbone
 from emoprobe.extract.pipeline import Progress
@@ -393,6 +394,7 @@ class TestRuns:
         weights = load_file(damaged / "model.safetensors")
         weights["encoder.layers.0.final_layer_norm.weight"][:] = torch.nan
         save_file(weights, damaged / "model.safetensors", metadata={"format": "pt"})
+        capsys.readouterr()  # transformers draws a bar while it saves
         assert run(manifest, damaged, tmp_path / "damaged.h5") == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert "NaN or infinity in 1 weight (encoder.layers.0.final_layer_norm.weight); get the checkpoint" in line
