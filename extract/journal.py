@@ -159,7 +159,8 @@ def _read(path: Path, made_by: dict, out: Path) -> tuple[Journal, str | None]:
     if differ:
         raise UserError(f"{path} is of something else: {'; '.join(differ)}; {remedy}")
     # A damaged line costs its batch alone, which is computed again.
-    results, written = {}, None
+    results: dict[str, tuple[list, object]] = {}
+    written: str | None = None
     for line in lines[1:]:
         if line is not None and not isinstance(line.get(_WRITTEN, ()), (list, tuple)):
             written = line[_WRITTEN]

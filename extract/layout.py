@@ -323,7 +323,7 @@ def checksum_of(*parts: bytes | np.ndarray) -> bytes:
     """Checksum of some bytes, as it is stored."""
     digest = hashlib.blake2b(digest_size=CHECKSUM_BYTES // 2)
     for part in parts:
-        digest.update(part)
+        digest.update(part if isinstance(part, bytes) else part.data)
     return digest.hexdigest().encode()
 
 

@@ -211,7 +211,7 @@ class CacheWriter:
         self._status[row] = status
 
     def _put(self, name: str, offset: int, data: np.ndarray | bytes) -> None:
-        view = memoryview(data).cast("B")
+        view = (memoryview(data) if isinstance(data, bytes) else data.data).cast("B")
         place = self._offsets[name] + offset
         try:
             while view:
