@@ -31,7 +31,6 @@ FILES = sorted(path for room in set(MAY_IMPORT) - INSIDE_EMOPROBE for path in (R
 
 #: Files that are longer than 400 lines, with the reason.
 LONG = {
-    "extract/cache.py": "one class, the file format that users read",
     "extract/encoders/checkpoint.py": "one loader, from a name to a model",
 }
 
