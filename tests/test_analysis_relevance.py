@@ -34,7 +34,7 @@ from emoprobe.probe import ccc, fit_layers
 from emoprobe.probe.bootstrap import resample_counts, stretched
 from emoprobe.probe.ridge import PENALTIES
 from emoprobe.probe.weighted import norm_corrected, weighted_probe
-from emoprobe.testing.caches import seal, write_cache
+from emoprobe.testing.caches import write_cache, write_checksums
 
 PLANTED = {"arousal": 1, "valence": 3, "dominance": 2}
 FAST = RelevanceSettings(resamples=200, iterations=20, seeds=1)
@@ -61,7 +61,7 @@ def copied(path, **options):
     with h5py.File(path, "r+") as file:
         states = file["pooled/mean"]
         states[3] = states[1] + 0.01 * np.random.default_rng(0).standard_normal(states[1].shape)
-    seal(path)
+    write_checksums(path)
     return path
 
 
@@ -281,7 +281,11 @@ def test_parts_sum_to_the_ccc(seed, layers, offset):
 
 @pytest.mark.slow
 def test_weights_are_those_of_the_weighted_probe(tmp_path):
-    write_cache(tmp_path / "cache.h5", n=90, speakers=9, layers=3, scale=(1.0, 5.0, 0.2))
+    write_cache(tmp_path / "cache.h5", n=90, speakers=9, layers=3)
+    with h5py.File(tmp_path / "cache.h5", "r+") as file:
+        for values in (file["pooled/mean"], file["frame_norm"]):
+            values[:] = (values[:].T * np.float32([1.0, 5.0, 0.2])).T  # by layer
+    write_checksums(tmp_path / "cache.h5")
     settings = RelevanceSettings(dimensions=("arousal",), seeds=2, resamples=0)
     with HiddenStateCache(tmp_path / "cache.h5") as cache:
         (problem,) = problems.problems(cache, settings)

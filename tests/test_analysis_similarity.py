@@ -19,7 +19,7 @@ from emoprobe.analysis.measures.similarity import COLUMNS, load_similarity, simi
 from emoprobe.cli.similarity import main
 from emoprobe.errors import UserError
 from emoprobe.extract import HiddenStateCache
-from emoprobe.testing.caches import seal, write_cache
+from emoprobe.testing.caches import write_cache, write_checksums
 
 # Sums over n rows in another order, in float64: far above their rounding, far below anything of meaning.
 CLOSE = {"rtol": 1e-9, "atol": 1e-11}
@@ -189,7 +189,7 @@ def caches(tmp_path):
 
     with h5py.File(tmp_path / "teacher.h5") as one, h5py.File(tmp_path / "student.h5", "r+") as two:
         two["pooled/mean"][1] = 3 * one["pooled/mean"][2] @ rotation(0, 8)
-    seal(tmp_path / "student.h5")
+    write_checksums(tmp_path / "student.h5")
     return tmp_path / "teacher.h5", tmp_path / "student.h5"
 
 
@@ -236,7 +236,7 @@ def test_caches_are_matched_by_id(tmp_path):
 
     with h5py.File(tmp_path / "a.h5") as one, h5py.File(tmp_path / "b.h5", "r+") as two:
         two["pooled/mean"][:] = one["pooled/mean"][:, 20:60][:, ::-1]
-    seal(tmp_path / "b.h5")
+    write_checksums(tmp_path / "b.h5")
     table = similarity_table([tmp_path / "a.h5", tmp_path / "b.h5"], features=(), measures=["cka"])
     between = table[(table["model"] == "a") & (table["other"] == "b")]
     assert (between["n"] == 40).all()

@@ -24,7 +24,7 @@ from emoprobe.extract.sidecars import read_sidecar, sidecar_path, write_sidecar
 from emoprobe.probe.baselines import EGEMAPS_LIMIT, probe_features
 from emoprobe.probe.splits import Fold
 from emoprobe.testing.caches import write_cache
-from emoprobe.testing.checkpoints import save_model, save_text_model
+from emoprobe.testing.checkpoints import save_speech_model, save_text_model
 from emoprobe.testing.corpora import make_corpus
 from tests.killed_baselines import add_and_die
 
@@ -33,7 +33,7 @@ QUICK = {"resamples": 50, "penalties": (1.0, 100.0), "features": "mean"}
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> str:
-    return str(save_model(tmp_path_factory.mktemp("model"), "distilhubert"))
+    return str(save_speech_model(tmp_path_factory.mktemp("model"), "distilhubert"))
 
 
 @pytest.fixture(scope="module")

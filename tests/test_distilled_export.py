@@ -25,8 +25,7 @@ from emoprobe.endtoend.exported import FLOAT, INT8, OnnxModel
 from emoprobe.endtoend.saved import build, load_model, save_model
 from emoprobe.endtoend.settings import ModelSettings
 from emoprobe.errors import UserError
-from emoprobe.testing.checkpoints import WAVEFORM_VARIANTS, make_model, save_text_model
-from emoprobe.testing.checkpoints import save_model as save_speech_model
+from emoprobe.testing.checkpoints import WAVEFORM_VARIANTS, make_model, save_speech_model, save_text_model
 from emoprobe.testing.corpora import tone
 
 FIELD = 400  # samples of one frame in every HuBERT

@@ -23,7 +23,7 @@ from emoprobe.extract.audio import AudioProblem, read_audio, read_header
 from emoprobe.extract.corpora import read_corpus
 from emoprobe.ownership import MARK, mark, refuse_strangers
 from emoprobe.storage import beside
-from emoprobe.testing.checkpoints import make_model, save_model
+from emoprobe.testing.checkpoints import make_model, save_speech_model
 from emoprobe.testing.corpora import make_corpus, tone
 
 # Signals and closed pipes ---------------------------------------------------------------------------------------------
@@ -180,7 +180,7 @@ def test_a_file_that_is_gone_is_a_problem_of_its_own_and_a_folder_is_not(tmp_pat
 
 def test_a_disk_that_vanishes_stops_an_extraction_which_then_goes_on(tmp_path, monkeypatch):
     manifest = make_corpus(tmp_path / "disk", utterances=12)
-    model = str(save_model(tmp_path / "model"))
+    model = str(save_speech_model(tmp_path / "model"))
     corpus = read_corpus(str(manifest))
 
     def run(name: str) -> bytes:
@@ -223,7 +223,7 @@ def test_a_disk_that_vanishes_while_headers_are_read_leaves_no_cache(tmp_path, m
 def test_a_baseline_of_vanished_audio_is_not_taken_for_finished(tmp_path):
     pytest.importorskip("opensmile")
     manifest = make_corpus(tmp_path / "disk", utterances=4)
-    model = str(save_model(tmp_path / "model"))
+    model = str(save_speech_model(tmp_path / "model"))
     with extract(str(manifest), model, tmp_path / "s.h5", device="cpu", progress=False) as cache:
         (tmp_path / "disk").rename(tmp_path / "elsewhere")
         with pytest.raises(UserError, match="disk is gone"):

@@ -35,7 +35,7 @@ from emoprobe.extract.scan import scan
 from emoprobe.extract.writer import CacheWriter, lock_cache
 from emoprobe.probe.fit import fit_layers
 from emoprobe.probe.results import load_results
-from emoprobe.testing.checkpoints import make_model, save_model
+from emoprobe.testing.checkpoints import make_model, save_speech_model
 from emoprobe.testing.corpora import make_corpus, tone
 from tests.test_exactness import alone, relative_error
 
@@ -44,7 +44,7 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model(tmp_path_factory.mktemp("models") / "tiny")
+    return save_speech_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ class TestValues:
 
     @pytest.mark.parametrize("variant", ["hubert-large", "wavlm-base", "data2vec-audio", "wav2vec2-base"])
     def test_other_families_from_their_folders(self, variant, manifest, tmp_path):
-        folder = save_model(tmp_path / variant, variant)
+        folder = save_speech_model(tmp_path / variant, variant)
         assert run(manifest, folder, tmp_path / "states.h5") == 0
         reference = make_model(variant)
         with HiddenStateCache(tmp_path / "states.h5") as cache:
@@ -143,7 +143,7 @@ class TestValues:
                 np.testing.assert_allclose(found, states.mean(0), atol=1e-5 * np.abs(states).max(), rtol=0)
 
     def test_input_is_normalised_exactly_when_the_checkpoint_says_so(self, manifest, tmp_path):
-        folder = save_model(tmp_path / "plain", normalise=False)
+        folder = save_speech_model(tmp_path / "plain", normalise=False)
         assert run(manifest, folder, tmp_path / "states.h5") == 0
         waveform, _ = soundfile.read(manifest.parent / "u000.wav", dtype="float32")
         with torch.inference_mode():
@@ -390,7 +390,7 @@ class TestRuns:
             assert cache.complete
 
     def test_damaged_weights_are_told_once_when_they_are_loaded(self, manifest, tmp_path, capsys):
-        damaged = save_model(tmp_path / "damaged")
+        damaged = save_speech_model(tmp_path / "damaged")
         weights = load_file(damaged / "model.safetensors")
         weights["encoder.layers.0.final_layer_norm.weight"][:] = torch.nan
         save_file(weights, damaged / "model.safetensors", metadata={"format": "pt"})
@@ -402,7 +402,7 @@ class TestRuns:
 
     def test_what_an_overflow_is_due_to_is_told_with_what_helps(self, manifest, tmp_path, monkeypatch):
         """The remedy of the message for float16, followed, ends without an overflow."""
-        large = save_model(tmp_path / "large")
+        large = save_speech_model(tmp_path / "large")
         weights = load_file(large / "model.safetensors")
         weights["encoder.layer_norm.weight"] *= 1e5  # beyond float16, within float32
         save_file(weights, large / "model.safetensors", metadata={"format": "pt"})

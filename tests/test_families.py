@@ -23,8 +23,7 @@ from emoprobe.extract import HiddenStateCache, extract, load_backbone
 from emoprobe.extract.encoders.architectures import ARCHITECTURES
 from emoprobe.extract.encoders.families import FAMILIES
 from emoprobe.extract.encoders.speech import Backbone
-from emoprobe.testing.checkpoints import VARIANTS, make_backbone, make_model
-from emoprobe.testing.checkpoints import save_model as save_speech_model
+from emoprobe.testing.checkpoints import VARIANTS, make_backbone, make_model, save_speech_model
 from emoprobe.testing.corpora import make_corpus, tone
 from tests.test_exactness import FLOAT32_TOLERANCE, alone, relative_error
 

@@ -44,10 +44,10 @@ def corpus(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> list[Path]:
-    from emoprobe.testing.checkpoints import save_model
+    from emoprobe.testing.checkpoints import save_speech_model
 
     folder = tmp_path_factory.mktemp("models")
-    return [save_model(folder / variant, variant) for variant in ("hubert-base", "distilhubert")]
+    return [save_speech_model(folder / variant, variant) for variant in ("hubert-base", "distilhubert")]
 
 
 @pytest.fixture(scope="module")

@@ -26,8 +26,7 @@ from emoprobe.errors import UserError
 from emoprobe.extract.audio import STATUSES, read_audio, read_header
 from emoprobe.extract.resampling import resample
 from emoprobe.ownership import mark
-from emoprobe.testing.checkpoints import WORDS, save_text_model
-from emoprobe.testing.checkpoints import save_model as save_speech_model
+from emoprobe.testing.checkpoints import WORDS, save_speech_model, save_text_model
 from emoprobe.testing.corpora import tone
 from tests.corpus_fixtures import mutate
 from tests.killed_journal import finish

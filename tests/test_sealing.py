@@ -15,7 +15,7 @@ from emoprobe.errors import UserError
 from emoprobe.extract import HiddenStateCache
 from emoprobe.extract.layout import placed
 from emoprobe.extract.sealing import MAGIC, USER_BLOCK, check_seal, seal
-from tests.probe_helpers import write_cache
+from emoprobe.testing.caches import write_cache
 
 
 @pytest.fixture(scope="module")

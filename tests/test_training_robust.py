@@ -30,7 +30,7 @@ from emoprobe.endtoend.training import _finished, train
 from emoprobe.endtoend.workers import fitting_workers, told_of_dead_workers
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora import read_corpus
-from emoprobe.testing.checkpoints import WORDS, save_model, save_text_model
+from emoprobe.testing.checkpoints import WORDS, save_speech_model, save_text_model
 from emoprobe.testing.corpora import make_corpus
 
 
@@ -38,7 +38,7 @@ from emoprobe.testing.corpora import make_corpus
 def place(tmp_path_factory) -> Path:
     """Tiny encoders, and 24 utterances by 6 speakers in three parts."""
     root = tmp_path_factory.mktemp("place")
-    save_model(root / "audio", "distilhubert")
+    save_speech_model(root / "audio", "distilhubert")
     save_text_model(root / "text", "distilbert")
     manifest = make_corpus(root / "corpus", utterances=24, speakers=6)
     table = pd.read_csv(manifest)
