@@ -121,7 +121,7 @@ def assert_equal_rows(found: dict, reference: dict, ids: list[str]) -> None:
     for name in ARRAYS:
         ours, theirs = found[name][..., rows, :], reference[name][..., expected, :]
         assert np.isfinite(ours).all()
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=TOLERANCE * np.abs(theirs).max(), err_msg=name)
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=TOLERANCE * np.abs(theirs).max(initial=0), err_msg=name)
 
 
 @pytest.fixture(scope="module")
