@@ -330,8 +330,8 @@ class AudioTextModel(nn.Module):
         if audio is not None:
             parts.append(self.audio_projection(self.audio_pooling(audio.states, audio.mask)))
         if text is not None:
-            read = self.text_projection(self.text_pooling(text.states, text.mask))
-            parts.append(torch.where(text.given[:, None], read, self.no_text))
+            given, read = text.given[:, None], self.text_projection(self.text_pooling(text.states, text.mask))
+            parts.append(torch.where(given, read, self.no_text))
         if audio is None or text is None:
             return self.head(*parts)
         heard, read = parts
