@@ -62,7 +62,7 @@ def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
     return read_coded("emodb", Path(root), _NAME, _decode, example="03a01Fa.wav", keep_words=keep_words)
 
 
-def _decode(told: dict[str, str]) -> dict[str, object]:
+def _decode(told: dict[str, str]) -> dict[str, str]:
     return {
         "speaker": told["speaker"],
         "gender": _GENDERS[told["speaker"]],

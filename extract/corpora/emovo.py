@@ -48,7 +48,7 @@ def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
     return read_coded("emovo", Path(root), _NAME, _decode, example="dis-f1-b1.wav", keep_words=keep_words)
 
 
-def _decode(told: dict[str, str]) -> dict[str, object]:
+def _decode(told: dict[str, str]) -> dict[str, str]:
     return {
         "speaker": told["gender"] + told["number"],
         "gender": _GENDERS[told["gender"]],

@@ -50,7 +50,7 @@ def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
     return read_coded("ravdess", Path(root), _NAME, _decode, example="03-01-06-01-02-01-12.wav", keep_words=keep_words)
 
 
-def _decode(told: dict[str, str]) -> dict[str, object]:
+def _decode(told: dict[str, str]) -> dict[str, str]:
     return {
         "speaker": told["actor"],
         "gender": "female" if int(told["actor"]) % 2 == 0 else "male",
