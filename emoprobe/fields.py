@@ -190,14 +190,20 @@ def check_list(values: object, path: Path, each: Part, *, remedy: str) -> list[d
 def _problem(value: object, spec: Spec, name: str) -> str:
     """What is wrong with a value, to be read behind the file's name; "" if nothing is."""
     if isinstance(spec, ListOf):
-        if not isinstance(value, list):
-            return f": the field '{name}' must be a list, and is {_short(value)}"
-        return next(filter(None, (_problem(one, spec.each, f"{name}[{i}]") for i, one in enumerate(value))), "")
-    if not isinstance(spec, Part):
-        holds, wanted = spec
-        return "" if holds(value) else f": the field '{name}' must be {wanted}, and is {_short(value)}"
-    if value is None and spec.or_none:
-        return ""
+        return _problem_of_list(value, spec, name)
+    if isinstance(spec, Part):
+        return "" if value is None and spec.or_none else _problem_of_part(value, spec, name)
+    holds, wanted = spec
+    return "" if holds(value) else f": the field '{name}' must be {wanted}, and is {_short(value)}"
+
+
+def _problem_of_list(value: object, spec: ListOf, name: str) -> str:
+    if not isinstance(value, list):
+        return f": the field '{name}' must be a list, and is {_short(value)}"
+    return next(filter(None, (_problem(one, spec.each, f"{name}[{i}]") for i, one in enumerate(value))), "")
+
+
+def _problem_of_part(value: object, spec: Part, name: str) -> str:
     if not isinstance(value, dict):
         return f": the field '{name}' must be a table of names and values, and is {_short(value)}"
     prefix = f"{name}." if name else ""
