@@ -186,7 +186,7 @@ def load_text_config(
         If there is no such model, or it is not a text encoder.
     """
     import transformers
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES, MODEL_MAPPING_NAMES
 
     if random_init is not None and not 0 <= random_init < 2**63:
         raise UserError(f"{random_init} is no seed of random weights; give a number from 0 to {2**63 - 1}")
@@ -209,6 +209,8 @@ def load_text_config(
         kind = "an encoder with a decoder"
     elif getattr(config, "is_decoder", False) or model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
         kind = "no model that reads a text in both directions (a decoder, or not of text)"
+    elif not isinstance(MODEL_MAPPING_NAMES[model_type], str):  # Funnel, which cannot take a text of two tokens
+        kind = "a model of two forms, which shorten the text from block to block"
     else:
         return config, checkpoint if random_init is None else RandomWeights(name, random_init, checkpoint)
     raise UserError(
@@ -278,7 +280,7 @@ def _class_of(config: PretrainedConfig) -> tuple[type[PreTrainedModel], dict[str
     """The encoder's class and its options: nothing here reads the pooling layer, which many checkpoints lack."""
     import transformers
 
-    # Transformers' types tell of two classes for every family.
+    # One class, where transformers' types tell of two: a family of two was refused.
     model_class: Any = transformers.MODEL_MAPPING[type(config)]
     pools = "add_pooling_layer" in inspect.signature(model_class).parameters
     return model_class, {"add_pooling_layer": False} if pools else {}
