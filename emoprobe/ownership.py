@@ -166,11 +166,11 @@ def marked(folder: Path, made_by: str) -> tuple[str, ...]:
 
 def files_below(folder: Path) -> list[Path]:
     """All that is no folder, in order; links to folders are not followed, and count as files."""
-    found = []
+    files: list[Path] = []
     for parent, folders, names in os.walk(folder):
         inside = [Path(parent) / name for name in folders]
-        found += [Path(parent) / name for name in names] + [path for path in inside if path.is_symlink()]
-    return sorted(found)
+        files += [Path(parent) / name for name in names] + [path for path in inside if path.is_symlink()]
+    return sorted(files)
 
 
 def strangers(folder: Path, own: Iterable[str]) -> list[Path]:
@@ -220,11 +220,11 @@ def refuse_strangers(folder: Path, own: Iterable[str], what: str, *, option: str
     ------
     UserError
     """
-    found = strangers(folder, own)
-    if found:
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    others = strangers(folder, own)
+    if others:
+        more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
         raise UserError(
-            f"{folder} is to be {what}, and {found[0]}{more} was not written by this program: give another place with "
+            f"{folder} is to be {what}, and {others[0]}{more} was not written by this program: give another place with "
             f"{option}, or move that away"
         )
 
