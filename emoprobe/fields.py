@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from .errors import UserError, reason
 from .jsontext import from_json
@@ -76,7 +76,7 @@ def is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_COUNT
 
 
-def is_text(value: object) -> bool:
+def is_text(value: object) -> TypeGuard[str]:
     """A text that can be written in UTF-8, and is not endless."""
     return isinstance(value, str) and len(value) <= LONGEST_TEXT and is_unicode(value)
 
@@ -250,9 +250,9 @@ def check_columns(
 
 
 def _refuse(column: pd.Series, wrong: pd.Series, path: Path, wanted: str, remedy: str) -> None:
-    rows: Sequence[int] = wrong.to_numpy(bool).nonzero()[0]
-    if len(rows):
-        row = int(rows[0])
+    rows = wrong.to_numpy(bool).nonzero()[0].tolist()
+    if rows:
+        row = rows[0]
         more = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
         raise UserError(
             f"{path}, row {row + 1}{more}: the column '{column.name}' must be {wanted}, and is "
