@@ -387,9 +387,10 @@ def test_what_cannot_be_a_result_in_a_journal_is_computed_again(tmp_path: Path) 
         return ["new"] * len(rows)
 
     with open_journal(out, made_by={}, settings={}, overwrite=False) as journal:
+        utterances = Utterances(list("abcde"), [[1]] * 5, np.ones(5, int))
         found = run_batches(
-            Utterances(list("abcde"), [[1]] * 5, np.ones(5, int)), journal=journal, load=lambda row: row, compute=compute,
-            budget=9, is_result=lambda value: isinstance(value, str), progress=False,
+            utterances, journal=journal, load=lambda row: row, compute=compute, budget=9,
+            is_result=lambda value: isinstance(value, str), progress=False,
         )  # fmt: skip
     assert found == ["x", "new", "new", "new", "new"]
     assert sorted(computed) == [1, 2, 3, 4]
