@@ -153,11 +153,11 @@ def _there(path: Path, about: dict, say: Callable[[str], None]) -> Sidecar | Non
     """The sidecar, where it is already what is wanted."""
     if not path.exists():
         return None
-    sidecar = read_sidecar(path)
-    if same_origin(sidecar.about, about):
+    found = read_sidecar(path)
+    if same_origin(found.about, about):
         say(f"{path} is complete; nothing to do")
-        return sidecar
-    what = "corpus" if sidecar.about["corpus"] != about["corpus"] else "encoder or version"
+        return found
+    what = "corpus" if found.about["corpus"] != about["corpus"] else "encoder or version"
     say(f"{path} is of another {what} and is made anew")
     return None
 
@@ -166,10 +166,10 @@ def _beside(cache: HiddenStateCache, name: str, about: dict) -> Path | None:
     """The same baseline of the same corpus, at another cache in the same folder."""
     for path in sorted(cache.path.parent.glob(f"*.baselines/{name}.parquet")):
         try:
-            made_from = read_about(path)
+            found = read_about(path)
         except UserError:  # somebody else's damaged file is no reason to stop here
             continue
-        if path.parent != sidecar_folder(cache.path) and same_origin(made_from, about):
+        if path.parent != sidecar_folder(cache.path) and same_origin(found, about):
             return path
     return None
 
@@ -182,7 +182,7 @@ def _computed(
     size = PER_PART[baseline.name]
     parts = path.with_suffix(".parts")
     refuse_strangers(parts, _PARTS, "the unfinished parts of a baseline", option="--out")
-    done: list[Sidecar] = []
+    found = []
     with tqdm(total=len(ids), disable=not progress, unit="utterance", mininterval=0.5, desc=baseline.name) as bar:
         for number, start in enumerate(range(0, len(ids), size)):
             rows = np.arange(start, min(start + size, len(ids)))
@@ -191,14 +191,14 @@ def _computed(
                 features, reasons = baseline.compute(rows)
                 part = Sidecar(about, ids[rows], np.array(reasons, dtype=object), baseline.columns, features)
                 write_sidecar(parts / f"{number:06d}.parquet", part)
-            done.append(part)
+            found.append(part)
             bar.update(len(rows))
     whole = Sidecar(
         about,
         ids,
-        np.concatenate([part.reasons for part in done]),
+        np.concatenate([part.reasons for part in found]),
         baseline.columns,
-        np.concatenate([part.features for part in done]),
+        np.concatenate([part.features for part in found]),
     )
     if np.isnan(whole.features).all():
         remove(parts, _PARTS)
@@ -256,8 +256,8 @@ def _egemaps(cache: HiddenStateCache, root: Path, workers: int) -> _Baseline:
         with warnings.catch_warnings(), ThreadPoolExecutor(workers) as threads:
             warnings.simplefilter("ignore", UserWarning)  # of a signal too short, which `one` tells itself
             headers = read_headers([str(paths[row]) for row in rows], [parts[row] for row in rows])
-            results = list(threads.map(one, rows, headers))
-        return np.stack([features for features, _ in results]), [reason for _, reason in results]
+            found = list(threads.map(one, rows, headers))
+        return np.stack([features for features, _ in found]), [reason for _, reason in found]
 
     settings = {
         "feature_set": "eGeMAPSv02",
