@@ -17,7 +17,7 @@ import pandas as pd
 
 from emoprobe.errors import UserError
 from emoprobe.extract.audio import LOUDEST, SILENCE, Kept, gathered, read_audio
-from emoprobe.extract.batchwise import Problem, run_batches, stamp
+from emoprobe.extract.batchwise import Problem, Utterances, run_batches, stamp
 from emoprobe.extract.corpora import COLUMNS, DIMENSIONS, Corpus
 from emoprobe.extract.corpora.cells import OPTIONAL_NUMBERS, PLACES, TEXT_COLUMNS
 from emoprobe.extract.corpora.places import Place
@@ -255,14 +255,11 @@ def predict_files(
         if len(journal):
             say(f"going on with {out}: {len(journal)} predictions are there")
         results = run_batches(
-            keys,
-            stamps,
-            sizes,
+            Utterances(keys, stamps, sizes, gathered(paths, parts) if model.uses_audio else None),
             journal=journal,
             load=load,
             compute=compute,
             budget=int(group * SAMPLE_RATE) if model.uses_audio else _GROUP_LETTERS,
-            groups=gathered(paths, parts) if model.uses_audio else None,
             workers=settings.workers,
             is_result=is_prediction,
             doing="predicting",

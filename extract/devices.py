@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -86,7 +87,8 @@ def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
 @contextmanager
 def whole_float32() -> Iterator[None]:
     """Matrix products and convolutions of float32 in float32, on GPUs and in oneDNN."""
-    backends = torch.backends
+    # Objects at run time, of more settings than torch's types give the modules that they stand for.
+    backends: Any = torch.backends
     if hasattr(backends.cudnn, "conv"):  # one setting for each, since torch 2.9; reading the older ones can raise there
         operations = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
         before = [operation.fp32_precision for operation in operations]

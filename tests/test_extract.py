@@ -423,13 +423,13 @@ class TestScreen:
         """In hours as floats the parts add up to more than the whole, and tqdm complains."""
         seconds = np.random.default_rng(1).uniform(0.1, 2.0, 500)
         batches = [(k, np.arange(k, 500, 7)) for k in range(7)]
-        with warnings.catch_warnings(), Progress(seconds, batches, batches, show=True) as bar:
+        with warnings.catch_warnings(), Progress(seconds, batches, show=True) as bar:
             warnings.simplefilter("error")
             for _, rows in batches:
                 bar.advance(rows)
             bar._bar.refresh()
             assert bar._bar.n == bar._bar.total
-        with Progress(seconds, batches, batches[3:], show=True) as bar:
+        with Progress(seconds, batches[3:], show=True) as bar:
             bar.advance(batches[3][1])
             whole = round(float(seconds.sum()), 1)
             assert bar._bar.n / 1000 == pytest.approx(sum(seconds[rows].sum() for _, rows in batches[:4]), abs=0.5)

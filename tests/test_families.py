@@ -22,6 +22,7 @@ from emoprobe.errors import UserError
 from emoprobe.extract import HiddenStateCache, extract, load_backbone
 from emoprobe.extract.encoders.architectures import ARCHITECTURES
 from emoprobe.extract.encoders.families import FAMILIES
+from emoprobe.extract.encoders.families.base import blocks_of
 from emoprobe.extract.encoders.speech import Backbone
 from emoprobe.testing.checkpoints import VARIANTS, make_backbone, make_model, save_speech_model
 from emoprobe.testing.corpora import make_corpus, tone
@@ -37,6 +38,13 @@ TRAINED = {
 }
 NO_DROPOUT = dict.fromkeys(("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout"), 0.0)
 WAVEFORMS = [tone(seconds, seed=k) for k, seconds in enumerate((0.9, 0.31, 0.6, 1.3))]
+
+
+def test_what_is_no_list_of_blocks_is_refused():
+    model = make_model("hubert-base")
+    assert blocks_of(model, "encoder.layers") is model.encoder.layers
+    with pytest.raises(TypeError, match="encoder of HubertModel is a HubertEncoder, and no list"):
+        blocks_of(model, "encoder")
 
 
 def test_every_family_is_under_the_property_test_of_exactness():

@@ -19,7 +19,7 @@ from emoprobe import HiddenStateCache, UserError, load_results
 from emoprobe.analysis.measures.relevance import COLUMNS as RELEVANCE
 from emoprobe.analysis.measures.stored import load_table
 from emoprobe.demo.corpus import read as read_demo
-from emoprobe.extract.batchwise import run_batches
+from emoprobe.extract.batchwise import Utterances, run_batches
 from emoprobe.extract.encoders.speech import load_backbone, load_config
 from emoprobe.extract.journal import open_journal
 from emoprobe.extract.layout import layout_sha256
@@ -387,9 +387,10 @@ def test_what_cannot_be_a_result_in_a_journal_is_computed_again(tmp_path: Path) 
         return ["new"] * len(rows)
 
     with open_journal(out, made_by={}, settings={}, overwrite=False) as journal:
+        utterances = Utterances(list("abcde"), [[1]] * 5, np.ones(5, int))
         found = run_batches(
-            list("abcde"), [[1]] * 5, np.ones(5, int), journal=journal, load=lambda row: row, compute=compute,
-            budget=9, is_result=lambda value: isinstance(value, str), progress=False,
+            utterances, journal=journal, load=lambda row: row, compute=compute, budget=9,
+            is_result=lambda value: isinstance(value, str), progress=False,
         )  # fmt: skip
     assert found == ["x", "new", "new", "new", "new"]
     assert sorted(computed) == [1, 2, 3, 4]

@@ -217,10 +217,11 @@ def test_a_tokeniser_of_another_vocabulary_is_refused(tmp_path):
         (transformers.GPT2Config(), "gpt2.*Give a text encoder"),
         (transformers.T5Config(), "t5: an encoder with a decoder"),
         (transformers.BartConfig(), "bart: an encoder with a decoder"),
+        (transformers.FunnelConfig(), "funnel: a model of two forms"),
         (transformers.BertConfig(is_decoder=True), "bert: no model that reads a text in both directions"),
         (transformers.HubertConfig(), "hubert.*Give a text encoder"),
     ],
-    ids=["gpt2", "t5", "bart", "bert-decoder", "hubert"],
+    ids=["gpt2", "t5", "bart", "funnel", "bert-decoder", "hubert"],
 )
 def test_what_is_no_text_encoder_is_refused_by_name(tmp_path, config, why):
     config.save_pretrained(tmp_path)

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from emoprobe.cli.transcribe import main
 from emoprobe.errors import UserError
 from emoprobe.extract.audio import AudioProblem
-from emoprobe.extract.batchwise import Problem, run_batches
+from emoprobe.extract.batchwise import Problem, Utterances, run_batches
 from emoprobe.extract.corpora import read_manifest
 from emoprobe.extract.journal import Journal, open_journal, write_beside
 from emoprobe.testing.checkpoints import save_speech_model
@@ -302,9 +302,8 @@ def batches_of(journal: Journal, n: int, *, bad=(), memory=lambda rows: False) -
 
     keys = [f"u{row}" for row in range(n)]
     sizes = np.arange(n)  # the first is left out
-    results = run_batches(
-        keys, [[1]] * n, sizes, journal=journal, load=load, compute=compute, budget=20, progress=False, workers=2
-    )
+    utterances = Utterances(keys, [[1]] * n, sizes)
+    results = run_batches(utterances, journal=journal, load=load, compute=compute, budget=20, progress=False, workers=2)
     return results, seen
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from emoprobe.errors import UserError
 from emoprobe.extract.audio import Kept, gathered, read_audio
-from emoprobe.extract.batchwise import Problem, run_batches, stamp
+from emoprobe.extract.batchwise import Problem, Utterances, run_batches, stamp
 from emoprobe.extract.corpora import COLUMNS, DIMENSIONS, Corpus, read_corpus, read_manifest
 from emoprobe.extract.corpora.cells import OPTIONAL_NUMBERS, TEXT_COLUMNS
 from emoprobe.extract.corpora.manifest import SOURCE, transcript_sources
@@ -133,15 +133,13 @@ def transcribe(
         remedy = f"give another place than {out} with --out, or --overwrite to start anew"
         kept_settings = {"batch_seconds": number_from(1e-3, 1e9)}
         check_fields(journal.settings, journal.path, kept_settings, remedy=remedy)
+        stamps = [stamp(path, part) if size else [] for path, part, size in zip(paths, parts, sizes, strict=True)]
         results = run_batches(
-            table["id"].tolist(),
-            [stamp(path, part) if size else [] for path, part, size in zip(paths, parts, sizes, strict=True)],
-            sizes,
+            Utterances(table["id"].tolist(), stamps, sizes, gathered(paths, parts)),
             journal=journal,
             load=lambda row: read_audio(paths[row], headers[row], audio),
             compute=lambda rows, waveforms: recogniser.transcribe(waveforms),
             budget=int(journal.settings["batch_seconds"] * SAMPLE_RATE),
-            groups=gathered(paths, parts),
             workers=settings.workers,
             is_result=lambda text: isinstance(text, str),
             doing="transcribing",

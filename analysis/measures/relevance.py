@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import lazy_loader as _lazy
 
 from emoprobe.errors import UserError
+from emoprobe.extract.digest import cache_digest
 
-from .stored import MADE_FROM, cache_hash, derive_table, fingerprint, load_table, update_table
+from .stored import MADE_FROM, READ, derive_table, fingerprint, load_table, update_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,7 +106,7 @@ def relevance_opinions(
     there = pd.DataFrame(columns=list(COLUMNS)) if path is None or overwrite else load_table(path, COLUMNS)
     wanted = [dimension for problem in problems(cache, settings) for dimension in problem.dimensions]
     used = {name: value for name, value in asdict(settings).items() if name != "dimensions"}
-    digest = cache_hash(cache)
+    digest = cache_digest(cache, cache.utterances, READ)
     found = []
     for name in opinions:
         made_from = fingerprint(**used, cache=digest, methods=_methods(name))

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import lazy_loader as _lazy
 
 from emoprobe.errors import UserError
+from emoprobe.extract.digest import cache_digest
 
-from .stored import MADE_FROM, cache_hash, fingerprint, load_table, update_table
+from .stored import MADE_FROM, READ, fingerprint, load_table, update_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,7 +110,7 @@ def similarity_table(
     with ExitStack() as stack:
         opened = _opened(caches, stack)
         settings = {"statistic": statistic, "variance": variance}
-        hashes = {cache.path: cache_hash(cache) for cache in opened}
+        hashes = {cache.path: cache_digest(cache, cache.utterances, READ) for cache in opened}
         found = []
         for comparison in _comparisons(opened, statistic, features):
             made_from = {
