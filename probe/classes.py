@@ -47,14 +47,14 @@ class Classes:
 
     @classmethod
     def parse(cls, rule: str) -> Classes:
-        """Read a rule.
+        r"""Read a rule.
 
         Parameters
         ----------
         rule : str
             Classes with blanks between them. A class is a name of the corpus, or ``CLASS=NAME+NAME`` where several
             names make one. A name with a blank in it is quoted, as in a shell; so is one with "+" or "=" in it, which
-            also has a backslash before that: ``'hap\\+exc'``.
+            also has a backslash before that: ``'hap\+exc'``.
 
         Raises
         ------

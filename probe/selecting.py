@@ -6,7 +6,7 @@ where that has a score of every layer, and else on the very rows that are report
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -134,7 +134,7 @@ def choose(scored: pd.Series, development: pd.Series, split: str, metric: str) -
     if not len(scored):
         return Choice(None, "", None, np.nan, split)
     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
-    highest = (sign * scored).idxmax()
+    highest: Any = (sign * scored).idxmax()
     known = development.astype(float).reindex(scored.index)
     fair = split != DEVELOPMENT and known.notna().all()
     best = (sign * known).idxmax() if fair else highest
@@ -169,7 +169,8 @@ def best_layer(scores: pd.DataFrame, fits: pd.DataFrame, metric: str) -> Choice:
     """
     first = fits.iloc[0]
     scored = fits.groupby("layer")[metric].mean()
-    return choose(scored, development_scores(scores, first, metric), first["split"], metric)
+    name = {column: first[column] for column in KEY}
+    return choose(scored, development_scores(scores, name, metric), first["split"], metric)
 
 
 def best_baseline(
@@ -230,11 +231,31 @@ def chosen_in_words(choices: Iterable[tuple[str, str]]) -> str:
 # What is compared -----------------------------------------------------------------------------------------------------
 
 
-class SystemName(dict):
-    """Values of `SYSTEM`, usable as a key."""
+class SystemName(Mapping[str, Any]):
+    """A system by its columns, which nobody can change, so that it can be a key.
 
-    def __hash__(self):
-        return hash(tuple(self.items()))
+    Parameters
+    ----------
+    values : iterable
+        Of the columns of `SYSTEM`; a missing layer is None, another one a number.
+    """
+
+    def __init__(self, values: Iterable[Any]) -> None:
+        self._values = dict(zip(SYSTEM, values, strict=True))
+        layer = self._values["layer"]
+        self._values["layer"] = None if pd.isna(layer) else int(layer)
+
+    def __getitem__(self, column: str) -> Any:
+        return self._values[column]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._values.items()))
 
 
 @dataclass(frozen=True)
@@ -245,6 +266,7 @@ class Run:
     frames: list[pd.DataFrame]
 
     def depths(self) -> np.ndarray:
+        """Depth of each layer, 0 for the input of the first block and 1 for the last, shape (layers,)."""
         layers = np.array([name["layer"] for name in self.names], dtype=float)
         return layers / max(layers.max(), 1)
 
@@ -275,12 +297,7 @@ def selected(results: Results, where: Mapping[str, Any], metric: str = "ccc") ->
 
 def systems_of(table: pd.DataFrame) -> dict[SystemName, pd.DataFrame]:
     """Predictions by system, in the order of the table."""
-    found = {}
-    for values, frame in table.groupby(list(SYSTEM), sort=False, dropna=False):
-        name = SystemName(zip(SYSTEM, values, strict=True))
-        name["layer"] = None if pd.isna(name["layer"]) else int(name["layer"])
-        found[name] = frame
-    return found
+    return {SystemName(values): frame for values, frame in table.groupby(list(SYSTEM), sort=False, dropna=False)}
 
 
 def runs_of(results: Results, split: str | None, where: Mapping[str, Any], metric: str = "ccc") -> list[Run]:
@@ -297,7 +314,8 @@ def runs_of(results: Results, split: str | None, where: Mapping[str, Any], metri
 
 
 def grouped(runs: Iterable[Run], columns: Sequence[str]) -> list[list[Run]]:
-    groups: dict[tuple, list] = {}
+    """Runs in groups that have the same values in some columns."""
+    groups: dict[tuple, list[Run]] = {}
     for run in runs:
         groups.setdefault(tuple(run.names[0][column] for column in columns), []).append(run)
     return list(groups.values())
@@ -318,7 +336,8 @@ def is_baseline(name: Mapping[str, Any]) -> bool:
     return name["layer"] is not None and name["layer"] < 0
 
 
-def same_value(a, b) -> bool:
+def same_value(a: object, b: object) -> bool:
+    """Whether two values of a column are one; a missing value is the same as another."""
     return a == b or (a is None and b is None)
 
 

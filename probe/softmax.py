@@ -51,7 +51,7 @@ class Softmax:
 
 
 def fit_softmax(
-    x: np.ndarray, classes: np.ndarray, penalties: Sequence[float], *, tolerance: float = TOLERANCE
+    x: np.ndarray, classes: np.ndarray, penalties: Sequence[float] | np.ndarray, *, tolerance: float = TOLERANCE
 ) -> list[Softmax]:
     r"""Minimise the balanced log loss plus half the penalty times the squared weights.
 
