@@ -70,7 +70,7 @@ def load(model: str):
     return getattr(transformers, f"{name}Model")(config).eval()
 
 
-def bare_forward(model, manifest: Path, out: Path) -> float:
+def bare_forward(model, manifest: Path, out: Path) -> float:  # noqa: ARG001 - as the other ways, which write there
     """Only the forward pass, over the same number of samples cut into batches of equal length: no padding, no disk."""
     import torch
 
@@ -116,7 +116,8 @@ def naive_batches(model, manifest: Path, out: Path, size: int = 8) -> float:
             waveforms = [soundfile.read(f, dtype="float32")[0] for f in chosen]
             values = extractor(waveforms, sampling_rate=RATE, return_tensors="pt", padding=True)
             states = model(**values, output_hidden_states=True).hidden_states
-            frames = model._get_feat_extract_output_lengths(values.attention_mask.sum(-1))
+            # transformers has no public name for it.
+            frames = model._get_feat_extract_output_lengths(values.attention_mask.sum(-1))  # noqa: SLF001
             for row, file in enumerate(chosen):
                 for layer, layer_states in enumerate(states):
                     np.save(out / f"{file.stem}_{layer}.npy", layer_states[row, : frames[row]].mean(0).numpy())

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from emoprobe.errors import plain
 from emoprobe.extract.corpora.cells import TEXT_COLUMNS
 from emoprobe.extract.limits import LONGEST_SECONDS
 from emoprobe.fields import is_unicode
 from emoprobe.version import version
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LEFT_OUT = 3  # exit status when some files were left out
 
@@ -27,20 +30,20 @@ class CommandParser(argparse.ArgumentParser):
     ``type=text``, one that names a file which is only read ``type=file_name``.
     """
 
-    def __init__(self, *args, **options) -> None:
+    def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.register("type", None, lambda given: text(file_name(given)))
         self.register("type", Path, lambda given: Path(text(file_name(given))))
         self.register("action", None, Store)
         self.add_argument("--version", action=ShowVersion)
 
-    def parse_known_args(self, args=None, namespace=None):
+    def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """As argparse does it, without a trace of what was given how often."""
-        namespace, rest = super().parse_known_args(args, namespace)
-        vars(namespace).pop(_GIVEN, None)
-        return namespace, rest
+        parsed, rest = super().parse_known_args(args, namespace)
+        parsed.__dict__.pop(_GIVEN, None)
+        return parsed, rest
 
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         """Exit with status 2 and one line, whatever the arguments hold."""
         super().error(plain(message))
 
@@ -51,7 +54,14 @@ _GIVEN = "options that were given"
 class Store(argparse.Action):
     """Keep what is given; an option of several values that is given again adds its values to the others."""
 
-    def __call__(self, parser, namespace, values, option_string=None) -> None:
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002 - argparse gives it, and the name of the option
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,  # noqa: ARG002
+    ) -> None:
+        """Take the values of an option, one after another."""
         given = vars(namespace).setdefault(_GIVEN, set())
         again = self.dest in given and isinstance(values, list)
         setattr(namespace, self.dest, [*getattr(namespace, self.dest), *values] if again else values)
@@ -146,8 +156,7 @@ def add_beside(parser: argparse.ArgumentParser | argparse._ArgumentGroup, *, rat
 
 
 def reading(options: argparse.Namespace) -> dict[str, Any]:
-    """What :func:`.extract.corpora.read_corpus` is given besides the corpus, by the options of
-    :func:`add_reading` and :func:`add_beside`."""
+    """Arguments of :func:`.extract.corpora.read_corpus` by the options that :func:`add_reading` and others add."""
     # The tables that it knows load pandas: not for --help.
     from emoprobe.extract.corpora.naming import parse_columns
 
@@ -170,10 +179,11 @@ def add_longest(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> No
 class ShowVersion(argparse.Action):
     """An option that prints the version and ends the command; the version is looked up only then."""
 
-    def __init__(self, option_strings, dest, **kwargs):
+    def __init__(self, option_strings: Sequence[str], **_: Any) -> None:
         super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help="show the version and exit")
 
-    def __call__(self, parser, *arguments):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """Print the version, and end."""
         print(f"emoprobe {version()}")
         parser.exit()
 
@@ -190,7 +200,7 @@ def quiet_transformers() -> None:
 _MOST_LINES = 20
 
 
-def in_lines(left_out) -> list[str]:
+def in_lines(left_out: pd.DataFrame) -> list[str]:
     """A line for each utterance of a table with `path`, `status` and `reason`."""
     return [f"{row.path}: {row.status}: {row.reason}" for row in left_out.itertuples()]
 
@@ -214,7 +224,9 @@ def tell_left_out(lines: Sequence[str], *, what: str = "", elsewhere: str | None
         print(f"… and {len(lines) - len(shown)} more: {elsewhere}", file=sys.stderr)
 
 
-def conclude(left_out, table, out: Path, *, quiet: bool, elsewhere: str | None = None) -> int:
+def conclude(
+    left_out: pd.DataFrame, table: pd.DataFrame, out: Path, *, quiet: bool, elsewhere: str | None = None
+) -> int:
     """Tell which utterances were left out, and return the exit status.
 
     Parameters

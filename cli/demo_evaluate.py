@@ -1,4 +1,4 @@
-"""``emoprobe demo-evaluate``: have the packaged models learned something?"""
+"""``emoprobe demo-evaluate``: measure whether the packaged models have learned something."""
 
 from __future__ import annotations
 
@@ -59,7 +59,14 @@ def _run(options: argparse.Namespace) -> int:
     student = options.student or (None if options.model else zoo.model_folder("distilhubert-nano"))
     models, hop, field = load_models(teacher, student=student, front_end=options.front_end)
     scores = evaluate(
-        models, corpora, hop=hop, field=field, seeds=options.seeds, phones=tuple(options.phones), limit=options.limit
+        models,
+        corpora,
+        hop=hop,
+        field=field,
+        seeds=options.seeds,
+        phones=tuple(options.phones),
+        limit=options.limit,
+        say=print,
     )
     with replacing(options.out) as temporary:
         scores.to_csv(temporary, index=False)

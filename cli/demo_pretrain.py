@@ -6,7 +6,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from emoprobe.demo.pretrain import MADE_BY, pretrain
 from emoprobe.demo.pretrain_settings import PretrainSettings
 from emoprobe.errors import UserError
 from emoprobe.extract.options import check_counts, check_positive
@@ -50,6 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from emoprobe.demo import shards
+    from emoprobe.demo.pretrain import MADE_BY, pretrain
     from emoprobe.distil.checkpoint import export
     from emoprobe.distil.store import open_store
 

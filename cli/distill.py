@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from emoprobe.distil.distiller import DistillSettings
+from emoprobe.distil.settings import DistillSettings
 from emoprobe.extract.limits import SAMPLE_RATE
 from emoprobe.extract.options import check_counts
 from emoprobe.ownership import refuse_inputs

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from emoprobe.errors import UserError
 from emoprobe.ownership import refuse_inputs
@@ -20,6 +21,11 @@ from .command import (
     reading,
 )
 from .running import run_command
+
+if TYPE_CHECKING:
+    from emoprobe.endtoend.exported import OnnxModel
+    from emoprobe.endtoend.saved import EmotionModel
+    from emoprobe.extract.corpora.places import Place
 
 _EPILOG = """\
 Predictions are in the units of the corpus that the model was trained on, which the summary tells.
@@ -116,7 +122,7 @@ def _predict(options: argparse.Namespace) -> int:
     return conclude(left_out, table, options.out, quiet=options.quiet, elsewhere="column `reason` of")
 
 
-def _load(options: argparse.Namespace):
+def _load(options: argparse.Namespace) -> EmotionModel | OnnxModel:
     if not options.onnx:
         from emoprobe.endtoend.saved import load_model
 
@@ -127,8 +133,8 @@ def _load(options: argparse.Namespace):
 
 
 def _inputs(
-    options: argparse.Namespace, model, say: Callable[[str], object]
-) -> tuple[list[str], list[str | None] | None, list[tuple] | None]:
+    options: argparse.Namespace, model: EmotionModel | OnnxModel, say: Callable[[str], object]
+) -> tuple[list[str], Sequence[str | None] | None, list[Place] | None]:
     """Audio files (or the names of texts, for a model of text alone), what was said in each, and parts of the files."""
     from emoprobe.endtoend.inputs import find_audio, read_texts
     from emoprobe.extract.corpora import read_corpus
@@ -164,7 +170,7 @@ def _inputs(
     return paths, None if texts is None else texts.for_files(paths), None
 
 
-def _units(model) -> str:
+def _units(model: EmotionModel | OnnxModel) -> str:
     """The scale of the predictions, as the range of the labels that the model learned from."""
     scale = model.config.get("scale", {})
     ranges = [
