@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from emoprobe.probe.results import Results
+from emoprobe.probe.selecting import is_pooled
 from emoprobe.probe.units import GROUP, SPEAKER
 from emoprobe.storage import write_file
 
@@ -93,7 +94,7 @@ def run_modality(run: dict) -> str:
 
 
 def _rows(results: Results):
-    for row in results.scores[results.scores["fold"] == "all"].itertuples():
+    for row in results.scores[is_pooled(results.scores)].itertuples():
         yield (
             f"| {row.dimension} | {row.split} | {row.seed} | {row.n} | {_number(row.ccc)} {_interval(row)} "
             f"| {_number(row.pearson)} | {_number(row.rmse)} |"

@@ -12,11 +12,8 @@ from numpy.typing import ArrayLike
 from emoprobe.errors import UserError
 
 from .leakage import cannot_be_told, folds_in_words, in_words, leaks, pairs_of, refuse_leakage
-from .splits import CROSS_VALIDATION, OFFICIAL, Fold, Pairs, Split, cross_validation, each_held_out, inner_folds
+from .splits import CROSS_VALIDATION, OFFICIAL, POOLED, Fold, Pairs, Split, cross_validation, each_held_out, inner_folds
 from .units import GROUP, SPEAKER, Units, is_unknown
-
-#: What names the pooled score, and so no fold.
-POOLED = "all"
 
 #: Known speakers of a training part from which its own folds choose a penalty better than a development part would.
 _FEWEST_SPEAKERS = 5

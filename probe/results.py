@@ -40,7 +40,7 @@ from .schema import (
     ordered_dimensions,
     table,
 )
-from .selecting import best_layer, headline_metric
+from .selecting import best_layer, headline_metric, is_pooled
 
 _TABLES = {"scores": SCORES, "weights": WEIGHTS, "predictions": PREDICTIONS, "recalls": RECALLS}
 
@@ -123,7 +123,7 @@ class Results:
             chosen on (empty where there was no choice), and `highest_layer` and `highest`: the layer of highest CCC
             (UAR for categories) on the rows of this split, with hindsight, and its score.
         """
-        pooled = self.scores[self.scores["fold"] == "all"]
+        pooled = self.scores[is_pooled(self.scores)]
         if not len(pooled):
             return pooled.reindex(columns=[*pooled.columns, "chosen_on", "highest_layer", "highest"])
         one_fit = [*KEY, "split", "layer"]

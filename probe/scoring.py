@@ -21,7 +21,7 @@ from .metrics import (
 )
 from .permutation import holm, summarise
 from .recalls import TOO_RARE, common_classes, recalls, resampled_measures, told
-from .splits import Split
+from .splits import POOLED, Split
 from .units import unit_of
 
 Measures = dict[str, Callable[[np.ndarray], np.ndarray]]
@@ -128,7 +128,7 @@ def score(scored: Scored, *, resamples: int, seed: int) -> Outcome:
             reasons += [f"{name}: {line}" for line in (_absent(scored.categories, support), rare) if line]
         bounds = intervals(by_speaker, resampled, resamples=resamples, seed=seed)
         sums = by_speaker.sum(0)
-        pooled = _rows(scored, name, _Part(None, "all", rows), sums)
+        pooled = _rows(scored, name, _Part(None, POOLED, rows), sums)
         for fit, row in enumerate(pooled):
             for k, end in enumerate(("low", "high")):
                 row.update({f"{measure}_{end}": limits[k, fit] for measure, limits in bounds.items()})

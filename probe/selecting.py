@@ -17,7 +17,7 @@ from emoprobe.errors import UserError
 
 from .drawing import columns_of, is_there, scores_of, sums_of
 from .schema import CATEGORIES, KEY
-from .splits import CROSS_VALIDATION
+from .splits import CROSS_VALIDATION, POOLED
 
 if TYPE_CHECKING:
     from .results import Results
@@ -34,11 +34,13 @@ LOWER_IS_BETTER = ("rmse",)
 #: Columns that name a system.
 SYSTEM = ("model", "corpus", "dimension", "probe", "features", "layer", "split")
 
-#: What `fold` says of a score that is not of one fold alone.
-POOLED = ("all", "")
-
 
 # Which part is reported -----------------------------------------------------------------------------------------------
+
+
+def is_pooled(scores: pd.DataFrame) -> pd.Series:
+    """Which rows of the scores are of all folds together; so are those of a table that names no fold."""
+    return scores["fold"].isin((POOLED, ""))
 
 
 def ordered_splits(splits: Iterable[str]) -> list[str]:
@@ -145,7 +147,7 @@ def development_scores(scores: pd.DataFrame, name: Mapping[str, Any], metric: st
     """Score of each layer of a run on the development part, averaged over seeds; empty where there is none."""
     if not len(scores) or metric not in scores:
         return pd.Series(dtype=float)
-    same = (scores["split"] == DEVELOPMENT) & scores["fold"].isin(POOLED) & scores["layer"].ge(0)
+    same = (scores["split"] == DEVELOPMENT) & is_pooled(scores) & scores["layer"].ge(0)
     for column in KEY:
         same &= scores[column] == name[column]
     return scores[same.fillna(False).to_numpy(bool)].groupby("layer")[metric].mean()
@@ -194,7 +196,7 @@ def best_baseline(
     Choice
         Of names of probes.
     """
-    same = (scores["split"] == DEVELOPMENT) & scores["fold"].isin(POOLED) & scores["probe"].isin(scored.index)
+    same = (scores["split"] == DEVELOPMENT) & is_pooled(scores) & scores["probe"].isin(scored.index)
     for column in ("model", "corpus", "dimension"):
         same &= scores[column] == layer[column]
     known = scores[same & (chosen_on == DEVELOPMENT)].groupby("probe")[metric].mean()

@@ -17,6 +17,9 @@ VERSION = 1
 #: What the held-out parts of folds are called together.
 CROSS_VALIDATION = "cross-validation"
 
+#: What the column `fold` says of a score that is not of one fold alone: no fold can be called so.
+POOLED = "all"
+
 #: A corpus's own parts, one to train on and others to score.
 OFFICIAL = "official"
 
