@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from emoprobe.errors import UserError
+from emoprobe.extract.baselines.registry import BASELINES, kept_beside
 from emoprobe.ownership import refuse_inputs
 
 from .command import (
@@ -83,9 +84,8 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="NAME",
-        help="kept beside the cache, as rivals of every layer: egemaps (opensmile's 88 functionals), text or "
-        "text=ENCODER (sentence embedding of the transcript; default encoder: minilm). With no other choice than --out "
-        "they are added to a cache that is finished",
+        help=f"kept beside the cache, as rivals of every layer: {', '.join(map(_baseline, kept_beside()))}. With no "
+        "other choice than --out they are added to a cache that is finished",
     )
     how = p.add_argument_group("how")
     how.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
@@ -111,6 +111,15 @@ def parser() -> argparse.ArgumentParser:
         "--verify", action="store_true", help="check the checksums of the cache at --out, and do nothing else"
     )
     return p
+
+
+def _baseline(name: str) -> str:
+    """A baseline as the help names it."""
+    baseline = BASELINES[name]
+    if not baseline.choice:
+        return f"{name} ({baseline.described})"
+    default = f"default {baseline.choice.lower()}: {baseline.default}"
+    return f"{name} or {name}={baseline.choice} ({baseline.described}; {default})"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -216,13 +225,14 @@ def _asks_for_baselines_alone(options: argparse.Namespace) -> bool:
 
 
 def _add_baselines(options: argparse.Namespace, root: Path | None) -> int:
-    from emoprobe.extract.baselines import NO_TRANSCRIPT, add_baselines
+    from emoprobe.extract.baselines import add_baselines
+    from emoprobe.extract.baselines.words import NO_TRANSCRIPT
     from emoprobe.extract.cache import HiddenStateCache
     from emoprobe.extract.writer import lock_cache
 
     quiet_transformers()
     with lock_cache(options.out), HiddenStateCache(options.out) as cache:
-        made = add_baselines(
+        sidecars = add_baselines(
             cache,
             options.baselines,
             root=root,
@@ -233,7 +243,7 @@ def _add_baselines(options: argparse.Namespace, root: Path | None) -> int:
         )
         # What has no states is listed already. An utterance without a transcript is no file that cannot be used.
         done = cache.done
-    failed = {name: s.reasons[done & (s.reasons != "") & (s.reasons != NO_TRANSCRIPT)] for name, s in made.items()}
+    failed = {name: s.reasons[done & (s.reasons != "") & (s.reasons != NO_TRANSCRIPT)] for name, s in sidecars.items()}
     for name, reasons in failed.items():
         tell_left_out(list(reasons), what=name, elsewhere="column `reason` of the baseline's file")
     return LEFT_OUT if any(len(reasons) for reasons in failed.values()) else 0
