@@ -6,12 +6,14 @@ import argparse
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from types import NoneType
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
+from emoprobe.distil.settings import Keeping
 from emoprobe.errors import plain
 from emoprobe.extract.corpora.cells import TEXT_COLUMNS
-from emoprobe.extract.limits import LONGEST_SECONDS
 from emoprobe.fields import is_unicode
 from emoprobe.version import version
 
@@ -86,10 +88,19 @@ def file_name(given: str) -> str:
     return given
 
 
+Settings = TypeVar("Settings")
+
+
 def add_setting(
-    parser: argparse.ArgumentParser | argparse._ArgumentGroup, settings: type, name: str, *, help: str, **more: Any
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup,
+    settings: type,
+    name: str,
+    *,
+    help: str,
+    option: str | None = None,
+    **more: Any,
 ) -> None:
-    """Add the option of a setting: its name, its default and the type of a number are those of the dataclass's field.
+    """Add the option of a setting: its name, default, type and number of values are those of the dataclass's field.
 
     A switch that is on by default becomes ``--no-NAME``.
 
@@ -102,18 +113,48 @@ def add_setting(
         Of its field; so is the value called among the parsed arguments.
     help : str
         ``%(default)s`` stands for the default.
+    option : str, optional
+        What the option is called, where not as the field.
     **more
         Of :meth:`argparse.ArgumentParser.add_argument`.
     """
     default = next(field.default for field in fields(settings) if field.name == name)
-    option = name.replace("_", "-")
+    option = (option or name).replace("_", "-")
     if isinstance(default, bool):
         action = "store_false" if default else "store_true"
         parser.add_argument(f"--no-{option}" if default else f"--{option}", dest=name, action=action, help=help)
         return
-    if isinstance(default, int | float):
-        more = {"type": type(default), **more}
-    parser.add_argument(f"--{option}", default=default, help=help, **more)
+    values = default if isinstance(default, tuple) else (default,)
+    shown = " ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
+    help = help.replace("%(default)s", shown)
+    more = {"dest": name, "default": default, "help": help, **_values(get_type_hints(settings)[name]), **more}
+    parser.add_argument(f"--{option}", **more)
+
+
+def _values(hint: Any) -> dict[str, Any]:
+    """Type and number of the values of an option, by the type of its setting; text is the parser's own default."""
+    hint = next((part for part in get_args(hint) if part is not NoneType), hint) if NoneType in get_args(hint) else hint
+    if get_origin(hint) is tuple:
+        kind, *others = get_args(hint)
+        return {"nargs": "+" if Ellipsis in others else 1 + len(others), **_values(kind)}
+    return {} if hint is str else {"type": hint}
+
+
+def settings_of(options: argparse.Namespace, settings: type[Settings], **others: Any) -> Settings:
+    """The settings that options of :func:`add_setting` hold.
+
+    Parameters
+    ----------
+    options : Namespace
+    settings : type
+        A dataclass. A field that no option stands for has its default.
+    **others
+        Fields that are told in other words than an option's.
+    """
+    names = get_type_hints(settings)
+    given = {name: value for name, value in vars(options).items() if name in names}
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    return settings(**{**given, **others})
 
 
 def add_reading(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
@@ -165,15 +206,22 @@ def reading(options: argparse.Namespace) -> dict[str, Any]:
     return {"keep_words": options.keep_words, "columns": parse_columns(options.columns), **given}
 
 
-def add_longest(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    """The option of every command that leaves long files out."""
-    parser.add_argument(
-        "--longest",
-        type=float,
-        default=LONGEST_SECONDS,
-        metavar="S",
-        help=f"leave longer files out (default: {LONGEST_SECONDS:g} seconds)",
-    )
+def add_decoding(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup, settings: type, *, batch: str = "by the device"
+) -> None:
+    """Add the settings of every command that decodes audio and computes it in batches; see :func:`add_setting`.
+
+    Parameters
+    ----------
+    parser, settings
+        As for :func:`add_setting`.
+    batch : str
+        How a batch is chosen by default.
+    """
+    add = partial(add_setting, parser, settings)
+    add("batch_seconds", metavar="S", help=f"audio in a batch (default: {batch})")
+    add("longest", metavar="S", help="leave longer files out (default: %(default)s seconds)")
+    add("workers", metavar="N", help="threads that decode ahead (default: %(default)s)")
 
 
 class ShowVersion(argparse.Action):
@@ -186,6 +234,12 @@ class ShowVersion(argparse.Action):
         """Print the version, and end."""
         print(f"emoprobe {version()}")
         parser.exit()
+
+
+def add_keeping(parser: argparse.ArgumentParser) -> None:
+    """Add what of a training is kept on the way."""
+    add_setting(parser, Keeping, "save_steps", metavar="N", help="between checkpoints (default %(default)s)")
+    add_setting(parser, Keeping, "log_steps", metavar="N", help="between lines of the log (default %(default)s)")
 
 
 def quiet_transformers() -> None:

@@ -51,7 +51,6 @@ def parser() -> argparse.ArgumentParser:
     add = partial(add_setting, what, FitSettings)
     add(
         "features",
-        nargs="+",
         metavar="SET",
         help="statistics of the cache, each a feature set of its own (mean, std, mean_ln), or joined by + (default: "
         "mean+std for probes of single layers, mean for the weighted sum)",
@@ -71,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="K",
         help="folds that keep speakers and groups whole, unless the corpus names folds (default %(default)s)",
     )
-    add("penalties", nargs="+", type=float, metavar="P", help="penalties to choose from")
+    add("penalties", metavar="P", help="penalties to choose from")
     add("resamples", metavar="N", help="of the bootstrap (default %(default)s)")
     add(
         "permutations",

@@ -8,17 +8,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emoprobe.endtoend.settings import PredictionSettings
 from emoprobe.errors import UserError
 from emoprobe.ownership import refuse_inputs
 
 from .command import (
     CommandParser,
-    add_longest,
+    add_decoding,
     add_reading,
+    add_setting,
     conclude,
     file_name,
     quiet_transformers,
     reading,
+    settings_of,
 )
 from .running import run_command
 
@@ -67,11 +70,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--out", type=Path, default=Path("predictions.csv"), help="default: predictions.csv")
     p.add_argument("--onnx", action="store_true", help="use the ONNX form that `probe-train export` wrote (on the CPU)")
     p.add_argument("--int8", action="store_true", help="use its form of 8 bits")
-    p.add_argument("--overwrite", action="store_true", help="start anew where there are predictions already")
-    p.add_argument("--batch-seconds", type=float, metavar="S", help="audio in a batch (default: by the device)")
-    add_longest(p)
-    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
-    p.add_argument("--workers", type=int, default=4, metavar="N", help="threads that decode ahead (default: 4)")
+    add_setting(p, PredictionSettings, "overwrite", help="start anew where there are predictions already")
+    add_decoding(p, PredictionSettings)
+    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
     p.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
     return p
 
@@ -87,14 +88,9 @@ def _predict(options: argparse.Namespace) -> int:
         raise UserError("give audio files or --corpus, not both")
     if options.int8 and not options.onnx:
         raise UserError("--int8 is a form of --onnx: give both")
-    from emoprobe.endtoend.prediction import PredictionSettings, model_identity, predict_files
+    from emoprobe.endtoend.prediction import model_identity, predict_files
 
-    settings = PredictionSettings(
-        overwrite=options.overwrite,
-        batch_seconds=options.batch_seconds,
-        longest=options.longest,
-        workers=options.workers,
-    )
+    settings = settings_of(options, PredictionSettings)
     quiet_transformers()
     refuse_inputs([options.out], [options.model, options.transcripts, options.corpus, *options.audio])
     model = _load(options)

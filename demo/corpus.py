@@ -251,7 +251,7 @@ def make_corpus(
     *,
     utterances: int = CorpusSettings.utterances,
     speakers: int = CorpusSettings.speakers,
-    seed: int = 0,
+    seed: int = CorpusSettings.seed,
     progress: Callable[[int, int], object] | None = None,
     workers: int = 1,
 ) -> Path:

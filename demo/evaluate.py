@@ -9,6 +9,7 @@ log-mel itself and MFCC in context.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from emoprobe.errors import UserError
 from emoprobe.extract.limits import SAMPLE_RATE
+from emoprobe.extract.options import check_counts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +34,30 @@ Phone = tuple[float, float, str]
 #: Of the scores.
 COLUMNS = ("model", "task", "target", "measure", "pool", "layer", "depth", "seed", "score")
 _PENALTIES = np.logspace(-1, 5, 13)
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """How much is asked of each model.
+
+    Parameters
+    ----------
+    seeds : int
+        Of each probe.
+    phones : tuple of int
+        Synthetic utterances that the phone probe learns from and is tested on; (0, 0) leaves the task out.
+    limit : int, optional
+        At most so many utterances of each corpus and split, evenly over it.
+    """
+
+    seeds: int = 3
+    phones: tuple[int, int] = (300, 150)
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        check_counts(self, "seeds", "limit", least=1)
+        if any(count < 0 for count in self.phones):
+            raise UserError(f"--phones {' '.join(map(str, self.phones))} must be 0 or more each")
 
 
 class Acoustics:
@@ -248,9 +274,7 @@ def evaluate(
     *,
     hop: int,
     field: int,
-    seeds: int = 3,
-    phones: tuple[int, int] = (300, 150),
-    limit: int | None = None,
+    settings: EvaluationSettings = EvaluationSettings(),
     say: Callable[[str], None] = lambda line: None,
 ) -> pd.DataFrame:
     """All tasks for all models.
@@ -262,12 +286,7 @@ def evaluate(
         Manifests; the name is the task's.
     hop, field : int
         Samples between frames, and that a frame sees.
-    seeds : int
-        Of each probe.
-    phones : tuple of int
-        Synthetic utterances that the phone probe learns from and is tested on; (0, 0) leaves the task out.
-    limit : int, optional
-        At most so many utterances of each corpus and split, evenly over it.
+    settings : EvaluationSettings
     say : callable
         Told what is done.
 
@@ -279,6 +298,7 @@ def evaluate(
     import pandas as pd
 
     rows: list[dict] = []
+    limit = settings.limit
 
     def add(scored: list[dict], **same: str) -> None:
         last = max(1, *(row["layer"] for row in scored))
@@ -294,16 +314,17 @@ def evaluate(
             width = features.shape[2] // 2
             for target in ("arousal", "valence", "dominance"):
                 for pool, part in (("mean", features[:, :, :width]), ("mean+std", features)):
-                    for seed in range(seeds):
+                    for seed in range(settings.seeds):
                         scores = regress(part, table, target, seed=seed)
                         add(
                             [{"layer": k, "seed": seed, "score": s} for k, s in enumerate(scores)],
                             model=name, task=task, target=target, measure="ccc", pool=pool,
                         )  # fmt: skip
             say(f"{task}: {name}")
-    if all(phones):
+    if all(settings.phones):
+        learned, tested = settings.phones
         for name, model in models.items():
-            accuracies = identify_phones(model, hop, field, train=phones[0], test=phones[1], seeds=seeds)
+            accuracies = identify_phones(model, hop, field, train=learned, test=tested, seeds=settings.seeds)
             add(accuracies, model=name, task="phones", target="phone", measure="accuracy", pool="frame")
             say(f"phones: {name}")
     return pd.DataFrame(rows)[list(COLUMNS)].round({"score": 5})

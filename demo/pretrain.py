@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from emoprobe.claims import alone, claim
+from emoprobe.distil.settings import Keeping
 from emoprobe.distil.store import Store
 from emoprobe.distil.training import RUN_FILES, checked, last_checkpoint, load_weights, of_speech, steps_of, trainer_for
 from emoprobe.errors import UserError
@@ -72,8 +73,8 @@ def pretrain(
     *,
     synthetic: Store | None = None,
     recorded: Store | None = None,
-    save_steps: int = 200,
-    log_steps: int = 50,
+    save_steps: int = Keeping.save_steps,
+    log_steps: int = Keeping.log_steps,
     bf16: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> MaskedPrediction:

@@ -24,7 +24,7 @@ from emoprobe.extract.limits import SAMPLE_RATE
 from emoprobe.extract.options import check_count
 
 from .checkpoint import export
-from .settings import DistillSettings
+from .settings import DistillSettings, Keeping
 from .student import build_distiller
 from .training import RUN_FILES, checked, last_checkpoint, load_weights, of_speech, steps_of, trainer_for
 
@@ -148,8 +148,8 @@ def distill(
     run: Path,
     settings: DistillSettings = DistillSettings(),
     *,
-    save_steps: int = 200,
-    log_steps: int = 50,
+    save_steps: int = Keeping.save_steps,
+    log_steps: int = Keeping.log_steps,
     bf16: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> PreTrainedModel:

@@ -8,6 +8,20 @@ from emoprobe.extract.options import check_counts, check_positive, check_seed
 
 
 @dataclass(frozen=True)
+class Keeping:
+    """What of a training is kept on the way; the student does not depend on it.
+
+    Parameters
+    ----------
+    save_steps, log_steps : int
+        How often a checkpoint and a line of the log are written.
+    """
+
+    save_steps: int = 200
+    log_steps: int = 50
+
+
+@dataclass(frozen=True)
 class DistillSettings:
     """What the student is a function of, besides teacher and speech."""
 
