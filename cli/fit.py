@@ -32,14 +32,14 @@ Run again: what is there with the same protocol is not fitted again; --overwrite
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    made = CommandParser(
+    command = CommandParser(
         prog="probe-fit",
         description="Ask each layer of a cache what it knows about emotion, and write scores, weights and figures.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("caches", metavar="CACHE", nargs="*", type=Path, help="caches that probe-extract wrote")
-    what = made.add_argument_group("what is fitted")
+    command.add_argument("caches", metavar="CACHE", nargs="*", type=Path, help="caches that probe-extract wrote")
+    what = command.add_argument_group("what is fitted")
     what.add_argument("--dim", choices=("arousal", "valence", "dominance", "all"), help="dimension of emotion")
     what.add_argument("--target", choices=("emotion",), help="categories, by logistic probes (UAR, recall of each)")
     about = {name: probe.about for name, probe in PROBES.items() if not probe.takes(EMOTION)}
@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
         "usual for the corpus, else all)",
     )
     add("head", choices=HEADS, help="what reads the weighted sum")
-    add = partial(add_setting, made.add_argument_group("how"), FitSettings)
+    add = partial(add_setting, command.add_argument_group("how"), FitSettings)
     add("seed", help="of folds, bootstrap and training (default %(default)s)")
     add("seeds", metavar="K", help="seeds of the weighted sum (default %(default)s)")
     add(
@@ -85,12 +85,12 @@ def parser() -> argparse.ArgumentParser:
     add("ungrouped", help="accept folds by utterance in a corpus that names no speaker")
     add("rescale", help="give ridge predictions the mean and spread of the labels, fitted on training data")
     add("device", help="where mlp and weighted are trained: auto, cpu, cuda, mps")
-    where = made.add_argument_group("where to")
+    where = command.add_argument_group("where to")
     where.add_argument("--out", type=Path, default=Path("results"), help="folder of the results (default results)")
     where.add_argument("--figures", type=Path, default=Path("figures"), help="folder of the plots (default figures)")
     where.add_argument("--overwrite", action="store_true", help="fit again what the results already hold")
     where.add_argument("--quiet", action="store_true", help="no progress bars")
-    return made
+    return command
 
 
 def main(argv: list[str] | None = None) -> int:

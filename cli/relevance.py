@@ -17,17 +17,17 @@ from .running import run_command
 
 def parser() -> argparse.ArgumentParser:
     """The options of ``emoprobe relevance``."""
-    made = CommandParser(
+    command = CommandParser(
         prog="emoprobe relevance",
         description="Ask six opinions on which layers matter, and how far they agree. Writes relevance.csv, "
         "agreement.csv and a figure.",
         epilog="Run again: opinions that the folder holds, of the same cache and settings, are not asked again.",
     )
-    made.add_argument("cache", type=Path, metavar="CACHE", help="cache that probe-extract wrote")
-    made.add_argument("--dim", choices=(*DIMENSIONS, "all"), default="all", help="default: all that have labels")
-    made.add_argument("--out", type=Path, default=Path("relevance"), metavar="FOLDER", help="default: %(default)s")
-    made.add_argument("--opinions", nargs="+", choices=tuple(OPINIONS), default=list(OPINIONS), help="default: all")
-    add = partial(add_setting, made, RelevanceSettings)
+    command.add_argument("cache", type=Path, metavar="CACHE", help="cache that probe-extract wrote")
+    command.add_argument("--dim", choices=(*DIMENSIONS, "all"), default="all", help="default: all that have labels")
+    command.add_argument("--out", type=Path, default=Path("relevance"), metavar="FOLDER", help="default: %(default)s")
+    command.add_argument("--opinions", nargs="+", choices=tuple(OPINIONS), default=list(OPINIONS), help="default: all")
+    add = partial(add_setting, command, RelevanceSettings)
     add("features", help="statistic (default: %(default)s)")
     add("split", help="part to score (default: the first test part)")
     for name, meaning in (
@@ -40,10 +40,10 @@ def parser() -> argparse.ArgumentParser:
     ):
         add(name, metavar="N", help=f"{meaning} (default: %(default)s)")
     add("ungrouped", help="accept folds by utterance where no speaker is named")
-    made.add_argument("--format", nargs="+", choices=("png", "svg", "pdf"), default=["png"], help="default: png")
-    made.add_argument("--overwrite", action="store_true", help="ask all opinions again")
-    made.add_argument("--quiet", action="store_true", help="no progress bars")
-    return made
+    command.add_argument("--format", nargs="+", choices=("png", "svg", "pdf"), default=["png"], help="default: png")
+    command.add_argument("--overwrite", action="store_true", help="ask all opinions again")
+    command.add_argument("--quiet", action="store_true", help="no progress bars")
+    return command
 
 
 def main(argv: list[str] | None = None) -> int:

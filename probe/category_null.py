@@ -211,10 +211,10 @@ def _nearest(
         shift, scale = np.where(share > 0, shift, -np.inf), np.where(share > 0, spread / share, 0.0)
 
     def answer(x: np.ndarray) -> np.ndarray:
-        own = predict(x).reshape(len(x), n_classes, size)
-        own *= scale
-        own += shift
-        return own.argmax(1)
+        scores = predict(x).reshape(len(x), n_classes, size)
+        scores *= scale
+        scores += shift
+        return scores.argmax(1)
 
     return answer
 

@@ -64,14 +64,14 @@ def leaks(
         For each pair that shares anybody: `parts`, `speakers`, and `groups` where the corpus names any.
     """
     numbers = {SPEAKER: units.speakers} | ({GROUP: units.groups} if units.grouped else {})
-    found = []
+    leakage = []
     for one, first, other, second in pairs:
         shared = {
             f"{kind}s": shared_names(first, second, number, names[kind], kind=kind) for kind, number in numbers.items()
         }
         if any(shared.values()):
-            found.append({"parts": [one, other], **shared})
-    return found
+            leakage.append({"parts": [one, other], **shared})
+    return leakage
 
 
 def pairs_of(parts: Mapping[str, np.ndarray]) -> list[tuple[str, np.ndarray, str, np.ndarray]]:

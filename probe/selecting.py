@@ -226,8 +226,8 @@ def chosen_in_words(choices: Iterable[tuple[str, str]]) -> str:
     others = ", ".join(dict.fromkeys(chosen_on for chosen_on, split in choices if chosen_on != split))
     if all(chosen_on != split for chosen_on, split in choices):
         return others
-    own = "the same rows, with hindsight"
-    return f"{others}; where that does not score each layer, on {own}" if others else own
+    hindsight = "the same rows, with hindsight"
+    return f"{others}; where that does not score each layer, on {hindsight}" if others else hindsight
 
 
 # What is compared -----------------------------------------------------------------------------------------------------
