@@ -259,7 +259,7 @@ import numpy as np
 from emoprobe.extract.baselines.base import Baseline, Features
 from emoprobe.extract.baselines.registry import BASELINES
 
-def ready(cache, means):
+def ready(cache, resources):
     return Features(("samples",), {}, {}, lambda rows: (cache.samples[rows][:, None].astype("f4"), [""] * len(rows)))
 
 BASELINES["length"] = Baseline(

@@ -24,7 +24,7 @@ from ..sidecars import (
     sidecar_path,
     write_sidecar,
 )
-from .base import Baseline, Features, Means
+from .base import Baseline, Features, Resources
 from .registry import BASELINES, kept_beside
 
 #: Names in the folder of unfinished parts.
@@ -77,8 +77,8 @@ def add_baselines(
         baseline = BASELINES[name]
         if baseline.compute is None:
             raise ValueError(f"every cache holds {name}")
-        means = Means(root or cache.corpus_root, device, workers, choice or baseline.default)
-        features = baseline.compute(cache, means)
+        resources = Resources(root or cache.corpus_root, device, workers, choice or baseline.default)
+        features = baseline.compute(cache, resources)
         about = {
             "baseline": name,
             "corpus": {part: cache.provenance["corpus"][part] for part in ("name", "sha256")},

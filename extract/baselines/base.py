@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Means:
+class Resources:
     """With what features are computed.
 
     Attributes
@@ -96,7 +96,7 @@ class Baseline:
     described: str
     acoustic: bool
     version: int = 1
-    compute: Callable[[HiddenStateCache, Means], Features] | None = None
+    compute: Callable[[HiddenStateCache, Resources], Features] | None = None
     features_version: int = 1
     part: int = 256
     choice: str = ""

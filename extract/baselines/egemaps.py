@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from emoprobe.errors import UserError
 
 from ..limits import SAMPLE_RATE
-from .base import Baseline, Features, Means
+from .base import Baseline, Features, Resources
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LIMIT = 5.0
 
 
-def compute(cache: HiddenStateCache, means: Means) -> Features:
+def compute(cache: HiddenStateCache, resources: Resources) -> Features:
     """The 88 functionals of every utterance, each where its audio is as it was when the cache was made.
 
     Raises
@@ -45,7 +45,7 @@ def compute(cache: HiddenStateCache, means: Means) -> Features:
     smile = opensmile.Smile(
         feature_set=opensmile.FeatureSet.eGeMAPSv02, feature_level=opensmile.FeatureLevel.Functionals
     )
-    paths = [means.root / path for path in cache.utterances["path"]]
+    paths = [resources.root / path for path in cache.utterances["path"]]
     parts = places(cache.utterances)
     samples, kept = cache.samples, Kept()
     columns = tuple(smile.feature_names)
@@ -68,7 +68,7 @@ def compute(cache: HiddenStateCache, means: Means) -> Features:
         return features, ""
 
     def of_rows(rows: np.ndarray) -> tuple[np.ndarray, list[str]]:
-        with warnings.catch_warnings(), ThreadPoolExecutor(means.workers) as threads:
+        with warnings.catch_warnings(), ThreadPoolExecutor(resources.workers) as threads:
             warnings.simplefilter("ignore", UserWarning)  # of a signal too short, which `one` tells itself
             headers = read_headers([str(paths[row]) for row in rows], [parts[row] for row in rows])
             features, reasons = zip(*threads.map(one, rows, headers), strict=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from emoprobe.errors import UserError
 
-from .base import Baseline, Features, Means
+from .base import Baseline, Features, Resources
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 NO_TRANSCRIPT = "no transcript"
 
 
-def compute(cache: HiddenStateCache, means: Means) -> Features:
+def compute(cache: HiddenStateCache, resources: Resources) -> Features:
     """Mean of the last hidden state of a text encoder over each transcript.
 
     Raises
@@ -35,7 +35,7 @@ def compute(cache: HiddenStateCache, means: Means) -> Features:
             f"{cache.path}: no utterance of '{cache.corpus}' has a transcript; give the corpus a transcript column and "
             "extract it again, or leave text out of --baselines"
         )
-    encoder = load_text_encoder(means.choice).to(choose_device(means.device))
+    encoder = load_text_encoder(resources.choice).to(choose_device(resources.device))
 
     def of_rows(rows: np.ndarray) -> tuple[np.ndarray, list[str]]:
         texts = list(transcripts[rows])
