@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-from emoprobe.probe.selecting import DEVELOPMENT, Choice, choose, headline_metric, reported_split
+from emoprobe.probe.selecting import DEVELOPMENT, Choice, choose, headline_metric, is_pooled, reported_split
 
 from .tables import BASELINE_LAYER, END_TO_END, METRICS, WEIGHTED, Subject, ordered_features, subjects
 
@@ -169,7 +169,7 @@ def null_limits(scores: pd.DataFrame, curve: Curve) -> NDArray[np.float64]:
     rows = _of(scores, curve.subject)
     for column in ("dimension", "probe", "features", "split"):
         rows = rows[rows[column] == getattr(curve, column)]
-    rows = rows[rows["fold"].isin(["all", ""]) & (rows["layer"] >= 0)]
+    rows = rows[is_pooled(rows) & (rows["layer"] >= 0)]
     limits[rows["layer"].to_numpy(dtype=int)] = pd.to_numeric(rows["null_high"], errors="coerce")
     return limits
 
@@ -221,7 +221,7 @@ def _point(rows: pd.DataFrame, metric: str) -> Point:
 
 def _pooled(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     """The rows scored over all folds at once; where there are none, every fold, and how many they are."""
-    pooled = rows[rows["fold"].isin(["all", ""])]
+    pooled = rows[is_pooled(rows)]
     if len(pooled):
         return pooled, 0
     return rows, rows["fold"].nunique()

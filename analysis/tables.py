@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from emoprobe.errors import UserError
+from emoprobe.extract.baselines.registry import BASELINES
 
 if TYPE_CHECKING:
     from emoprobe.probe.results import Results
@@ -29,14 +30,7 @@ BASELINE_LAYER = -1
 WEIGHTED = "weighted"
 END_TO_END = "end-to-end"
 
-BASELINE_NAMES = {
-    "mean": "mean label",
-    "duration": "duration",
-    "mfcc": "MFCC",
-    "logmel": "log-mel",
-    "egemaps": "eGeMAPS",
-    "text": "words",
-}
+BASELINE_NAMES = {"mean": "mean label"} | {name: baseline.label for name, baseline in BASELINES.items()}
 """Names of the baselines as figures show them, in the order of every figure."""
 
 _SCORE_COLUMNS = ("model", "corpus", "dimension", "probe", "layer", "fold", "seed", "split")

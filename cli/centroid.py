@@ -27,14 +27,14 @@ def main(argv: list[str] | None = None) -> int:
         from emoprobe.analysis import relevance_centroids
         from emoprobe.probe import load_results
 
-        found = relevance_centroids(
+        centroids = relevance_centroids(
             load_results(options.results),
             probe=options.probe,
             split=options.split,
             resamples=options.resamples,
             seed=options.seed,
         )
-        print(found.to_string(index=False, float_format=lambda x: f"{x:.3f}"))
+        print(centroids.to_string(index=False, float_format=lambda x: f"{x:.3f}"))
         return 0
 
     return run_command(body)

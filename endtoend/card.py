@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from emoprobe.probe.results import Results
+from emoprobe.probe.selecting import is_pooled
 from emoprobe.probe.units import GROUP, SPEAKER
 from emoprobe.storage import write_file
 
@@ -95,7 +96,7 @@ def run_modality(run: dict) -> str:
 
 
 def _rows(results: Results) -> Iterator[str]:
-    for row in results.scores[results.scores["fold"] == "all"].to_dict("records"):
+    for row in results.scores[is_pooled(results.scores)].to_dict("records"):
         yield (
             f"| {row['dimension']} | {row['split']} | {row['seed']} | {row['n']} | {_number(row['ccc'])} "
             f"{_interval(row)} | {_number(row['pearson'])} | {_number(row['rmse'])} |"

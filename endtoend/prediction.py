@@ -9,7 +9,6 @@ import math
 import numbers
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +22,7 @@ from emoprobe.extract.corpora.cells import OPTIONAL_NUMBERS, PLACES, TEXT_COLUMN
 from emoprobe.extract.corpora.places import Place
 from emoprobe.extract.corpora.values import printable
 from emoprobe.extract.journal import open_journal, write_beside
-from emoprobe.extract.limits import LONGEST_SECONDS, SAMPLE_RATE
-from emoprobe.extract.options import check_positive
+from emoprobe.extract.limits import SAMPLE_RATE
 from emoprobe.extract.resampling import resample
 from emoprobe.extract.scan import scan
 from emoprobe.fields import is_number
@@ -32,6 +30,7 @@ from emoprobe.ownership import MARK
 
 from .exported import FLOAT, INSIDE, INT8, OnnxModel
 from .saved import EmotionModel, load_model
+from .settings import PredictionSettings
 
 #: Of what becomes of a file between its samples and a number; raised whenever that changes a prediction.
 VERSION = 1
@@ -41,31 +40,6 @@ PREDICTION_COLUMNS = ("path", "seconds", "text_used", *DIMENSIONS, "status", "re
 # Audio of which the results go to disk together; the model makes its own, smaller batches of it.
 _GROUP_SECONDS = {"cpu": 60.0, "mps": 60.0, "cuda": 1200.0}
 _GROUP_LETTERS = 16_000  # the same for text alone
-
-
-@dataclass(frozen=True, kw_only=True)
-class PredictionSettings:
-    """How files are predicted.
-
-    Attributes
-    ----------
-    overwrite : bool
-        Start anew where there are predictions already.
-    batch_seconds : float or None
-        Most seconds of audio in a batch, padding included; chosen for the device if None.
-    longest : float
-        Seconds; longer files are left out, with that reason.
-    workers : int
-        Threads that decode ahead.
-    """
-
-    overwrite: bool = False
-    batch_seconds: float | None = None
-    longest: float = LONGEST_SECONDS
-    workers: int = 4
-
-    def __post_init__(self) -> None:
-        check_positive(self, "batch_seconds", "longest", "workers")
 
 
 def predict(

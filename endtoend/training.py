@@ -22,7 +22,6 @@ from emoprobe.fields import LARGEST
 from emoprobe.jsontext import from_json, to_json
 from emoprobe.ownership import remove
 from emoprobe.probe.bootstrap import INTERVALS
-from emoprobe.probe.planning import POOLED
 from emoprobe.probe.results import (
     KEY,
     PREDICTIONS,
@@ -34,7 +33,7 @@ from emoprobe.probe.results import (
     update_results,
 )
 from emoprobe.probe.scoring import Scored, score
-from emoprobe.probe.splits import Split
+from emoprobe.probe.splits import POOLED, Split
 
 from .card import run_modality, write_card
 from .material import Material, prepare, refuse_too_few_speakers

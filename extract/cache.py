@@ -236,8 +236,8 @@ class HiddenStateCache:
     def baselines(self) -> dict[str, dict]:
         """What is known of each utterance without the model: names for :meth:`baseline`.
 
-        For those that are kept beside the cache (``"egemaps"``, ``"text"``: made by ``probe-extract --baselines``) the
-        value says what made them, with the hash of their table.
+        For those that are kept beside the cache (made by ``probe-extract --baselines``) the value says what made them,
+        with the hash of their table.
 
         Raises
         ------
@@ -252,8 +252,7 @@ class HiddenStateCache:
         Parameters
         ----------
         name : str
-            One of :attr:`baselines`: ``"duration"`` (seconds and their logarithm), ``"logmel"``, ``"mfcc"``,
-            ``"egemaps"``, ``"text"``.
+            One of :attr:`baselines`, such as ``"duration"`` (seconds and their logarithm).
 
         Returns
         -------

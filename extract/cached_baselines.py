@@ -8,8 +8,9 @@ import numpy as np
 
 from emoprobe.errors import UserError
 
+from .baselines.registry import kept_beside
 from .cache_file import CacheFile
-from .sidecars import SIDECARS, read_about, read_sidecar, sidecar_path
+from .sidecars import read_about, read_sidecar, sidecar_path
 
 
 def acoustics_of(file: CacheFile) -> dict[str, np.ndarray]:
@@ -30,7 +31,7 @@ def baselines_of(file: CacheFile) -> dict[str, dict]:
         If one of them is of another corpus, or damaged.
     """
     baselines: dict[str, dict] = {"duration": {}} | {name: {} for name in file.hdf5["acoustic"]}
-    for name in SIDECARS:
+    for name in kept_beside():
         path = sidecar_path(file.path, name)
         if path.exists():
             about = read_about(path)
@@ -53,10 +54,10 @@ def read_baseline(file: CacheFile, name: str) -> np.ndarray:
     if name in file.hdf5["acoustic"]:
         return acoustics_of(file)[name]
     path = sidecar_path(file.path, name)
-    if name not in SIDECARS or not path.exists():
+    if name not in kept_beside() or not path.exists():
         raise UserError(
-            f"{file.path} has no baseline {name!r} (it has {', '.join(baselines_of(file))}); egemaps and text are made "
-            "with probe-extract --baselines"
+            f"{file.path} has no baseline {name!r} (it has {', '.join(baselines_of(file))}); "
+            f"{' and '.join(kept_beside())} are made with probe-extract --baselines"
         )
     sidecar = read_sidecar(path)
     _refuse_other_corpus(file, path, sidecar.about)

@@ -10,7 +10,8 @@ import torch
 
 from emoprobe.errors import UserError
 
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+#: What autocast is told of each of :data:`.limits.PRECISIONS`; None leaves all as it is.
+_TYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 #: What a type that overflows may be replaced with.
 WIDER_TYPES = {"float16": "bfloat16 or float32", "bfloat16": "float32"}
@@ -79,7 +80,7 @@ def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
     1e-3. ``torch.set_float32_matmul_precision`` does the same to matrix products, on some processors too. Only these
     settings are changed, and put back at the end: `enabled`, `benchmark` and `deterministic` of cuDNN stay the user's.
     """
-    kind = PRECISIONS[precision]
+    kind = _TYPES[precision]
     with whole_float32(), torch.autocast(device.type, dtype=kind, enabled=kind is not None):
         yield
 

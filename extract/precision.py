@@ -132,7 +132,7 @@ def check_precision(
         Computes the batch with `model`, wherever that is.
     device : torch.device
     precision : str
-        One of :data:`.devices.PRECISIONS`.
+        One of :data:`.limits.PRECISIONS`.
     remedy : str
         What its user can do against a refusal, such as ``"use --dtype float32"``.
     in_float32 : sequence of str, optional

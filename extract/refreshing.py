@@ -15,11 +15,12 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from .baselines.registry import BASELINES, kept_beside
 from .cache import HiddenStateCache
 from .corpora.cells import DIMENSIONS, EMOTION, PLACES
 from .corpora.table import COLUMNS
 from .layout import Plan, lay_out, open_hdf5, part_name, placed
-from .sidecars import SIDECARS, read_sidecar, sidecar_path, write_sidecar
+from .sidecars import read_sidecar, sidecar_path, write_sidecar
 
 #: What names the audio of an utterance; any other column of a corpus is a label.
 AUDIO = ("id", "path", *PLACES)
@@ -122,13 +123,13 @@ def refresh_labels(
 
 def _keep_baselines(out: Path, before: str, corpus: dict, *, same_words: bool, say: Callable[[str], None]) -> None:
     """Name the corpus of the new labels in the baselines beside a cache that do not depend on what has changed."""
-    for name in SIDECARS:
+    for name in kept_beside():
         path = sidecar_path(out, name)
         sidecar = read_sidecar(path) if path.exists() else None
         if sidecar is None or sidecar.about["corpus"]["sha256"] != before:
             continue
-        if name == "text" and not same_words:
-            say(f"{path} is of other transcripts: probe-extract --baselines text makes it anew")
+        if not BASELINES[name].acoustic and not same_words:
+            say(f"{path} is of other transcripts: probe-extract --baselines {name} makes it anew")
             continue
         about = {**sidecar.about, "corpus": {part: corpus[part] for part in ("name", "sha256")}}
         write_sidecar(path, replace(sidecar, about=about))

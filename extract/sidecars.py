@@ -22,9 +22,6 @@ from .provenance import BASELINE
 
 FORMAT = "emoprobe baseline 1"
 
-#: Baselines that are kept beside a cache.
-SIDECARS = ("egemaps", "text")
-
 _KEY = b"emoprobe"
 _PLAIN = ("id", "reason")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -40,7 +40,7 @@ from .schema import (
     ordered_dimensions,
     table,
 )
-from .selecting import best_layer, headline_metric
+from .selecting import best_layer, headline_metric, is_pooled
 
 _TABLES = {"scores": SCORES, "weights": WEIGHTS, "predictions": PREDICTIONS, "recalls": RECALLS}
 
@@ -97,10 +97,10 @@ class Results:
     @property
     def ratings(self) -> list[str]:
         """Dimensions that are rated on a scale, and have scores: arousal, valence, dominance, then the rest."""
-        names = self.scores["dimension"] if len(self.scores) else []
+        names = list(self.scores["dimension"]) if len(self.scores) else []
         return [name for name in ordered_dimensions(names) if name != CATEGORIES]
 
-    def select(self, **values) -> pd.DataFrame:
+    def select(self, **values: object) -> pd.DataFrame:
         """Rows of the scores whose columns have the given values, such as ``select(probe="ridge", fold="all")``."""
         chosen = self.scores
         for name, value in values.items():
@@ -123,7 +123,7 @@ class Results:
             chosen on (empty where there was no choice), and `highest_layer` and `highest`: the layer of highest CCC
             (UAR for categories) on the rows of this split, with hindsight, and its score.
         """
-        pooled = self.scores[self.scores["fold"] == "all"]
+        pooled = self.scores[is_pooled(self.scores)]
         if not len(pooled):
             return pooled.reindex(columns=[*pooled.columns, "chosen_on", "highest_layer", "highest"])
         one_fit = [*KEY, "split", "layer"]
@@ -145,13 +145,13 @@ class Results:
             folder.mkdir(parents=True, exist_ok=True)
             refuse_other_results(folder)
             self._strike_out_changed(folder)
-            _write(folder / "predictions.parquet", lambda path: self.predictions.to_parquet(path, index=False))
+            _write(folder / "predictions.parquet", partial(self.predictions.to_parquet, index=False))
             tables = {"weights": self.weights, "scores": self.scores}
             if len(self.recalls) or (folder / "recalls.parquet").exists():  # results of dimensions alone have none
                 tables = {"recalls": self.recalls, **tables}
             for name, frame in tables.items():
-                _write(folder / f"{name}.parquet", lambda path, frame=frame: frame.to_parquet(path, index=False))
-                _write(folder / f"{name}.csv", lambda path, frame=frame: frame.to_csv(path, index=False))
+                _write(folder / f"{name}.parquet", partial(frame.to_parquet, index=False))
+                _write(folder / f"{name}.csv", partial(frame.to_csv, index=False))
             _write_protocol(folder, self.protocol)
         except OSError as error:
             raise UserError(
@@ -163,7 +163,7 @@ class Results:
     def _strike_out_changed(self, folder: Path) -> None:
         """Take runs whose rows are about to change out of the protocol on disk: killed here, they are fitted again."""
         path = folder / "protocol.json"
-        there = from_json(path.read_text(encoding="utf-8")) if path.exists() else []
+        there = _read_entries(path) if path.exists() else []
         unchanged = [entry for entry in there if entry in self.protocol]
         if unchanged != there:
             _write_protocol(folder, unchanged)
@@ -226,12 +226,20 @@ def refuse_other_results(folder: str | Path) -> None:
             refuse_stranger(folder / f"{name}.{ending}", is_own, f"table of {name}", option="--out")
 
 
+def _read_entries(path: Path) -> list[dict]:
+    """Entries of a protocol; ValueError or TypeError if the file is no protocol."""
+    entries = from_json(path.read_text(encoding="utf-8"))
+    if not isinstance(entries, list) or not all(set(KEY) <= set(entry) for entry in entries):
+        raise ValueError("no list of runs")
+    return entries
+
+
 def _is_protocol(path: Path) -> bool:
     try:
-        entries = from_json(path.read_text(encoding="utf-8"))
-        return isinstance(entries, list) and all(set(KEY) <= set(entry) for entry in entries)
+        _read_entries(path)
     except (ValueError, TypeError):
         return False
+    return True
 
 
 def _has_columns(path: Path, *, columns: list[str]) -> bool:
@@ -252,7 +260,7 @@ def _write_protocol(folder: Path, protocol: list[dict]) -> None:
     _write(folder / "protocol.json", lambda path: path.write_text(text, encoding="utf-8"))
 
 
-def _write(path: Path, write) -> None:
+def _write(path: Path, write: Callable[[Path], object]) -> None:
     """Write beside `path`, then take its place: a reader never sees half a file."""
     with replacing(path) as temporary:
         write(temporary)

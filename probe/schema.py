@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -90,7 +91,7 @@ def ordered_dimensions(names: Iterable[str]) -> list[str]:
     return [name for name in _DIMENSIONS if name in names] + sorted(names.difference(_DIMENSIONS))
 
 
-def table(rows, columns: dict[str, str]) -> pd.DataFrame:
+def table(rows: Any, columns: dict[str, str]) -> pd.DataFrame:
     """A table of the given columns and types; what a row lacks is empty.
 
     Parameters
@@ -107,16 +108,16 @@ def table(rows, columns: dict[str, str]) -> pd.DataFrame:
     ValueError
         If a column holds something else.
     """
-    made = pd.DataFrame(rows).reindex(columns=list(columns))
+    frame = pd.DataFrame(rows).reindex(columns=list(columns))
     for name, kind in columns.items():
         if kind == STRING:
-            made[name] = made[name].astype("object").where(made[name].notna(), "").astype("str")
+            frame[name] = frame[name].astype("object").where(frame[name].notna(), "").astype("str")
         else:
             try:
-                made[name] = made[name].astype(kind)
+                frame[name] = frame[name].astype(pd.api.types.pandas_dtype(kind))
             except (ValueError, TypeError, OverflowError) as error:
                 raise ValueError(f"the column '{name}' holds what is no {kind}: {error}") from error
-    return made
+    return frame
 
 
 _SHARE, _CORRELATION = (0.0, 1.0), (-1.0, 1.0)

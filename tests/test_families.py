@@ -12,7 +12,8 @@ import soundfile
 import torch
 import transformers
 
-from emoprobe.distil.distiller import DistillSettings, build_distiller
+from emoprobe.distil.settings import DistillSettings
+from emoprobe.distil.student import build_distiller
 from emoprobe.endtoend.costs import count_parts
 from emoprobe.endtoend.data import pad
 from emoprobe.endtoend.prediction import predict, predict_files

@@ -187,7 +187,9 @@ def _null(results: Results, part: pd.DataFrame) -> pd.Series | None:
     scores, first = results.scores, part.iloc[0]
     if "null_mean" not in scores:
         return None
-    same = scores["fold"] == "all"
+    from emoprobe.probe.selecting import is_pooled
+
+    same = is_pooled(scores)
     for column in ("model", "corpus", "dimension", "probe", "features", "split"):
         same &= scores[column] == first[column]
     null = scores[same].groupby("layer")["null_mean"].mean()

@@ -9,7 +9,7 @@ import numpy as np
 
 from emoprobe.errors import UserError
 from emoprobe.probe.schema import ordered_dimensions
-from emoprobe.probe.selecting import POOLED, best_layer, reported_split
+from emoprobe.probe.selecting import best_layer, is_pooled, reported_split
 
 from ..figures.canvas import of_categories
 from ..tables import (
@@ -91,7 +91,7 @@ def compare_systems(
     if metric not in METRICS:
         raise UserError(f"no score is called {metric!r}: choose one of {', '.join(METRICS)}")
     wanted = ordered_dimensions(scores["dimension"]) if dimensions is None else list(dimensions)
-    pooled = scores[scores["fold"].isin(POOLED) & scores["dimension"].isin(wanted)]
+    pooled = scores[is_pooled(scores) & scores["dimension"].isin(wanted)]
     pooled = pooled[np.isfinite(pooled[metric])] if metric in pooled else pooled.iloc[:0]
     rows: list[dict] = []
     for name in dict.fromkeys(pooled["corpus"]) if corpus is None else [corpus]:

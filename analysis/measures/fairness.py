@@ -11,7 +11,7 @@ import numpy as np
 
 from emoprobe.errors import UserError
 from emoprobe.probe.schema import ordered_dimensions
-from emoprobe.probe.selecting import POOLED, best_layer, on_reported_split
+from emoprobe.probe.selecting import best_layer, is_pooled, on_reported_split
 
 from ..tables import ordered_features
 
@@ -157,7 +157,7 @@ def _at_best_layer(run: pd.DataFrame, scores: pd.DataFrame) -> tuple[pd.DataFram
     """Predictions of the best layer, and what was chosen on which split; all of them where there are no layers."""
     if run["layer"].nunique() < 2:
         return run, {}
-    same = scores["fold"].isin(POOLED) & scores["ccc"].notna() & scores["layer"].isin(run["layer"].unique())
+    same = is_pooled(scores) & scores["ccc"].notna() & scores["layer"].isin(run["layer"].unique())
     for column in (*_RUN, "split"):
         same &= scores[column] == run[column].iloc[0]
     scored = scores[same]

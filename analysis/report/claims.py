@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from emoprobe.errors import UserError
+from emoprobe.extract.baselines.registry import as_in_a_cache
 from emoprobe.probe.permutation import holm
 from emoprobe.probe.selecting import SYSTEM, best_baseline, chosen_in_words, headline_metric
 from emoprobe.probe.significance import paired_differences
@@ -20,7 +21,7 @@ from ..tables import BASELINE_NAMES, END_TO_END, METRICS
 from .content import Finding, counted, known, number, probability, with_interval
 from .study import EMOTION, Model, Study
 
-ACOUSTIC = ("duration", "logmel", "mfcc", "egemaps")
+ACOUSTIC = tuple(baseline.name for baseline in as_in_a_cache() if baseline.acoustic)
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class _Rivals:
 
 
 ACOUSTICS = _Rivals("acoustics", "plain acoustics", "acoustic baselines", ACOUSTIC)
-WORDS = _Rivals("words", "the words alone", "baselines of words", ("text",))
+READ = tuple(baseline.name for baseline in as_in_a_cache() if not baseline.acoustic)
+WORDS = _Rivals("words", "the words alone", "baselines of words", READ)
 
 RULES = (
     "Supported: the 95 % interval lies wholly on the claimed side of zero. Contradicted: it lies wholly on the other "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from emoprobe.extract.baselines.registry import as_in_a_cache
 from emoprobe.probe.leakage import shared_kinds
 from emoprobe.probe.units import SPEAKER
 
@@ -17,13 +18,6 @@ _STATISTICS = {
     "mean": "the mean over its frames",
     "std": "the standard deviation over its frames",
     "mean_ln": "the mean over its layer-normalised frames",
-}
-_BASELINES = {
-    "duration": "the duration and its logarithm",
-    "logmel": "mean and standard deviation over time of log-mel energies",
-    "mfcc": "mean and standard deviation over time of MFCCs",
-    "egemaps": "the 88 eGeMAPSv02 functionals",
-    "text": "a sentence embedding of the transcript",
 }
 
 
@@ -186,13 +180,12 @@ def _pooled(features: str) -> str:
 
 def _controls(study: Study, account: Account) -> str:
     sentences = []
-    baselines = [name for name in _BASELINES if any(run["probe"] == name for run in study.results.protocol)]
+    fitted = {run["probe"] for run in study.results.protocol}
+    baselines = [baseline for baseline in as_in_a_cache() if baseline.name in fitted]
     if baselines:
-        sentences.append(f"The same regression on {listed(_BASELINES[name] for name in baselines)} is the baseline.")
-        if "egemaps" in baselines:
-            account.cite("eyben2016geneva")
-        if "text" in baselines:
-            account.cite("reimers2019sentence")
+        described = listed(baseline.described for baseline in baselines)
+        sentences.append(f"The same regression on {described} is the baseline.")
+        account.cite(*(key for baseline in baselines for key in baseline.cites))
     scores = study.results.scores
     permutations = scores["permutations"].dropna()
     if len(permutations) and permutations.max() > 0:

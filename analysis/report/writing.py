@@ -14,6 +14,7 @@ from .markdown import to_markdown
 from .material import Material
 from .methods import version_of
 from .sections.order import sections
+from .settings import ReportSettings
 from .study import Study, gather
 
 FIGURES = "figures"
@@ -25,9 +26,9 @@ def write_report(
     *,
     caches: Sequence[str | Path] = (),
     out: str | Path = "report",
-    title: str = "",
-    dimensions: Sequence[str] = (),
-    quick: bool = False,
+    title: str = ReportSettings.title,
+    dimensions: Sequence[str] = ReportSettings.dimensions,
+    quick: bool = ReportSettings.quick,
     progress: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[Path]:

@@ -82,8 +82,8 @@ class Task:
         """Features of some layers, statistics side by side, shape (layers, rows, width); of one, (rows, width)."""
         import numpy as np
 
-        rows = _as_slice(rows)
-        parts = [self.cache.states(name, layers=layers, rows=rows) for name in self.features.split("+")]
+        some = _as_slice(rows)
+        parts = [self.cache.states(name, layers=layers, rows=some) for name in self.features.split("+")]
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
 
 

@@ -7,13 +7,14 @@ from functools import partial
 
 import pandas as pd
 
+from emoprobe.extract.baselines.registry import BASELINES, kept_beside
 from emoprobe.probe.selecting import Choice, best_baseline, chosen_in_words, headline_metric
 
 from ...figures.depth import plot_teacher_student
 from ...figures.files import file_stems
 from ...figures.layers import plot_layers
 from ...tables import BASELINE_NAMES
-from ..claims import ACOUSTIC
+from ..claims import ACOUSTIC, WORDS
 from ..content import (
     NOTHING,
     Block,
@@ -221,7 +222,8 @@ def _lacking_controls(study: Study) -> list[Block]:
                 "known. Extract one on the same corpus, and fit it beside the others."
             )
             lacking.append(Missing(text, study.twin_command(model, f"{file}.h5")))
-    for name, told in (("egemaps", "eGeMAPS"), ("text", "the words alone")):
+    for name in kept_beside():
+        told = BASELINES[name].label if BASELINES[name].acoustic else WORDS.in_words
         if any(model.probed for model in study.models) and not (scores["probe"] == name).any():
             model = next(model for model in study.models if model.probed)
             command = f"probe-extract --out {quoted(str(model.cache or model.cache_file))} --baselines {name}"
