@@ -193,6 +193,22 @@ def one_subject(table: pd.DataFrame, model: str | None, corpus: str | None) -> S
     raise UserError(f"{problem}: choose by model= and corpus= among {have}")
 
 
+def only(rows: pd.DataFrame, column: str, wanted: str | None) -> str:
+    """The value of a column that is wanted, or the only one there is.
+
+    Raises
+    ------
+    UserError
+        If it is not there, or there are several and none is wanted.
+    """
+    there = list(dict.fromkeys(rows[column]))
+    if wanted is None and len(there) == 1:
+        return there[0]
+    if wanted is not None and wanted in there:
+        return wanted
+    raise UserError(f"{column}={wanted!r}: the table holds {', '.join(map(repr, there))}; name one of them")
+
+
 def ordered_baselines(found: Iterable[str]) -> list[str]:
     """Names of baselines in the order of every figure, those that it does not know last."""
     found = set(found)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Required, TypedDict, Unpack
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from .style import (
     LineLook,
     dimension_look,
     printable,
+    publication_style,
     series_look,
     text_width,
     wrap,
@@ -157,13 +159,6 @@ def legend(make: Callable, handles: Sequence, names: Sequence[str], **settings: 
     return legend
 
 
-def readable_on(colour: Sequence[float]) -> str:
-    """Black or white, whichever has the higher contrast on `colour` (WCAG 2, relative luminance)."""
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour[:3]]
-    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return "black" if (luminance + 0.05) / 0.05 >= 1.05 / (luminance + 0.05) else "white"
-
-
 def score_label_plain(curves: Sequence[Curve]) -> str:
     splits = ", ".join(dict.fromkeys(printable(curve.split) for curve in curves if curve.split))
     metric = METRICS[curves[0].metric] + (" in label units" if curves[0].metric == "rmse" else "")
@@ -242,18 +237,80 @@ def clipped(name: str) -> str:
 
 
 def to_draw_on(ax: Any, figure: Figure | None) -> Figure | None:
-    """A new figure of pyplot where neither Axes nor a figure is given.
+    """The figure to fill, a new one of pyplot where none is given; None where there are Axes to draw on.
 
     Made outside the house style: the first figure of a session chooses the backend, which changes global settings
     (a notebook turns interactive to show figures), and leaving the style would undo that.
     """
-    if ax is not None or figure is not None:
+    if ax is not None:
+        return None
+    if figure is not None:
         return figure
     import matplotlib.pyplot as plt
 
     figure = plt.figure(facecolor="white")
     figure.set_dpi(150)
     return figure
+
+
+class Layout(TypedDict, total=False):
+    """What a figure needs room for: sizes in inches, panels, and what is written around them.
+
+    Parameters
+    ----------
+    width : float
+        Of the whole figure.
+    panel_height : float
+    titles : sequence of str
+        Of which the one with most lines counts.
+    caption : str
+        Below everything else; empty for none.
+    n_rows, n_columns, n_panels : int
+        One panel by default; where there are fewer than rows times columns, the last places stay empty.
+    legend_rows : int
+        Rows of legends above each row of panels.
+    share_x, share_y : bool
+        Whether panels have axes in common.
+    below : float
+        More room for upright names below the panels.
+    """
+
+    width: Required[float]
+    panel_height: Required[float]
+    titles: Required[Sequence[str]]
+    caption: Required[str]
+    n_rows: int
+    n_columns: int
+    n_panels: int
+    legend_rows: int
+    share_x: bool
+    share_y: bool
+    below: float
+
+
+@contextmanager
+def opened_sheet(ax: Any, figure: Figure | None, **layout: Unpack[Layout]) -> Iterator[Sheet]:
+    """A sheet to draw on in the house style for the length of a ``with`` block, which ends with the caption.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes, a sequence of them, or None
+        Where to draw, if not in a figure of its own.
+    figure : matplotlib Figure or None
+        An empty figure to fill; by default a new one of pyplot.
+    layout
+        See :class:`Layout`.
+
+    Raises
+    ------
+    UserError
+        If there are more or fewer Axes than panels.
+    """
+    figure = to_draw_on(ax, figure)
+    with publication_style():
+        sheet = Sheet.open(ax, figure, **layout)
+        yield sheet
+        sheet.caption_below(layout["caption"])
 
 
 @dataclass(frozen=True)
@@ -268,25 +325,11 @@ class Sheet:
     own: bool
 
     @classmethod
-    def open(
-        cls,
-        ax: Any,
-        figure: Figure | None,
-        *,
-        width: float,
-        panel_height: float,
-        titles: Sequence[str],
-        caption: str,
-        n_rows: int = 1,
-        n_columns: int = 1,
-        n_panels: int | None = None,
-        legend_rows: int = 0,
-        share_x: bool = False,
-        share_y: bool = False,
-        below: float = 0.0,
-    ) -> Sheet:
-        n_panels = n_rows * n_columns if n_panels is None else n_panels
-        if ax is not None:
+    def open(cls, ax: Any, figure: Figure | None, **layout: Unpack[Layout]) -> Sheet:
+        """Lay out `figure`, or take the Axes where it is None; see :func:`opened_sheet`."""
+        n_rows, n_columns = layout.get("n_rows", 1), layout.get("n_columns", 1)
+        n_panels = layout.get("n_panels", n_rows * n_columns)
+        if figure is None:
             axes = np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
             if len(axes) != n_panels:
                 raise UserError(f"ax= has {len(axes)} Axes, this figure needs {n_panels}")
@@ -295,13 +338,16 @@ class Sheet:
             height, panel_width = box.height / dpi, box.width / dpi
             # The layout will take room from the Axes for what is written around them.
             return cls(axes[0].figure, axes, panel_width, 0.75 * height, panel_width, own=False)
+        width, panel_height, caption = layout["width"], layout["panel_height"], layout["caption"]
         panel_width = (width - 0.6) / n_columns
-        title_rows = max(len(title_lines(title, panel_width)) for title in titles)
-        furniture = (title_rows + legend_rows + 0.6) * LINE_HEIGHT * n_rows + 0.62 + below
+        title_rows = max(len(title_lines(title, panel_width)) for title in layout["titles"])
+        furniture = (title_rows + layout.get("legend_rows", 0) + 0.6) * LINE_HEIGHT * n_rows + 0.62
+        furniture += layout.get("below", 0.0)
         height = n_rows * panel_height + furniture + len(caption_lines(caption, width)) * LINE_HEIGHT
         figure.set_layout_engine("constrained", h_pad=0.03, w_pad=0.03)
         figure.set_size_inches(width, height)
-        grid = figure.subplots(n_rows, n_columns, squeeze=False, sharex=share_x, sharey=share_y).ravel()
+        shared = {"sharex": layout.get("share_x", False), "sharey": layout.get("share_y", False)}
+        grid = figure.subplots(n_rows, n_columns, squeeze=False, **shared).ravel()
         for empty in grid[n_panels:]:
             empty.remove()
         return cls(figure, grid[:n_panels], width, panel_height, panel_width, own=True)

@@ -13,7 +13,7 @@ from emoprobe.probe.selecting import LOWER_IS_BETTER, chosen_in_words
 from emoprobe.probe.units import GROUP
 
 from ..tables import CATEGORY_METRICS, METRICS, read_tables
-from .canvas import Sheet, of_categories, plain_ticks, to_draw_on
+from .canvas import of_categories, opened_sheet, plain_ticks
 from .captions import corpus_remarks
 from .style import (
     FONT_SIZE,
@@ -22,7 +22,6 @@ from .style import (
     SMALL_FONT_SIZE,
     dimension_look,
     printable,
-    publication_style,
     text_width,
 )
 
@@ -79,15 +78,13 @@ def plot_comparison(
         raise UserError("the results hold no system but the mean label: fit more with probe-fit")
     panels = ordered_dimensions(found["dimension"])
     lines = _lines(found)
-    figure = to_draw_on(None, figure)
     title = printable(corpora[0]) or "unnamed corpus"
     with_predictions = metric not in CATEGORY_METRICS and len(tables.predictions) > 0
     text = _caption(found, metric, tables.protocol, with_predictions=with_predictions) if caption else ""
-    with publication_style():
-        sheet = Sheet.open(
-            None, figure, width=FULL_WIDTH, panel_height=max(1.0, _ROW * (len(lines) + 1)), n_columns=len(panels),
-            titles=[""], caption=text, share_x=True, share_y=True,
-        )  # fmt: skip
+    with opened_sheet(
+        None, figure, width=FULL_WIDTH, panel_height=max(1.0, _ROW * (len(lines) + 1)), n_columns=len(panels),
+        titles=[""], caption=text, share_x=True, share_y=True,
+    ) as sheet:  # fmt: skip
         for axes, dimension in zip(sheet.axes, panels, strict=True):
             _draw_panel(axes, found[found["dimension"] == dimension], lines, metric)
             axes.set_title(printable(dimension), loc="left")
@@ -100,8 +97,7 @@ def plot_comparison(
             axes.tick_params(axis="y", length=0)
         for label, (_, bold, _) in zip(first.get_yticklabels(), lines, strict=True):
             label.set_fontweight("bold" if bold else "normal")
-        figure.suptitle(title, x=0.06 / FULL_WIDTH, ha="left", fontweight="bold", fontsize=FONT_SIZE)
-        sheet.caption_below(text)
+        sheet.figure.suptitle(title, x=0.06 / FULL_WIDTH, ha="left", fontweight="bold", fontsize=FONT_SIZE)
     return sheet.axes
 
 

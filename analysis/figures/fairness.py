@@ -12,9 +12,9 @@ from emoprobe.probe.schema import ordered_dimensions
 from emoprobe.probe.selecting import chosen_in_words
 
 from ..tables import METRICS, Subject
-from .canvas import Sheet, plain_ticks, to_draw_on
+from .canvas import opened_sheet, plain_ticks
 from .captions import PROBE_NAMES, subject_name
-from .style import COLUMN_WIDTH, FONT_SIZE, NEUTRAL, LineLook, printable, publication_style, series_look
+from .style import COLUMN_WIDTH, FONT_SIZE, NEUTRAL, LineLook, printable, series_look
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,15 +71,13 @@ def plot_fairness(
     if not panels:
         raise UserError(f"the table holds nothing of model={model!r}, dimensions={wanted}")
     looks = _gender_looks(table["gender"])
-    figure = to_draw_on(None, figure)
     text = _caption(panels, measure) if caption else ""
     title = subject_name(Subject(panels[0]["model"].iloc[0], panels[0]["corpus"].iloc[0]))
     named = max((part["group_by"] == "speaker").sum() for part in panels) <= _MOST_NAMED
-    with publication_style():
-        sheet = Sheet.open(
-            None, figure, width=COLUMN_WIDTH, panel_height=1.45 if named else 1.15, n_rows=len(panels),
-            titles=[title], caption=text, legend_rows=1,
-        )  # fmt: skip
+    with opened_sheet(
+        None, figure, width=COLUMN_WIDTH, panel_height=1.45 if named else 1.15, n_rows=len(panels),
+        titles=[title], caption=text, legend_rows=1,
+    ) as sheet:  # fmt: skip
         for axes, part in zip(sheet.axes, panels, strict=True):
             _draw_panel(axes, part, measure, looks, named=named)
             label = METRICS["ccc"] if measure == "ccc" else "bias (label units)"
@@ -87,7 +85,6 @@ def plot_fairness(
         sheet.axes[-1].set_xlabel(f"Speakers, sorted by {'CCC' if measure == 'ccc' else 'bias'}", fontsize=FONT_SIZE)
         rows = _gender_legend(sheet.axes[0], looks)
         sheet.title(sheet.axes[0], title, legend_rows=rows)
-        sheet.caption_below(text)
     return sheet.axes
 
 

@@ -32,7 +32,6 @@ from .style import (
     LineLook,
     dimension_look,
     printable,
-    publication_style,
     text_width,
 )
 
@@ -41,16 +40,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 from .canvas import (
-    Sheet,
     chance_lines,
     dimension_legend,
     draw_band,
     layer_label,
     layer_ticks,
     of_categories,
+    opened_sheet,
     plain_ticks,
     score_label,
-    to_draw_on,
 )
 
 _UPRIGHT = 0.65  # length of an upright name beside the layers for which a figure has room anyway, in inches
@@ -156,27 +154,18 @@ def plot_layers(
         text += f" Right: {_right_caption(right)}."
     controls = _controls(tables.scores, curves) if baselines else _Controls(None, [])
     text += controls.caption() if text else ""
-    figure = to_draw_on(ax, figure)
-    with publication_style():
-        names = [_place_name(name, curves) for found in beside.values() for side in found for name in side]
-        longest = max((text_width(name, SMALL_FONT_SIZE) for name in names), default=0.0)
-        sheet = Sheet.open(
-            ax,
-            figure,
-            width=COLUMN_WIDTH,
-            panel_height=1.75,
-            titles=[title],
-            caption=text,
-            legend_rows=1,
-            below=max(0.0, longest - _UPRIGHT),
-        )
+    names = [_place_name(name, curves) for sides in beside.values() for side in sides for name in side]
+    longest = max((text_width(name, SMALL_FONT_SIZE) for name in names), default=0.0)
+    with opened_sheet(
+        ax, figure, width=COLUMN_WIDTH, panel_height=1.75, titles=[title], caption=text, legend_rows=1,
+        below=max(0.0, longest - _UPRIGHT),
+    ) as sheet:  # fmt: skip
         axes = sheet.axes[0]
         _draw_layers(axes, curves, beside, n_layers(tables.scores, subject), panel_width=sheet.panel_width)
         axes.set_ylabel(score_label(curves, sheet.panel_height), fontsize=FONT_SIZE)
         others = chance_lines(axes, curves, tables.protocol) | controls.draw(axes)
         rows_of_legend = dimension_legend(axes, [curve.dimension for curve in curves], others)
         sheet.title(axes, title, legend_rows=rows_of_legend)
-        sheet.caption_below(text)
     return axes
 
 

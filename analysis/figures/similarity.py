@@ -12,23 +12,16 @@ import numpy as np
 
 from emoprobe.errors import UserError
 
-from ..tables import BASELINE_NAMES, ordered_baselines
-from .canvas import Sheet, layer_ticks, legend_rows, model_legend, plain_ticks, readable_on, to_draw_on
-from .files import encoded, file_stems, make_folder, replace_file
-from .style import (
-    COLUMN_WIDTH,
-    FONT_SIZE,
-    FULL_WIDTH,
-    SMALL_FONT_SIZE,
-    printable,
-    publication_style,
-    series_look,
-    text_width,
-)
+from ..tables import BASELINE_NAMES, only, ordered_baselines
+from .canvas import layer_ticks, legend_rows, model_legend, opened_sheet, plain_ticks
+from .cells import colour_bar, colour_cells, readable_on, write_in_cell
+from .files import write_drawings
+from .style import COLUMN_WIDTH, FONT_SIZE, FULL_WIDTH, SMALL_FONT_SIZE, printable, series_look, text_width
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.collections import QuadMesh
     from matplotlib.figure import Figure
 
 
@@ -88,45 +81,35 @@ def plot_similarity(
     text = _caption(rows, measure) if caption else ""
     if text and measure == "pwcca":
         text += f" Weighted by the layers of the rows; chance {_range(rows['chance'])}."
-    figure = to_draw_on(ax, figure)
-    with publication_style():
-        height = max(0.9, min(2.5, 0.19 * len(wide)))
-        sheet = Sheet.open(ax, figure, width=COLUMN_WIDTH, panel_height=height, titles=[title], caption=text)
+    height = max(0.9, min(2.5, 0.19 * len(wide)))
+    with opened_sheet(
+        ax, figure, width=COLUMN_WIDTH, panel_height=height, titles=[title], caption=text
+    ) as sheet:  # fmt: skip
         axes = sheet.axes[0]
-        image = _draw_layers_by_layers(axes, values, cell=0.8 * sheet.panel_width / values.shape[1])
+        cells = _draw_layers_by_layers(axes, values, cell=0.8 * sheet.panel_width / values.shape[1])
         same = other == model
         axes.set_xlabel("Layer" if same else f"Layer of {printable(other)}", fontsize=FONT_SIZE)
         axes.set_ylabel("Layer" if same else f"Layer of {printable(model)}", fontsize=FONT_SIZE)
-        bar = sheet.figure.colorbar(image, ax=axes, fraction=0.06, pad=0.02, aspect=25)
-        bar.set_label(NAMES[measure], fontsize=FONT_SIZE)
-        bar.outline.set_linewidth(0.5)
-        bar.ax.tick_params(labelsize=SMALL_FONT_SIZE, labelfontfamily="DejaVu Sans", width=0.6, length=2.5)
+        colour_bar(sheet, cells, [axes], NAMES[measure], pad=0.02, aspect=25)
         sheet.title(axes, title)
-        sheet.caption_below(text)
     return axes
 
 
-def _draw_layers_by_layers(ax: Axes, values: np.ndarray, *, cell: float) -> Any:
+def _draw_layers_by_layers(ax: Axes, values: np.ndarray, *, cell: float) -> QuadMesh:
     from matplotlib import colormaps
 
     known = values[np.isfinite(values)]
     # From the tenth below the lowest: within a model everything is alike, and the differences are what is to be seen.
     low = min(math.floor(10 * known.min()) / 10, 0.9) if len(known) else 0.0
     colours = colormaps["cividis"]
-    ax.set_facecolor("#E4E4E4")
-    edges = [np.arange(size + 1) - 0.5 for size in values.shape]
-    image = ax.pcolormesh(
-        edges[1], edges[0], np.ma.masked_invalid(values), cmap=colours, vmin=low, vmax=1.0, edgecolors="white",
-        linewidth=0.3,
-    )  # fmt: skip
+    cells = colour_cells(ax, values, colours, low=low, high=1.0, line=0.3)
     # A digit that does not fit its cell would be a smudge; colour has to do there.
     if text_width("0.00", SMALL_FONT_SIZE) <= 0.95 * cell:
         for (row, column), value in np.ndenumerate(values):
             if math.isfinite(value):
                 colour = readable_on(colours((value - low) / (1 - low)))
                 text = f"{value:.2f}".replace("-", "−")
-                place = {"ha": "center", "va": "center_baseline", "clip_on": True}
-                ax.text(column, row, text, color=colour, fontsize=SMALL_FONT_SIZE, **place)
+                write_in_cell(ax, row, column, text, colour)
     layer_ticks(ax, values.shape[1] - 1)
     step = 1 if len(values) <= 7 else 2 if len(values) <= 13 else 4
     ax.set_yticks(range(0, len(values), step))
@@ -134,7 +117,7 @@ def _draw_layers_by_layers(ax: Axes, values: np.ndarray, *, cell: float) -> Any:
     ax.minorticks_off()
     ax.tick_params(length=0)
     plain_ticks(ax)
-    return image
+    return cells
 
 
 def plot_feature_similarity(
@@ -188,21 +171,11 @@ def plot_feature_similarity(
     shown = [BASELINE_NAMES.get(name, printable(name)) for name in names]
     width = COLUMN_WIDTH if len(models) == 1 else FULL_WIDTH
     own = ax is None
-    figure = to_draw_on(ax, figure)
-    with publication_style():
-        sheet = Sheet.open(
-            ax,
-            figure,
-            width=width,
-            panel_height=1.5,
-            n_rows=math.ceil(len(models) / 3),
-            n_columns=min(len(models), 3),
-            n_panels=len(models),
-            titles=models,
-            caption=text,
-            legend_rows=legend_rows(shown, width) if own else 0,
-            share_y=True,
-        )
+    with opened_sheet(
+        ax, figure, width=width, panel_height=1.5, n_rows=math.ceil(len(models) / 3), n_columns=min(len(models), 3),
+        n_panels=len(models), titles=models, caption=text, legend_rows=legend_rows(shown, width) if own else 0,
+        share_y=True,
+    ) as sheet:  # fmt: skip
         for axes, model in zip(sheet.axes, models, strict=True):
             of_model = rows[rows["model"] == model]
             for position, name in enumerate(names):
@@ -222,7 +195,6 @@ def plot_feature_similarity(
             axes.set_ylim(bottom=bottom)
         sheet.axes[0].set_ylabel(NAMES[measure], fontsize=FONT_SIZE)
         model_legend(sheet, shown, width, own=own)
-        sheet.caption_below(text)
     return sheet.axes
 
 
@@ -244,27 +216,7 @@ def draw_similarity(table: pd.DataFrame, folder: str | Path, *, formats: Sequenc
     -------
     list of Path
     """
-    folder = Path(folder)
-    make_folder(folder)
-    drawings = list(_drawings(table))
-    return write_drawings(drawings, folder, formats)
-
-
-def write_drawings(drawings: Sequence[tuple[tuple[str, ...], Any]], folder: Path, formats: Sequence[str]) -> list[Path]:
-    """Write drawings, each a file name in parts and a function that fills a ``figure=``."""
-    from matplotlib.figure import Figure
-
-    written = []
-    for (_, draw), stem in zip(drawings, file_stems([parts for parts, _ in drawings]), strict=True):
-        with publication_style():
-            # Not through pyplot, which would keep every figure open.
-            figure = Figure()
-            draw(figure=figure)
-            for kind in formats:
-                path = folder / f"{stem}.{kind}"
-                replace_file(path, encoded(figure, kind))
-                written.append(path)
-    return written
+    return write_drawings(list(_drawings(table)), Path(folder), formats)
 
 
 def _drawings(table: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -291,15 +243,6 @@ def _of_layers(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     if not len(rows):
         raise UserError(f"the table compares no layers by {measure!r}")
     return rows
-
-
-def only(rows: pd.DataFrame, column: str, wanted: str | None) -> str:
-    there = list(dict.fromkeys(rows[column]))
-    if wanted is None and len(there) == 1:
-        return there[0]
-    if wanted in there:
-        return wanted
-    raise UserError(f"{column}={wanted!r}: the table holds {', '.join(map(repr, there))}; name one of them")
 
 
 def _caption(rows: pd.DataFrame, measure: str) -> str:
