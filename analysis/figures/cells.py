@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,7 +52,7 @@ def readable_on(colour: Sequence[float]) -> str:
     return "black" if (luminance + 0.05) / 0.05 >= 1.05 / (luminance + 0.05) else "white"
 
 
-def colour_bar(sheet: Sheet, cells: QuadMesh, axes: Sequence[Axes], label: str, *, pad: float, aspect: float) -> None:
+def colour_bar(sheet: Sheet, cells: QuadMesh, axes: Iterable[Axes], label: str, *, pad: float, aspect: float) -> None:
     """Say beside `axes` what the colours of `cells` mean."""
     bar = sheet.figure.colorbar(cells, ax=list(axes), fraction=0.06, pad=pad, aspect=aspect)
     bar.set_label(label, fontsize=FONT_SIZE)

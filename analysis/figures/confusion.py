@@ -103,7 +103,7 @@ def _draw(axes: Axes, matrix: Confusion) -> QuadMesh:
             value = shares[row, column]
             text, colour = "–", "black"
             if math.isfinite(value):
-                text, colour = f"{value:.0f}", readable_on(colours(value / 100))
+                text, colour = f"{value:.0f}", readable_on(colours(float(value / 100)))
             write_in_cell(axes, row, column, text, colour)
     return cells
 

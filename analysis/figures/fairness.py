@@ -11,7 +11,7 @@ from emoprobe.errors import UserError
 from emoprobe.probe.schema import ordered_dimensions
 from emoprobe.probe.selecting import chosen_in_words
 
-from ..tables import METRICS, Subject
+from ..tables import METRICS, Subject, records
 from .canvas import opened_sheet, plain_ticks
 from .captions import PROBE_NAMES, subject_name
 from .style import COLUMN_WIDTH, FONT_SIZE, NEUTRAL, LineLook, printable, series_look
@@ -99,9 +99,9 @@ def _draw_panel(axes: Any, part: pd.DataFrame, measure: str, looks: dict[str, Li
     groups = part[part["group_by"].isin(["all", "gender"])]
     speakers = part[part["group_by"] == "speaker"].dropna(subset=[measure]).sort_values(measure)
     places = [*np.arange(len(groups)) * 1.2, *(1.2 * len(groups) + 0.6 + np.arange(len(speakers)))]
-    names = []
+    names: list[str] = []
     for kind, rows in (("group", groups), ("speaker", speakers)):
-        for row in rows.itertuples():
+        for row in records(rows):
             place, look = places[len(names)], looks[row.gender]
             low, high = getattr(row, f"{measure}_low"), getattr(row, f"{measure}_high")
             if np.isfinite(low) and np.isfinite(high):
@@ -148,7 +148,7 @@ def _caption(panels: Sequence[pd.DataFrame], measure: str) -> str:
         f"Dotted: {'no bias' if measure == 'bias' else 'all'}.",
     ]
     for part in panels:
-        for row in part[part["group_by"] == "gender difference"].itertuples():
+        for row in records(part[part["group_by"] == "gender difference"]):
             numbers = [getattr(row, f"{measure}{end}") for end in ("", "_low", "_high")]
             value, low, high = (f"{number:+.2f}".replace("-", "−") for number in numbers)
             sentences.append(f"{row.dimension.capitalize()}, {printable(row.group)}: {value} [{low}, {high}].")

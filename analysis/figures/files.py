@@ -49,10 +49,9 @@ def file_stems(parts: Sequence[tuple[str, ...]]) -> list[str]:
     folded = [stem.casefold() for stem in plain]
     stems = []
     for names, stem in zip(parts, plain, strict=True):
-        if folded.count(stem.casefold()) > 1:
-            true_name = "\0".join(names).encode("utf-8", "surrogatepass")
-            stem = f"{stem}-{hashlib.sha256(true_name).hexdigest()[:8]}"
-        stems.append(stem)
+        true_name = "\0".join(names).encode("utf-8", "surrogatepass")
+        digits = f"-{hashlib.sha256(true_name).hexdigest()[:8]}" if folded.count(stem.casefold()) > 1 else ""
+        stems.append(f"{stem}{digits}")
     return stems
 
 

@@ -13,9 +13,10 @@ from emoprobe.probe.selecting import LOWER_IS_BETTER, Choice, chosen_in_words
 
 from ..curves import Curve, best_of_curve, n_layers
 from ..tables import read_tables
-from .canvas import LAYER_LABEL, curves_of_models, opened_sheet, score_label_plain
+from .canvas import curves_of_models, opened_sheet, score_label_plain
 from .captions import curve_caption, series_names
 from .cells import colour_bar, colour_cells, readable_on, write_in_cell
+from .layer_axis import LAYER_LABEL
 from .style import COLUMN_WIDTH, FONT_SIZE, FULL_WIDTH, SMALL_FONT_SIZE, printable
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def plot_heatmap(
+def plot_heatmap(  # noqa: PLR0913 (options of the user's, each given by its name)
     results: Any,
     *,
     model: str | None = None,
@@ -127,12 +128,12 @@ def _frame_best(ax: Axes, choices: Mapping[int, Choice]) -> None:
     for column, choice in choices.items():
         if choice.best is None:
             continue
-        frames = [(choice.best, "-", 0.0)]
+        frames: list[tuple[int, Any, float]] = [(choice.best, "-", 0.0)]
         frames += [(choice.highest, (0, (2, 1.5)), 0.04)] if choice.differs else []
         for layer, style, inset in frames:
             # White below black: one of them stands out from any colour.
             for edge, linewidth in (("white", 3.0), ("black", 1.3)):
-                frame = {"edgecolor": edge, "linewidth": linewidth, "zorder": 3, "clip_on": False}
+                frame: dict[str, Any] = {"edgecolor": edge, "linewidth": linewidth, "zorder": 3, "clip_on": False}
                 frame["linestyle"] = "-" if edge == "white" else style
                 corner, size = (column - 0.5 + inset, layer - 0.5 + inset), 1 - 2 * inset
                 ax.add_patch(Rectangle(corner, size, size, facecolor="none", **frame))

@@ -14,10 +14,11 @@ from emoprobe.errors import UserError
 from emoprobe.probe.schema import ordered_dimensions
 
 from ..measures.relevance import agreement, starts
-from ..tables import only
-from .canvas import LAYER_LABEL, opened_sheet, plain_ticks
+from ..tables import named_parts, only
+from .canvas import opened_sheet, plain_ticks
 from .cells import colour_cells, readable_on, write_in_cell
 from .files import write_drawings
+from .layer_axis import LAYER_LABEL
 from .style import COLUMN_WIDTH, FONT_SIZE, FULL_WIDTH, printable
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def _draw_opinions(ax: Axes, part: pd.DataFrame, names: Sequence[str], depth: in
         start = of_name["start"].eq(True).to_numpy(bool)
         values = np.where(start, np.nan, of_name["relevance"].to_numpy(float))
         low = of_name["low"].to_numpy(float)
-        for layer in np.flatnonzero(start):
+        for layer in np.flatnonzero(start).tolist():
             write_in_cell(ax, row, layer, _START, "black")
         if not (np.isfinite(values).any() and np.nanmax(values) > 0):
             continue
@@ -186,6 +187,6 @@ def draw_relevance(table: pd.DataFrame, folder: str | Path, *, formats: Sequence
             ("relevance", model, *((corpus,) if several else ()), *(() if features == "mean" else (features,))),
             partial(plot_relevance, part, model=model, corpus=corpus),
         )
-        for (model, corpus, features), part in table.groupby(["model", "corpus", "features"], sort=False)
+        for (model, corpus, features), part in named_parts(table, "model", "corpus", "features")
     ]
     return write_drawings(drawings, Path(folder), formats)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +12,11 @@ import numpy as np
 
 from emoprobe.errors import UserError
 
-from ..tables import BASELINE_NAMES, only, ordered_baselines
-from .canvas import layer_ticks, legend_rows, model_legend, opened_sheet, plain_ticks
+from ..tables import BASELINE_NAMES, named_parts, only, ordered_baselines
+from .canvas import legend_rows, model_legend, opened_sheet, plain_ticks
 from .cells import colour_bar, colour_cells, readable_on, write_in_cell
 from .files import write_drawings
+from .layer_axis import layer_ticks
 from .style import COLUMN_WIDTH, FONT_SIZE, FULL_WIDTH, SMALL_FONT_SIZE, printable, series_look, text_width
 
 if TYPE_CHECKING:
@@ -219,23 +220,21 @@ def draw_similarity(table: pd.DataFrame, folder: str | Path, *, formats: Sequenc
     return write_drawings(list(_drawings(table)), Path(folder), formats)
 
 
-def _drawings(table: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], Any]]:
+def _drawings(table: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], Callable[..., Any]]]:
     several = table["corpus"].nunique() > 1
-    for (measure, corpus), part in table.groupby(["measure", "corpus"], sort=False):
+    for (measure, corpus), part in named_parts(table, "measure", "corpus"):
         end = (corpus,) if several else ()
-        choice = {"measure": measure, "corpus": corpus}
         drawn = set()
-        for model, other in (
-            part[part["other_layer"].notna()][["model", "other"]].drop_duplicates().itertuples(index=False)
-        ):
+        for (model, other), _ in named_parts(part[part["other_layer"].notna()], "model", "other"):
             if frozenset((model, other)) in drawn:
                 continue
             drawn.add(frozenset((model, other)))
             names = (model,) if model == other else (model, other)
-            draw = partial(plot_similarity, part, model=model, other=other, **choice)
+            draw = partial(plot_similarity, part, model=model, other=other, measure=measure, corpus=corpus)
             yield ("similarity", measure, *names, *end), draw
         if part["other_layer"].isna().any():
-            yield ("features", measure, *end), partial(plot_feature_similarity, part, **choice)
+            draw_features = partial(plot_feature_similarity, part, measure=measure, corpus=corpus)
+            yield ("features", measure, *end), draw_features
 
 
 def _of_layers(table: pd.DataFrame, measure: str) -> pd.DataFrame:

@@ -12,14 +12,14 @@ from emoprobe.probe.schema import ordered_dimensions
 
 from ..curves import layer_weights, n_layers
 from ..tables import WEIGHTED, one_subject, read_tables
+from .canvas import dimension_legend, opened_sheet, plain_ticks
 from .captions import subject_name, weights_caption
+from .layer_axis import LAYER_LABEL, layer_ticks
 from .style import COLUMN_WIDTH, FONT_SIZE, NEUTRAL, dimension_look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-from .canvas import LAYER_LABEL, dimension_legend, layer_ticks, opened_sheet, plain_ticks
 
 
 def plot_weights(
