@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import lazy_loader as _lazy
 
@@ -15,16 +15,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from emoprobe.extract.cache import HiddenStateCache
+
+    _OfSums: TypeAlias = Callable[[np.ndarray], np.ndarray]
 else:
     np, pd = _lazy.load("numpy"), _lazy.load("pandas")
 
-from .problems import Problem, banded_parts, concatenated, problems, split_ccc, split_moments
+from .problems import Bar, Problem, banded_parts, concatenated, problems, split_ccc, split_moments
 from .relevance_settings import RelevanceSettings
 
 # The opinions --------------------------------------------------------------------------------------------------------
 
 
-def best_layer(cache: HiddenStateCache, settings: RelevanceSettings = RelevanceSettings(), *, bar=iter) -> pd.DataFrame:
+def best_layer(
+    cache: HiddenStateCache, settings: RelevanceSettings = RelevanceSettings(), *, bar: Bar = iter
+) -> pd.DataFrame:
     """Score of a ridge probe on each layer alone.
 
     Can tell what can be read linearly from a layer by itself. Cannot tell whether another layer holds the same:
@@ -60,7 +64,7 @@ def best_layer(cache: HiddenStateCache, settings: RelevanceSettings = RelevanceS
 
 
 def cumulative_bottom(
-    cache: HiddenStateCache, settings: RelevanceSettings = RelevanceSettings(), *, bar=iter
+    cache: HiddenStateCache, settings: RelevanceSettings = RelevanceSettings(), *, bar: Bar = iter
 ) -> pd.DataFrame:
     """What layer k adds to the layers below it: CCC of layers 0 to k together, less that of 0 to k - 1.
 
@@ -71,7 +75,7 @@ def cumulative_bottom(
     interval. The layers' features, each standardised on the training rows, stand side by side under one penalty.
     """
 
-    def gain(sums):
+    def gain(sums: np.ndarray) -> np.ndarray:
         from emoprobe.probe.metrics import ccc_from_moments
 
         return np.diff(ccc_from_moments(sums), prepend=0.0)
@@ -84,7 +88,7 @@ def cumulative_bottom(
 
 
 def cumulative_top(
-    cache: HiddenStateCache, settings: RelevanceSettings = RelevanceSettings(), *, bar=iter
+    cache: HiddenStateCache, settings: RelevanceSettings = RelevanceSettings(), *, bar: Bar = iter
 ) -> pd.DataFrame:
     """What layer k adds to the layers above it: CCC of layers k to the last together, less that of k + 1 to the last.
 
@@ -92,7 +96,7 @@ def cumulative_top(
     relevant from both sides holds something that no other has. Parameters and returns as there.
     """
 
-    def gain(sums):
+    def gain(sums: np.ndarray) -> np.ndarray:
         from emoprobe.probe.metrics import ccc_from_moments
 
         return -np.diff(ccc_from_moments(sums), append=0.0)
@@ -105,7 +109,7 @@ def cumulative_top(
 
 
 def leave_one_out(
-    cache: HiddenStateCache, settings: RelevanceSettings = RelevanceSettings(), *, bar=iter
+    cache: HiddenStateCache, settings: RelevanceSettings = RelevanceSettings(), *, bar: Bar = iter
 ) -> pd.DataFrame:
     """What is lost without layer k: CCC of all layers together, less that of all but k.
 
@@ -117,7 +121,7 @@ def leave_one_out(
     interval. The layers' features, each standardised on the training rows, stand side by side under one penalty.
     """
 
-    def drop(sums):
+    def drop(sums: np.ndarray) -> np.ndarray:
         from emoprobe.probe.metrics import ccc_from_moments
 
         scores = ccc_from_moments(sums)
@@ -131,7 +135,7 @@ def leave_one_out(
 
 
 def learned_weights(
-    cache: HiddenStateCache, settings: RelevanceSettings = RelevanceSettings(), *, bar=iter
+    cache: HiddenStateCache, settings: RelevanceSettings = RelevanceSettings(), *, bar: Bar = iter
 ) -> pd.DataFrame:
     """Softmax weights of the learned weighted sum of layers, corrected for the layers' norms, averaged over seeds.
 
@@ -156,14 +160,14 @@ def learned_weights(
     norms = np.ones_like(norms) if settings.features == "mean_ln" else norms
     seeds = range(settings.seed, settings.seed + settings.seeds)
 
-    def read(rows):
+    def read(rows: np.ndarray) -> np.ndarray:
         return cache.states(settings.features, rows=rows)
 
     tables = []
     for problem in problems(cache, settings):
-        found = weighted_probe(read, problem.targets, problem.folds, seeds=seeds, bar=bar)
-        weights = norm_corrected(found.weights, norms).mean((0, 1))  # (targets, layers)
-        truth, predicted = problem.targets[problem.scored], found.predictions[:, problem.scored]
+        fits = weighted_probe(read, problem.targets, problem.folds, seeds=seeds, bar=bar)
+        weights = norm_corrected(fits.weights, norms).mean((0, 1))  # (targets, layers)
+        truth, predicted = problem.targets[problem.scored], fits.predictions[:, problem.scored]
         scores = ccc(truth.T, predicted.transpose(0, 2, 1)).mean(0)
         nothing = np.full(cache.n_layers, np.nan)
         tables += [
@@ -174,7 +178,7 @@ def learned_weights(
 
 
 def banded_ridge(
-    cache: HiddenStateCache, settings: RelevanceSettings = RelevanceSettings(), *, bar=iter
+    cache: HiddenStateCache, settings: RelevanceSettings = RelevanceSettings(), *, bar: Bar = iter
 ) -> pd.DataFrame:
     r"""Share of each layer in the score of a ridge on all layers, each with a penalty of its own (himalaya).
 
@@ -224,7 +228,7 @@ VERSIONS = dict.fromkeys(OPINIONS, 1)
 # How a table is made of predictions ----------------------------------------------------------------------------------
 
 
-def _judged(problem: Problem, opinion: str, predicted: np.ndarray, measure) -> pd.DataFrame:
+def _judged(problem: Problem, opinion: str, predicted: np.ndarray, measure: _OfSums) -> pd.DataFrame:
     """Relevance by `measure` of predictions (fits, utterances, dimensions); fits beyond the layers only compare."""
     from emoprobe.probe.bootstrap import moments_by_speaker
     from emoprobe.probe.metrics import ccc_from_moments
@@ -237,7 +241,9 @@ def _judged(problem: Problem, opinion: str, predicted: np.ndarray, measure) -> p
     return pd.concat(tables, ignore_index=True)
 
 
-def _with_interval(problem, opinion, column, sums, measure, score) -> pd.DataFrame:
+def _with_interval(
+    problem: Problem, opinion: str, column: int, sums: np.ndarray, measure: _OfSums, score: _OfSums
+) -> pd.DataFrame:
     from emoprobe.probe.bootstrap import intervals
 
     settings, layers = problem.settings, problem.cache.n_layers

@@ -106,21 +106,21 @@ def relevance_opinions(
     wanted = [dimension for problem in problems(cache, settings) for dimension in problem.dimensions]
     used = {name: value for name, value in asdict(settings).items() if name != "dimensions"}
     digest = cache_hash(cache)
-    found = []
+    tables = []
     for name in opinions:
         made_from = fingerprint(**used, cache=digest, methods=_methods(name))
         same = (there["opinion"] == name) & (there[MADE_FROM] == made_from)
         kept = there[same & there["dimension"].isin(wanted)]
         missing = tuple(dimension for dimension in wanted if dimension not in set(kept["dimension"]))
-        found.append(kept)
+        tables.append(kept)
         if missing:
             bar = progress_bar(f"{cache.label}, {name}", progress)
             new = OPINIONS[name](cache, replace(settings, dimensions=missing), bar=bar)
             new[MADE_FROM] = made_from
             if path is not None:
                 update_table(path, new, key=_KEY)
-            found.append(new)
-    return pd.concat([part for part in found if len(part)], ignore_index=True)
+            tables.append(new)
+    return pd.concat([part for part in tables if len(part)], ignore_index=True)
 
 
 def _methods(opinion: str) -> dict[str, int]:
@@ -176,8 +176,8 @@ def agreement(table: pd.DataFrame) -> pd.DataFrame:
                         len(both),
                         spearmanr(a, b).statistic if varied else np.nan,
                         kendalltau(a, b).statistic if varied else np.nan,
-                        both.index[a.argmax()] if len(both) else None,
-                        both.index[b.argmax()] if len(both) else None,
+                        both[one].idxmax() if len(both) else None,
+                        both[other].idxmax() if len(both) else None,
                     )
                 )
     return pd.DataFrame(rows, columns=list(AGREEMENT_COLUMNS))
