@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from emoprobe.probe.leakage import shared_kinds
 from emoprobe.probe.units import SPEAKER
@@ -11,7 +11,7 @@ from ..measures.alignment import VARIANCE
 from ..tables import END_TO_END
 from .bibliography import ARCHITECTURES, CORPORA, PAPER, REFERENCES
 from .content import counted, listed, number, whole
-from .study import EMOTION, Study
+from .study import EMOTION, Model, Study
 
 _STATISTICS = {
     "mean": "the mean over its frames",
@@ -66,7 +66,7 @@ def methods(study: Study, *, opinions: Iterable[str] = (), measures: Iterable[st
         _uncertainty(study, account),
         _opinions(set(opinions), account),
         _similarity(set(measures), account),
-        _trained(study, account),
+        _trained(study),
     ):
         account.paragraphs += [paragraph] if paragraph else []
     account.paragraphs.append(_versions(study))
@@ -104,7 +104,7 @@ def _data(study: Study, corpus: str, account: Account) -> str:
     return text
 
 
-def _states(study: Study, probed, account: Account) -> str:
+def _states(study: Study, probed: Sequence[Model], account: Account) -> str:
     for model in probed:
         kind = model.about.get("model_type", "")
         if kind in ARCHITECTURES:
@@ -226,10 +226,9 @@ def _uncertainty(study: Study, account: Account) -> str:
     ]
     text = f"Intervals are {listed(said)}" if said else ""
     text += f" ({whole(max(resamples))} resamples)" if text and resamples else ""
+    keys = ["efron1993introduction"]
     if any("Student" in one for one in said):
-        keys = ("efron1993introduction", "efron1981jackknife", "hesterberg2015teachers")
-    else:
-        keys = ("efron1993introduction",)
+        keys += ["efron1981jackknife", "hesterberg2015teachers"]
     text += f" {account.cite(*keys)}." if text else ""
     return text + (
         " Differences are taken on the same resamples. The relevance centroid of a dimension is the mean relative "
@@ -266,7 +265,7 @@ def _similarity(shown: set[str], account: Account) -> str:
     return f"The similarity of pooled states was measured by {listed(parts)}." if parts else ""
 
 
-def _trained(study: Study, account: Account) -> str:
+def _trained(study: Study) -> str:
     runs = study.runs(probe=END_TO_END)
     if not runs:
         return ""
@@ -288,12 +287,11 @@ def _read_by(run: dict) -> str:
 
 
 def _versions(study: Study) -> str:
-    found: dict[str, list[str]] = {}
+    of: dict[str, dict[str, None]] = {}
     for run in study.results.protocol:
         for name, version in run.get("versions", {}).items():
-            found.setdefault(name, [])
-            found[name] += [version] if version not in found[name] else []
-    return "Software: " + ", ".join(f"{name} {' and '.join(of)}" for name, of in found.items()) + "."
+            of.setdefault(name, {})[version] = None
+    return "Software: " + ", ".join(f"{name} {' and '.join(versions)}" for name, versions in of.items()) + "."
 
 
 def version_of(study: Study) -> str:

@@ -30,6 +30,7 @@ from ..study import Model, Study
 
 
 def relevance_section(material: Material) -> list[Block]:
+    """The learned weights of each model, and what each opinion says of its layers."""
     study, computed = material.study, material.computed
     blocks: list[Block] = []
     weighed = [
@@ -83,9 +84,9 @@ def _opinions(model: Model, rows: pd.DataFrame) -> list[Block]:
 def _weights_in_words(study: Study, model: Model) -> str:
     said = []
     for dimension in study.dimensions:
-        found = layer_weights(study.results.weights, Subject(model.label, model.corpus), dimension=dimension)
-        if found is not None:
-            raw, normed = found.raw.mean(0), found.normed.mean(0)
+        weights = layer_weights(study.results.weights, Subject(model.label, model.corpus), dimension=dimension)
+        if weights is not None:
+            raw, normed = weights.raw.mean(0), weights.normed.mean(0)
             said.append(
                 f"{dimension} most on layer {raw.argmax()} ({number(raw.max(), 2)}), norm-corrected on layer "
                 f"{normed.argmax()} ({number(normed.max(), 2)})"

@@ -26,6 +26,7 @@ from ..study import Study
 
 
 def similarity_section(material: Material) -> list[Block]:
+    """How alike the layers of each corpus are: with each other, with those of other models, with features."""
     study, computed = material.study, material.computed
     blocks: list[Block] = []
     for corpus in study.corpora:
@@ -55,8 +56,8 @@ def _similarity_of(study: Study, corpus: str, table: pd.DataFrame) -> list[Block
     if len(featured):
         models = list(dict.fromkeys(featured["model"]))
         alt = f"What each layer of {listed(models)} shares with features; the table below has the highest of each."
-        draw = partial(plot_feature_similarity, table, corpus=corpus)
-        blocks += [picture(("features", corpus), draw, alt=alt), *_shared_words(featured, trained)]
+        draw_features = partial(plot_feature_similarity, table, corpus=corpus)
+        blocks += [picture(("features", corpus), draw_features, alt=alt), *_shared_words(featured, trained)]
         blocks.append(_shared_table(corpus, featured))
     return blocks + _counterparts(study, corpus, table)
 
