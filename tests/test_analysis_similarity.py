@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
 from emoprobe.analysis.figures.similarity import draw_similarity, plot_feature_similarity, plot_similarity
 from emoprobe.analysis.measures import alignment, summaries
@@ -193,6 +194,28 @@ def caches(tmp_path):
         two["pooled/mean"][1] = 3 * one["pooled/mean"][2] @ rotation(0, 8)
     seal(tmp_path / "student.h5")
     return tmp_path / "teacher.h5", tmp_path / "student.h5"
+
+
+def test_a_new_measure_is_one_entry(caches, tmp_path, monkeypatch):
+    """It is computed, kept, drawn and named by what its entry says."""
+
+    def of_norms(x, y, product):
+        value = float(np.corrcoef(x.norms, y.norms)[0, 1])
+        return alignment.Score(value, value, 0.0)
+
+    entry = alignment.Measure("norms", "r", "Correlation of norms", "the norms' correlation", "by norms", (), of_norms)
+    monkeypatch.setitem(alignment.MEASURES, "norms", entry)
+    table = similarity_table(caches[0], measures=["norms"], features=[], out=tmp_path)
+    with HiddenStateCache(caches[0]) as cache:
+        done = np.flatnonzero(cache.done)
+        states = [cache.states("mean", layers=layer, rows=done).astype(float) for layer in range(4)]
+    norms = [((values - values.mean(0)) ** 2).sum(1) for values in states]
+    np.testing.assert_allclose(table["value"].to_numpy(float), np.corrcoef(norms).ravel(), **CLOSE)
+    assert [path.name for path in draw_similarity(table, tmp_path)] == ["similarity_norms_teacher.png"]
+    figure = Figure()
+    plot_similarity(table, measure="norms", figure=figure)
+    assert figure.axes[1].get_ylabel() == "Correlation of norms"
+    assert "the norms' correlation" in figure.get_supxlabel().replace("\n", " ")
 
 
 def test_the_table_holds_every_pair_and_feature(caches):

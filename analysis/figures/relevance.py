@@ -13,6 +13,7 @@ import numpy as np
 from emoprobe.errors import UserError
 from emoprobe.probe.schema import ordered_dimensions
 
+from ..measures.opinions import OPINIONS
 from ..measures.relevance import agreement, starts
 from ..tables import named_parts, only
 from .canvas import opened_sheet, plain_ticks
@@ -26,15 +27,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-
-OPINION_NAMES = {
-    "best_layer": "each layer alone",
-    "cumulative_bottom": "gain from below",
-    "cumulative_top": "gain from above",
-    "leave_one_out": "loss without it",
-    "learned_weights": "learned weights",
-    "banded_ridge": "banded ridge",
-}
 
 _STAR, _HOLLOW, _START = "★", "☆", "•"
 
@@ -93,7 +85,7 @@ def plot_relevance(
     rows = rows[rows["dimension"].isin(wanted)]
     if not len(rows):
         raise UserError(f"the table holds no opinion on {', '.join(wanted)} of {model}")
-    names = [name for name in OPINION_NAMES if name in set(rows["opinion"])]
+    names = [name for name in OPINIONS if name in set(rows["opinion"])]
     depth = int(rows["layer"].max()) + 1
     text = _caption(rows, features) if caption else ""
     compared = agreement(rows)
@@ -142,7 +134,7 @@ def _draw_opinions(ax: Axes, part: pd.DataFrame, names: Sequence[str], depth: in
             text = stars.get((row, layer), str(min(round(100 * share), 99)))
             write_in_cell(ax, row, layer, text, readable_on(colours(share)))
     ax.invert_yaxis()
-    ax.set_yticks(range(len(names)), [OPINION_NAMES[name] for name in names])
+    ax.set_yticks(range(len(names)), [OPINIONS[name].label for name in names])
     ax.set_xticks(range(0, depth, 2))
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)

@@ -12,6 +12,7 @@ import numpy as np
 
 from emoprobe.errors import UserError
 
+from ..measures.alignment import MEASURES
 from ..tables import BASELINE_NAMES, named_parts, only, ordered_baselines
 from .canvas import legend_rows, model_legend, opened_sheet, plain_ticks
 from .cells import colour_bar, colour_cells, readable_on, write_in_cell
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.collections import QuadMesh
     from matplotlib.figure import Figure
-
-
-NAMES = {"cka": "Linear CKA", "pwcca": "PWCCA"}
 
 
 def plot_similarity(
@@ -51,7 +49,7 @@ def plot_similarity(
     other : str, optional
         Whose layers are the columns; the model's own by default.
     measure : str
-        "cka" or "pwcca".
+        One of :data:`emoprobe.analysis.measures.alignment.MEASURES`.
     caption : bool
         Whether to say below the axes what is shown.
     ax : matplotlib Axes, optional
@@ -75,12 +73,12 @@ def plot_similarity(
     other = model if other is None else other
     rows = rows[(rows["corpus"] == corpus) & (rows["other"] == other)]
     if not len(rows):
-        raise UserError(f"the table holds no {NAMES[measure]} of {model} with {other} on {corpus}")
+        raise UserError(f"the table holds no {MEASURES[measure].label} of {model} with {other} on {corpus}")
     wide = rows.pivot(index="layer", columns="other_layer", values="value").astype(float)
     values = wide.to_numpy()
     title = printable(model) if other == model else f"{printable(model)} and {printable(other)}"
     text = _caption(rows, measure) if caption else ""
-    if text and measure == "pwcca":
+    if text and MEASURES[measure].weighted:
         text += f" Weighted by the layers of the rows; chance {_range(rows['chance'])}."
     height = max(0.9, min(2.5, 0.19 * len(wide)))
     with opened_sheet(
@@ -91,7 +89,7 @@ def plot_similarity(
         same = other == model
         axes.set_xlabel("Layer" if same else f"Layer of {printable(other)}", fontsize=FONT_SIZE)
         axes.set_ylabel("Layer" if same else f"Layer of {printable(model)}", fontsize=FONT_SIZE)
-        colour_bar(sheet, cells, [axes], NAMES[measure], pad=0.02, aspect=25)
+        colour_bar(sheet, cells, [axes], MEASURES[measure].label, pad=0.02, aspect=25)
         sheet.title(axes, title)
     return axes
 
@@ -167,7 +165,7 @@ def plot_feature_similarity(
     if not len(rows):
         raise UserError(f"the table compares no layer of {', '.join(models)} with {', '.join(names)}")
     text = _caption(rows, measure) if caption else ""
-    if text and measure == "pwcca":
+    if text and MEASURES[measure].weighted:
         text += " Weighted by the layer. Dotted: chance."
     shown = [BASELINE_NAMES.get(name, printable(name)) for name in names]
     width = COLUMN_WIDTH if len(models) == 1 else FULL_WIDTH
@@ -184,7 +182,7 @@ def plot_feature_similarity(
                 look = series_look(position)
                 layers, values = curve["layer"].to_numpy(int), curve["value"].to_numpy(float)
                 axes.plot(layers, values, gid=f"similarity-{name}", zorder=3, **look.line())
-                if measure == "pwcca":
+                if MEASURES[measure].weighted:
                     dotted = {"color": look.color, "linestyle": (0, (1, 1.5)), "linewidth": 0.8, "zorder": 1}
                     axes.plot(layers, curve["chance"].to_numpy(float), gid=f"chance-{name}", **dotted)
             layer_ticks(axes, int(of_model["layer"].max()))
@@ -194,7 +192,7 @@ def plot_feature_similarity(
         bottom = min(0.0, float(np.nanmin([axes.get_ylim()[0] for axes in sheet.axes])))
         for axes in sheet.axes:
             axes.set_ylim(bottom=bottom)
-        sheet.axes[0].set_ylabel(NAMES[measure], fontsize=FONT_SIZE)
+        sheet.axes[0].set_ylabel(MEASURES[measure].label, fontsize=FONT_SIZE)
         model_legend(sheet, shown, width, own=own)
     return sheet.axes
 
@@ -245,11 +243,11 @@ def _of_layers(table: pd.DataFrame, measure: str) -> pd.DataFrame:
 
 
 def _caption(rows: pd.DataFrame, measure: str) -> str:
-    what = {"cka": "linear CKA (unbiased)", "pwcca": "PWCCA of principal components"}[measure]
     statistics = ", ".join(dict.fromkeys(rows["statistic"]))
     low, high = int(rows["n"].min()), int(rows["n"].max())
     count = f"{low}" if low == high else f"{low} to {high}"
-    text = f"{printable(rows['corpus'].iloc[0])}: {what} of pooled states ({statistics}), {count} utterances."
+    corpus, what = printable(rows["corpus"].iloc[0]), MEASURES[measure].in_words
+    text = f"{corpus}: {what} of pooled states ({statistics}), {count} utterances."
     reasons = [reason for reason in dict.fromkeys(rows["reason"]) if reason]
     return f"{text} Missing: {'; '.join(reasons)}." if reasons else text
 

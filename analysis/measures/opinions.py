@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypeAlias
 
 import lazy_loader as _lazy
@@ -216,13 +218,77 @@ def banded_ridge(
     return pd.concat(tables, ignore_index=True)
 
 
-OPINIONS: dict[str, Callable[..., pd.DataFrame]] = {
-    function.__name__: function
-    for function in (best_layer, cumulative_bottom, cumulative_top, leave_one_out, learned_weights, banded_ridge)
-}
+# What there is -------------------------------------------------------------------------------------------------------
 
-#: Of each opinion. Raise one with any change that moves its numbers beyond rounding; kept ones are then made anew.
-VERSIONS = dict.fromkeys(OPINIONS, 1)
+
+@dataclass(frozen=True)
+class Opinion:
+    """A way to ask how relevant each layer is.
+
+    Parameters
+    ----------
+    ask : callable
+        Given a cache, settings and `bar`; its name is that of the opinion.
+    label : str
+        As figures and tables call it.
+    in_words : str
+        What is asked, for the methods of a report.
+    methods : tuple of str
+        Modules of `emoprobe.probe` on whose versions its numbers depend, beside those of every opinion.
+    cites : tuple of str
+        Keys of the references.
+    needs : str
+        A package that only the extra `relevance` brings.
+    starts_at : float, optional
+        Relative depth of the layer that it starts with, which is compared with nothing.
+    version : int
+        Raise it with any change that moves its numbers beyond rounding; kept ones are then made anew.
+    """
+
+    ask: Callable[..., pd.DataFrame]
+    label: str
+    in_words: str
+    methods: tuple[str, ...] = ("ridge",)
+    cites: tuple[str, ...] = ()
+    needs: str = ""
+    starts_at: float | None = None
+    version: int = 1
+
+    @property
+    def name(self) -> str:
+        """In tables and options."""
+        return self.ask.__name__
+
+    @property
+    def lacking(self) -> str:
+        """The package that it needs, where that is not installed; else empty."""
+        return self.needs if self.needs and find_spec(self.needs) is None else ""
+
+
+OPINIONS = {
+    opinion.name: opinion
+    for opinion in (
+        Opinion(best_layer, "each layer alone", "each layer alone"),
+        Opinion(cumulative_bottom, "gain from below", "what a layer adds to those below it", starts_at=0.0),
+        Opinion(cumulative_top, "gain from above", "what it adds to those above it", starts_at=1.0),
+        Opinion(leave_one_out, "loss without it", "what is lost without it"),
+        Opinion(
+            learned_weights,
+            "learned weights",
+            "the learned weights, norm-corrected",
+            methods=("weighted", "training"),
+        ),
+        Opinion(
+            banded_ridge,
+            "banded ridge",
+            "its share in a banded ridge over all layers",
+            methods=(),
+            cites=("dupre2022feature",),
+            needs="himalaya",
+        ),
+    )
+}
+"""Every opinion, by its name, in the order of every figure."""
 
 
 # How a table is made of predictions ----------------------------------------------------------------------------------

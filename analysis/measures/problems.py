@@ -291,7 +291,14 @@ def _standardised(problem: Problem, layer: int, train: np.ndarray) -> tuple[np.n
 # Banded ridge --------------------------------------------------------------------------------------------------------
 
 
-def need_himalaya() -> tuple[Any, Any]:
+def lacks_package(opinion: str, package: str) -> UserError:
+    """The error of an opinion whose package is not installed."""
+    return UserError(
+        f"{opinion} needs {package}: install it with pip install 'emoprobe[relevance]', or leave this opinion out"
+    )
+
+
+def _himalaya() -> tuple[Any, Any]:
     """The model of himalaya, and what names its backend.
 
     Raises
@@ -303,9 +310,7 @@ def need_himalaya() -> tuple[Any, Any]:
         from himalaya.backend import get_backend
         from himalaya.kernel_ridge import MultipleKernelRidgeCV
     except ImportError as error:
-        raise UserError(
-            "banded_ridge needs himalaya: install it with pip install 'emoprobe[relevance]', or leave this opinion out"
-        ) from error
+        raise lacks_package("banded_ridge", "himalaya") from error
     return MultipleKernelRidgeCV, get_backend
 
 
@@ -313,7 +318,7 @@ def banded_parts(problem: Problem, fold: Fold, rows: np.ndarray) -> np.ndarray:
     """What each layer contributes to the predictions of `rows`, shape (layers, rows, dimensions); they sum to it."""
     from emoprobe.probe.ridge import PENALTIES
 
-    model, get_backend = need_himalaya()
+    model, get_backend = _himalaya()
     layers, train = problem.cache.n_layers, fold.train
     kernels = np.empty((layers, len(train), len(train)))
     for k in range(layers):

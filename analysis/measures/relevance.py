@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 else:
     np, pd = _lazy.load("numpy"), _lazy.load("pandas")
 
-from .opinions import OPINIONS, VERSIONS
-from .problems import need_himalaya, problems, progress_bar
+from .opinions import OPINIONS
+from .problems import lacks_package, problems, progress_bar
 from .relevance_settings import RelevanceSettings
 
 COLUMNS = (
@@ -94,13 +95,13 @@ def relevance_opinions(
     for name in opinions:
         if name not in OPINIONS:
             raise UserError(f"unknown opinion '{name}': there is {', '.join(OPINIONS)}")
+        if package := OPINIONS[name].lacking:  # to complain before the others take their time
+            raise lacks_package(name, package)
     if not isinstance(cache, HiddenStateCache):
         with HiddenStateCache(cache) as opened:
             return relevance_opinions(
                 opened, settings, opinions=opinions, out=out, overwrite=overwrite, progress=progress
             )
-    if "banded_ridge" in opinions:
-        need_himalaya()  # to complain before the others take their time
     path = None if out is None else Path(out) / FILE
     there = pd.DataFrame(columns=list(COLUMNS)) if path is None or overwrite else load_table(path, COLUMNS)
     wanted = [dimension for problem in problems(cache, settings) for dimension in problem.dimensions]
@@ -115,7 +116,7 @@ def relevance_opinions(
         tables.append(kept)
         if missing:
             bar = progress_bar(f"{cache.label}, {name}", progress)
-            new = OPINIONS[name](cache, replace(settings, dimensions=missing), bar=bar)
+            new = OPINIONS[name].ask(cache, replace(settings, dimensions=missing), bar=bar)
             new[MADE_FROM] = made_from
             if path is not None:
                 update_table(path, new, key=_KEY)
@@ -125,11 +126,9 @@ def relevance_opinions(
 
 def _methods(opinion: str) -> dict[str, int]:
     """Versions of the methods by which an opinion is made."""
-    from emoprobe.probe import bootstrap, metrics, ridge, splits, training, weighted
-
-    fitted = {"learned_weights": [weighted, training], "banded_ridge": []}.get(opinion, [ridge])
-    used = {module.__name__.rpartition(".")[2]: module.VERSION for module in [splits, metrics, bootstrap, *fitted]}
-    return {**used, opinion: VERSIONS[opinion]}
+    entry = OPINIONS[opinion]
+    names = ("splits", "metrics", "bootstrap", *entry.methods)
+    return {name: import_module(f"emoprobe.probe.{name}").VERSION for name in names} | {opinion: entry.version}
 
 
 def load_relevance(folder: str | Path) -> pd.DataFrame:
@@ -204,5 +203,5 @@ def keep_agreement(folder: str | Path) -> pd.DataFrame:
 
 def starts(table: pd.DataFrame) -> pd.Series:
     """Whether each row is the layer that a cumulative opinion starts with, whose gain is its whole score."""
-    bottom = (table["opinion"] == "cumulative_bottom") & (table["depth"] == 0)
-    return bottom | ((table["opinion"] == "cumulative_top") & (table["depth"] == 1))
+    first = {name: opinion.starts_at for name, opinion in OPINIONS.items() if opinion.starts_at is not None}
+    return table["depth"] == table["opinion"].map(first)

@@ -30,9 +30,6 @@ else:
     np, pd = _lazy.load("numpy"), _lazy.load("pandas")
 
 
-#: Of each measure.
-VERSIONS = {name: measure.version for name, measure in MEASURES.items()}
-
 COLUMNS = (
     "measure",
     "model",
@@ -120,7 +117,7 @@ def similarity_table(
                     **settings,
                     about=comparison.about,
                     caches=[hashes[cache.path] for cache in comparison.caches],
-                    methods={measure: VERSIONS[measure]},
+                    methods={measure: MEASURES[measure].version},
                 )
                 for measure in measures
             }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +12,7 @@ import pandas as pd
 from emoprobe.errors import UserError
 
 from ..measures import relevance, similarity
+from ..measures.opinions import OPINIONS
 from ..measures.relevance_settings import DIMENSIONS, RelevanceSettings
 from .content import Missing
 from .study import Model, Study
@@ -91,10 +91,12 @@ def _relevance(
     tables, lacking = [], []
     if not study.dimensions:
         return _nothing(relevance.COLUMNS), [Missing("Second opinions are on dimensions, and these are categories.")]
-    names = tuple(relevance.OPINIONS)
-    if find_spec("himalaya") is None:
-        names = tuple(name for name in names if name != "banded_ridge")
-        lacking.append(Missing("Banded ridge needs himalaya.", "pip install 'emoprobe[relevance]'"))
+    names = tuple(name for name, opinion in OPINIONS.items() if not opinion.lacking)
+    for opinion in OPINIONS.values():
+        if package := opinion.lacking:
+            lacking.append(
+                Missing(f"{opinion.label.capitalize()} needs {package}.", "pip install 'emoprobe[relevance]'")
+            )
     for corpus in study.corpora:
         trained = study.of(corpus, random=False)
         lacking += _no_cache(study, trained, "Second opinions on relevance are")

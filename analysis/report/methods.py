@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from emoprobe.probe.leakage import shared_kinds
 from emoprobe.probe.units import SPEAKER
 
-from ..measures.alignment import VARIANCE
+from ..measures.alignment import MEASURES
+from ..measures.opinions import OPINIONS
 from ..tables import END_TO_END
 from .bibliography import ARCHITECTURES, CORPORA, PAPER, REFERENCES
 from .content import counted, listed, number, whole
@@ -236,33 +237,18 @@ def _uncertainty(study: Study, account: Account) -> str:
     )
 
 
-def _opinions(shown: set[str], account: Account) -> str:
-    if not shown:
-        return ""
-    banded = f" {account.cite('dupre2022feature')}" if "banded_ridge" in shown else ""
-    names = {
-        "best_layer": "each layer alone",
-        "cumulative_bottom": "what a layer adds to those below it",
-        "cumulative_top": "what it adds to those above it",
-        "leave_one_out": "what is lost without it",
-        "learned_weights": "the learned weights, norm-corrected",
-        "banded_ridge": f"its share in a banded ridge over all layers{banded}",
-    }
-    return f"Relevance was asked in {len(shown)} ways: {listed(text for name, text in names.items() if name in shown)}."
+def _opinions(shown: Collection[str], account: Account) -> str:
+    asked = [_with_sources(one.in_words, one.cites, account) for name, one in OPINIONS.items() if name in shown]
+    return f"Relevance was asked in {len(shown)} ways: {listed(asked)}." if asked else ""
 
 
-def _similarity(shown: set[str], account: Account) -> str:
-    parts = []
-    if "cka" in shown:
-        parts.append(
-            "linear CKA from unbiased estimates of HSIC " + account.cite("kornblith2019similarity", "song2012feature")
-        )
-    if "pwcca" in shown:
-        parts.append(
-            f"projection-weighted canonical correlation of the principal components with {100 * VARIANCE:g} % of the "
-            "variance " + account.cite("morcos2018insights", "raghu2017svcca")
-        )
-    return f"The similarity of pooled states was measured by {listed(parts)}." if parts else ""
+def _similarity(shown: Collection[str], account: Account) -> str:
+    used = [_with_sources(one.method, one.cites, account) for name, one in MEASURES.items() if name in shown]
+    return f"The similarity of pooled states was measured by {listed(used)}." if used else ""
+
+
+def _with_sources(text: str, keys: Sequence[str], account: Account) -> str:
+    return f"{text} {account.cite(*keys)}" if keys else text
 
 
 def _trained(study: Study) -> str:

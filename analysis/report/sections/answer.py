@@ -18,8 +18,6 @@ from ..content import (
 )
 from ..material import Material
 
-# 1. The answer --------------------------------------------------------------------------------------------------------
-
 
 def answer_section(material: Material) -> list[Block]:
     """The question, then each claim with its verdict, and how many are decided."""

@@ -20,8 +20,6 @@ from ..material import Material
 from ..pictures import picture
 from ..study import EMOTION, Model, Study
 
-# 4. Categories --------------------------------------------------------------------------------------------------------
-
 
 def categories_section(material: Material) -> list[Block]:
     """Recalls and confusion of each model, with the mistakes in words; nothing where no categories were probed."""

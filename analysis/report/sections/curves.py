@@ -32,8 +32,6 @@ from ..pictures import picture
 from ..study import EMOTION, Model, Study
 from .wording import quoted
 
-# 3. Curves ------------------------------------------------------------------------------------------------------------
-
 
 @dataclass(frozen=True)
 class _Chosen:

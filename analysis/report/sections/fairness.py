@@ -29,8 +29,6 @@ from ..pictures import picture
 from ..study import Model
 from .wording import as_sentence
 
-# 7. Fairness ----------------------------------------------------------------------------------------------------------
-
 
 def fairness_section(material: Material) -> list[Block]:
     """The scores of the deepest model of each corpus, by gender and by speaker."""

@@ -21,9 +21,6 @@ from .wording import MOST_LISTED, as_sentence, corpus_about
 _FEW_SPEAKERS = 20  # below which an interval over speakers rests on little, however it is widened
 
 
-# 8. Limits ------------------------------------------------------------------------------------------------------------
-
-
 def limits_section(material: Material) -> list[Block]:
     """What the numbers cannot say, as far as these results call for it, and the notes of the protocol."""
     study = material.study

@@ -7,8 +7,6 @@ from ..content import Block, Code
 from ..material import Material
 from ..methods import methods, version_of
 
-# 9. Methods -----------------------------------------------------------------------------------------------------------
-
 
 def methods_section(material: Material) -> list[Block]:
     """The methods in sentences, and the entries of BibTeX that they cite."""

@@ -21,8 +21,6 @@ from ..material import Material
 from ..study import Study
 from .wording import MOST_LISTED, as_sentence, corpus_about
 
-# 2. Corpus and protocol -----------------------------------------------------------------------------------------------
-
 
 def protocol_section(material: Material) -> list[Block]:
     """Each corpus with its split, the models, and the settings of each probe."""

@@ -9,8 +9,9 @@ import pandas as pd
 from emoprobe.probe.schema import ordered_dimensions
 
 from ...curves import layer_weights
-from ...figures.relevance import OPINION_NAMES, plot_relevance
+from ...figures.relevance import plot_relevance
 from ...figures.weights import plot_weights
+from ...measures.opinions import OPINIONS
 from ...measures.relevance import agreement, starts
 from ...tables import Subject
 from ..content import (
@@ -25,8 +26,6 @@ from ..content import (
 from ..material import Material
 from ..pictures import picture
 from ..study import Model, Study
-
-# 4. Relevance ---------------------------------------------------------------------------------------------------------
 
 
 def relevance_section(material: Material) -> list[Block]:
@@ -55,7 +54,7 @@ def relevance_section(material: Material) -> list[Block]:
 
 def _opinions(model: Model, rows: pd.DataFrame) -> list[Block]:
     compared = agreement(rows)
-    names = [name for name in OPINION_NAMES if name in set(rows["opinion"])]
+    names = [name for name in OPINIONS if name in set(rows["opinion"])]
     cells, said = [], []
     for dimension in ordered_dimensions(rows["dimension"]):
         of = rows[(rows["dimension"] == dimension) & ~starts(rows)]
@@ -75,7 +74,7 @@ def _opinions(model: Model, rows: pd.DataFrame) -> list[Block]:
         "1 for the same order, 0 for unrelated ones; the lower, the less a single opinion counts. Where a cumulative "
         "opinion starts, it compares with nothing, and that layer is left out."
     )
-    columns = ("Dimension", *(OPINION_NAMES[name].capitalize() for name in names), "Agreement")
+    columns = ("Dimension", *(OPINIONS[name].label.capitalize() for name in names), "Agreement")
     alt = f"What {len(names)} opinions say of each layer of {model.label}; {'; '.join(said)}."
     draw = partial(plot_relevance, rows, model=model.label, corpus=model.corpus)
     return [picture(("relevance", model.label, model.corpus), draw, alt=alt), Table(text, columns, tuple(cells))]

@@ -28,8 +28,6 @@ from ..pictures import picture
 from ..study import EMOTION, Study
 from .wording import quoted
 
-# 6. Systems -----------------------------------------------------------------------------------------------------------
-
 
 def systems_section(material: Material) -> list[Block]:
     """Every system of each corpus: a figure and a table for dimensions, and for categories."""
