@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 from emoprobe.analysis.report import methods, write_report
-from emoprobe.analysis.report.bibliography import REFERENCES, bibtex
+from emoprobe.analysis.report.bibliography import REFERENCES, bibtex, read_references
 from emoprobe.analysis.report.claims import claims, verdict
 from emoprobe.analysis.report.content import interval, known, number, probability
 from emoprobe.analysis.report.markdown import escaped
@@ -491,6 +491,39 @@ def test_references_are_whole_and_cited_once():
     assert REFERENCES["hewitt2019designing"].short == "Hewitt and Liang, 2019"
     assert REFERENCES["dupre2022feature"].short == "Dupré la Tour et al., 2022"
     assert "version   = {1.0}" in text
+
+
+def test_an_entry_is_read_as_it_is_written(tmp_path):
+    """Braces, commas and equals signs in a value are its own; nothing is changed on the way through."""
+    text = (
+        "@article{one1999,\n  author    = {A{\\'e}, B. and {The = Group}},\n  title     = {{X}: y, = {Z}},\n"
+        "  year      = {1999},\n}\n\n\n@book{two-2000,\n  author    = {C, D.},\n  title     = {T},\n"
+        "  year      = {2000},\n}\n"
+    )
+    path = tmp_path / "some.bib"
+    path.write_text(text, encoding="utf-8")
+    references = read_references(path)
+    assert list(references) == ["one1999", "two-2000"]
+    assert dict(references["one1999"].fields)["title"] == "{X}: y, = {Z}"
+    assert references["one1999"].short == "Aé and {The = Group}, 1999"
+    assert [reference.bibtex() for reference in references.values()] == text.strip().split("\n\n\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("@article{a,\n  author = {B},\n  title = {C},\n  year = 1999,\n}\n", "line 1: no entry"),
+        ("@article{a,\n  author = {B},\n  title = {C},\n  year = {1999},\n}\nrubbish\n", "line 6: no entry"),
+        ("@article{a,\n  author = {B},\n  title = {C},\n  year = {1999},\n", "line 1: no entry"),
+        ("@article{a,\n  author = {B},\n  year = {1999},\n}\n", "the entry a lacks title"),
+        ("@article{a,\n  author = {B},\n  title = {C},\n  year = {1999},\n}\n" * 2, "line 6: the entry a is there"),
+    ],
+)  # fmt: skip
+def test_what_is_no_reference_is_refused(tmp_path, text, said):
+    path = tmp_path / "some.bib"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=said):
+        read_references(path)
 
 
 # In a browser ---------------------------------------------------------------------------------------------------------

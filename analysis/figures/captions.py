@@ -30,11 +30,11 @@ def subject_name(subject: Subject) -> str:
     return f"{model} on {printable(subject.corpus)}" if subject.corpus else model
 
 
-def series_names(found: Sequence[Subject]) -> list[str]:
-    """Shortest names that tell `found` apart: the models alone where they have one corpus in common."""
-    if len({subject.corpus for subject in found}) <= 1:
-        return [printable(subject.model) or "unnamed model" for subject in found]
-    return [subject_name(subject) for subject in found]
+def series_names(drawn: Sequence[Subject]) -> list[str]:
+    """Shortest names that tell `drawn` apart: the models alone where they have one corpus in common."""
+    if len({subject.corpus for subject in drawn}) <= 1:
+        return [printable(subject.model) or "unnamed model" for subject in drawn]
+    return [subject_name(subject) for subject in drawn]
 
 
 def curve_caption(curves: Sequence[Curve], protocol: Sequence[dict], *, band: str) -> str:
@@ -49,12 +49,12 @@ def curve_caption(curves: Sequence[Curve], protocol: Sequence[dict], *, band: st
     band : str
         What shows the interval, e.g. ``"Bands"``; empty where nothing does.
     """
-    found = _unique(curve.subject for curve in curves)
-    if len({subject.corpus for subject in found}) == 1 and found[0].corpus:
-        models = _listed([printable(subject.model) for subject in found])
-        subject = f"{models} on {printable(found[0].corpus)}"
+    drawn = _unique(curve.subject for curve in curves)
+    if len({subject.corpus for subject in drawn}) == 1 and drawn[0].corpus:
+        models = _listed([printable(subject.model) for subject in drawn])
+        subject = f"{models} on {printable(drawn[0].corpus)}"
     else:
-        subject = "; ".join(subject_name(subject) for subject in found)
+        subject = "; ".join(subject_name(subject) for subject in drawn)
     probes = _unique(_probe_name(curve) for curve in curves)
     runs = [run for run in protocol if any(_is_about(run, curve) for curve in curves)]
     sentences = [f"{subject}: {', '.join(probes)}, scored on {_where(curves, runs)}{_counts(curves)}."]

@@ -73,10 +73,10 @@ def write_report(
     study = gather(folders, caches=[Path(cache) for cache in caches], dimensions=dimensions, quick=quick)
     make_folder(out)
     say("claims")
-    found = claims(study)
+    tested = claims(study)
     computed = compute(study, out, progress=progress, say=say)
     say("figures and tables")
-    document = Document(title or _title(study), _subtitle(study), sections(Material(study, found, computed)))
+    document = Document(title or _title(study), _subtitle(study), sections(Material(study, tested, computed)))
     return _write(document, out)
 
 
@@ -102,7 +102,7 @@ def _write(document: Document, out: Path) -> list[Path]:
         path = out / FIGURES / f"{stem}.png"
         replace_file(path, figure.png)
         written.append(path)
-    files = {place: f"{FIGURES}/{stem}.png" for place, stem in enumerate(stems)}
+    files = [f"{FIGURES}/{stem}.png" for stem in stems]
     pages = [(out / "report.html", to_html(document)), (out / "report.md", to_markdown(document, files))]
     for path, text in pages:
         replace_file(path, text.encode("utf-8", "replace"))

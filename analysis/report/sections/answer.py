@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ...tables import END_TO_END
 from ..claims import RULES, Claim
 from ..content import (
@@ -16,11 +18,10 @@ from ..content import (
 )
 from ..material import Material
 
-# 1. The answer --------------------------------------------------------------------------------------------------------
-
 
 def answer_section(material: Material) -> list[Block]:
-    study, found = material.study, material.claims
+    """The question, then each claim with its verdict, and how many are decided."""
+    study, claims = material.study, material.claims
     trained = [model.label for corpus in study.corpora for model in study.of(corpus, random=False)]
     ends = dict.fromkeys(run["model"] for run in study.runs(probe=END_TO_END))
     wanted = [*study.dimensions, *(["emotion categories"] if study.has_emotion else [])]
@@ -28,23 +29,23 @@ def answer_section(material: Material) -> list[Block]:
     asked += f" carry {listed(wanted)}" if trained else f" of {listed(wanted)}"
     asked += f" on {listed(study.corpora)}; whether plain acoustics, untrained weights or chance explain as much"
     blocks: list[Block] = [Paragraph(f"{asked}{'; and what training end to end adds' if ends and trained else ''}.")]
-    if not found:
+    if not claims:
         return [*blocks, Missing("These results allow no claim to be tested.", study.fit_command("--dim all"))]
-    blocks += [Paragraph(_tally(found)), Findings(tuple(claim.finding() for claim in found))]
-    return [*blocks, Paragraph(f"{RULES} {_family(found)}")]
+    blocks += [Paragraph(_tally(claims)), Findings(tuple(claim.finding() for claim in claims))]
+    return [*blocks, Paragraph(f"{RULES} {_family(claims)}")]
 
 
-def _tally(found: list[Claim]) -> str:
+def _tally(claims: Sequence[Claim]) -> str:
     by_verdict: dict[str, list[Claim]] = {}
-    for claim in found:
+    for claim in claims:
         by_verdict.setdefault(claim.verdict, []).append(claim)
     counts = [
         f"{len(by_verdict[name])} {name}"
         for name in ("supported", "contradicted", "undecided", "not tested")
         if name in by_verdict
     ]
-    text = f"Of {counted(len(found), 'claim')}, {listed(counts)}."
-    fragile = [claim for claim in found if claim.fragile]
+    text = f"Of {counted(len(claims), 'claim')}, {listed(counts)}."
+    fragile = [claim for claim in claims if claim.fragile]
     if fragile:
         text += (
             f" {len(fragile)} of the decided ones would be undecided if p had to be at most 0.05 after correction for "
@@ -53,8 +54,8 @@ def _tally(found: list[Claim]) -> str:
     return text
 
 
-def _family(found: list[Claim]) -> str:
-    tested = sum(known(claim.p) for claim in found)
+def _family(claims: Sequence[Claim]) -> str:
+    tested = sum(known(claim.p) for claim in claims)
     return (
         f"Intervals are of each claim alone: of {tested} such intervals, {number(tested / 20, 1)} miss the truth on "
         f"average. Corrected p values are Holm's over these {tested} tests."
