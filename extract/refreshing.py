@@ -18,7 +18,7 @@ import pandas as pd
 from .cache import HiddenStateCache
 from .corpora.cells import DIMENSIONS, EMOTION, PLACES
 from .corpora.table import COLUMNS
-from .layout import Plan, lay_out, open_hdf5, part_name
+from .layout import Plan, lay_out, open_hdf5, part_name, placed
 from .sidecars import SIDECARS, read_sidecar, sidecar_path, write_sidecar
 
 #: What names the audio of an utterance; any other column of a corpus is a label.
@@ -112,7 +112,7 @@ def refresh_labels(
 
         def copy_states(temporary: Path) -> None:
             with open_hdf5(temporary) as new, temporary.open("r+b") as target:
-                for name in _placed(new):
+                for name in placed(new):
                     _copy(source, old[name], target, new[name])
             # Last, since only the renaming is still to come: killed before that, the same command finds them done.
             _keep_baselines(out, before["sha256"], corpus, same_words=same_words, say=say)
@@ -132,14 +132,6 @@ def _keep_baselines(out: Path, before: str, corpus: dict, *, same_words: bool, s
             continue
         about = {**sidecar.about, "corpus": {part: corpus[part] for part in ("name", "sha256")}}
         write_sidecar(path, replace(sidecar, about=about))
-
-
-def _placed(file: h5py.File) -> list[str]:
-    """The arrays that an extraction fills in, which lie in the file in one piece."""
-    groups = [f"{group}/{name}" for group in ("pooled", "acoustic") for name in file[group]]
-    marks = [f"utterances/{name}" for name in ("status", "reason", "checksum")]
-    names = [*groups, "frame_norm", "layers/norm", *marks]
-    return names + (["frames/part_checksum"] if "frames" in file else [])
 
 
 def _copy(source: BinaryIO, old: h5py.Dataset, target: BinaryIO, new: h5py.Dataset) -> None:

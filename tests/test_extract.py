@@ -23,11 +23,11 @@ from emoprobe.cli.extract import main
 from emoprobe.cli.fit import main as fit_main
 from emoprobe.cli.running import run_command
 from emoprobe.errors import Note, UserError
-from emoprobe.extract import HiddenStateCache, extract, load_backbone
-from emoprobe.extract import cache as cache_module
+from emoprobe.extract import HiddenStateCache, extract, load_backbone, verifying
 from emoprobe.extract import scan as scanning
 from emoprobe.extract.audio import AudioProblem
 from emoprobe.extract.batching import plan_batches
+from emoprobe.extract.cache_file import CacheFile
 from emoprobe.extract.corpora import read_corpus
 from emoprobe.extract.encoders.speech import Backbone
 from emoprobe.extract.pipeline import Progress
@@ -394,6 +394,7 @@ class TestRuns:
         weights = load_file(damaged / "model.safetensors")
         weights["encoder.layers.0.final_layer_norm.weight"][:] = torch.nan
         save_file(weights, damaged / "model.safetensors", metadata={"format": "pt"})
+        capsys.readouterr()  # transformers draws a bar while it saves
         assert run(manifest, damaged, tmp_path / "damaged.h5") == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert "NaN or infinity in 1 weight (encoder.layers.0.final_layer_norm.weight); get the checkpoint" in line
@@ -583,11 +584,13 @@ class TestCache:
 
     def test_many_blocks_and_gaps_have_the_checksums_of_single_rows(self, cache_path, monkeypatch):
         """By blocks of two rows, over rows that are not all there, against one row after the other."""
-        monkeypatch.setattr(cache_module, "_BLOCK_BYTES", 1)
+        monkeypatch.setattr(verifying, "_BLOCK_BYTES", 1)
         with HiddenStateCache(cache_path) as cache:
+            file = CacheFile(cache_path)
             for rows in ([0, 1, 2, 5, 6, 11], [3], []):
-                there = dict(cache._checksums_of(np.array(rows, dtype=int)))
+                there = dict(verifying.checksums_of(file, np.array(rows, dtype=int)))
                 assert there == {row: cache.checksums[row] for row in rows}
+            file.close()
             assert cache.verify() == []
 
     @pytest.mark.parametrize("damage", ["cut", "gone"])

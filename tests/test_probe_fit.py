@@ -16,7 +16,7 @@ import pytest
 from emoprobe.cli.fit import main
 from emoprobe.errors import UserError
 from emoprobe.extract import HiddenStateCache
-from emoprobe.extract.layout import layout_sha256
+from emoprobe.extract.layout import layout_sha256, seal_layout
 from emoprobe.probe import fit_layers, load_results
 from emoprobe.probe import results as results_module
 from emoprobe.probe.metrics import ccc, uar
@@ -473,6 +473,7 @@ def test_other_states_are_fitted_again_and_another_corpus_is_refused(tmp_path, c
         provenance["corpus"]["sha256"] = "2" * 64
         file.attrs["provenance"] = json.dumps(provenance, ensure_ascii=False)
         file.attrs["layout_sha256"] = layout_sha256(file)
+    seal_layout(tmp_path / "a.h5")
     with pytest.raises(UserError, match="--out"):
         fit_layers(tmp_path / "a.h5", **settings)
 

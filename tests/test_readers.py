@@ -23,6 +23,7 @@ from emoprobe.extract.batchwise import run_batches
 from emoprobe.extract.encoders.speech import load_backbone, load_config
 from emoprobe.extract.journal import open_journal
 from emoprobe.extract.layout import layout_sha256
+from emoprobe.extract.sealing import USER_BLOCK
 from emoprobe.extract.sidecars import Sidecar, read_sidecar, write_sidecar
 from emoprobe.fields import TEXT, ListOf, Part, check_fields, refuse_beyond_memory, refuse_cut_short
 from emoprobe.probe.fit import fit_layers
@@ -284,13 +285,15 @@ def test_a_part_of_a_cache(name: str, whole: Path, tmp_path: Path) -> None:
     with h5py.File(path, "r+") as file:
         change(file)
         if "endless" not in name and name not in ("no states", "no ids", "no names of layers"):
-            file.attrs["layout_sha256"] = sealed(file)
+            file.attrs["layout_sha256"] = hashed(file)
+    assert "bytes have changed that are written once" in refused(KINDS["cache"], path)
+    path.write_bytes(path.read_bytes()[USER_BLOCK:])  # as of version 0.1, without a seal
     said = refused(KINDS["cache"], path)
     assert any(part in said for part in expected.split("|")), said
     assert "bring it back from a copy" in said
 
 
-def sealed(file: h5py.File) -> str:
+def hashed(file: h5py.File) -> str:
     """The hash that whoever changed the cache could have written; "" where none can be taken."""
     try:
         return layout_sha256(file)

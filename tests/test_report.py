@@ -25,7 +25,7 @@ from emoprobe.analysis.report.study import Model, Study, gather
 from emoprobe.cli.extract import parser as extract_parser
 from emoprobe.cli.report import main
 from emoprobe.errors import UserError
-from emoprobe.extract.layout import layout_sha256
+from emoprobe.extract.layout import layout_sha256, seal_layout
 from emoprobe.probe import fit_layers, load_results
 from emoprobe.probe.metrics import ccc
 from emoprobe.probe.results import PREDICTIONS, SCORES, Results, table, update_results
@@ -44,6 +44,7 @@ def tell(path: Path, *, model: dict | None = None, corpus: dict | None = None) -
         told["corpus"].update(corpus or {})
         file.attrs["provenance"] = json.dumps(told)
         file.attrs["layout_sha256"] = layout_sha256(file)
+    seal_layout(path)
 
 
 def study_of(
