@@ -18,7 +18,7 @@ import pytest
 
 from emoprobe.analysis.report import methods, write_report
 from emoprobe.analysis.report.bibliography import REFERENCES, bibtex
-from emoprobe.analysis.report.claims import claims, verdict
+from emoprobe.analysis.report.claims import claims
 from emoprobe.analysis.report.content import interval, known, number, probability
 from emoprobe.analysis.report.markdown import escaped
 from emoprobe.analysis.report.study import Model, Study, gather
@@ -139,22 +139,6 @@ class Page(HTMLParser):
 
 
 # What is claimed ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [
-        (0.01, 0.2, "supported"),
-        (-0.2, -0.01, "contradicted"),
-        (-0.1, 0.1, "undecided"),
-        (0.0, 0.1, "undecided"),
-        (-0.1, 0.0, "undecided"),
-        (np.nan, 0.1, "not tested"),
-        (None, None, "not tested"),
-    ],
-)
-def test_a_verdict_is_what_the_interval_says(low, high, expected):
-    assert verdict(low, high) == expected
 
 
 @pytest.mark.slow

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ...measures.directions import RULE
 from ...tables import END_TO_END
-from ..claims import RULES, Claim
+from ..claim import RULES, Claim
 from ..content import (
     Block,
     Findings,
@@ -12,7 +13,6 @@ from ..content import (
     counted,
     known,
     listed,
-    number,
 )
 from ..material import Material
 
@@ -31,7 +31,8 @@ def answer_section(material: Material) -> list[Block]:
     if not found:
         return [*blocks, Missing("These results allow no claim to be tested.", study.fit_command("--dim all"))]
     blocks += [Paragraph(_tally(found)), Findings(tuple(claim.finding() for claim in found))]
-    return [*blocks, Paragraph(f"{RULES} {_family(found)}")]
+    depth = f" {RULE}" if any(claim.subject == "depth" for claim in found) else ""
+    return [*blocks, Paragraph(f"{RULES} {_family(found)}{depth}")]
 
 
 def _tally(found: list[Claim]) -> str:
@@ -44,18 +45,15 @@ def _tally(found: list[Claim]) -> str:
         if name in by_verdict
     ]
     text = f"Of {counted(len(found), 'claim')}, {listed(counts)}."
-    fragile = [claim for claim in found if claim.fragile]
-    if fragile:
-        text += (
-            f" {len(fragile)} of the decided ones would be undecided if p had to be at most 0.05 after correction for "
-            "all claims."
-        )
+    if alone := sum(claim.decided_alone for claim in found):
+        text += f" {alone} of the undecided would be decided alone, and do not stand after correction for all claims."
     return text
 
 
 def _family(found: list[Claim]) -> str:
     tested = sum(known(claim.p) for claim in found)
     return (
-        f"Intervals are of each claim alone: of {tested} such intervals, {number(tested / 20, 1)} miss the truth on "
-        f"average. Corrected p values are Holm's over these {tested} tests."
+        f"p values are corrected by Holm over all tests of this page, for {counted(tested, 'claim')}; a claim on depth "
+        "has three. Intervals are of each claim alone. Where the error of the resampling left a verdict open, it was "
+        "computed again on more resamples."
     )

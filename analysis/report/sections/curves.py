@@ -13,7 +13,6 @@ from ...figures.depth import plot_teacher_student
 from ...figures.files import file_stems
 from ...figures.layers import plot_layers
 from ...tables import BASELINE_NAMES
-from ..claims import ACOUSTIC
 from ..content import (
     NOTHING,
     Block,
@@ -27,6 +26,7 @@ from ..content import (
     with_interval,
 )
 from ..material import Material
+from ..paired_claims import ACOUSTIC
 from ..pictures import picture
 from ..study import EMOTION, Model, Study
 from .wording import quoted
