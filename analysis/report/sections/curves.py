@@ -29,7 +29,6 @@ from ..material import Material
 from ..paired_claims import ACOUSTIC
 from ..pictures import picture
 from ..study import EMOTION, Model, Study
-from .wording import quoted
 
 # 3. Curves ------------------------------------------------------------------------------------------------------------
 
@@ -171,12 +170,15 @@ def _rivals_table(study: Study, corpus: str, layers: Sequence[tuple[Model, str, 
         if model.random or choice is None:
             continue
         choices.append(choice)
-        own = baselines[(baselines["model"] == model.label) & (baselines["dimension"] == dimension)]
+        # A baseline does not depend on the model: what its cache lacks, another cache of the corpus may have.
+        first = (baselines["model"] != model.label).sort_values(kind="stable").index
+        own = baselines.loc[first].query("dimension == @dimension").drop_duplicates(["probe", "features", "seed"])
         acoustic = own[own["probe"].isin(ACOUSTIC) & (own["probe"] != "duration") & own[score].notna()]
         cells = [model.label, dimension, _of_layers(table, choice, score)]
         if len(acoustic):
             scored = acoustic.groupby("probe")[score].mean()
             rival = best_baseline(study.results.scores, scored, table.iloc[0], score, chosen_on=choice.chosen_on)
+            choices += [rival] if len(scored) > 1 else []
             highest = f" ({BASELINE_NAMES[rival.highest]} {number(rival.highest_score)})" if rival.differs else ""
             cells.append(f"{BASELINE_NAMES[rival.best]} {number(scored[rival.best])}{highest}")
         else:
@@ -221,9 +223,11 @@ def _lacking_controls(study: Study) -> list[Block]:
                 "known. Extract one on the same corpus, and fit it beside the others."
             )
             lacking.append(Missing(text, study.twin_command(model, f"{file}.h5")))
-    for name, told in (("egemaps", "eGeMAPS"), ("text", "the words alone")):
-        if any(model.probed for model in study.models) and not (scores["probe"] == name).any():
-            model = next(model for model in study.models if model.probed)
-            command = f"probe-extract --out {quoted(str(model.cache or model.cache_file))} --baselines {name}"
-            lacking.append(Missing(f"There is no baseline of {told}.", command))
+    for corpus in study.corpora:
+        probed = study.of(corpus)
+        there = set(scores.loc[scores["corpus"] == corpus, "probe"])
+        for name, told in (("egemaps", "eGeMAPS"), ("text", "the words alone")):
+            if probed and name not in there:
+                text = f"There is no baseline of {told} on {corpus}. One cache that has it serves all of the corpus."
+                lacking.append(Missing(text, study.baseline_command(probed[0], name)))
     return lacking
