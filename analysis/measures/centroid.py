@@ -94,6 +94,8 @@ def relevance_centroids(
 
     from emoprobe.extract.options import check_count, check_seed
 
+    from ..tables import named_parts
+
     check_count("resamples", resamples)
     check_seed(seed)
     ceilings = dict(ceilings or {})
@@ -105,7 +107,7 @@ def relevance_centroids(
     differences: list[dict[str, object]] = []
     for (corpus, features, name), of_corpus in table.groupby(["corpus", "features", "split"], sort=False):
         curves: dict[tuple[str, str], dict[str, Centroid]] = {}
-        for (model, dimension), part in of_corpus.groupby(["model", "dimension"], sort=False):
+        for (model, dimension), part in named_parts(of_corpus, "model", "dimension"):
             curves[model, dimension] = _centroids(results, part, ceilings.get(dimension, 1.0), resamples, seed)
         about = {"corpus": corpus, "features": features, "split": name}
         pairs = [
@@ -324,15 +326,16 @@ def _centroids(results: Results, part: pd.DataFrame, ceiling: float, resamples: 
     # An utterance of unknown speaker counts as a speaker of its own.
     wide = part.pivot(index="id", columns="layer", values="prediction")
     known = with_groups(part).drop_duplicates("id").set_index("id").reindex(wide.index)
-    names = unit_names(wide.index, known["speaker"], known["group"], before="speaker ")
+    speaker, spoken_with = known["speaker"].tolist(), known["group"].tolist()
+    names = unit_names(list(wide.index), speaker, spoken_with, before="speaker ")
     units, group = np.unique(np.array(names), return_inverse=True)
     truth, predictions = known["truth"].to_numpy(float), wide.to_numpy().T
     sums = {
         True: moments_by_speaker(truth, predictions - training_means(truth, known["fold"].to_numpy(str)), group),
         False: moments_by_speaker(truth, predictions, group),
     }
-    speakers = len(np.unique(speaker_groups(known["speaker"].tolist())))
-    over = Drawn(tuple(units), speakers, unit_of(known["group"]))
+    speakers = len(np.unique(speaker_groups(speaker)))
+    over = Drawn(tuple(units), speakers, unit_of(spoken_with))
     by_scale = {}
     for name, scale in SCALES.items():
         by = scale.in_words
