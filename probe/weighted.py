@@ -21,7 +21,7 @@ from .splits import Fold
 from .training import EarlyStopping, batches, ccc_loss, standardise_targets, validation_score
 
 #: Of the numbers made here. Raise it with any change that moves them beyond rounding; kept ones are then made anew.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,9 @@ class WeightedResult:
     coef : ndarray, shape (seeds, folds, targets, width), or None
         Linear head in the unit of the states: the prediction is ``intercept + coef @ sum over layers of weight·state``.
     intercept : ndarray, shape (seeds, folds, targets), or None
+    lengths : ndarray, shape (folds, layers)
+        Root mean square of the states of each layer as the sum takes them: less the layer's mean, over the scale that
+        all layers share.
     """
 
     predictions: np.ndarray
@@ -79,24 +82,32 @@ class WeightedResult:
     epochs: np.ndarray
     coef: np.ndarray | None
     intercept: np.ndarray | None
+    lengths: np.ndarray
+
+    @property
+    def corrected(self) -> np.ndarray:
+        """The weights, each times the length of what it weighs; they sum to one."""
+        return norm_corrected(self.weights, self.lengths[:, None])
 
 
-def norm_corrected(weights: np.ndarray, norms: np.ndarray) -> np.ndarray:
-    """Weight times the layer's mean state norm, renormalised to sum to one.
+def norm_corrected(weights: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Weight times the length of the layer's states, renormalised to sum to one.
 
-    A layer whose states are twice as long says the same with half the weight.
+    A layer whose states are twice as long says the same with half the weight. What counts is the length of what is
+    summed: the states less their mean. A mean that all utterances share tells nothing, adds to the intercept alone, and
+    is most of the norm in many models.
 
     Parameters
     ----------
     weights : ndarray, shape (..., layers)
-    norms : ndarray, shape (layers,)
-        Mean Euclidean norm of each layer's frames.
+    lengths : ndarray, shape (..., layers)
+        Such as :attr:`WeightedResult.lengths`.
 
     Returns
     -------
     ndarray, shape (..., layers)
     """
-    scaled = weights * norms
+    scaled = weights * lengths
     return scaled / scaled.sum(-1, keepdims=True)
 
 
@@ -140,13 +151,14 @@ def weighted_probe(
     predictions = np.full((n_seeds, *targets.shape), np.nan)
     weights = np.full((n_seeds, len(folds), n_targets, n_layers), np.nan)
     epochs = np.full((n_seeds, len(folds), n_targets), -1)
+    lengths = np.full((len(folds), n_layers), np.nan)
     linear = settings.head == "linear"
     coef = np.full((n_seeds, len(folds), n_targets, states.width), np.nan) if linear else None
     intercept = np.full((n_seeds, len(folds), n_targets), np.nan) if linear else None
     for f, fold in enumerate(bar(folds)):
         train, validation = fold.stopping
         standard, mean, spread = standardise_targets(targets, train)
-        states.standardise(train)
+        lengths[f] = states.standardise(train)
         model = _Model(n_layers, states.width, n_targets, seeds, settings, where)
         epochs[:, f] = _train(model, states, standard, train, validation, settings, seeds[0])
         weights[:, f] = model.layer_weights().detach().cpu().double().numpy().reshape(n_seeds, n_targets, -1)
@@ -158,7 +170,7 @@ def weighted_probe(
             centre = np.einsum("stl,lw->stw", weights[:, f], states.mean.cpu().double().numpy())
             coef[:, f] = head * spread[:, None]
             intercept[:, f] = (offset - (centre * head).sum(-1)) * spread + mean
-    return WeightedResult(predictions, weights, epochs, coef, intercept)
+    return WeightedResult(predictions, weights, epochs, coef, intercept, lengths)
 
 
 class _States:
@@ -186,8 +198,11 @@ class _States:
             return self.kept[:, torch.as_tensor(self.place[rows], device=self.device)]
         return torch.from_numpy(np.ascontiguousarray(self.read(rows))).to(self.device)
 
-    def standardise(self, train, chunk=2048):
-        """Mean of each layer and scale of each feature over training rows, in two passes: the first gives the mean."""
+    def standardise(self, train: np.ndarray, chunk: int = 2048) -> np.ndarray:
+        """Mean of each layer and scale of each feature over training rows, in two passes: the first gives the mean.
+
+        Returns the root mean square of what is then standardised, by layer.
+        """
         kind = torch.float32 if self.device.type == "mps" else torch.float64
         parts = [train[start : start + chunk] for start in range(0, len(train), chunk)]
         mean = sum(self.raw(part).to(kind).sum(1) for part in parts) / len(train)
@@ -195,6 +210,7 @@ class _States:
         scale = square.mean(0).sqrt()
         scale = torch.where(scale > 1e-6 * mean.abs().amax(0).clamp(min=1e-30), scale, 1.0)
         self.mean, self.scale = mean.float(), scale.float()
+        return (square / scale**2).mean(1).sqrt().cpu().double().numpy()
 
     def __call__(self, rows) -> torch.Tensor:
         return (self.raw(rows) - self.mean[:, None]) / self.scale
