@@ -101,7 +101,7 @@ def n_categories(curve: Curve, protocol: Sequence[dict]) -> int | None:
 def weights_caption(
     subject: Subject, probe: str, features: Sequence[str], n_seeds: int, protocol: Sequence[dict], *, centred: bool
 ) -> str:
-    """Caption of a figure of learned weights; `centred` says whether they are corrected by the length of centred states.
+    """Caption of a figure of learned weights; `centred` says whether the length of centred states corrects them.
 
     Results of a version that corrected by the norm with the mean in it still open.
     """
