@@ -62,7 +62,9 @@ class Results:
         categories. Its interval takes the recall of those that are too rare for one as it is; `uar_common` is the UAR
         of the others, with its own interval (`recalls`).
     weights : DataFrame
-        Learned weights of the weighted-sum probes, averaged over folds: one row a layer and seed.
+        Learned weights of the weighted-sum probes, averaged over folds: one row a layer and seed. `weight_normed` is
+        times the length of the layer's centred states, which are what is summed; `weight_by_norm` is times the mean
+        norm of its frames, their mean included, and was `weight_normed` up to version 1 of the method.
     protocol : list of dict
         One entry a run: what is needed to cite it and to run it again.
     predictions : DataFrame

@@ -60,6 +60,7 @@ AVERAGED = tuple(name for name, kind in SCORES.items() if kind == _NUMBER and na
 WEIGHTS = {
     "model": STRING, "corpus": STRING, "dimension": STRING, "layer": _INTEGER, "depth": _NUMBER, "seed": _INTEGER,
     "weight": _NUMBER, "weight_normed": _NUMBER, "probe": STRING, "features": STRING,
+    "weight_by_norm": _NUMBER,
 }  # fmt: skip
 PREDICTIONS = {
     "model": STRING, "corpus": STRING, "dimension": STRING, "probe": STRING, "features": STRING, "layer": _INTEGER,
@@ -77,7 +78,8 @@ RECALLS = {
 #: Columns that a version after 0.1 added; a table that lacks another one is damaged.
 ADDED = frozenset(
     ["null_mean", "null_high", "p", "p_holm", "selectivity", "permutations", "mdl_bits", "compression", "text_source",
-     "unit", "units", "group", "classes", "uar_common", "uar_common_low", "uar_common_high", "tested"]
+     "unit", "units", "group", "classes", "uar_common", "uar_common_low", "uar_common_high", "tested",
+     "weight_by_norm"]
 )  # fmt: skip
 
 
@@ -133,7 +135,7 @@ RANGES = {
     "speakers": (0, LARGEST_COUNT), "units": (0, LARGEST_COUNT), "penalty": (0, np.finfo(float).max),
     "null_mean": _CORRELATION, "null_high": _CORRELATION, "p": _SHARE, "p_holm": _SHARE, "selectivity": (-2, 2),
     "permutations": (0, LARGEST_COUNT), "mdl_bits": (-LARGEST, LARGEST), "compression": (-LARGEST, LARGEST),
-    "weight": _SHARE, "weight_normed": _SHARE,
+    "weight": _SHARE, "weight_normed": _SHARE, "weight_by_norm": _SHARE,
     "classes": (0, LARGEST_COUNT), "uar_common": _SHARE, "uar_common_low": _SHARE, "uar_common_high": _SHARE,
     "tested": _CORRELATION,
     "recall": _SHARE, "recall_low": _SHARE, "recall_high": _SHARE, "precision": _SHARE,

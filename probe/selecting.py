@@ -197,9 +197,12 @@ def best_baseline(
         Of names of probes.
     """
     same = (scores["split"] == DEVELOPMENT) & is_pooled(scores) & scores["probe"].isin(scored.index)
-    for column in ("model", "corpus", "dimension"):
+    for column in ("corpus", "dimension"):
         same &= scores[column] == layer[column]
-    known = scores[same & (chosen_on == DEVELOPMENT)].groupby("probe")[metric].mean()
+    there = scores[same & (chosen_on == DEVELOPMENT)]
+    own = there[there["model"] == layer["model"]].groupby("probe")[metric].mean()
+    # A baseline does not depend on the model: what its cache lacks, another cache of the corpus may have.
+    known = own.combine_first(there.groupby("probe")[metric].mean())
     return choose(scored, known, layer["split"], metric)
 
 

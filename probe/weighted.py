@@ -23,7 +23,7 @@ from .splits import Fold
 from .training import EarlyStopping, batches, ccc_loss, standardise_targets, validation_score
 
 #: Of the numbers made here. Raise it with any change that moves them beyond rounding; kept ones are then made anew.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,9 @@ class WeightedResult:
     coef : ndarray, shape (seeds, folds, targets, width), or None
         Linear head in the unit of the states: the prediction is ``intercept + coef @ sum over layers of weight·state``.
     intercept : ndarray, shape (seeds, folds, targets), or None
+    lengths : ndarray, shape (folds, layers)
+        Root mean square of the states of each layer as the sum takes them: less the layer's mean, over the scale that
+        all layers share.
     """
 
     predictions: np.ndarray
@@ -81,24 +84,32 @@ class WeightedResult:
     epochs: np.ndarray
     coef: np.ndarray | None
     intercept: np.ndarray | None
+    lengths: np.ndarray
+
+    @property
+    def corrected(self) -> np.ndarray:
+        """The weights, each times the length of what it weighs; they sum to one."""
+        return norm_corrected(self.weights, self.lengths[:, None])
 
 
-def norm_corrected(weights: np.ndarray, norms: np.ndarray) -> np.ndarray:
-    """Weight times the layer's mean state norm, renormalised to sum to one.
+def norm_corrected(weights: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Weight times the length of the layer's states, renormalised to sum to one.
 
-    A layer whose states are twice as long says the same with half the weight.
+    A layer whose states are twice as long says the same with half the weight. What counts is the length of what is
+    summed: the states less their mean. A mean that all utterances share tells nothing, adds to the intercept alone, and
+    is most of the norm in many models.
 
     Parameters
     ----------
     weights : ndarray, shape (..., layers)
-    norms : ndarray, shape (layers,)
-        Mean Euclidean norm of each layer's frames.
+    lengths : ndarray, shape (..., layers)
+        Such as :attr:`WeightedResult.lengths`.
 
     Returns
     -------
     ndarray, shape (..., layers)
     """
-    scaled = weights * norms
+    scaled = weights * lengths
     return scaled / scaled.sum(-1, keepdims=True)
 
 
@@ -142,6 +153,7 @@ def weighted_probe(
     predictions = np.full((n_seeds, *targets.shape), np.nan)
     weights = np.full((n_seeds, len(folds), n_targets, n_layers), np.nan)
     epochs = np.full((n_seeds, len(folds), n_targets), -1)
+    lengths = np.full((len(folds), n_layers), np.nan)
     linear = settings.head == "linear"
     coef = np.full((n_seeds, len(folds), n_targets, states.width), np.nan)
     intercept = np.full((n_seeds, len(folds), n_targets), np.nan)
@@ -149,6 +161,7 @@ def weighted_probe(
         train, validation = fold.stopping
         standard, mean, spread = standardise_targets(targets, train)
         scaled = states.standardised(train)
+        lengths[f] = scaled.lengths
         model = _Model(n_layers, states.width, n_targets, seeds, settings, where)
         epochs[:, f] = _train(model, scaled, standard, train, validation, settings, seeds[0])
         weights[:, f] = _as_array(model.layer_weights()).reshape(n_seeds, n_targets, -1)
@@ -160,7 +173,9 @@ def weighted_probe(
             centre = np.einsum("stl,lw->stw", weights[:, f], _as_array(scaled.mean))
             coef[:, f] = head * spread[:, None]
             intercept[:, f] = (offset - (centre * head).sum(-1)) * spread + mean
-    return WeightedResult(predictions, weights, epochs, coef if linear else None, intercept if linear else None)
+    if not linear:
+        return WeightedResult(predictions, weights, epochs, None, None, lengths)
+    return WeightedResult(predictions, weights, epochs, coef, intercept, lengths)
 
 
 def _as_array(values: torch.Tensor) -> np.ndarray:
@@ -197,7 +212,8 @@ class _States:
         square = reduce(add, (((self(part).to(kind) - mean[:, None]) ** 2).sum(1) for part in parts)) / len(train)
         scale = square.mean(0).sqrt()
         scale = torch.where(scale > 1e-6 * mean.abs().amax(0).clamp(min=1e-30), scale, 1.0)
-        return _Standardised(self, mean.float(), scale.float())
+        lengths = (square / scale**2).mean(1).sqrt()
+        return _Standardised(self, mean.float(), scale.float(), _as_array(lengths))
 
 
 @dataclass(frozen=True)
@@ -213,11 +229,14 @@ class _Standardised:
     states : _States
     mean : Tensor, shape (layers, width)
     scale : Tensor, shape (width,)
+    lengths : ndarray, shape (layers,)
+        Root mean square of what is then standardised.
     """
 
     states: _States
     mean: torch.Tensor
     scale: torch.Tensor
+    lengths: np.ndarray
 
     def __call__(self, rows: np.ndarray) -> torch.Tensor:
         return (self.states(rows) - self.mean[:, None]) / self.scale

@@ -37,7 +37,7 @@ from emoprobe.extract import HiddenStateCache
 from emoprobe.probe import ccc, fit_layers
 from emoprobe.probe.bootstrap import resample_counts, stretched
 from emoprobe.probe.ridge import PENALTIES
-from emoprobe.probe.weighted import norm_corrected, weighted_probe
+from emoprobe.probe.weighted import weighted_probe
 from emoprobe.testing.caches import write_cache, write_checksums
 
 PLANTED = {"arousal": 1, "valence": 3, "dominance": 2}
@@ -293,12 +293,11 @@ def test_weights_are_those_of_the_weighted_probe(tmp_path):
     settings = RelevanceSettings(dimensions=("arousal",), seeds=2, resamples=0)
     with HiddenStateCache(tmp_path / "cache.h5") as cache:
         (problem,) = problems.problems(cache, settings)
-        raw = weighted_probe(lambda rows: cache.states(rows=rows), problem.targets, problem.folds, seeds=(0, 1)).weights
-        norms = cache.layers["norm"].to_numpy(float)
+        learned = weighted_probe(lambda rows: cache.states(rows=rows), problem.targets, problem.folds, seeds=(0, 1))
         found = OPINIONS["learned_weights"].ask(cache, settings)
         with pytest.raises(UserError, match="take the features mean or mean_ln"):
             OPINIONS["learned_weights"].ask(cache, RelevanceSettings(features="mean+std"))
-    np.testing.assert_allclose(found["relevance"], norm_corrected(raw, norms).mean((0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(found["relevance"], learned.corrected.mean((0, 1, 2)), rtol=1e-6)
     np.testing.assert_allclose(found["relevance"].sum(), 1.0, rtol=1e-9)
     assert found[["low", "high"]].isna().all(axis=None)
 

@@ -107,8 +107,9 @@ def test_every_probe_finds_the_planted_layer(cache):
         assert part["weight"].sum() == pytest.approx(1, abs=1e-5)
         assert part["weight_normed"].sum() == pytest.approx(1, abs=1e-5)
         assert part["layer"].iloc[part["weight"].argmax()] == 1
-    normed = weights[weights["features"] == "mean_ln"]
-    np.testing.assert_allclose(normed["weight"], normed["weight_normed"], atol=1e-6)
+        assert part["weight_by_norm"].sum() == pytest.approx(1, abs=1e-5)
+    normed = weights[weights["features"] == "mean_ln"]  # frames of one norm
+    np.testing.assert_allclose(normed["weight"], normed["weight_by_norm"], atol=1e-6)
 
 
 def test_deterministic_for_a_seed_and_other_for_another(cache):

@@ -153,13 +153,13 @@ def legend_columns(names: Sequence[str], width: float) -> int:
     return max(1, min(len(names), int((width - 0.1) // widest)))
 
 
-def model_legend(sheet: Sheet, names: Sequence[str], width: float, *, own: bool) -> None:
-    """A legend of series by their place: above all panels of a figure of its `own`, else within the first."""
+def model_legend(sheet: Sheet, names: Sequence[str], width: float) -> None:
+    """A legend of series by their place: above all panels of a figure of its own, else within the first."""
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], **series_look(position).line()) for position in range(len(names))]
     labels = ["\n".join(wrap(clipped(name), 0.97 * width - 0.6, SMALL_FONT_SIZE)) for name in names]
-    if own:
+    if sheet.own:
         columns = legend_columns(names, width)
         legend(sheet.figure.legend, handles, labels, loc="outside upper left", ncols=columns, borderaxespad=0.2)
     else:

@@ -99,15 +99,19 @@ def n_categories(curve: Curve, protocol: Sequence[dict]) -> int | None:
 
 
 def weights_caption(
-    subject: Subject, probe: str, features: Sequence[str], n_seeds: int, protocol: Sequence[dict]
+    subject: Subject, probe: str, features: Sequence[str], n_seeds: int, protocol: Sequence[dict], *, centred: bool
 ) -> str:
-    """Caption of a figure of learned weights."""
+    """Caption of a figure of learned weights; `centred` says whether the length of centred states corrects them.
+
+    Results of a version that corrected by the norm with the mean in it still open.
+    """
+    by = "root mean square of the layer's centred states" if centred else "layer's mean state norm, its mean included"
     spread = f"Means of {n_seeds} fits; bands: lowest to highest." if n_seeds > 1 else "One fit."
     pooled = ", ".join(printable(name) for name in features if name)
     of = f" of {pooled} states" if pooled else ""
     text = (
         f"{subject_name(subject)}: softmax weights of the learned weighted sum{of}, as learned and norm-corrected "
-        f"(times the layer's mean state norm, renormalised). {spread} Dotted: equal weights."
+        f"(times the {by}, renormalised). {spread} Dotted: equal weights."
     )
     runs = [run for run in protocol if run["model"] == subject.model and run["corpus"] == subject.corpus]
     return " ".join([text, *corpus_remarks([run for run in runs if run["probe"] == probe])])

@@ -169,10 +169,9 @@ def plot_feature_similarity(
         text += " Weighted by the layer. Dotted: chance."
     shown = [BASELINE_NAMES.get(name, printable(name)) for name in names]
     width = COLUMN_WIDTH if len(models) == 1 else FULL_WIDTH
-    own = ax is None
     with opened_sheet(
         ax, figure, width=width, panel_height=1.5, n_rows=math.ceil(len(models) / 3), n_columns=min(len(models), 3),
-        n_panels=len(models), titles=models, caption=text, legend_rows=legend_rows(shown, width) if own else 0,
+        n_panels=len(models), titles=models, caption=text, legend_rows=legend_rows(shown, width),
         share_y=True,
     ) as sheet:  # fmt: skip
         for axes, model in zip(sheet.axes, models, strict=True):
@@ -193,7 +192,7 @@ def plot_feature_similarity(
         for axes in sheet.axes:
             axes.set_ylim(bottom=bottom)
         sheet.axes[0].set_ylabel(MEASURES[measure].label, fontsize=FONT_SIZE)
-        model_legend(sheet, shown, width, own=own)
+        model_legend(sheet, shown, width)
     return sheet.axes
 
 

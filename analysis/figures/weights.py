@@ -36,8 +36,9 @@ def plot_weights(
 ) -> np.ndarray:
     """Draw the weights of the learned weighted sum, as learned and norm-corrected, with their spread over seeds.
 
-    Layers differ in norm, so a raw softmax weight says little of what a layer contributes; the corrected one (weight
-    times the layer's mean state norm, renormalised to sum to one) is closer to it. Both are read from the table.
+    Layers differ in length, so a raw softmax weight says little of what a layer contributes; the corrected one (weight
+    times the root mean square of the layer's centred states, which are what is summed, renormalised to sum to one) is
+    closer to it. Both are read from the table.
 
     Parameters
     ----------
@@ -78,7 +79,8 @@ def plot_weights(
     title = subject_name(subject)
     n_fits = max(len(weights.raw) for weights in learned)
     kinds = list(dict.fromkeys(weights.features for weights in learned))
-    text = weights_caption(subject, probe, kinds, n_fits, tables.protocol) if caption else ""
+    centred = "weight_by_norm" in rows and bool(rows["weight_by_norm"].notna().any())
+    text = weights_caption(subject, probe, kinds, n_fits, tables.protocol, centred=centred) if caption else ""
     with opened_sheet(
         ax, figure, width=COLUMN_WIDTH, panel_height=1.2, n_rows=2, titles=[title], caption=text, legend_rows=1,
         share_x=True, share_y=True,

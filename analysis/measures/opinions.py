@@ -139,7 +139,9 @@ def leave_one_out(
 def learned_weights(
     cache: HiddenStateCache, settings: RelevanceSettings = RelevanceSettings(), *, bar: Bar = iter
 ) -> pd.DataFrame:
-    """Softmax weights of the learned weighted sum of layers, corrected for the layers' norms, averaged over seeds.
+    """Softmax weights of the learned weighted sum of layers, averaged over seeds, each times the length of its states.
+
+    The length is that of the centred states, which are what is summed (`probe.weighted.norm_corrected`).
 
     Can tell what a SUPERB-style model on top would attend to. Cannot tell what a layer holds: one head reads the sum,
     so a layer whose directions fit its neighbours' is favoured; training that stops early leaves weights near the
@@ -150,16 +152,13 @@ def learned_weights(
     mean over seeds.
     """
     from emoprobe.probe.metrics import ccc
-    from emoprobe.probe.weighted import norm_corrected, weighted_probe
+    from emoprobe.probe.weighted import weighted_probe
 
     if settings.features not in ("mean", "mean_ln"):
         raise UserError(
             f"learned weights take the features mean or mean_ln, not {settings.features}: other statistics of a sum "
             "are no sum of statistics; leave out learned_weights, or ask for mean"
         )
-    norms = cache.layers["norm"].to_numpy(np.float64)
-    # Layer-normed frames have one norm, so the weight is already the share.
-    norms = np.ones_like(norms) if settings.features == "mean_ln" else norms
     seeds = range(settings.seed, settings.seed + settings.seeds)
 
     def read(rows: np.ndarray) -> np.ndarray:
@@ -168,7 +167,7 @@ def learned_weights(
     tables = []
     for problem in problems(cache, settings):
         fits = weighted_probe(read, problem.targets, problem.folds, seeds=seeds, bar=bar)
-        weights = norm_corrected(fits.weights, norms).mean((0, 1))  # (targets, layers)
+        weights = fits.corrected.mean((0, 1))  # (targets, layers)
         truth, predicted = problem.targets[problem.scored], fits.predictions[:, problem.scored]
         scores = ccc(truth.T, predicted.transpose(0, 2, 1)).mean(0)
         nothing = np.full(cache.n_layers, np.nan)
@@ -277,6 +276,7 @@ OPINIONS = {
             "learned weights",
             "the learned weights, norm-corrected",
             methods=("weighted", "training"),
+            version=2,
         ),
         Opinion(
             banded_ridge,

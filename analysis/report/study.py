@@ -175,6 +175,18 @@ class Study:
         words = shlex.join(given) or f"{self.corpus_option(model.corpus)} --model {shlex.quote(name)}"
         return f"probe-extract {words} --random-init 0 --out {shlex.quote(file)}"
 
+    def baseline_command(self, model: Model, name: str) -> str:
+        """``probe-extract`` of one more baseline beside a model's cache, and the fit of it.
+
+        A cache that is here knows its corpus. One that is not has to be made again, and is told what it was made of.
+        """
+        told = ""
+        if model.cache is None:
+            about = shlex.quote(str(model.about.get("name") or model.label))
+            told = (shlex.join(model.arguments) or f"{self.corpus_option(model.corpus)} --model {about}") + " "
+        file = shlex.quote(str(model.cache or model.cache_file))
+        return f"probe-extract {told}--out {file} --baselines {name} && {self.fit_command()}"
+
     def report_command(self, *options: str) -> str:
         """``probe-report`` of the same folders."""
         return " ".join(["probe-report", *(shlex.quote(str(folder)) for folder in self.folders), *options])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...measures.directions import RULE
 from ...tables import END_TO_END
-from ..claims import RULES, Claim
+from ..claim import RULES, Claim
 from ..content import (
     Block,
     Findings,
@@ -14,7 +15,6 @@ from ..content import (
     counted,
     known,
     listed,
-    number,
 )
 from ..material import Material
 
@@ -32,7 +32,8 @@ def answer_section(material: Material) -> list[Block]:
     if not claims:
         return [*blocks, Missing("These results allow no claim to be tested.", study.fit_command("--dim all"))]
     blocks += [Paragraph(_tally(claims)), Findings(tuple(claim.finding() for claim in claims))]
-    return [*blocks, Paragraph(f"{RULES} {_family(claims)}")]
+    depth = f" {RULE}" if any(claim.subject == "depth" for claim in claims) else ""
+    return [*blocks, Paragraph(f"{RULES} {_family(claims)}{depth}")]
 
 
 def _tally(claims: Sequence[Claim]) -> str:
@@ -45,18 +46,15 @@ def _tally(claims: Sequence[Claim]) -> str:
         if name in by_verdict
     ]
     text = f"Of {counted(len(claims), 'claim')}, {listed(counts)}."
-    fragile = [claim for claim in claims if claim.fragile]
-    if fragile:
-        text += (
-            f" {len(fragile)} of the decided ones would be undecided if p had to be at most 0.05 after correction for "
-            "all claims."
-        )
+    if alone := sum(claim.decided_alone for claim in claims):
+        text += f" {alone} of the undecided would be decided alone, and do not stand after correction for all claims."
     return text
 
 
 def _family(claims: Sequence[Claim]) -> str:
     tested = sum(known(claim.p) for claim in claims)
     return (
-        f"Intervals are of each claim alone: of {tested} such intervals, {number(tested / 20, 1)} miss the truth on "
-        f"average. Corrected p values are Holm's over these {tested} tests."
+        f"p values are corrected by Holm over all tests of this page, for {counted(tested, 'claim')}; a claim on depth "
+        "has three. Intervals are of each claim alone. Where the error of the resampling left a verdict open, it was "
+        "computed again on more resamples."
     )

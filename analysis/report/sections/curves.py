@@ -15,7 +15,6 @@ from ...figures.depth import plot_teacher_student
 from ...figures.files import file_stems
 from ...figures.layers import plot_layers
 from ...tables import BASELINE_NAMES
-from ..claims import ACOUSTIC, WORDS
 from ..content import (
     NOTHING,
     Block,
@@ -29,9 +28,9 @@ from ..content import (
     with_interval,
 )
 from ..material import Material
+from ..paired_claims import ACOUSTIC, WORDS
 from ..pictures import picture
 from ..study import EMOTION, Model, Study
-from .wording import quoted
 
 
 @dataclass(frozen=True)
@@ -181,20 +180,23 @@ def _rivals_table(study: Study, corpus: str, chosen: Sequence[_Chosen]) -> list[
         if model.random:
             continue
         choices.append(choice)
-        of_model = baselines[(baselines["model"] == model.label) & (baselines["dimension"] == dimension)]
-        acoustic = of_model[of_model["probe"].isin(ACOUSTIC) & (of_model["probe"] != "duration")]
+        # A baseline does not depend on the model: what its cache lacks, another cache of the corpus may have.
+        first = (baselines["model"] != model.label).sort_values(kind="stable").index
+        of_corpus = baselines.loc[first].query("dimension == @dimension").drop_duplicates(["probe", "features", "seed"])
+        acoustic = of_corpus[of_corpus["probe"].isin(ACOUSTIC) & (of_corpus["probe"] != "duration")]
         acoustic = acoustic[acoustic[score].notna()]
         cells = [model.label, dimension, one.score()]
         if len(acoustic):
             scored = acoustic.groupby("probe")[score].mean()
             layer = {"model": model.label, "corpus": corpus, "dimension": dimension, "split": choice.split}
             rival = best_baseline(study.results.scores, scored, layer, score, chosen_on=choice.chosen_on)
+            choices += [rival] if len(scored) > 1 else []
             highest = f" ({BASELINE_NAMES[rival.highest]} {number(rival.highest_score)})" if rival.differs else ""
             cells.append(f"{BASELINE_NAMES[rival.best]} {number(scored[rival.best])}{highest}")
         else:
             cells.append(NOTHING)
         for name in ("duration", "text"):
-            cells.append(number(next(iter(of_model.loc[of_model["probe"] == name, score]), None)))
+            cells.append(number(next(iter(of_corpus.loc[of_corpus["probe"] == name, score]), None)))
         twin = study.twin(model)
         untrained = _chosen(study, twin, dimension) if twin else None
         choices += [untrained.choice] if untrained else []
@@ -226,10 +228,12 @@ def _lacking_controls(study: Study) -> list[Block]:
                 "known. Extract one on the same corpus, and fit it beside the others."
             )
             lacking.append(Missing(text, study.twin_command(model, f"{file}.h5")))
-    for name in kept_beside():
-        told = BASELINES[name].label if BASELINES[name].acoustic else WORDS.in_words
-        if any(model.probed for model in study.models) and not (scores["probe"] == name).any():
-            model = next(model for model in study.models if model.probed)
-            command = f"probe-extract --out {quoted(str(model.cache or model.cache_file))} --baselines {name}"
-            lacking.append(Missing(f"There is no baseline of {told}.", command))
+    for corpus in study.corpora:
+        probed = study.of(corpus)
+        there = set(scores.loc[scores["corpus"] == corpus, "probe"])
+        for name in kept_beside():
+            if probed and name not in there:
+                told = BASELINES[name].label if BASELINES[name].acoustic else WORDS.in_words
+                text = f"There is no baseline of {told} on {corpus}. One cache that has it serves all of the corpus."
+                lacking.append(Missing(text, study.baseline_command(probed[0], name)))
     return lacking

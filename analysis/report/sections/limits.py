@@ -44,8 +44,9 @@ def limits_section(material: Material) -> list[Block]:
         )
     entries += [
         "A probe shows what a small reader finds in a layer, not what the model uses.",
-        "The relevance centroid describes a whole curve in one number: a peak in the middle and a flat curve may have "
-        "the same. It moves only as far as the curve is steep, so a small difference may be a true one.",
+        "A slope or a centroid describes a whole curve in one number: a peak in the middle and a flat curve may have "
+        "the same. How far apart two centroids are depends on how strongly each dimension is read, on every scale: "
+        "only their directions are claimed.",
     ]
     if any(model.cache for model in study.models) and not study.quick:
         entries.append(
