@@ -234,7 +234,7 @@ def test_a_baseline_of_vanished_audio_is_not_taken_for_finished(tmp_path):
 # A process that dies --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(900)
 def test_a_process_that_is_killed_is_told_and_not_waited_for():
     with pytest.raises(UserError, match=r"has died, perhaps for want of memory"), processes(1) as pool:
         pool.submit(os._exit, 9).result()

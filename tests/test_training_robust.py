@@ -193,7 +193,7 @@ def in_worker(monkeypatch, act):
     monkeypatch.setattr(Utterances, "__getitem__", acting)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(900)
 def test_a_killed_process_is_told_and_the_run_goes_on_later(place, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         in_worker(patch, lambda self: os.kill(os.getpid(), signal.SIGKILL))
@@ -202,7 +202,7 @@ def test_a_killed_process_is_told_and_the_run_goes_on_later(place, tmp_path, mon
     trained(place, tmp_path / "out", workers=0)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(900)
 def test_shared_memory_that_fills_up_is_told(place, tmp_path, monkeypatch):
     def full(self):
         raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
@@ -212,7 +212,7 @@ def test_shared_memory_that_fills_up_is_told(place, tmp_path, monkeypatch):
         trained(place, tmp_path / "out", workers=1)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(900)
 def test_what_a_process_says_reaches_the_user_without_its_traceback(place, tmp_path, monkeypatch):
     def gone(self):
         raise UserError("u001.wav is missing: put it back")
