@@ -1,8 +1,8 @@
 """What is said of two dimensions over the layers is wrong as seldom as it should be: real ridge probes, known profiles.
 
-Two dimensions of one profile are read with unequal strength, unequal label noise, or both. Every verdict that tells them
-apart is false. Seeds are fixed, so that every count is a constant of the code on one kind of machine; the bounds leave
-room for the binomial error of the count.
+Two dimensions of one profile are read with unequal strength, unequal label noise, or both. Every verdict that tells
+them apart is false. Seeds are fixed, so that every count is a constant of the code on one kind of machine; the bounds
+leave room for the binomial error of the count.
 """
 
 from __future__ import annotations

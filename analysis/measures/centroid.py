@@ -1,8 +1,9 @@
 """How deep a dimension of emotion lies, and whether it rises or falls with depth, each with an interval.
 
-Two numbers tell of a curve over layers. Its *slope* says whether the dimension rises or falls with depth. Its
-*centroid* says where the curve lies; it is above 0.5 exactly where the slope is above 0. Both are given on each scale
-of :mod:`.scales`. What may be claimed of two dimensions is the rule of :mod:`.directions`.
+Two numbers tell of a curve over layers: where it lies (its *centroid*), and whether it rises or falls (its *slope*, as
+a share of its mean height). They are the same number in two units: the slope is above 0 exactly where the centroid is
+above 0.5. Both are given on each scale of :mod:`.scales`. What may be claimed of two dimensions is the rule of
+:mod:`.directions`.
 """
 
 from __future__ import annotations
@@ -44,10 +45,10 @@ def relevance_centroids(
     """Mean relative depth and slope of each dimension, on each scale; differences of dimensions and of models.
 
     With w_k the weight of layer k of L, the centroid is Σ w_k (k / L) / Σ w_k: 0 is the input of the first block, 1 the
-    output of the last, and a flat curve gives 0.5. The slope is that of a straight line through the weights: how much
-    they change from the first layer to the last. The weight is CCC less the mean CCC of permuted labels (where the
-    results have it), explained variance, or its odds (:mod:`.scales`), the latter two less what noise adds to a square
-    (:func:`.scales.noise_bias`).
+    output of the last, and a flat curve gives 0.5. The slope is that of a straight line through the weights, over
+    their mean: from the first layer to the last they change by so many times their mean. The weight is CCC less the
+    mean CCC of permuted labels (where the results have it), explained variance, or its odds (:mod:`.scales`), the
+    latter two less what noise adds to a square (:func:`.scales.noise_bias`).
 
     A layer below its null counts against: taken as 0 instead, the noise of layers that know little would not average
     out, and draw a weak curve to 0.5. A curve whose sum is not above 0 has no centroid; one whose sum is above 0 in too
@@ -105,7 +106,8 @@ def relevance_centroids(
     differences: list[dict[str, object]] = []
     for (corpus, features, name), of_corpus in table.groupby(["corpus", "features", "split"], sort=False):
         curves: dict[tuple[str, str], dict[str, Centroid]] = {}
-        for (model, dimension), part in of_corpus.groupby(["model", "dimension"], sort=False):
+        for _, part in of_corpus.groupby(["model", "dimension"], sort=False):
+            model, dimension = str(part["model"].iloc[0]), str(part["dimension"].iloc[0])
             curves[model, dimension] = _centroids(results, part, ceilings.get(dimension, 1.0), resamples, seed)
         about = {"corpus": corpus, "features": features, "split": name}
         pairs = [
@@ -179,6 +181,10 @@ class Estimate:
         """The difference, on the same resamples."""
         return Estimate(self.value - other.value, self.drawn - other.drawn, self.left_out - other.left_out)
 
+    def moved(self, *, by: float, over: float) -> Estimate:
+        """The same in another unit."""
+        return Estimate((self.value + by) / over, (self.drawn + by) / over, (self.left_out + by) / over)
+
     @property
     def defined(self) -> float:
         """Share of the resamples that have a value."""
@@ -225,7 +231,7 @@ class Centroid:
     depth : Estimate
         The centroid; not defined where the weights do not sum to more than 0.
     slope : Estimate
-        Change of the weights from the first layer to the last; not defined for one layer.
+        Change of the weights from the first layer to the last, over their mean; not defined for one layer.
     scale : str
         A name of :data:`.scales.SCALES`.
     weighted_by : str
@@ -324,15 +330,15 @@ def _centroids(results: Results, part: pd.DataFrame, ceiling: float, resamples: 
     # An utterance of unknown speaker counts as a speaker of its own.
     wide = part.pivot(index="id", columns="layer", values="prediction")
     known = with_groups(part).drop_duplicates("id").set_index("id").reindex(wide.index)
-    names = unit_names(wide.index, known["speaker"], known["group"], before="speaker ")
+    speaker, talks = known["speaker"].tolist(), known["group"].tolist()
+    names = unit_names(wide.index.tolist(), speaker, talks, before="speaker ")
     units, group = np.unique(np.array(names), return_inverse=True)
     truth, predictions = known["truth"].to_numpy(float), wide.to_numpy().T
     sums = {
         True: moments_by_speaker(truth, predictions - training_means(truth, known["fold"].to_numpy(str)), group),
         False: moments_by_speaker(truth, predictions, group),
     }
-    speakers = len(np.unique(speaker_groups(known["speaker"].tolist())))
-    over = Drawn(tuple(units), speakers, unit_of(known["group"]))
+    over = Drawn(tuple(units), len(np.unique(speaker_groups(speaker))), unit_of(talks))
     by_scale = {}
     for name, scale in SCALES.items():
         by = scale.in_words
@@ -398,22 +404,21 @@ def centroid_of_sums(
     fixed = leave_one_out(sums)
     if scale.decides:
         null = null + noise_bias(weights(sums.sum(0)), weights(fixed))
-    spread = depth - depth.mean()
-    contrast = spread / (spread @ spread) if spread.any() else np.full(len(depth), np.nan)
 
     def of(summed: np.ndarray) -> np.ndarray:
-        """Centroid and slope, shape (..., 2)."""
         weight = weights(summed) - null
         total = weight.sum(-1)
         # A sum just above 0 gives ratios without bound, of which a single one would move the mean of all resamples.
-        ratio = np.clip(weight @ depth / np.where(total > 0, total, np.nan), -1, 2)
-        return np.stack([ratio, weight @ contrast], -1)
+        return np.clip(weight @ depth / np.where(total > 0, total, np.nan), -1, 2)
 
-    value, without = of(sums.sum(0)), of(fixed if left_out is None else left_out)
-    drawn = resampled(sums, {"": of}, resamples=resamples, seed=seed)[""] if resamples else np.empty((0, 2))
+    centroid = Estimate(
+        float(np.clip(of(sums.sum(0)), 0, 1)),
+        resampled(sums, {"": of}, resamples=resamples, seed=seed)[""] if resamples else np.empty(0),
+        of(fixed if left_out is None else left_out),
+    )
     return Centroid(
-        depth=Estimate(float(np.clip(value[0], 0, 1)), drawn[:, 0], without[:, 0]),
-        slope=Estimate(float(value[1]), drawn[:, 1], without[:, 1]),
+        depth=centroid,
+        slope=centroid.moved(by=-float(depth.mean()), over=float(depth.var()) or float("nan")),
         scale=scale.name,
         weighted_by=weighted_by,
         over=over,
