@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emoprobe.analysis.measures.centroid import Centroid, centroid_of_sums, training_means
+from emoprobe.analysis.measures.centroid import training_means
+from emoprobe.analysis.measures.curve_depth import Centroid, centroid_of_sums
 from emoprobe.analysis.measures.directions import DECIDING, Comparison, Signed
 from emoprobe.analysis.measures.scales import SCALES
 from emoprobe.probe.bootstrap import moments_by_speaker

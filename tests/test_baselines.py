@@ -267,7 +267,7 @@ BASELINES["length"] = Baseline(
 )
 
 from emoprobe import HiddenStateCache, fit_layers
-from emoprobe.analysis.report.claims import ACOUSTIC
+from emoprobe.analysis.report.paired_claims import ACOUSTIC
 from emoprobe.analysis.tables import BASELINE_NAMES
 from emoprobe.cli.extract import main, parser
 

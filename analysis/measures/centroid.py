@@ -1,21 +1,22 @@
 """How deep a dimension of emotion lies, and whether it rises or falls with depth, each with an interval.
 
-Two numbers tell of a curve over layers. Its *slope* says whether the dimension rises or falls with depth. Its
-*centroid* says where the curve lies; it is above 0.5 exactly where the slope is above 0. Both are given on each scale
-of :mod:`.scales`. What may be claimed of two dimensions is the rule of :mod:`.directions`.
+Two numbers tell of a curve over layers: where it lies (its *centroid*), and whether it rises or falls (its *slope*, as
+a share of its mean height). They are the same number in two units: the slope is above 0 exactly where the centroid is
+above 0.5. Both are given on each scale of :mod:`.scales`. What may be claimed of two dimensions is the rule of
+:mod:`.directions`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from emoprobe.errors import UserError
 
-from .scales import SCALES, Scale, noise_bias
+from .curve_depth import ABOVE_ZERO, Centroid, Drawn, centroid_of_sums
+from .scales import SCALES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from emoprobe.probe.results import Results
 
 
-#: What the CCC of a layer is weighed by, where the results have a null of permuted labels, and where not.
-ABOVE_NULL, ABOVE_ZERO = "CCC above the mean of {}", "CCC above 0"
+#: What the CCC of a layer is weighed by, where the results have a null of permuted labels.
+ABOVE_NULL = "CCC above the mean of {}"
 
 COLUMNS = (
     "model", "corpus", "features", "split", "dimension", "scale", "speakers", "centroid", "low", "high", "p",
@@ -44,10 +45,10 @@ def relevance_centroids(
     """Mean relative depth and slope of each dimension, on each scale; differences of dimensions and of models.
 
     With w_k the weight of layer k of L, the centroid is Σ w_k (k / L) / Σ w_k: 0 is the input of the first block, 1 the
-    output of the last, and a flat curve gives 0.5. The slope is that of a straight line through the weights: how much
-    they change from the first layer to the last. The weight is CCC less the mean CCC of permuted labels (where the
-    results have it), explained variance, or its odds (:mod:`.scales`), the latter two less what noise adds to a square
-    (:func:`.scales.noise_bias`).
+    output of the last, and a flat curve gives 0.5. The slope is that of a straight line through the weights, over
+    their mean: from the first layer to the last they change by so many times their mean. The weight is CCC less the
+    mean CCC of permuted labels (where the results have it), explained variance, or its odds (:mod:`.scales`), the
+    latter two less what noise adds to a square (:func:`.scales.noise_bias`).
 
     A layer below its null counts against: taken as 0 instead, the noise of layers that know little would not average
     out, and draw a weak curve to 0.5. A curve whose sum is not above 0 has no centroid; one whose sum is above 0 in too
@@ -155,125 +156,6 @@ def _less(one: Mapping[str, Centroid], other: Mapping[str, Centroid]) -> list[di
     return [one[scale].less(other[scale]) for scale in SCALES]
 
 
-# One curve ------------------------------------------------------------------------------------------------------------
-
-#: Share of resamples that must have a value for there to be an interval.
-_DEFINED = 0.9
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number with what its interval is made of.
-
-    Attributes
-    ----------
-    value : float
-        On all utterances; NaN where it is not defined.
-    drawn, left_out : ndarray, shapes (resamples,) and (units,)
-        On each resample of the units, and without each of them; NaN where it is not defined.
-    """
-
-    value: float
-    drawn: np.ndarray
-    left_out: np.ndarray
-
-    def __sub__(self, other: Estimate) -> Estimate:
-        """The difference, on the same resamples."""
-        return Estimate(self.value - other.value, self.drawn - other.drawn, self.left_out - other.left_out)
-
-    @property
-    def defined(self) -> float:
-        """Share of the resamples that have a value."""
-        return float(np.isfinite(self.drawn).mean()) if len(self.drawn) else 0.0
-
-    def limits(self) -> tuple[float, float, float]:
-        """95 % interval and p of zero, from resamples that are moved to the estimate; NaN where there is none."""
-        from emoprobe.probe.drawing import limits
-
-        if not np.isfinite(self.value) or self.defined < _DEFINED:
-            return float("nan"), float("nan"), float("nan")
-        # A ratio, a square or odds of what is uncertain are biased. The resamples carry that bias once more than the
-        # estimate.
-        moved = self.drawn - self.drawn[np.isfinite(self.drawn)].mean() + self.value
-        low, high, p = limits(moved[:, None], self.left_out[:, None])
-        return float(low[0]), float(high[0]), float(p[0])
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """What is resampled.
-
-    Attributes
-    ----------
-    units : tuple of str
-        Names: speakers, or groups of them.
-    speakers : int
-        How many there are.
-    unit : str
-        What a unit is: "speaker" or "group".
-    """
-
-    units: tuple[str, ...] = ()
-    speakers: int = 0
-    unit: str = "speaker"
-
-
-@dataclass(frozen=True)
-class Centroid:
-    """Centroid and slope of a curve over layers, on one scale.
-
-    Attributes
-    ----------
-    depth : Estimate
-        The centroid; not defined where the weights do not sum to more than 0.
-    slope : Estimate
-        Change of the weights from the first layer to the last; not defined for one layer.
-    scale : str
-        A name of :data:`.scales.SCALES`.
-    weighted_by : str
-        The weight, in words.
-    over : Drawn
-        What is resampled.
-    """
-
-    depth: Estimate
-    slope: Estimate
-    scale: str
-    weighted_by: str
-    over: Drawn
-
-    def row(self) -> dict[str, object]:
-        """As the table has it."""
-        low, high, _ = self.depth.limits()
-        slope = dict(zip(("slope_low", "slope_high", "slope_p"), self.slope.limits(), strict=True))
-        low, high = (float(np.clip(end, 0, 1)) for end in (low, high))
-        return self._row(self.depth, low, high) | {"slope": self.slope.value, **slope}
-
-    def less(self, other: Centroid) -> dict[str, object]:
-        """The difference of two centroids on the same resamples, empty where they are weighed by different things."""
-        if self.weighted_by != other.weighted_by:
-            nothing = Estimate(float("nan"), np.empty(0), np.empty(0))
-            different = f"not compared: {self.weighted_by}, and {other.weighted_by}"
-            return self._row(nothing, float("nan"), float("nan")) | {"weighted_by": different}
-        difference = self.depth - other.depth
-        low, high, p = difference.limits()
-        low, high = (float(np.clip(end, -1, 1)) for end in (low, high))
-        return self._row(difference, low, high) | {"p": p}
-
-    def _row(self, depth: Estimate, low: float, high: float) -> dict[str, object]:
-        return {
-            "scale": self.scale,
-            "speakers": self.over.speakers,
-            "centroid": depth.value,
-            "low": low,
-            "high": high,
-            "weighted_by": self.weighted_by,
-            "defined": depth.defined,
-            "unit": self.over.unit,
-            "units": len(self.over.units),
-        }
-
-
 def _null(results: Results, part: pd.DataFrame) -> pd.Series | None:
     """Mean CCC of permuted labels by layer; None where the table of scores does not have it for every layer."""
     scores, first = results.scores, part.iloc[0]
@@ -328,16 +210,15 @@ def _centroids(results: Results, part: pd.DataFrame, ceiling: float, resamples: 
     # An utterance of unknown speaker counts as a speaker of its own.
     wide = part.pivot(index="id", columns="layer", values="prediction")
     known = with_groups(part).drop_duplicates("id").set_index("id").reindex(wide.index)
-    speaker, spoken_with = known["speaker"].tolist(), known["group"].tolist()
-    names = unit_names(list(wide.index), speaker, spoken_with, before="speaker ")
+    speaker, talks = known["speaker"].tolist(), known["group"].tolist()
+    names = unit_names(wide.index.tolist(), speaker, talks, before="speaker ")
     units, group = np.unique(np.array(names), return_inverse=True)
     truth, predictions = known["truth"].to_numpy(float), wide.to_numpy().T
     sums = {
         True: moments_by_speaker(truth, predictions - training_means(truth, known["fold"].to_numpy(str)), group),
         False: moments_by_speaker(truth, predictions, group),
     }
-    speakers = len(np.unique(speaker_groups(speaker)))
-    over = Drawn(tuple(units), speakers, unit_of(spoken_with))
+    over = Drawn(tuple(units), len(np.unique(speaker_groups(speaker))), unit_of(talks))
     by_scale = {}
     for name, scale in SCALES.items():
         by = scale.in_words
@@ -355,71 +236,3 @@ def _centroids(results: Results, part: pd.DataFrame, ceiling: float, resamples: 
             over=over,
         )
     return by_scale
-
-
-def centroid_of_sums(
-    sums: np.ndarray,
-    depth: np.ndarray,
-    *,
-    scale: Scale = SCALES["ccc"],
-    ceiling: float = 1.0,
-    null: np.ndarray | float = 0.0,
-    left_out: np.ndarray | None = None,
-    resamples: int = 2000,
-    seed: int = 0,
-    weighted_by: str = ABOVE_ZERO,
-    over: Drawn = Drawn(),
-) -> Centroid:
-    """Centroid and slope from the sums of each unit and layer; see :func:`relevance_centroids`.
-
-    Parameters
-    ----------
-    sums : ndarray, shape (units, layers, 6)
-        Of `probe.bootstrap.moments_by_speaker`.
-    depth : ndarray, shape (layers,)
-        0 to 1.
-    scale : Scale
-    ceiling : float
-        Share of the labels' variance that can be explained at all.
-    null : ndarray, shape (layers,), or float
-        Weight that counts as nothing.
-    left_out : ndarray, shape (units, layers, 6), optional
-        Moments without each unit, such as those of probes that were fitted anew without it; by default, of the same
-        fits.
-    resamples, seed : int
-        Of the bootstrap.
-    weighted_by, over
-        See :class:`Centroid`.
-
-    Returns
-    -------
-    Centroid
-    """
-    from emoprobe.probe.bootstrap import leave_one_out, resampled
-
-    def weights(summed: np.ndarray) -> np.ndarray:
-        return scale.weights(summed, ceiling)
-
-    fixed = leave_one_out(sums)
-    if scale.decides:
-        null = null + noise_bias(weights(sums.sum(0)), weights(fixed))
-    spread = depth - depth.mean()
-    contrast = spread / (spread @ spread) if spread.any() else np.full(len(depth), np.nan)
-
-    def of(summed: np.ndarray) -> np.ndarray:
-        """Centroid and slope, shape (..., 2)."""
-        weight = weights(summed) - null
-        total = weight.sum(-1)
-        # A sum just above 0 gives ratios without bound, of which a single one would move the mean of all resamples.
-        ratio = np.clip(weight @ depth / np.where(total > 0, total, np.nan), -1, 2)
-        return np.stack([ratio, weight @ contrast], -1)
-
-    value, without = of(sums.sum(0)), of(fixed if left_out is None else left_out)
-    drawn = resampled(sums, {"": of}, resamples=resamples, seed=seed)[""] if resamples else np.empty((0, 2))
-    return Centroid(
-        depth=Estimate(float(np.clip(value[0], 0, 1)), drawn[:, 0], without[:, 0]),
-        slope=Estimate(float(value[1]), drawn[:, 1], without[:, 1]),
-        scale=scale.name,
-        weighted_by=weighted_by,
-        over=over,
-    )

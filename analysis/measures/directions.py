@@ -8,8 +8,9 @@ another only where its own curve falls with depth and the other's rises, each by
 every scale that decides. Of curves that go the same way, or of which one is not known to go anywhere, their own
 directions are the statement.
 
-All tests are of the union of what they would reject (an intersection-union test): the p value of a direction is the
-largest over the scales, and that of a statement is the largest of the tests it rests on.
+A statement stands where each of its parts does (an intersection-union test): the p value of a direction is the largest
+over the scales, and that of a statement the largest of the tests that it rests on. A slope is tested as a share of the
+curve's mean height: how well a speaker is read at all moves the whole curve, and that share far less.
 
 References
 ----------
@@ -34,6 +35,9 @@ DECIDING = tuple(scale.name for scale in SCALES.values() if scale.decides)
 
 #: Keys of a direction: sign of a slope, 0 where none is decided.
 FALLS, UNDECIDED, RISES = -1, 0, 1
+
+#: A corrected p value up to this decides.
+_LEVEL = 0.05
 
 _VERB = {RISES: "rises", FALLS: "falls"}
 
@@ -74,7 +78,7 @@ class Signed:
         signs = {int(np.sign(value)) for value in values if np.isfinite(value)}
         if not np.isfinite([*values, *p]).all():
             return cls(0, float("nan"))
-        return cls(signs.pop(), float(max(p))) if len(signs) == 1 else cls(0, 1.0)
+        return cls(signs.pop(), float(np.max(p))) if len(signs) == 1 else cls(0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -185,3 +189,40 @@ def difference_of(table: pd.DataFrame, one: str, other: str) -> tuple[str, int]:
         if name in set(table["dimension"]):
             return name, sign
     raise KeyError(f"{other} − {one}")
+
+
+def depth_statements(table: pd.DataFrame, *, one: str = "arousal", other: str = "valence") -> pd.DataFrame:
+    """What may be said of two dimensions in each model, by :data:`RULE`.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of :func:`.centroid.relevance_centroids`.
+    one, other : str
+        Names of dimensions; the claim is that `one` is the shallower.
+
+    Returns
+    -------
+    DataFrame
+        One row a model, corpus, features and split that has both: `statement`; `verdict`, "supported", or
+        "contradicted" and "undecided" of the claim itself; `p`, the largest of the tests that the statement rests on,
+        and `p_holm`, the same after Holm's correction over the three tests of every model of the table.
+    """
+    import pandas as pd
+
+    from emoprobe.probe.permutation import holm
+
+    about = ["model", "corpus", "features", "split"]
+    compared = []
+    for names, rows in table.groupby(about, sort=False):
+        there = set(rows["dimension"])
+        if {one, other} <= there and there & {f"{one} − {other}", f"{other} − {one}"}:
+            compared.append((dict(zip(about, names, strict=True)), Comparison.of(rows, one, other)))
+    corrected = holm([p for _, comparison in compared for p in comparison.p]).reshape(-1, 3)
+    rows = []
+    for (names, comparison), p_holm in zip(compared, corrected, strict=True):
+        said = comparison.statement([bool(p <= _LEVEL) for p in p_holm])
+        verdict = {1: "supported", 0: "undecided", -1: "contradicted"}[said.sign]
+        p = [float(np.max([p[place] for place in said.rests_on])) for p in (comparison.p, p_holm)]
+        rows.append({**names, "statement": said.text, "verdict": verdict, "p": p[0], "p_holm": p[1]})
+    return pd.DataFrame(rows, columns=[*about, "statement", "verdict", "p", "p_holm"])

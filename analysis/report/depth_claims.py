@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 
 from emoprobe.errors import UserError
@@ -103,7 +104,7 @@ def _claim(label: str, on: str, depths: _Depths, settled: Settled[_Depths | Unte
         moves = (SHALLOW, DEEP)[said.rests_on[0]]
         row, sign = depths.row(moves, _SHOWN), comparison.slopes[said.rests_on[0]].sign
         value, ends = sign * row["slope"], (sign * row["slope_low"], sign * row["slope_high"])
-        measure = f"{'rise' if sign > 0 else 'fall'} of {moves} over the layers, in explained variance"
+        measure = f"{'rise' if sign > 0 else 'fall'} of {moves} over the layers (explained variance, over its mean)"
     else:
         name, sign = difference_of(depths.table, SHALLOW, DEEP)
         row = depths.row(name, _SHOWN)
@@ -116,9 +117,9 @@ def _claim(label: str, on: str, depths: _Depths, settled: Settled[_Depths | Unte
         float(value),
         float(min(ends)),
         float(max(ends)),
-        max(comparison.p[place] for place in said.rests_on),
+        float(np.max([comparison.p[place] for place in said.rests_on])),
         _how(depths, said.worded),
-        p_holm=max(settled.corrected[place] for place in said.rests_on),
+        p_holm=float(np.max([settled.corrected[place] for place in said.rests_on])),
         decided=said.sign != 0,
     )
 
@@ -134,21 +135,19 @@ def _how(depths: _Depths, worded: bool) -> str:
             each.append(f"{dimension} {number(row['slope'])} {interval(row['slope_low'], row['slope_high'])}")
         slopes.append(f"{scale.in_words}: {', '.join(each)}")
         row = depths.row(difference, name)
-        p, value = row["p"], sign * row["centroid"]
-        alone = (
-            "not compared"
-            if not known(p)
-            else "open"
-            if p > LEVEL
-            else f"{DEEP} deeper"
-            if value > 0
-            else f"{SHALLOW} deeper"
-        )
-        apart.append(f"{scale.in_words} {number(value)} (p {probability(p)}: {alone})")
+        p, value = float(row["p"]), sign * float(row["centroid"])
+        apart.append(f"{scale.in_words} {number(value)} (p {probability(p)}: {_alone(value, p)})")
     text = (
-        f"Change from the first layer to the last, by a straight line; {'; '.join(slopes)}. Centroid of {DEEP} less "
-        f"that of {SHALLOW}, each taken alone: {'; '.join(apart)}."
+        f"Change from the first layer to the last, over the mean; {'; '.join(slopes)}. Centroid of {DEEP} less that of "
+        f"{SHALLOW}, each taken alone: {'; '.join(apart)}."
     )
     if worded:
         text += " Which of the two lies deeper is not claimed: their curves do not go opposite ways."
     return text
+
+
+def _alone(value: float, p: float) -> str:
+    """What a difference of centroids, valence less arousal, would say by itself."""
+    if not known(p):
+        return "no interval"
+    return "open" if p > LEVEL else f"{DEEP if value > 0 else SHALLOW} deeper"
