@@ -18,6 +18,7 @@ from .measures.alignment import pwcca as pwcca
 from .measures.categories import Categories as Categories
 from .measures.centroid import relevance_centroids as relevance_centroids
 from .measures.comparison import compare_systems as compare_systems
+from .measures.directions import depth_statements as depth_statements
 from .measures.fairness import fairness_table as fairness_table
 from .measures.relevance import agreement as agreement
 from .measures.relevance import load_relevance as load_relevance

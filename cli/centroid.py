@@ -13,8 +13,9 @@ def main(argv: list[str] | None = None) -> int:
     """Print the centroids of results on disk; return the exit status."""
     parser = CommandParser(
         prog="emoprobe centroid",
-        description="Relevance centroid of each dimension (0 = input of the first block, 1 = last block), and the "
-        "differences between dimensions and between models, with 95 % intervals over speakers.",
+        description="Relevance centroid of each dimension (0 = input of the first block, 1 = last block) and slope of "
+        "its curve over the layers, over its mean, by CCC, explained variance and its odds; differences of dimensions "
+        "and of models, with 95 % intervals over speakers; and what may be said of arousal and valence.",
     )
     parser.add_argument("results", nargs="?", type=Path, default=Path("results"), help="folder that probe-fit wrote")
     parser.add_argument("--probe", choices=("ridge", "mlp"), default="ridge")
@@ -24,17 +25,20 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
 
     def body() -> int:
-        from emoprobe.analysis import relevance_centroids
+        from emoprobe.analysis import depth_statements, relevance_centroids
         from emoprobe.probe import load_results
 
-        found = relevance_centroids(
+        table = relevance_centroids(
             load_results(options.results),
             probe=options.probe,
             split=options.split,
             resamples=options.resamples,
             seed=options.seed,
         )
-        print(found.to_string(index=False, float_format=lambda x: f"{x:.3f}"))
+        print(table.to_string(index=False, float_format=lambda x: f"{x:.3f}"))
+        for row in depth_statements(table).itertuples():
+            claim = f"{row.model}, {row.corpus}, {row.split}: {row.statement} ({row.verdict}"
+            print(f"{claim}; p = {row.p:.3f}, corrected {row.p_holm:.3f})")
         return 0
 
     return run_command(body)

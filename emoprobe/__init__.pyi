@@ -4,6 +4,7 @@ from . import endtoend as endtoend
 from . import extract as extract
 from . import probe as probe
 from . import transcribe as transcribe
+from .analysis import depth_statements as depth_statements
 from .analysis import plot_heatmap as plot_heatmap
 from .analysis import plot_layers as plot_layers
 from .analysis import plot_teacher_student as plot_teacher_student

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from emoprobe.errors import UserError
 from emoprobe.extract.cache import HiddenStateCache
-from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
+from emoprobe.extract.corpora.cells import EMOTION
 from emoprobe.extract.versions import versions
 from emoprobe.jsontext import to_json
 
@@ -25,35 +24,6 @@ from .units import SPEAKER, count_speakers
 
 if TYPE_CHECKING:
     from .study import Study, Unit
-
-
-def cache_digest(cache: HiddenStateCache, table: pd.DataFrame) -> str:
-    """Hash of everything of a cache on which numbers depend.
-
-    Parameters
-    ----------
-    cache : HiddenStateCache
-    table : DataFrame
-        Its utterances.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    UserError
-        If the cache is damaged.
-    """
-    digest = hashlib.sha256(to_json(cache.provenance, sort_keys=True).encode())
-    # The states that are fitted, not what they once were: a score of damaged ones is never taken for theirs.
-    digest.update(b"verified" + cache.verified_checksums().tobytes())
-    for column in ("id", "speaker", "split", "emotion", "status", *DIMENSIONS):
-        digest.update("\x1f".join(map(str, table[column])).encode())
-    for column in ("group", "fold"):
-        if (table[column] != "").any():  # a corpus without them keeps the hash that it had before there were any
-            digest.update(f"\x1e{column}".encode() + "\x1f".join(map(str, table[column])).encode())
-    return digest.hexdigest()
 
 
 def settings_of(study: Study, unit: Unit, target: str) -> dict:

@@ -41,7 +41,7 @@ from .schema import (
     ordered_dimensions,
     table,
 )
-from .selecting import best_layer, headline_metric
+from .selecting import best_layer, headline_metric, is_pooled
 
 _TABLES = {
     "scores": SCORES,
@@ -75,7 +75,9 @@ class Results:
         categories. Its interval takes the recall of those that are too rare for one as it is; `uar_common` is the UAR
         of the others, with its own interval (`recalls`).
     weights : DataFrame
-        Learned weights of the weighted-sum probes, averaged over folds: one row a layer and seed.
+        Learned weights of the weighted-sum probes, averaged over folds: one row a layer and seed. `weight_normed` is
+        times the length of the layer's centred states, which are what is summed; `weight_by_norm` is times the mean
+        norm of its frames, their mean included, and was `weight_normed` up to version 1 of the method.
     protocol : list of dict
         One entry a run: what is needed to cite it and to run it again.
     predictions : DataFrame
@@ -115,7 +117,7 @@ class Results:
     @property
     def ratings(self) -> list[str]:
         """Dimensions that are rated on a scale, and have scores: arousal, valence, dominance, then the rest."""
-        names = self.scores["dimension"] if len(self.scores) else []
+        names = list(self.scores["dimension"]) if len(self.scores) else []
         return [name for name in ordered_dimensions(names) if name != CATEGORIES]
 
     def select(self, **values: object) -> pd.DataFrame:
@@ -141,7 +143,7 @@ class Results:
             chosen on (empty where there was no choice), and `highest_layer` and `highest`: the layer of highest CCC
             (UAR for categories) on the rows of this split, with hindsight, and its score.
         """
-        pooled = self.scores[self.scores["fold"] == "all"]
+        pooled = self.scores[is_pooled(self.scores)]
         if not len(pooled):
             return pooled.reindex(columns=[*pooled.columns, "chosen_on", "highest_layer", "highest"])
         one_fit = [*KEY, "split", "layer"]
@@ -173,9 +175,9 @@ class Results:
             for name, frame in tables.items():
                 if name in ("refits", "recalls") and not len(frame) and not (folder / f"{name}.parquet").exists():
                     continue  # of nothing that these results hold
-                _write(folder / f"{name}.parquet", lambda path, frame=frame: frame.to_parquet(path, index=False))
+                _write(folder / f"{name}.parquet", partial(frame.to_parquet, index=False))
                 if name not in _PARQUET_ALONE:
-                    _write(folder / f"{name}.csv", lambda path, frame=frame: frame.to_csv(path, index=False))
+                    _write(folder / f"{name}.csv", partial(frame.to_csv, index=False))
             _write_protocol(folder, self.protocol)
         except OSError as error:
             raise UserError(
@@ -187,7 +189,7 @@ class Results:
     def _strike_out_changed(self, folder: Path) -> None:
         """Take runs whose rows are about to change out of the protocol on disk: killed here, they are fitted again."""
         path = folder / "protocol.json"
-        there = from_json(path.read_text(encoding="utf-8")) if path.exists() else []
+        there = _read_entries(path) if path.exists() else []
         unchanged = [entry for entry in there if entry in self.protocol]
         if unchanged != there:
             _write_protocol(folder, unchanged)
@@ -250,12 +252,20 @@ def refuse_other_results(folder: str | Path) -> None:
             refuse_stranger(folder / f"{name}.{ending}", is_own, f"table of {name}", option="--out")
 
 
+def _read_entries(path: Path) -> list[dict]:
+    """Entries of a protocol; ValueError or TypeError if the file is no protocol."""
+    entries = from_json(path.read_text(encoding="utf-8"))
+    if not isinstance(entries, list) or not all(set(KEY) <= set(entry) for entry in entries):
+        raise ValueError("no list of runs")
+    return entries
+
+
 def _is_protocol(path: Path) -> bool:
     try:
-        entries = from_json(path.read_text(encoding="utf-8"))
-        return isinstance(entries, list) and all(set(KEY) <= set(entry) for entry in entries)
+        _read_entries(path)
     except (ValueError, TypeError):
         return False
+    return True
 
 
 def _has_columns(path: Path, *, columns: list[str]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -59,6 +60,7 @@ AVERAGED = tuple(name for name, kind in SCORES.items() if kind == _NUMBER and na
 WEIGHTS = {
     "model": STRING, "corpus": STRING, "dimension": STRING, "layer": _INTEGER, "depth": _NUMBER, "seed": _INTEGER,
     "weight": _NUMBER, "weight_normed": _NUMBER, "probe": STRING, "features": STRING,
+    "weight_by_norm": _NUMBER,
 }  # fmt: skip
 PREDICTIONS = {
     "model": STRING, "corpus": STRING, "dimension": STRING, "probe": STRING, "features": STRING, "layer": _INTEGER,
@@ -75,17 +77,19 @@ RECALLS = {
 
 #: The six sums of `metrics.moments`, as columns.
 MOMENTS = ("n", "truth", "prediction", "truth_squared", "prediction_squared", "product")
+#: The three of them that are of predictions, taken from the mean label of their training rows.
+DEVIATIONS = ("deviation", "deviation_squared", "deviation_product")
 REFITS = {
     "model": STRING, "corpus": STRING, "dimension": STRING, "probe": STRING, "features": STRING, "layer": _INTEGER,
-    "seed": _INTEGER, "split": STRING, "part": STRING, "unit": STRING, **dict.fromkeys(MOMENTS, _NUMBER),
-    "n": _INTEGER,
+    "seed": _INTEGER, "split": STRING, "part": STRING, "unit": STRING,
+    **dict.fromkeys((*MOMENTS, *DEVIATIONS), _NUMBER), "n": _INTEGER,
 }  # fmt: skip
 
 #: Columns that a version after 0.1 added; a table that lacks another one is damaged.
 ADDED = frozenset(
     ["null_mean", "null_high", "p", "p_holm", "selectivity", "permutations", "mdl_bits", "compression", "text_source",
      "unit", "units", "group", "classes", "uar_common", "uar_common_low", "uar_common_high", "tested",
-     "interval", "permuted"]
+     "interval", "permuted", "weight_by_norm"]
 )  # fmt: skip
 
 
@@ -99,7 +103,7 @@ def ordered_dimensions(names: Iterable[str]) -> list[str]:
     return [name for name in _DIMENSIONS if name in names] + sorted(names.difference(_DIMENSIONS))
 
 
-def table(rows, columns: dict[str, str]) -> pd.DataFrame:
+def table(rows: Any, columns: dict[str, str]) -> pd.DataFrame:
     """A table of the given columns and types; what a row lacks is empty.
 
     Parameters
@@ -116,16 +120,16 @@ def table(rows, columns: dict[str, str]) -> pd.DataFrame:
     ValueError
         If a column holds something else.
     """
-    made = pd.DataFrame(rows).reindex(columns=list(columns))
+    frame = pd.DataFrame(rows).reindex(columns=list(columns))
     for name, kind in columns.items():
         if kind == STRING:
-            made[name] = made[name].astype("object").where(made[name].notna(), "").astype("str")
+            frame[name] = frame[name].astype("object").where(frame[name].notna(), "").astype("str")
         else:
             try:
-                made[name] = made[name].astype(kind)
+                frame[name] = frame[name].astype(pd.api.types.pandas_dtype(kind))
             except (ValueError, TypeError, OverflowError) as error:
                 raise ValueError(f"the column '{name}' holds what is no {kind}: {error}") from error
-    return made
+    return frame
 
 
 _SHARE, _CORRELATION = (0.0, 1.0), (-1.0, 1.0)
@@ -141,13 +145,14 @@ RANGES = {
     "speakers": (0, LARGEST_COUNT), "units": (0, LARGEST_COUNT), "penalty": (0, np.finfo(float).max),
     "null_mean": _CORRELATION, "null_high": _CORRELATION, "p": _SHARE, "p_holm": _SHARE, "selectivity": (-2, 2),
     "permutations": (0, LARGEST_COUNT), "mdl_bits": (-LARGEST, LARGEST), "compression": (-LARGEST, LARGEST),
-    "weight": _SHARE, "weight_normed": _SHARE,
+    "weight": _SHARE, "weight_normed": _SHARE, "weight_by_norm": _SHARE,
     "classes": (0, LARGEST_COUNT), "uar_common": _SHARE, "uar_common_low": _SHARE, "uar_common_high": _SHARE,
     "tested": _CORRELATION,
     "recall": _SHARE, "recall_low": _SHARE, "recall_high": _SHARE, "precision": _SHARE,
     "predicted": (0, LARGEST_COUNT),
     "truth": (-LARGEST, LARGEST), "prediction": (-LARGEST, LARGEST),
     "truth_squared": (0, LARGEST), "prediction_squared": (0, LARGEST), "product": (-LARGEST, LARGEST),
+    "deviation": (-LARGEST, LARGEST), "deviation_squared": (0, LARGEST), "deviation_product": (-LARGEST, LARGEST),
 }  # fmt: skip
 
 _SHORT = (lambda value: is_text(value) and len(value) <= LONGEST_NAME, f"a text of at most {LONGEST_NAME:,} characters")

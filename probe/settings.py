@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
@@ -98,7 +99,7 @@ class FitSettings:
             check_penalties(self.penalties)
 
     @classmethod
-    def of(cls, settings: FitSettings | None = None, **changes) -> FitSettings:
+    def of(cls, settings: FitSettings | None = None, **changes: Any) -> FitSettings:
         """Settings with some of them changed, in the words of a command.
 
         Parameters

@@ -8,16 +8,19 @@ from typing import NamedTuple
 
 from emoprobe.errors import UserError
 from emoprobe.extract.cache import HiddenStateCache
-from emoprobe.extract.corpora.cells import EMOTION
+from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
+from emoprobe.extract.digest import cache_digest
 
 from .mismatches import mismatches
 from .permutation import within_by_rule
 from .probes.base import Inputs, Probe
 from .probes.registry import ALL, BASELINES, PROBES
-from .protocol import cache_digest
 from .settings import FitSettings
 from .splits import Split
 from .targets import Labels, left_out, plan_target
+
+#: What a fit reads of the utterances of a cache.
+_READ = ("id", "speaker", "split", "emotion", "status", *DIMENSIONS)
 
 
 class Unit(NamedTuple):
@@ -79,7 +82,7 @@ class Study:
         _refuse_what_is_not_there(cache, settings)
         labels = _labels(cache, settings)
         inputs = Inputs(tuple(cache.statistics), cache.baselines)
-        digest = cache_digest(cache, labels.table)
+        digest = cache_digest(cache, labels.table, _READ)
         splits, problems = _plan(cache, settings, labels)
         if not splits:
             raise UserError("; ".join(problems.values()))

@@ -13,7 +13,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from emoprobe.analysis.measures.centroid import centroid_of_sums
 from emoprobe.probe.bootstrap import intervals, leave_one_out, resampled
 from emoprobe.probe.drawing import limits
 from emoprobe.probe.metrics import ccc, ccc_from_moments
@@ -82,57 +81,6 @@ def test_paired_differences_cover_and_keep_their_level(speakers):
         rejected += p[0] <= 0.05
     assert ((hits / replications >= 0.93) & (hits / replications <= 0.97)).all(), hits
     assert 0.03 <= rejected / replications <= 0.07  # the same count from the other side
-
-
-def strength_of(score) -> np.ndarray:
-    """Strength at which `predictions` has the given CCC in the population."""
-    return (2.6 - np.sqrt(2.6**2 - 4 * 1.3 * 1.9 * score**2)) / (2.6 * score)
-
-
-SLOPE = np.linspace(1.0, 0.25, 13)
-DEPTH = np.linspace(0, 1, 13)
-
-
-def centroids_told_apart(speakers, one, other, replications):
-    """Of differences between the centroids of two curves: where there is an interval, its limits, and the truth."""
-    rng = np.random.default_rng([200, speakers])
-    found = []
-    for replication in range(replications):
-        sides = []
-        for score in (one, other):
-            sums, population = predictions(speakers, 15, strength_of(score), rng)
-            np.testing.assert_allclose(population, score, atol=1e-9)
-            sides.append(centroid_of_sums(sums, DEPTH, resamples=300, seed=replication))
-        row = sides[0].less(sides[1])
-        found.append((row["low"], row["high"]))
-    low, high = np.array(found).T
-    return low, high, one @ DEPTH / one.sum() - other @ DEPTH / other.sum()
-
-
-@pytest.mark.parametrize("speakers", [12, 24, 50])
-def test_weak_curves_are_not_taken_for_flat_ones(speakers):
-    """Curves of one shape and unequal strength have one centroid; where the weak one has none, nothing is claimed."""
-    replications = 300
-    low, high, true = centroids_told_apart(speakers, 0.72 * SLOPE, 0.16 * SLOPE, replications)
-    assert true == pytest.approx(0)
-    rejected, there = ((low > 0) | (high < 0)).sum(), np.isfinite(low).sum()
-    assert rejected / replications <= 0.07, rejected
-    assert 1 - rejected / there >= 0.88, (rejected, there)
-    # Two curves that are as strong as each other: 50 speakers or 12, nearly every interval is there.
-    low, high, _ = centroids_told_apart(speakers, 0.6 * SLOPE, 0.6 * SLOPE, replications)
-    assert 0.02 <= ((low > 0) | (high < 0)).mean() <= 0.075
-    assert np.isfinite(low).mean() > 0.97
-
-
-@pytest.mark.parametrize(("speakers", "power"), [(12, 0.4), (24, 0.75), (50, 0.9)])
-def test_a_deep_curve_is_told_from_a_shallow_one(speakers, power):
-    replications = 120
-    low, high, true = centroids_told_apart(speakers, 0.3 * SLOPE[::-1], 0.72 * SLOPE, replications)
-    assert true > 0.2
-    assert (low > 0).mean() >= power
-    assert not (high < 0).any()
-    there = np.isfinite(low)
-    assert ((low <= true) & (true <= high))[there].mean() >= 0.91
 
 
 def states(speaker, width, rng, *, voice):

@@ -10,8 +10,8 @@ import pytest
 from emoprobe.cli import extract, fit, report
 from emoprobe.extract.cache import HiddenStateCache
 from emoprobe.probe.results import load_results
+from emoprobe.testing.caches import write_cache
 from tests.corpus_fixtures import make_iemocap_sessions
-from tests.probe_helpers import write_cache
 
 QUICK = ["--permutations", "0", "--no-mdl", "--resamples", "100", "--penalties", "1", "100", "--quiet"]
 SESSIONS = [f"Session{number}" for number in range(1, 6)]

@@ -33,7 +33,7 @@ from emoprobe.probe.ridge import solve
 from emoprobe.probe.ridge_equations import accumulate
 from emoprobe.probe.splits import Fold, cross_validation
 from emoprobe.probe.units import Units
-from tests.probe_helpers import write_cache
+from emoprobe.testing.caches import write_cache
 
 # Gram matrices square the condition number; float64 leaves more than ten digits at these penalties.
 TOLERANCE = 1e-9

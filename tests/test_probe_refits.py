@@ -20,7 +20,7 @@ from emoprobe.probe.ridge_equations import accumulate
 from emoprobe.probe.schema import MOMENTS, REFITS
 from emoprobe.probe.significance import layers_compared, paired_differences, score_intervals
 from emoprobe.probe.splits import Fold, cross_validation, group_folds
-from tests.probe_helpers import write_cache
+from emoprobe.testing.caches import write_cache
 
 PENALTIES = (0.5, 5.0, 50.0)
 
@@ -83,7 +83,15 @@ def test_sums_without_a_speaker_are_those_of_a_fit_without_them(width, each, des
                     predicted[rows] = all_rows[rows]
             rows = scored[speaker[scored] != without]  # of an official split these are all: nobody is on both sides
             expected = moments(y[rows, target], predicted[rows], origin=origin)
-            np.testing.assert_allclose(sums[place, target], expected, rtol=1e-7, atol=1e-7)
+            np.testing.assert_allclose(sums[place, target, :6], expected, rtol=1e-7, atol=1e-7)
+            # The same about the mean of the training rows.
+            away = predicted.copy()
+            for fold in folds:
+                known = fold.train[~np.isnan(y[fold.train, target]) & (speaker[fold.train] != without)]
+                for scored_rows in fold.tests.values():
+                    away[scored_rows] -= y[known, target].mean()
+            expected = moments(y[rows, target] - origin, away[rows])[[2, 4, 5]]
+            np.testing.assert_allclose(sums[place, target, 6:], expected, rtol=1e-7, atol=1e-7)
 
 
 def test_many_units_are_left_out_in_blocks_that_their_names_tell_apart():
@@ -256,7 +264,7 @@ def test_no_resamples_no_intervals(cache):
 
 def test_samples_of_several_systems_are_those_of_each():
     rng = np.random.default_rng(0)
-    refits = [Refit(("a", "b", "c"), TRAINING, rng.random((3, 6))) for _ in range(2)]
+    refits = [Refit.of(("a", "b", "c"), TRAINING, rng.random((3, 9))) for _ in range(2)]
     tested = rng.random((4, 2, 6))
     together = Refit.stacked(refits).samples(lambda sums: sums[..., 1], tested)
     for k, refit in enumerate(refits):

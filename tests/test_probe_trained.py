@@ -66,6 +66,24 @@ def test_norm_correction_undoes_a_layer_of_longer_states():
     np.testing.assert_allclose(corrected.sum(-1), 1, atol=1e-6)
 
 
+def test_a_mean_that_all_utterances_share_is_no_part_of_a_layers_length():
+    """Two layers hold the same; one lies far from the origin: its norm is ten times as long, its weight the same."""
+    rng = np.random.default_rng(0)
+    base = rng.standard_normal((ROWS, WIDTH))
+    targets = 4 + base @ rng.standard_normal((WIDTH, 1)) / np.sqrt(WIDTH) + 0.3 * rng.standard_normal((ROWS, 1))
+    noise = rng.standard_normal((2, ROWS, WIDTH))
+    states = np.stack([base + noise[0], base + noise[1] + 14]).astype("f4")
+    settings = WeightedSettings(epochs=300, patience=100, batch=64, rate=5e-3, decay=0.01)
+    found = weighted_probe(reader(states), targets, [FOLD], settings=settings, device="cpu")
+    train = FOLD.stopping[0]
+    centred = states[:, train] - states[:, train].mean(1, keepdims=True)
+    scale = np.sqrt((centred**2).mean((0, 1)))
+    np.testing.assert_allclose(found.lengths[0], np.sqrt(((centred / scale) ** 2).mean((1, 2))), rtol=1e-4)
+    assert np.abs(found.corrected[:, 0, 0] - 0.5).max() < 0.2
+    norms = np.linalg.norm(states, axis=-1).mean(-1)
+    assert norm_corrected(found.weights, norms)[:, 0, 0, 1].min() > 0.8
+
+
 @pytest.mark.parametrize("normed", [False, True])
 def test_pooling_commutes_with_the_weighted_sum(normed):
     """The probe trained on pooled states is, on frames, the weighted sum of frames, pooled, then the head."""

@@ -26,7 +26,7 @@ from emoprobe.probe.significance import score_intervals
 from emoprobe.probe.splits import CROSS_VALIDATION
 from emoprobe.probe.targets import Labels, plan_target
 from emoprobe.probe.units import Units, count_speakers, speaker_groups, unit_of
-from tests.probe_helpers import write_cache
+from emoprobe.testing.caches import write_cache
 
 cells = st.lists(
     st.tuples(st.sampled_from(["", *"abcdefg"]), st.sampled_from(["", *"123456"])), min_size=1, max_size=40

@@ -17,19 +17,19 @@ import pandas as pd
 import pytest
 
 from emoprobe.analysis.report import methods, write_report
-from emoprobe.analysis.report.bibliography import REFERENCES, bibtex
-from emoprobe.analysis.report.claims import claims, verdict
+from emoprobe.analysis.report.bibliography import REFERENCES, bibtex, read_references
+from emoprobe.analysis.report.claims import claims
 from emoprobe.analysis.report.content import interval, known, number, probability
 from emoprobe.analysis.report.markdown import escaped
 from emoprobe.analysis.report.study import Model, Study, gather
 from emoprobe.cli.extract import parser as extract_parser
 from emoprobe.cli.report import main
 from emoprobe.errors import UserError
-from emoprobe.extract.layout import layout_sha256
+from emoprobe.extract.layout import layout_sha256, seal_layout
 from emoprobe.probe import fit_layers, load_results
 from emoprobe.probe.metrics import ccc
 from emoprobe.probe.results import PREDICTIONS, SCORES, Results, table, update_results
-from tests.probe_helpers import write_cache
+from emoprobe.testing.caches import write_cache
 
 EVIL = "<script>alert(1)</script>|`evil`"
 EVIL_CORPUS = "hand\"><img src=http://example.org/x onerror='alert(2)'>"
@@ -44,6 +44,7 @@ def tell(path: Path, *, model: dict | None = None, corpus: dict | None = None) -
         told["corpus"].update(corpus or {})
         file.attrs["provenance"] = json.dumps(told)
         file.attrs["layout_sha256"] = layout_sha256(file)
+    seal_layout(path)
 
 
 def study_of(
@@ -141,22 +142,6 @@ class Page(HTMLParser):
 # What is claimed ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [
-        (0.01, 0.2, "supported"),
-        (-0.2, -0.01, "contradicted"),
-        (-0.1, 0.1, "undecided"),
-        (0.0, 0.1, "undecided"),
-        (-0.1, 0.0, "undecided"),
-        (np.nan, 0.1, "not tested"),
-        (None, None, "not tested"),
-    ],
-)
-def test_a_verdict_is_what_the_interval_says(low, high, expected):
-    assert verdict(low, high) == expected
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("planted", "expected"),
@@ -207,11 +192,13 @@ def test_a_model_without_predictions_is_told_for_its_own_reason(tmp_path):
 
 
 def test_p_values_are_corrected_over_all_claims_together(evil):
-    found = claims(gather([evil]))
-    tested = sorted((claim for claim in found if np.isfinite(claim.p)), key=lambda claim: claim.p)
-    assert len(tested) > 5
-    expected = np.minimum(np.maximum.accumulate([c.p * (len(tested) - k) for k, c in enumerate(tested)]), 1)
-    np.testing.assert_allclose([claim.p_holm for claim in tested], expected, rtol=1e-12)
+    """Each claim counts with each of its tests: one on depth has three."""
+    tested = [claim for claim in claims(gather([evil])) if np.isfinite(claim.p)]
+    family = sum(3 if claim.subject == "depth" else 1 for claim in tested)
+    assert family > len(tested) > 5
+    smallest = min(tested, key=lambda claim: claim.p)
+    assert smallest.p_holm == pytest.approx(family * smallest.p, rel=1e-12)
+    assert all(claim.decided == (claim.p_holm <= 0.05) for claim in tested)
 
 
 def end_to_end(results: Path, noise: dict[str, float]) -> None:
@@ -490,6 +477,39 @@ def test_references_are_whole_and_cited_once():
     assert REFERENCES["hewitt2019designing"].short == "Hewitt and Liang, 2019"
     assert REFERENCES["dupre2022feature"].short == "Dupré la Tour et al., 2022"
     assert "version   = {1.0}" in text
+
+
+def test_an_entry_is_read_as_it_is_written(tmp_path):
+    """Braces, commas and equals signs in a value are its own; nothing is changed on the way through."""
+    text = (
+        "@article{one1999,\n  author    = {A{\\'e}, B. and {The = Group}},\n  title     = {{X}: y, = {Z}},\n"
+        "  year      = {1999},\n}\n\n\n@book{two-2000,\n  author    = {C, D.},\n  title     = {T},\n"
+        "  year      = {2000},\n}\n"
+    )
+    path = tmp_path / "some.bib"
+    path.write_text(text, encoding="utf-8")
+    references = read_references(path)
+    assert list(references) == ["one1999", "two-2000"]
+    assert dict(references["one1999"].fields)["title"] == "{X}: y, = {Z}"
+    assert references["one1999"].short == "Aé and {The = Group}, 1999"
+    assert [reference.bibtex() for reference in references.values()] == text.strip().split("\n\n\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("@article{a,\n  author = {B},\n  title = {C},\n  year = 1999,\n}\n", "line 1: no entry"),
+        ("@article{a,\n  author = {B},\n  title = {C},\n  year = {1999},\n}\nrubbish\n", "line 6: no entry"),
+        ("@article{a,\n  author = {B},\n  title = {C},\n  year = {1999},\n", "line 1: no entry"),
+        ("@article{a,\n  author = {B},\n  year = {1999},\n}\n", "the entry a lacks title"),
+        ("@article{a,\n  author = {B},\n  title = {C},\n  year = {1999},\n}\n" * 2, "line 6: the entry a is there"),
+    ],
+)  # fmt: skip
+def test_what_is_no_reference_is_refused(tmp_path, text, said):
+    path = tmp_path / "some.bib"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=said):
+        read_references(path)
 
 
 # In a browser ---------------------------------------------------------------------------------------------------------

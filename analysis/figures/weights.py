@@ -12,20 +12,14 @@ from emoprobe.probe.schema import ordered_dimensions
 
 from ..curves import layer_weights, n_layers
 from ..tables import WEIGHTED, one_subject, read_tables
+from .canvas import dimension_legend, opened_sheet, plain_ticks
 from .captions import subject_name, weights_caption
-from .style import (
-    COLUMN_WIDTH,
-    FONT_SIZE,
-    NEUTRAL,
-    dimension_look,
-    publication_style,
-)
+from .layer_axis import LAYER_LABEL, layer_ticks
+from .style import COLUMN_WIDTH, FONT_SIZE, NEUTRAL, dimension_look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-from .canvas import LAYER_LABEL, Sheet, dimension_legend, layer_ticks, plain_ticks, to_draw_on
 
 
 def plot_weights(
@@ -42,8 +36,9 @@ def plot_weights(
 ) -> np.ndarray:
     """Draw the weights of the learned weighted sum, as learned and norm-corrected, with their spread over seeds.
 
-    Layers differ in norm, so a raw softmax weight says little of what a layer contributes; the corrected one (weight
-    times the layer's mean state norm, renormalised to sum to one) is closer to it. Both are read from the table.
+    Layers differ in length, so a raw softmax weight says little of what a layer contributes; the corrected one (weight
+    times the root mean square of the layer's centred states, which are what is summed, renormalised to sum to one) is
+    closer to it. Both are read from the table.
 
     Parameters
     ----------
@@ -84,13 +79,12 @@ def plot_weights(
     title = subject_name(subject)
     n_fits = max(len(weights.raw) for weights in learned)
     kinds = list(dict.fromkeys(weights.features for weights in learned))
-    text = weights_caption(subject, probe, kinds, n_fits, tables.protocol) if caption else ""
-    figure = to_draw_on(ax, figure)
-    with publication_style():
-        sheet = Sheet.open(
-            ax, figure, width=COLUMN_WIDTH, panel_height=1.2, n_rows=2, titles=[title], caption=text, legend_rows=1,
-            share_x=True, share_y=True,
-        )  # fmt: skip
+    centred = "weight_by_norm" in rows and bool(rows["weight_by_norm"].notna().any())
+    text = weights_caption(subject, probe, kinds, n_fits, tables.protocol, centred=centred) if caption else ""
+    with opened_sheet(
+        ax, figure, width=COLUMN_WIDTH, panel_height=1.2, n_rows=2, titles=[title], caption=text, legend_rows=1,
+        share_x=True, share_y=True,
+    ) as sheet:  # fmt: skip
         layers = np.arange(depth)
         for axes, part, label in (
             (sheet.axes[0], "raw", "Weight, as learned"),
@@ -117,7 +111,6 @@ def plot_weights(
             sheet.axes[0].tick_params(labelbottom=False)
         rows_of_legend = dimension_legend(sheet.axes[0], [weights.dimension for weights in learned])
         sheet.title(sheet.axes[0], title, legend_rows=rows_of_legend)
-        sheet.caption_below(text)
     return sheet.axes
 
 

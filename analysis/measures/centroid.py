@@ -1,23 +1,37 @@
-"""How deep a dimension of emotion lies, as one number with an interval: the paper's claim in a form that can fail."""
+"""How deep a dimension of emotion lies, and whether it rises or falls with depth, each with an interval.
+
+Two numbers tell of a curve over layers: where it lies (its *centroid*), and whether it rises or falls (its *slope*, as
+a share of its mean height). They are the same number in two units: the slope is above 0 exactly where the centroid is
+above 0.5. Both are given on each scale of :mod:`.scales`. What may be claimed of two dimensions is the rule of
+:mod:`.directions`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from emoprobe.errors import UserError
 
+from .curve_depth import ABOVE_ZERO, Centroid, Drawn, centroid_of_sums
+from .scales import SCALES
+
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
-    from emoprobe.probe.refits import Refit, Refits
+    from emoprobe.probe.refits import Refits
     from emoprobe.probe.results import Results
 
 
-#: What the layers are weighed by, where the results have a null of permuted labels, of whatever kind, and where not.
-ABOVE_NULL, ABOVE_ZERO = "CCC above the mean of {}", "CCC above 0"
+#: What the CCC of a layer is weighed by, where the results have a null of permuted labels.
+ABOVE_NULL = "CCC above the mean of {}"
+
+COLUMNS = (
+    "model", "corpus", "features", "split", "dimension", "scale", "speakers", "centroid", "low", "high", "p",
+    "slope", "slope_low", "slope_high", "slope_p", "weighted_by", "defined", "unit", "units", "interval",
+)  # fmt: skip
 
 
 def relevance_centroids(
@@ -25,16 +39,21 @@ def relevance_centroids(
     *,
     probe: str = "ridge",
     split: str | None = None,
+    ceilings: Mapping[str, float] | None = None,
     resamples: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Mean relative depth of each dimension, weighted by the score of each layer; differences of dimensions and models.
+    """Mean relative depth and slope of each dimension, on each scale; differences of dimensions and of models.
 
-    With c_k the CCC of layer k of L, less the mean CCC of permuted labels where the results have it, the centroid is
-    Σ c_k (k / L) / Σ c_k: 0 is the input of the first block, 1 the output of the last, and a flat curve gives 0.5. A
-    layer below its null counts against: taken as 0 instead, the noise of layers that know little would not average out,
-    and draw a weak curve to 0.5. A curve whose sum is not above 0 has no centroid;
-    one whose sum is above 0 in too few resamples has no interval. A ratio beyond 0 or 1 is taken as that end.
+    With w_k the weight of layer k of L, the centroid is Σ w_k (k / L) / Σ w_k: 0 is the input of the first block, 1 the
+    output of the last, and a flat curve gives 0.5. The slope is that of a straight line through the weights, over
+    their mean: from the first layer to the last they change by so many times their mean. The weight is CCC less the
+    mean CCC of permuted labels (where the results have it), explained variance, or its odds (:mod:`.scales`), the
+    latter two less what noise adds to a square (:func:`.scales.noise_bias`).
+
+    A layer below its null counts against: taken as 0 instead, the noise of layers that know little would not average
+    out, and draw a weak curve to 0.5. A curve whose sum is not above 0 has no centroid; one whose sum is above 0 in too
+    few resamples has no interval of it. A ratio beyond 0 or 1 is taken as that end.
 
     Parameters
     ----------
@@ -44,6 +63,9 @@ def relevance_centroids(
         A probe of single layers.
     split : str, optional
         Such as "test"; by default the first test split, or cross-validation.
+    ceilings : mapping of str to float, optional
+        Share of the variance of a dimension's labels that could be explained at all, 1 by default. Label noise then
+        bends the odds no more.
     resamples, seed : int
         Of the bootstrap over speakers. One resample serves every layer, dimension and model, so differences are paired.
 
@@ -51,151 +73,91 @@ def relevance_centroids(
     -------
     DataFrame
         `model` (or "student − teacher" for a difference), `corpus`, `features`, `split`, `dimension` (or
-        "valence − arousal" for a difference), `speakers`, `centroid`, `low`, `high` (95 % interval of the bootstrap,
-        about the estimate, widened for few speakers), `p` (two-sided, of no difference; empty for a centroid),
-        `weighted_by`, `defined`, the share of resamples that have a centroid at all (below 0.9 there is no
-        interval), and `unit` ("speaker" or "group"), what is resampled, with how many `units` there are. `interval`
+        "valence − arousal" for a difference), `scale` ("ccc", "r2" or "odds"), `speakers`, `centroid`, `low`, `high`
+        (95 % interval of the bootstrap, about the estimate, widened for few speakers), `p` (two-sided, of no
+        difference; empty for a centroid), `slope`, `slope_low`, `slope_high`, `slope_p` (of no slope; empty for a
+        difference), `weighted_by`, `defined`, the share of resamples that have a centroid at all (below 0.9 there is
+        no interval), and `unit` ("speaker" or "group"), what is resampled, with how many `units` there are. `interval`
         is "refitted" where it knows of other training speakers too (`probe.jackknife`), else "fixed probe". A
         difference of sides that are weighed by different things, such as nulls of different kinds, is empty, and
         `weighted_by` says so.
 
     Notes
     -----
-    Two simulated curves of one shape over 13 layers, with peaks of 0.72 and 0.16, 15 utterances a speaker, were told
-    apart in 4 % of 400 runs (nominal: 5 %) over 12 speakers, 3 % over 24, 4 % over 50; but only 50, 67 and 85 % of the
-    runs had an interval, and of these intervals 92, 96 and 95 % held the truth (90, 95 and 95 % for narrow peaks). So
-    over 12 speakers the interval of a weak curve that just has one is too short. Peaks of 0.6 on both sides: 95 to
-    96 %. A deep curve (peak 0.3) was told from a shallow one (0.72) in 65 and 94 % over 12 and 24 speakers.
+    A difference of centroids says that two curves have different shapes on that scale. It does not say that the
+    dimensions differ in depth: the same profile, read with unequal strength, has two centroids on every scale here
+    (`tests/test_calibration.py` counts it).
 
     Raises
     ------
     UserError
-        If there are no predictions of single layers, or `resamples` or `seed` is out of range.
+        If there are no predictions of single layers, or an option is out of range.
     """
     import pandas as pd
 
     from emoprobe.extract.options import check_count, check_seed
     from emoprobe.probe.refits import Refits
-    from emoprobe.probe.selecting import on_reported_split
+
+    from ..tables import named_parts
 
     check_count("resamples", resamples)
     check_seed(seed)
+    ceilings = dict(ceilings or {})
+    for dimension, ceiling in ceilings.items():
+        if not 0 < ceiling <= 1:
+            raise UserError(f"ceilings: the share of {dimension} that can be explained is {ceiling}: give 0 to 1")
+    table = _of_single_layers(results, probe, split)
+    refits = Refits(results.refits)
+    rows: list[dict[str, object]] = []
+    differences: list[dict[str, object]] = []
+    for (corpus, features, name), of_corpus in table.groupby(["corpus", "features", "split"], sort=False):
+        curves: dict[tuple[str, str], dict[str, Centroid]] = {}
+        for (model, dimension), part in named_parts(of_corpus, "model", "dimension"):
+            curves[model, dimension] = _centroids(results, part, refits, ceilings.get(dimension, 1.0), resamples, seed)
+        about = {"corpus": corpus, "features": features, "split": name}
+        pairs = [
+            (one, other)
+            for i, one in enumerate(curves)
+            for other in list(curves)[i + 1 :]
+            # Paired only where both were scored on the same speakers.
+            if curves[one]["ccc"].over.units == curves[other]["ccc"].over.units
+        ]
+        for model in dict.fromkeys(model for model, _ in curves):
+            for (of, dimension), scales in curves.items():
+                if of == model:
+                    rows += [{"model": model, **about, "dimension": dimension, **one.row()} for one in scales.values()]
+            for one, other in pairs:
+                if one[0] == other[0] == model:
+                    named = {"model": model, **about, "dimension": f"{other[1]} − {one[1]}"}
+                    rows += [{**named, **row} for row in _less(curves[other], curves[one])]
+        for one, other in pairs:
+            if one[0] != other[0] and one[1] == other[1]:
+                named = {"model": f"{other[0]} − {one[0]}", **about, "dimension": one[1]}
+                differences += [{**named, **row} for row in _less(curves[other], curves[one])]
+    return pd.DataFrame(rows + differences, columns=list(COLUMNS))
+
+
+def _of_single_layers(results: Results, probe: str, split: str | None) -> pd.DataFrame:
+    """Predictions of the layers by a probe, on the split that is asked for or reported."""
+    from emoprobe.probe.schema import CATEGORIES
+    from emoprobe.probe.selecting import on_reported_split
+
     table = results.predictions
-    table = table[(table["probe"] == probe) & table["layer"].notna() & (table["dimension"] != "emotion")]
+    table = table[(table["probe"] == probe) & table["layer"].notna() & (table["dimension"] != CATEGORIES)]
     table = table[table["layer"] >= 0]
     if not len(table):
         raise UserError(f"the results hold no predictions of single layers by {probe}; run probe-fit --probe {probe}")
+    if split is None:
+        return on_reported_split(table)
     for _, part in table.groupby(["corpus", "features"], sort=False):
-        if split is not None and split not in set(part["split"]):
+        if split not in set(part["split"]):
             raise UserError(f"no predictions on {split!r}; there are {', '.join(dict.fromkeys(part['split']))}")
-    table = on_reported_split(table) if split is None else table[table["split"] == split]
-    refits = Refits(results.refits)
-    rows: list[dict] = []
-    differences: list[dict] = []
-    for (corpus, features, name), of_corpus in table.groupby(["corpus", "features", "split"], sort=False):
-        found: dict[tuple[str, str], Centroid] = {}
-        for (model, dimension), part in of_corpus.groupby(["model", "dimension"], sort=False):
-            null = _null(results, part)
-            by = ABOVE_ZERO if null is None else ABOVE_NULL.format(_permuted(results, part))
-            found[model, dimension] = _centroid(part, null, by, refits, resamples, seed)
-        about = {"corpus": corpus, "features": features, "split": name}
-        pairs = [(one, other) for i, one in enumerate(found) for other in list(found)[i + 1 :]]
-        for model in dict.fromkeys(model for model, _ in found):
-            rows += [
-                {"model": model, **about, "dimension": dimension, **centroid.row()}
-                for (of, dimension), centroid in found.items()
-                if of == model
-            ]
-            rows += [
-                {"model": model, **about, "dimension": f"{other[1]} − {one[1]}", **found[other].less(found[one])}
-                for one, other in pairs
-                # Paired only where both were scored on the same speakers.
-                if one[0] == other[0] == model and found[one].units == found[other].units
-            ]
-        differences += [
-            {"model": f"{other[0]} − {one[0]}", **about, "dimension": one[1], **found[other].less(found[one])}
-            for one, other in pairs
-            if one[0] != other[0] and one[1] == other[1] and found[one].units == found[other].units
-        ]
-    columns = ["model", "corpus", "features", "split", "dimension", "speakers", "centroid", "low", "high", "p",
-               "weighted_by", "defined", "unit", "units", "interval"]  # fmt: skip
-    return pd.DataFrame(rows + differences, columns=columns)
+    return table[table["split"] == split]
 
 
-#: Share of resamples that must have a centroid for there to be an interval.
-_DEFINED = 0.9
-
-
-@dataclass(frozen=True)
-class Centroid:
-    """The centroid of a curve.
-
-    Attributes
-    ----------
-    value : float
-        On all utterances; NaN where the weights do not sum to more than 0.
-    drawn, left_out : ndarray, shapes (resamples,) and (units,)
-        On each resample of the units, and without each of them; NaN where the weights do not sum to more than 0.
-    units : tuple of str
-        Names of what is resampled: speakers, or groups of them.
-    weighted_by : str
-    speakers : int
-        How many there are.
-    unit : str
-        What a unit is: "speaker" or "group".
-    refit : Refit or None
-        The layers without each unit, their probes fitted again.
-    samples : tuple of ndarray, shape (units,)
-        Centroids without each unit of `refit`, one array for each independent sample (`probe.jackknife`).
-    """
-
-    value: float
-    drawn: np.ndarray
-    left_out: np.ndarray
-    units: tuple[str, ...]
-    weighted_by: str
-    speakers: int
-    unit: str
-    refit: Refit | None = None
-    samples: tuple[np.ndarray, ...] = ()
-
-    def row(self) -> dict[str, object]:
-        """As the table has it."""
-        import numpy as np
-
-        low, high, _, kind = _limits(self.value, self.drawn, self.left_out, self.samples)
-        low, high = np.clip([low, high], 0, 1)
-        return self._row(self.value, self.drawn, low, high, float("nan"), self.weighted_by, kind)
-
-    def less(self, other: Centroid) -> dict[str, object]:
-        """The difference of two centroids on the same resamples, empty where they are weighed by different things."""
-        import numpy as np
-
-        if self.weighted_by != other.weighted_by:
-            nothing, nan = np.empty(0), float("nan")
-            return self._row(nan, nothing, nan, nan, nan, f"not compared: {self.weighted_by}, and {other.weighted_by}")
-        value, drawn = self.value - other.value, self.drawn - other.drawn
-        paired = self.refit is not None and other.refit is not None and self.refit.pairs_with(other.refit)
-        samples = [one - two for one, two in zip(self.samples, other.samples, strict=True)] if paired else ()
-        low, high, p, kind = _limits(value, drawn, self.left_out - other.left_out, samples)
-        low, high = np.clip([low, high], -1, 1)
-        return self._row(value, drawn, low, high, p, self.weighted_by, kind)
-
-    def _row(self, value, drawn, low, high, p, by, interval="") -> dict[str, object]:
-        import numpy as np
-
-        return {
-            "speakers": self.speakers,
-            "centroid": value,
-            "low": low,
-            "high": high,
-            "p": p,
-            "weighted_by": by,
-            "defined": float(np.isfinite(drawn).mean()) if len(drawn) else 0.0,
-            "unit": self.unit,
-            "units": len(self.units),
-            "interval": interval,
-        }
+def _less(one: Mapping[str, Centroid], other: Mapping[str, Centroid]) -> list[dict[str, object]]:
+    """Rows of the differences, a scale each."""
+    return [one[scale].less(other[scale]) for scale in SCALES]
 
 
 def _null(results: Results, part: pd.DataFrame) -> pd.Series | None:
@@ -203,7 +165,9 @@ def _null(results: Results, part: pd.DataFrame) -> pd.Series | None:
     scores, first = results.scores, part.iloc[0]
     if "null_mean" not in scores:
         return None
-    same = scores["fold"] == "all"
+    from emoprobe.probe.selecting import is_pooled
+
+    same = is_pooled(scores)
     for column in ("model", "corpus", "dimension", "probe", "features", "split"):
         same &= scores[column] == first[column]
     null = scores[same].groupby("layer")["null_mean"].mean()
@@ -221,107 +185,65 @@ def _permuted(results: Results, part: pd.DataFrame) -> str:
     return "permuted labels"
 
 
-def _limits(
-    value: float, drawn: np.ndarray, left_out: np.ndarray, samples: Sequence[np.ndarray]
-) -> tuple[float, float, float, str]:
-    """95 % interval, p of zero, and what they know of: refits, or else resamples that are moved to the estimate."""
-    import numpy as np
-
-    from emoprobe.probe import jackknife
-    from emoprobe.probe.drawing import limits
-
-    defined = drawn[np.isfinite(drawn)]
-    if not np.isfinite(value) or not len(defined) or len(defined) < _DEFINED * len(drawn):
-        return float("nan"), float("nan"), float("nan"), ""
-    if samples:
-        refitted = jackknife.limits(np.array([value]), [sample[:, None] for sample in samples])
-        if np.isfinite(refitted).all():
-            low, high, p = (float(number[0]) for number in refitted)
-            return low, high, p, jackknife.REFITTED
-    # A ratio is biased where its denominator is uncertain. The resamples carry that bias once more than the estimate.
-    moved = drawn - defined.mean() + value
-    low, high, p = (float(number[0]) for number in limits(moved[:, None], left_out[:, None]))
-    return low, high, p, jackknife.FIXED if np.isfinite(low) else ""
-
-
-def _centroid(
-    part: pd.DataFrame, null: pd.Series | None, weighted_by: str, refits: Refits, resamples: int, seed: int
-) -> Centroid:
-    import numpy as np
-
-    from emoprobe.probe.bootstrap import moments_by_speaker
-    from emoprobe.probe.units import speaker_groups, unit_names, unit_of, with_groups
-
-    # An utterance of unknown speaker counts as a speaker of its own.
-    wide = part.pivot(index="id", columns="layer", values="prediction")
-    known = with_groups(part).drop_duplicates("id").set_index("id").reindex(wide.index)
-    names = unit_names(wide.index, known["speaker"], known["group"], before="speaker ")
-    units, group = np.unique(np.array(names), return_inverse=True)
-    return centroid_of_sums(
-        moments_by_speaker(known["truth"].to_numpy(), wide.to_numpy().T, group),
-        np.asarray(wide.columns, dtype=float) / max(*wide.columns, 1),
-        null=0.0 if null is None else null.to_numpy(float),
-        resamples=resamples,
-        seed=seed,
-        units=tuple(units),
-        weighted_by=weighted_by,
-        speakers=len(np.unique(speaker_groups(known["speaker"].tolist()))),
-        unit=unit_of(known["group"]),
-        refit=refits.of_layers(part.iloc[0], wide.columns, utterances=len(wide)),
-    )
-
-
-def centroid_of_sums(
-    sums: np.ndarray,
-    depth: np.ndarray,
-    *,
-    null: np.ndarray | float = 0.0,
-    resamples: int = 2000,
-    seed: int = 0,
-    units: tuple[str, ...] = (),
-    weighted_by: str = ABOVE_ZERO,
-    speakers: int = 0,
-    unit: str = "speaker",
-    refit: Refit | None = None,
-) -> Centroid:
-    """Relevance centroid from the sums of each unit and layer; see :func:`relevance_centroids`.
+def training_means(truth: np.ndarray, folds: np.ndarray) -> np.ndarray:
+    """Mean label of the rows that each row's fold was trained on: those of all other folds.
 
     Parameters
     ----------
-    sums : ndarray, shape (units, layers, 6)
-        Of `probe.bootstrap.moments_by_speaker`.
-    depth : ndarray, shape (layers,)
-        0 to 1.
-    null : ndarray, shape (layers,), or float
-        CCC that counts as nothing.
-    resamples, seed : int
-        Of the bootstrap.
-    units, weighted_by, speakers, unit, refit
-        See :class:`Centroid`.
+    truth : ndarray, shape (rows,)
+    folds : ndarray of str, shape (rows,)
 
     Returns
     -------
-    Centroid
+    ndarray, shape (rows,)
+        The mean of all where there is one fit.
     """
-    import numpy as np
+    names, member = np.unique(folds, return_inverse=True)
+    if len(names) < 2:
+        return np.full(len(truth), truth.mean())
+    count, total = np.bincount(member), np.bincount(member, weights=truth)
+    return ((total.sum() - total) / (count.sum() - count))[member]
 
-    from emoprobe.probe.bootstrap import leave_one_out, resampled
-    from emoprobe.probe.metrics import ccc_from_moments
 
-    def of(summed: np.ndarray) -> np.ndarray:
-        weight = np.nan_to_num(ccc_from_moments(summed) - null)
-        total = weight.sum(-1)
-        # A sum just above 0 gives ratios without bound, of which a single one would move the mean of all resamples.
-        return np.clip(weight @ depth / np.where(total > 0, total, np.nan), -1, 2)
+def _centroids(
+    results: Results, part: pd.DataFrame, refits: Refits, ceiling: float, resamples: int, seed: int
+) -> dict[str, Centroid]:
+    """Of one model and dimension, by scale."""
+    from emoprobe.probe.bootstrap import moments_by_speaker
+    from emoprobe.probe.units import speaker_groups, unit_names, unit_of, with_groups
 
-    return Centroid(
-        value=float(np.clip(of(sums.sum(0)), 0, 1)),
-        drawn=resampled(sums, {"": of}, resamples=resamples, seed=seed)[""] if resamples else np.empty(0),
-        left_out=of(leave_one_out(sums)),
-        units=units,
-        weighted_by=weighted_by,
-        speakers=speakers,
-        unit=unit,
-        refit=refit,
-        samples=() if refit is None else tuple(refit.samples(of, sums)),
+    null = _null(results, part)
+    # An utterance of unknown speaker counts as a speaker of its own.
+    wide = part.pivot(index="id", columns="layer", values="prediction")
+    known = with_groups(part).drop_duplicates("id").set_index("id").reindex(wide.index)
+    speaker, talks = known["speaker"].tolist(), known["group"].tolist()
+    names = unit_names(wide.index.tolist(), speaker, talks, before="speaker ")
+    units, group = np.unique(np.array(names), return_inverse=True)
+    truth, predictions = known["truth"].to_numpy(float), wide.to_numpy().T
+    sums = {
+        True: moments_by_speaker(truth, predictions - training_means(truth, known["fold"].to_numpy(str)), group),
+        False: moments_by_speaker(truth, predictions, group),
+    }
+    over = Drawn(
+        tuple(units),
+        len(np.unique(speaker_groups(speaker))),
+        unit_of(talks),
+        refits.of_layers(part.iloc[0].to_dict(), wide.columns.tolist(), utterances=len(wide)),
     )
+    by_scale = {}
+    for name, scale in SCALES.items():
+        by = scale.in_words
+        if name == "ccc":
+            by = ABOVE_ZERO if null is None else ABOVE_NULL.format(_permuted(results, part))
+        by_scale[name] = centroid_of_sums(
+            sums[scale.from_training_mean],
+            np.asarray(wide.columns, dtype=float) / max(*wide.columns, 1),
+            scale=scale,
+            ceiling=ceiling,
+            null=null.to_numpy(float) if name == "ccc" and null is not None else 0.0,
+            resamples=resamples,
+            seed=seed,
+            weighted_by=by,
+            over=over,
+        )
+    return by_scale

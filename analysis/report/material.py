@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .claims import Claim
+from .claim import Claim
 from .computed import Computed
 from .content import Block
 from .study import Study

@@ -140,7 +140,7 @@ class Fitted:
     notes : dict of str to list of str
         What is to be said of each target.
     weights : list of dict
-        Learned weights: `dimension`, `layer`, `seed`, `weight`, `weight_normed`.
+        Learned weights: `dimension`, `layer`, `seed`, `weight`, `weight_normed`, `weight_by_norm`.
     """
 
     fits: list[Fit]

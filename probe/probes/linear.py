@@ -133,7 +133,7 @@ class Ridge(LinearProbe):
 
         return PENALTIES
 
-    def versions(self, settings: FitSettings, target: str) -> dict[str, int]:  # noqa: ARG002 (of every probe)
+    def versions(self, settings: FitSettings, target: str) -> dict[str, int]:
         """See :class:`.base.Probe`."""
         from .. import deletion, jackknife, mdl, permutation, ridge
 
@@ -141,7 +141,7 @@ class Ridge(LinearProbe):
             ridge, deletion, jackknife, *[permutation] * bool(settings.permutations), *[mdl] * settings.mdl
         )
 
-    def identity(self, settings: FitSettings, target: str, inputs: Inputs) -> dict:  # noqa: ARG002 (of every probe)
+    def identity(self, settings: FitSettings, target: str, inputs: Inputs) -> dict:
         """See :class:`.base.Probe`."""
         return {
             "penalties": [float(penalty) for penalty in self.penalties(settings)],
@@ -220,13 +220,13 @@ class Logistic(LinearProbe):
 
         return PENALTIES
 
-    def versions(self, settings: FitSettings, target: str) -> dict[str, int]:  # noqa: ARG002 (of every probe)
+    def versions(self, settings: FitSettings, target: str) -> dict[str, int]:
         """See :class:`.base.Probe`."""
         from .. import category_null, logistic, permutation
 
         return versions_of(logistic, *[permutation, category_null] * bool(settings.permutations))
 
-    def identity(self, settings: FitSettings, target: str, inputs: Inputs) -> dict:  # noqa: ARG002 (of every probe)
+    def identity(self, settings: FitSettings, target: str, inputs: Inputs) -> dict:
         """See :class:`.base.Probe`."""
         return {
             "penalties": [float(penalty) for penalty in self.penalties(settings)],

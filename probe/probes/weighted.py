@@ -77,21 +77,23 @@ def _training(settings: FitSettings) -> WeightedSettings:
 
 
 def _weights(task: Task, learned: WeightedResult) -> list[dict]:
-    """Weights and their norm-corrected form, averaged over folds: a row a dimension, seed and layer."""
+    """Weights, corrected by the length of the centred states and by the norm of the frames: means over folds."""
     import numpy as np
 
     from ..weighted import norm_corrected
 
     norm = task.cache.layers["norm"].to_numpy(np.float64)
-    # Layer-normed frames have one norm, so the weight is already the share.
-    normed = norm_corrected(learned.weights, np.ones_like(norm) if task.features == "mean_ln" else norm)
+    # Layer-normed frames have one norm.
+    by_norm = norm_corrected(learned.weights, np.ones_like(norm) if task.features == "mean_ln" else norm)
+    corrected = learned.corrected
     return [
         {
             "dimension": dimension,
             "layer": layer,
             "seed": seed,
             "weight": learned.weights[k, :, column, layer].mean(),
-            "weight_normed": normed[k, :, column, layer].mean(),
+            "weight_normed": corrected[k, :, column, layer].mean(),
+            "weight_by_norm": by_norm[k, :, column, layer].mean(),
         }
         for column, dimension in enumerate(task.targets)
         for k, seed in enumerate(_seeds(task.settings))

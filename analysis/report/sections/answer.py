@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from ...measures.directions import RULE
 from ...tables import END_TO_END
-from ..claims import RULES, Claim
+from ..claim import RULES, Claim
 from ..content import (
     Block,
     Findings,
@@ -12,15 +15,13 @@ from ..content import (
     counted,
     known,
     listed,
-    number,
 )
 from ..material import Material
 
-# 1. The answer --------------------------------------------------------------------------------------------------------
-
 
 def answer_section(material: Material) -> list[Block]:
-    study, found = material.study, material.claims
+    """The question, then each claim with its verdict, and how many are decided."""
+    study, claims = material.study, material.claims
     trained = [model.label for corpus in study.corpora for model in study.of(corpus, random=False)]
     ends = dict.fromkeys(run["model"] for run in study.runs(probe=END_TO_END))
     wanted = [*study.dimensions, *(["emotion categories"] if study.has_emotion else [])]
@@ -28,34 +29,32 @@ def answer_section(material: Material) -> list[Block]:
     asked += f" carry {listed(wanted)}" if trained else f" of {listed(wanted)}"
     asked += f" on {listed(study.corpora)}; whether plain acoustics, untrained weights or chance explain as much"
     blocks: list[Block] = [Paragraph(f"{asked}{'; and what training end to end adds' if ends and trained else ''}.")]
-    if not found:
+    if not claims:
         return [*blocks, Missing("These results allow no claim to be tested.", study.fit_command("--dim all"))]
-    blocks += [Paragraph(_tally(found)), Findings(tuple(claim.finding() for claim in found))]
-    return [*blocks, Paragraph(f"{RULES} {_family(found)}")]
+    blocks += [Paragraph(_tally(claims)), Findings(tuple(claim.finding() for claim in claims))]
+    depth = f" {RULE}" if any(claim.subject == "depth" for claim in claims) else ""
+    return [*blocks, Paragraph(f"{RULES} {_family(claims)}{depth}")]
 
 
-def _tally(found: list[Claim]) -> str:
+def _tally(claims: Sequence[Claim]) -> str:
     by_verdict: dict[str, list[Claim]] = {}
-    for claim in found:
+    for claim in claims:
         by_verdict.setdefault(claim.verdict, []).append(claim)
     counts = [
         f"{len(by_verdict[name])} {name}"
         for name in ("supported", "contradicted", "undecided", "not tested")
         if name in by_verdict
     ]
-    text = f"Of {counted(len(found), 'claim')}, {listed(counts)}."
-    fragile = [claim for claim in found if claim.fragile]
-    if fragile:
-        text += (
-            f" {len(fragile)} of the decided ones would be undecided if p had to be at most 0.05 after correction for "
-            "all claims."
-        )
+    text = f"Of {counted(len(claims), 'claim')}, {listed(counts)}."
+    if alone := sum(claim.decided_alone for claim in claims):
+        text += f" {alone} of the undecided would be decided alone, and do not stand after correction for all claims."
     return text
 
 
-def _family(found: list[Claim]) -> str:
-    tested = sum(known(claim.p) for claim in found)
+def _family(claims: Sequence[Claim]) -> str:
+    tested = sum(known(claim.p) for claim in claims)
     return (
-        f"Intervals are of each claim alone: of {tested} such intervals, {number(tested / 20, 1)} miss the truth on "
-        f"average. Corrected p values are Holm's over these {tested} tests."
+        f"p values are corrected by Holm over all tests of this page, for {counted(tested, 'claim')}; a claim on depth "
+        "has three. Intervals are of each claim alone. Where the error of the resampling left a verdict open, it was "
+        "computed again on more resamples."
     )

@@ -1,0 +1,132 @@
+"""A claim: a statement that can fail, with an interval, and a verdict that stands after correction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .content import Finding, known, probability, with_interval
+from .settling import LEVEL, Question, Settled
+
+RULES = (
+    "Supported: the corrected p value is at most 0.05, and the difference lies on the claimed side of zero. "
+    "Contradicted: it is at most 0.05, and the difference lies on the other side. Undecided: it is larger, whatever "
+    "the interval of that claim alone says. Not tested: there is no interval, or nothing to compare."
+)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement that can fail.
+
+    Parameters
+    ----------
+    subject : str
+        What kind of claim: "depth", "student", "acoustics", "words", "twin" or "text".
+    statement : str
+    measure : str
+        What `value` is, in words.
+    value, low, high, p : float
+        Positive means that the statement holds; the interval and p are of this claim alone. NaN where it was not
+        tested.
+    how : str
+        What was compared, or why it was not tested.
+    p_holm : float
+        Corrected for all tests of the report.
+    decided : bool
+        Whether the corrected p value is at most 0.05, up to the error of the resampling.
+    hindsight : bool
+        Whether a layer or a baseline was chosen on the very rows that are compared.
+    """
+
+    subject: str
+    statement: str
+    measure: str
+    value: float
+    low: float
+    high: float
+    p: float
+    how: str
+    p_holm: float = np.nan
+    decided: bool = False
+    hindsight: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """By :data:`RULES`."""
+        return verdict(self.value, decided=self.decided)
+
+    @property
+    def decided_alone(self) -> bool:
+        """Whether it is undecided, and would not be if it were the only claim of the page."""
+        return self.verdict == "undecided" and known(self.p) and self.p <= LEVEL
+
+    def finding(self) -> Finding:
+        """As the report shows it."""
+        if not known(self.value):
+            return Finding(self.statement, self.verdict, "", self.how)
+        numbers = f"{self.measure}: {with_interval(self.value, self.low, self.high, _digits(self.low, self.high))}"
+        if known(self.p):
+            numbers += f"; p {_equals(self.p)}, corrected {_equals(self.p_holm)}"
+            numbers += ": decided alone, not after correction" if self.decided_alone else ""
+        return Finding(self.statement, self.verdict, numbers, self.how)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A claim before it is tested.
+
+    Attributes
+    ----------
+    question : Question
+        What is tested.
+    word : callable
+        Makes the claim of the outcome.
+    """
+
+    question: Question[Any]
+    word: Callable[[Settled[Any]], Claim]
+
+
+@dataclass(frozen=True)
+class Untested:
+    """No test, for a reason that the claim tells; `p` is NaN for each test that there would be."""
+
+    reason: str
+    p: tuple[float, ...]
+    resampled: bool = False
+
+
+def verdict(value: float, *, decided: bool) -> str:
+    """Verdict on a value whose claimed side is the positive one, by whether it stands after correction.
+
+    Examples
+    --------
+    >>> from emoprobe.analysis.report.claim import verdict
+    >>> verdict(0.2, decided=True), verdict(-0.2, decided=True), verdict(0.2, decided=False)
+    ('supported', 'contradicted', 'undecided')
+    >>> verdict(float("nan"), decided=False)
+    'not tested'
+    """
+    if not known(value):
+        return "not tested"
+    return "undecided" if not decided else "supported" if value > 0 else "contradicted"
+
+
+def untested(subject: str, statement: str, reason: str) -> Claim:
+    """A claim without a test."""
+    return Claim(subject, statement, "", np.nan, np.nan, np.nan, np.nan, f"Not tested: {reason}.")
+
+
+def _equals(p: float) -> str:
+    text = probability(p)
+    return text if text.startswith("<") else f"= {text}"
+
+
+def _digits(low: float, high: float) -> int:
+    """Three, and more where a limit would round to a zero that it is not."""
+    smallest = min(abs(end) for end in (low, high)) if known(low) and known(high) else 0.0
+    return next((digits for digits in (3, 4, 5) if smallest == 0 or round(smallest, digits) > 0), 6)

@@ -1,0 +1,141 @@
+"""Which tests of a page stand after correction, whatever the seed of the bootstrap.
+
+A bootstrap p value is a count, and so has an error of its own. Where that error leaves a decision open, the test is
+asked again on more resamples. What is decided is decided at the upper end of the error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+from scipy import stats
+
+from emoprobe.probe.permutation import holm
+
+#: A corrected p value up to this decides.
+LEVEL = 0.05
+
+#: Chance that a p value lies beyond its error on one side.
+ERROR = 1e-4
+
+#: Resamples of the first round: at least, and for each test of the page. With so many, of which none is beyond 0, the
+#: upper end of p times the number of tests is below `LEVEL`.
+FIRST, A_TEST = 2000, 400
+
+#: Resamples of each further round, as a multiple; and at most.
+TIMES, MOST = 4, 500_000
+
+
+class Tested(Protocol):
+    """What a question gives: the p values of its tests, NaN where one could not be made."""
+
+    @property
+    def p(self) -> tuple[float, ...]: ...  # noqa: D102 - said above
+
+    @property
+    def resampled(self) -> bool:
+        """Whether they are counts of resamples, which have an error; those of the jackknife have none."""
+
+
+T = TypeVar("T", bound=Tested)
+
+
+@dataclass(frozen=True)
+class Question(Generic[T]):
+    """Something to test, on as many resamples as it takes.
+
+    Attributes
+    ----------
+    ask : callable
+        Takes a number of resamples. More of them begin with the same ones.
+    tests : int
+        How many p values it gives.
+    """
+
+    ask: Callable[[int], T]
+    tests: int = 1
+
+
+@dataclass(frozen=True)
+class Settled(Generic[T]):
+    """A question and how its tests stand.
+
+    Attributes
+    ----------
+    tested
+        What it gave on the most resamples it was asked on.
+    corrected : tuple of float
+        p values after Holm's correction over all tests of all questions.
+    decided : tuple of bool
+        Which are at most :data:`LEVEL`, up to the error of the resampling.
+    resamples : int
+    """
+
+    tested: T
+    corrected: tuple[float, ...]
+    decided: tuple[bool, ...]
+    resamples: int
+
+
+def settle(questions: Sequence[Question[T]], *, most: int = MOST) -> list[Settled[T]]:
+    """Ask all questions of a page, and those again that resampling leaves open.
+
+    Parameters
+    ----------
+    questions : sequence of Question
+    most : int
+        Resamples after which what is still open counts as undecided.
+
+    Returns
+    -------
+    list of Settled
+        One a question.
+    """
+    owner = np.repeat(np.arange(len(questions)), [question.tests for question in questions])
+    asked = np.full(len(questions), min(most, max(FIRST, A_TEST * len(owner))))
+    tested = [question.ask(int(resamples)) for question, resamples in zip(questions, asked, strict=True)]
+    while True:
+        p = np.array([value for one in tested for value in one.p], dtype=float)
+        low, high = within(p, asked[owner])
+        counts = np.array([one.resampled for one in tested], dtype=bool)[owner]
+        low, high = np.where(counts, low, p), np.where(counts, high, p)
+        surely = holm(high.tolist()) <= LEVEL
+        open_ = [k for k in np.unique(owner[surely != (holm(low.tolist()) <= LEVEL)]) if asked[k] < most]
+        if not open_:
+            break
+        for k in open_:
+            asked[k] = min(most, TIMES * asked[k])
+            tested[k] = questions[k].ask(int(asked[k]))
+    corrected = holm(p.tolist())
+    return [
+        Settled(one, tuple(corrected[owner == k].tolist()), tuple(surely[owner == k].tolist()), int(asked[k]))
+        for k, one in enumerate(tested)
+    ]
+
+
+def within(p: np.ndarray, resamples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Limits of two-sided bootstrap p values by the error of the resampling (Clopper and Pearson's).
+
+    Parameters
+    ----------
+    p : ndarray, shape (tests,)
+        2 (1 + count) / (1 + resamples), or NaN.
+    resamples : ndarray of int, shape (tests,)
+
+    Returns
+    -------
+    low, high : ndarray, shape (tests,)
+
+    References
+    ----------
+    C. J. Clopper and E. S. Pearson, "The use of confidence or fiducial limits illustrated in the case of the binomial",
+    Biometrika 26(4), 1934.
+    """
+    count = np.maximum(np.round(p * (1 + resamples) / 2 - 1), 0)
+    low = np.where(count > 0, stats.beta.ppf(ERROR, np.maximum(count, 1), resamples - count + 1), 0.0)
+    high = stats.beta.ppf(1 - ERROR, count + 1, np.maximum(resamples - count, 1))
+    known = np.isfinite(p)
+    return np.where(known, 2 * low, np.nan), np.where(known, np.minimum(2 * high, 1.0), np.nan)

@@ -1,0 +1,197 @@
+"""Simulated states in which two dimensions have known profiles over the layers, read by real ridge probes.
+
+The state of a layer holds each dimension with a signal-to-noise ratio: a strength times a profile. Labels are the
+dimension with noise of their own. Speakers have offsets in the dimension and in the state, and neighbouring layers
+share most of their noise. All pairs lie in one state, side by side, so that one fit a layer serves them all, and the
+probe has more features than it needs: weak layers are learned less well, as in real corpora.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from emoprobe.analysis.measures.centroid import training_means
+from emoprobe.analysis.measures.curve_depth import Centroid, centroid_of_sums
+from emoprobe.analysis.measures.directions import DECIDING, Comparison, Signed
+from emoprobe.analysis.measures.scales import SCALES
+from emoprobe.probe.bootstrap import moments_by_speaker
+from emoprobe.probe.ridge import solve
+from emoprobe.probe.ridge_equations import accumulate
+from emoprobe.probe.splits import Fold, cross_validation
+
+LAYERS, EACH, GROUPS = 6, 10, 12
+PENALTIES = (1.0, 10.0, 100.0, 1000.0)
+DEPTH = np.linspace(0, 1, LAYERS)
+UP = np.linspace(0.25, 1.0, LAYERS)
+FLAT, NOTHING = np.full(LAYERS, 0.6), np.zeros(LAYERS)
+BUMP = np.array([0.3, 0.7, 1.0, 1.0, 0.7, 0.3])
+
+
+@dataclass(frozen=True)
+class Side:
+    """A dimension: its signal-to-noise ratio in each layer, and the share of its labels' variance that is no noise."""
+
+    profile: np.ndarray
+    strength: float
+    reliability: float = 1.0
+
+
+def _pairs() -> dict[str, tuple[Side, Side]]:
+    pairs = {}
+    for name, profile in (("rising", UP), ("falling", UP[::-1]), ("bump", BUMP)):
+        pairs[f"{name}, unequal strength"] = Side(profile, 2.5), Side(profile, 1.0)
+        pairs[f"{name}, unequal label noise"] = Side(profile, 2.0, 0.9), Side(profile, 2.0, 0.4)
+        pairs[f"{name}, unequal both"] = Side(profile, 3.0, 0.85), Side(profile, 0.8, 0.5)
+    pairs["flat"] = Side(FLAT, 2.0), Side(FLAT, 0.6, 0.7)
+    pairs["noise alone"] = Side(NOTHING, 1.0), Side(NOTHING, 1.0)
+    pairs["falls, rises"] = Side(UP[::-1], 1.5, 0.8), Side(UP, 0.8, 0.7)
+    pairs["flat, rises"] = Side(FLAT, 1.0, 0.8), Side(UP, 1.0, 0.8)
+    return pairs
+
+
+#: (one, other) by name. All but the last two have one profile on both sides.
+PAIRS = _pairs()
+OPPOSED, ONE_RISES = "falls, rises", "flat, rises"
+EQUAL = tuple(name for name in PAIRS if name not in (OPPOSED, ONE_RISES))
+
+
+def simulated(speakers: int, rng: np.random.Generator) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """States of each layer (rows, width), labels (rows, 2 × pairs) and speakers (rows,)."""
+    speaker = np.repeat(np.arange(speakers), EACH)
+    sides = [side for pair in PAIRS.values() for side in pair]
+    shape, offsets = (len(speaker), len(sides)), (speakers, len(sides))
+    held = (rng.standard_normal(shape) + np.sqrt(0.3) * rng.standard_normal(offsets)[speaker]) / np.sqrt(1.3)
+    reliability = np.array([side.reliability for side in sides])
+    labels = np.sqrt(reliability) * held + np.sqrt(1 - reliability) * rng.standard_normal(shape)
+    states, noise, voice = [], rng.standard_normal(shape), rng.standard_normal(offsets)
+    for layer in range(LAYERS):
+        if layer:
+            noise = 0.8 * noise + 0.6 * rng.standard_normal(shape)
+            voice = 0.8 * voice + 0.6 * rng.standard_normal(offsets)
+        ratio = np.array([side.strength * side.profile[layer] for side in sides])
+        states.append(np.sqrt(ratio) * held + (noise + np.sqrt(0.5) * voice[speaker]) / np.sqrt(1.5))
+    return states, labels, speaker
+
+
+def folds_of(speaker: np.ndarray, official: bool) -> tuple[Fold, ...]:
+    """Half of the speakers to train on and half to score, or a cross-validation over all."""
+    if not official:
+        return cross_validation(np.arange(len(speaker)), speaker, 3)
+    tested = speaker < (speaker.max() + 1) // 2
+    train = np.flatnonzero(~tested)
+    odd = speaker[train] % 2 == 0
+    inner = ((train[odd], train[~odd]), (train[~odd], train[odd]))
+    return (Fold("all", train, inner, {"test": np.flatnonzero(tested)}),)
+
+
+@dataclass(frozen=True)
+class Read:
+    """What probes predict: the rows that are scored, their folds, and predictions (layers, rows, labels)."""
+
+    rows: np.ndarray
+    folds: np.ndarray
+    predictions: np.ndarray
+
+
+def read(states: list[np.ndarray], labels: np.ndarray, folds: tuple[Fold, ...]) -> Read:
+    """Fit the probes of every layer."""
+    fitted = [solve(accumulate(lambda rows, x=x: x[rows], labels, folds), penalties=PENALTIES) for x in states]
+    scored = [rows for fold in folds for rows in fold.tests.values()]
+    member = np.repeat(np.arange(len(folds)), [len(rows) for rows in scored])
+    rows = np.concatenate(scored)
+    return Read(rows, member.astype(str), np.stack([one.predictions[rows] for one in fitted]))
+
+
+def without(folds: tuple[Fold, ...], out: np.ndarray) -> tuple[Fold, ...]:
+    """The same folds without some rows, a mask."""
+    return tuple(
+        Fold(
+            fold.name,
+            fold.train[~out[fold.train]],
+            tuple((train[~out[train]], rows[~out[rows]]) for train, rows in fold.inner),
+            {name: rows[~out[rows]] for name, rows in fold.tests.items()},
+        )
+        for fold in folds
+    )
+
+
+def sums_of(one: Read, labels: np.ndarray, speaker: np.ndarray) -> dict[bool, np.ndarray]:
+    """Moments by speaker (speakers, labels, layers, 6), with predictions from their training mean and as they are."""
+    _, groups = np.unique(speaker[one.rows], return_inverse=True)
+    by: dict[bool, list[np.ndarray]] = {True: [], False: []}
+    for k in range(labels.shape[1]):
+        truth, predictions = labels[one.rows, k], one.predictions[:, :, k]
+        by[True].append(moments_by_speaker(truth, predictions - training_means(truth, one.folds), groups))
+        by[False].append(moments_by_speaker(truth, predictions, groups))
+    return {centred: np.stack(sums, 1) for centred, sums in by.items()}
+
+
+def comparisons(
+    speakers: int, *, official: bool, replications: int, refitted: bool = True, resamples: int = 400, seed: int = 0
+) -> Iterator[tuple[dict[str, Comparison], dict[str, dict[str, Signed]]]]:
+    """For each replication, the comparison of every pair, and its difference of centroids on each scale alone.
+
+    Parameters
+    ----------
+    speakers : int
+        That are scored.
+    official : bool
+        Whether as many others are trained on, or all are scored in a cross-validation.
+    refitted : bool
+        Whether the jackknife fits the probes anew without each of 12 groups of speakers.
+    replications, resamples, seed : int
+    """
+    rng = np.random.default_rng([seed, speakers, official])
+    for _ in range(replications):
+        states, labels, speaker = simulated(2 * speakers if official else speakers, rng)
+        folds = folds_of(speaker, official)
+        sums = sums_of(read(states, labels, folds), labels, speaker)
+        left_out: dict[bool, np.ndarray] | None = None
+        if refitted:
+            each = [
+                sums_of(read(states, labels, without(folds, speaker % GROUPS == group)), labels, speaker)
+                for group in range(GROUPS)
+            ]
+            left_out = {centred: np.stack([one[centred].sum(0) for one in each]) for centred in sums}
+        curves = [curve(sums, left_out, k, resamples) for k in range(labels.shape[1])]
+        pairs = {name: (curves[2 * k], curves[2 * k + 1]) for k, name in enumerate(PAIRS)}
+        yield (
+            {name: compared(*pair) for name, pair in pairs.items()},
+            {name: apart(*pair) for name, pair in pairs.items()},
+        )
+
+
+def curve(
+    sums: dict[bool, np.ndarray], left_out: dict[bool, np.ndarray] | None, k: int, resamples: int
+) -> dict[str, Centroid]:
+    """Centroid and slope of one label on each scale."""
+    return {
+        name: centroid_of_sums(
+            sums[scale.from_training_mean][:, k],
+            DEPTH,
+            scale=scale,
+            left_out=None if left_out is None else left_out[scale.from_training_mean][:, k],
+            resamples=resamples,
+        )
+        for name, scale in SCALES.items()
+    }
+
+
+def compared(one: dict[str, Centroid], other: dict[str, Centroid]) -> Comparison:
+    """As `Comparison.of` makes it from a table."""
+    slopes = [
+        Signed.of([side[s].slope.value for s in DECIDING], [side[s].slope.limits()[2] for s in DECIDING])
+        for side in (one, other)
+    ]
+    differences = apart(one, other)
+    difference = Signed.of([float(differences[s].sign) for s in DECIDING], [differences[s].p for s in DECIDING])
+    return Comparison("arousal", "valence", (slopes[0], slopes[1]), difference)
+
+
+def apart(one: dict[str, Centroid], other: dict[str, Centroid]) -> dict[str, Signed]:
+    """Difference of the centroids on each scale."""
+    between = {scale: other[scale].depth - one[scale].depth for scale in SCALES}
+    return {scale: Signed.of([diff.value], [diff.limits()[2]]) for scale, diff in between.items()}
