@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from emoprobe import fit_layers
 from emoprobe.analysis import relevance_centroids
 from emoprobe.analysis.measures.directions import Comparison, Signed
 from emoprobe.errors import UserError
 from emoprobe.probe import Results, ccc
 from emoprobe.probe.bootstrap import resample_counts, stretched
+from emoprobe.testing.caches import write_cache
 
 
 def planted(signal: dict[str, np.ndarray], *, speakers: int = 15, each: int = 20, seed: int = 0) -> Results:
@@ -329,3 +333,19 @@ def test_a_comparison_reads_the_table_whichever_dimension_comes_first():
         assert [slope.sign for slope in comparison.slopes] == [-1, 1]
         assert comparison.difference.sign == 1
         assert max(comparison.p) < 0.01
+
+
+def test_refits_widen_curves_and_are_told(tmp_path):
+    """Ridge probes of a cross-validation: the interval knows of other training speakers, on every scale."""
+    path = tmp_path / "c.h5"
+    write_cache(path, layers=4, width=6, n=96, speakers=8)
+    results = fit_layers(path, dimensions=("arousal", "valence"), folds=4, resamples=100, permutations=0, mdl=False)
+    table = relevance_centroids(results, resamples=200)
+    there = table[table["low"].notna()]
+    assert len(there)
+    assert (there["interval"] == "refitted").all()
+    old = relevance_centroids(replace(results, refits=results.refits.iloc[:0]), resamples=200)
+    assert (old[old["low"].notna()]["interval"] == "fixed probe").all()
+    np.testing.assert_array_equal(table["centroid"], old["centroid"])
+    width, fixed = (one["slope_high"] - one["slope_low"] for one in (table, old))
+    assert np.nanmedian(width / fixed) > 1

@@ -354,8 +354,8 @@ def test_killed_between_any_two_files_it_goes_on(cache, tmp_path):
     out = tmp_path / "r"
     arguments = [str(cache), "--resamples", "50", "--quiet", "--out", str(out)]
     done = 0
-    # A unit writes six files, the protocol last; four units. The instants fall into the first unit (nothing is there
-    # yet), after its scores and before its protocol, and into later units.
+    # A unit writes six files (seven with refits), the protocol last. The instants fall into the first unit (nothing is
+    # there yet), after its scores and before its protocol, and into later units.
     for left, units in ((3, 0), (6, 0), (8, 1), (17, 3)):
         run = subprocess.run([sys.executable, "-c", KILLED, str(left), *arguments], capture_output=True)
         assert run.returncode == -signal.SIGKILL

@@ -228,7 +228,11 @@ def _centroids(
         tuple(units),
         len(np.unique(speaker_groups(speaker))),
         unit_of(talks),
-        refits.of_layers(part.iloc[0].to_dict(), wide.columns.tolist(), utterances=len(wide)),
+        refits.of_layers(
+            {str(column): value for column, value in part.iloc[0].items()},
+            [int(layer) for layer in wide.columns],
+            utterances=len(wide),
+        ),
     )
     by_scale = {}
     for name, scale in SCALES.items():

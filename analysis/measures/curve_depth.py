@@ -53,8 +53,8 @@ class Estimate:
     def moved(self, *, by: float, over: float) -> Estimate:
         """The same in another unit."""
         samples = tuple((sample + by) / over for sample in self.samples)
-        value, drawn, left_out = ((number + by) / over for number in (self.value, self.drawn, self.left_out))
-        return Estimate(value, drawn, left_out, self.refit, samples)
+        drawn, left_out = (self.drawn + by) / over, (self.left_out + by) / over
+        return Estimate((self.value + by) / over, drawn, left_out, self.refit, samples)
 
     @property
     def defined(self) -> float:
