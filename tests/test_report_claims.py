@@ -212,3 +212,17 @@ def test_the_command_for_a_missing_baseline_names_cache_and_corpus(tmp_path):
 
     options = parser().parse_args(shlex.split(extract)[1:])
     assert (options.corpus, options.baselines) == (given[1], ["egemaps"])
+
+
+def test_a_p_value_that_no_resample_made_is_taken_as_it_is():
+    asked = []
+
+    def ask(resamples: int) -> Given:
+        asked.append(resamples)
+        return Given((0.0499,), resampled=False)
+
+    (settled,) = settle([Question(ask)])
+    assert settled.decided == (True,)
+    assert len(asked) == 1
+    (counted,) = settle([Question(lambda resamples: Given((0.0499,)))], most=FIRST)
+    assert counted.decided == (False,)  # the same number as a count of 2,000 resamples could be above the level

@@ -1,7 +1,7 @@
 """Which tests of a page stand after correction, whatever the seed of the bootstrap.
 
-A bootstrap p value is a count, and so has an error of its own. Where that error leaves a decision open, the test is
-asked again on more resamples. What is decided is decided at the upper end of the error.
+A bootstrap p value is a count, and so has an error of its own; one of the jackknife has none. Where that error leaves a
+decision open, the test is asked again on more resamples. What is decided is decided at the upper end of the error.
 """
 
 from __future__ import annotations
