@@ -79,7 +79,9 @@ def parser() -> argparse.ArgumentParser:
     )
     add(
         "permute_within_speakers",
-        help="permute labels within speakers, so that knowing the speaker is part of the null",
+        action=argparse.BooleanOptionalAction,
+        help="permute labels within speakers, so that knowing the speaker is part of the null, or among all utterances "
+        "(default: within, where most utterances are of known speakers with 5 or more)",
     )
     add("mdl", help="leave out the description lengths, for a third of the time")
     add("ungrouped", help="accept folds by utterance in a corpus that names no speaker")

@@ -14,7 +14,7 @@ from emoprobe.extract.corpora.cells import EMOTION
 from emoprobe.extract.versions import versions
 from emoprobe.jsontext import to_json
 
-from . import bootstrap, metrics, recalls, splits
+from . import bootstrap, jackknife, metrics, recalls, splits
 from .bootstrap import INTERVALS
 from .classes import Classes
 from .probes.base import versions_of
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def settings_of(study: Study, unit: Unit, target: str) -> dict:
     """Settings on which the numbers of a unit depend, as JSON."""
-    settings, probe = study.settings, unit.probe
+    settings, probe = study.settings_for(target), unit.probe
     of_categories = [recalls] if target == EMOTION else []
     return {
         "probe": probe.name,
@@ -67,8 +67,18 @@ def is_of(entry: dict, study: Study, unit: Unit) -> bool:
     )
 
 
-def entry_of(study: Study, unit: Unit, target: str, notes: list[str]) -> dict:
-    """Entry of the protocol: what is needed to cite the numbers of a unit, and to make them again."""
+def entry_of(study: Study, unit: Unit, target: str, notes: list[str], *, refitted: bool = False) -> dict:
+    """Entry of the protocol: what is needed to cite the numbers of a unit, and to make them again.
+
+    Parameters
+    ----------
+    study : Study
+    unit : Unit
+    target : str
+    notes : list of str
+    refitted : bool
+        Whether its intervals are of probes that were fitted again without each speaker.
+    """
     split, labels = study.splits[target], study.labels
     labelled = labels.labelled(target)
     entry = {
@@ -94,7 +104,7 @@ def entry_of(study: Study, unit: Unit, target: str, notes: list[str]) -> dict:
             "notes": split.notes,
         },
         "settings": settings_of(study, unit, target),
-        "interval": INTERVALS[split.units.unit],
+        "interval": (jackknife.IN_WORDS if refitted else INTERVALS)[split.units.unit],
         "versions": versions(),
         "notes": notes,
     }

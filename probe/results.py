@@ -34,6 +34,7 @@ from .schema import (
     PROTOCOL,
     RANGES,
     RECALLS,
+    REFITS,
     SCORES,
     STRING,
     WEIGHTS,
@@ -42,7 +43,19 @@ from .schema import (
 )
 from .selecting import best_layer, headline_metric, is_pooled
 
-_TABLES = {"scores": SCORES, "weights": WEIGHTS, "predictions": PREDICTIONS, "recalls": RECALLS}
+_TABLES = {
+    "scores": SCORES,
+    "weights": WEIGHTS,
+    "predictions": PREDICTIONS,
+    "recalls": RECALLS,
+    "refits": REFITS,
+}
+
+#: Tables that stand as Parquet alone: large, and read by this program.
+_PARQUET_ALONE = ("predictions", "refits")
+
+#: Tables that results may lack: handed on without the large ones, or of dimensions alone, which have no recalls.
+_OPTIONAL = ("predictions", "recalls", "refits")
 
 
 @dataclass(frozen=True)
@@ -72,6 +85,9 @@ class Results:
     recalls : DataFrame
         Recall and precision of every category, one row a fit, part and category: the pooled ones alone. `predicted` is
         how often the category was the answer; `reason` says why a limit is missing.
+    refits : DataFrame
+        Of each ridge probe, the sums of labels and predictions that remain without each speaker (or group, or block of
+        them), its probes fitted again without them (`deletion`); what its intervals follow from.
     """
 
     scores: pd.DataFrame
@@ -79,6 +95,7 @@ class Results:
     protocol: list[dict] = field(default_factory=list)
     predictions: pd.DataFrame = field(default_factory=pd.DataFrame)
     recalls: pd.DataFrame = field(default_factory=lambda: table([], RECALLS))
+    refits: pd.DataFrame = field(default_factory=lambda: table([], REFITS))
 
     @staticmethod
     def empty() -> Results:
@@ -94,6 +111,7 @@ class Results:
             [entry for entry in self.protocol if tuple(str(entry[name]) for name in KEY) not in keys] + new.protocol,
             _replaced(self.predictions, new.predictions, keys),
             _replaced(self.recalls, new.recalls, keys),
+            _replaced(self.refits, new.refits, keys),
         )
 
     @property
@@ -147,13 +165,19 @@ class Results:
             folder.mkdir(parents=True, exist_ok=True)
             refuse_other_results(folder)
             self._strike_out_changed(folder)
-            _write(folder / "predictions.parquet", partial(self.predictions.to_parquet, index=False))
-            tables = {"weights": self.weights, "scores": self.scores}
-            if len(self.recalls) or (folder / "recalls.parquet").exists():  # results of dimensions alone have none
-                tables = {"recalls": self.recalls, **tables}
+            tables = {
+                "predictions": self.predictions,
+                "refits": self.refits,
+                "recalls": self.recalls,
+                "weights": self.weights,
+                "scores": self.scores,
+            }
             for name, frame in tables.items():
+                if name in ("refits", "recalls") and not len(frame) and not (folder / f"{name}.parquet").exists():
+                    continue  # of nothing that these results hold
                 _write(folder / f"{name}.parquet", partial(frame.to_parquet, index=False))
-                _write(folder / f"{name}.csv", partial(frame.to_csv, index=False))
+                if name not in _PARQUET_ALONE:
+                    _write(folder / f"{name}.csv", partial(frame.to_csv, index=False))
             _write_protocol(folder, self.protocol)
         except OSError as error:
             raise UserError(
@@ -334,13 +358,12 @@ def load_results(folder: str | Path | Sequence[str | Path] = "results") -> Resul
         path = folder / f"{name}.parquet"
         if not path.exists() and (folder / f"{name}.csv").exists():
             path = folder / f"{name}.csv"
-        # Results may be handed on without their predictions, the largest file; those of dimensions have no recalls.
-        if name in ("predictions", "recalls") and not path.exists():
+        if name in _OPTIONAL and not path.exists():
             frames[name] = table([], columns)
             continue
         texts = {column: LONGEST_NAME for column, kind in columns.items() if kind == STRING} | {"reason": LONGEST_TEXT}
         frames[name] = check_columns(_read_table(path, columns), path, RANGES, texts, remedy=_REMEDY)
-    return Results(frames["scores"], frames["weights"], protocol, frames["predictions"], frames["recalls"])
+    return Results(protocol=protocol, **frames)
 
 
 _REMEDY = "bring it back, or fit again with another --out, or move the folder away and run the same `probe-fit` again"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,10 @@ import pandas as pd
 
 from emoprobe.errors import UserError
 
+from . import jackknife
 from .bootstrap import confusion_by_speaker, intervals, moments_by_speaker
+from .deletion import LeftOut
+from .jackknife import FIXED, REFITTED
 from .metrics import (
     ccc_from_moments,
     macro_f1_from_confusion,
@@ -21,6 +24,8 @@ from .metrics import (
 )
 from .permutation import holm, summarise
 from .recalls import TOO_RARE, common_classes, recalls, resampled_measures, told
+from .refits import Refit
+from .schema import MOMENTS
 from .splits import POOLED, Split
 from .units import unit_of
 
@@ -52,8 +57,12 @@ class Scored:
         For each fit, its scores for permuted labels by the name of the split.
     tested : list of dict of str to float, or None
         For each fit, the score that the null is of, by the name of the split, where that is not CCC of the fit itself.
+    permuted : str
+        What the labels of the nulls were permuted among.
     codes : list of dict or None
         For each fit, more columns of its pooled rows.
+    left_out : list of LeftOut, or None
+        For each fit, the sums that remain without each speaker, where it can be fitted again without them.
     """
 
     split: Split
@@ -68,6 +77,15 @@ class Scored:
     nulls: list[dict[str, np.ndarray] | None]
     codes: list[dict | None]
     tested: list[dict[str, float] | None] | None = None
+    left_out: list[LeftOut | None] | None = None
+    permuted: str = ""
+
+    def refit(self, fit: int, split: str) -> Refit | None:
+        """What a fit scores on a split without each speaker; None where nobody knows, or there is one alone."""
+        left_out = self.left_out[fit] if self.left_out else None
+        if left_out is None or len(left_out.deletions.names) < 2:
+            return None
+        return Refit(left_out.deletions.names, left_out.deletions.part, left_out.sums[split])
 
 
 @dataclass(frozen=True)
@@ -81,6 +99,8 @@ class Outcome:
     predictions : DataFrame
     recalls : list of dict
         Rows of the recalls of each category; none of a dimension.
+    refits : list of DataFrame
+        What :class:`.refits.Refits` reads, of each fit that has any.
     reasons : list of str
         Why pooled scores lack something.
     """
@@ -88,6 +108,7 @@ class Outcome:
     scores: list[dict]
     predictions: pd.DataFrame
     recalls: list[dict]
+    refits: list[pd.DataFrame]
     reasons: list[str]
 
 
@@ -109,7 +130,8 @@ def score(scored: Scored, *, resamples: int, seed: int) -> Outcome:
     UserError
         If a prediction is not a number.
     """
-    rows_out, frames, of_classes, reasons = [], [], [], []
+    measures = DIMENSION_MEASURES if scored.categories is None else CATEGORY_MEASURES
+    rows_out, frames, of_classes, refits, reasons = [], [], [], [], []
     for name in dict.fromkeys(name for fold in scored.split.folds for name in fold.tests):
         of_folds = [
             _Part(k, fold.name, fold.tests[name][scored.labelled[fold.tests[name]]])
@@ -127,9 +149,13 @@ def score(scored: Scored, *, resamples: int, seed: int) -> Outcome:
             rare = told(scored.categories, support, unit=_unit(scored.split, rows))
             reasons += [f"{name}: {line}" for line in (_absent(scored.categories, support), rare) if line]
         bounds = intervals(by_speaker, resampled, resamples=resamples, seed=seed)
+        known = [scored.refit(fit, name) if resamples else None for fit in range(len(scored.identity))]
+        kinds = [_refitted(bounds, fit, refit, by_speaker, measures) for fit, refit in enumerate(known)]
+        refits += _tables_of(known, scored.identity, name)
         sums = by_speaker.sum(0)
         pooled = _rows(scored, name, _Part(None, POOLED, rows), sums)
         for fit, row in enumerate(pooled):
+            row["interval"] = kinds[fit]
             for k, end in enumerate(("low", "high")):
                 row.update({f"{measure}_{end}": limits[k, fit] for measure, limits in bounds.items()})
             row["reason"] = _reason(row, scored.truth[rows], wanted=resamples > 0)
@@ -146,7 +172,48 @@ def score(scored: Scored, *, resamples: int, seed: int) -> Outcome:
         parts = [pooled, *(_rows(scored, name, part, _sums(scored, part.rows).sum(0)) for part in several)]
         rows_out += [row for of_fit in zip(*parts, strict=True) for row in of_fit]
         frames += [_predictions(scored, fit, name, of_folds) for fit in range(len(scored.identity))]
-    return Outcome(rows_out, pd.concat(frames, ignore_index=True), of_classes, reasons)
+    return Outcome(rows_out, pd.concat(frames, ignore_index=True), of_classes, refits, reasons)
+
+
+def _refitted(
+    bounds: dict[str, np.ndarray],
+    fit: int,
+    refit: Refit | None,
+    by_speaker: np.ndarray,
+    measures: Mapping[str, Callable],
+) -> str:
+    """Put the intervals of a fit that was refitted in place of those of the fixed probe; which they are now."""
+    there = {name: bool(np.isfinite(ends[:, fit]).all()) for name, ends in bounds.items()}
+    fixed = FIXED if any(there.values()) else ""
+    if refit is None or not fixed:
+        return fixed
+    refitted = {}
+    for measure, function in measures.items():
+        samples = [values[:, None] for values in refit.samples(function, by_speaker[:, fit])]
+        low, high, _ = jackknife.limits(function(by_speaker.sum(0))[fit : fit + 1], samples, scale=measure)
+        refitted[measure] = np.concatenate([low, high])
+    if any(there[name] and not np.isfinite(ends).all() for name, ends in refitted.items()):
+        return fixed
+    for name, ends in refitted.items():
+        bounds[name][:, fit] = ends
+    return REFITTED
+
+
+def _tables_of(refits: Sequence[Refit | None], identity: Sequence[dict], split: str) -> list[pd.DataFrame]:
+    """The refits of each fit that has any, as :class:`.refits.Refits` reads them."""
+    return [
+        pd.DataFrame(
+            {
+                **{name: value for name, value in about.items() if name != "depth"},
+                "split": split,
+                "part": refit.part,
+                "unit": list(refit.units),
+                **dict(zip(MOMENTS, refit.sums.T, strict=True)),
+            }
+        )
+        for refit, about in zip(refits, identity, strict=True)
+        if refit is not None
+    ]
 
 
 @dataclass(frozen=True)
@@ -188,7 +255,7 @@ def _tested(scored: Scored, fit: int, name: str, row: dict[str, Any]) -> dict[st
         return {}
     other = scored.tested[fit] if scored.tested else None
     tested = other[name] if other else row["ccc"]
-    return {"tested": tested, **summarise(tested, null[name])}
+    return {"tested": tested, **summarise(tested, null[name]), "permuted": scored.permuted}
 
 
 def _check(scored: Scored, rows: np.ndarray) -> None:

@@ -51,8 +51,9 @@ class FitSettings:
     permutations : int
         Permutations of the labels that give each ridge probe, and each layer and baseline of categories, its null; 0
         for none.
-    permute_within_speakers : bool
-        Permute labels within speakers only: what the features know of the speaker is then part of the null.
+    permute_within_speakers : bool, optional
+        Permute labels within speakers only: what the features know of the speaker is then part of the null. By default
+        so where speakers are known and have rows enough (`permutation.within_by_rule`).
     rescale : bool
         Give ridge predictions the mean and spread of the labels, fitted on inner validation rows.
     head : str
@@ -70,7 +71,7 @@ class FitSettings:
     penalties: tuple[float, ...] | None = None
     resamples: int = 2000
     permutations: int = 1000
-    permute_within_speakers: bool = False
+    permute_within_speakers: bool | None = None
     mdl: bool = True
     ungrouped: bool = False
     rescale: bool = False

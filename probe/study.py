@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from emoprobe.errors import UserError
@@ -12,6 +12,7 @@ from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
 from emoprobe.extract.digest import cache_digest
 
 from .mismatches import mismatches
+from .permutation import within_by_rule
 from .probes.base import Inputs, Probe
 from .probes.registry import ALL, BASELINES, PROBES
 from .settings import FitSettings
@@ -94,6 +95,13 @@ class Study:
         for line in _notes(splits, without):
             say(f"{where}: {line}")
         return cls(cache, settings, inputs, digest, labels, splits, without, _units(settings, inputs, list(splits)))
+
+    def settings_for(self, target: str) -> FitSettings:
+        """The settings, with what they leave to the corpus decided for a target: how its labels are permuted."""
+        if self.settings.permute_within_speakers is not None:
+            return self.settings
+        split = self.splits[target]
+        return replace(self.settings, permute_within_speakers=within_by_rule(split.folds, split.units))
 
     def targets_of(self, unit: Unit) -> list[str]:
         """Targets of a unit, in the order in which they were asked for."""

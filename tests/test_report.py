@@ -331,7 +331,7 @@ def test_the_numbers_are_those_of_the_tables(evil, report):
     assert number(row["selectivity"]) in text
     counts = results.protocol[0]["split"]["counts"]
     assert f"test {counts['test']}" in text
-    assert "of 4 speakers, resampled together" in text
+    assert "of 4 speakers, left out together, the probes fitted again" in text
     assert "(<b>s0" in text  # the speakers at the ends of the range
     assert "Synthetic <script>" in text  # the corpus's own warning, among the limits
     assert "says 4 different sentences in 240 utterances" in text

@@ -66,7 +66,7 @@ def curve_caption(curves: Sequence[Curve], protocol: Sequence[dict], *, band: st
         sentences.append(f"Means of {n_seeds} seeds.")
     if band and any(curve.has_interval for curve in curves):
         mean = ", limits averaged over seeds" if n_seeds > 1 else ""
-        sentences.append(f"{band}: 95 % bootstrap intervals over {interval_unit(curves)}{mean}.")
+        sentences.append(f"{band}: 95 % intervals over {interval_unit(curves)}{mean}.")
     return " ".join([*sentences, *corpus_remarks(runs)])
 
 

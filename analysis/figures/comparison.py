@@ -163,7 +163,7 @@ def _caption(systems: pd.DataFrame, metric: str, protocol: Sequence[dict], *, wi
     if systems["low"].notna().any():
         unit = "utterances" if len(n) and len(speakers) and (n == speakers).all() else "speakers"
         unit = "groups" if by_group else unit
-        sentences.append(f"Bars: 95 % bootstrap intervals over {unit}.")
+        sentences.append(f"Bars: 95 % intervals over {unit}.")
     seeds = int(systems["seeds"].max())
     if seeds > 1:
         limits = (

@@ -69,7 +69,7 @@ def plot_layers(  # noqa: PLR0913 (options of the user's, each given by its name
     ax: Axes | None = None,
     figure: Figure | None = None,
 ) -> Axes:
-    """Draw the score of each layer with its bootstrap interval, one line a dimension.
+    """Draw the score of each layer with its interval, one line a dimension.
 
     Left of layer 0, apart, stand the baselines (predictor of the mean, duration, acoustic statistics, the words); right
     of the last layer, as horizontal marks, the learned weighted sum over all layers and models trained end to end.

@@ -190,10 +190,11 @@ def _controls(study: Study, account: Account) -> str:
     scores = study.results.scores
     permutations = scores["permutations"].dropna()
     if len(permutations) and permutations.max() > 0:
-        within = any(run.get("settings", {}).get("permuted") == "within speakers" for run in study.results.protocol)
+        among = {run.get("settings", {}).get("permuted") for run in study.results.protocol} - {None}
+        place = f" {among.pop()}" if len(among) == 1 else ""
         sentences.append(
             f"The null of every layer and dimension comes from {whole(permutations.max())} permutations of the labels"
-            f"{' within speakers' if within else ''}, at the penalties of the true ones; p values count the true "
+            f"{place}, at the penalties of the true ones; p values count the true "
             f"labels among them {account.cite('phipson2010permutation')} and are corrected over layers "
             f"{account.cite('holm1979simple')}. Selectivity is the score less the mean of its null "
             f"{account.cite('hewitt2019designing')}."
@@ -225,12 +226,12 @@ def _uncertainty(study: Study, account: Account) -> str:
         keys += ["efron1981jackknife", "hesterberg2015teachers"]
     text += f" {account.cite(*keys)}." if text else ""
     return text + (
-        " Differences are taken on the same resamples. The relevance centroid of a dimension is the mean relative "
-        "depth of the layers, weighted by CCC above its null, by explained variance r², or by its odds r²/(1 − r²), "
-        "the latter two less what noise adds by the jackknife. A dimension rises or falls with depth where the slope "
-        "of a straight line through its curve differs from 0 on both r² and its odds, and one is called shallower than "
-        "another where its curve falls and the other's rises, since a score keeps the order of layers and little else. "
-        "All claims of the report are corrected together by Holm's method."
+        " Differences are taken without the same speakers, or on the same resamples of them. The relevance centroid of "
+        "a dimension is the mean relative depth of the layers, weighted by CCC above its null, by explained variance "
+        "r², or by its odds r²/(1 − r²), the latter two less what noise adds by the jackknife. A dimension rises or "
+        "falls with depth where the slope of a straight line through its curve differs from 0 on both r² and its odds, "
+        "and one is called shallower than another where its curve falls and the other's rises, since a score keeps the "
+        "order of layers and little else. All claims of the report are corrected together by Holm's method."
     )
 
 

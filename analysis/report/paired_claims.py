@@ -10,6 +10,7 @@ import pandas as pd
 
 from emoprobe.errors import UserError
 from emoprobe.extract.baselines.registry import as_in_a_cache
+from emoprobe.probe.jackknife import REFITTED
 from emoprobe.probe.selecting import SYSTEM, Choice, best_baseline, chosen_in_words, headline_metric
 from emoprobe.probe.significance import paired_differences
 from emoprobe.probe.units import GROUP
@@ -214,6 +215,10 @@ class _Difference:
     def p(self) -> tuple[float, ...]:
         return (float(self.row["p"]),)
 
+    @property
+    def exact(self) -> tuple[bool, ...]:
+        return (self.row["interval"] == REFITTED,)
+
 
 def _draft(here: _Corpus, pair: _Pair) -> Draft:
     metric = headline_metric(pair.one["dimension"])
@@ -243,7 +248,8 @@ def _draft(here: _Corpus, pair: _Pair) -> Draft:
 def _claim(pair: _Pair, row: pd.Series, metric: str, settled: Settled[_Difference | Untested]) -> Claim:
     scores = f"{metric} {number(row['score_one'])} against {number(row['score_other'])}"
     rows = f"{counted(row['n'], 'utterance')} of {counted(row['speakers'], 'speaker')}{_in_groups(row)}"
-    how = f"{scores}: {pair.about}; {rows}, resampled together."
+    together = "left out together, the probes fitted again" if row["interval"] == REFITTED else "resampled together"
+    how = f"{scores}: {pair.about}; {rows}, {together}."
     if row["without"]:
         how += f" Left out, because too rare for an interval: {row['without']}."
     chosen, hindsight = _chosen(pair)
