@@ -94,7 +94,7 @@ class LeftOut:
     Attributes
     ----------
     deletions : Deletions
-    sums : dict of str to ndarray, shape (sets, targets, 9)
+    sums : dict of str to ndarray, shape (sets, targets, 6)
         By the name of the split; see :func:`moments_without`.
     """
 
@@ -102,7 +102,7 @@ class LeftOut:
     sums: dict[str, np.ndarray]
 
     def of_target(self, column: int) -> LeftOut:
-        """Those of one of the targets, shape (sets, 9)."""
+        """Those of one of the targets, shape (sets, 6)."""
         return LeftOut(self.deletions, {name: sums[:, column] for name, sums in self.sums.items()})
 
 
@@ -122,19 +122,17 @@ def moments_without(
 
     Returns
     -------
-    dict of str to ndarray, shape (sets, targets, 9)
-        By the name of the split: the sums of `metrics.moments` over all its folds, about the mean label of the split,
-        and then those three of them that predictions have a part in, with each prediction taken from the mean label of
-        the rows it was trained on. NaN where nothing would remain to train on.
+    dict of str to ndarray, shape (sets, targets, 6)
+        By the name of the split: the sums of `metrics.moments` over all its folds, about the mean label of the split.
+        NaN where nothing would remain to train on.
     """
     n_sets, n_targets = len(deletions.names), targets.shape[1]
     names = list(dict.fromkeys(name for fold in equations.folds for name in fold.tests))
     origins = {name: _mean(targets[_rows_of(name, equations.folds)]) for name in names}
-    sums = {name: np.zeros((n_sets, n_targets, 9)) for name in names}
+    sums = {name: np.zeros((n_sets, n_targets, 6)) for name in names}
     for f, fold in enumerate(equations.folds):
         slope, offset = _changes(equations, solved, f, deletions)
         flat = slope.reshape(len(slope), -1)
-        means = _training_means(targets[fold.train], deletions.block[fold.train], n_sets)
         for name, rows in fold.tests.items():
             for some, x in equations.chunks(rows):
                 change = (x @ flat).reshape(len(some), n_sets, n_targets) + offset
@@ -142,8 +140,7 @@ def moments_without(
                 kept = np.ones((len(some), n_sets, 1), dtype=bool)
                 if deletions.part == BOTH:
                     kept[:, :, 0] = deletions.block[some][:, None] != np.arange(n_sets)
-                of_some = _sums(targets[some] - origins[name], predicted, kept)
-                sums[name] += np.concatenate([of_some, _about(of_some, means - origins[name])], axis=-1)
+                sums[name] += _sums(targets[some] - origins[name], predicted, kept)
     return sums
 
 
@@ -154,21 +151,6 @@ def _rows_of(name: str, folds: Sequence[Fold]) -> np.ndarray:
 def _mean(labels: np.ndarray) -> np.ndarray:
     there = ~np.isnan(labels)
     return np.where(there, labels, 0.0).sum(0) / np.maximum(there.sum(0), 1)
-
-
-def _training_means(labels: np.ndarray, block: np.ndarray, n_sets: int) -> np.ndarray:
-    """Mean label of the training rows without each set, shape (sets, targets)."""
-    there = ~np.isnan(labels)
-    of_set = block == np.arange(n_sets)[:, None]
-    count = there.sum(0) - of_set @ there.astype(np.float64)
-    total = np.where(there, labels, 0.0)
-    return (total.sum(0) - of_set @ total) / np.where(count > 0, count, np.nan)
-
-
-def _about(sums: np.ndarray, means: np.ndarray) -> np.ndarray:
-    """The sums Σp, Σp², Σtp with `means` taken from p, shape (sets, targets, 3)."""
-    n, t, p, _, pp, tp = np.moveaxis(sums, -1, 0)
-    return np.stack([p - n * means, pp - 2 * means * p + n * means**2, tp - means * t], axis=-1)
 
 
 def _sums(truth: np.ndarray, predicted: np.ndarray, kept: np.ndarray) -> np.ndarray:

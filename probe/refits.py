@@ -16,7 +16,7 @@ import pandas as pd
 from .bootstrap import leave_one_out
 from .deletion import BOTH
 from .drawing import Measure
-from .schema import DEVIATIONS, KEY, MOMENTS
+from .schema import KEY, MOMENTS
 
 #: Columns that name a system, as `selecting.SYSTEM` has them.
 _SYSTEM = (*KEY, "layer", "split")
@@ -34,27 +34,16 @@ class Refit:
         `deletion.TRAINING` or `deletion.BOTH`.
     sums : ndarray, shape (units, 6), or (units, systems, 6)
         Of `metrics.moments`, of the rows that remain; of several systems at once, see :meth:`stacked`.
-    deviations : ndarray, of the same shape
-        The same with each prediction taken from the mean label of the rows that it was trained on.
     """
 
     units: tuple[str, ...]
     part: str
     sums: np.ndarray
-    deviations: np.ndarray
-
-    @classmethod
-    def of(cls, units: Sequence[str], part: str, sums: np.ndarray) -> Refit:
-        """From the sums of :func:`.deletion.moments_without`, shape (units, 9)."""
-        n, t, _, tt, *_ = sums.T
-        p, pp, tp = sums[:, 6:].T
-        return cls(tuple(units), part, sums[:, :6], np.stack([n, t, p, tt, pp, tp], axis=-1))
 
     @classmethod
     def stacked(cls, refits: Sequence[Refit]) -> Refit:
         """Several systems that leave out the same, for a measure of all of them, such as a centroid of layers."""
-        sums, deviations = (np.stack([getattr(one, name) for one in refits], 1) for name in ("sums", "deviations"))
-        return cls(refits[0].units, refits[0].part, sums, deviations)
+        return cls(refits[0].units, refits[0].part, np.stack([refit.sums for refit in refits], axis=1))
 
     @property
     def utterances(self) -> int:
@@ -66,7 +55,7 @@ class Refit:
         """Whether both leave out the same, so that their difference can be taken unit by unit."""
         return (self.units, self.part, self.utterances) == (other.units, other.part, other.utterances)
 
-    def samples(self, measure: Measure, tested: np.ndarray, *, from_mean: bool = False) -> list[np.ndarray]:
+    def samples(self, measure: Measure, tested: np.ndarray) -> list[np.ndarray]:
         """Scores without each unit, for :func:`.jackknife.limits`: one array (units,) for each independent sample.
 
         Parameters
@@ -74,10 +63,8 @@ class Refit:
         measure : callable
         tested : ndarray, shape (tested units, 6) or (tested units, systems, 6)
             Sums of each unit that is tested, by the probe that knows all of the training part.
-        from_mean : bool
-            Whether predictions are taken from the mean label of their training rows, as those of `tested` then are.
         """
-        refitted = measure(self.deviations if from_mean else self.sums)
+        refitted = measure(self.sums)
         return [refitted] if self.part == BOTH else [refitted, measure(leave_one_out(tested))]
 
 
@@ -104,8 +91,7 @@ class Refits:
         found = self._table.iloc[rows]
         if found["seed"].nunique(dropna=False) > 1:
             return None
-        sums = found[[*MOMENTS, *DEVIATIONS]].to_numpy(np.float64)
-        return Refit.of(found["unit"].tolist(), str(found["part"].iloc[0]), sums)
+        return Refit(tuple(found["unit"]), found["part"].iloc[0], found[list(MOMENTS)].to_numpy(np.float64))
 
     def all_of(self, names: Sequence[Mapping[str, Any]]) -> list[Refit] | None:
         """Refits of several systems that leave out the same; None where one has none, or they do not."""

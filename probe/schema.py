@@ -77,19 +77,17 @@ RECALLS = {
 
 #: The six sums of `metrics.moments`, as columns.
 MOMENTS = ("n", "truth", "prediction", "truth_squared", "prediction_squared", "product")
-#: The three of them that are of predictions, taken from the mean label of their training rows.
-DEVIATIONS = ("deviation", "deviation_squared", "deviation_product")
 REFITS = {
     "model": STRING, "corpus": STRING, "dimension": STRING, "probe": STRING, "features": STRING, "layer": _INTEGER,
-    "seed": _INTEGER, "split": STRING, "part": STRING, "unit": STRING,
-    **dict.fromkeys((*MOMENTS, *DEVIATIONS), _NUMBER), "n": _INTEGER,
+    "seed": _INTEGER, "split": STRING, "part": STRING, "unit": STRING, **dict.fromkeys(MOMENTS, _NUMBER),
+    "n": _INTEGER,
 }  # fmt: skip
 
 #: Columns that a version after 0.1 added; a table that lacks another one is damaged.
 ADDED = frozenset(
     ["null_mean", "null_high", "p", "p_holm", "selectivity", "permutations", "mdl_bits", "compression", "text_source",
      "unit", "units", "group", "classes", "uar_common", "uar_common_low", "uar_common_high", "tested",
-     "interval", "permuted", "weight_by_norm"]
+     "weight_by_norm", "interval", "permuted"]
 )  # fmt: skip
 
 
@@ -152,7 +150,6 @@ RANGES = {
     "predicted": (0, LARGEST_COUNT),
     "truth": (-LARGEST, LARGEST), "prediction": (-LARGEST, LARGEST),
     "truth_squared": (0, LARGEST), "prediction_squared": (0, LARGEST), "product": (-LARGEST, LARGEST),
-    "deviation": (-LARGEST, LARGEST), "deviation_squared": (0, LARGEST), "deviation_product": (-LARGEST, LARGEST),
 }  # fmt: skip
 
 _SHORT = (lambda value: is_text(value) and len(value) <= LONGEST_NAME, f"a text of at most {LONGEST_NAME:,} characters")

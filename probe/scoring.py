@@ -25,7 +25,7 @@ from .metrics import (
 from .permutation import holm, summarise
 from .recalls import TOO_RARE, common_classes, recalls, resampled_measures, told
 from .refits import Refit
-from .schema import DEVIATIONS, MOMENTS
+from .schema import MOMENTS
 from .splits import POOLED, Split
 from .units import unit_of
 
@@ -85,7 +85,7 @@ class Scored:
         left_out = self.left_out[fit] if self.left_out else None
         if left_out is None or len(left_out.deletions.names) < 2:
             return None
-        return Refit.of(left_out.deletions.names, left_out.deletions.part, left_out.sums[split])
+        return Refit(left_out.deletions.names, left_out.deletions.part, left_out.sums[split])
 
 
 @dataclass(frozen=True)
@@ -155,9 +155,9 @@ def score(scored: Scored, *, resamples: int, seed: int) -> Outcome:
         sums = by_speaker.sum(0)
         pooled = _rows(scored, name, _Part(None, POOLED, rows), sums)
         for fit, row in enumerate(pooled):
+            row["interval"] = kinds[fit]
             for k, end in enumerate(("low", "high")):
                 row.update({f"{measure}_{end}": limits[k, fit] for measure, limits in bounds.items()})
-            row["interval"] = kinds[fit]
             row["reason"] = _reason(row, scored.truth[rows], wanted=resamples > 0)
             if row["reason"]:
                 reasons.append(f"layer {row['layer']}, {name}: {row['reason']}")
@@ -173,6 +173,47 @@ def score(scored: Scored, *, resamples: int, seed: int) -> Outcome:
         rows_out += [row for of_fit in zip(*parts, strict=True) for row in of_fit]
         frames += [_predictions(scored, fit, name, of_folds) for fit in range(len(scored.identity))]
     return Outcome(rows_out, pd.concat(frames, ignore_index=True), of_classes, refits, reasons)
+
+
+def _refitted(
+    bounds: dict[str, np.ndarray],
+    fit: int,
+    refit: Refit | None,
+    by_speaker: np.ndarray,
+    measures: Mapping[str, Callable],
+) -> str:
+    """Put the intervals of a fit that was refitted in place of those of the fixed probe; which they are now."""
+    there = {name: bool(np.isfinite(ends[:, fit]).all()) for name, ends in bounds.items()}
+    fixed = FIXED if any(there.values()) else ""
+    if refit is None or not fixed:
+        return fixed
+    refitted = {}
+    for measure, function in measures.items():
+        samples = [values[:, None] for values in refit.samples(function, by_speaker[:, fit])]
+        low, high, _ = jackknife.limits(function(by_speaker.sum(0))[fit : fit + 1], samples, scale=measure)
+        refitted[measure] = np.concatenate([low, high])
+    if any(there[name] and not np.isfinite(ends).all() for name, ends in refitted.items()):
+        return fixed
+    for name, ends in refitted.items():
+        bounds[name][:, fit] = ends
+    return REFITTED
+
+
+def _tables_of(refits: Sequence[Refit | None], identity: Sequence[dict], split: str) -> list[pd.DataFrame]:
+    """The refits of each fit that has any, as :class:`.refits.Refits` reads them."""
+    return [
+        pd.DataFrame(
+            {
+                **{name: value for name, value in about.items() if name != "depth"},
+                "split": split,
+                "part": refit.part,
+                "unit": list(refit.units),
+                **dict(zip(MOMENTS, refit.sums.T, strict=True)),
+            }
+        )
+        for refit, about in zip(refits, identity, strict=True)
+        if refit is not None
+    ]
 
 
 @dataclass(frozen=True)
@@ -215,48 +256,6 @@ def _tested(scored: Scored, fit: int, name: str, row: dict[str, Any]) -> dict[st
     other = scored.tested[fit] if scored.tested else None
     tested = other[name] if other else row["ccc"]
     return {"tested": tested, **summarise(tested, null[name]), "permuted": scored.permuted}
-
-
-def _refitted(
-    bounds: dict[str, np.ndarray],
-    fit: int,
-    refit: Refit | None,
-    by_speaker: np.ndarray,
-    measures: Mapping[str, Callable],
-) -> str:
-    """Put the intervals of a fit that was refitted in place of those of the fixed probe; which they are now."""
-    there = {name: bool(np.isfinite(ends[:, fit]).all()) for name, ends in bounds.items()}
-    fixed = FIXED if any(there.values()) else ""
-    if refit is None or not fixed:
-        return fixed
-    refitted = {}
-    for measure, function in measures.items():
-        samples = [values[:, None] for values in refit.samples(function, by_speaker[:, fit])]
-        low, high, _ = jackknife.limits(function(by_speaker.sum(0))[fit : fit + 1], samples, scale=measure)
-        refitted[measure] = np.concatenate([low, high])
-    if any(there[name] and not np.isfinite(ends).all() for name, ends in refitted.items()):
-        return fixed
-    for name, ends in refitted.items():
-        bounds[name][:, fit] = ends
-    return REFITTED
-
-
-def _tables_of(refits: Sequence[Refit | None], identity: Sequence[dict], split: str) -> list[pd.DataFrame]:
-    """The refits of each fit that has any, as :class:`.refits.Refits` reads them."""
-    return [
-        pd.DataFrame(
-            {
-                **{name: value for name, value in about.items() if name != "depth"},
-                "split": split,
-                "part": refit.part,
-                "unit": list(refit.units),
-                **dict(zip(MOMENTS, refit.sums.T, strict=True)),
-                **dict(zip(DEVIATIONS, refit.deviations.T[[2, 4, 5]], strict=True)),
-            }
-        )
-        for refit, about in zip(refits, identity, strict=True)
-        if refit is not None
-    ]
 
 
 def _check(scored: Scored, rows: np.ndarray) -> None:

@@ -124,7 +124,7 @@ def replicate(world: World, speakers: int, design: str, rng: np.random.Generator
         solved = solve(equations, penalties=PENALTIES)
         predictions.append(solved.predictions[rows, 0])
         (sums,) = moments_without(equations, solved, y[:, None], deletions).values()
-        refits.append(Refit.of(deletions.names, deletions.part, sums[:, 0]))
+        refits.append(Refit(deletions.names, deletions.part, sums[:, 0]))
         truths.append(world.moments(solved.coef[:, 0], solved.intercept[:, 0], k))
     tested = moments_by_speaker(y[rows], np.stack(predictions), speaker[rows])
     return Replication(tested, Refit.stacked(refits), np.stack(truths, axis=1))

@@ -78,7 +78,8 @@ def relevance_centroids(
         difference; empty for a centroid), `slope`, `slope_low`, `slope_high`, `slope_p` (of no slope; empty for a
         difference), `weighted_by`, `defined`, the share of resamples that have a centroid at all (below 0.9 there is
         no interval), and `unit` ("speaker" or "group"), what is resampled, with how many `units` there are. `interval`
-        is "refitted" where it knows of other training speakers too (`probe.jackknife`), else "fixed probe". A
+        is "refitted" where it knows of other training speakers too (`probe.jackknife`: the scale "ccc" of probes that
+        are refitted), else "fixed probe". A
         difference of sides that are weighed by different things, such as nulls of different kinds, is empty, and
         `weighted_by` says so.
 
@@ -86,7 +87,7 @@ def relevance_centroids(
     -----
     A difference of centroids says that two curves have different shapes on that scale. It does not say that the
     dimensions differ in depth: the same profile, read with unequal strength, has two centroids on every scale here
-    (`tests/test_calibration.py` counts it).
+    (`tests/probe/test_calibration.py` counts it).
 
     Raises
     ------
@@ -113,7 +114,9 @@ def relevance_centroids(
     for (corpus, features, name), of_corpus in table.groupby(["corpus", "features", "split"], sort=False):
         curves: dict[tuple[str, str], dict[str, Centroid]] = {}
         for (model, dimension), part in named_parts(of_corpus, "model", "dimension"):
-            curves[model, dimension] = _centroids(results, part, refits, ceilings.get(dimension, 1.0), resamples, seed)
+            curves[model, dimension] = _centroids(
+                results, part, refits, ceiling=ceilings.get(dimension, 1.0), resamples=resamples, seed=seed
+            )
         about = {"corpus": corpus, "features": features, "split": name}
         pairs = [
             (one, other)
@@ -206,7 +209,7 @@ def training_means(truth: np.ndarray, folds: np.ndarray) -> np.ndarray:
 
 
 def _centroids(
-    results: Results, part: pd.DataFrame, refits: Refits, ceiling: float, resamples: int, seed: int
+    results: Results, part: pd.DataFrame, refits: Refits, *, ceiling: float, resamples: int, seed: int
 ) -> dict[str, Centroid]:
     """Of one model and dimension, by scale."""
     from emoprobe.probe.bootstrap import moments_by_speaker
@@ -224,16 +227,11 @@ def _centroids(
         True: moments_by_speaker(truth, predictions - training_means(truth, known["fold"].to_numpy(str)), group),
         False: moments_by_speaker(truth, predictions, group),
     }
-    over = Drawn(
-        tuple(units),
-        len(np.unique(speaker_groups(speaker))),
-        unit_of(talks),
-        refits.of_layers(
-            {str(column): value for column, value in part.iloc[0].items()},
-            [int(layer) for layer in wide.columns],
-            utterances=len(wide),
-        ),
-    )
+    layers = wide.columns.astype(int).tolist()
+    system = {str(column): value for column, value in part.iloc[0].items()}
+    # Refits keep the sums of raw predictions, which the other scales do not read.
+    refit = refits.of_layers(system, layers, utterances=len(wide))
+    over = Drawn(tuple(units), len(np.unique(speaker_groups(speaker))), unit_of(talks))
     by_scale = {}
     for name, scale in SCALES.items():
         by = scale.in_words
@@ -241,10 +239,11 @@ def _centroids(
             by = ABOVE_ZERO if null is None else ABOVE_NULL.format(_permuted(results, part))
         by_scale[name] = centroid_of_sums(
             sums[scale.from_training_mean],
-            np.asarray(wide.columns, dtype=float) / max(*wide.columns, 1),
+            np.asarray(layers, dtype=float) / max(*layers, 1),
             scale=scale,
             ceiling=ceiling,
             null=null.to_numpy(float) if name == "ccc" and null is not None else 0.0,
+            refit=refit if name == "ccc" else None,
             resamples=resamples,
             seed=seed,
             weighted_by=by,

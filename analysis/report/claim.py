@@ -97,7 +97,11 @@ class Untested:
 
     reason: str
     p: tuple[float, ...]
-    resampled: bool = False
+
+    @property
+    def exact(self) -> tuple[bool, ...]:
+        """Nothing was resampled."""
+        return (True,) * len(self.p)
 
 
 def verdict(value: float, *, decided: bool) -> str:

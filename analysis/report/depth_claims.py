@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from emoprobe.errors import UserError
-from emoprobe.probe.jackknife import REFITTED
 
 from ..measures.centroid import relevance_centroids
 from ..measures.directions import Comparison, difference_of
@@ -40,8 +39,8 @@ class _Depths:
         return self.comparison.p
 
     @property
-    def resampled(self) -> bool:
-        return bool((self.table["interval"] != REFITTED).any())
+    def exact(self) -> tuple[bool, ...]:
+        return (False,) * len(self.p)  # the scales that decide are resampled
 
     def row(self, name: str, scale: str) -> pd.Series:
         rows = self.table[(self.table["dimension"] == name) & (self.table["scale"] == scale)]

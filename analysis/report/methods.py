@@ -228,11 +228,10 @@ def _uncertainty(study: Study, account: Account) -> str:
     return text + (
         " Differences are taken without the same speakers, or on the same resamples of them. The relevance centroid of "
         "a dimension is the mean relative depth of the layers, weighted by CCC above its null, by explained variance "
-        "r², or by its odds r²/(1 − r²), "
-        "the latter two less what noise adds by the jackknife. A dimension rises or falls with depth where the slope "
-        "of a straight line through its curve differs from 0 on both r² and its odds, and one is called shallower than "
-        "another where its curve falls and the other's rises, since a score keeps the order of layers and little else. "
-        "All claims of the report are corrected together by Holm's method."
+        "r², or by its odds r²/(1 − r²), the latter two less what noise adds by the jackknife. A dimension rises or "
+        "falls with depth where the slope of a straight line through its curve differs from 0 on both r² and its odds, "
+        "and one is called shallower than another where its curve falls and the other's rises, since a score keeps the "
+        "order of layers and little else. All claims of the report are corrected together by Holm's method."
     )
 
 

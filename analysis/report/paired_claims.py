@@ -216,8 +216,8 @@ class _Difference:
         return (float(self.row["p"]),)
 
     @property
-    def resampled(self) -> bool:
-        return self.row["interval"] != REFITTED
+    def exact(self) -> tuple[bool, ...]:
+        return (self.row["interval"] == REFITTED,)
 
 
 def _draft(here: _Corpus, pair: _Pair) -> Draft:
@@ -248,8 +248,7 @@ def _draft(here: _Corpus, pair: _Pair) -> Draft:
 def _claim(pair: _Pair, row: pd.Series, metric: str, settled: Settled[_Difference | Untested]) -> Claim:
     scores = f"{metric} {number(row['score_one'])} against {number(row['score_other'])}"
     rows = f"{counted(row['n'], 'utterance')} of {counted(row['speakers'], 'speaker')}{_in_groups(row)}"
-    refitted = row["interval"] == REFITTED
-    together = "left out together, the probes fitted again" if refitted else "resampled together"
+    together = "left out together, the probes fitted again" if row["interval"] == REFITTED else "resampled together"
     how = f"{scores}: {pair.about}; {rows}, {together}."
     if row["without"]:
         how += f" Left out, because too rare for an interval: {row['without']}."

@@ -1,7 +1,7 @@
 """Which tests of a page stand after correction, whatever the seed of the bootstrap.
 
-A bootstrap p value is a count, and so has an error of its own; one of the jackknife has none. Where that error leaves a
-decision open, the test is asked again on more resamples. What is decided is decided at the upper end of the error.
+A bootstrap p value is a count, and so has an error of its own. Where that error leaves a decision open, the test is
+asked again on more resamples. What is decided is decided at the upper end of the error.
 """
 
 from __future__ import annotations
@@ -36,8 +36,7 @@ class Tested(Protocol):
     def p(self) -> tuple[float, ...]: ...  # noqa: D102 - said above
 
     @property
-    def resampled(self) -> bool:
-        """Whether they are counts of resamples, which have an error; those of the jackknife have none."""
+    def exact(self) -> tuple[bool, ...]: ...  # noqa: D102 - whether each p is no count of resamples
 
 
 T = TypeVar("T", bound=Tested)
@@ -99,9 +98,8 @@ def settle(questions: Sequence[Question[T]], *, most: int = MOST) -> list[Settle
     tested = [question.ask(int(resamples)) for question, resamples in zip(questions, asked, strict=True)]
     while True:
         p = np.array([value for one in tested for value in one.p], dtype=float)
-        low, high = within(p, asked[owner])
-        counts = np.array([one.resampled for one in tested], dtype=bool)[owner]
-        low, high = np.where(counts, low, p), np.where(counts, high, p)
+        exact = np.array([flag for one in tested for flag in one.exact], dtype=bool)
+        low, high = np.where(exact, p, within(p, asked[owner]))
         surely = holm(high.tolist()) <= LEVEL
         open_ = [k for k in np.unique(owner[surely != (holm(low.tolist()) <= LEVEL)]) if asked[k] < most]
         if not open_:
