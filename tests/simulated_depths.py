@@ -131,8 +131,10 @@ def sums_of(one: Read, labels: np.ndarray, speaker: np.ndarray) -> dict[bool, np
 
 def comparisons(
     speakers: int, *, official: bool, replications: int, refitted: bool = True, resamples: int = 400, seed: int = 0
-) -> Iterator[tuple[dict[str, Comparison], dict[str, dict[str, Signed]]]]:
-    """For each replication, the comparison of every pair, and its difference of centroids on each scale alone.
+) -> Iterator[tuple[dict[str, Comparison], dict[str, float]]]:
+    """For each replication, the comparison of every pair, and p of the difference of its centroids by CCC alone.
+
+    The latter takes the fits as given, as a bootstrap over the scored speakers does.
 
     Parameters
     ----------
@@ -157,10 +159,10 @@ def comparisons(
             ]
             left_out = {centred: np.stack([one[centred].sum(0) for one in each]) for centred in sums}
         curves = [curve(sums, left_out, k, resamples) for k in range(labels.shape[1])]
-        pairs = {name: (curves[2 * k], curves[2 * k + 1]) for k, name in enumerate(PAIRS)}
+        by_ccc = [centroid_of_sums(sums[False][:, k], DEPTH, resamples=resamples).depth for k in range(labels.shape[1])]
         yield (
-            {name: compared(*pair) for name, pair in pairs.items()},
-            {name: apart(*pair) for name, pair in pairs.items()},
+            {name: compared(curves[2 * k], curves[2 * k + 1]) for k, name in enumerate(PAIRS)},
+            {name: (by_ccc[2 * k + 1] - by_ccc[2 * k]).limits()[2] for k, name in enumerate(PAIRS)},
         )
 
 
@@ -182,16 +184,10 @@ def curve(
 
 def compared(one: dict[str, Centroid], other: dict[str, Centroid]) -> Comparison:
     """As `Comparison.of` makes it from a table."""
-    slopes = [
-        Signed.of([side[s].slope.value for s in DECIDING], [side[s].slope.limits()[2] for s in DECIDING])
-        for side in (one, other)
+    slopes = [[side[scale].slope for scale in DECIDING] for side in (one, other)]
+    apart = [other[scale].depth - one[scale].depth for scale in DECIDING]
+    tests = [
+        Signed.of([estimate.value for estimate in estimates], [estimate.limits()[2] for estimate in estimates])
+        for estimates in (*slopes, apart)
     ]
-    differences = apart(one, other)
-    difference = Signed.of([float(differences[s].sign) for s in DECIDING], [differences[s].p for s in DECIDING])
-    return Comparison("arousal", "valence", (slopes[0], slopes[1]), difference)
-
-
-def apart(one: dict[str, Centroid], other: dict[str, Centroid]) -> dict[str, Signed]:
-    """Difference of the centroids on each scale."""
-    between = {scale: other[scale].depth - one[scale].depth for scale in SCALES}
-    return {scale: Signed.of([diff.value], [diff.limits()[2]]) for scale, diff in between.items()}
+    return Comparison("arousal", "valence", (tests[0], tests[1]), tests[2])

@@ -213,16 +213,20 @@ def depth_statements(table: pd.DataFrame, *, one: str = "arousal", other: str = 
     from emoprobe.probe.permutation import holm
 
     about = ["model", "corpus", "features", "split"]
-    compared = []
-    for names, rows in table.groupby(about, sort=False):
-        there = set(rows["dimension"])
+    compared: list[tuple[dict[str, object], Comparison]] = []
+    for _, part in table.groupby(about, sort=False):
+        there = set(part["dimension"])
         if {one, other} <= there and there & {f"{one} − {other}", f"{other} − {one}"}:
-            compared.append((dict(zip(about, names, strict=True)), Comparison.of(rows, one, other)))
+            names: dict[str, object] = {column: part[column].iloc[0] for column in about}
+            compared.append((names, Comparison.of(part, one, other)))
     corrected = holm([p for _, comparison in compared for p in comparison.p]).reshape(-1, 3)
     rows = []
     for (names, comparison), p_holm in zip(compared, corrected, strict=True):
         said = comparison.statement([bool(p <= _LEVEL) for p in p_holm])
+        largest = {
+            name: float(np.max([p[place] for place in said.rests_on]))
+            for name, p in (("p", comparison.p), ("p_holm", tuple(p_holm)))
+        }
         verdict = {1: "supported", 0: "undecided", -1: "contradicted"}[said.sign]
-        p = [float(np.max([p[place] for place in said.rests_on])) for p in (comparison.p, p_holm)]
-        rows.append({**names, "statement": said.text, "verdict": verdict, "p": p[0], "p_holm": p[1]})
+        rows.append({**names, "statement": said.text, "verdict": verdict, **largest})
     return pd.DataFrame(rows, columns=[*about, "statement", "verdict", "p", "p_holm"])
