@@ -59,7 +59,7 @@ def test_equal_profiles_are_told_apart_in_a_twentieth_of_the_cases_at_most(speak
     if speakers == 60:
         # What the rule is for: CCC alone tells equal profiles apart where they are read with unequal strength.
         assert counts["rising, unequal strength"]["CCC alone"] >= 0.3 * REPLICATIONS, counts
-        assert said[shallower] >= 0.8 * REPLICATIONS, said
+        assert said[shallower] >= 0.7 * REPLICATIONS, said
         assert counts[ONE_RISES][shallower] <= bound(REPLICATIONS, 3.0)
         rises = sum(n for text, n in counts[ONE_RISES].items() if text.startswith("valence rises"))
         assert rises >= 0.8 * REPLICATIONS, counts[ONE_RISES]

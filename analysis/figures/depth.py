@@ -39,7 +39,7 @@ from .canvas import (
 )
 
 
-def plot_teacher_student(
+def plot_teacher_student(  # noqa: PLR0913 (options of the user's, each given by its name)
     results: Any,
     *,
     model: Sequence[str] | None = None,

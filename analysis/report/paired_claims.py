@@ -162,11 +162,12 @@ def _smaller(here: _Corpus, trained: list[Model]) -> Iterator[Draft]:
 
 def _with_text(here: _Corpus, label: str, dimension: str) -> Iterator[Draft]:
     ends = here.systems[(here.systems["model"] == label) & (here.systems["probe"] == END_TO_END)]
-    ends = ends[ends["dimension"] == dimension].drop_duplicates("features").set_index("features", drop=False)
-    if not {"audio", "audio+text"} <= set(ends.index):
+    ends = ends[ends["dimension"] == dimension].drop_duplicates("features")
+    by_features = {str(row["features"]): row for _, row in ends.iterrows()}
+    if not {"audio", "audio+text"} <= set(by_features):
         return
     statement = f"Trained end to end, {label} with text beats {label} alone on {dimension}{here.on}."
-    one, other = ends.loc["audio+text"], ends.loc["audio"]
+    one, other = by_features["audio+text"], by_features["audio"]
     seeds = min(int(one["seeds"]), int(other["seeds"]))
     about = "audio with text less audio alone" + (f", means of {seeds} seeds" if seeds > 1 else ", one seed")
     yield _draft(here, _Pair("text", statement, _key(one), _key(other), about))

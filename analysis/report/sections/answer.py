@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ...measures.directions import RULE
 from ...tables import END_TO_END
 from ..claim import RULES, Claim
@@ -20,6 +22,7 @@ from ..material import Material
 
 
 def answer_section(material: Material) -> list[Block]:
+    """What was asked; every claim with its verdict; and the rules by which it got it."""
     study, found = material.study, material.claims
     trained = [model.label for corpus in study.corpora for model in study.of(corpus, random=False)]
     ends = dict.fromkeys(run["model"] for run in study.runs(probe=END_TO_END))
@@ -35,7 +38,7 @@ def answer_section(material: Material) -> list[Block]:
     return [*blocks, Paragraph(f"{RULES} {_family(found)}{depth}")]
 
 
-def _tally(found: list[Claim]) -> str:
+def _tally(found: Sequence[Claim]) -> str:
     by_verdict: dict[str, list[Claim]] = {}
     for claim in found:
         by_verdict.setdefault(claim.verdict, []).append(claim)
@@ -50,7 +53,7 @@ def _tally(found: list[Claim]) -> str:
     return text
 
 
-def _family(found: list[Claim]) -> str:
+def _family(found: Sequence[Claim]) -> str:
     tested = sum(known(claim.p) for claim in found)
     return (
         f"p values are corrected by Holm over all tests of this page, for {counted(tested, 'claim')}; a claim on depth "
