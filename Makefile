@@ -92,6 +92,8 @@ fuzz: $(VENV)/installed-test
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	# From the environment's folder: in the checkout's root the folder emoprobe/ would be taken for the whole package.
+	cd $(VENV) && bin/mypy --config-file ../pyproject.toml --cache-dir ../.mypy_cache --python-executable bin/python
 
 clean:
 	rm -rf $(DEMO)

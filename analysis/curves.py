@@ -10,14 +10,12 @@ import numpy as np
 import pandas as pd
 
 from emoprobe.errors import UserError
+from emoprobe.probe.selecting import DEVELOPMENT, Choice, choose, headline_metric, is_pooled, reported_split
+
+from .tables import BASELINE_LAYER, END_TO_END, METRICS, WEIGHTED, Subject, named_parts, ordered_features, subjects
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-
-from emoprobe.probe.selecting import DEVELOPMENT, Choice, choose, headline_metric, reported_split
-
-from .tables import BASELINE_LAYER, END_TO_END, METRICS, WEIGHTED, Subject, ordered_features, subjects
 
 
 @dataclass(frozen=True)
@@ -169,7 +167,7 @@ def null_limits(scores: pd.DataFrame, curve: Curve) -> NDArray[np.float64]:
     rows = _of(scores, curve.subject)
     for column in ("dimension", "probe", "features", "split"):
         rows = rows[rows[column] == getattr(curve, column)]
-    rows = rows[rows["fold"].isin(["all", ""]) & (rows["layer"] >= 0)]
+    rows = rows[is_pooled(rows) & (rows["layer"] >= 0)]
     limits[rows["layer"].to_numpy(dtype=int)] = pd.to_numeric(rows["null_high"], errors="coerce")
     return limits
 
@@ -201,9 +199,9 @@ def side_points(
     rows = _scored(_of(scores, subject), metric)
     rows = rows[(rows["dimension"] == dimension) & (rows["split"] == split)]
     baselines = rows[rows["layer"] == BASELINE_LAYER]
-    left = {name: _point(part, metric) for name, part in baselines.groupby("probe", sort=False)}
+    left = {name: _point(part, metric) for (name,), part in named_parts(baselines, "probe")}
     right = {}
-    for probe, fits in rows[rows["layer"].isna()].groupby("probe"):
+    for (probe,), fits in named_parts(rows[rows["layer"].isna()], "probe", sort=True):
         for position, features in enumerate(ordered_features(fits["features"])):
             name = f"{probe} {features}" if position or probe == END_TO_END else probe
             right[name] = _point(fits[fits["features"] == features], metric)
@@ -212,16 +210,16 @@ def side_points(
 
 def _point(rows: pd.DataFrame, metric: str) -> Point:
     rows, n_folds = _pooled(rows)
-    ends = []
-    for column in (f"{metric}_low", f"{metric}_high"):
-        known = column in rows.columns and not n_folds
-        ends.append(float(rows[column].mean()) if known else np.nan)
-    return Point(float(rows[metric].mean()), *ends, n_seeds=rows["seed"].nunique(dropna=False))
+    low, high = (
+        float(rows[column].mean()) if column in rows.columns and not n_folds else np.nan
+        for column in (f"{metric}_low", f"{metric}_high")
+    )
+    return Point(float(rows[metric].mean()), low, high, n_seeds=rows["seed"].nunique(dropna=False))
 
 
 def _pooled(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     """The rows scored over all folds at once; where there are none, every fold, and how many they are."""
-    pooled = rows[rows["fold"].isin(["all", ""])]
+    pooled = rows[is_pooled(rows)]
     if len(pooled):
         return pooled, 0
     return rows, rows["fold"].nunique()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from emoprobe.errors import UserError
+from emoprobe.extract.baselines.registry import BASELINES
 
 if TYPE_CHECKING:
     from emoprobe.probe.results import Results
@@ -29,14 +30,7 @@ BASELINE_LAYER = -1
 WEIGHTED = "weighted"
 END_TO_END = "end-to-end"
 
-BASELINE_NAMES = {
-    "mean": "mean label",
-    "duration": "duration",
-    "mfcc": "MFCC",
-    "logmel": "log-mel",
-    "egemaps": "eGeMAPS",
-    "text": "words",
-}
+BASELINE_NAMES = {"mean": "mean label"} | {name: baseline.label for name, baseline in BASELINES.items()}
 """Names of the baselines as figures show them, in the order of every figure."""
 
 _SCORE_COLUMNS = ("model", "corpus", "dimension", "probe", "layer", "fold", "seed", "split")
@@ -157,6 +151,19 @@ def _plain(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+def records(table: pd.DataFrame) -> Iterator[Any]:
+    """The rows, with a column as an attribute; a checker cannot know what a column holds."""
+    yield from table.itertuples()
+
+
+def named_parts(
+    table: pd.DataFrame, *columns: str, sort: bool = False
+) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:
+    """The rows of each combination of names in `columns`, with these names; in the table's order, or sorted."""
+    for names, part in table.groupby(list(columns), sort=sort):
+        yield tuple(map(str, names)), part
+
+
 @dataclass(frozen=True)
 class Subject:
     """A model on a corpus: what a figure, or one of its panels or lines, is about."""
@@ -181,24 +188,40 @@ def one_subject(table: pd.DataFrame, model: str | None, corpus: str | None) -> S
     UserError
         If none or several fit.
     """
-    found = [
+    fitting = [
         subject for subject in subjects(table) if model in (None, subject.model) and corpus in (None, subject.corpus)
     ]
-    if len(found) == 1:
-        return found[0]
+    if len(fitting) == 1:
+        return fitting[0]
     have = "; ".join(f"model={subject.model!r} corpus={subject.corpus!r}" for subject in subjects(table))
     if not have:
         raise UserError("there is nothing to draw: the table is empty")
-    problem = "several models and corpora fit" if found else f"no row for model={model!r} corpus={corpus!r}"
+    problem = "several models and corpora fit" if fitting else f"no row for model={model!r} corpus={corpus!r}"
     raise UserError(f"{problem}: choose by model= and corpus= among {have}")
 
 
-def ordered_baselines(found: Iterable[str]) -> list[str]:
-    """Names of baselines in the order of every figure, those that it does not know last."""
-    found = set(found)
-    return [name for name in BASELINE_NAMES if name in found] + sorted(found.difference(BASELINE_NAMES))
+def only(rows: pd.DataFrame, column: str, wanted: str | None) -> str:
+    """The value of a column that is wanted, or the only one there is.
+
+    Raises
+    ------
+    UserError
+        If it is not there, or there are several and none is wanted.
+    """
+    there = list(dict.fromkeys(rows[column]))
+    if wanted is None and len(there) == 1:
+        return there[0]
+    if wanted is not None and wanted in there:
+        return wanted
+    raise UserError(f"{column}={wanted!r}: the table holds {', '.join(map(repr, there))}; name one of them")
 
 
-def ordered_features(found: Iterable[str]) -> list[str]:
-    """Names of features (what was pooled), the plain ones first."""
-    return sorted(set(found), key=lambda name: (name.endswith("_ln"), len(name), name))
+def ordered_baselines(names: Iterable[str]) -> list[str]:
+    """Names of baselines, each once, in the order of every figure, those that it does not know last."""
+    there = set(names)
+    return [name for name in BASELINE_NAMES if name in there] + sorted(there.difference(BASELINE_NAMES))
+
+
+def ordered_features(names: Iterable[str]) -> list[str]:
+    """Names of features (what was pooled), each once, the plain ones first."""
+    return sorted(set(names), key=lambda name: (name.endswith("_ln"), len(name), name))

@@ -114,23 +114,23 @@ def spread(values: list[float], digits: int = 2) -> str:
     return f"{statistics.median(values):.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
-def show(found: dict[str, list[dict[str, float]]], folder: Path, seconds: float) -> None:
+def show(runs: dict[str, list[dict[str, float]]], folder: Path, seconds: float) -> None:
     """Print the table."""
     print(
         f"{'form':32}{'latency s':>22}{'processor s':>22}{'x real time':>12}{'peak GB':>9}{'disk MB':>9}"
         f"{'x teacher (clock)':>22}{'x teacher (processor)':>24}{'x float (processor)':>22}"
     )
-    for form, rounds in found.items():
+    for form, rounds in runs.items():
         name, file = FORMS[form]
         size = (folder / name / file).stat().st_size / 1e6
         wall, processor = [r["wall"] for r in rounds], [r["processor"] for r in rounds]
         faster = {
-            kind: spread([t[kind] / r[kind] for t, r in zip(found["teacher, torch"], rounds, strict=True)])
+            kind: spread([t[kind] / r[kind] for t, r in zip(runs["teacher, torch"], rounds, strict=True)])
             for kind in ("wall", "processor")
         }
         over_float = ""
         if file.endswith("int8.onnx"):
-            whole = found[form.replace("int8", "float32")]
+            whole = runs[form.replace("int8", "float32")]
             over_float = spread([w["processor"] / r["processor"] for w, r in zip(whole, rounds, strict=True)])
         print(
             f"{form:32}{spread(wall):>22}{spread(processor):>22}{seconds / statistics.median(wall):12.1f}"
@@ -161,15 +161,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         prepare(options, folder)
-        found: dict[str, list[dict[str, float]]] = {form: [] for form in FORMS}
+        runs: dict[str, list[dict[str, float]]] = {form: [] for form in FORMS}
         for _ in range(options.rounds):
-            for form, rounds in found.items():
+            for form, rounds in runs.items():
                 rounds.append(measure(form, options, folder))
         print(
             f"{options.teacher}, {options.student}, {options.text}; an utterance of {options.seconds:g} s, "
             f"{options.threads} thread(s), {options.rounds} rounds: medians (ranges)"
         )
-        show(found, folder, options.seconds)
+        show(runs, folder, options.seconds)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def load(model: str):
     return getattr(transformers, f"{name}Model")(config).eval()
 
 
-def bare_forward(model, manifest: Path, out: Path) -> float:
+def bare_forward(model, manifest: Path, out: Path) -> float:  # noqa: ARG001 - as the other ways, which write there
     """Only the forward pass, over the same number of samples cut into batches of equal length: no padding, no disk."""
     import torch
 
@@ -116,7 +116,8 @@ def naive_batches(model, manifest: Path, out: Path, size: int = 8) -> float:
             waveforms = [soundfile.read(f, dtype="float32")[0] for f in chosen]
             values = extractor(waveforms, sampling_rate=RATE, return_tensors="pt", padding=True)
             states = model(**values, output_hidden_states=True).hidden_states
-            frames = model._get_feat_extract_output_lengths(values.attention_mask.sum(-1))
+            # transformers has no public name for it.
+            frames = model._get_feat_extract_output_lengths(values.attention_mask.sum(-1))  # noqa: SLF001
             for row, file in enumerate(chosen):
                 for layer, layer_states in enumerate(states):
                     np.save(out / f"{file.stem}_{layer}.npy", layer_states[row, : frames[row]].mean(0).numpy())
@@ -164,15 +165,15 @@ def main() -> None:
         audio = sum(soundfile.info(f).duration for f in manifest.parent.glob("*.wav"))
         runs: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
         for _ in range(options.repeats):
-            for way, found in runs.items():
-                found.append(measure(way, options.model, manifest))
+            for way, rounds in runs.items():
+                rounds.append(measure(way, options.model, manifest))
     print(f"{options.model}, {audio:.0f} s of audio, {options.repeats} rounds, medians; ratio within each round")
     print(f"{'way':15} {'x real time':>12} {'time / bare forward':>28} {'peak memory':>12}")
-    for way, found in runs.items():
-        ratios = sorted(f["seconds"] / b["seconds"] for f, b in zip(found, runs["bare forward"], strict=True))
-        speed = audio / statistics.median(f["seconds"] for f in found)
+    for way, rounds in runs.items():
+        ratios = sorted(f["seconds"] / b["seconds"] for f, b in zip(rounds, runs["bare forward"], strict=True))
+        speed = audio / statistics.median(f["seconds"] for f in rounds)
         spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-        peak = statistics.median(f["peak"] for f in found) / 1e9
+        peak = statistics.median(f["peak"] for f in rounds) / 1e9
         print(f"{way:15} {speed:12.1f} {spread:>28} {peak:9.2f} GB")
 
 

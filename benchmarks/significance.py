@@ -94,12 +94,12 @@ def measure(given, path: Path) -> dict:
         for layer in range(given.layers):
             start = time.process_time()
             equations = accumulate(lambda rows, layer=layer: _read(states, layer, rows), targets, folds)
-            found = solve(equations)
+            solved = solve(equations)
             seconds["fit"] += time.process_time() - start
             start = time.process_time()
-            permuted_scores(equations, targets, found, sets, count=given.permutations)
+            permuted_scores(equations, targets, solved, sets, count=given.permutations)
             seconds["permutations"] += time.process_time() - start
-            predictions.append(found.predictions)
+            predictions.append(solved.predictions)
     start = time.process_time()
     for dimension in range(given.dimensions):
         fits = np.stack([each[scored, dimension] for each in predictions])

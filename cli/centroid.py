@@ -15,7 +15,7 @@ def main(argv: list[str] | None = None) -> int:
         prog="emoprobe centroid",
         description="Relevance centroid of each dimension (0 = input of the first block, 1 = last block) and slope of "
         "its curve over the layers, over its mean, by CCC, explained variance and its odds; differences of dimensions "
-        "and of models, with 95 % intervals by bootstrap over speakers; and what may be said of arousal and valence.",
+        "and of models, with 95 % intervals over speakers; and what may be said of arousal and valence.",
     )
     parser.add_argument("results", nargs="?", type=Path, default=Path("results"), help="folder that probe-fit wrote")
     parser.add_argument("--probe", choices=("ridge", "mlp"), default="ridge")

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
+from emoprobe.distil.settings import Keeping
 from emoprobe.errors import plain
 from emoprobe.extract.corpora.cells import TEXT_COLUMNS
-from emoprobe.extract.limits import LONGEST_SECONDS
 from emoprobe.fields import is_unicode
 from emoprobe.version import version
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LEFT_OUT = 3  # exit status when some files were left out
 
@@ -27,20 +32,20 @@ class CommandParser(argparse.ArgumentParser):
     ``type=text``, one that names a file which is only read ``type=file_name``.
     """
 
-    def __init__(self, *args, **options) -> None:
+    def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.register("type", None, lambda given: text(file_name(given)))
         self.register("type", Path, lambda given: Path(text(file_name(given))))
         self.register("action", None, Store)
         self.add_argument("--version", action=ShowVersion)
 
-    def parse_known_args(self, args=None, namespace=None):
+    def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """As argparse does it, without a trace of what was given how often."""
-        namespace, rest = super().parse_known_args(args, namespace)
-        vars(namespace).pop(_GIVEN, None)
-        return namespace, rest
+        parsed, rest = super().parse_known_args(args, namespace)
+        parsed.__dict__.pop(_GIVEN, None)
+        return parsed, rest
 
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         """Exit with status 2 and one line, whatever the arguments hold."""
         super().error(plain(message))
 
@@ -51,7 +56,14 @@ _GIVEN = "options that were given"
 class Store(argparse.Action):
     """Keep what is given; an option of several values that is given again adds its values to the others."""
 
-    def __call__(self, parser, namespace, values, option_string=None) -> None:
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002 - argparse gives it, and the name of the option
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,  # noqa: ARG002
+    ) -> None:
+        """Take the values of an option, one after another."""
         given = vars(namespace).setdefault(_GIVEN, set())
         again = self.dest in given and isinstance(values, list)
         setattr(namespace, self.dest, [*getattr(namespace, self.dest), *values] if again else values)
@@ -76,10 +88,19 @@ def file_name(given: str) -> str:
     return given
 
 
+Settings = TypeVar("Settings")
+
+
 def add_setting(
-    parser: argparse.ArgumentParser | argparse._ArgumentGroup, settings: type, name: str, *, help: str, **more: Any
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup,
+    settings: type,
+    name: str,
+    *,
+    help: str,
+    option: str | None = None,
+    **more: Any,
 ) -> None:
-    """Add the option of a setting: its name, its default and the type of a number are those of the dataclass's field.
+    """Add the option of a setting: its name, default, type and number of values are those of the dataclass's field.
 
     A switch that is on by default becomes ``--no-NAME``.
 
@@ -92,18 +113,48 @@ def add_setting(
         Of its field; so is the value called among the parsed arguments.
     help : str
         ``%(default)s`` stands for the default.
+    option : str, optional
+        What the option is called, where not as the field.
     **more
         Of :meth:`argparse.ArgumentParser.add_argument`.
     """
     default = next(field.default for field in fields(settings) if field.name == name)
-    option = name.replace("_", "-")
+    option = (option or name).replace("_", "-")
     if isinstance(default, bool):
         action = "store_false" if default else "store_true"
         parser.add_argument(f"--no-{option}" if default else f"--{option}", dest=name, action=action, help=help)
         return
-    if isinstance(default, int | float):
-        more = {"type": type(default), **more}
-    parser.add_argument(f"--{option}", default=default, help=help, **more)
+    values = default if isinstance(default, tuple) else (default,)
+    shown = " ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
+    help = help.replace("%(default)s", shown)
+    more = {"dest": name, "default": default, "help": help, **_values(get_type_hints(settings)[name]), **more}
+    parser.add_argument(f"--{option}", **more)
+
+
+def _values(hint: Any) -> dict[str, Any]:
+    """Type and number of the values of an option, by the type of its setting; text is the parser's own default."""
+    hint = next((part for part in get_args(hint) if part is not NoneType), hint) if NoneType in get_args(hint) else hint
+    if get_origin(hint) is tuple:
+        kind, *others = get_args(hint)
+        return {"nargs": "+" if Ellipsis in others else 1 + len(others), **_values(kind)}
+    return {} if hint is str else {"type": hint}
+
+
+def settings_of(options: argparse.Namespace, settings: type[Settings], **others: Any) -> Settings:
+    """The settings that options of :func:`add_setting` hold.
+
+    Parameters
+    ----------
+    options : Namespace
+    settings : type
+        A dataclass. A field that no option stands for has its default.
+    **others
+        Fields that are told in other words than an option's.
+    """
+    names = get_type_hints(settings)
+    given = {name: value for name, value in vars(options).items() if name in names}
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    return settings(**{**given, **others})
 
 
 def add_reading(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
@@ -146,8 +197,7 @@ def add_beside(parser: argparse.ArgumentParser | argparse._ArgumentGroup, *, rat
 
 
 def reading(options: argparse.Namespace) -> dict[str, Any]:
-    """What :func:`.extract.corpora.read_corpus` is given besides the corpus, by the options of
-    :func:`add_reading` and :func:`add_beside`."""
+    """Arguments of :func:`.extract.corpora.read_corpus` by the options that :func:`add_reading` and others add."""
     # The tables that it knows load pandas: not for --help.
     from emoprobe.extract.corpora.naming import parse_columns
 
@@ -156,26 +206,40 @@ def reading(options: argparse.Namespace) -> dict[str, Any]:
     return {"keep_words": options.keep_words, "columns": parse_columns(options.columns), **given}
 
 
-def add_longest(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    """The option of every command that leaves long files out."""
-    parser.add_argument(
-        "--longest",
-        type=float,
-        default=LONGEST_SECONDS,
-        metavar="S",
-        help=f"leave longer files out (default: {LONGEST_SECONDS:g} seconds)",
-    )
+def add_decoding(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup, settings: type, *, batch: str = "by the device"
+) -> None:
+    """Add the settings of every command that decodes audio and computes it in batches; see :func:`add_setting`.
+
+    Parameters
+    ----------
+    parser, settings
+        As for :func:`add_setting`.
+    batch : str
+        How a batch is chosen by default.
+    """
+    add = partial(add_setting, parser, settings)
+    add("batch_seconds", metavar="S", help=f"audio in a batch (default: {batch})")
+    add("longest", metavar="S", help="leave longer files out (default: %(default)s seconds)")
+    add("workers", metavar="N", help="threads that decode ahead (default: %(default)s)")
 
 
 class ShowVersion(argparse.Action):
     """An option that prints the version and ends the command; the version is looked up only then."""
 
-    def __init__(self, option_strings, dest, **kwargs):
+    def __init__(self, option_strings: Sequence[str], **_: Any) -> None:
         super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help="show the version and exit")
 
-    def __call__(self, parser, *arguments):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """Print the version, and end."""
         print(f"emoprobe {version()}")
         parser.exit()
+
+
+def add_keeping(parser: argparse.ArgumentParser) -> None:
+    """Add what of a training is kept on the way."""
+    add_setting(parser, Keeping, "save_steps", metavar="N", help="between checkpoints (default %(default)s)")
+    add_setting(parser, Keeping, "log_steps", metavar="N", help="between lines of the log (default %(default)s)")
 
 
 def quiet_transformers() -> None:
@@ -190,7 +254,7 @@ def quiet_transformers() -> None:
 _MOST_LINES = 20
 
 
-def in_lines(left_out) -> list[str]:
+def in_lines(left_out: pd.DataFrame) -> list[str]:
     """A line for each utterance of a table with `path`, `status` and `reason`."""
     return [f"{row.path}: {row.status}: {row.reason}" for row in left_out.itertuples()]
 
@@ -214,7 +278,9 @@ def tell_left_out(lines: Sequence[str], *, what: str = "", elsewhere: str | None
         print(f"… and {len(lines) - len(shown)} more: {elsewhere}", file=sys.stderr)
 
 
-def conclude(left_out, table, out: Path, *, quiet: bool, elsewhere: str | None = None) -> int:
+def conclude(
+    left_out: pd.DataFrame, table: pd.DataFrame, out: Path, *, quiet: bool, elsewhere: str | None = None
+) -> int:
     """Tell which utterances were left out, and return the exit status.
 
     Parameters

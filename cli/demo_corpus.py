@@ -8,7 +8,7 @@ from pathlib import Path
 from emoprobe.demo import corpus
 from emoprobe.demo.corpus import CorpusSettings, make_corpus
 
-from .command import CommandParser
+from .command import CommandParser, add_setting
 from .running import run_command
 
 
@@ -16,9 +16,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Speak the demo corpus; return the exit status."""
     parser = CommandParser(prog="emoprobe demo-corpus", description=corpus.__doc__.split("\n")[0])
     parser.add_argument("root", nargs="?", type=Path, default=Path("demo_corpus"), help="folder (default %(default)s)")
-    parser.add_argument("--utterances", type=int, default=CorpusSettings.utterances, help="default %(default)s")
-    parser.add_argument("--speakers", type=int, default=CorpusSettings.speakers, help="default %(default)s")
-    parser.add_argument("--seed", type=int, default=0)
+    for name in ("utterances", "speakers", "seed"):
+        add_setting(parser, CorpusSettings, name, help="default %(default)s")
     parser.add_argument("--workers", type=int, default=1, help="processes that speak (default %(default)s)")
     options = parser.parse_args(arguments)
 

@@ -1,4 +1,4 @@
-"""``emoprobe demo-evaluate``: have the packaged models learned something?"""
+"""``emoprobe demo-evaluate``: measure whether the packaged models have learned something."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
+from emoprobe.demo.evaluate import EvaluationSettings
 from emoprobe.errors import UserError
-from emoprobe.extract.options import check_counts
 from emoprobe.ownership import begins_with_columns, refuse_stranger
 from emoprobe.storage import replacing, write_file
 
-from .command import CommandParser
+from .command import CommandParser, add_setting, settings_of
 from .running import run_command
 
 
@@ -26,9 +26,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--front-end", help="folder of the twin whose front end alone was fitted")
     parser.add_argument("--corpus", type=Path, default=Path("demo_corpus"), help="demo corpus, made if absent")
     parser.add_argument("--manifest", action="append", default=[], metavar="NAME=CSV", help="further corpora")
-    parser.add_argument("--limit", type=int, help="utterances of each corpus")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--phones", type=int, nargs=2, default=(300, 150), help="utterances to learn from, to test on")
+    add_setting(parser, EvaluationSettings, "limit", help="utterances of each corpus")
+    add_setting(parser, EvaluationSettings, "seeds", help="of each probe (default %(default)s)")
+    add_setting(parser, EvaluationSettings, "phones", help="utterances to learn from, to test on (default %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("evaluation.csv"))
     parser.add_argument("--figure", type=Path, default=Path("evaluation.png"))
     options = parser.parse_args(arguments)
@@ -41,9 +41,7 @@ def _run(options: argparse.Namespace) -> int:
     from emoprobe.demo.corpus import make_corpus
     from emoprobe.demo.evaluate import COLUMNS, draw, evaluate, load_models, summary
 
-    check_counts(options, "seeds", "limit", least=1)
-    if any(count < 0 for count in options.phones):
-        raise UserError(f"--phones {' '.join(map(str, options.phones))} must be 0 or more each")
+    settings = settings_of(options, EvaluationSettings)
     if options.figure.suffix[1:] not in FORMATS:
         raise UserError(f"--figure {options.figure}: its name must end in .{', .'.join(FORMATS)}")
     refuse_stranger(options.out, begins_with_columns(COLUMNS), "table of these scores", option="--out")
@@ -58,9 +56,7 @@ def _run(options: argparse.Namespace) -> int:
     teacher = options.model or zoo.model_folder("hubert-nano")
     student = options.student or (None if options.model else zoo.model_folder("distilhubert-nano"))
     models, hop, field = load_models(teacher, student=student, front_end=options.front_end)
-    scores = evaluate(
-        models, corpora, hop=hop, field=field, seeds=options.seeds, phones=tuple(options.phones), limit=options.limit
-    )
+    scores = evaluate(models, corpora, hop=hop, field=field, settings=settings, say=print)
     with replacing(options.out) as temporary:
         scores.to_csv(temporary, index=False)
     print(summary(scores).to_string())

@@ -6,12 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from emoprobe.demo.pretrain import MADE_BY, pretrain
 from emoprobe.demo.pretrain_settings import PretrainSettings
 from emoprobe.errors import UserError
 from emoprobe.extract.options import check_counts, check_positive
 
-from .command import CommandParser
+from .command import CommandParser, add_keeping, add_setting, settings_of
 from .running import run_command
 
 
@@ -26,37 +25,38 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--hours", type=float, default=14.0, help="of synthetic speech (default %(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="processes that speak (default %(default)s)")
     parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16, where the processor has it")
-    parser.add_argument("--save-steps", type=int, default=200)
-    parser.add_argument("--log-steps", type=int, default=50)
-    defaults = PretrainSettings()
-    for name in (
-        "steps",
-        "warmup",
-        "spectrum_from",
-        "decay",
-        "recluster",
-        "seed",
-        "word_units",
-        "discovered_units",
-        "unit_block",
+    add_keeping(parser)
+    for name, meaning in (
+        ("steps", "batches in all"),
+        ("warmup", "steps over which the learning rate rises"),
+        ("decay", "last steps, over which it falls to zero"),
+        ("learning_rate", "between the two"),
+        ("seed", "of all that is drawn"),
+        ("batch_seconds", "audio in a batch"),
+        ("recorded_share", "of the batches"),
+        ("mask_share", "of the frames"),
+        ("spectrum_from", "step from which the log spectrum is told too"),
+        ("recluster", "step from which recorded speech has units of the model's own; 0: never"),
+        ("word_units", "the most frequent words"),
+        ("word_weight", "of their loss"),
+        ("discovered_units", "of recorded speech"),
+        ("unit_block", "whose output predicts phones and discovered units"),
     ):
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(defaults, name))
-    for name in ("learning_rate", "batch_seconds", "recorded_share", "mask_share", "word_weight"):
-        parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=getattr(defaults, name))
-    parser.add_argument("--frontend-only", action="store_true", help="the control whose front end alone is fitted")
+        add_setting(parser, PretrainSettings, name, help=f"{meaning} (default %(default)s)")
+    add_setting(parser, PretrainSettings, "frontend_only", help="the control whose front end alone is fitted")
     options = parser.parse_args(arguments)
     return run_command(lambda: _run(options))
 
 
 def _run(options: argparse.Namespace) -> int:
     from emoprobe.demo import shards
+    from emoprobe.demo.pretrain import MADE_BY, pretrain
     from emoprobe.distil.checkpoint import export
     from emoprobe.distil.store import open_store
 
-    names = set(PretrainSettings.__dataclass_fields__)
     check_positive(options, "hours")
     check_counts(options, "workers", least=1)
-    settings = PretrainSettings(**{k: v for k, v in vars(options).items() if k in names})
+    settings = settings_of(options, PretrainSettings)
     synthetic = recorded = None
     folders = [Path(source) for source in options.sources if source != "synthetic"]
     if "synthetic" in options.sources:

@@ -6,12 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from emoprobe.distil.distiller import DistillSettings
+from emoprobe.distil.settings import DistillSettings
 from emoprobe.extract.limits import SAMPLE_RATE
 from emoprobe.extract.options import check_counts
 from emoprobe.ownership import refuse_inputs
 
-from .command import CommandParser, add_reading, reading
+from .command import CommandParser, add_keeping, add_reading, add_setting, reading, settings_of
 from .running import run_command
 
 
@@ -28,18 +28,22 @@ def main(arguments: list[str] | None = None) -> int:
     add_reading(parser)
     parser.add_argument("--out", type=Path, default=Path("student"), help="folder of the checkpoint (%(default)s)")
     parser.add_argument("--run", type=Path, help="folder of the training (default: OUT-run)")
-    defaults = DistillSettings()
-    for name in ("blocks", "steps", "warmup", "decay", "seed"):
-        parser.add_argument(f"--{name}", type=int, default=getattr(defaults, name), help="default %(default)s")
-    for name in ("learning_rate", "batch_seconds", "longest"):
-        flag = f"--{name.replace('_', '-')}"
-        parser.add_argument(flag, type=float, default=getattr(defaults, name), help="default %(default)s")
-    parser.add_argument("--layers", type=int, nargs="+", default=(), help="of the teacher (default: 4, 8, 12 of 12)")
+    for name, meaning in (
+        ("blocks", "of the student"),
+        ("steps", "batches in all"),
+        ("warmup", "steps over which the learning rate rises"),
+        ("decay", "last steps, over which it falls to zero"),
+        ("seed", "of heads and batches"),
+        ("learning_rate", "between the two"),
+        ("batch_seconds", "audio in a batch"),
+        ("longest", "seconds of an utterance in training"),
+    ):
+        add_setting(parser, DistillSettings, name, help=f"{meaning} (default %(default)s)")
+    add_setting(parser, DistillSettings, "layers", help="of the teacher, to predict (default: 4, 8, 12 of 12)")
     parser.add_argument("--half", action="store_true", help="store the weights in float16")
     parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16, where the processor has it")
     parser.add_argument("--threads", type=int, help="of the processor")
-    parser.add_argument("--save-steps", type=int, default=200)
-    parser.add_argument("--log-steps", type=int, default=50)
+    add_keeping(parser)
     options = parser.parse_args(arguments)
     return run_command(lambda: _run(options))
 
@@ -51,9 +55,7 @@ def _run(options: argparse.Namespace) -> int:
     from emoprobe.distil.distiller import MADE_BY, distill, open_speech, save_student
     from emoprobe.extract.encoders.speech import load_backbone
 
-    names = set(DistillSettings.__dataclass_fields__)
-    given = {k: v for k, v in vars(options).items() if k in names}
-    settings = DistillSettings(**(given | {"layers": tuple(options.layers)}))
+    settings = settings_of(options, DistillSettings)
     check_counts(options, "threads", least=1)
     if options.threads is not None:
         torch.set_num_threads(options.threads)

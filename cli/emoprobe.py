@@ -31,7 +31,7 @@ SUBCOMMANDS = {
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments: the name of another command, and the arguments of that one."""
-    made = CommandParser(
+    command = CommandParser(
         prog="emoprobe",
         usage="emoprobe [-h] [--version] SUBCOMMAND ...",
         description="Which layers of a speech self-supervised model carry emotion.",
@@ -40,8 +40,8 @@ def parser() -> argparse.ArgumentParser:
         + "\n\n* also a command of its own: probe-NAME. emoprobe SUBCOMMAND --help tells its options.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("subcommand", metavar="SUBCOMMAND", type=_subcommand, help="one of the list below")
-    return made
+    command.add_argument("subcommand", metavar="SUBCOMMAND", type=_subcommand, help="one of the list below")
+    return command
 
 
 def _subcommand(given: str) -> str:

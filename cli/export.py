@@ -5,12 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from emoprobe.errors import UserError
 from emoprobe.ownership import refuse_inputs
 
 from .command import CommandParser, add_reading, quiet_transformers, reading
 from .running import run_command
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from emoprobe.endtoend.saved import EmotionModel
 
 _EPILOG = """\
 probe-predict MODEL AUDIO --onnx, or emoprobe.endtoend.OnnxModel in Python, uses what is written.
@@ -50,7 +56,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-
     quiet_transformers()
     from emoprobe.endtoend.export import export_model
     from emoprobe.endtoend.exported import FLOAT, INSIDE, INT8
@@ -77,7 +82,7 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
-def _held_out(options: argparse.Namespace, model) -> tuple[list | None, list[str]]:
+def _held_out(options: argparse.Namespace, model: EmotionModel) -> tuple[list[np.ndarray] | None, list[str]]:
     """Waveforms (None for a model of text alone) and texts of utterances drawn by lot, from the test split if any."""
     import numpy as np
 
@@ -97,11 +102,14 @@ def _held_out(options: argparse.Namespace, model) -> tuple[list | None, list[str
     texts = corpus.utterances["transcript"].astype(str).tolist()
     if not model.uses_audio:
         chosen = [texts[row] for row in order if texts[row].strip()][: options.limit]
-        return None, _enough(chosen, options, model)
+        _refuse_few(len(chosen), options, model)
+        return None, chosen
     table, headers = scan(
         corpus, shortest=model.receptive_field, longest=LONGEST_SECONDS, window=model.longest, progress=False
     )
-    waveforms, said, kept = [], [], Kept()
+    waveforms: list[np.ndarray] = []
+    said: list[str] = []
+    kept = Kept()
     for row in order:
         if len(waveforms) == options.limit:
             break
@@ -113,13 +121,13 @@ def _held_out(options: argparse.Namespace, model) -> tuple[list | None, list[str
             continue
         waveforms.append(waveform)
         said.append(texts[row])
-    return _enough(waveforms, options, model), said
+    _refuse_few(len(waveforms), options, model)
+    return waveforms, said
 
 
-def _enough(found: list, options: argparse.Namespace, model) -> list:
-    if len(found) < 2:
+def _refuse_few(count: int, options: argparse.Namespace, model: EmotionModel) -> None:
+    if count < 2:
         raise UserError(f"--corpus {options.corpus} has too few utterances that {model.label} can be checked on")
-    return found
 
 
 if __name__ == "__main__":

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from emoprobe.errors import UserError
+from emoprobe.extract.baselines.registry import BASELINES, kept_beside
+from emoprobe.extract.limits import PRECISIONS, STATISTICS
+from emoprobe.extract.settings import ExtractionSettings
 from emoprobe.ownership import refuse_inputs
 
 from .command import (
     LEFT_OUT,
     CommandParser,
     add_beside,
-    add_longest,
+    add_decoding,
     add_reading,
+    add_setting,
     conclude,
     quiet_transformers,
     reading,
+    settings_of,
     tell_left_out,
 )
 from .running import run_command
@@ -67,43 +73,41 @@ def parser() -> argparse.ArgumentParser:
         help="bring each waveform to zero mean and unit variance (default: what the checkpoint says)",
     )
     what.add_argument("--label", help="short name of the model in tables and legends")
-    what.add_argument("--limit", type=int, metavar="N", help="only N utterances, drawn by lot, always the same")
+    add_setting(what, ExtractionSettings, "limit", metavar="N", help="only N utterances, drawn by lot, always the same")
     keep = p.add_argument_group("what is kept")
-    keep.add_argument("--out", type=Path, default=Path("hidden_states.h5"), help="default: hidden_states.h5")
-    keep.add_argument(
-        "--pool",
-        nargs="+",
-        choices=("mean", "std", "mean_ln"),
-        default=["mean", "std", "mean_ln"],
-        help="statistics over the frames; mean_ln is the mean of layer-normed frames (default: all three)",
+    keep.add_argument("--out", type=Path, default=Path("hidden_states.h5"), help="default: %(default)s")
+    add_setting(
+        keep,
+        ExtractionSettings,
+        "statistics",
+        option="pool",
+        choices=STATISTICS,
+        help="statistics over the frames; mean_ln is the mean of layer-normed frames (default: %(default)s)",
     )
-    keep.add_argument("--frames", action="store_true", help="keep every frame too (float16, compressed; large)")
+    add_setting(keep, ExtractionSettings, "frames", help="keep every frame too (float16, compressed; large)")
     keep.add_argument(
         "--baselines",
         nargs="+",
         default=[],
         metavar="NAME",
-        help="kept beside the cache, as rivals of every layer: egemaps (opensmile's 88 functionals), text or "
-        "text=ENCODER (sentence embedding of the transcript; default encoder: minilm). With no other choice than --out "
-        "they are added to a cache that is finished",
+        help=f"kept beside the cache, as rivals of every layer: {', '.join(map(_baseline, kept_beside()))}. With no "
+        "other choice than --out they are added to a cache that is finished",
     )
     how = p.add_argument_group("how")
-    how.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
-    how.add_argument(
-        "--dtype",
-        choices=("float32", "bfloat16", "float16"),
-        default="float32",
-        help="precision of the forward pass; what is stored is float32 (default: float32, exact)",
+    add = partial(add_setting, how, ExtractionSettings)
+    add("device", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
+    add(
+        "precision",
+        option="dtype",
+        choices=PRECISIONS,
+        help="precision of the forward pass; what is stored is float32 (default: %(default)s, exact)",
     )
-    how.add_argument("--batch-seconds", type=float, metavar="S", help="audio in a batch (default: by the device)")
-    add_longest(how)
-    how.add_argument("--workers", type=int, default=4, metavar="N", help="threads that decode ahead (default: 4)")
-    how.add_argument("--strict", action="store_true", help="stop at the first file that has a problem")
-    how.add_argument("--overwrite", action="store_true", help="start anew where there is a cache already")
-    how.add_argument("--repair", action="store_true", help="extract again what --verify finds damaged")
-    how.add_argument(
-        "--refresh-labels",
-        action="store_true",
+    add_decoding(how, ExtractionSettings)
+    add("strict", help="stop at the first file that has a problem")
+    add("overwrite", help="start anew where there is a cache already")
+    add("repair", help="extract again what --verify finds damaged")
+    add(
+        "refresh_labels",
         help="take over labels, splits, speakers and transcripts that have changed, without extracting again",
     )
     how.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
@@ -111,6 +115,15 @@ def parser() -> argparse.ArgumentParser:
         "--verify", action="store_true", help="check the checksums of the cache at --out, and do nothing else"
     )
     return p
+
+
+def _baseline(name: str) -> str:
+    """A baseline as the help names it."""
+    baseline = BASELINES[name]
+    if not baseline.choice:
+        return f"{name} ({baseline.described})"
+    default = f"default {baseline.choice.lower()}: {baseline.default}"
+    return f"{name} or {name}={baseline.choice} ({baseline.described}; {default})"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -155,22 +168,8 @@ def _extract(options: argparse.Namespace) -> int:
     from emoprobe.extract.corpora import read_corpus
     from emoprobe.extract.encoders.speech import load_backbone
     from emoprobe.extract.extraction import extract
-    from emoprobe.extract.settings import ExtractionSettings
 
-    settings = ExtractionSettings(
-        statistics=tuple(options.pool),
-        frames=options.frames,
-        precision=options.dtype,
-        device=options.device,
-        batch_seconds=options.batch_seconds,
-        longest=options.longest,
-        limit=options.limit,
-        strict=options.strict,
-        overwrite=options.overwrite,
-        repair=options.repair,
-        refresh_labels=options.refresh_labels,
-        workers=options.workers,
-    )
+    settings = settings_of(options, ExtractionSettings)
     quiet_transformers()
     refuse_inputs([options.out], [options.corpus, options.model, options.ratings, options.splits])
     corpus = read_corpus(options.corpus, **reading(options))
@@ -216,13 +215,14 @@ def _asks_for_baselines_alone(options: argparse.Namespace) -> bool:
 
 
 def _add_baselines(options: argparse.Namespace, root: Path | None) -> int:
-    from emoprobe.extract.baselines import NO_TRANSCRIPT, add_baselines
+    from emoprobe.extract.baselines import add_baselines
+    from emoprobe.extract.baselines.words import NO_TRANSCRIPT
     from emoprobe.extract.cache import HiddenStateCache
     from emoprobe.extract.writer import lock_cache
 
     quiet_transformers()
     with lock_cache(options.out), HiddenStateCache(options.out) as cache:
-        made = add_baselines(
+        sidecars = add_baselines(
             cache,
             options.baselines,
             root=root,
@@ -233,7 +233,7 @@ def _add_baselines(options: argparse.Namespace, root: Path | None) -> int:
         )
         # What has no states is listed already. An utterance without a transcript is no file that cannot be used.
         done = cache.done
-    failed = {name: s.reasons[done & (s.reasons != "") & (s.reasons != NO_TRANSCRIPT)] for name, s in made.items()}
+    failed = {name: s.reasons[done & (s.reasons != "") & (s.reasons != NO_TRANSCRIPT)] for name, s in sidecars.items()}
     for name, reasons in failed.items():
         tell_left_out(list(reasons), what=name, elsewhere="column `reason` of the baseline's file")
     return LEFT_OUT if any(len(reasons) for reasons in failed.values()) else 0

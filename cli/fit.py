@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
@@ -15,6 +17,11 @@ from emoprobe.probe.settings import HEADS, FitSettings
 
 from .command import CommandParser, add_setting, draw
 from .running import run_command
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from emoprobe.probe.results import Results
 
 _EPILOG = """\
 Without CACHE: hidden_states.h5 in the current folder, where probe-extract leaves it.
@@ -25,14 +32,14 @@ Run again: what is there with the same protocol is not fitted again; --overwrite
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    made = CommandParser(
+    command = CommandParser(
         prog="probe-fit",
         description="Ask each layer of a cache what it knows about emotion, and write scores, weights and figures.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("caches", metavar="CACHE", nargs="*", type=Path, help="caches that probe-extract wrote")
-    what = made.add_argument_group("what is fitted")
+    command.add_argument("caches", metavar="CACHE", nargs="*", type=Path, help="caches that probe-extract wrote")
+    what = command.add_argument_group("what is fitted")
     what.add_argument("--dim", choices=("arousal", "valence", "dominance", "all"), help="dimension of emotion")
     what.add_argument("--target", choices=("emotion",), help="categories, by logistic probes (UAR, recall of each)")
     about = {name: probe.about for name, probe in PROBES.items() if not probe.takes(EMOTION)}
@@ -44,7 +51,6 @@ def parser() -> argparse.ArgumentParser:
     add = partial(add_setting, what, FitSettings)
     add(
         "features",
-        nargs="+",
         metavar="SET",
         help="statistics of the cache, each a feature set of its own (mean, std, mean_ln), or joined by + (default: "
         "mean+std for probes of single layers, mean for the weighted sum)",
@@ -56,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
         "usual for the corpus, else all)",
     )
     add("head", choices=HEADS, help="what reads the weighted sum")
-    add = partial(add_setting, made.add_argument_group("how"), FitSettings)
+    add = partial(add_setting, command.add_argument_group("how"), FitSettings)
     add("seed", help="of folds, bootstrap and training (default %(default)s)")
     add("seeds", metavar="K", help="seeds of the weighted sum (default %(default)s)")
     add(
@@ -64,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="K",
         help="folds that keep speakers and groups whole, unless the corpus names folds (default %(default)s)",
     )
-    add("penalties", nargs="+", type=float, metavar="P", help="penalties to choose from")
+    add("penalties", metavar="P", help="penalties to choose from")
     add("resamples", metavar="N", help="of the bootstrap (default %(default)s)")
     add(
         "permutations",
@@ -73,18 +79,20 @@ def parser() -> argparse.ArgumentParser:
     )
     add(
         "permute_within_speakers",
-        help="permute labels within speakers, so that knowing the speaker is part of the null",
+        action=argparse.BooleanOptionalAction,
+        help="permute labels within speakers, so that knowing the speaker is part of the null, or among all utterances "
+        "(default: within, where most utterances are of known speakers with 5 or more)",
     )
     add("mdl", help="leave out the description lengths, for a third of the time")
     add("ungrouped", help="accept folds by utterance in a corpus that names no speaker")
     add("rescale", help="give ridge predictions the mean and spread of the labels, fitted on training data")
     add("device", help="where mlp and weighted are trained: auto, cpu, cuda, mps")
-    where = made.add_argument_group("where to")
+    where = command.add_argument_group("where to")
     where.add_argument("--out", type=Path, default=Path("results"), help="folder of the results (default results)")
     where.add_argument("--figures", type=Path, default=Path("figures"), help="folder of the plots (default figures)")
     where.add_argument("--overwrite", action="store_true", help="fit again what the results already hold")
     where.add_argument("--quiet", action="store_true", help="no progress bars")
-    return made
+    return command
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -124,9 +132,9 @@ def _settings(given: argparse.Namespace) -> FitSettings:
     if given.target:
         dimensions += (EMOTION,)
     dimensions = dimensions or DIMENSIONS
-    probes = ALL if given.probe == "all" else (given.probe,)
+    probes: tuple[str, ...] = ALL if given.probe == "all" else (given.probe,)
     if dimensions == (EMOTION,):
-        probes = tuple(PROBES[name].for_categories for name in probes if PROBES[name].for_categories)
+        probes = tuple(other for name in probes if (other := PROBES[name].for_categories))
         if not probes:
             raise UserError(f"--probe {given.probe} is for dimensions; categories take --probe ridge or all (logistic)")
     others = {field.name for field in fields(FitSettings)} - {"dimensions", "probes", "features"}
@@ -138,7 +146,7 @@ def _settings(given: argparse.Namespace) -> FitSettings:
     )
 
 
-def summary(results) -> str:
+def summary(results: Results) -> str:
     """A short table: the best layer of every run with its interval, and the baselines."""
     import pandas as pd
 
@@ -146,7 +154,8 @@ def summary(results) -> str:
 
     best = results.best_layers()
     lines = []
-    for (dimension, model, corpus, split), part in best.groupby(["dimension", "model", "corpus", "split"], sort=False):
+    for key, part in best.groupby(["dimension", "model", "corpus", "split"], sort=False):
+        dimension, model, corpus, split = map(str, key)
         measure = headline_metric(dimension)
         lines.append(f"{dimension}, {model} on {corpus}, {split}, n = {int(part['n'].iloc[0])}, {measure.upper()}")
         for _, row in part.sort_values(measure, ascending=False, kind="stable").iterrows():
@@ -168,19 +177,19 @@ def summary(results) -> str:
             lines.append(f"  {name:<20} {where:<28} {row[measure]:6.3f} {bounds:<18} {other}")
             lines += _recalls(results, row)
     chosen = best[best["chosen_on"] != ""]
-    for split, part in chosen.groupby("split", sort=False):
+    for scored_on, part in chosen.groupby("split", sort=False):
         on = chosen_in_words(zip(part["chosen_on"], part["split"], strict=True))
-        lines.append(f"Best layers on {split} are chosen on {on}.")
+        lines.append(f"Best layers on {scored_on} are chosen on {on}.")
     if (chosen["chosen_on"] == chosen["split"]).any():
         lines.append("The interval of a layer that is chosen with hindsight does not cover the choice.")
     return "\n".join(lines)
 
 
 def _interval(low: float, high: float) -> str:
-    return "no interval" if low != low or high != high else f"[{low:.3f}, {high:.3f}]"
+    return "no interval" if math.isnan(low) or math.isnan(high) else f"[{low:.3f}, {high:.3f}]"
 
 
-def _recalls(results, row) -> list[str]:
+def _recalls(results: Results, row: pd.Series) -> list[str]:
     """Recall of each category at the layer that is reported, and which of them the interval leaves out."""
     import pandas as pd
 

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from emoprobe.endtoend.settings import PredictionSettings
 from emoprobe.errors import UserError
 from emoprobe.ownership import refuse_inputs
 
 from .command import (
     CommandParser,
-    add_longest,
+    add_decoding,
     add_reading,
+    add_setting,
     conclude,
     file_name,
     quiet_transformers,
     reading,
+    settings_of,
 )
 from .running import run_command
+
+if TYPE_CHECKING:
+    from emoprobe.endtoend.exported import OnnxModel
+    from emoprobe.endtoend.saved import EmotionModel
+    from emoprobe.extract.corpora.places import Place
 
 _EPILOG = """\
 Predictions are in the units of the corpus that the model was trained on, which the summary tells.
@@ -61,11 +70,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--out", type=Path, default=Path("predictions.csv"), help="default: predictions.csv")
     p.add_argument("--onnx", action="store_true", help="use the ONNX form that `probe-train export` wrote (on the CPU)")
     p.add_argument("--int8", action="store_true", help="use its form of 8 bits")
-    p.add_argument("--overwrite", action="store_true", help="start anew where there are predictions already")
-    p.add_argument("--batch-seconds", type=float, metavar="S", help="audio in a batch (default: by the device)")
-    add_longest(p)
-    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
-    p.add_argument("--workers", type=int, default=4, metavar="N", help="threads that decode ahead (default: 4)")
+    add_setting(p, PredictionSettings, "overwrite", help="start anew where there are predictions already")
+    add_decoding(p, PredictionSettings)
+    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
     p.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
     return p
 
@@ -81,14 +88,9 @@ def _predict(options: argparse.Namespace) -> int:
         raise UserError("give audio files or --corpus, not both")
     if options.int8 and not options.onnx:
         raise UserError("--int8 is a form of --onnx: give both")
-    from emoprobe.endtoend.prediction import PredictionSettings, model_identity, predict_files
+    from emoprobe.endtoend.prediction import model_identity, predict_files
 
-    settings = PredictionSettings(
-        overwrite=options.overwrite,
-        batch_seconds=options.batch_seconds,
-        longest=options.longest,
-        workers=options.workers,
-    )
+    settings = settings_of(options, PredictionSettings)
     quiet_transformers()
     refuse_inputs([options.out], [options.model, options.transcripts, options.corpus, *options.audio])
     model = _load(options)
@@ -116,7 +118,7 @@ def _predict(options: argparse.Namespace) -> int:
     return conclude(left_out, table, options.out, quiet=options.quiet, elsewhere="column `reason` of")
 
 
-def _load(options: argparse.Namespace):
+def _load(options: argparse.Namespace) -> EmotionModel | OnnxModel:
     if not options.onnx:
         from emoprobe.endtoend.saved import load_model
 
@@ -127,8 +129,8 @@ def _load(options: argparse.Namespace):
 
 
 def _inputs(
-    options: argparse.Namespace, model, say: Callable[[str], object]
-) -> tuple[list[str], list[str | None] | None, list[tuple] | None]:
+    options: argparse.Namespace, model: EmotionModel | OnnxModel, say: Callable[[str], object]
+) -> tuple[list[str], Sequence[str | None] | None, list[Place] | None]:
     """Audio files (or the names of texts, for a model of text alone), what was said in each, and parts of the files."""
     from emoprobe.endtoend.inputs import find_audio, read_texts
     from emoprobe.extract.corpora import read_corpus
@@ -164,7 +166,7 @@ def _inputs(
     return paths, None if texts is None else texts.for_files(paths), None
 
 
-def _units(model) -> str:
+def _units(model: EmotionModel | OnnxModel) -> str:
     """The scale of the predictions, as the range of the labels that the model learned from."""
     scale = model.config.get("scale", {})
     ranges = [

@@ -4,47 +4,46 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from emoprobe.analysis.measures.opinions import OPINIONS
 from emoprobe.analysis.measures.relevance import AGREEMENT_FILE, FILE, keep_agreement, relevance_opinions
 from emoprobe.analysis.measures.relevance_settings import DIMENSIONS, RelevanceSettings
 
-from .command import CommandParser
+from .command import CommandParser, add_setting, settings_of
 from .running import run_command
 
 
 def parser() -> argparse.ArgumentParser:
     """The options of ``emoprobe relevance``."""
-    defaults = RelevanceSettings()
-    made = CommandParser(
+    command = CommandParser(
         prog="emoprobe relevance",
         description="Ask six opinions on which layers matter, and how far they agree. Writes relevance.csv, "
         "agreement.csv and a figure.",
         epilog="Run again: opinions that the folder holds, of the same cache and settings, are not asked again.",
     )
-    made.add_argument("cache", type=Path, metavar="CACHE", help="cache that probe-extract wrote")
-    made.add_argument("--dim", choices=(*DIMENSIONS, "all"), default="all", help="default: all that have labels")
-    made.add_argument("--out", type=Path, default=Path("relevance"), metavar="FOLDER", help="default: %(default)s")
-    made.add_argument("--opinions", nargs="+", choices=tuple(OPINIONS), default=list(OPINIONS), help="default: all")
-    made.add_argument("--features", default=defaults.features, help="statistic (default: %(default)s)")
-    made.add_argument("--split", help="part to score (default: the first test part)")
+    command.add_argument("cache", type=Path, metavar="CACHE", help="cache that probe-extract wrote")
+    command.add_argument("--dim", choices=(*DIMENSIONS, "all"), default="all", help="default: all that have labels")
+    command.add_argument("--out", type=Path, default=Path("relevance"), metavar="FOLDER", help="default: %(default)s")
+    command.add_argument("--opinions", nargs="+", choices=tuple(OPINIONS), default=list(OPINIONS), help="default: all")
+    add = partial(add_setting, command, RelevanceSettings)
+    add("features", help="statistic (default: %(default)s)")
+    add("split", help="part to score (default: the first test part)")
     for name, meaning in (
         ("folds", "folds that keep speakers and groups whole"),
         ("seed", "of folds, bootstrap, search and training"),
         ("seeds", "of the learned weights"),
         ("resamples", "of the bootstrap over speakers, or groups of them"),
-        ("max-train", "most utterances that kernels are trained on"),
+        ("max_train", "most utterances that kernels are trained on"),
         ("iterations", "of the random search of the banded ridge"),
     ):
-        value = getattr(defaults, name.replace("-", "_"))
-        made.add_argument(f"--{name}", type=int, default=value, metavar="N", help=f"{meaning} (default: {value})")
-    made.add_argument("--ungrouped", action="store_true", help="accept folds by utterance where no speaker is named")
-    made.add_argument("--format", nargs="+", choices=("png", "svg", "pdf"), default=["png"], help="default: png")
-    made.add_argument("--overwrite", action="store_true", help="ask all opinions again")
-    made.add_argument("--quiet", action="store_true", help="no progress bars")
-    return made
+        add(name, metavar="N", help=f"{meaning} (default: %(default)s)")
+    add("ungrouped", help="accept folds by utterance where no speaker is named")
+    command.add_argument("--format", nargs="+", choices=("png", "svg", "pdf"), default=["png"], help="default: png")
+    command.add_argument("--overwrite", action="store_true", help="ask all opinions again")
+    command.add_argument("--quiet", action="store_true", help="no progress bars")
+    return command
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -54,10 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     def body() -> int:
         from emoprobe.analysis.figures.relevance import draw_relevance
 
-        settings = RelevanceSettings(
-            dimensions=() if given.dim == "all" else (given.dim,),
-            **{name: getattr(given, name) for name in asdict(RelevanceSettings()) if name != "dimensions"},
-        )
+        settings = settings_of(given, RelevanceSettings, dimensions=() if given.dim == "all" else (given.dim,))
         table = relevance_opinions(
             given.cache,
             settings,

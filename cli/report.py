@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
+from emoprobe.analysis.report.settings import ReportSettings
 from emoprobe.errors import UserError
 
-from .command import CommandParser, text
+from .command import CommandParser, add_setting, settings_of, text
 from .running import run_command
 
 _CHOICES = ("arousal", "valence", "dominance", "emotion", "all")
@@ -40,13 +43,16 @@ def parser() -> argparse.ArgumentParser:
         help="caches of these results (default: those that the protocol names, beside the results or here)",
     )
     options.add_argument("--out", type=Path, default=Path("report"), metavar="FOLDER", help="default: %(default)s")
-    options.add_argument("--title", type=text, default="", help="a title of your own")
-    options.add_argument(
-        "--dim", nargs="+", choices=_CHOICES, default=["all"], metavar="DIM", help=f"of {', '.join(_CHOICES)}"
+    add = partial(add_setting, options, ReportSettings)
+    add("title", type=text, help="a title of your own")
+    add(
+        "dimensions",
+        option="dim",
+        choices=_CHOICES,
+        metavar="DIM",
+        help=f"of {', '.join(_CHOICES)} (default: all that have scores)",
     )
-    options.add_argument(
-        "--quick", action="store_true", help="leave out what is computed from caches: second opinions and similarity"
-    )
+    add("quick", help="leave out what is computed from caches: second opinions and similarity")
     options.add_argument("--quiet", action="store_true", help="no progress")
     return options
 
@@ -67,13 +73,15 @@ def _report(options: argparse.Namespace) -> int:
     # Pandas, matplotlib and jinja2 take their time: only now, when there is something to report.
     from emoprobe.analysis.report.writing import write_report
 
+    everything = "all" in options.dimensions
+    settings = settings_of(
+        options, ReportSettings, dimensions=() if everything else tuple(dict.fromkeys(options.dimensions))
+    )
     written = write_report(
         folders,
         caches=options.caches,
         out=options.out,
-        title=options.title,
-        dimensions=() if "all" in options.dim else tuple(dict.fromkeys(options.dim)),
-        quick=options.quick,
+        **asdict(settings),
         progress=not options.quiet,
         say=(lambda line: None) if options.quiet else lambda line: print(line, file=sys.stderr),
     )

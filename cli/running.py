@@ -50,23 +50,25 @@ def run_command(command: Callable[[], int]) -> int:
         return _tell(f"interrupted: {_KEPT}", _INTERRUPTED)
     except _Terminated:
         return _tell(f"terminated: {_KEPT}", _TERMINATED)
-    except UserError as error:
-        return _tell(f"error: {plain(str(error))}", 2)
-    except UnicodeEncodeError as error:
-        # Names that are no UTF-8 reach Python as lone surrogates; any other text can be written.
-        if not any("\ud800" <= letter <= "\udfff" for letter in error.object):
-            raise
-        return _tell(
-            f"error: {error.object[:200]!a} holds bytes that are no UTF-8, and cannot be written; rename the file "
-            "or folder (mv)",
-            2,
-        )
     except Exception as error:
-        if is_full_disk(error):
-            return _tell(f"error: {plain(_full_disk(error))}", 2)
-        if isinstance(error, OSError):
-            return _tell(f"error: {plain(str(error))}", 2)
-        raise
+        told = _in_words(error)
+        if told is None:
+            raise
+        return _tell(f"error: {told}", 2)
+
+
+def _in_words(error: Exception) -> str | None:
+    """What a user is told of an error; None of one that nobody can mend by the command's options."""
+    if isinstance(error, UserError):
+        return plain(str(error))
+    if isinstance(error, UnicodeEncodeError):
+        # Names that are no UTF-8 reach Python as lone surrogates; any other text can be written.
+        surrogates = any("\ud800" <= letter <= "\udfff" for letter in error.object)
+        said = f"{error.object[:200]!a} holds bytes that are no UTF-8, and cannot be written; rename the file or folder"
+        return f"{said} (mv)" if surrogates else None
+    if is_full_disk(error):
+        return plain(_full_disk(error))
+    return plain(str(error)) if isinstance(error, OSError) else None
 
 
 def _tell(line: str, status: int) -> int:
@@ -101,7 +103,7 @@ def _raising_at_sigterm() -> Iterator[None]:
         yield
         return
 
-    def end(number: int, frame: object) -> None:
+    def end(*_: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         raise _Terminated
 

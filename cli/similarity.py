@@ -15,25 +15,25 @@ from .running import run_command
 
 def parser() -> argparse.ArgumentParser:
     """The options of ``emoprobe similarity``."""
-    made = CommandParser(
+    command = CommandParser(
         prog="emoprobe similarity",
         description="How alike layers are (linear CKA without bias, PWCCA): within each model, between models on the "
         "utterances that both hold, and with the acoustic and other features of the cache. Writes similarity.csv and "
         "figures.",
         epilog="Run again: comparisons that the folder holds, of the same caches and settings, are not made again.",
     )
-    made.add_argument("caches", nargs="+", type=Path, metavar="CACHE", help="caches that probe-extract wrote")
-    made.add_argument("--out", type=Path, default=Path("similarity"), metavar="FOLDER", help="default: %(default)s")
-    made.add_argument("--measure", nargs="+", choices=MEASURES, default=list(MEASURES), help="default: both")
-    made.add_argument("--statistic", default="mean", help="pooled statistic of the states (default: %(default)s)")
-    made.add_argument("--features", nargs="*", metavar="NAME", help="such as logmel (default: all in the cache)")
-    made.add_argument(
+    command.add_argument("caches", nargs="+", type=Path, metavar="CACHE", help="caches that probe-extract wrote")
+    command.add_argument("--out", type=Path, default=Path("similarity"), metavar="FOLDER", help="default: %(default)s")
+    command.add_argument("--measure", nargs="+", choices=MEASURES, default=list(MEASURES), help="default: both")
+    command.add_argument("--statistic", default="mean", help="pooled statistic of the states (default: %(default)s)")
+    command.add_argument("--features", nargs="*", metavar="NAME", help="such as logmel (default: all in the cache)")
+    command.add_argument(
         "--variance", type=float, default=VARIANCE, help="that PWCCA keeps of each side (default: %(default)s)"
     )
-    made.add_argument("--format", nargs="+", choices=("png", "svg", "pdf"), default=["png"], help="default: png")
-    made.add_argument("--overwrite", action="store_true", help="make all comparisons again")
-    made.add_argument("--quiet", action="store_true", help="no progress bars")
-    return made
+    command.add_argument("--format", nargs="+", choices=("png", "svg", "pdf"), default=["png"], help="default: png")
+    command.add_argument("--overwrite", action="store_true", help="make all comparisons again")
+    command.add_argument("--quiet", action="store_true", help="no progress bars")
+    return command
 
 
 def main(argv: list[str] | None = None) -> int:

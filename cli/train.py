@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
+from emoprobe.endtoend.settings import FREEZABLE, LAYERS, POOLINGS, ModelSettings, TrainingSettings
 from emoprobe.errors import UserError
+from emoprobe.extract.corpora.cells import DIMENSIONS
+from emoprobe.extract.limits import PRECISIONS
 from emoprobe.ownership import begins_with_columns, refuse_inputs, refuse_stranger
 from emoprobe.storage import replacing
 
@@ -15,10 +19,12 @@ from .command import (
     CommandParser,
     add_beside,
     add_reading,
+    add_setting,
     draw,
     in_lines,
     quiet_transformers,
     reading,
+    settings_of,
     tell_left_out,
 )
 from .running import run_command
@@ -54,86 +60,30 @@ def parser() -> argparse.ArgumentParser:
     )
     add_reading(what)
     add_beside(what, ratings=False)
-    what.add_argument(
-        "--audio",
-        default="distilhubert-nano",
+    add = partial(add_setting, what, ModelSettings)
+    add(
+        "audio",
         metavar="NAME|none",
-        help="speech encoder, as --model of probe-extract (default: distilhubert-nano)",
+        help="speech encoder, as --model of probe-extract (default: %(default)s)",
     )
-    what.add_argument(
-        "--text",
-        default="minilm",
+    add(
+        "text",
         metavar="NAME|none",
-        help="text encoder: folder, hub name, or distilbert, distilroberta, minilm (default: minilm)",
+        help="text encoder: folder, hub name, or distilbert, distilroberta, minilm (default: %(default)s)",
     )
-    what.add_argument("--audio-revision", metavar="REV", help="of a speech encoder on the hub")
-    what.add_argument("--text-revision", metavar="REV", help="of a text encoder on the hub")
-    what.add_argument("--audio-random", type=int, metavar="SEED", help="random weights for the speech encoder")
-    what.add_argument("--text-random", type=int, metavar="SEED", help="random weights for the text encoder")
-    what.add_argument(
-        "--dim",
-        nargs="+",
-        default=["all"],
+    add("audio_revision", metavar="REV", help="of a speech encoder on the hub")
+    add("text_revision", metavar="REV", help="of a text encoder on the hub")
+    add("audio_random", metavar="SEED", help="random weights for the speech encoder")
+    add("text_random", metavar="SEED", help="random weights for the text encoder")
+    add(
+        "dimensions",
+        option="dim",
         metavar="DIM",
-        help="arousal, valence, dominance, or all: one head for them together (default: all)",
+        help="arousal, valence, dominance, or all: one head for them together (default: %(default)s)",
     )
     what.add_argument("--label", help="name of the model in tables and legends (default: the speech encoder's)")
-    model = p.add_argument_group("model")
-    model.add_argument(
-        "--freeze",
-        nargs="+",
-        default=["frontend", "embeddings"],
-        choices=("frontend", "embeddings", "audio", "text", "none"),
-        help="parts that keep their pretrained weights (default: frontend embeddings)",
-    )
-    model.add_argument("--pooling", choices=("mean", "attentive"), default="mean", help="default: mean")
-    model.add_argument(
-        "--layers",
-        choices=("last", "sum"),
-        default="last",
-        help="what is pooled: the last layer, or a learned sum of all layers, for deep encoders (default: last)",
-    )
-    model.add_argument("--hidden", type=int, default=256, metavar="N", help="width of the head (default: 256)")
-    model.add_argument("--dropout", type=float, default=0.1, metavar="P", help="of the head (default: 0.1)")
-    model.add_argument(
-        "--text-dropout", type=float, default=0.1, metavar="P", help="share trained without text (default: 0.1)"
-    )
-    model.add_argument(
-        "--audio-dropout", type=float, default=0.1, metavar="P", help="share trained without audio (default: 0.1)"
-    )
-    how = p.add_argument_group("training")
-    how.add_argument("--epochs", type=int, default=30, metavar="N", help="at most (default: 30)")
-    how.add_argument("--patience", type=int, default=6, metavar="N", help="epochs without a rise (default: 6)")
-    how.add_argument("--batch", type=int, default=32, metavar="N", help="utterances on each device (default: 32)")
-    how.add_argument(
-        "--accumulate", type=int, default=1, metavar="N", help="batches a step, under one loss (default: 1)"
-    )
-    how.add_argument(
-        "--audio-rate", type=float, default=5e-5, metavar="RATE", help="learning rate of the speech encoder (5e-5)"
-    )
-    how.add_argument("--text-rate", type=float, default=5e-5, metavar="RATE", help="of the text encoder (5e-5)")
-    how.add_argument("--head-rate", type=float, default=1e-3, metavar="RATE", help="of the heads (1e-3)")
-    how.add_argument("--decay", type=float, default=0.01, help="weight decay (default: 0.01)")
-    how.add_argument("--warmup", type=float, default=0.1, help="share of the steps (default: 0.1)")
-    how.add_argument("--weights", type=float, nargs="+", default=[], metavar="W", help="of each dimension's loss")
-    how.add_argument(
-        "--longest", type=float, default=12.0, metavar="S", help="seconds of an utterance in training (default: 12)"
-    )
-    how.add_argument("--seed", type=int, default=0, help="first seed, and that of the folds (default: 0)")
-    how.add_argument("--seeds", type=int, default=1, metavar="N", help="repetitions (default: 1)")
-    how.add_argument("--folds", type=int, default=5, metavar="N", help="where there is no split (default: 5)")
-    how.add_argument("--ungrouped", action="store_true", help="folds by utterance, where no speaker is named")
-    how.add_argument("--resamples", type=int, default=2000, metavar="N", help="of the bootstrap (default: 2000)")
-    how.add_argument("--precision", choices=("float32", "bfloat16", "float16"), default="float32")
-    how.add_argument("--checkpointing", action="store_true", help="less memory, more time")
-    how.add_argument("--save-steps", type=int, default=500, metavar="N", help="between checkpoints (default: 500)")
-    how.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
-    how.add_argument(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="processes that decode audio, as far as /dev/shm has room (default: 4 beside a GPU, else 0)",
-    )
+    _add_model(p.add_argument_group("model"))
+    _add_training(p.add_argument_group("training"))
     where = p.add_argument_group("where")
     where.add_argument("--out", type=Path, default=Path("trained"), help="folder of the run (default: trained)")
     where.add_argument("--results", type=Path, default=Path("results"), help="table of scores (default: results)")
@@ -146,6 +96,54 @@ def parser() -> argparse.ArgumentParser:
         help="print parameters, multiply-adds and size beside HuBERT large, write them to cost.csv in --out, and stop",
     )
     return p
+
+
+def _add_model(group: argparse._ArgumentGroup) -> None:
+    add = partial(add_setting, group, ModelSettings)
+    add(
+        "freeze",
+        choices=(*FREEZABLE, "none"),
+        help="parts that keep their pretrained weights (default: %(default)s)",
+    )
+    add("pooling", choices=POOLINGS, help="default: %(default)s")
+    add(
+        "layers",
+        choices=LAYERS,
+        help="what is pooled: the last layer, or a learned sum of all layers, for deep encoders (default: %(default)s)",
+    )
+    add("hidden", metavar="N", help="width of the head (default: %(default)s)")
+    add("dropout", metavar="P", help="of the head (default: %(default)s)")
+    add("text_dropout", metavar="P", help="share trained without text (default: %(default)s)")
+    add("audio_dropout", metavar="P", help="share trained without audio (default: %(default)s)")
+
+
+def _add_training(group: argparse._ArgumentGroup) -> None:
+    add = partial(add_setting, group, TrainingSettings)
+    add("epochs", metavar="N", help="at most (default: %(default)s)")
+    add("patience", metavar="N", help="epochs without a rise (default: %(default)s)")
+    add("batch", metavar="N", help="utterances on each device (default: %(default)s)")
+    add("accumulate", metavar="N", help="batches a step, under one loss (default: %(default)s)")
+    add("audio_rate", metavar="RATE", help="learning rate of the speech encoder (default: %(default)s)")
+    add("text_rate", metavar="RATE", help="of the text encoder (default: %(default)s)")
+    add("head_rate", metavar="RATE", help="of the heads (default: %(default)s)")
+    add("decay", help="weight decay (default: %(default)s)")
+    add("warmup", help="share of the steps (default: %(default)s)")
+    add("weights", metavar="W", help="of each dimension's loss")
+    add("longest", metavar="S", help="seconds of an utterance in training (default: %(default)s)")
+    add("seed", help="first seed, and that of the folds (default: %(default)s)")
+    add("seeds", metavar="N", help="repetitions (default: %(default)s)")
+    add("folds", metavar="N", help="where there is no split (default: %(default)s)")
+    add("ungrouped", help="folds by utterance, where no speaker is named")
+    add("resamples", metavar="N", help="of the bootstrap (default: %(default)s)")
+    add("precision", choices=PRECISIONS, help="default: %(default)s")
+    add("checkpointing", help="less memory, more time")
+    add("save_steps", metavar="N", help="between checkpoints (default: %(default)s)")
+    add("device", help="auto, cpu, cuda, mps (default: %(default)s)")
+    add(
+        "workers",
+        metavar="N",
+        help="processes that decode audio, as far as /dev/shm has room (default: 4 beside a GPU, else 0)",
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -164,7 +162,7 @@ def main(argv: list[str] | None = None) -> int:
     return run_command(command)
 
 
-def _refuse_misspelt(options) -> None:
+def _refuse_misspelt(options: argparse.Namespace) -> None:
     """Before anything heavy is imported."""
     from emoprobe.extract.encoders.architectures import refuse_misspelt_speech, refuse_misspelt_text
 
@@ -173,30 +171,19 @@ def _refuse_misspelt(options) -> None:
             refuse(name)
 
 
-def _settings(options):
-    from emoprobe.endtoend.settings import ModelSettings, TrainingSettings
-    from emoprobe.extract.corpora import DIMENSIONS
-
+def _settings(options: argparse.Namespace) -> tuple[ModelSettings, TrainingSettings]:
     freeze = tuple(dict.fromkeys(options.freeze))
     if "none" in freeze and len(freeze) > 1:
         raise UserError("--freeze none goes with no other part")
-    given = vars(options)
-    model = ModelSettings(
+    model = settings_of(
+        options,
+        ModelSettings,
         audio=None if options.audio == "none" else options.audio,
         text=None if options.text == "none" else options.text,
         freeze=() if freeze == ("none",) else freeze,
-        dimensions=DIMENSIONS if "all" in options.dim else tuple(dict.fromkeys(options.dim)),
-        **{name: given[name] for name in _MODEL},
+        dimensions=DIMENSIONS if "all" in options.dimensions else tuple(dict.fromkeys(options.dimensions)),
     )
-    names = set(TrainingSettings.__dataclass_fields__) & set(given)
-    training = TrainingSettings(**{name: given[name] for name in names} | {"weights": tuple(options.weights)})
-    return model, training
-
-
-_MODEL = (
-    "audio_revision", "text_revision", "audio_random", "text_random", "pooling", "layers", "hidden", "dropout",
-    "text_dropout", "audio_dropout",
-)  # fmt: skip
+    return model, settings_of(options, TrainingSettings)
 
 
 def _train(options: argparse.Namespace) -> int:

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from emoprobe.errors import UserError
 from emoprobe.ownership import refuse_inputs
+from emoprobe.transcribe.settings import TranscriptionSettings
 
-from .command import CommandParser, add_longest, add_reading, conclude, quiet_transformers, reading
+from .command import (
+    CommandParser,
+    add_decoding,
+    add_reading,
+    add_setting,
+    conclude,
+    quiet_transformers,
+    reading,
+    settings_of,
+)
 from .running import run_command
 
 _EPILOG = """\
@@ -48,12 +59,11 @@ def parser() -> argparse.ArgumentParser:
         "--language", metavar="CODE", help="for a multilingual Whisper, such as en (default: it tells by itself)"
     )
     p.add_argument("--out", type=Path, default=Path("transcripts.csv"), help="default: transcripts.csv")
-    p.add_argument("--only-missing", action="store_true", help="keep the transcripts that the corpus has")
-    p.add_argument("--overwrite", action="store_true", help="start anew where there is a manifest already")
-    p.add_argument("--batch-seconds", type=float, metavar="S", help="audio in a batch (default: by model and device)")
-    add_longest(p)
-    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
-    p.add_argument("--workers", type=int, default=4, metavar="N", help="threads that decode ahead (default: 4)")
+    add = partial(add_setting, p, TranscriptionSettings)
+    add("only_missing", help="keep the transcripts that the corpus has")
+    add("overwrite", help="start anew where there is a manifest already")
+    add_decoding(p, TranscriptionSettings, batch="by model and device")
+    add("device", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
     p.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
     return p
 
@@ -72,17 +82,9 @@ def _transcribe(options: argparse.Namespace) -> int:
 
     refuse_misspelt(options.model, packaged_names(), ())
     from emoprobe.transcribe.recognisers import load_recogniser
-    from emoprobe.transcribe.transcription import TranscriptionSettings, transcribe
+    from emoprobe.transcribe.transcription import transcribe
 
-    settings = TranscriptionSettings(
-        only_missing=options.only_missing,
-        overwrite=options.overwrite,
-        batch_seconds=options.batch_seconds,
-        longest=options.longest,
-        device=options.device,
-        workers=options.workers,
-        **reading(options),
-    )
+    settings = settings_of(options, TranscriptionSettings, **reading(options))
     quiet_transformers()
     refuse_inputs([options.out], [options.corpus, options.model])
     recogniser = load_recogniser(options.model, revision=options.revision, language=options.language)

@@ -1,48 +1,82 @@
 """Batches of the pretraining, each a function of the seed and its number."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypedDict
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from emoprobe.distil.store import Store
 from emoprobe.extract.limits import SAMPLE_RATE
 
-from .units import choose_vocabulary, vocabulary
+from .pretrain_settings import PretrainSettings
+from .units import Units, choose_vocabulary, vocabulary
 
-# ---------------------------------------------------------------------------------------------------- the batches
+
+class Batch(TypedDict):
+    """What the model is called with.
+
+    ``waves`` (batch, samples); ``mask`` (batch, frames), of the frames to predict; ``spectrum``, whether the log
+    spectrum is to be told too; ``labels``, for each kind (batch, frames), -1 where there is none.
+    """
+
+    waves: torch.Tensor
+    mask: torch.Tensor
+    spectrum: bool
+    labels: dict[str, torch.Tensor]
 
 
-class Batches:
-    """Batch i of the run, as a map-style dataset; a function of the seed and i alone.
+class _Source(NamedTuple):
+    """Packed speech, and its utterances from the shortest to the longest."""
+
+    store: Store
+    order: np.ndarray
+
+
+class Batches(Dataset):
+    """Batch i of the run; a function of the seed and i alone.
 
     Parameters
     ----------
     settings : PretrainSettings
     synthetic, recorded : Store or None
-        Packed speech.
-    units : list of (first step, offsets, labels)
-        Discovered units of the recorded store: labels (frames,) of utterance u are ``offsets[u]:offsets[u + 1]``,
-        valid from the given step until the next entry's.
+        Packed speech, at least one.
+    units : list of (first step, Units)
+        Discovered units of the recorded store, valid from the given step until the next entry's.
     names : dict of str to list of str, optional
         Units of the synthetic speech; chosen from it when left out.
     """
 
-    def __init__(self, settings, synthetic, recorded, units=(), names=None):
-        import numpy as np
-
-        self.settings, self.stores, self.units = settings, (synthetic, recorded), list(units)
-        self.order = [None if s is None else np.argsort(np.diff(s.offsets), kind="stable") for s in self.stores]
-        self.vocabulary = {}
+    def __init__(
+        self,
+        settings: PretrainSettings,
+        synthetic: Store | None,
+        recorded: Store | None,
+        units: Sequence[tuple[int, Units]] = (),
+        names: dict[str, list[str]] | None = None,
+    ) -> None:
+        self.settings, self.units = settings, list(units)
+        self.sources = {
+            is_recorded: _Source(store, np.argsort(np.diff(store.offsets), kind="stable"))
+            for is_recorded, store in ((False, synthetic), (True, recorded))
+            if store is not None
+        }
+        self.vocabulary: dict[str, np.ndarray] = {}
         if synthetic is not None:
             self.vocabulary = vocabulary(synthetic, names or choose_vocabulary(synthetic, settings))
         self.share = 1.0 if synthetic is None else 0.0 if recorded is None else settings.recorded_share
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.settings.steps
 
-    def __getitem__(self, step):
-        import numpy as np
-        import torch
-
+    def __getitem__(self, step: int) -> Batch:
         s = self.settings
         rng = np.random.default_rng([s.seed, 7, step])
         recorded = bool(rng.random() < self.share)
-        store, order = self.stores[recorded], self.order[recorded]
+        store, order = self.sources[recorded]
         first = int(rng.integers(len(order)))
         length = int(np.diff(store.offsets)[order[first]])
         most = min(max(length, s.field + s.hop), s.longest * SAMPLE_RATE)
@@ -52,15 +86,16 @@ class Batches:
         samples = max(min(int(np.diff(store.offsets)[c]) for c in chosen), s.field)
         frames = min(s.frames(samples), s.frames(int(s.longest * SAMPLE_RATE)))
         samples = (frames - 1) * s.hop + s.field
-        waves, labels = [], {}
+        cut: list[np.ndarray] = []
+        labels: dict[str, list[np.ndarray]] = {}
         for index in chosen:
             wave = store.wave(int(index))
             wave = np.pad(wave, (0, max(0, samples - len(wave))))
             start = int(rng.integers(s.frames(len(wave)) - frames + 1))
-            waves.append(wave[start * s.hop : start * s.hop + samples].astype(np.float32))
+            cut.append(wave[start * s.hop : start * s.hop + samples].astype(np.float32))
             for kind, label in self.labels(recorded, int(index), start, frames, step).items():
                 labels.setdefault(kind, []).append(label)
-        waves = np.stack(waves)
+        waves = np.stack(cut)
         waves = (waves - waves.mean(1, keepdims=True)) / np.sqrt(waves.var(1, keepdims=True) + 1e-7)
         if rng.random() < s.noise:
             waves = waves + 10 ** (-rng.uniform(10, 40) / 20) * rng.standard_normal(waves.shape).astype(np.float32)
@@ -72,31 +107,25 @@ class Batches:
             "labels": {kind: torch.from_numpy(np.stack(rows).astype(np.int64)) for kind, rows in labels.items()},
         }
 
-    def labels(self, recorded: bool, index: int, start: int, frames: int, step: int) -> dict:
-        import numpy as np
-
+    def labels(self, recorded: bool, index: int, start: int, frames: int, step: int) -> dict[str, np.ndarray]:
+        """Unit of each frame of a part of an utterance, by the kind of unit, each (frames,)."""
         s = self.settings
         if not recorded:
             times = ((start + np.arange(frames)) * s.hop + s.field / 2) / SAMPLE_RATE
-            store = self.stores[0]
+            store = self.sources[False].store
             return {
                 kind: np.append(table, -1)[store.label(kind, index, times)] for kind, table in self.vocabulary.items()
             }
-        current = None
-        for number, (first, offsets, labels) in enumerate(self.units):
-            if step >= first:
-                current = number, offsets, labels
-        if current is None:
+        begun = [(number, units) for number, (first, units) in enumerate(self.units, start=1) if step >= first]
+        if not begun:
             return {}
-        number, offsets, labels = current
-        row = labels[offsets[index] : offsets[index + 1]][start : start + frames]
-        return {f"units{number + 1}": np.pad(row.astype(np.int64), (0, frames - len(row)), constant_values=-1)}
+        number, (offsets, unit_of_frame) = begun[-1]
+        row = unit_of_frame[offsets[index] : offsets[index + 1]][start : start + frames]
+        return {f"units{number}": np.pad(row.astype(np.int64), (0, frames - len(row)), constant_values=-1)}
 
 
-def spans(rng, rows: int, frames: int, share: float, length: int):
+def spans(rng: np.random.Generator, rows: int, frames: int, share: float, length: int) -> np.ndarray:
     """Boolean mask (rows, frames) of spans that cover about `share` of each row (overlaps count once)."""
-    import numpy as np
-
     mask = np.zeros((rows, frames), bool)
     count = max(1, round(share * frames / length))
     starts = rng.integers(0, max(1, frames - length + 1), (rows, count))

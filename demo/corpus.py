@@ -13,10 +13,10 @@ import io
 import math
 import random
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from emoprobe.errors import UserError
 from emoprobe.extract.limits import SAMPLE_RATE
@@ -71,6 +71,8 @@ class CorpusSettings:
 
 @dataclass(frozen=True)
 class Speaker:
+    """A voice with its habits."""
+
     name: str
     gender: str
     split: str
@@ -101,6 +103,7 @@ class Row:
 
     @property
     def path(self) -> str:
+        """Of its file, from the corpus's folder."""
         return f"audio/{self.id}.wav"
 
     @property
@@ -248,8 +251,8 @@ def make_corpus(
     *,
     utterances: int = CorpusSettings.utterances,
     speakers: int = CorpusSettings.speakers,
-    seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    seed: int = CorpusSettings.seed,
+    progress: Callable[[int, int], object] | None = None,
     workers: int = 1,
 ) -> Path:
     """Speak the corpus into a folder; a killed run leaves what was finished, and the next goes on.
@@ -322,7 +325,7 @@ def make_corpus(
     return manifest
 
 
-def _each(function, tasks: list, workers: int):
+def _each(function: Callable[[Any], object], tasks: list, workers: int) -> Iterator[object]:
     if workers <= 1 or len(tasks) < 2:
         yield from map(function, tasks)
         return
@@ -332,7 +335,7 @@ def _each(function, tasks: list, workers: int):
         yield from pool.map(function, tasks, chunksize=8)
 
 
-def read(root: Path | None = None, **settings) -> Corpus:
+def read(root: Path | None = None, **settings: Any) -> Corpus:
     """The demo corpus as a corpus; it is spoken first where the folder does not hold it.
 
     Parameters

@@ -8,6 +8,8 @@ log-mel itself and MFCC in context.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,81 +17,44 @@ import numpy as np
 
 from emoprobe.errors import UserError
 from emoprobe.extract.limits import SAMPLE_RATE
+from emoprobe.extract.options import check_counts
+
+from .features import Acoustics, Model, every_frame, pooled
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+#: Start, end and name of a phone, in seconds.
+Phone = tuple[float, float, str]
 
 #: Of the scores.
 COLUMNS = ("model", "task", "target", "measure", "pool", "layer", "depth", "seed", "score")
 _PENALTIES = np.logspace(-1, 5, 13)
 
 
-class Acoustics:
-    """Log-mel or context MFCC in the place of a model: one layer, frames at the model's own rate."""
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """How much is asked of each model.
 
-    def __init__(self, kind: str, hop: int, field: int):
-        import torchaudio
+    Parameters
+    ----------
+    seeds : int
+        Of each probe.
+    phones : tuple of int
+        Synthetic utterances that the phone probe learns from and is tested on; (0, 0) leaves the task out.
+    limit : int, optional
+        At most so many utterances of each corpus and split, evenly over it.
+    """
 
-        self.kind, self.hop, self.field, self.n_layers = kind, hop, field, 1
-        mel = {"n_fft": 512, "win_length": 400, "hop_length": 160, "center": False}
-        if kind == "log-mel":
-            spectrum = torchaudio.transforms.MelSpectrogram(SAMPLE_RATE, n_mels=80, **mel)
-            self.transform = lambda x: (spectrum(x) + 1e-10).log()
-        else:
-            self.transform = torchaudio.transforms.MFCC(SAMPLE_RATE, n_mfcc=13, melkwargs={"n_mels": 40, **mel})
+    seeds: int = 3
+    phones: tuple[int, int] = (300, 150)
+    limit: int | None = None
 
-    def frames(self, wave: np.ndarray) -> np.ndarray:
-        """(1, frames, width): the 10 ms windows nearest each frame; for MFCC with slopes and 4 frames either side."""
-        import torch
-        import torchaudio
-
-        count = (len(wave) - self.field) // self.hop + 1
-        x = torch.from_numpy(wave)
-        x = (x - x.mean()) / (x.var(unbiased=False) + 1e-7).sqrt()
-        table = self.transform(x)
-        if self.kind != "log-mel":
-            slopes = torchaudio.functional.compute_deltas(table)
-            table = torch.cat([table, slopes, torchaudio.functional.compute_deltas(slopes)])
-        centre = (np.arange(count) * self.hop + self.field // 2 - 200) // 160
-        if self.kind == "log-mel":
-            window = np.arange(-1, 3)
-            at = np.clip(centre[:, None] + window, 0, table.shape[1] - 1)
-            return table[:, at].mean(-1).T[None].numpy()
-        window = np.arange(-4, 5) * (self.hop // 160)
-        at = np.clip(centre[:, None] + window, 0, table.shape[1] - 1)
-        return table[:, at].permute(1, 0, 2).reshape(count, -1)[None].numpy()
-
-
-def every_frame(model, waves: list[np.ndarray], *, seconds: float = 60.0):
-    """Yield (layers, frames, width) for each waveform, in order."""
-    if isinstance(model, Acoustics):
-        yield from (model.frames(wave) for wave in waves)
-        return
-    order = sorted(range(len(waves)), key=lambda i: len(waves[i]))
-    done: dict[int, np.ndarray] = {}
-    batch: list[int] = []
-    wanted = 0
-    batches = []
-    for i in order:
-        if batch and (len(batch) + 1) * len(waves[i]) > seconds * SAMPLE_RATE:
-            batches.append(batch)
-            batch = []
-        batch.append(i)
-    batches.append(batch)
-    for batch in batches:
-        states, frames = model.hidden_states([waves[i] for i in batch])
-        for row, i in enumerate(batch):
-            done[i] = states[:, row, : frames[row]].numpy().astype(np.float16)
-    while wanted < len(waves):
-        yield done.pop(wanted).astype(np.float32)
-        wanted += 1
-
-
-def pooled(model, waves: list[np.ndarray]) -> np.ndarray:
-    """Mean and standard deviation over time: (layers, utterances, 2 * width)."""
-    rows = [np.concatenate([x.mean(1), x.std(1)], 1) for x in every_frame(model, waves)]
-    return np.stack(rows, 1)
+    def __post_init__(self) -> None:
+        check_counts(self, "seeds", "limit", least=1)
+        if any(count < 0 for count in self.phones):
+            raise UserError(f"--phones {' '.join(map(str, self.phones))} must be 0 or more each")
 
 
 def concordance(truth: np.ndarray, predicted: np.ndarray) -> float:
@@ -105,7 +70,7 @@ def _ridge(train: np.ndarray, y: np.ndarray, people: np.ndarray, test: np.ndarra
     mean, std = train.mean(0), train.std(0) + 1e-8
     train, test = ((x - mean) / std for x in (train.astype(np.float64), test.astype(np.float64)))
 
-    def fit(x, target, other):
+    def fit(x: np.ndarray, target: np.ndarray, other: np.ndarray) -> np.ndarray:
         """Predictions for each penalty, (penalties, rows)."""
         centre, level = x.mean(0), target.mean()
         values, vectors = np.linalg.eigh((x - centre).T @ (x - centre))
@@ -113,10 +78,10 @@ def _ridge(train: np.ndarray, y: np.ndarray, people: np.ndarray, test: np.ndarra
         weights = vectors @ (seen[:, None] / (np.maximum(values, 0)[:, None] + _PENALTIES))
         return ((other - centre) @ weights + level).T
 
-    found = np.zeros((len(_PENALTIES), len(y)))
+    held_out = np.zeros((len(_PENALTIES), len(y)))
     for inner, held in GroupKFold(min(5, len(np.unique(people)))).split(train, groups=people):
-        found[:, held] = fit(train[inner], y[inner], train[held])
-    best = int(np.argmax([concordance(y, row) for row in found]))
+        held_out[:, held] = fit(train[inner], y[inner], train[held])
+    best = int(np.argmax([concordance(y, row) for row in held_out]))
     return fit(train, y, test)[best]
 
 
@@ -149,7 +114,7 @@ def regress(features: np.ndarray, table: pd.DataFrame, target: str, *, seed: int
     return scores
 
 
-def phone_frames(pool: str, share: str, count: int, *, seed: int):
+def phone_frames(pool: str, share: str, count: int, *, seed: int) -> tuple[list[np.ndarray], list[list[Phone]]]:
     """Utterances of a pool of voices, as waveforms and their phones with times."""
     from . import shards
 
@@ -161,36 +126,37 @@ def phone_frames(pool: str, share: str, count: int, *, seed: int):
     return waves, phones
 
 
-def _label(phones: list, times: np.ndarray) -> np.ndarray:
+def _label(phones: list[Phone], times: np.ndarray) -> np.ndarray:
     starts = np.array([p[0] for p in phones])
     at = np.searchsorted(starts, times, side="right") - 1
     return np.array([phones[i][2] if i >= 0 and t < phones[i][1] else "" for i, t in zip(at, times, strict=True)])
 
 
-def _softmax_probe(x, y, test, *, classes: int, seed: int) -> np.ndarray:
+def _softmax_probe(x: np.ndarray, y: np.ndarray, test: np.ndarray, *, classes: int, seed: int) -> np.ndarray:
     """Multinomial logistic regression (weight decay 1e-4, Adam), standardised inputs; predicted classes."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)
     mean, std = x.mean(0), x.std(0) + 1e-5
-    x, test = torch.from_numpy((x - mean) / std), torch.from_numpy((test - mean) / std)
-    y = torch.from_numpy(y)
+    inputs, others, targets = (torch.from_numpy(part) for part in ((x - mean) / std, (test - mean) / std, y))
     weight = torch.zeros(x.shape[1], classes, requires_grad=True)
     bias = torch.zeros(classes, requires_grad=True)
     epochs, size = 12, 512
     optimiser = torch.optim.AdamW([weight, bias], lr=5e-3, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.02, epochs)
     for _ in range(epochs):
-        for rows in torch.randperm(len(x), generator=generator).split(size):
+        for rows in torch.randperm(len(inputs), generator=generator).split(size):
             optimiser.zero_grad()
-            torch.nn.functional.cross_entropy(x[rows] @ weight + bias, y[rows]).backward()
+            torch.nn.functional.cross_entropy(inputs[rows] @ weight + bias, targets[rows]).backward()
             optimiser.step()
         schedule.step()
     with torch.inference_mode():
-        return (test @ weight + bias).argmax(1).numpy()
+        return (others @ weight + bias).argmax(1).numpy()
 
 
-def identify_phones(model, hop: int, field: int, *, train: int, test: int, seeds: int, per: int = 40) -> list[dict]:
+def identify_phones(
+    model: Model, hop: int, field: int, *, train: int, test: int, seeds: int, per: int = 40
+) -> list[dict]:
     """Accuracy of a linear probe of each layer on the phone of single frames, pauses left out.
 
     Voices of the probe's training are those that the model heard in pretraining; the test voices nobody has heard.
@@ -233,9 +199,14 @@ def read_waves(table: pd.DataFrame, root: Path) -> list[np.ndarray]:
 
 
 def evaluate(
-    models: dict, corpora: dict[str, Path], *, hop: int, field: int, seeds: int = 3,
-    phones: tuple[int, int] = (300, 150), limit: int | None = None, say=print,
-) -> pd.DataFrame:  # fmt: skip
+    models: dict[str, Model],
+    corpora: dict[str, Path],
+    *,
+    hop: int,
+    field: int,
+    settings: EvaluationSettings = EvaluationSettings(),
+    say: Callable[[str], None] = lambda line: None,
+) -> pd.DataFrame:
     """All tasks for all models.
 
     Parameters
@@ -245,12 +216,9 @@ def evaluate(
         Manifests; the name is the task's.
     hop, field : int
         Samples between frames, and that a frame sees.
-    seeds : int
-        Of each probe.
-    phones : tuple of int
-        Synthetic utterances that the phone probe learns from and is tested on; (0, 0) leaves the task out.
-    limit : int, optional
-        At most so many utterances of each corpus and split, evenly over it.
+    settings : EvaluationSettings
+    say : callable
+        Told what is done.
 
     Returns
     -------
@@ -260,10 +228,11 @@ def evaluate(
     import pandas as pd
 
     rows: list[dict] = []
+    limit = settings.limit
 
-    def add(found: list[dict], **same) -> None:
-        last = max(1, max(row["layer"] for row in found))
-        rows.extend({**same, **row, "depth": round(row["layer"] / last, 4)} for row in found)
+    def add(scored: list[dict], **same: str) -> None:
+        last = max(1, *(row["layer"] for row in scored))
+        rows.extend({**same, **row, "depth": round(row["layer"] / last, 4)} for row in scored)
 
     for task, manifest in corpora.items():
         table = pd.read_csv(manifest)
@@ -275,17 +244,18 @@ def evaluate(
             width = features.shape[2] // 2
             for target in ("arousal", "valence", "dominance"):
                 for pool, part in (("mean", features[:, :, :width]), ("mean+std", features)):
-                    for seed in range(seeds):
+                    for seed in range(settings.seeds):
                         scores = regress(part, table, target, seed=seed)
                         add(
                             [{"layer": k, "seed": seed, "score": s} for k, s in enumerate(scores)],
                             model=name, task=task, target=target, measure="ccc", pool=pool,
                         )  # fmt: skip
             say(f"{task}: {name}")
-    if all(phones):
+    if all(settings.phones):
+        learned, tested = settings.phones
         for name, model in models.items():
-            found = identify_phones(model, hop, field, train=phones[0], test=phones[1], seeds=seeds)
-            add(found, model=name, task="phones", target="phone", measure="accuracy", pool="frame")
+            accuracies = identify_phones(model, hop, field, train=learned, test=tested, seeds=settings.seeds)
+            add(accuracies, model=name, task="phones", target="phone", measure="accuracy", pool="frame")
             say(f"phones: {name}")
     return pd.DataFrame(rows)[list(COLUMNS)].round({"score": 5})
 
@@ -338,18 +308,24 @@ def draw(scores: pd.DataFrame, *, pool: str = "mean") -> Figure:
     return figure
 
 
-def load_models(teacher: str | Path, *, student=None, front_end=None, random_init: int = 0) -> tuple[dict, int, int]:
+def load_models(
+    teacher: str | Path,
+    *,
+    student: str | Path | None = None,
+    front_end: str | Path | None = None,
+    random_init: int = 0,
+) -> tuple[dict[str, Model], int, int]:
     """The model, its controls and its student as :func:`evaluate` wants them, with hop and receptive field."""
     from emoprobe.extract.encoders.speech import load_backbone
 
-    models = {"hubert-nano": load_backbone(str(teacher))}
+    backbone = load_backbone(str(teacher))
+    models: dict[str, Model] = {"hubert-nano": backbone}
     if student is not None:
         models["distilhubert-nano"] = load_backbone(str(student))
     models["random weights"] = load_backbone(str(teacher), random_init=random_init)
     if front_end is not None:
         models["front end alone fitted"] = load_backbone(str(front_end))
-    config = models["hubert-nano"].config
-    hop, field = int(np.prod(config.conv_stride)), models["hubert-nano"].receptive_field
+    hop, field = int(np.prod(backbone.config.conv_stride)), backbone.receptive_field
     for kind in ("log-mel", "context MFCC"):
         models[kind] = Acoustics(kind, hop, field)
     return models, hop, field

@@ -10,22 +10,29 @@ function of the seed and i alone, so a killed run that is started
 again sees what an unbroken one would have seen.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from emoprobe.claims import alone, claim
-from emoprobe.distil.training import RUN_FILES, checked, last_checkpoint, load_weights, of_speech, trainer_for
+from emoprobe.distil.settings import Keeping
+from emoprobe.distil.store import Store
+from emoprobe.distil.training import RUN_FILES, checked, last_checkpoint, load_weights, of_speech, steps_of, trainer_for
 from emoprobe.errors import UserError
 from emoprobe.extract.options import check_count
 from emoprobe.jsontext import to_json
 from emoprobe.storage import write_file
 
 from .batches import Batches
-from .hubert import build_model
+from .hubert import MaskedPrediction, build_model
 from .pretrain_settings import PretrainSettings
-from .units import choose_vocabulary, discover_units
+from .units import Units, choose_vocabulary, discover_units
 
 #: What a checkpoint by this recipe is marked with.
 MADE_BY = "emoprobe.demo.pretrain"
@@ -34,7 +41,7 @@ MADE_BY = "emoprobe.demo.pretrain"
 # ---------------------------------------------------------------------------------------------------- the training
 
 
-def measure(model, batches: Batches, *, first: int = 0, count: int = 40) -> dict[str, float]:
+def measure(model: MaskedPrediction, batches: Batches, *, first: int = 0, count: int = 40) -> dict[str, float]:
     """Losses and accuracies of a model on batches that it does not learn from, beside what the commonest unit scores.
 
     Returns
@@ -42,9 +49,6 @@ def measure(model, batches: Batches, *, first: int = 0, count: int = 40) -> dict
     dict
         As the training log has them, and for each kind ``KIND_unigram``: the share of its most frequent unit.
     """
-    import numpy as np
-    import torch
-
     # The mask is applied in training mode alone; every dropout of these models is zero, so nothing else changes.
     model.train()
     model.tally.clear()
@@ -56,24 +60,24 @@ def measure(model, batches: Batches, *, first: int = 0, count: int = 40) -> dict
             for kind, label in batch["labels"].items():
                 seen.setdefault(kind, []).append(label[label >= 0].numpy())
     model.eval()
-    found = model.report()
+    report = model.report()
     for kind, labels in seen.items():
         counts = np.bincount(np.concatenate(labels))
-        found[f"{kind}_unigram"] = round(float(counts.max() / counts.sum()), 4)
-    return found
+        report[f"{kind}_unigram"] = round(float(counts.max() / counts.sum()), 4)
+    return report
 
 
 def pretrain(
     run: Path,
     settings: PretrainSettings,
     *,
-    synthetic=None,
-    recorded=None,
-    save_steps: int = 200,
-    log_steps: int = 50,
+    synthetic: Store | None = None,
+    recorded: Store | None = None,
+    save_steps: int = Keeping.save_steps,
+    log_steps: int = Keeping.log_steps,
     bf16: bool = False,
     say: Callable[[str], None] = lambda line: None,
-):
+) -> MaskedPrediction:
     """Train, or go on training, in a run folder.
 
     Parameters
@@ -93,7 +97,7 @@ def pretrain(
 
     Returns
     -------
-    torch.nn.Module
+    MaskedPrediction
         The trained model with its heads.
 
     Raises
@@ -112,10 +116,18 @@ def pretrain(
         )
 
 
-def _pretrain(run: Path, settings: PretrainSettings, synthetic, recorded, *, save_steps, log_steps, bf16, say):
+def _pretrain(
+    run: Path,
+    settings: PretrainSettings,
+    synthetic: Store | None,
+    recorded: Store | None,
+    *,
+    save_steps: int,
+    log_steps: int,
+    bf16: bool,
+    say: Callable[[str], None],
+) -> MaskedPrediction:
     """:func:`pretrain`, once the folder is its own."""
-    import numpy as np
-
     stores = {"synthetic": synthetic, "recorded": recorded}
     stated = asdict(settings) | {
         "speech": {
@@ -132,52 +144,51 @@ def _pretrain(run: Path, settings: PretrainSettings, synthetic, recorded, *, sav
         option="--out",
         before=lambda record: record if {"width", "classes"} <= set(record) else None,
     )
-    classes, names = {}, None
+    classes: dict[str, int] = {}
+    names: dict[str, list[str]] | None = None
     if synthetic is not None:
         # Kept with the run, so that a later version of what chooses them cannot give the heads another meaning.
         kept = run / "vocabulary.json"
         names = json.loads(kept.read_text()) if kept.is_file() else choose_vocabulary(synthetic, settings)
         write_file(kept, to_json(names) + "\n")
         classes |= {kind: len(units) for kind, units in names.items()}
-    units = []
+    units: list[tuple[int, Units]] = []
+
+    def trained(stop: int) -> MaskedPrediction:
+        """The model after so many steps, from where the run is."""
+        model = build_model(settings, classes)
+        newest = last_checkpoint(run, say=say)
+        if newest and steps_of(newest) >= stop:
+            load_weights(model, newest)
+            return model
+        batches = Batches(settings, synthetic, recorded, units, names)
+        trainer = trainer_for(
+            model,
+            batches,
+            run,
+            settings,
+            stop=stop,
+            save_steps=save_steps,
+            log_steps=log_steps,
+            bf16=bf16,
+            say=say,
+        )
+        with checked(model.hubert, batches, run / "precision.json", device=trainer.args.device, bf16=bf16, say=say):
+            trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+        trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # the next stage sets its own autocast
+        return model
+
     if recorded is not None:
-        units.append((0, *discover_units(recorded, settings, run / "units1.npz")))
+        units.append((0, discover_units(recorded, settings, run / "units1.npz")))
         classes["units1"] = settings.discovered_units
         if settings.recluster:
             classes["units2"] = settings.discovered_units
-    stops = [settings.steps]
-    if recorded is not None and 0 < settings.recluster < settings.steps:
-        stops.insert(0, settings.recluster)
-    model = None
-    for stop in stops:
-        found = last_checkpoint(run, say=say)
-        at = int(found.name.rsplit("-", 1)[1]) if found else 0
-        if stop < settings.steps and at > stop:
-            if not (run / "units2.npz").is_file():
-                raise UserError(f"{run}/units2.npz is missing: delete the checkpoints after step {stop}, or the run")
-            units.append((stop, *discover_units(recorded, settings, run / "units2.npz")))
-            continue
-        model = build_model(settings, classes)
-        if at < stop:
-            batches = Batches(settings, synthetic, recorded, units, names)
-            trainer = trainer_for(
-                model,
-                batches,
-                run,
-                settings,
-                stop=stop,
-                save_steps=save_steps,
-                log_steps=log_steps,
-                bf16=bf16,
-                say=say,
-            )
-            how = {"device": trainer.args.device, "bf16": bf16, "say": say}
-            with checked(model.hubert, batches, run / "precision.json", **how):
-                trainer.train(resume_from_checkpoint=str(found) if found else None)
-            trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # the next stage sets its own autocast
-        else:
-            load_weights(model, found)
-        if stop < settings.steps:
-            model.to("cpu").eval()
-            units.append((stop, *discover_units(recorded, settings, run / "units2.npz", model)))
-    return model
+        stop = settings.recluster
+        if 0 < stop < settings.steps:
+            newest, again = last_checkpoint(run, say=say), run / "units2.npz"
+            past = newest is not None and steps_of(newest) > stop
+            if past and not again.is_file():
+                raise UserError(f"{again} is missing: delete the checkpoints after step {stop}, or the run")
+            model = None if past else trained(stop).to("cpu").eval()
+            units.append((stop, discover_units(recorded, settings, again, model)))
+    return trained(settings.steps)

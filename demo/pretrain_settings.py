@@ -59,6 +59,7 @@ class PretrainSettings:
 
     @property
     def hop(self) -> int:
+        """Samples from frame to frame."""
         return math.prod(self.conv_stride)
 
     @property
@@ -70,4 +71,5 @@ class PretrainSettings:
         return field
 
     def frames(self, samples: int) -> int:
+        """Frames of so many samples."""
         return (samples - self.field) // self.hop + 1

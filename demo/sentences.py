@@ -7,6 +7,7 @@ The ratings (mean of ten raters a word, -4 to 4; Hutto and Gilbert, ICWSM 2014) 
 import functools
 import hashlib
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,7 +112,7 @@ def neutral_words() -> dict[str, tuple[str, ...]]:
     """Words of the other slots; a phrase with a rated word in it is left out, so that only affect words are rated."""
     rated = lexicon()
 
-    def keep(phrases) -> tuple[str, ...]:
+    def keep(phrases: Iterable[str]) -> tuple[str, ...]:
         spaced = dict.fromkeys(phrase.replace("+", " ") for phrase in phrases)
         return tuple(phrase for phrase in spaced if not any(word in rated for word in phrase.split()))
 

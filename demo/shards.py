@@ -4,14 +4,16 @@ Parts are written by worker processes and joined, each part atomically, so that 
 missing part.
 """
 
+from __future__ import annotations
+
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from emoprobe.claims import alone
-from emoprobe.distil.store import open_store, write_store
+from emoprobe.distil.store import Spoken, open_store, write_store
 from emoprobe.errors import UserError
 from emoprobe.extract.limits import SAMPLE_RATE
 
@@ -27,7 +29,9 @@ def phone_name(mnemonic: str) -> str:
     return plain + (":" if mnemonic.endswith(":") and plain else "")
 
 
-def synthetic_utterance(seed: int, number: int, *, pool: str = "train", share: str = "pretraining"):
+def synthetic_utterance(
+    seed: int, number: int, *, pool: str = "train", share: str = "pretraining"
+) -> tuple[str, speech.Speech, speech.Manner]:
     """Speak one utterance of the pretraining speech: text, voice and manner drawn from (seed, number).
 
     Returns
@@ -64,7 +68,8 @@ def _synthetic_part(task: tuple[str, int, int, int]) -> str:
     folder, seed, first, count = task
     target = Path(folder) / f"part-{first:07d}"
     if not (target / "index.npz").is_file():
-        waves, events = [], []
+        waves: list[np.ndarray] = []
+        events: list[Spoken] = []
         for number in range(first, first + count):
             _, spoken, _ = synthetic_utterance(seed, number)
             waves.append(spoken.samples)
@@ -114,10 +119,10 @@ def _speak(folder: Path, hours: float, seed: int, workers: int, part: int) -> Pa
                 done += open_store(Path(path)).hours
     stores = [open_store(path) for path in parts]
 
-    def events():
+    def events() -> Iterator[Spoken]:
         for store in stores:
             for i in range(len(store)):
-                one = {}
+                one: dict[str, list[tuple[float, float, str]]] = {}
                 for kind, (starts, ends, names, firsts) in store.events.items():
                     span = slice(firsts[i], firsts[i + 1])
                     one[kind] = [
@@ -157,7 +162,7 @@ def _pack(folder: Path, paths: list[Path], longest: float, shortest: float, say:
     """:func:`make_recorded`, once the folder is its own."""
     import soundfile
 
-    def waves():
+    def waves() -> Iterator[np.ndarray]:
         for path in paths:
             try:
                 wave, rate = soundfile.read(path, dtype="float32", always_2d=True)

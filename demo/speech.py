@@ -12,6 +12,7 @@ import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -79,6 +80,7 @@ class Manner:
 
     @property
     def voice(self) -> str:
+        """Name by which eSpeak NG knows language and variant."""
         return f"{self.language}+{self.variant}" if self.variant else self.language
 
 
@@ -100,13 +102,15 @@ class Speech:
 
     @property
     def seconds(self) -> float:
+        """Length of the utterance."""
         return len(self.samples) / SAMPLE_RATE
 
 
 def _close(library: ctypes.CDLL) -> None:
     import _ctypes
 
-    (_ctypes.FreeLibrary if sys.platform == "win32" else _ctypes.dlclose)(library._handle)
+    close = getattr(_ctypes, "FreeLibrary" if sys.platform == "win32" else "dlclose")
+    close(library._handle)  # noqa: SLF001 - ctypes has no other way to close a library
 
 
 def speak(text: str, manner: Manner = Manner()) -> Speech:
@@ -140,7 +144,7 @@ def _speak(library: ctypes.CDLL, data: str, text: str, manner: Manner) -> Speech
     chunks: list[np.ndarray] = []
     events: list[tuple[int, int, int, int, str]] = []
 
-    def receive(samples, count, event):
+    def receive(samples: Any, count: int, event: Any) -> int:
         if samples and count:
             chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
         index = 0

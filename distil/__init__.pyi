@@ -1,8 +1,10 @@
 from . import checkpoint as checkpoint
 from . import distiller as distiller
+from . import settings as settings
 from . import store as store
+from . import student as student
 from . import training as training
-from .distiller import DistillSettings as DistillSettings
 from .distiller import distill as distill
+from .settings import DistillSettings as DistillSettings
 from .store import open_store as open_store
 from .store import write_store as write_store

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from emoprobe.extract.limits import SAMPLE_RATE
 from emoprobe.jsontext import to_json
 from emoprobe.ownership import mark, marked, refuse_stranger, refuse_strangers, remove
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 EXPORTED = ("config.json", "model.safetensors", "preprocessor_config.json")
 # In the folder itself: a checkpoint is whole before any of it takes its place, so that a full disk leaves the old one.
@@ -36,7 +40,7 @@ def check_export(folder: Path, *, option: str, made_by: str) -> None:
     refuse_strangers(folder / _BESIDE, begun, "a checkpoint that is being written", option=option)
 
 
-def export(model, folder: Path, *, normalise: bool = True, half: bool = True, made_by: str) -> Path:
+def export(model: PreTrainedModel, folder: Path, *, normalise: bool = True, half: bool = True, made_by: str) -> Path:
     """Write a model without head in transformers' own format: weights, configuration, preprocessor.
 
     Parameters
@@ -57,7 +61,6 @@ def export(model, folder: Path, *, normalise: bool = True, half: bool = True, ma
     """
     import copy
 
-    import torch
     from transformers import Wav2Vec2FeatureExtractor
 
     folder = Path(folder)
@@ -65,7 +68,8 @@ def export(model, folder: Path, *, normalise: bool = True, half: bool = True, ma
     folder.mkdir(parents=True, exist_ok=True)
     beside = folder / _BESIDE
     mark(folder, made_by, files=[*EXPORTED, *(f"{_BESIDE}/{name}" for name in EXPORTED)])
-    stored = copy.deepcopy(model).to(torch.float16 if half else torch.float32)
+    stored = copy.deepcopy(model)
+    stored = stored.half() if half else stored.float()
     try:
         stored.save_pretrained(beside)
         # Stored in half the space, computed in full precision: releases that follow the type would compute in half.

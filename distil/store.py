@@ -7,8 +7,10 @@ A store is a folder: ``samples.i16`` (all utterances end to end, 16 kHz, raw lit
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +18,9 @@ from emoprobe.errors import UserError
 from emoprobe.extract.limits import SAMPLE_RATE
 from emoprobe.jsontext import to_json
 from emoprobe.storage import replacing
+
+#: ``phones`` and ``words`` of an utterance: start, end and name of each, in seconds.
+Spoken = Mapping[str, Sequence[tuple[float, float, str]]]
 
 
 @dataclass(frozen=True)
@@ -27,8 +32,9 @@ class Store:
     samples : numpy.ndarray of int16, shape (samples,)
         All utterances end to end (memory-mapped).
     offsets : numpy.ndarray of int64, shape (utterances + 1,)
-    phones, words : tuple of (starts, ends, names, firsts) or None
-        Seconds within the utterance, index into the names, and for each utterance the first event's number.
+    events : dict of str to tuple of (starts, ends, names, firsts)
+        ``phones`` and ``words`` of synthetic speech: seconds within the utterance, index into the names, and for each
+        utterance the first event's number.
     names : dict
         ``phones`` and ``words``: the names that the indices stand for.
     """
@@ -43,9 +49,11 @@ class Store:
 
     @property
     def hours(self) -> float:
+        """Of all utterances together."""
         return self.offsets[-1] / SAMPLE_RATE / 3600
 
     def wave(self, index: int) -> np.ndarray:
+        """Samples of an utterance, int16, shape (samples,)."""
         return self.samples[self.offsets[index] : self.offsets[index + 1]]
 
     def label(self, kind: str, index: int, times: np.ndarray) -> np.ndarray:
@@ -72,7 +80,7 @@ def open_store(folder: Path) -> Store:
         raise UserError(f"{folder} holds no finished store (no index.npz): make it again")
     with np.load(index, allow_pickle=False) as table:
         events = {
-            kind: tuple(table[f"{kind}_{field}"] for field in ("start", "end", "name", "first"))
+            kind: (table[f"{kind}_start"], table[f"{kind}_end"], table[f"{kind}_name"], table[f"{kind}_first"])
             for kind in ("phones", "words")
             if f"{kind}_start" in table
         }
@@ -84,8 +92,8 @@ def open_store(folder: Path) -> Store:
     return Store(samples, offsets, events, names)
 
 
-def write_store(folder: Path, waves, events=None) -> Path:
-    """Write utterances (int16 arrays) and, for synthetic speech, a list of ``{"phones": ..., "words": ...}``."""
+def write_store(folder: Path, waves: Iterable[np.ndarray], events: Sequence[Spoken] = ()) -> Path:
+    """Write utterances (int16 arrays) and, for synthetic speech, what was said in each."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     # The index comes last: a folder that has one is finished.
@@ -96,14 +104,15 @@ def write_store(folder: Path, waves, events=None) -> Path:
                 file.write(np.ascontiguousarray(wave, "<i2").tobytes())
                 offsets.append(offsets[-1] + len(wave))
         with index.open("wb") as file:
-            np.savez(file, offsets=np.array(offsets, np.int64), **_packed(events))
+            table: dict[str, Any] = {"offsets": np.array(offsets, np.int64), **_packed(events)}
+            np.savez(file, **table)
     return folder
 
 
-def _packed(events) -> dict[str, np.ndarray]:
+def _packed(events: Sequence[Spoken]) -> dict[str, np.ndarray]:
     """Phones and words of all utterances, end to end."""
     table: dict[str, np.ndarray] = {}
-    for kind in ("phones", "words") if events is not None else ():
+    for kind in ("phones", "words") if events else ():
         names = sorted({name for one in events for _, _, name in one[kind]})
         number = {name: i for i, name in enumerate(names)}
         flat = [event for one in events for event in one[kind]]

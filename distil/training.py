@@ -4,18 +4,78 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sized
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import Dataset, SequentialSampler
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from emoprobe.checkpoints import cut_log, last_whole_checkpoint
 from emoprobe.extract.limits import SAMPLE_RATE
+from emoprobe.extract.precision import train_checked
 from emoprobe.jsontext import null_for_nan, to_json
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+    from transformers import PreTrainedModel
 
 #: What the training of a run writes.
 RUN_FILES = ("log.jsonl", "precision.json", "precision_teacher.json", "checkpoints/checkpoint-*/**")
 
 
-def of_speech(samples, read) -> dict:
+class Reporting(nn.Module, ABC):
+    """A module whose forward pass gives ``{"loss": ...}``, and which keeps what else it measures until it is asked.
+
+    Attributes
+    ----------
+    tally : dict of str to list of float
+        Sums since the last report.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tally: dict[str, list[float]] = {}
+
+    @abstractmethod
+    def report(self) -> dict[str, float]:
+        """Means of what was measured since the last report."""
+
+
+class Schedule(Protocol):
+    """What a training takes from its settings."""
+
+    @property
+    def steps(self) -> int:
+        """Batches in all."""
+
+    @property
+    def warmup(self) -> int:
+        """Steps over which the learning rate rises."""
+
+    @property
+    def decay(self) -> int:
+        """Last steps, over which it falls to zero."""
+
+    @property
+    def learning_rate(self) -> float:
+        """Between the two."""
+
+    @property
+    def weight_decay(self) -> float:
+        """Of AdamW."""
+
+    @property
+    def seed(self) -> int:
+        """Of all that is drawn."""
+
+
+def of_speech(samples: ArrayLike, read: Callable[[int], np.ndarray]) -> dict[str, int | str]:
     """What tells one set of utterances from another in the record of a run.
 
     Parameters
@@ -30,8 +90,6 @@ def of_speech(samples, read) -> dict:
     dict
         How many there are, and hashes of their lengths and of the sound of sixteen, spread over all.
     """
-    import numpy as np
-
     lengths = np.ascontiguousarray(samples, "<i8")
     sound = hashlib.sha256()
     for index in np.unique(np.linspace(0, len(lengths) - 1, 16).astype(int)):
@@ -48,50 +106,42 @@ def last_checkpoint(run: Path, *, say: Callable[[str], None] = lambda line: None
     return last_whole_checkpoint(run / "checkpoints", stops_early=False, say=say)
 
 
+def steps_of(checkpoint: Path) -> int:
+    """After how many steps a checkpoint was written."""
+    return int(checkpoint.name.rsplit("-", 1)[1])
+
+
 def trainer_for(
-    model,
-    dataset,
+    model: Reporting,
+    dataset: Dataset,
     run: Path,
-    settings,
+    settings: Schedule,
     *,
     stop: int,
     save_steps: int,
     log_steps: int,
     bf16: bool,
     say: Callable[[str], None] = lambda line: None,
-):
-    """transformers' Trainer over ready batches in their order, with a log in JSON lines, told to `say` too."""
-    import torch
-    from torch.utils.data import SequentialSampler
-    from transformers import Trainer, TrainerCallback, TrainingArguments
+) -> Trainer:
+    """Trainer of transformers over ready batches in their order, with a log in JSON lines, told to `say` too.
 
-    log = run / "log.jsonl"
-    began = {"time": time.time()}
-
-    class Log(TrainerCallback):
-        def on_train_begin(self, args, state, control, **kwargs):
-            cut_log(log, step=state.global_step)
-            began["time"] = time.time()
-
-        def on_log(self, args, state, control, logs=None, **kwargs):
-            if logs and "loss" in logs:
-                line = {"step": state.global_step, "loss": round(logs["loss"], 4)}
-                line["learning_rate"] = logs.get("learning_rate")
-                line |= model.report() | {"seconds": round(time.time() - began["time"], 1)}
-                with log.open("a") as file:
-                    file.write(to_json(null_for_nan(line)) + "\n")
-                say(to_json(null_for_nan(line)))
-                began["time"] = time.time()
-
-        def on_step_end(self, args, state, control, **kwargs):
-            if state.global_step >= stop:
-                control.should_save = control.should_training_stop = True
-            return control
-
-    class InOrder(Trainer):
-        def _get_train_sampler(self, *args, **kwargs):
-            return SequentialSampler(self.train_dataset)
-
+    Parameters
+    ----------
+    model : Reporting
+    dataset : Dataset
+        Of batches.
+    run : Path
+        Folder.
+    settings : Schedule
+    stop : int
+        The step after which training is over.
+    save_steps, log_steps : int
+        How often a checkpoint and a line of the log are written.
+    bf16 : bool
+        Autocast to bfloat16.
+    say : callable
+        Told each line of the log.
+    """
     arguments = TrainingArguments(
         output_dir=str(run / "checkpoints"),
         max_steps=settings.steps,
@@ -115,12 +165,79 @@ def trainer_for(
         report_to=[],
         disable_tqdm=True,
     )
-    return InOrder(
-        model=model, args=arguments, train_dataset=dataset, data_collator=lambda rows: rows[0], callbacks=[Log()]
+    return _InOrder(
+        model=model,
+        args=arguments,
+        train_dataset=dataset,
+        data_collator=lambda rows: rows[0],
+        callbacks=[_Log(model, run / "log.jsonl", stop, say)],
     )
 
 
-def checked(encoder, batches, record: Path, *, device, bf16: bool, say: Callable[[str], None] = lambda line: None):
+class _InOrder(Trainer):
+    """Every batch once, in their order."""
+
+    def _get_train_sampler(self, *_: Any, **__: Any) -> SequentialSampler:
+        return SequentialSampler(cast(Sized, self.train_dataset))  # given above, and of a length
+
+
+class _Log(TrainerCallback):
+    """Keep the log of a training, and end it at a step."""
+
+    def __init__(self, model: Reporting, log: Path, stop: int, say: Callable[[str], None]) -> None:
+        self.model, self.log, self.stop, self.say = model, log, stop, say
+        self.began = time.time()
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,  # noqa: ARG002 - the Trainer gives it, here and below
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        **_: Any,
+    ) -> None:
+        """Take back lines of steps that are done again."""
+        cut_log(self.log, step=state.global_step)
+        self.began = time.time()
+
+    def on_log(
+        self,
+        args: TrainingArguments,  # noqa: ARG002
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Add a line."""
+        if not logs or "loss" not in logs:
+            return
+        line = {"step": state.global_step, "loss": round(logs["loss"], 4), "learning_rate": logs.get("learning_rate")}
+        line |= self.model.report() | {"seconds": round(time.time() - self.began, 1)}
+        with self.log.open("a") as file:
+            file.write(to_json(null_for_nan(line)) + "\n")
+        self.say(to_json(null_for_nan(line)))
+        self.began = time.time()
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,  # noqa: ARG002
+        state: TrainerState,
+        control: TrainerControl,
+        **_: Any,
+    ) -> None:
+        """Save, and end, at the last step."""
+        if state.global_step >= self.stop:
+            control.should_save = control.should_training_stop = True
+
+
+def checked(
+    encoder: PreTrainedModel,
+    batches: Dataset,
+    record: Path,
+    *,
+    device: torch.device,
+    bf16: bool,
+    say: Callable[[str], None] = lambda line: None,
+) -> AbstractContextManager[None]:
     """Context of a training under autocast to bfloat16, before which the encoder is compared with float32 on the CPU.
 
     Parameters
@@ -142,9 +259,8 @@ def checked(encoder, batches, record: Path, *, device, bf16: bool, say: Callable
     UserError
         If a layer is far off.
     """
-    from emoprobe.extract.precision import train_checked
 
-    def states():
+    def states() -> dict[str, torch.Tensor]:
         short = batches[0]["waves"][:4, : 2 * SAMPLE_RATE]
         layers = encoder(short.to(encoder.device), output_hidden_states=True).hidden_states
         return {f"layer {k}": layer.flatten(0, 1) for k, layer in enumerate(layers)}
@@ -161,7 +277,7 @@ def checked(encoder, batches, record: Path, *, device, bf16: bool, say: Callable
     )
 
 
-def load_weights(model, checkpoint: Path) -> None:
+def load_weights(model: nn.Module, checkpoint: Path) -> None:
     """Read a checkpoint's weights into a model of the same settings; every weight, and no other."""
     from safetensors.torch import load_file
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from .jsontext import from_json
+from .jsontext import dict_from_json
 from .storage import write_file
 
 
@@ -67,7 +67,7 @@ def cut_log(log: Path, *, step: int) -> None:
 
 def _step(line: str) -> float:
     try:
-        return float(from_json(line)["step"])
+        return float(dict_from_json(line)["step"])
     except (ValueError, KeyError, TypeError):
         return math.inf
 
@@ -75,7 +75,7 @@ def _step(line: str) -> float:
 def _problem(checkpoint: Path, stops_early: bool) -> str:
     """Why a checkpoint cannot be gone on from; "" if it can."""
     try:
-        state = from_json((checkpoint / "trainer_state.json").read_text())
+        state = dict_from_json((checkpoint / "trainer_state.json").read_text())
         best = state["best_model_checkpoint"]
         if not isinstance(state["global_step"], int) or not isinstance(state["epoch"], int | float):
             raise TypeError("no count of steps")

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from .errors import UserError
-from .jsontext import from_json, to_json
+from .jsontext import dict_from_json, to_json
 from .locks import LockHeld, hold_lock
 from .ownership import files_below, refuse_file, refuse_foreign_lock, refuse_strangers, remove, strangers
 from .storage import write_file
@@ -102,7 +102,7 @@ def claim(
     """
     refuse_file(folder, option=option)
     path = folder / record
-    settings = from_json(to_json(settings))
+    settings = dict_from_json(to_json(settings))
     patterns = [record, *_LOCK, *own, *also]
     there = _read(path, before)
     ours = len(files_below(folder)) - len(strangers(folder, own))
@@ -139,9 +139,7 @@ def claim(
 def _read(path: Path, before: Callable[[dict], dict | None]) -> tuple[dict, bool] | None:
     """Settings of a record, and whether what stood there before it is gone; None where there is no record of ours."""
     try:
-        content = from_json(path.read_bytes())
-        if not isinstance(content, dict):
-            return None
+        content = dict_from_json(path.read_bytes())
         if content.get("format") == _FORMAT:
             if not isinstance(content["settings"], dict):
                 return None

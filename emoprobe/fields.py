@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from .errors import UserError, reason
 from .jsontext import from_json
@@ -76,7 +76,7 @@ def is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_COUNT
 
 
-def is_text(value: object) -> bool:
+def is_text(value: object) -> TypeGuard[str]:
     """A text that can be written in UTF-8, and is not endless."""
     return isinstance(value, str) and len(value) <= LONGEST_TEXT and is_unicode(value)
 
@@ -190,14 +190,20 @@ def check_list(values: object, path: Path, each: Part, *, remedy: str) -> list[d
 def _problem(value: object, spec: Spec, name: str) -> str:
     """What is wrong with a value, to be read behind the file's name; "" if nothing is."""
     if isinstance(spec, ListOf):
-        if not isinstance(value, list):
-            return f": the field '{name}' must be a list, and is {_short(value)}"
-        return next(filter(None, (_problem(one, spec.each, f"{name}[{i}]") for i, one in enumerate(value))), "")
-    if not isinstance(spec, Part):
-        holds, wanted = spec
-        return "" if holds(value) else f": the field '{name}' must be {wanted}, and is {_short(value)}"
-    if value is None and spec.or_none:
-        return ""
+        return _problem_of_list(value, spec, name)
+    if isinstance(spec, Part):
+        return "" if value is None and spec.or_none else _problem_of_part(value, spec, name)
+    holds, wanted = spec
+    return "" if holds(value) else f": the field '{name}' must be {wanted}, and is {_short(value)}"
+
+
+def _problem_of_list(value: object, spec: ListOf, name: str) -> str:
+    if not isinstance(value, list):
+        return f": the field '{name}' must be a list, and is {_short(value)}"
+    return next(filter(None, (_problem(one, spec.each, f"{name}[{i}]") for i, one in enumerate(value))), "")
+
+
+def _problem_of_part(value: object, spec: Part, name: str) -> str:
     if not isinstance(value, dict):
         return f": the field '{name}' must be a table of names and values, and is {_short(value)}"
     prefix = f"{name}." if name else ""
@@ -244,9 +250,9 @@ def check_columns(
 
 
 def _refuse(column: pd.Series, wrong: pd.Series, path: Path, wanted: str, remedy: str) -> None:
-    rows: Sequence[int] = wrong.to_numpy(bool).nonzero()[0]
-    if len(rows):
-        row = int(rows[0])
+    rows = wrong.to_numpy(bool).nonzero()[0].tolist()
+    if rows:
+        row = rows[0]
         more = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
         raise UserError(
             f"{path}, row {row + 1}{more}: the column '{column.name}' must be {wanted}, and is "

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 
-def to_json(value: object, **options) -> str:
+def to_json(value: object, **options: Any) -> str:
     """Text of a value.
 
     Parameters
@@ -46,6 +47,25 @@ def from_json(text: str | bytes) -> object:
         return json.loads(text, parse_constant=lambda name: None, parse_float=_finite)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
+
+
+def dict_from_json(text: str | bytes) -> dict[str, Any]:
+    """The same of a text that holds names and values.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON, or holds anything else.
+
+    Examples
+    --------
+    >>> dict_from_json('{"ccc": 0.5}')
+    {'ccc': 0.5}
+    """
+    value = from_json(text)
+    if not isinstance(value, dict):
+        raise ValueError("it holds no table of names and values")
+    return value
 
 
 def _finite(digits: str) -> float | None:

@@ -15,11 +15,6 @@ from pathlib import Path
 
 from .processes import here, is_alive
 
-try:
-    import fcntl
-except ImportError:  # no POSIX system
-    fcntl = None
-
 #: What a system says that has no locks here: flock(2) of NFS without a lock daemon, of FUSE, of Lustre.
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
 _HELD = frozenset({errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK})
@@ -109,7 +104,9 @@ def _is_at(path: Path, descriptor: int) -> bool:
 
 def _lock(descriptor: int) -> bool:
     """Take the system's lock; False where the system has none."""
-    if fcntl is None:
+    try:
+        import fcntl
+    except ImportError:  # no POSIX system
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

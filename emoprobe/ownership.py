@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from .errors import UserError
-from .jsontext import from_json, to_json
+from .jsontext import dict_from_json, to_json
 from .storage import finished_name, write_file
 
 #: In a folder that is written whole: who wrote it, and which files.
@@ -41,14 +41,14 @@ def refuse_inputs(
     UserError
         If an output is an input, by whatever name.
     """
-    outputs = [Path(output) for output in outputs if Path(output).exists()]
-    if not outputs:
+    there = [path for path in map(Path, outputs) if path.exists()]
+    if not there:
         return
     for one in inputs:
         # What a corpus is read from may stand behind its reader: msp-podcast:ROOT.
         for place in () if one is None else (os.fspath(one), os.fspath(one).partition(":")[2]):
             if place and Path(place).exists():
-                for output in outputs:
+                for output in there:
                     if output.samefile(place):
                         raise UserError(
                             f"{option} {output} is what this command reads ({place}): give another place with {option}"
@@ -156,7 +156,7 @@ def marked(folder: Path, made_by: str) -> tuple[str, ...]:
         Nothing where there is no such list.
     """
     try:
-        record = from_json((folder / MARK).read_bytes())
+        record = dict_from_json((folder / MARK).read_bytes())
         if record["format"] != _FORMAT or record["made_by"] != made_by:
             return ()
         return (MARK, *map(str, record["files"]))
@@ -166,11 +166,11 @@ def marked(folder: Path, made_by: str) -> tuple[str, ...]:
 
 def files_below(folder: Path) -> list[Path]:
     """All that is no folder, in order; links to folders are not followed, and count as files."""
-    found = []
+    files: list[Path] = []
     for parent, folders, names in os.walk(folder):
         inside = [Path(parent) / name for name in folders]
-        found += [Path(parent) / name for name in names] + [path for path in inside if path.is_symlink()]
-    return sorted(found)
+        files += [Path(parent) / name for name in names] + [path for path in inside if path.is_symlink()]
+    return sorted(files)
 
 
 def strangers(folder: Path, own: Iterable[str]) -> list[Path]:
@@ -186,8 +186,8 @@ def strangers(folder: Path, own: Iterable[str]) -> list[Path]:
     """
     if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir()):
         return [folder]
-    own = [pattern.split("/") for pattern in own]
-    return [path for path in files_below(folder) if not _is_own(path.relative_to(folder), own)]
+    patterns = [pattern.split("/") for pattern in own]
+    return [path for path in files_below(folder) if not _is_own(path.relative_to(folder), patterns)]
 
 
 def _is_own(path: Path, own: Sequence[Sequence[str]]) -> bool:
@@ -220,11 +220,11 @@ def refuse_strangers(folder: Path, own: Iterable[str], what: str, *, option: str
     ------
     UserError
     """
-    found = strangers(folder, own)
-    if found:
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    others = strangers(folder, own)
+    if others:
+        more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
         raise UserError(
-            f"{folder} is to be {what}, and {found[0]}{more} was not written by this program: give another place with "
+            f"{folder} is to be {what}, and {others[0]}{more} was not written by this program: give another place with "
             f"{option}, or move that away"
         )
 

@@ -7,7 +7,7 @@ import socket
 
 
 def here() -> str:
-    """This machine, or this container on it: where a process number means the same process."""
+    """The machine, or the container on it, where we are: where a process number means the same process."""
     try:
         processes = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - no path, a name
     except OSError:

@@ -1,4 +1,5 @@
 """What happens beside the steps of a training: log, bar, checkpoints, a watch on its gradients."""
+# ruff: noqa: ARG002 - the methods have the signatures of transformers' callbacks, whatever each of them uses
 
 from __future__ import annotations
 
@@ -6,12 +7,10 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import (
-    ProgressCallback,
-    TrainerCallback,
-)
+from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from emoprobe.checkpoints import cut_log
 from emoprobe.jsontext import null_for_nan, to_json
@@ -23,10 +22,13 @@ from .step import Watch
 class EpochSampler(TrainerCallback):
     """Tell the sampler its epoch, which accelerate does not in every arrangement of processes."""
 
-    def __init__(self, sampler: LengthGrouped):
+    def __init__(self, sampler: LengthGrouped) -> None:
         self.sampler = sampler
 
-    def on_epoch_begin(self, args, state, control, **kwargs):
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Set the epoch that begins."""
         self.sampler.set_epoch(math.floor((state.epoch or 0.0) + 1e-6))
 
 
@@ -36,16 +38,27 @@ class LogLines(TrainerCallback):
     The first logs of a resumed run take the place of those that came after its checkpoint.
     """
 
-    def __init__(self, path: Path, say: Callable[[str], None]):
+    def __init__(self, path: Path, say: Callable[[str], None]) -> None:
         self.path, self.say = path, say
         self.began = time.monotonic()
 
-    def on_train_begin(self, args, state, control, **kwargs):
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Start the clock, and cut off what was logged after the checkpoint that training goes on from."""
         self.began = time.monotonic()
         if state.is_world_process_zero:
             cut_log(self.path, step=state.global_step)
 
-    def on_log(self, args, state, control, logs=None, **kwargs):
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Write what was logged, and say the development scores where there are any."""
         if not state.is_world_process_zero or not logs:
             return
         # The loss of the development part is no CCC of that part, but a mean over its batches; that of a whole training
@@ -68,17 +81,20 @@ class LogLines(TrainerCallback):
 class QuietBar(ProgressCallback):
     """The Trainer's bars, without its printing of every log."""
 
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        pass
+    def on_log(self, *args: Any, **kwargs: Any) -> None:
+        """Print nothing."""
 
 
 class CheckpointPause(TrainerCallback):
     """A checkpoint every so many steps within an epoch; at its end the Trainer writes one itself, once it is scored."""
 
-    def __init__(self, steps: int):
+    def __init__(self, steps: int) -> None:
         self.steps = steps
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        """Ask for a checkpoint where one is due."""
         ends_epoch = abs(state.epoch - round(state.epoch)) < 1e-9
         if state.global_step % self.steps == 0 and not ends_epoch:
             control.should_save = True
@@ -88,10 +104,13 @@ class CheckpointPause(TrainerCallback):
 class GradientWatch(TrainerCallback):
     """Tell the watch the norm of the gradient of every step, after clipping."""
 
-    def __init__(self, watch: Watch):
+    def __init__(self, watch: Watch) -> None:
         self.watch = watch
 
-    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
-        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Tell the norm of the gradient that the step will follow."""
+        gradients = [parameter.grad for parameter in kwargs["model"].parameters() if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients).item() if gradients else 0.0
         self.watch.gradient(norm, state.global_step + 1)

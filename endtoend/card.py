@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from emoprobe.probe.results import Results
+from emoprobe.probe.selecting import is_pooled
 from emoprobe.probe.units import GROUP, SPEAKER
 from emoprobe.storage import write_file
 
@@ -88,15 +91,15 @@ def write_card(folder: Path, config: dict, results: Results, runs: list[dict]) -
 
 
 def run_modality(run: dict) -> str:
-    """ "audio", "text" or "audio+text"."""
+    """Which sides the model has: "audio", "text" or "audio+text"."""
     return "+".join(side for side in ("audio", "text") if run[side] is not None)
 
 
-def _rows(results: Results):
-    for row in results.scores[results.scores["fold"] == "all"].itertuples():
+def _rows(results: Results) -> Iterator[str]:
+    for row in results.scores[is_pooled(results.scores)].to_dict("records"):
         yield (
-            f"| {row.dimension} | {row.split} | {row.seed} | {row.n} | {_number(row.ccc)} {_interval(row)} "
-            f"| {_number(row.pearson)} | {_number(row.rmse)} |"
+            f"| {row['dimension']} | {row['split']} | {row['seed']} | {row['n']} | {_number(row['ccc'])} "
+            f"{_interval(row)} | {_number(row['pearson'])} | {_number(row['rmse'])} |"
         )
 
 
@@ -105,8 +108,8 @@ def _unit(results: Results) -> str:
     return GROUP if (results.scores["unit"] == GROUP).any() else SPEAKER
 
 
-def _interval(row) -> str:
-    low, high = row.ccc_low, row.ccc_high
+def _interval(row: Mapping[Any, Any]) -> str:
+    low, high = row["ccc_low"], row["ccc_high"]
     return f"[{low:.3f}, {high:.3f}]" if math.isfinite(low) and math.isfinite(high) else "(no interval)"
 
 
@@ -114,7 +117,7 @@ def _number(value: float) -> str:
     return f"{value:.3f}" if math.isfinite(value) else "undefined"
 
 
-def _reading(config: dict):
+def _reading(config: dict) -> Iterator[str]:
     """What the development part said of the words, for each dimension."""
     # Null where the development part has no score of a dimension.
     asked = {name: scores for name, scores in config.get("text_helps", {}).items() if None not in scores.values()}
@@ -130,12 +133,12 @@ def _rates(settings: dict) -> str:
     return ", ".join(f"{settings[f'{part}_rate']:g} ({part})" for part in ("audio", "text", "head"))
 
 
-def _encoder(found: dict) -> str:
-    start = "pretrained" if found["random_init"] is None else f"random weights, seed {found['random_init']}"
-    revision = f", revision {found['revision']}" if found["revision"] else ""
+def _encoder(origin: dict) -> str:
+    start = "pretrained" if origin["random_init"] is None else f"random weights, seed {origin['random_init']}"
+    revision = f", revision {origin['revision']}" if origin["revision"] else ""
     return (
-        f"{_plain(found['label'])} ({found['model_type']}, {found['parameters']:,} parameters, {start}{revision}; "
-        f"sha256 of the weights it started from {found['weights_sha256'][:16]}…)."
+        f"{_plain(origin['label'])} ({origin['model_type']}, {origin['parameters']:,} parameters, {start}{revision}; "
+        f"sha256 of the weights it started from {origin['weights_sha256'][:16]}…)."
     )
 
 
@@ -143,7 +146,7 @@ def _scales(scale: dict) -> str:
     return ", ".join(f"{name} {low:g} to {high:g}" for name, (low, high) in scale.items())
 
 
-def _listed(names) -> str:
+def _listed(names: Iterable[str]) -> str:
     names = list(names)
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 

@@ -57,7 +57,8 @@ def count_model(
     }
     table = pd.concat([rows.assign(model=name) for name, rows in tables.items()], ignore_index=True)
     reference = table[table["model"] != "this model"].set_index("part")
-    against = reference.loc[table["part"].replace({"audio encoder": "before heads", "text encoder": "before heads"})]
+    encoders = dict.fromkeys(("audio encoder", "text encoder"), "before heads")
+    against = reference.loc[table["part"].replace(encoders).tolist()]
     for name in _COUNTED:
         table[f"{name}_ratio"] = table[name].to_numpy() / against[name].to_numpy()
     return table[["model", *(name for name in table.columns if name != "model")]]
@@ -89,18 +90,16 @@ def count_parts(
     model = meta_model(settings)
     work = _multiply_adds(model, int(seconds * SAMPLE_RATE), max(1, round(seconds * tokens_per_second)))
     encoders = {"audio encoder": None if model.audio is None else model.audio.model, "text encoder": model.text}
-    rows = []
-    for part, encoder in encoders.items():
-        if encoder is not None:
-            rows.append({"part": part, **_sizes(encoder), "macs_per_second": round(work[part] / seconds)})
-    before = {name: sum(row[name] for row in rows) for name in _COUNTED}
+    counts = {
+        part: {**_sizes(encoder), "macs_per_second": round(work[part] / seconds)}
+        for part, encoder in encoders.items()
+        if encoder is not None
+    }
+    before = {name: sum(each[name] for each in counts.values()) for name in _COUNTED}
     whole = {**_sizes(model), "macs_per_second": round(work["all"] / seconds)}
-    rows += [
-        {"part": "before heads", **before},
-        {"part": "head", **{name: whole[name] - before[name] for name in _COUNTED}},
-        {"part": "all", **whole},
-    ]
-    return pd.DataFrame(rows)[["part", *_COUNTED]]
+    head = {name: whole[name] - before[name] for name in _COUNTED}
+    counts |= {"before heads": before, "head": head, "all": whole}
+    return pd.DataFrame([{"part": part, **each} for part, each in counts.items()])[["part", *_COUNTED]]
 
 
 def meta_model(settings: ModelSettings) -> AudioTextModel:
@@ -167,11 +166,12 @@ def report(table: pd.DataFrame, *, seconds: float = SECONDS, tokens_per_second: 
             f"  {'':14}{'trainable':>13} {'(ratio)':>8}{'parameters':>14} {'(ratio)':>8}"
             f"{'MACs/s':>10} {'(ratio)':>8}{'size':>12} {'(ratio)':>8}"
         )
-        for row in rows.itertuples():
+        for row in rows.to_dict("records"):
             lines.append(
-                f"  {row.part:14}{row.trainable:13,} {row.trainable_ratio:8.1%}{row.total:14,} {row.total_ratio:8.1%}"
-                f"{row.macs_per_second / 1e9:8.3f} G {row.macs_per_second_ratio:8.1%}"
-                f"{row.bytes / 1e6:9.1f} MB {row.bytes_ratio:8.1%}"
+                f"  {row['part']:14}{row['trainable']:13,} {row['trainable_ratio']:8.1%}"
+                f"{row['total']:14,} {row['total_ratio']:8.1%}"
+                f"{row['macs_per_second'] / 1e9:8.3f} G {row['macs_per_second_ratio']:8.1%}"
+                f"{row['bytes'] / 1e6:9.1f} MB {row['bytes_ratio']:8.1%}"
             )
     lines.append(
         f"ratios are to {TEACHER} with its front end frozen: encoders to its encoder, head to head, all to all. MACs/s "

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -14,6 +15,14 @@ from tqdm import tqdm
 
 from emoprobe.errors import UserError
 from emoprobe.extract.audio import AudioHeader, AudioProblem, Kept, read_audio
+
+
+class Item(TypedDict, total=False):
+    """An utterance as training takes it: its text, its audio where the model hears, its labels where there are any."""
+
+    text: str
+    waveform: np.ndarray
+    labels: np.ndarray
 
 
 @dataclass
@@ -58,14 +67,14 @@ class Speech:
         def problem(row: int) -> AudioProblem | None:
             try:
                 self[row]
-            except AudioProblem as found:
-                return found
+            except AudioProblem as reason:
+                return reason
             return None
 
         rows = range(len(self.paths))
         with ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as pool:
-            found = pool.map(problem, rows)
-            return list(tqdm(found, total=len(rows), desc="checking audio", unit="file", disable=not progress))
+            problems = pool.map(problem, rows)
+            return list(tqdm(problems, total=len(rows), desc="checking audio", unit="file", disable=not progress))
 
 
 class Utterances(Dataset):
@@ -80,7 +89,7 @@ class Utterances(Dataset):
         Rows of the corpus.
     speech : Speech or None
     prepare : callable or None
-        From a waveform to the model's input.
+        From a waveform to the model's input; None where it is the waveform as it stands.
     texts : sequence of str
         Transcripts of the whole corpus; "" where there is none.
     labels : ndarray, (utterances, dimensions)
@@ -101,7 +110,7 @@ class Utterances(Dataset):
         labels: np.ndarray,
         longest: int = 0,
         seed: int = 0,
-    ):
+    ) -> None:
         self.rows, self.speech, self.prepare = np.asarray(rows), speech, prepare
         self.texts, self.labels, self.longest, self.seed = texts, labels, longest, seed
 
@@ -115,10 +124,10 @@ class Utterances(Dataset):
         samples = [self.speech.headers[row].samples for row in self.rows]
         return [min(n, self.longest) if self.longest else n for n in samples]
 
-    def __getitem__(self, index: int) -> dict:
+    def __getitem__(self, index: int) -> Item:
         epoch, position = divmod(int(index), len(self.rows))
         row = int(self.rows[position])
-        item = {"text": self.texts[row], "labels": self.labels[row].astype(np.float32)}
+        item = Item(text=self.texts[row], labels=self.labels[row].astype(np.float32))
         if self.speech is not None:
             try:
                 waveform = self.speech[row]
@@ -131,7 +140,7 @@ class Utterances(Dataset):
                 rng = np.random.default_rng([self.seed, epoch, row])
                 start = int(rng.integers(len(waveform) - self.longest + 1))
                 waveform = waveform[start : start + self.longest]
-            item["waveform"] = self.prepare(waveform)
+            item["waveform"] = waveform if self.prepare is None else self.prepare(waveform)
         return item
 
 
@@ -149,7 +158,7 @@ class LengthGrouped(Sampler):
         epoch had before come again to fill it.
     """
 
-    def __init__(self, lengths: Sequence[int], batch: int, *, seed: int, fewest: int = 1):
+    def __init__(self, lengths: Sequence[int], batch: int, *, seed: int, fewest: int = 1) -> None:
         self.lengths, self.batch, self.seed, self.epoch = list(lengths), batch, seed, 0
         left = len(self.lengths) % batch
         self._repeated = min(fewest - left, len(self.lengths) - left) if 0 < left < fewest else 0
@@ -187,10 +196,10 @@ class Collator:
         :meth:`emoprobe.extract.encoders.text.TextEncoder.tokenise`; None where the model reads no text.
     """
 
-    def __init__(self, tokenise: Callable[[Sequence[str]], dict[str, torch.Tensor]] | None):
+    def __init__(self, tokenise: Callable[[Sequence[str]], dict[str, torch.Tensor]] | None) -> None:
         self.tokenise = tokenise
 
-    def __call__(self, items: Sequence[dict]) -> dict[str, torch.Tensor]:
+    def __call__(self, items: Sequence[Item]) -> dict[str, torch.Tensor]:
         """Arguments of :meth:`emoprobe.endtoend.model.AudioTextModel.forward`."""
         batch: dict[str, torch.Tensor] = {}
         if "waveform" in items[0]:

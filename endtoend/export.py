@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -23,8 +24,9 @@ from emoprobe.jsontext import null_for_nan, to_json
 from emoprobe.ownership import mark, refuse_strangers, remove
 from emoprobe.probe.metrics import ccc
 
+from .arguments import checked_arguments
 from .exported import FLOAT, FORMAT, INSIDE, INT8, INT8_TOLERANCE, MADE_BY, OnnxModel, own_export_files
-from .model import AudioTextModel
+from .model import AudioEncoder, AudioStates, AudioTextModel, TextStates
 from .saved import EmotionModel, load_model
 
 #: Farthest that a prediction of the float32 graph may be from torch's, as a share of the spread of the training labels.
@@ -87,19 +89,19 @@ def export_model(
     except PackageNotFoundError as error:
         raise UserError(f"the package {error.name} is not installed; `pip install 'emoprobe[onnx]'`") from error
     ready = load_model(folder)
-    if ready.uses_audio and not ready.model.audio.backbone.reads_waveform:
+    if ready.model.audio is not None and not ready.model.audio.backbone.reads_waveform:
         raise UserError(
             f"{ready.label} takes log-mel features, which the ONNX form does not compute; use probe-predict without "
             "--onnx, or train a model that reads the waveform, such as distilhubert"
         )
-    count = len(texts if waveforms is None else waveforms)
+    heard, said = checked_arguments(ready, waveforms, texts)
+    count = len(said)
     if count == 0:
         raise UserError(f"no utterance to compare torch and ONNX on; give a corpus that {ready.label} can be run on")
-    texts = list(texts) if texts is not None else [None] * count
     if ready.uses_audio and ready.uses_text:
-        waveforms = [*waveforms, *waveforms[:_WITHOUT_TEXT]]
-        texts += [None] * (len(waveforms) - count)
-    expected = ready.predict(waveforms, texts)
+        heard = [*heard, *heard[:_WITHOUT_TEXT]]
+        said += [""] * (len(heard) - count)
+    expected = ready.predict(heard, said)
     spread = ready.model.label_spread.numpy().copy()
     if before.exists() and not out.exists():  # a kill between the two renamings below
         before.rename(out)
@@ -111,18 +113,19 @@ def export_model(
         _write_config(beside, ready, {}, tools)
         _write_tokenizer(beside, ready)
         _write_graph(ready, beside / FLOAT)
-        found = OnnxModel(beside).predict(waveforms, texts)
-        checks = {"utterances": count, "difference": float(np.abs((found - expected) / spread).max())}
-        if not checks["difference"] <= tolerance:  # NaN too
+        whole = OnnxModel(beside).predict(heard, said)
+        difference = float(np.abs((whole - expected) / spread).max())
+        if not difference <= tolerance:  # NaN too
             raise UserError(
-                f"{folder}: the ONNX form predicts otherwise than torch, by up to {checks['difference']:.2g} of the "
+                f"{folder}: the ONNX form predicts otherwise than torch, by up to {difference:.2g} of the "
                 f"spread of the training labels (at most {tolerance:g} is allowed), and was not written; try other "
                 "releases of torch, onnxscript and onnxruntime"
             )
+        checks: dict[str, object] = {"utterances": count, "difference": difference}
         if int8:
             _quantise(beside / FLOAT, beside / INT8)
-            small = OnnxModel(beside, int8=True, check=False).predict(waveforms, texts)
-            checks |= _compare_int8(folder, ready, small, found, spread)
+            small = OnnxModel(beside, int8=True, check=False).predict(heard, said)
+            checks |= _compare_int8(folder, ready, small, whole, spread)
         _write_config(beside, ready, checks, tools)
         mark(beside, MADE_BY)
         if out.exists():
@@ -166,7 +169,7 @@ class GatheredConv(nn.Module):
         Without padding, dilation or groups.
     """
 
-    def __init__(self, conv: nn.Conv1d):
+    def __init__(self, conv: nn.Conv1d) -> None:
         super().__init__()
         if conv.padding != (0,) or conv.dilation != (1,) or conv.groups != 1:
             raise ValueError(f"{conv} is no plain strided convolution")
@@ -192,10 +195,10 @@ class GatheredFrontEnd(nn.Module):
     Parameters
     ----------
     front_end : torch.nn.Module
-        `feature_extractor` of HuBERT or its kin.
+        `feature_extractor` of HuBERT or its kin, which give their parts no types.
     """
 
-    def __init__(self, front_end: nn.Module):
+    def __init__(self, front_end: Any) -> None:
         super().__init__()
         self.first, *others = front_end.conv_layers
         self.convolutions = nn.ModuleList(GatheredConv(layer.conv) for layer in others)
@@ -219,7 +222,7 @@ class OneUtterance(nn.Module):
         In evaluation mode; its front end is replaced.
     """
 
-    def __init__(self, model: AudioTextModel):
+    def __init__(self, model: AudioTextModel) -> None:
         super().__init__()
         self.model = model
         if model.audio is not None:
@@ -234,20 +237,26 @@ class OneUtterance(nn.Module):
     ) -> torch.Tensor:
         """Predictions (1, dimensions) of `waveform` (1, samples), `input_ids` (1, tokens) and `has_text` (1,)."""
         model, audio, text = self.model, None, None
-        if model.audio is not None:
-            if model.audio.backbone.normalise:
-                mean = waveform.mean(dim=1, keepdim=True)
-                variance = waveform.var(dim=1, keepdim=True, correction=0)
-                waveform = (waveform - mean) / torch.sqrt(variance + 1e-7)
-            audio = _unpadded(model.audio.states(waveform, None))
-        if model.text is not None:
-            text = _unpadded(model.text(input_ids=input_ids, attention_mask=None).last_hidden_state)
-        return model.in_units(model.combine(audio, text, has_text))
+        if model.audio is not None and waveform is not None:
+            audio = _hear(model.audio, waveform)
+        if model.text is not None and has_text is not None:
+            states = model.text(input_ids=input_ids, attention_mask=None).last_hidden_state
+            text = TextStates(states, _all_count(states), has_text)
+        return model.in_units(model.combine(audio, text))
 
 
-def _unpadded(states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """States with the mask that says that all of them count."""
-    return states, torch.ones(states.shape[:2], dtype=torch.bool)
+def _hear(encoder: AudioEncoder, waveform: torch.Tensor) -> AudioStates:
+    if encoder.backbone.normalise:
+        mean = waveform.mean(dim=1, keepdim=True)
+        variance = waveform.var(dim=1, keepdim=True, correction=0)
+        waveform = (waveform - mean) / torch.sqrt(variance + 1e-7)
+    states = encoder.states(waveform, None)
+    return AudioStates(states, _all_count(states))
+
+
+def _all_count(states: torch.Tensor) -> torch.Tensor:
+    """The mask that says that none of the states is of padding."""
+    return torch.ones(states.shape[:2], dtype=torch.bool)
 
 
 def _write_graph(ready: EmotionModel, path: Path) -> None:
@@ -258,13 +267,13 @@ def _write_graph(ready: EmotionModel, path: Path) -> None:
     if ready.uses_audio:
         arguments["waveform"] = torch.linspace(-1, 1, 2 * SAMPLE_RATE)[None]
         shapes["waveform"] = free
-    if ready.uses_text:
+    if ready.text is not None:
         tokens = ready.text.tokenise(["one two three four five six seven eight"])["input_ids"]
         arguments |= {"input_ids": tokens, "has_text": torch.ones(1, dtype=torch.bool)}
         shapes |= {"input_ids": free, "has_text": None}
     try:
         with torch.no_grad(), _quiet():
-            program = torch.onnx.export(
+            exported = torch.onnx.export(
                 graph,
                 kwargs=arguments,
                 input_names=list(arguments),
@@ -273,7 +282,8 @@ def _write_graph(ready: EmotionModel, path: Path) -> None:
                 dynamic_shapes=shapes,
                 verbose=False,
             )
-            program.save(str(path))
+            # Typed as None too, which it returns where dynamo is False.
+            cast("torch.onnx.ONNXProgram", exported).save(str(path))
     except Exception as error:  # the exporter passes on whatever an operator that it does not know raises
         if is_full_disk(error):
             raise
@@ -296,7 +306,7 @@ def _quantise(source: Path, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def _quiet():
+def _quiet() -> Iterator[None]:
     """Without the exporters' notes on optional packages and steps, which say nothing of this model."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir", "root")]
     levels = [logger.level for logger in loggers]
@@ -312,7 +322,7 @@ def _quiet():
 
 
 def _write_tokenizer(folder: Path, ready: EmotionModel) -> None:
-    if not ready.uses_text:
+    if ready.text is None:
         return
     backend = getattr(ready.text.tokenizer, "backend_tokenizer", None)
     if backend is None:
@@ -332,7 +342,7 @@ def _write_config(folder: Path, ready: EmotionModel, checks: dict, tools: dict) 
         "uses_audio": ready.uses_audio,
         "uses_text": ready.uses_text,
         "receptive_field": ready.receptive_field,
-        "max_tokens": ready.text.max_tokens if ready.uses_text and ready.text.max_tokens < 2**31 else None,
+        "max_tokens": ready.text.max_tokens if ready.text is not None and ready.text.max_tokens < 2**31 else None,
         "checks": checks,
         "versions": versions() | tools,
     }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,8 +19,12 @@ from emoprobe.fields import COUNT, COUNT_OR_NONE, TABLE, TEXT, TRUTH, check_fiel
 from emoprobe.jsontext import from_json
 from emoprobe.ownership import marked
 
-from .arguments import checked_texts
+from .arguments import checked_arguments
 from .fields import DIMENSION_LIST, REASONS, SCALE
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+    from tokenizers import Tokenizer
 
 FORMAT = "emoprobe audio-text model, ONNX 1"
 FLOAT, INT8 = "model.onnx", "model-int8.onnx"
@@ -109,7 +114,9 @@ class OnnxModel:
         If the folder holds no export, the export is damaged, or ONNX Runtime is not installed.
     """
 
-    def __init__(self, folder: str | Path, *, int8: bool = False, threads: int | None = None, check: bool = True):
+    def __init__(
+        self, folder: str | Path, *, int8: bool = False, threads: int | None = None, check: bool = True
+    ) -> None:
         folder = Path(folder)
         if (folder / INSIDE / "config.json").is_file():
             folder = folder / INSIDE
@@ -130,7 +137,7 @@ class OnnxModel:
         waveforms: Sequence[np.ndarray] | None,
         texts: Sequence[str | None] | None = None,
         *,
-        batch_seconds: float | None = None,
+        batch_seconds: float | None = None,  # noqa: ARG002 - EmotionModel has it
     ) -> np.ndarray:
         """Dimensions of utterances, in the units of the corpus that the model was trained on.
 
@@ -154,24 +161,24 @@ class OnnxModel:
             If an argument is missing, a waveform is too short, or 8 bits give something else than float32 on this
             processor.
         """
-        said = checked_texts(self, waveforms, texts)
+        heard, said = checked_arguments(self, waveforms, texts)
         if self._unchecked and said:
-            self._check(waveforms, said)
-        return self._predict(self._session, waveforms, said)
+            self._check(heard, said)
+        return self._predict(self._session, heard, said)
 
-    def _predict(self, session, waveforms: Sequence[np.ndarray] | None, said: Sequence[str]) -> np.ndarray:
+    def _predict(self, session: InferenceSession, waveforms: Sequence[np.ndarray], said: Sequence[str]) -> np.ndarray:
         predictions = np.empty((len(said), len(self.dimensions)), np.float32)
         for row, text in enumerate(said):
             inputs: dict[str, np.ndarray] = {}
             if self.uses_audio:
                 inputs["waveform"] = np.asarray(waveforms[row], np.float32)[None]
-            if self.uses_text:
+            if self._tokenizer is not None:
                 inputs["input_ids"] = np.array([self._tokenizer.encode(text).ids], np.int64)
                 inputs["has_text"] = np.array([bool(text.strip())])
             predictions[row] = session.run(["dimensions"], inputs)[0][0]
         return predictions
 
-    def _check(self, waveforms: Sequence[np.ndarray] | None, said: Sequence[str]) -> None:
+    def _check(self, waveforms: Sequence[np.ndarray], said: Sequence[str]) -> None:
         """Compare the first utterances that are asked for with float32."""
         allowed = self.config["checks"].get("int8_tolerance")
         if allowed is None or not (self._folder / FLOAT).is_file():
@@ -185,7 +192,7 @@ class OnnxModel:
             self._unchecked = False
             return
         few = slice(_CHECKED_UTTERANCES)
-        waveforms, said = None if waveforms is None else waveforms[few], said[few]
+        waveforms, said = waveforms[few], said[few]
         whole = self._predict(_session(self._folder / FLOAT, self._threads), waveforms, said)
         error = np.abs(self._predict(self._session, waveforms, said) - whole).mean(0)
         for name, difference in zip(self.dimensions, error, strict=True):
@@ -223,7 +230,7 @@ def _read_config(folder: Path) -> dict:
     return config
 
 
-def _session(path: Path, threads: int | None):
+def _session(path: Path, threads: int | None) -> InferenceSession:
     try:
         import onnxruntime
     except ImportError as error:
@@ -241,7 +248,7 @@ def _session(path: Path, threads: int | None):
         raise UserError(f"{path} is damaged ({reason}); export the model again") from error
 
 
-def _tokenizer(folder: Path, max_tokens: int | None):
+def _tokenizer(folder: Path, max_tokens: int | None) -> Tokenizer:
     from tokenizers import Tokenizer
 
     path = folder / "tokenizer.json"

@@ -7,8 +7,9 @@ from emoprobe.fields import TEXTS_BY_NAME, Field, is_number
 
 
 def _is_dimensions(value: object) -> bool:
-    names = isinstance(value, list) and len(value) > 0 and all(isinstance(name, str) for name in value)
-    return names and len(set(value)) == len(value) and set(value) <= set(DIMENSIONS)
+    if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
+        return False
+    return len(set(value)) == len(value) and set(value) <= set(DIMENSIONS)
 
 
 def _is_scale(value: object) -> bool:

@@ -25,7 +25,7 @@ AUDIO_ENDINGS = frozenset((*_USUAL, *_UNUSUAL))
 _READ = ("path", "id", "transcript")
 
 
-def find_audio(places: Sequence[str | os.PathLike]) -> list[str]:
+def find_audio(places: Sequence[str | os.PathLike[str]]) -> list[str]:
     """The files that are meant, each once.
 
     Parameters
@@ -39,17 +39,17 @@ def find_audio(places: Sequence[str | os.PathLike]) -> list[str]:
     UserError
         If a folder holds no audio.
     """
-    found: list[str] = []
-    for place in map(os.fspath, places):
+    paths: list[str] = []
+    for place in [os.fspath(named) for named in places]:
         if not os.path.isdir(place):  # noqa: PTH112 - paths stay the text that the user typed
-            found.append(place)
+            paths.append(place)
             continue
         inside = [path for path in _files(place) if Path(path).suffix.lower() in AUDIO_ENDINGS]
         if not inside:
             raise UserError(f"{place} holds no audio files ({', '.join(sorted(AUDIO_ENDINGS))})")
-        found += inside
+        paths += inside
     each: dict[str, str] = {}
-    for path in found:
+    for path in paths:
         each.setdefault(os.path.abspath(path), path)  # noqa: PTH100 - as above
     return list(each.values())
 
@@ -89,7 +89,7 @@ class Texts:
         files: Iterable[str],
         ids: Iterable[str],
         notes: Iterable[str] = (),
-    ):
+    ) -> None:
         self.place, self.names, self.texts, self.notes = place, names, texts, list(notes)
         self._by_file: dict[str, set[str]] = {}
         self._by_id: dict[str, set[str]] = {}
@@ -109,15 +109,15 @@ class Texts:
         UserError
             If more than one text is meant.
         """
-        found = None if shared else self._by_file.get(identifier(os.path.abspath(path)))  # noqa: PTH100
-        found = found or self._by_id.get(identifier(name or Path(path).stem))
-        if found is None:
+        meant = None if shared else self._by_file.get(identifier(os.path.abspath(path)))  # noqa: PTH100
+        meant = meant or self._by_id.get(identifier(name or Path(path).stem))
+        if meant is None:
             return None
-        if len(found) > 1:
+        if len(meant) > 1:
             raise UserError(
-                f"{self.place}: {len(found)} texts are meant for {path}; tell them apart by a CSV with the column path"
+                f"{self.place}: {len(meant)} texts are meant for {path}; tell them apart by a CSV with the column path"
             )
-        return next(iter(found))
+        return next(iter(meant))
 
     def for_files(self, paths: Sequence[str], ids: Sequence[str] | None = None) -> list[str | None]:
         """What was said in each file.
@@ -141,7 +141,7 @@ class Texts:
 
 
 def read_texts(
-    place: str | os.PathLike, *, keep_words: Collection[str] = (), columns: Mapping[str, str] | None = None
+    place: str | os.PathLike[str], *, keep_words: Collection[str] = (), columns: Mapping[str, str] | None = None
 ) -> Texts:
     """Read transcripts.
 

@@ -49,6 +49,11 @@ class Material:
     labels: np.ndarray
     split: Split
 
+    @property
+    def unusable(self) -> pd.DataFrame:
+        """Utterances that cannot be used, with the reason."""
+        return self.table[self.table["status"] != "done"]
+
 
 def refuse_too_few_speakers(corpus: Corpus, model: ModelSettings, training: TrainingSettings) -> None:
     """Refuse a corpus of which no folds can be made, before any audio is decoded: a file that fails makes no speaker.
@@ -124,7 +129,8 @@ def prepare(
             )
         if absent:
             say(f"note: {absent} of {usable.sum()} utterances have no transcript: a learned state stands for it")
-    dimensions, left_out = model.dimensions, {}
+    dimensions = model.dimensions
+    left_out: dict[str, str] = {}
     while dimensions:
         ratings = labels.ratings(dimensions)
         reasons = _not_learnable(ratings, [np.flatnonzero(usable)], dimensions, "that can be used")
@@ -143,7 +149,8 @@ def prepare(
 
 def _tell_of_slow_files(table: pd.DataFrame, speech: Speech, say: Callable[[str], None]) -> None:
     """An epoch takes utterances in any order, and some files cannot be entered in the middle."""
-    again = [row for row in np.flatnonzero(gathered(table["path"], places(table))) if not speech.keeps(row)]
+    slow = np.flatnonzero(gathered(table["path"].tolist(), places(table))).tolist()
+    again = [row for row in slow if not speech.keeps(row)]
     if again:
         say(
             f"note: {len(again):,} utterances do not fit in memory and lie in files that are read from their beginning "
@@ -155,7 +162,7 @@ def _not_learnable(
     labels: np.ndarray, parts: list[np.ndarray], dimensions: Sequence[str], where: str
 ) -> dict[str, str]:
     """Dimensions that lack two different labels in one of the parts (rows), each with the reason."""
-    reasons = {}
+    reasons: dict[str, str] = {}
     for part in parts:
         for name, values in zip(dimensions, labels[part].T, strict=True):
             if not varies(values):

@@ -7,6 +7,7 @@ one holds valence, and a text encoder gives it back. What a batch's padding hold
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import nn
@@ -17,6 +18,40 @@ from emoprobe.extract.encoders.speech import Backbone
 from emoprobe.probe.training import ccc_loss
 
 from .settings import ModelSettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class AudioStates(NamedTuple):
+    """What the speech encoder made of a batch.
+
+    Attributes
+    ----------
+    states : Tensor, (batch, frames, width)
+    mask : Tensor of bool, (batch, frames)
+        Which frames are no padding.
+    """
+
+    states: torch.Tensor
+    mask: torch.Tensor
+
+
+class TextStates(NamedTuple):
+    """What the text encoder made of a batch.
+
+    Attributes
+    ----------
+    states : Tensor, (batch, tokens, width)
+    mask : Tensor of bool, (batch, tokens)
+        Which tokens are no padding.
+    given : Tensor of bool, (batch,)
+        False for an utterance without text: a learned state stands for it.
+    """
+
+    states: torch.Tensor
+    mask: torch.Tensor
+    given: torch.Tensor
 
 
 class AudioEncoder(nn.Module):
@@ -34,7 +69,7 @@ class AudioEncoder(nn.Module):
         If what comes behind its blocks has frames of its own.
     """
 
-    def __init__(self, backbone: Backbone, *, layers: str):
+    def __init__(self, backbone: Backbone, *, layers: str) -> None:
         super().__init__()
         # A skipped block has no state to sum, and a mask drawn over ten frames does not fit into a short utterance.
         backbone.keep_every_block()
@@ -56,12 +91,12 @@ class AudioEncoder(nn.Module):
                 module.eval()
         return self
 
-    def forward(self, waveforms: torch.Tensor, samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """States (batch, frames, width) and their mask (batch, frames) of zero-padded waveforms (batch, samples)."""
+    def forward(self, waveforms: torch.Tensor, samples: torch.Tensor) -> AudioStates:
+        """States of zero-padded waveforms (batch, samples)."""
         lengths = samples.tolist()
         states = self.states(waveforms, lengths)
         frames = [self.backbone.frames(n) for n in lengths]
-        return states, frame_mask(frames, states.shape[1], states.device)
+        return AudioStates(states, frame_mask(frames, states.shape[1], states.device))
 
     def states(self, waveforms: torch.Tensor, lengths: list[int] | None) -> torch.Tensor:
         """States (batch, frames, width) of waveforms of these lengths; None where nothing is padded."""
@@ -86,7 +121,7 @@ class Pooling(nn.Module):
         Weigh each step by the softmax of a learned score (two linear layers with tanh between them).
     """
 
-    def __init__(self, width: int, *, attentive: bool):
+    def __init__(self, width: int, *, attentive: bool) -> None:
         super().__init__()
         self.score = nn.Sequential(nn.Linear(width, 128), nn.Tanh(), nn.Linear(128, 1)) if attentive else None
 
@@ -125,14 +160,19 @@ class AudioTextModel(nn.Module):
         training ends by asking the development part.
     """
 
+    label_mean: torch.Tensor
+    label_spread: torch.Tensor
+    text_helps: torch.Tensor
+    loss_weights: torch.Tensor
+
     def __init__(
         self,
         settings: ModelSettings,
         *,
         backbone: Backbone | None = None,
-        text: nn.Module | None = None,
+        text: PreTrainedModel | None = None,
         weights: tuple[float, ...] = (),
-    ):
+    ) -> None:
         super().__init__()
         if (backbone is None) != (settings.audio is None) or (text is None) != (settings.text is None):
             raise ValueError("the encoders are not those that the settings name")
@@ -173,23 +213,23 @@ class AudioTextModel(nn.Module):
     def _freeze(self) -> None:
         for module in self.frozen_modules():
             module.requires_grad_(False)
-            if hasattr(module, "_freeze_parameters"):  # the front end asks for gradients of its input otherwise
-                module._freeze_parameters()
+            freeze = getattr(module, "_freeze_parameters", None)
+            if freeze is not None:  # the front end asks for gradients of its input otherwise
+                freeze()
 
     def frozen_modules(self) -> list[nn.Module]:
         """The parts that training leaves as they are."""
-        found = []
+        frozen: list[nn.Module] = []
         for part in self.settings.freeze:
-            encoder = self.audio if part in ("frontend", "audio") else self.text
-            if encoder is None:
-                continue
-            if part == "frontend":
-                found += encoder.backbone.front_end
-            elif part == "audio":
-                found.append(encoder.model)
-            else:
-                found.append(encoder if part == "text" else text_embeddings(encoder))
-        return found
+            if part == "frontend" and self.audio is not None:
+                frozen += self.audio.backbone.front_end
+            elif part == "audio" and self.audio is not None:
+                frozen.append(self.audio.model)
+            elif part == "text" and self.text is not None:
+                frozen.append(self.text)
+            elif part == "embeddings" and self.text is not None:
+                frozen.append(text_embeddings(self.text))
+        return frozen
 
     def train(self, mode: bool = True) -> AudioTextModel:
         """Set the mode; frozen parts stay in evaluation mode, so that they give what they were pretrained to give."""
@@ -201,14 +241,14 @@ class AudioTextModel(nn.Module):
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """What is trained of "audio" and "text", which were pretrained, and of the "head", which was not."""
         encoders = {"audio": None if self.audio is None else self.audio.model, "text": self.text}
-        found = {
+        pretrained = {
             name: [parameter for parameter in encoder.parameters() if parameter.requires_grad]
             for name, encoder in encoders.items()
             if encoder is not None
         }
-        pretrained = {id(parameter) for parameters in found.values() for parameter in parameters}
-        rest = [p for p in self.parameters() if p.requires_grad and id(p) not in pretrained]
-        return {**found, "head": rest}
+        known = {id(parameter) for parameters in pretrained.values() for parameter in parameters}
+        rest = [p for p in self.parameters() if p.requires_grad and id(p) not in known]
+        return {**pretrained, "head": rest}
 
     def checkpoint_blocks(self) -> None:
         """Let the encoders compute their blocks again in the backward pass: less memory, more time."""
@@ -247,14 +287,19 @@ class AudioTextModel(nn.Module):
         dict
             `logits` (batch, dimensions), in units of the training labels' mean and spread; with `labels` also `loss`:
             the weighted sum over dimensions of 1 − CCC within the batch, a missing label left out of its dimension.
+
+        Raises
+        ------
+        ValueError
+            If what one of the encoders needs is missing.
         """
         audio = text = None
-        if self.audio is not None:
+        if self.audio is not None and waveforms is not None:
             audio = self.audio(waveforms, samples)
-        if self.text is not None:
+        if self.text is not None and attention_mask is not None and has_text is not None:
             states = self.text(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-            text = states, attention_mask.bool()
-        logits = self.combine(audio, text, has_text)
+            text = TextStates(states, attention_mask.bool(), has_text)
+        logits = self.combine(audio, text)
         if labels is None:
             return {"logits": logits}
         return {"loss": self.losses(logits, labels).sum(), "logits": logits}
@@ -269,30 +314,30 @@ class AudioTextModel(nn.Module):
         """
         return self.loss_weights * ccc_loss(logits.float(), (labels - self.label_mean) / self.label_spread)
 
-    def combine(
-        self,
-        audio: tuple[torch.Tensor, torch.Tensor] | None,
-        text: tuple[torch.Tensor, torch.Tensor] | None,
-        has_text: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """Logits (batch, dimensions) from what the encoders made.
+    def combine(self, audio: AudioStates | None, text: TextStates | None) -> torch.Tensor:
+        """Logits (batch, dimensions) from what the encoders made; None for a side that the model lacks.
 
-        Parameters
-        ----------
-        audio, text : tuple of Tensor
-            States (batch, steps, width) and their mask (batch, steps); None for a side that the model lacks.
-        has_text : Tensor of bool, (batch,)
+        Raises
+        ------
+        ValueError
+            If a side that the model has is None, or the other way round.
         """
+        if (audio is None) != (self.audio is None) or (text is None) != (self.text is None):
+            raise ValueError(
+                "give waveforms to a model that hears, and input_ids, attention_mask and has_text to one that reads"
+            )
         parts = []
         if audio is not None:
-            parts.append(self.audio_projection(self.audio_pooling(*audio)))
+            parts.append(self.audio_projection(self.audio_pooling(audio.states, audio.mask)))
         if text is not None:
-            parts.append(torch.where(has_text[:, None], self.text_projection(self.text_pooling(*text)), self.no_text))
-        if len(parts) < 2:
-            return self.head(parts[0])
+            given, read = text.given[:, None], self.text_projection(self.text_pooling(text.states, text.mask))
+            parts.append(torch.where(given, read, self.no_text))
+        if audio is None or text is None:
+            return self.head(*parts)
+        heard, read = parts
         if self.training:
-            return self.head(torch.cat(self._hide_a_side(*parts, has_text), dim=1))
-        unread = torch.cat([parts[0], self.no_text.expand_as(parts[1])], dim=1)
+            return self.head(torch.cat(self._hide_a_side(heard, read, text.given), dim=1))
+        unread = torch.cat([heard, self.no_text.expand_as(read)], dim=1)
         return torch.where(self.text_helps, self.head(torch.cat(parts, dim=1)), self.head(unread))
 
     def _hide_a_side(self, audio: torch.Tensor, text: torch.Tensor, has_text: torch.Tensor) -> list[torch.Tensor]:
@@ -332,9 +377,9 @@ def text_embeddings(text: nn.Module) -> nn.Module:
     UserError
         If its architecture keeps them elsewhere.
     """
-    found = getattr(text, "embeddings", None)
-    if not isinstance(found, nn.Module):
+    embeddings = getattr(text, "embeddings", None)
+    if not isinstance(embeddings, nn.Module):
         raise UserError(
             f"--freeze embeddings: {type(text).__name__} has no part of that name; leave it out, or freeze text"
         )
-    return found
+    return embeddings

@@ -7,24 +7,22 @@ import hashlib
 import io
 import math
 import numbers
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from emoprobe.errors import UserError
 from emoprobe.extract.audio import LOUDEST, SILENCE, Kept, gathered, read_audio
-from emoprobe.extract.batchwise import Problem, run_batches, stamp
+from emoprobe.extract.batchwise import Problem, Utterances, run_batches, stamp
 from emoprobe.extract.corpora import COLUMNS, DIMENSIONS, Corpus
 from emoprobe.extract.corpora.cells import OPTIONAL_NUMBERS, PLACES, TEXT_COLUMNS
 from emoprobe.extract.corpora.places import Place
 from emoprobe.extract.corpora.values import printable
 from emoprobe.extract.journal import open_journal, write_beside
-from emoprobe.extract.limits import LONGEST_SECONDS, SAMPLE_RATE
-from emoprobe.extract.options import check_positive
+from emoprobe.extract.limits import SAMPLE_RATE
 from emoprobe.extract.resampling import resample
 from emoprobe.extract.scan import scan
 from emoprobe.fields import is_number
@@ -32,9 +30,7 @@ from emoprobe.ownership import MARK
 
 from .exported import FLOAT, INSIDE, INT8, OnnxModel
 from .saved import EmotionModel, load_model
-
-if TYPE_CHECKING:
-    import os
+from .settings import PredictionSettings
 
 #: Of what becomes of a file between its samples and a number; raised whenever that changes a prediction.
 VERSION = 1
@@ -46,37 +42,12 @@ _GROUP_SECONDS = {"cpu": 60.0, "mps": 60.0, "cuda": 1200.0}
 _GROUP_LETTERS = 16_000  # the same for text alone
 
 
-@dataclass(frozen=True, kw_only=True)
-class PredictionSettings:
-    """How files are predicted.
-
-    Attributes
-    ----------
-    overwrite : bool
-        Start anew where there are predictions already.
-    batch_seconds : float or None
-        Most seconds of audio in a batch, padding included; chosen for the device if None.
-    longest : float
-        Seconds; longer files are left out, with that reason.
-    workers : int
-        Threads that decode ahead.
-    """
-
-    overwrite: bool = False
-    batch_seconds: float | None = None
-    longest: float = LONGEST_SECONDS
-    workers: int = 4
-
-    def __post_init__(self) -> None:
-        check_positive(self, "batch_seconds", "longest", "workers")
-
-
 def predict(
     waveform: np.ndarray | None,
     *,
     sampling_rate: int = SAMPLE_RATE,
     text: str | None = None,
-    model: EmotionModel | OnnxModel | str | os.PathLike,
+    model: EmotionModel | OnnxModel | str | os.PathLike[str],
 ) -> dict[str, float]:
     """Dimensions of one utterance.
 
@@ -102,8 +73,9 @@ def predict(
         If the array is no mono signal of finite numbers, silent, too short or too long, or what the model needs is
         missing.
     """
-    if not hasattr(model, "predict"):
+    if isinstance(model, str | os.PathLike):
         model = load_model(model)
+    waveforms = None
     if model.uses_audio:
         signal = _checked(waveform, sampling_rate)
         if len(signal) < model.receptive_field:
@@ -116,11 +88,12 @@ def predict(
                 f"the waveform has {len(signal) / SAMPLE_RATE:.1f} s, and {model.label} takes at most "
                 f"{model.longest / SAMPLE_RATE:g} s; cut it"
             )
+        waveforms = [signal]
     elif waveform is not None:
         raise UserError(f"{model.label} reads text alone: give None in place of a waveform")
     elif not (text or "").strip():
         raise UserError(f"{model.label} reads text alone: give text=...")
-    (values,) = model.predict([signal] if model.uses_audio else None, [text])
+    (values,) = model.predict(waveforms, [text])
     return {dimension: float(value) for dimension, value in zip(model.dimensions, values, strict=True)}
 
 
@@ -218,7 +191,7 @@ def predict_files(
             progress=progress,
         )
         sizes = table["samples"].to_numpy()
-        load = _waveforms(paths, headers)
+        load: Callable[[int], object] = _waveforms(paths, headers)
         keys = _keys(paths, parts)
         stamps = [[*stamp(path, part), _hash(text)] for path, part, text in zip(paths, parts, said, strict=True)]
     else:
@@ -256,14 +229,11 @@ def predict_files(
         if len(journal):
             say(f"going on with {out}: {len(journal)} predictions are there")
         results = run_batches(
-            keys,
-            stamps,
-            sizes,
+            Utterances(keys, stamps, sizes, gathered(paths, parts) if model.uses_audio else None),
             journal=journal,
             load=load,
             compute=compute,
             budget=int(group * SAMPLE_RATE) if model.uses_audio else _GROUP_LETTERS,
-            groups=gathered(paths, parts) if model.uses_audio else None,
             workers=settings.workers,
             is_result=is_prediction,
             doing="predicting",
@@ -274,7 +244,7 @@ def predict_files(
     return table
 
 
-def model_identity(folder: str | os.PathLike, *, onnx: bool = False, int8: bool = False) -> dict:
+def model_identity(folder: str | os.PathLike[str], *, onnx: bool = False, int8: bool = False) -> dict:
     """What a prediction depends on: the hash of the model's files, and the version of the method.
 
     Parameters

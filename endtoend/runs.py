@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -24,38 +26,84 @@ from emoprobe.storage import write_file
 from .data import Collator, Utterances
 from .material import Material
 from .saved import EmotionModel, build, read_config, save_model
+from .settings import ModelSettings, TrainingSettings
 from .trainer import train_one
 
 # Utterances that are decoded at once where predictions are made.
 _CHUNK = 256
 
 
-def write_json(path: Path, value) -> None:
-    write_file(path, to_json(value, indent=1, ensure_ascii=False) + "\n")
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What all trainings of a run share.
+
+    Attributes
+    ----------
+    out : Path
+        Folder of the run.
+    name : str
+        In the column `model` of the results.
+    model : ModelSettings
+    training : TrainingSettings
+    material : Material
+    stated : dict
+        Everything on which the numbers depend, as JSON.
+    leads : bool
+        Whether this process writes; of several it is one.
+    progress : bool
+        Show bars.
+    say : callable
+        Told what is going on, a line at a time.
+    """
+
+    out: Path
+    name: str
+    model: ModelSettings
+    training: TrainingSettings
+    material: Material
+    stated: dict
+    leads: bool
+    progress: bool
+    say: Callable[[str], None]
 
 
 # One seed and fold ---------------------------------------------------------------------------------------------------
 
 
-def run_fold(
-    folder, out, material, settings, training, fold: Fold, seed, name, stated, leads, *, progress, say
-) -> None:
-    """Train, predict the rows to score, keep the model if it is the best so far; `result.json` says that it is done."""
+def run_fold(run: Run, fold: Fold, *, seed: int, folder: Path) -> None:
+    """Train, predict the rows to score, and keep the model if it is the best so far; `result.json` is written last.
+
+    Parameters
+    ----------
+    run : Run
+    fold : Fold
+    seed : int
+    folder : Path
+        Of this training, with its checkpoints, log and results.
+
+    Raises
+    ------
+    UserError
+        As :func:`.trainer.train_one` tells it, or if an utterance is cut to less than a frame.
+    """
     import torch
 
+    settings, training, material = run.model, run.training, run.material
     torch.manual_seed(seed)
-    model, text = build(settings, weights=training.weights, seed=seed, label=name)
+    model, text = build(settings, weights=training.weights, seed=seed, label=run.name)
     rows, development = fold.stopping
     rows = rows[~np.isnan(material.labels[rows]).all(1)]
     if model.audio is not None and training.longest * SAMPLE_RATE < model.audio.backbone.receptive_field:
-        raise UserError(f"--longest {training.longest:g} is shorter than one frame of {name}: give a second or more")
+        raise UserError(
+            f"--longest {training.longest:g} is shorter than one frame of {run.name}: give a second or more"
+        )
     _, mean, spread = standardise_targets(material.labels, rows)
     model.learn_labels(mean, spread)
     prepare = None if model.audio is None else model.audio.backbone.prepare
     collate = Collator(None if text is None else text.tokenise)
     texts = material.table["transcript"].tolist()
 
-    def items(rows, longest=0):
+    def items(rows: np.ndarray, longest: int = 0) -> Utterances:
         return Utterances(
             rows,
             speech=material.speech,
@@ -74,13 +122,13 @@ def run_fold(
         training=training,
         seed=seed,
         folder=folder,
-        say=say,
-        progress=progress,
+        say=run.say,
+        progress=run.progress,
     )
-    if not leads:
+    if not run.leads:
         return
-    config = {
-        "label": name,
+    config: dict[str, Any] = {
+        "label": run.name,
         "dimensions": list(settings.dimensions),
         "scale": {
             dimension: [float(np.nanmin(material.labels[rows, k])), float(np.nanmax(material.labels[rows, k]))]
@@ -90,22 +138,23 @@ def run_fold(
         "fold": fold.name,
         "development_ccc": trained.score,
         **({"dimensions_left_out": material.left_out} if material.left_out else {}),
-        "run": stated,
+        "run": run.stated,
     }
     ready = EmotionModel(model.to(choose_device(training.device)), text, config)
     if settings.modality == "audio+text":
-        helps = _ask_whether_text_helps(ready, material, development, progress=progress)
+        helps = _ask_whether_text_helps(ready, material, development, progress=run.progress)
         config["text_helps"] = null_for_nan(helps)
         config["development_ccc"] = float(
             np.nanmean([np.fmax(both["with"], both["without"]) for both in helps.values()])
         )
     scored = np.concatenate(list(fold.tests.values()))
-    _write_array(folder / "predictions.npy", predict_rows(ready, material, scored, progress=progress))
-    best = out / "model"
+    _write_array(folder / "predictions.npy", predict_rows(ready, material, scored, progress=run.progress))
+    best = run.out / "model"
     if not best.is_dir() or float(read_config(best, of_a_run=True)["development_ccc"]) < config["development_ccc"]:
         save_model(best, model, text, config)
-    kept = {name: config[name] for name in ("development_ccc", "text_helps") if name in config}
-    write_json(folder / "result.json", {**asdict(trained), **kept, "versions": versions()})
+    kept: dict[str, Any] = {name: config[name] for name in ("development_ccc", "text_helps") if name in config}
+    result = {**asdict(trained), **kept, "versions": versions()}
+    write_file(folder / "result.json", to_json(result, indent=1, ensure_ascii=False) + "\n")
     remove(folder / "checkpoints", ["checkpoint-*/**"])
 
 
@@ -136,9 +185,9 @@ def predict_rows(
     speech = material.speech
     lengths = [len(text) for text in texts] if speech is None else [speech.headers[row].samples for row in rows]
     order = np.argsort(lengths, kind="stable")
-    found = np.empty((len(rows), len(ready.dimensions)))
+    predictions = np.empty((len(rows), len(ready.dimensions)))
     parts = [order[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
     for part in tqdm(parts, desc="predicting", unit="chunk", disable=not progress):
         waveforms = None if speech is None else [speech[int(row)] for row in rows[part]]
-        found[part] = ready.predict(waveforms, None if unread else list(texts[part]))
-    return found
+        predictions[part] = ready.predict(waveforms, None if unread else list(texts[part]))
+    return predictions

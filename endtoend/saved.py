@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,12 +20,12 @@ from emoprobe.extract.encoders.text import TextEncoder, load_text_encoder
 from emoprobe.extract.limits import SAMPLE_RATE
 from emoprobe.extract.precision import check_precision, is_exact
 from emoprobe.extract.versions import versions
-from emoprobe.fields import COUNT, NUMBER, TABLE, TEXT, TEXTS, TRUTH, Part, check_fields, read_json
+from emoprobe.fields import COUNT, NUMBER, TABLE, TEXT, TEXTS, TRUTH, Part, Spec, check_fields, read_json
 from emoprobe.jsontext import to_json
 from emoprobe.ownership import mark, refuse_strangers, remove
 
-from .arguments import checked_texts
-from .data import Collator
+from .arguments import checked_arguments
+from .data import Collator, Item
 from .exported import INSIDE, own_export_files, own_of_format
 from .fields import DIMENSION_LIST, REASONS, SCALE
 from .model import AudioTextModel
@@ -61,7 +63,7 @@ class EmotionModel:
         Short name of its encoders.
     """
 
-    def __init__(self, model: AudioTextModel, text: TextEncoder | None, config: dict):
+    def __init__(self, model: AudioTextModel, text: TextEncoder | None, config: dict) -> None:
         self.model = model.eval()
         self.text = text
         self.config = config
@@ -82,12 +84,12 @@ class EmotionModel:
     @property
     def receptive_field(self) -> int:
         """Samples at 16 kHz that an utterance needs; 0 for a model of text alone."""
-        return self.model.audio.backbone.receptive_field if self.uses_audio else 0
+        return 0 if self.model.audio is None else self.model.audio.backbone.receptive_field
 
     @property
     def longest(self) -> int | None:
         """Samples at 16 kHz that an utterance has at most; None without limit."""
-        return self.model.audio.backbone.longest if self.uses_audio else None
+        return None if self.model.audio is None else self.model.audio.backbone.longest
 
     @property
     def device(self) -> torch.device:
@@ -122,16 +124,16 @@ class EmotionModel:
             If an argument is missing, a waveform is too short or too long, or another device than the CPU predicts
             something else than the CPU does: the first utterances there are predicted on both.
         """
-        said = checked_texts(self, waveforms, texts)
+        heard, said = checked_arguments(self, waveforms, texts)
         if said and not is_exact(self.device, "float32") and self._checked_on != self.device:
-            self._check(waveforms, said)
-        return self._predict(waveforms, said, batch_seconds)
+            self._check(heard, said)
+        return self._predict(heard, said, batch_seconds)
 
-    def _check(self, waveforms: Sequence[np.ndarray] | None, said: Sequence[str]) -> None:
+    def _check(self, waveforms: Sequence[np.ndarray], said: Sequence[str]) -> None:
         """Compare a few utterances, cut short, with the CPU."""
         device, few = self.device, slice(_CHECKED_UTTERANCES)
         samples = max(_CHECKED_SAMPLES, self.receptive_field)
-        cut = None if waveforms is None else [waveform[:samples] for waveform in waveforms[few]]
+        cut = [waveform[:samples] for waveform in waveforms[few]]
         # All of a dimension's predictions are too few for an error of each dimension.
         check_precision(
             self.model,
@@ -143,13 +145,13 @@ class EmotionModel:
         self._checked_on = device
 
     def _predict(
-        self, waveforms: Sequence[np.ndarray] | None, said: Sequence[str], batch_seconds: float | None = None
+        self, waveforms: Sequence[np.ndarray], said: Sequence[str], batch_seconds: float | None = None
     ) -> np.ndarray:
         predictions = np.empty((len(said), len(self.dimensions)), np.float32)
-        collate = Collator(self.text.tokenise if self.uses_text else None)
+        collate = Collator(None if self.text is None else self.text.tokenise)
         for rows in self._batches(waveforms, said, batch_seconds):
-            items = [{"text": said[row]} for row in rows]
-            if self.uses_audio:
+            items = [Item(text=said[row]) for row in rows]
+            if self.model.audio is not None:
                 prepare = self.model.audio.backbone.prepare
                 for item, row in zip(items, rows, strict=True):
                     item["waveform"] = prepare(np.asarray(waveforms[row], np.float32))
@@ -158,9 +160,11 @@ class EmotionModel:
                 predictions[rows] = self.model.in_units(self.model(**batch)["logits"]).cpu().numpy()
         return predictions
 
-    def _batches(self, waveforms, texts, batch_seconds) -> list[np.ndarray]:
+    def _batches(
+        self, waveforms: Sequence[np.ndarray], texts: Sequence[str], batch_seconds: float | None
+    ) -> list[np.ndarray]:
         """Rows that go through the model together: of like length, within a budget."""
-        if not self.uses_audio:
+        if self.model.audio is None:
             order = np.argsort([len(text) for text in texts], kind="stable")
             return [order[start : start + _LONGEST_BATCH] for start in range(0, len(order), _LONGEST_BATCH)]
         backbone = self.model.audio.backbone
@@ -255,8 +259,8 @@ def own_files(folder: Path) -> list[str]:
 
 
 _AGAIN = "bring the folder back from a copy, or train again"
-_FIELDS = {"label": TEXT, "settings": TABLE}
-_MORE_FIELDS = {
+_FIELDS: dict[str, Spec] = {"label": TEXT, "settings": TABLE}
+_MORE_FIELDS: dict[str, Spec] = {
     "dimensions": DIMENSION_LIST,
     "dimensions_left_out": REASONS,
     "scale": SCALE,
@@ -275,7 +279,13 @@ _RUN = Part(
         "text": _ENCODER,
     }
 )
-_FIELDS_OF_A_RUN = {"seed": COUNT, "fold": TEXT, "development_ccc": NUMBER, "scale": SCALE, "run": _RUN}
+_FIELDS_OF_A_RUN: dict[str, Spec] = {
+    "seed": COUNT,
+    "fold": TEXT,
+    "development_ccc": NUMBER,
+    "scale": SCALE,
+    "run": _RUN,
+}
 
 
 def read_config(folder: str | Path, *, of_a_run: bool = False) -> dict:
@@ -312,23 +322,22 @@ def read_config(folder: str | Path, *, of_a_run: bool = False) -> dict:
 def _settings(config: dict, path: Path) -> ModelSettings:
     given = config["settings"]
     check_fields(given, path, {field.name: (lambda value: True, "") for field in fields(ModelSettings)}, remedy=_AGAIN)
+    values: dict[str, Any] = {
+        field.name: tuple(given[field.name]) if isinstance(given[field.name], list) else given[field.name]
+        for field in fields(ModelSettings)
+    }
     try:
-        return ModelSettings(
-            **{
-                field.name: tuple(given[field.name]) if isinstance(given[field.name], list) else given[field.name]
-                for field in fields(ModelSettings)
-            }
-        )
+        return ModelSettings(**values)
     except (ValueError, TypeError) as error:  # a value of another kind, or one that --help would not allow
         raise UserError(f"{path}: the field 'settings' cannot be ({error}); {_AGAIN}") from error
 
 
-def load_model(folder: str | Path, *, device: str = "cpu") -> EmotionModel:
+def load_model(folder: str | os.PathLike[str], *, device: str = "cpu") -> EmotionModel:
     """Load a model that ``probe-train`` saved; no network is asked.
 
     Parameters
     ----------
-    folder : str or Path
+    folder : path-like
     device : str
         "auto", "cpu", "cuda", "mps".
 

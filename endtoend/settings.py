@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from emoprobe.errors import UserError
-from emoprobe.extract.corpora import DIMENSIONS
-from emoprobe.extract.options import check_counts, check_seed
+from emoprobe.extract.corpora.cells import DIMENSIONS
+from emoprobe.extract.limits import LONGEST_SECONDS, PRECISIONS
+from emoprobe.extract.options import check_counts, check_positive, check_seed
 
 #: What can be kept as it was pretrained: the convolutions of the speech encoder, the embeddings of the text encoder,
 #: or a whole encoder.
@@ -63,7 +64,7 @@ class ModelSettings:
     audio_dropout: float = 0.1
     dimensions: tuple[str, ...] = DIMENSIONS
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.audio is None and self.text is None:
             raise UserError("a model needs an encoder: give --audio, --text or both")
         one_of("--freeze", self.freeze, FREEZABLE)
@@ -86,7 +87,7 @@ class ModelSettings:
 
     @property
     def modality(self) -> str:
-        """ "audio", "text" or "audio+text": the column `features` of the results."""
+        """Which sides the model has, "audio", "text" or "audio+text": the column `features` of the results."""
         return "+".join(name for name in ("audio", "text") if getattr(self, name) is not None)
 
 
@@ -158,8 +159,8 @@ class TrainingSettings:
     workers: int | None = None
     memory: float = 2.0
 
-    def __post_init__(self):
-        one_of("--precision", (self.precision,), ("float32", "bfloat16", "float16"))
+    def __post_init__(self) -> None:
+        one_of("--precision", (self.precision,), PRECISIONS)
         check_counts(self, "epochs", "patience", "batch", "accumulate", "seeds", "save_steps", least=1)
         for name in ("audio_rate", "text_rate", "head_rate", "longest"):
             if not 0 < getattr(self, name) < float("inf"):
@@ -175,6 +176,31 @@ class TrainingSettings:
             raise UserError(f"--warmup {self.warmup:g} must be from 0 to below 1")
         if any(not weight >= 0 for weight in self.weights) or (self.weights and not sum(self.weights) > 0):
             raise UserError(f"--weights {self.weights} must be 0 or more, and not all 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionSettings:
+    """How files are predicted.
+
+    Attributes
+    ----------
+    overwrite : bool
+        Start anew where there are predictions already.
+    batch_seconds : float or None
+        Most seconds of audio in a batch, padding included; chosen for the device if None.
+    longest : float
+        Seconds; longer files are left out, with that reason.
+    workers : int
+        Threads that decode ahead.
+    """
+
+    overwrite: bool = False
+    batch_seconds: float | None = None
+    longest: float = LONGEST_SECONDS
+    workers: int = 4
+
+    def __post_init__(self) -> None:
+        check_positive(self, "batch_seconds", "longest", "workers")
 
 
 def one_of(flag: str, given: Sequence[str], known: Sequence[str]) -> None:

@@ -161,7 +161,7 @@ class Watch:
         Which training it is, for the message.
     """
 
-    def __init__(self, dimensions: Sequence[str], training: TrainingSettings, *, steps: int, place: str):
+    def __init__(self, dimensions: Sequence[str], training: TrainingSettings, *, steps: int, place: str) -> None:
         self.dimensions, self.training, self.place = tuple(dimensions), training, place
         self.patience = max(1, min(steps, _STEPS_IN_VAIN))
         self.zeros = self.overflows = 0

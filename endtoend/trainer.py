@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -33,6 +34,10 @@ from .model import AudioTextModel
 from .settings import TrainingSettings
 from .step import Part, Watch, joint_gradients, predict, refuse_steps_in_vain, restore_random_state, steps_in_vain
 from .workers import fitting_workers, free_shared_memory, local_processes, told_of_dead_workers
+
+if TYPE_CHECKING:
+    from torch.utils.data import Dataset
+    from transformers import EvalPrediction
 
 # Utterances and seconds of each on which reduced precision is compared with float32 before training.
 _CHECKED_UTTERANCES, _CHECKED_SECONDS = 4, 2.0
@@ -75,20 +80,27 @@ class EmotionTrainer(Trainer):
         Of `transformers.Trainer`.
     """
 
-    def __init__(self, *, training: TrainingSettings, sampler: LengthGrouped, watch: Watch, **kwargs):
+    model: AudioTextModel
+
+    def __init__(self, *, training: TrainingSettings, sampler: LengthGrouped, watch: Watch, **kwargs: Any) -> None:
         self.training, self.sampler, self.watch = training, sampler, watch
         self._batches: list[dict[str, torch.Tensor]] = []
         self._parts: list[Part] = []
         self._losses = torch.empty(0)
         super().__init__(**kwargs)
 
-    def get_batch_samples(self, *args, **kwargs):
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list, torch.Tensor | int | None]:
         """Fetch the batches of a step, and keep them for its loss."""
         self._batches, count = super().get_batch_samples(*args, **kwargs)
         self._parts = []
         return self._batches, count
 
-    def training_step(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], num_items_in_batch=None):
+    def training_step(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor],
+        num_items_in_batch: torch.Tensor | int | None = None,  # noqa: ARG002 - as Trainer has it
+    ) -> torch.Tensor:
         """Add up what one batch has in the gradient of its step; return its share of the step's loss."""
         model.train()
         inputs = self._prepare_inputs(inputs)
@@ -110,7 +122,10 @@ class EmotionTrainer(Trainer):
     def _watch_losses(self) -> None:
         self.watch.losses(self._losses.tolist(), self.state.global_step + 1)
 
-    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+    def create_optimizer(
+        self,
+        model: torch.nn.Module | None = None,  # noqa: ARG002 - as Trainer has it
+    ) -> torch.optim.Optimizer:
         """AdamW: a rate for each part of the model, weight decay for matrices and none for vectors (biases, norms)."""
         if self.optimizer is None:
             groups = []
@@ -123,7 +138,10 @@ class EmotionTrainer(Trainer):
             self.optimizer = torch.optim.AdamW(groups)
         return self.optimizer
 
-    def _get_train_sampler(self, train_dataset=None) -> LengthGrouped:
+    def _get_train_sampler(
+        self,
+        train_dataset: Dataset | None = None,  # noqa: ARG002 - as Trainer has it
+    ) -> LengthGrouped:
         return self.sampler
 
 
@@ -201,7 +219,7 @@ def train_one(
         train_dataset=train,
         eval_dataset=development,
         data_collator=collate,
-        compute_metrics=lambda found: _development_scores(model, found, labels),
+        compute_metrics=lambda outcome: _development_scores(model, outcome, labels),
         callbacks=[
             EpochSampler(sampler),
             GradientWatch(watch),
@@ -240,7 +258,7 @@ def train_one(
             # Trainer leaves its autocast around the model, and what is predicted from here on is in float32.
             trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     state = trainer.state
-    if state.best_metric is None or not math.isfinite(state.best_metric):
+    if state.best_metric is None or state.best_global_step is None or not math.isfinite(state.best_metric):
         raise UserError(
             f"{folder}: training has no development score: the development part has no label, or only one value, of "
             "every dimension, or the predictions became infinite (lower the learning rates)"
@@ -251,7 +269,7 @@ def train_one(
     load_model_weights(model, str(best))
     trainer.accelerator.wait_for_everyone()
     epochs = round(state.epoch or 0)
-    check = from_json(record.read_text(encoding="utf-8")) if record.exists() else None
+    check: Any = from_json(record.read_text(encoding="utf-8")) if record.exists() else None
     return Trained(float(state.best_metric), int(state.best_global_step), int(state.global_step), epochs, check)
 
 
@@ -285,7 +303,7 @@ def _states(model: AudioTextModel, batch: dict[str, torch.Tensor]) -> States:
         lengths = mask.sum(1).tolist()
         states |= {f"layer {k} of the text encoder": valid_rows(layer, lengths) for k, layer in enumerate(layers)}
 
-    def see_head(head: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
+    def see_head(_head: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
         # A model that hears and reads calls its head twice: with what was said, and without.
         name = "the input of the head"
         name = f"{name} without words" if name in states else name
@@ -316,7 +334,9 @@ def _limit_workers(
 
 def _is_over(checkpoint: Path, training: TrainingSettings) -> bool:
     """Whether the run had ended when this was written, and only what follows was cut short."""
-    state = from_json((checkpoint / "trainer_state.json").read_text())
+    state: Any = from_json(
+        (checkpoint / "trainer_state.json").read_text()
+    )  # of a whole checkpoint: its fields are there
     stopping = state["stateful_callbacks"]["EarlyStoppingCallback"]["attributes"]
     waited = stopping["early_stopping_patience_counter"] >= training.patience
     return waited or state["epoch"] >= training.epochs
@@ -364,15 +384,17 @@ def _arguments(training: TrainingSettings, *, seed: int, folder: Path, progress:
     if arguments.n_gpu > 1:
         # One process with several GPUs would copy the model by threads, which its hooks on layers do not survive;
         # several processes, by `accelerate launch`, are faster as well.
-        arguments._n_gpu = 1
+        arguments._n_gpu = 1  # noqa: SLF001 - TrainingArguments offers no other way
     return arguments
 
 
-def _development_scores(model: AudioTextModel, found, dimensions: tuple[str, ...]) -> dict[str, float]:
+def _development_scores(
+    model: AudioTextModel, outcome: EvalPrediction, dimensions: tuple[str, ...]
+) -> dict[str, float]:
     """CCC of each dimension that has one, and their mean."""
-    logits = found.predictions[0] if isinstance(found.predictions, tuple) else found.predictions
+    logits = outcome.predictions[0] if isinstance(outcome.predictions, tuple) else outcome.predictions
     mean, spread = model.label_mean.cpu().numpy(), model.label_spread.cpu().numpy()
-    scores = ccc(np.asarray(found.label_ids).T, (mean + spread * np.asarray(logits, np.float64)).T)
+    scores = ccc(np.asarray(outcome.label_ids).T, (mean + spread * np.asarray(logits, np.float64)).T)
     named = {name: float(score) for name, score in zip(dimensions, scores, strict=True) if math.isfinite(score)}
     overall = sum(named.values()) / len(named) if named else -math.inf
     return {"ccc": overall, **{f"ccc_{name}": score for name, score in named.items()}}

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,12 +16,12 @@ import pandas as pd
 from emoprobe.claims import alone, claim
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora import Corpus
+from emoprobe.extract.encoders.text import TextEncoder
 from emoprobe.extract.versions import versions
 from emoprobe.fields import LARGEST
 from emoprobe.jsontext import from_json, to_json
 from emoprobe.ownership import remove
 from emoprobe.probe.bootstrap import INTERVALS
-from emoprobe.probe.planning import POOLED
 from emoprobe.probe.results import (
     KEY,
     PREDICTIONS,
@@ -32,12 +33,12 @@ from emoprobe.probe.results import (
     update_results,
 )
 from emoprobe.probe.scoring import Scored, score
-from emoprobe.probe.splits import Split
+from emoprobe.probe.splits import POOLED, Split
 
-from .card import write_card
+from .card import run_modality, write_card
 from .material import Material, prepare, refuse_too_few_speakers
 from .model import AudioTextModel
-from .runs import run_fold
+from .runs import Run, run_fold
 from .saved import build, own_files, read_config
 from .settings import ModelSettings, TrainingSettings
 
@@ -102,67 +103,84 @@ def train(
     out, model, training = Path(out), model or ModelSettings(), training or TrainingSettings()
     refuse_too_few_speakers(corpus, model, training)
     first, text = build(model, weights=training.weights, seed=training.seed, label=label)
-    name = label or (first.audio.backbone.label if first.audio is not None else text.label)
     leads = int(os.environ.get("RANK", "0")) == 0  # of several processes one writes
     with alone(out, option="--out") if leads else nullcontext():
-        return _train(
-            corpus, model, training, first, text, name, label, leads, out, results, overwrite,
-            progress=progress, say=say,
-        )  # fmt: skip
-
-
-def _train(corpus, model, training, first, text, name, label, leads, out, results, overwrite, *, progress, say):
-    """:func:`train`, once the folder is its own."""
-    if results is not None:
-        refuse_other_results(results)
-    material = prepare(corpus, model, training, first, progress=progress, say=say)
-    if material.left_out:
-        for dimension, reason in material.left_out.items():
-            say(f"note: {dimension} is left out: {reason}")
-        weights = [w for d, w in zip(model.dimensions, training.weights, strict=False) if d in material.dimensions]
-        training = replace(training, weights=tuple(weights))
-        model = replace(model, dimensions=material.dimensions)
-        first, text = build(model, weights=training.weights, seed=training.seed, label=label)
-    stated = _statement(corpus, model, training, first, text, name, material)
-    if leads:
-        stated = _claim(out, stated, overwrite, say)
         if results is not None:
-            _refuse_mixture(results, stated, name, corpus.name, overwrite)
-    left_out = material.table[material.table["status"] != "done"]
-    counts = f"{sum(p.numel() for p in first.parameters() if p.requires_grad):,} of "
-    counts += f"{sum(p.numel() for p in first.parameters()):,}"
-    say(f"{name}, {model.modality}: {counts} parameters are trained; {material.split.kind}")
-    for note in _notes(material.split, {}):
-        say(f"note: {note}")
-    del first, text  # a teacher of a gigabyte would lie beside the one in training
-    seeds = range(training.seed, training.seed + training.seeds)
-    folds = material.split.folds
+            refuse_other_results(results)
+        material = prepare(corpus, model, training, first, progress=progress, say=say)
+        if material.left_out:
+            for dimension, reason in material.left_out.items():
+                say(f"note: {dimension} is left out: {reason}")
+            weights = [w for d, w in zip(model.dimensions, training.weights, strict=False) if d in material.dimensions]
+            training = replace(training, weights=tuple(weights))
+            model = replace(model, dimensions=material.dimensions)
+            first, text = build(model, weights=training.weights, seed=training.seed, label=label)
+        stated = _statement(corpus, model, training, first, text, label, material)
+        if leads:
+            stated = _claim(out, stated, overwrite, say)
+            if results is not None:
+                _refuse_mixture(results, stated, corpus.name, overwrite)
+        run = Run(
+            out=out,
+            name=stated["label"],
+            model=model,
+            training=training,
+            material=material,
+            stated=stated,
+            leads=leads,
+            progress=progress,
+            say=say,
+        )
+        _announce(run, first)
+        del first, text  # a teacher of a gigabyte would lie beside the one in training
+        predictions, ended = _train_each(run)
+        if not leads:
+            return Results.empty(), material.unusable
+        scored = _score(run, corpus, predictions, ended)
+        if results is not None:
+            update_results(results, scored)
+        write_card(out / "model", read_config(out / "model", of_a_run=True), scored, ended)
+        return scored, material.unusable
+
+
+def _announce(run: Run, model: AudioTextModel) -> None:
+    counts = f"{sum(p.numel() for p in model.parameters() if p.requires_grad):,} of "
+    counts += f"{sum(p.numel() for p in model.parameters()):,}"
+    run.say(f"{run.name}, {run.model.modality}: {counts} parameters are trained; {run.material.split.kind}")
+    for note in _notes(run.material.split, {}):
+        run.say(f"note: {note}")
+
+
+def _train_each(run: Run) -> tuple[np.ndarray, list[dict]]:
+    """Train each seed and fold that is not finished; predictions (seeds, utterances, dimensions) and how each ended."""
+    seeds = range(run.training.seed, run.training.seed + run.training.seeds)
+    folds = run.material.split.folds
     # A corpus may call its folds anything: their folders are numbered.
     places = [str(number) for number in range(1, len(folds) + 1)] if len(folds) > 1 else [POOLED]
     jobs = [(seed, fold, place) for seed in seeds for fold, place in zip(folds, places, strict=True)]
-    predictions = np.full((len(seeds), *material.labels.shape), np.nan)
+    predictions = np.full((len(seeds), *run.material.labels.shape), np.nan)
     ended = []
     for position, (seed, fold, place) in enumerate(jobs, start=1):
-        folder = out / "runs" / f"seed{seed}-fold-{place}"
+        folder = run.out / "runs" / f"seed{seed}-fold-{place}"
         rows = np.concatenate(list(fold.tests.values()))
-        shape = len(rows), len(model.dimensions)
-        if _finished(folder, shape) is None:
-            say(f"training {position} of {len(jobs)}: seed {seed}, fold {fold.name}")
-            run_fold(
-                folder, out, material, model, training, fold, seed, name, stated, leads, progress=progress, say=say
-            )
-        elif leads:  # a kill may have come between the result and this
+        shape = len(rows), len(run.model.dimensions)
+        finished = _finished(folder, shape)
+        if finished is None:
+            run.say(f"training {position} of {len(jobs)}: seed {seed}, fold {fold.name}")
+            run_fold(run, fold, seed=seed, folder=folder)
+            finished = _finished(folder, shape)
+        elif run.leads:  # a kill may have come between the result and this
             remove(folder / "checkpoints", ["checkpoint-*/**"])
-        if leads:
-            result, predictions[seed - training.seed, rows] = _finished(folder, shape)
-            ended.append({"seed": seed, "fold": fold.name, **result})
-    if not leads:
-        return Results.empty(), left_out
-    found = _score(corpus, material, model, training, predictions, stated, ended, left_out, name)
-    if results is not None:
-        update_results(results, found)
-    write_card(out / "model", read_config(out / "model", of_a_run=True), found, ended)
-    return found, left_out
+        if not run.leads:
+            continue
+        if finished is None:
+            raise UserError(
+                f"{folder}: the predictions of this training are beyond {LARGEST:g}: lower the learning rates, and "
+                "give --overwrite"
+            )
+        result, predictions[seed - run.training.seed, rows] = finished
+        ended.append({"seed": seed, "fold": fold.name, **result})
+    return predictions, ended
 
 
 # What is run ---------------------------------------------------------------------------------------------------------
@@ -175,17 +193,28 @@ def _finished(folder: Path, shape: tuple[int, int]) -> tuple[dict, np.ndarray] |
         predictions = np.load(folder / "predictions.npy", allow_pickle=False)
     except Exception:  # a damaged file raises nearly anything
         return None
-    whole = isinstance(result, dict) and isinstance(result.get("development_ccc"), int | float)
-    whole = whole and predictions.shape == shape and predictions.dtype.kind == "f"
+    if not isinstance(result, dict) or not isinstance(result.get("development_ccc"), int | float):
+        return None
+    if predictions.shape != shape or predictions.dtype.kind != "f":
+        return None
     # A changed byte can make any number of a prediction; one beyond all labels shows it.
-    return (result, predictions) if whole and not (np.abs(predictions) > LARGEST).any() else None
+    return None if (np.abs(predictions) > LARGEST).any() else (result, predictions)
 
 
-def _statement(corpus, model, training, first: AudioTextModel, text, name, material: Material) -> dict:
+def _statement(
+    corpus: Corpus,
+    model: ModelSettings,
+    training: TrainingSettings,
+    first: AudioTextModel,
+    text: TextEncoder | None,
+    label: str | None,
+    material: Material,
+) -> dict:
     """Everything on which the numbers depend, as JSON."""
+    audio = None if first.audio is None else first.audio.backbone
     free = ("device", "workers", "memory", "save_steps", "checkpointing")  # no number depends on these
     return {
-        "label": name,
+        "label": label or next(encoder.label for encoder in (audio, text) if encoder is not None),
         "method": VERSION,
         "model": asdict(model),
         "training": {key: value for key, value in asdict(training).items() if key not in free},
@@ -193,7 +222,7 @@ def _statement(corpus, model, training, first: AudioTextModel, text, name, mater
         # A file that is mended or lost between two runs deals other utterances to the folds.
         "usable_sha256": hashlib.sha256("\n".join(material.table["status"]).encode()).hexdigest(),
         "processes": int(os.environ.get("WORLD_SIZE", "1")),
-        "audio": None if first.audio is None else first.audio.backbone.provenance(),
+        "audio": None if audio is None else audio.provenance(),
         "text": None if text is None else text.provenance(),
         "versions": versions(),
         **({"dimensions_left_out": material.left_out} if material.left_out else {}),
@@ -228,7 +257,8 @@ def _of_0_1(record: dict) -> dict | None:
     return {"method": 1, **record} if {"label", "model", "training", "corpus", "usable_sha256"} <= set(record) else None
 
 
-def _plain(value):
+def _plain(value: object) -> Any:
+    """The value as it comes back from a file of JSON."""
     return from_json(to_json(value))
 
 
@@ -236,11 +266,12 @@ def _plain(value):
 _SAME_MODEL = ("model", "audio", "text")
 
 
-def _refuse_mixture(results, stated, name, corpus_name, overwrite) -> None:
+def _refuse_mixture(results: str | Path, stated: dict, corpus_name: str, overwrite: bool) -> None:
     """Keep two different models from standing under one name in a table; the same one trained otherwise replaces it."""
     if overwrite or not (Path(results) / "protocol.json").is_file():
         return
-    key = (name, corpus_name, PROBE, _features(stated))
+    name, modality = stated["label"], run_modality(stated)
+    key = (name, corpus_name, PROBE, modality)
     for entry in load_results(results).protocol:
         if tuple(entry[column] for column in ("model", "corpus", "probe", "features")) != key:
             continue
@@ -250,25 +281,22 @@ def _refuse_mixture(results, stated, name, corpus_name, overwrite) -> None:
         if changed or unknown:
             how = f"it differs in {', '.join(changed)}" if changed else f"it does not say its {', '.join(unknown)}"
             raise UserError(
-                f"{results} holds another '{name}' ({_features(stated)}) on '{corpus_name}' ({how}): give this one a "
+                f"{results} holds another '{name}' ({modality}) on '{corpus_name}' ({how}): give this one a "
                 "name of its own with --label, another folder with --results, or --overwrite"
             )
-
-
-def _features(stated: dict) -> str:
-    return "+".join(side for side in ("audio", "text") if stated[side] is not None)
 
 
 # Results -------------------------------------------------------------------------------------------------------------
 
 
-def _score(corpus, material, model, training, predictions, stated, ended, left_out, name) -> Results:
+def _score(run: Run, corpus: Corpus, predictions: np.ndarray, ended: list[dict]) -> Results:
     """Scores, predictions and protocol, as the probes' are."""
+    model, training, material, stated = run.model, run.training, run.material, run.stated
     seeds = list(range(training.seed, training.seed + training.seeds))
     rows, frames, entries = [], [], []
     source = "" if model.text is None else corpus.text_source
     for column, dimension in enumerate(model.dimensions):
-        identity = dict(zip(KEY, (name, corpus.name, dimension, PROBE, model.modality), strict=True))
+        identity = dict(zip(KEY, (run.name, corpus.name, dimension, PROBE, model.modality), strict=True))
         labelled = ~np.isnan(material.labels[:, column])
         scored = Scored(
             split=material.split,
@@ -282,12 +310,12 @@ def _score(corpus, material, model, training, predictions, stated, ended, left_o
             nulls=[None] * len(seeds),
             codes=[None] * len(seeds),
             categories=None,
-            ids=material.table["id"].to_numpy(),
+            ids=material.table["id"].tolist(),
             speakers=material.table["speaker"].tolist(),
         )
-        found = score(scored, resamples=training.resamples, seed=training.seed)
-        rows += found.scores
-        frames.append(found.predictions)
+        outcome = score(scored, resamples=training.resamples, seed=training.seed)
+        rows += outcome.scores
+        frames.append(outcome.predictions)
         first = material.split.folds[0]
         train, stopping = first.stopping
         parts = {"train": train, "stopping": stopping, **(first.tests if material.split.kind == "official" else {})}
@@ -306,10 +334,10 @@ def _score(corpus, material, model, training, predictions, stated, ended, left_o
                 },
                 "utterances": len(material.table),
                 "labelled": int(labelled.sum()),
-                "left_out": [f"{row.id} is {row.status}: {row.reason}" for row in left_out.itertuples()],
+                "left_out": [f"{row.id} is {row.status}: {row.reason}" for row in material.unusable.itertuples()],
                 "text": _text_of(material.table, source),
                 "interval": INTERVALS[material.split.units.unit],
-                "notes": found.reasons,
+                "notes": outcome.reasons,
                 "versions": stated["versions"],
             }
         )

@@ -38,6 +38,28 @@ class Problem:
     reason: str
 
 
+@dataclass(frozen=True)
+class Utterances:
+    """What is worked through, in the order of the results.
+
+    Attributes
+    ----------
+    keys : sequence of str
+        Names in the journal, unique.
+    stamps : sequence of list
+        What each result is computed from; a result in the journal with another stamp is computed again.
+    sizes : ndarray of int, (utterances,)
+        Samples of each, in the batches' budget; 0 leaves an utterance out.
+    groups : ndarray of int, (utterances,), optional
+        As :func:`.batching.plan_batches` takes it.
+    """
+
+    keys: Sequence[str]
+    stamps: Sequence[list]
+    sizes: np.ndarray
+    groups: np.ndarray | None = None
+
+
 def stamp(path: str, part: Place = ()) -> list:
     """What tells that audio is still what a result was computed from: path, size and time of change of its file, part.
 
@@ -55,15 +77,12 @@ def stamp(path: str, part: Place = ()) -> list:
 
 
 def run_batches(
-    keys: Sequence[str],
-    stamps: Sequence[list],
-    sizes: np.ndarray,
+    utterances: Utterances,
     *,
     journal: Journal,
     load: Callable[[int], object],
     compute: Callable[[list[int], list], list],
     budget: int,
-    groups: np.ndarray | None = None,
     workers: int = 4,
     is_result: Callable[[object], bool] = lambda result: True,
     doing: str = "computing",
@@ -73,12 +92,7 @@ def run_batches(
 
     Parameters
     ----------
-    keys : sequence of str
-        Names of the utterances in the journal, unique.
-    stamps : sequence of list
-        What each result is computed from; a result in the journal with another stamp is computed again.
-    sizes : ndarray of int, (utterances,)
-        Samples of each, in the batches' budget; 0 leaves an utterance out.
+    utterances : Utterances
     journal : Journal
     load : callable
         ``load(row)`` is what `compute` needs of an utterance; run ahead in threads. It may raise
@@ -87,8 +101,6 @@ def run_batches(
         ``compute(rows, loaded)`` gives a result, or a :class:`Problem`, for each row. Halved where memory runs out.
     budget : int
         Most samples of a batch, padding included.
-    groups : ndarray of int, (utterances,), optional
-        As :func:`.batching.plan_batches` takes it.
     workers : int
         Threads that load.
     is_result : callable
@@ -103,14 +115,10 @@ def run_batches(
     list
         A result or :class:`Problem` an utterance; None where `sizes` is 0.
     """
-    there = np.array(
-        [
-            (key, stamp) in journal and _is_entry(journal[key], is_result)
-            for key, stamp in zip(keys, stamps, strict=True)
-        ],
-        dtype=bool,
-    )
-    pending = ~there & (sizes > 0)
+    keys, stamps, sizes, groups = utterances.keys, utterances.stamps, utterances.sizes, utterances.groups
+    results = _results_in(journal, utterances, is_result)
+    pending = sizes > 0
+    pending[list(results)] = False
     batches = plan_batches(sizes, budget=budget, groups=groups)
     if any(pending[rows].any() and not pending[rows].all() for rows in batches):
         # Utterances have come since: they make batches of their own. Otherwise the batches, and with them the last
@@ -118,8 +126,7 @@ def run_batches(
         batches = plan_batches(np.where(pending, sizes, 0), budget=budget, groups=groups)
     todo = [[int(row) for row in rows] for rows in batches if pending[rows].any()]
 
-    found: dict[int, object] = {}
-    waiting = int(pending.sum())
+    computed, waiting = 0, int(pending.sum())
     bar = tqdm(
         total=int(sizes.sum()),
         initial=int(sizes[~pending].sum()),
@@ -130,18 +137,31 @@ def run_batches(
     with bar, ThreadPoolExecutor(workers, thread_name_prefix="load") as pool:
         for rows, loaded in _load_ahead(pool, load, todo):
             good = [row for row in rows if not isinstance(loaded[row], AudioProblem)]
-            results = {row: Problem(p.status, p.reason) for row, p in loaded.items() if isinstance(p, AudioProblem)}
-            results.update(zip(good, _compute(compute, good, [loaded[row] for row in good]), strict=True))
+            new = {row: Problem(p.status, p.reason) for row, p in loaded.items() if isinstance(p, AudioProblem)}
+            new.update(zip(good, _compute(compute, good, [loaded[row] for row in good]), strict=True))
             # Another machine, or a quieter one, may have the memory: that is tried again.
-            kept = {row: result for row, result in results.items() if not _ran_out(result)}
+            kept = {row: result for row, result in new.items() if not _ran_out(result)}
             journal.append({keys[row]: (stamps[row], _to_json(result)) for row, result in kept.items()})
-            found.update(results)
-            bar.set_postfix_str(f"{len(found)} of {waiting}", refresh=False)
+            results.update(new)
+            computed += len(new)
+            bar.set_postfix_str(f"{computed} of {waiting}", refresh=False)
             bar.update(int(sizes[rows].sum()))
-    return [
-        found[row] if row in found else _from_json(journal[keys[row]]) if there[row] and sizes[row] else None
-        for row in range(len(keys))
-    ]
+    return [results.get(row) if sizes[row] else None for row in range(len(keys))]
+
+
+def _results_in(journal: Journal, utterances: Utterances, is_result: Callable[[object], bool]) -> dict[int, object]:
+    """What the journal holds of the utterances as they are now, by row: results and problems."""
+    results: dict[int, object] = {}
+    for row, (key, made_from) in enumerate(zip(utterances.keys, utterances.stamps, strict=True)):
+        entry = journal[key] if (key, made_from) in journal else None
+        if not isinstance(entry, dict):
+            continue
+        if "result" in entry:
+            if is_result(entry["result"]):
+                results[row] = entry["result"]
+        elif is_text(entry.get("status")) and is_text(entry.get("reason")):
+            results[row] = Problem(entry["status"], entry["reason"])
+    return results
 
 
 def _load_ahead(
@@ -195,15 +215,3 @@ def _to_json(result: object) -> dict:
     if isinstance(result, Problem):
         return {"status": result.status, "reason": result.reason}
     return {"result": result}
-
-
-def _is_entry(entry: object, is_result: Callable[[object], bool]) -> bool:
-    if not isinstance(entry, dict):
-        return False
-    if "result" in entry:
-        return is_result(entry["result"])
-    return is_text(entry.get("status")) and is_text(entry.get("reason"))
-
-
-def _from_json(entry: dict) -> object:
-    return entry["result"] if "result" in entry else Problem(entry["status"], entry["reason"])

@@ -35,18 +35,19 @@ def told_of_clips(
         If no file occurs in two rows, and two parts or more, and more than :data:`FEW` of them, lie behind the ends of
         their files.
     """
-    behind = [row for row, header in enumerate(headers) if isinstance(header, BehindEnd)]
+    behind = {row: header for row, header in enumerate(headers) if isinstance(header, BehindEnd)}
     if not behind:
         return list(headers)
     rows = Counter(paths)
     timed = sum(bool(part) and part[:2] != (None, None) for part in parts)
     if max(rows.values()) == 1 and len(behind) > max(1, FEW * timed):
+        row, problem = next(iter(behind.items()))
         raise UserError(
             f"{len(behind):,} of {timed:,} parts lie behind the ends of their files, and no file has two: the files "
-            f"seem to be cut already: {_REMEDY}; the first, {paths[behind[0]]}: {headers[behind[0]].reason}"
+            f"seem to be cut already: {_REMEDY}; the first, {paths[row]}: {problem.reason}"
         )
     told = list(headers)
-    for row in behind:
+    for row, problem in behind.items():
         if rows[paths[row]] == 1:
-            told[row] = BehindEnd(f"{headers[row].reason}; if the file is cut already, {_REMEDY}")
+            told[row] = BehindEnd(f"{problem.reason}; if the file is cut already, {_REMEDY}")
     return told

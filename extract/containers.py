@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterator
 from typing import BinaryIO
 
 # Programs that write into a pipe cannot go back to fill in the length, and leave one of these or nearby (all within
@@ -39,7 +40,7 @@ _KINDS = {
 
 
 def container_kind(file: BinaryIO) -> str:
-    """libsndfile's name of the container by its first four bytes, ``""`` for others: for files that it refuses."""
+    """The container by its first four bytes, as libsndfile calls it; ``""`` for others. For files that it refuses."""
     return _KINDS.get(_read_at(file, 0, 4), "")
 
 
@@ -63,16 +64,8 @@ def container_problem(file: BinaryIO, kind: str) -> tuple[str, str] | None:
     file.seek(0)
     if kind == "OGG":
         problem = _ogg_problem(file, size)
-        return problem and ("truncated", problem)
-    find = {
-        "WAV": _riff,
-        "WAVEX": _riff,
-        "RF64": _riff,
-        "AIFF": _aiff,
-        "W64": _wave64,
-        "AU": _au,
-        "CAF": _caf,
-    }.get(kind)
+        return None if problem is None else ("truncated", problem)
+    find = _FINDERS.get(kind)
     data = None if find is None else find(file)
     if data is None:
         return None
@@ -81,6 +74,12 @@ def container_problem(file: BinaryIO, kind: str) -> tuple[str, str] | None:
         return None
     if begin + length > size:
         return "truncated", f"the header promises {length:,} bytes of audio, the file has {max(0, size - begin):,}"
+    problem = _rest_problem(file, kind, begin, length, size)
+    return None if problem is None else ("unreadable", problem)
+
+
+def _rest_problem(file: BinaryIO, kind: str, begin: int, length: int, size: int) -> str | None:
+    """What lies behind `length` bytes of audio that the container does not explain, and what to do about it."""
     behind = _unexplained(file, begin + length, size, kind)
     if behind is not None and kind == "CAF":  # libsndfile does not align what follows compressed audio
         file.seek(behind[0])
@@ -90,7 +89,7 @@ def container_problem(file: BinaryIO, kind: str) -> tuple[str, str] | None:
         return None
     place, name = behind
     if name in _BEGINNINGS:
-        return "unreadable", (
+        return (
             f"a second file follows the first from byte {place:,} on; part them: "
             f"head -c {place} OLD > ONE, tail -c +{place + 1} OLD > TWO"
         )
@@ -100,7 +99,7 @@ def container_problem(file: BinaryIO, kind: str) -> tuple[str, str] | None:
         remedy = "bring the original back"
     else:
         remedy = f"take all of it: {_lengthened(file, kind, begin, size)}"
-    return "unreadable", (
+    return (
         f"the header tells of {length:,} bytes of audio, and {size - place:,} follow that it does not explain: it was "
         f"not filled in when the recording ended, or is damaged; {remedy}"
     )
@@ -165,7 +164,7 @@ def _read_at(file: BinaryIO, position: int, count: int) -> bytes:
     return file.read(count)
 
 
-def _chunks(file: BinaryIO, start: int, order: str, wide: bool = False):
+def _chunks(file: BinaryIO, start: int, order: str, wide: bool = False) -> Iterator[tuple[bytes, int, int]]:
     """(name, begin, length) of each chunk; `wide` for 64-bit lengths."""
     position, shape = start, order + ("4sq" if wide else "4sI")
     for _ in range(_MOST_CHUNKS):
@@ -218,6 +217,18 @@ def _wave64(file: BinaryIO) -> tuple[int, int] | None:
             return None
         position += (length + 7) // 8 * 8
     return None
+
+
+#: By libsndfile's name of the container: where its audio begins, and how many bytes it promises.
+_FINDERS = {
+    "WAV": _riff,
+    "WAVEX": _riff,
+    "RF64": _riff,
+    "AIFF": _aiff,
+    "W64": _wave64,
+    "AU": _au,
+    "CAF": _caf,
+}
 
 
 def _ogg_problem(file: BinaryIO, size: int) -> str | None:

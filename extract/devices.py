@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
 from emoprobe.errors import UserError
 
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+#: What autocast is told of each of :data:`.limits.PRECISIONS`; None leaves all as it is.
+_TYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 #: What a type that overflows may be replaced with.
 WIDER_TYPES = {"float16": "bfloat16 or float32", "bfloat16": "float32"}
@@ -78,7 +80,7 @@ def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
     1e-3. ``torch.set_float32_matmul_precision`` does the same to matrix products, on some processors too. Only these
     settings are changed, and put back at the end: `enabled`, `benchmark` and `deterministic` of cuDNN stay the user's.
     """
-    kind = PRECISIONS[precision]
+    kind = _TYPES[precision]
     with whole_float32(), torch.autocast(device.type, dtype=kind, enabled=kind is not None):
         yield
 
@@ -86,7 +88,8 @@ def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
 @contextmanager
 def whole_float32() -> Iterator[None]:
     """Matrix products and convolutions of float32 in float32, on GPUs and in oneDNN."""
-    backends = torch.backends
+    # Objects at run time, of more settings than torch's types give the modules that they stand for.
+    backends: Any = torch.backends
     if hasattr(backends.cudnn, "conv"):  # one setting for each, since torch 2.9; reading the older ones can raise there
         operations = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
         before = [operation.fp32_precision for operation in operations]

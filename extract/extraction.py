@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 
 from emoprobe.errors import UserError
 from emoprobe.ownership import files_below, refuse_stranger, refuse_strangers, remove
 from emoprobe.storage import finished_name
 
-from . import acoustics, pooling
 from .acoustics import ACOUSTIC_WIDTHS
 from .audio import AudioHeader, AudioProblem, Kept, read_audio
 from .cache import HiddenStateCache
 from .corpora import Corpus, read_corpus
 from .corpora.values import below_root, printable
-from .devices import choose_device, default_batch_seconds
+from .devices import choose_device
 from .encoders.speech import Backbone, load_backbone
 from .layout import PART_NAMES, Plan, frames_folder, is_cache, is_part, lay_out, part_name, told_size
 from .limits import SAMPLE_RATE
 from .pipeline import Pipeline, Progress, stop_at_problem
 from .precision import check_backbone, is_exact, run_in_float32
-from .resuming import batches_of, forget_damaged, go_on
+from .resuming import forget_damaged, go_on
+from .run import Run
 from .scan import scan
 from .settings import ExtractionSettings
-from .versions import versions
 from .writer import CacheWriter, lock_cache
 
 # Real audio on which reduced precision is compared with float32: some utterances near this length, cut to different
@@ -47,7 +45,7 @@ def extract(
     settings: ExtractionSettings | None = None,
     progress: bool = True,
     report: Callable[[str], None] | None = None,
-    **changes,
+    **changes: Any,
 ) -> HiddenStateCache:
     """Cache the pooled hidden states of every layer for every utterance; go on where an earlier run stopped.
 
@@ -109,16 +107,24 @@ def extract(
                 f"no utterance of {corpus.name} can be extracted; the first, {first['path']}, is {first['status']}: "
                 f"{first['reason']}"
             )
-        provenance = _provenance(corpus, backbone, settings, device)
-        paths = corpus.utterances["path"].to_numpy()
+        run = Run(
+            out=out,
+            corpus=corpus,
+            backbone=backbone,
+            settings=settings,
+            device=device,
+            table=table,
+            headers=headers,
+            say=say,
+        )
+        provenance = run.provenance()
         anew = settings.overwrite or not out.exists() or out.stat().st_size == 0
         if anew:
             samples = table["samples"].to_numpy()
-            provenance["precision_check"] = _check(backbone, settings, device, paths, headers, samples, say)
-            batches = _start(out, corpus, backbone, settings, table, provenance, say)
+            provenance["precision_check"] = _check(run, samples)
+            batches = _start(run, provenance)
         else:
-            arguments = _arguments(corpus, backbone, settings)
-            batches, samples = go_on(out, backbone, corpus, table, headers, provenance, settings, arguments, say)
+            batches, samples = go_on(run, provenance)
             with HiddenStateCache(out) as cache:
                 provenance = cache.provenance
         # What a cache was begun with, it is gone on with; caches of early versions were not checked.
@@ -127,15 +133,16 @@ def extract(
             if settings.repair:
                 forget_damaged(out, writer, say)
             problems = {
-                row: (table["status"][row], table["reason"][row]) for row in np.nonzero(table["samples"] == 0)[0]
+                row: (table["status"][row], table["reason"][row])
+                for row in np.flatnonzero(table["samples"] == 0).tolist()
             }
             writer.list_problems({row: problem for row, problem in problems.items() if samples[row] == 0})
             todo = [(i, rows) for i, rows in enumerate(batches) if writer.pending(rows)]
             if todo:
                 if not anew:
-                    _check(backbone, settings, device, paths, headers, samples, say, in_float32)
-                seconds = samples / SAMPLE_RATE
-                bar = Progress(seconds, batches, todo, show=progress)
+                    _check(run, samples, in_float32)
+                bar = Progress(samples / SAMPLE_RATE, todo, show=progress)
+                paths = table["path"].to_numpy()
                 pipeline = Pipeline(backbone.to(device), device, settings, writer, paths, headers)
                 with bar, run_in_float32(backbone.model, in_float32):
                     pipeline.run(todo, bar)
@@ -158,24 +165,16 @@ def _limit(corpus: Corpus, limit: int | None) -> Corpus:
     return replace(corpus, utterances=corpus.utterances.iloc[rows].reset_index(drop=True))
 
 
-def _check(
-    backbone: Backbone,
-    settings: ExtractionSettings,
-    device: torch.device,
-    paths: np.ndarray,
-    headers: list[AudioHeader | AudioProblem],
-    samples: np.ndarray,
-    say: Callable[[str], None],
-    in_float32: list[str] | None = None,
-) -> dict | None:
+def _check(run: Run, samples: np.ndarray, in_float32: list[str] | None = None) -> dict | None:
     """How far a short batch is from float32 on the CPU, as JSON; None where nothing else is to be computed."""
-    if is_exact(device, settings.precision):
+    precision = run.settings.precision
+    if is_exact(run.device, precision):
         return None
-    waveforms = _short_batch(backbone, paths, headers, samples)
+    waveforms = _short_batch(run.backbone, run.table["path"].to_numpy(), run.headers, samples)
     if not waveforms:  # every file turns out to be damaged when it is decoded, and will be listed
         return None
-    check = check_backbone(backbone, waveforms, device=device, precision=settings.precision, in_float32=in_float32)
-    say(str(check))
+    check = check_backbone(run.backbone, waveforms, device=run.device, precision=precision, in_float32=in_float32)
+    run.say(str(check))
     return check.provenance()
 
 
@@ -188,10 +187,11 @@ def _short_batch(
     for row in np.argsort(np.abs(samples - _CHECKED_SECONDS * SAMPLE_RATE), kind="stable"):
         if len(waveforms) == _CHECKED_UTTERANCES:
             break
-        if isinstance(headers[row], AudioProblem):
+        header = headers[row]
+        if isinstance(header, AudioProblem):
             continue
         try:
-            waveform = read_audio(paths[row], headers[row], kept)
+            waveform = read_audio(paths[row], header, kept)
         except AudioProblem:  # listed when its batch comes
             continue
         most = int(_CHECKED_SECONDS * (1 - len(waveforms) / (2 * _CHECKED_UTTERANCES)) * SAMPLE_RATE)
@@ -200,47 +200,19 @@ def _short_batch(
     return sorted(waveforms, key=len, reverse=True)
 
 
-def _provenance(corpus: Corpus, backbone: Backbone, settings: ExtractionSettings, device: torch.device) -> dict:
-    return {
-        "model": backbone.provenance(),
-        "corpus": {
-            "name": corpus.name,
-            "sha256": corpus.sha256,
-            "utterances": len(corpus.utterances),
-            "notes": [note[:300] for note in corpus.notes[:20]],
-        },
-        "pooling": list(settings.statistics),
-        "frames": settings.frames,
-        "precision": settings.precision,
-        "longest_seconds": settings.longest,
-        "batch_seconds": settings.batch_seconds or default_batch_seconds(device, backbone.channels),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "methods": {"pooling": pooling.VERSION, "acoustics": acoustics.VERSION},
-        "acoustics": "mean and population standard deviation over time of log-mel and MFCC",
-        "versions": versions(),
-    }
-
-
-def _start(
-    out: Path,
-    corpus: Corpus,
-    backbone: Backbone,
-    settings: ExtractionSettings,
-    table,
-    provenance: dict,
-    say: Callable[[str], None],
-) -> list[np.ndarray]:
+def _start(run: Run, provenance: dict) -> list[np.ndarray]:
     """Lay the cache out anew; return its batches."""
-    table = table.copy()
+    out, backbone, settings = run.out, run.backbone, run.settings
+    table = run.table.copy()
     samples = table["samples"].to_numpy()
-    batches = batches_of(backbone, samples, table, provenance)
+    batches = run.batches(samples, provenance["batch_seconds"])
     table["frames"] = [backbone.frames(n) if n else 0 for n in samples]
     frames = table["frames"].to_numpy()
     order = np.concatenate(batches)
     starts = np.zeros(len(table), dtype=np.int64)
     starts[order] = np.cumsum(frames[order]) - frames[order]
     table["frame_start"] = starts
-    table["path"] = [below_root(path, corpus.root) for path in table["path"]]
+    table["path"] = [below_root(path, run.corpus.root) for path in table["path"]]
     plan = Plan(
         table,
         settings.statistics,
@@ -248,8 +220,8 @@ def _start(
         backbone.width,
         ACOUSTIC_WIDTHS,
         provenance,
-        printable(str(corpus.root)),
-        _arguments(corpus, backbone, settings),
+        printable(str(run.corpus.root)),
+        run.arguments(),
     )
     sources = [(part_name(i), int(frames[rows].sum())) for i, rows in enumerate(batches)] if settings.frames else []
     old = _parts(frames_folder(out))
@@ -258,13 +230,13 @@ def _start(
             f"{frames_folder(out)} holds {len(old)} files with the single frames of a cache that is not at {out}: move "
             "them to that cache, give another place with --out, or --overwrite to remove them"
         )
-    _check_room(out, plan, backbone, frames, settings, say)
+    _check_room(run, plan, frames)
     if settings.frames:
         refuse_strangers(frames_folder(out), old, "the single frames of a cache", option="--out")
     lay_out(out, plan, frame_sources=sources)
     # Only now, when the new cache stands: a part that outlives a kill here is replaced when its batch is written.
     if old:
-        say(f"{frames_folder(out)}: removing the {len(old)} files of the cache that was there")
+        run.say(f"{frames_folder(out)}: removing the {len(old)} files of the cache that was there")
     remove(frames_folder(out), old)
     return batches
 
@@ -276,39 +248,16 @@ def _parts(folder: Path) -> list[str]:
     return [name for name in names if name != finished_name(name) or is_part(there[name])]
 
 
-def _arguments(corpus: Corpus, backbone: Backbone, settings: ExtractionSettings) -> tuple[str, ...]:
-    """What ``probe-extract`` is given to make this cache, from any folder; nothing for a corpus made in Python."""
-    if not corpus.arguments:
-        return ()
-    model, usual = backbone.provenance(), ExtractionSettings()
-    name = model["name"]
-    given = [*corpus.arguments, "--model", os.path.abspath(name) if Path(name).is_dir() else name]  # noqa: PTH100
-    for option in ("revision", "random_init", "label"):
-        if model[option] is not None:
-            given += [f"--{option.replace('_', '-')}", str(model[option])]
-    given += ["--normalise", "yes" if model["normalise"] else "no"]
-    if settings.statistics != usual.statistics:
-        given += ["--pool", *settings.statistics]
-    if settings.frames:
-        given.append("--frames")
-    for option, name in (("dtype", "precision"), ("longest", "longest"), ("limit", "limit")):
-        if getattr(settings, name) != getattr(usual, name):
-            given += [f"--{option}", str(getattr(settings, name))]
-    return tuple(given)
-
-
-def _check_room(
-    out: Path, plan: Plan, backbone: Backbone, frames: np.ndarray, settings: ExtractionSettings, say: Callable
-) -> None:
-    size = plan.nbytes()
-    single = int(frames.sum()) * plan.n_layers * plan.width * 2 if settings.frames else 0
+def _check_room(run: Run, plan: Plan, frames: np.ndarray) -> None:
+    out, size = run.out, plan.nbytes()
+    single = int(frames.sum()) * plan.n_layers * plan.width * 2 if run.settings.frames else 0
     existing = out.parent
     while not existing.exists():
         existing = existing.parent
     free = shutil.disk_usage(existing).free
     extra = f", and at most {told_size(single)} of single frames" if single else ""
-    say(
-        f"cache: {plan.n_layers} layers of {backbone.label} x {len(frames)} utterances x width {plan.width}, "
+    run.say(
+        f"cache: {plan.n_layers} layers of {run.backbone.label} x {len(frames)} utterances x width {plan.width}, "
         f"{told_size(size)}{extra}; the disk has {told_size(free)} free"
     )
     if size > free:

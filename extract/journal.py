@@ -40,7 +40,7 @@ class Journal:
         Of the run that started the journal: what later runs keep so that they compute the same.
     """
 
-    def __init__(self, path: Path, settings: dict, results: dict[str, tuple[list, object]]):
+    def __init__(self, path: Path, settings: dict, results: dict[str, tuple[list, object]]) -> None:
         self.path = path
         self.settings = settings
         self._results = results
@@ -159,7 +159,8 @@ def _read(path: Path, made_by: dict, out: Path) -> tuple[Journal, str | None]:
     if differ:
         raise UserError(f"{path} is of something else: {'; '.join(differ)}; {remedy}")
     # A damaged line costs its batch alone, which is computed again.
-    results, written = {}, None
+    results: dict[str, tuple[list, object]] = {}
+    written: str | None = None
     for line in lines[1:]:
         if line is not None and not isinstance(line.get(_WRITTEN, ()), (list, tuple)):
             written = line[_WRITTEN]

@@ -27,6 +27,7 @@ from .audio import STATUSES
 from .corpora import DIMENSIONS
 from .corpora.cells import OPTIONAL, OPTIONAL_NUMBERS, TEXT_COLUMNS
 from .corpora.table import held_columns
+from .sealing import MAGIC, USER_BLOCK, seal
 
 _FORMATS = "emoprobe hidden states "
 FORMAT = f"{_FORMATS}1"
@@ -82,6 +83,7 @@ class Plan:
 
     @property
     def n_layers(self) -> int:
+        """Layers, the input of the first block among them."""
         return len(self.layer_names)
 
     def nbytes(self) -> int:
@@ -122,11 +124,13 @@ def lay_out(
             with temporary.open("wb") as raw:
                 # Asked of the system first, since HDF5 does not fail gracefully on a disk that fills up under it.
                 _reserve_disk(raw.fileno(), plan.nbytes())
-            with h5py.File(temporary, "w", libver="earliest", track_order=False, locking=False) as file:
+            settings = {"libver": "earliest", "track_order": False, "locking": False, "userblock_size": USER_BLOCK}
+            with h5py.File(temporary, "w", **settings) as file:
                 _write_structure(file, plan, path, frame_sources)
             with temporary.open("r+b") as raw:
                 # Holes would let the disk fill up in the middle of a run.
                 _reserve_disk(raw.fileno(), os.fstat(raw.fileno()).st_size)
+            seal_layout(temporary)
             if fill is not None:
                 fill(temporary)
     except OSError as error:
@@ -134,6 +138,22 @@ def lay_out(
             f"{path}: the cache of {told_size(plan.nbytes())} cannot be laid out ({error.strerror or error}); "
             "free disk space or give another place with --out; nothing that was there has changed"
         ) from error
+
+
+def placed(file: h5py.File) -> list[str]:
+    """Names of the arrays that an extraction fills in; each lies in the file in one piece."""
+    pooled = [f"{group}/{name}" for group in ("pooled", "acoustic") for name in sorted(file[group])]
+    marks = [f"utterances/{name}" for name in ("status", "reason", "checksum")]
+    parts = ["frames/part_checksum"] if "frames" in file else []
+    return [*pooled, "frame_norm", "layers/norm", *marks, *parts]
+
+
+def seal_layout(path: Path) -> None:
+    """Seal all of a cache but what :func:`placed` names (:mod:`.sealing`)."""
+    with open_hdf5(path) as file:
+        arrays = [file[name] for name in placed(file)]
+        places = [(array.id.get_offset(), array.size * array.dtype.itemsize) for array in arrays]
+    seal(path, places)
 
 
 def told_size(count: int) -> str:
@@ -303,12 +323,15 @@ def checksum_of(*parts: bytes | np.ndarray) -> bytes:
     """Checksum of some bytes, as it is stored."""
     digest = hashlib.blake2b(digest_size=CHECKSUM_BYTES // 2)
     for part in parts:
-        digest.update(part)
+        digest.update(part if isinstance(part, bytes) else part.data)
     return digest.hexdigest().encode()
 
 
 def is_cache(path: Path) -> bool:
     """Whether a file is a cache of ours, of any version, by what is in it; damaged ones as far as they tell."""
+    with path.open("rb") as file:
+        if file.read(len(MAGIC)) == MAGIC:
+            return True
     try:
         with open_hdf5(path) as file:
             if str(file.attrs.get("format", "")).startswith(_FORMATS):

@@ -107,27 +107,27 @@ def measure_mpeg(data: bytes) -> MpegAudio | None:
     data : bytes
         The whole file.
     """
-    found = MpegAudio()
-    position = _find(data, _behind_tags(data, 0))
-    if position is None:
+    following = _find(data, _behind_tags(data, 0))
+    if following is None:
         return None
-    found.begin = position
-    frame = read_frame(data[position : position + 4])
-    found.declared = _declared(data, position, frame)
-    if found.declared is not None:
-        position += frame.length
-    while position is not None:
+    position, header = following
+    audio = MpegAudio(begin=position, declared=_declared(data, position, header))
+    if audio.declared is not None:
+        position += header.length
+    while True:
         while (frame := read_frame(data[position : position + 4])) is not None and position + frame.length <= len(data):
-            found.samples += frame.samples
-            found.formats.add((frame.hertz, frame.channels))
-            found.kbits.add(frame.kbits)
-            found.longest_frame = max(found.longest_frame, frame.length)
+            audio.samples += frame.samples
+            audio.formats.add((frame.hertz, frame.channels))
+            audio.kbits.add(frame.kbits)
+            audio.longest_frame = max(audio.longest_frame, frame.length)
             position += frame.length
         after = _behind_tags(data, position)
-        position = _find(data, after)
-        if position is not None and data[after:position].strip(b"\0"):
-            found.skipped.append((found.samples, position - after))
-    return found
+        following = _find(data, after)
+        if following is None:
+            return audio
+        position, _ = following
+        if data[after:position].strip(b"\0"):
+            audio.skipped.append((audio.samples, position - after))
 
 
 def _declared(data: bytes, position: int, frame: Frame) -> int | None:
@@ -156,14 +156,14 @@ def _behind_tags(data: bytes, position: int) -> int:
             return position
 
 
-def _find(data: bytes, position: int) -> int | None:
-    """Where the next two frames that follow each other begin, or a last one that ends with the file."""
+def _find(data: bytes, position: int) -> tuple[int, Frame] | None:
+    """Where the next two frames that follow each other begin, or a last one that ends with the file; and the first."""
     while 0 <= (position := data.find(b"\xff", position)) < len(data):
         frame = read_frame(data[position : position + 4])
         if frame is not None:
             end = position + frame.length
             following = read_frame(data[end : end + 4])
             if end == len(data) or (following is not None and frame.continues(following)):
-                return position
+                return position, frame
         position += 1
     return None

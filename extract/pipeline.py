@@ -35,7 +35,7 @@ def stop_at_problem(problems: Iterable[tuple[str, str, str]]) -> None:
 class Progress:
     """A bar in hours of audio, with the speed as times real time."""
 
-    def __init__(self, seconds: np.ndarray, batches: list, todo: list, *, show: bool):
+    def __init__(self, seconds: np.ndarray, todo: list[tuple[int, np.ndarray]], *, show: bool) -> None:
         # Whole numbers, so that the parts add up to the whole in whatever order.
         self._milliseconds = np.rint(np.asarray(seconds) * 1000).astype(np.int64)
         total = int(self._milliseconds.sum())
@@ -105,7 +105,7 @@ class Pipeline:
         writer: CacheWriter,
         paths: np.ndarray,
         headers: list[AudioHeader | AudioProblem],
-    ):
+    ) -> None:
         self.backbone, self.device, self.settings = backbone, device, settings
         self.writer, self.paths, self.headers = writer, paths, headers
         self._kept = Kept()
@@ -194,7 +194,7 @@ class Pipeline:
         waveforms = [decoded[row].waveform for row in rows]
         frames = [self.backbone.frames(len(w)) for w in waveforms]
 
-        def see(layer: int, states: torch.Tensor) -> None:
+        def see(_layer: int, states: torch.Tensor) -> None:
             pooled.append(pool(states, frames, self.settings.statistics))
             if self.settings.frames:
                 kept.append(states.half().cpu())
@@ -243,10 +243,10 @@ class Pipeline:
 
     def _store_frames(self, index: int, batch: np.ndarray, results: list[_Result]) -> None:
         """One part of the single frames, in the order of the batch; NaN for an utterance that did not come out."""
-        found = {row: single for result in results for row, single in zip(result.rows, result.frames, strict=True)}
+        singles = {row: single for result in results for row, single in zip(result.rows, result.frames, strict=True)}
         parts = []
         for row in batch:
             count = int(self.writer.frames[row])
             missing = torch.full((self.backbone.n_layers, count, self.backbone.width), torch.nan, dtype=torch.half)
-            parts.append(found.get(int(row), missing))
+            parts.append(singles.get(int(row), missing))
         self.writer.write_frames(index, torch.cat(parts, dim=1).numpy())

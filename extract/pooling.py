@@ -6,13 +6,10 @@ import torch
 from torch.nn import functional as F
 
 from .encoders.exact import frame_mask
+from .limits import STATISTICS
 
 #: Of the numbers made here. Raise it with any change that moves them beyond rounding; kept ones are then made anew.
 VERSION = 1
-
-#: What can be pooled: the mean and the standard deviation (population form) over an utterance's frames, and the mean
-#: of the frames after a layer norm each (no learned scale; eps 1e-5), as the SUPERB-style weighted sum wants them.
-STATISTICS = ("mean", "std", "mean_ln")
 
 
 def pool(states: torch.Tensor, frames: list[int], statistics: tuple[str, ...]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -25,7 +22,7 @@ def pool(states: torch.Tensor, frames: list[int], statistics: tuple[str, ...]) -
     frames : list of int
         Each utterance's own number of frames.
     statistics : tuple of str
-        Some of :data:`STATISTICS`.
+        Some of :data:`.limits.STATISTICS`.
 
     Returns
     -------

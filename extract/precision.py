@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from emoprobe.errors import UserError
-from emoprobe.jsontext import from_json, to_json
+from emoprobe.jsontext import dict_from_json, to_json
 from emoprobe.storage import write_file
 
 from .devices import arithmetic, is_out_of_memory, whole_float32
@@ -76,7 +76,8 @@ class PrecisionCheck:
     @property
     def allowed(self) -> dict[str, float]:
         """What each layer may be off by: the tolerance, or less where the layers before it are off by far less."""
-        allowed, before = {}, []
+        allowed: dict[str, float] = {}
+        before: list[float] = []
         for name, error in self.errors.items():
             leap = max(_LEAP_FROM * self.tolerance, _LEAP * max(before, default=np.inf))
             allowed[name] = min(self.tolerance, leap)
@@ -131,7 +132,7 @@ def check_precision(
         Computes the batch with `model`, wherever that is.
     device : torch.device
     precision : str
-        One of :data:`.devices.PRECISIONS`.
+        One of :data:`.limits.PRECISIONS`.
     remedy : str
         What its user can do against a refusal, such as ``"use --dtype float32"``.
     in_float32 : sequence of str, optional
@@ -155,11 +156,11 @@ def check_precision(
 
     def check(names: Sequence[str]) -> PrecisionCheck:
         with torch.no_grad(), arithmetic(device, precision), run_in_float32(model, names):
-            found = {name: layer.cpu().double() for name, layer in states().items()}
+            reduced = {name: layer.cpu().double() for name, layer in states().items()}
         return PrecisionCheck(
             precision=precision,
             device=device.type,
-            errors={name: _error(found[name], layer) for name, layer in exact.items()},
+            errors={name: _error(reduced[name], layer) for name, layer in exact.items()},
             tolerance=TOLERANCES[precision],
             frames=len(next(iter(exact.values()))),
             in_float32=tuple(names),
@@ -175,12 +176,12 @@ def check_precision(
     raise UserError(_refusal(result, remedy, going_on=in_float32 is not None))
 
 
-def _error(found: torch.Tensor, exact: torch.Tensor) -> float:
+def _error(reduced: torch.Tensor, exact: torch.Tensor) -> float:
     """What nine in ten dimensions stay below; infinite where a number is not finite."""
-    difference = torch.linalg.vector_norm(found - exact, dim=0)
+    difference = torch.linalg.vector_norm(reduced - exact, dim=0)
     size = torch.linalg.vector_norm(exact, dim=0)
     errors = torch.where(difference > 0, difference / size, 0.0)  # a dimension that is zero in both is right
-    error = torch.quantile(errors, _SHARE, interpolation="higher").item() if found.isfinite().all() else torch.inf
+    error = torch.quantile(errors, _SHARE, interpolation="higher").item() if reduced.isfinite().all() else torch.inf
     return float(f"{error:.2g}")
 
 
@@ -242,15 +243,13 @@ def train_checked(
         with whole_float32():
             yield
         return
-    begun = _read_record(record) if record.exists() else None
+    begun = _recorded_in_float32(record) if record.exists() else None
     training = model.training
     model.eval()
     # Some models draw random numbers even where they use none; a training that goes on must draw the same as a new one,
     # however often its check ran the model.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        check = check_precision(
-            model, states, device=device, precision=precision, remedy=remedy, in_float32=begun and begun["in_float32"]
-        )
+        check = check_precision(model, states, device=device, precision=precision, remedy=remedy, in_float32=begun)
     model.train(training)
     say(str(check))
     if write and begun is None:
@@ -259,10 +258,9 @@ def train_checked(
         yield
 
 
-def _read_record(path: Path) -> dict:
+def _recorded_in_float32(path: Path) -> list[str]:
     try:
-        record = from_json(path.read_bytes())
-        return {"in_float32": [str(name) for name in record["in_float32"]]}
+        return [str(name) for name in dict_from_json(path.read_bytes())["in_float32"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path} is damaged ({error}); bring it back from a copy, or start the training anew"

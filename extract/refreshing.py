@@ -15,11 +15,12 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from .baselines.registry import BASELINES, kept_beside
 from .cache import HiddenStateCache
 from .corpora.cells import DIMENSIONS, EMOTION, PLACES
 from .corpora.table import COLUMNS
-from .layout import Plan, lay_out, open_hdf5, part_name
-from .sidecars import SIDECARS, read_sidecar, sidecar_path, write_sidecar
+from .layout import Plan, lay_out, open_hdf5, part_name, placed
+from .sidecars import read_sidecar, sidecar_path, write_sidecar
 
 #: What names the audio of an utterance; any other column of a corpus is a label.
 AUDIO = ("id", "path", *PLACES)
@@ -112,7 +113,7 @@ def refresh_labels(
 
         def copy_states(temporary: Path) -> None:
             with open_hdf5(temporary) as new, temporary.open("r+b") as target:
-                for name in _placed(new):
+                for name in placed(new):
                     _copy(source, old[name], target, new[name])
             # Last, since only the renaming is still to come: killed before that, the same command finds them done.
             _keep_baselines(out, before["sha256"], corpus, same_words=same_words, say=say)
@@ -122,24 +123,16 @@ def refresh_labels(
 
 def _keep_baselines(out: Path, before: str, corpus: dict, *, same_words: bool, say: Callable[[str], None]) -> None:
     """Name the corpus of the new labels in the baselines beside a cache that do not depend on what has changed."""
-    for name in SIDECARS:
+    for name in kept_beside():
         path = sidecar_path(out, name)
         sidecar = read_sidecar(path) if path.exists() else None
         if sidecar is None or sidecar.about["corpus"]["sha256"] != before:
             continue
-        if name == "text" and not same_words:
-            say(f"{path} is of other transcripts: probe-extract --baselines text makes it anew")
+        if not BASELINES[name].acoustic and not same_words:
+            say(f"{path} is of other transcripts: probe-extract --baselines {name} makes it anew")
             continue
         about = {**sidecar.about, "corpus": {part: corpus[part] for part in ("name", "sha256")}}
         write_sidecar(path, replace(sidecar, about=about))
-
-
-def _placed(file: h5py.File) -> list[str]:
-    """The arrays that an extraction fills in, which lie in the file in one piece."""
-    groups = [f"{group}/{name}" for group in ("pooled", "acoustic") for name in file[group]]
-    marks = [f"utterances/{name}" for name in ("status", "reason", "checksum")]
-    names = [*groups, "frame_norm", "layers/norm", *marks]
-    return names + (["frames/part_checksum"] if "frames" in file else [])
 
 
 def _copy(source: BinaryIO, old: h5py.Dataset, target: BinaryIO, new: h5py.Dataset) -> None:

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from emoprobe.errors import UserError
 from emoprobe.fields import check_fields
 
 from .acoustics import acoustic_statistics
-from .audio import AudioHeader, AudioProblem, Kept, gathered, read_audio
-from .batching import plan_batches
+from .audio import AudioHeader, AudioProblem, Kept, read_audio
 from .cache import HiddenStateCache
-from .corpora import Corpus
-from .corpora.places import places
 from .corpora.values import below_root, printable
-from .encoders.speech import Backbone
-from .limits import SAMPLE_RATE
 from .provenance import OF_A_RUN
 from .refreshing import changed_labels, lost_targets, refresh_labels
-from .settings import ExtractionSettings
+from .run import Run
 from .writer import CacheWriter
 
 _REMEDY = "give another place with --out, or --overwrite to start anew"
@@ -38,30 +32,27 @@ HEARD, OTHER_AUDIO = 32, 0.01
 _METHODS_OF_0_1 = {"pooling": 1, "acoustics": 1}
 
 
-def go_on(
-    out: Path,
-    backbone: Backbone,
-    corpus: Corpus,
-    table: pd.DataFrame,
-    headers: Sequence[AudioHeader | AudioProblem],
-    provenance: dict,
-    settings: ExtractionSettings,
-    arguments: Sequence[str],
-    say: Callable[[str], None],
-) -> tuple[list[np.ndarray], np.ndarray]:
+def go_on(run: Run, provenance: dict) -> tuple[list[np.ndarray], np.ndarray]:
     """Make sure that the cache on disk is of the same thing; return its batches and the lengths it was laid out for.
 
     Where nothing but labels differs, and the settings say so, the cache takes them over first. That the audio is the
     same is heard on a few utterances, drawn by lot.
+
+    Parameters
+    ----------
+    run : Run
+    provenance : dict
+        What it would say of its making (:meth:`.run.Run.provenance`).
+
+    Raises
+    ------
+    UserError
+        If the cache is of something else, or of other labels that are not to be taken over.
     """
-    _refresh(out, corpus, table, headers, provenance, settings, arguments, say)
+    out, table = run.out, run.table
+    _refresh(run, provenance)
     with HiddenStateCache(out) as cache:
-        there = check_fields(
-            cache.provenance,
-            out,
-            OF_A_RUN.required,
-            remedy=_REMEDY,
-        )
+        there = check_fields(cache.provenance, out, OF_A_RUN.required, remedy=_REMEDY)
         differ = [
             f"{what} (there {_short(was)}, now {_short(now)})"
             for what, was, now in _compared(there, provenance)
@@ -81,26 +72,20 @@ def go_on(
                 f"{path} (and {len(changed) - 1} more) is of another length than when {out} was started; put the "
                 "audio back, or start anew with --overwrite"
             )
-        _refuse_other_audio(cache, table["path"], headers)
+        _refuse_other_audio(cache, run)
         n = int((~cache.done).sum())
         if there["versions"] != provenance["versions"] or there["device"] != provenance["device"]:
-            say("note: the cache was started with other library versions or on another device; its record keeps those")
+            run.say(
+                "note: the cache was started with other library versions or on another device; its record keeps those"
+            )
     if n:
-        say(f"going on with {out}: {cache.n_utterances - n} of {cache.n_utterances} utterances are there")
-    return batches_of(backbone, samples, table, there), samples
+        run.say(f"going on with {out}: {cache.n_utterances - n} of {cache.n_utterances} utterances are there")
+    return run.batches(samples, there["batch_seconds"]), samples
 
 
-def _refresh(
-    out: Path,
-    corpus: Corpus,
-    table: pd.DataFrame,
-    headers: Sequence[AudioHeader | AudioProblem],
-    provenance: dict,
-    settings: ExtractionSettings,
-    arguments: Sequence[str],
-    say: Callable[[str], None],
-) -> None:
+def _refresh(run: Run, provenance: dict) -> None:
     """Take over labels that have changed, where nothing else has; without the word for it, refuse and tell it."""
+    out, corpus, table = run.out, run.corpus, run.table
     with HiddenStateCache(out) as cache:
         there = check_fields(cache.provenance, out, OF_A_RUN.required, remedy=_REMEDY)
         differ = [what for what, was, now in _compared(there, provenance) if was != now]
@@ -112,7 +97,7 @@ def _refresh(
         # Without audio from the start, or now: that is no other audio.
         if changed is None or ((samples != now) & (samples > 0) & (now > 0)).any():
             return
-        _refuse_other_audio(cache, table["path"], headers)
+        _refuse_other_audio(cache, run)
         lost, made_by = lost_targets(cache, labelled), shlex.join(cache.arguments)
     told = ", ".join(f"{name} of {count:,} utterances" for name, count in changed.items()) or "its name"
     if lost:
@@ -122,7 +107,7 @@ def _refresh(
             + (f" (it was made with {made_by})" if made_by else "")
             + f"; if they are to go, {_REMEDY}"
         )
-    if not settings.refresh_labels:
+    if not run.settings.refresh_labels:
         raise UserError(
             f"{out} is of the same audio and model, with other labels ({told}): --refresh-labels takes them over "
             "without extracting again; --overwrite starts anew, and --out gives another place"
@@ -132,23 +117,24 @@ def _refresh(
         labelled,
         corpus=provenance["corpus"],
         root=printable(str(corpus.root)),
-        arguments=arguments,
-        say=say,
+        arguments=run.arguments(),
+        say=run.say,
     )
-    say(f"labels taken over: {told}; results of the others stay what they are, and the new ones want another folder")
+    run.say(
+        f"labels taken over: {told}; results of the others stay what they are, and the new ones want another folder"
+    )
 
 
-def _refuse_other_audio(
-    cache: HiddenStateCache, paths: Sequence[str], headers: Sequence[AudioHeader | AudioProblem]
-) -> None:
+def _refuse_other_audio(cache: HiddenStateCache, run: Run) -> None:
     """Hear a few finished utterances again, and compare them with what the cache holds of their sound."""
-    finished = [row for row in np.flatnonzero(cache.done) if isinstance(headers[row], AudioHeader)]
-    rows = np.sort(np.random.default_rng(0).permutation(np.array(finished, dtype=np.int64))[:HEARD])
+    done = np.flatnonzero(cache.done).tolist()
+    finished = {row: header for row in done if isinstance(header := run.headers[row], AudioHeader)}
+    rows = np.sort(np.random.default_rng(0).permutation(np.array(list(finished), dtype=np.int64))[:HEARD])
     rows = rows[cache.intact(rows)]
-    there, kept = cache.baseline("logmel")[rows], Kept()
-    for row, stored in zip(rows, there, strict=True):
+    there, kept, paths = cache.baseline("logmel")[rows], Kept(), run.table["path"]
+    for row, stored in zip(rows.tolist(), there, strict=True):
         try:
-            heard = acoustic_statistics(read_audio(paths[row], headers[row], kept))["logmel"]
+            heard = acoustic_statistics(read_audio(paths[row], finished[row], kept))["logmel"]
         except AudioProblem:  # gone since its header was read; what is finished does not need it
             continue
         apart = float(np.sqrt(np.mean((heard.astype(np.float64) - stored) ** 2)))
@@ -174,13 +160,8 @@ def _compared(there: dict, provenance: dict) -> list[tuple[str, object, object]]
     ]
 
 
-def batches_of(backbone: Backbone, samples: np.ndarray, table, provenance: dict) -> list[np.ndarray]:
-    """The same at each run, whichever files are there."""
-    groups = gathered(table["path"], places(table))
-    return plan_batches(backbone.sizes(samples), budget=int(provenance["batch_seconds"] * SAMPLE_RATE), groups=groups)
-
-
 def forget_damaged(out: Path, writer: CacheWriter, say: Callable[[str], None]) -> None:
+    """Compare the states in a cache with their checksums, and mark what differs as still to come."""
     with HiddenStateCache(out) as cache:
         rows = np.nonzero(cache.damaged())[0]
     writer.reset(rows)

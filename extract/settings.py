@@ -6,10 +6,8 @@ from dataclasses import dataclass
 
 from emoprobe.errors import UserError
 
-from .devices import PRECISIONS
-from .limits import LONGEST_SECONDS
+from .limits import LONGEST_SECONDS, PRECISIONS, STATISTICS
 from .options import check_positive
-from .pooling import STATISTICS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +17,7 @@ class ExtractionSettings:
     Attributes
     ----------
     statistics : tuple of str
-        Some of :data:`.pooling.STATISTICS`.
+        Some of :data:`.limits.STATISTICS`.
     frames : bool
         Keep every frame too, in half precision, compressed, in a folder beside the cache.
     precision : str

@@ -15,15 +15,12 @@ import pandas as pd
 
 from emoprobe.errors import UserError
 from emoprobe.fields import check_fields, refuse_beyond_memory
-from emoprobe.jsontext import from_json, to_json
+from emoprobe.jsontext import dict_from_json, to_json
 from emoprobe.storage import replacing
 
 from .provenance import BASELINE
 
 FORMAT = "emoprobe baseline 1"
-
-#: Baselines that are kept beside a cache.
-SIDECARS = ("egemaps", "text")
 
 _KEY = b"emoprobe"
 _PLAIN = ("id", "reason")
@@ -107,7 +104,7 @@ def read_about(path: Path) -> dict:
 
     try:
         stored = pq.read_metadata(path)  # a few bytes can stand for any number of rows
-        about = from_json((stored.metadata or {})[_KEY])
+        about = dict_from_json((stored.metadata or {})[_KEY])
         if about["format"] != FORMAT:
             raise ValueError(f"of the format {about['format']!r}")
         check_fields(about, path, BASELINE.required, remedy=_remedy(path))
@@ -132,8 +129,8 @@ def read_sidecar(path: Path) -> Sidecar:
     try:
         table = pd.read_parquet(path)
         columns = tuple(table.columns[len(_PLAIN) :])
-        plain = [table[name].to_numpy(object) for name in _PLAIN]
-        sidecar = Sidecar(about, *plain, columns, table[list(columns)].to_numpy(np.float32))
+        ids, reasons = (table[name].to_numpy(object) for name in _PLAIN)
+        sidecar = Sidecar(about, ids, reasons, columns, table[list(columns)].to_numpy(np.float32))
     except Exception as error:  # as above
         raise _damaged(path, error) from error
     if sidecar.sha256 != stored:

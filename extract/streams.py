@@ -106,11 +106,11 @@ def _flac_problem(file: BinaryIO) -> str | None:
         if second >= 0:
             told = f"a second FLAC stream follows the first from byte {second:,} on, which would be left out"
             return f"{told}; {_part(second)}"
-        told = int.from_bytes(data[begin + 21 : begin + 26], "big") & (1 << 36) - 1
-        end = _flac_end(data, begin, told)
-    if end is not None and end > told:
+        declared = int.from_bytes(data[begin + 21 : begin + 26], "big") & (1 << 36) - 1
+        end = _flac_end(data, begin, declared)
+    if end is not None and end > declared:
         return (
-            f"the header tells of {told:,} samples, and the last frame ends with sample {end:,}; "
+            f"the header tells of {declared:,} samples, and the last frame ends with sample {end:,}; "
             "repack it: ffmpeg -i OLD NEW.wav"
         )
     return None
@@ -126,7 +126,7 @@ def _flac_marker(data: mmap.mmap | bytes, position: int) -> int:
     return position
 
 
-def _flac_end(data: mmap.mmap | bytes, begin: int, told: int) -> int | None:
+def _flac_end(data: mmap.mmap | bytes, begin: int, declared: int) -> int | None:
     """The sample with which the last frame ends, by that frame's own number; None if it cannot be found."""
     block = int.from_bytes(data[begin + 10 : begin + 12], "big")
     largest = int.from_bytes(data[begin + 15 : begin + 18], "big") or _LARGEST_FLAC_FRAME
@@ -135,7 +135,7 @@ def _flac_end(data: mmap.mmap | bytes, begin: int, told: int) -> int | None:
     while (position := max(tail.rfind(b"\xff\xf8", 0, position), tail.rfind(b"\xff\xf9", 0, position))) >= 0:
         end = _frame_end(tail[position : position + 16], block)
         # The sum over a whole frame is slow here, so it is made only where the answer would be a problem.
-        if end is not None and (end <= told or _crc(tail[position:], 16, 0x8005) == 0):
+        if end is not None and (end <= declared or _crc(tail[position:], 16, 0x8005) == 0):
             return end
     return None
 

@@ -10,10 +10,10 @@ _LIBRARIES = ("emoprobe", "torch", "torchaudio", "transformers", "numpy", "h5py"
 
 def versions() -> dict[str, str]:
     """Version by name, of Python and of each library that is installed."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in _LIBRARIES:
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return installed

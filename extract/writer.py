@@ -29,6 +29,7 @@ from .layout import (
     mean_layer_norms,
     open_hdf5,
     part_name,
+    placed,
 )
 
 
@@ -75,7 +76,7 @@ class CacheWriter:
         A cache, complete or not.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path) -> None:
         self.path = path
         with HiddenStateCache(path) as cache:
             self.statistics = cache.statistics
@@ -84,16 +85,7 @@ class CacheWriter:
         with open_hdf5(path) as file:
             self.acoustics = tuple(sorted(file["acoustic"]))
             self._acoustic_widths = {name: file["acoustic"][name].shape[1] for name in self.acoustics}
-            self._offsets = {
-                name: file[name].id.get_offset()
-                for name in (
-                    *(f"pooled/{s}" for s in self.statistics),
-                    *(f"acoustic/{a}" for a in self.acoustics),
-                    *("frame_norm", "layers/norm"),
-                    *(f"utterances/{c}" for c in ("status", "reason", "checksum")),
-                    *(["frames/part_checksum"] if "frames" in file else []),
-                )
-            }
+            self._offsets = {name: file[name].id.get_offset() for name in placed(file)}
             self.frames = file["utterances/frames"][:]
         self._fd = os.open(path, os.O_RDWR)
 
@@ -219,7 +211,7 @@ class CacheWriter:
         self._status[row] = status
 
     def _put(self, name: str, offset: int, data: np.ndarray | bytes) -> None:
-        view = memoryview(data).cast("B")
+        view = (memoryview(data) if isinstance(data, bytes) else data.data).cast("B")
         place = self._offsets[name] + offset
         try:
             while view:

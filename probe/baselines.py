@@ -9,23 +9,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from emoprobe.extract.baselines.registry import BASELINES
+
 from .splits import Fold
 
-#: Of what is made here of each baseline. Raise one with any change that moves its numbers beyond rounding; kept ones
-#: are then made anew.
-VERSIONS = {"mean": 1, "duration": 1, "logmel": 1, "mfcc": 1, "egemaps": 1, "text": 1}
-
-#: Robust standard deviations from the median beyond which a feature of eGeMAPS is brought back. Its coefficients of
-#: variation divide by means that can be next to nothing, and one utterance of such a value decides over a whole fit:
-#: left alone, a baseline that every layer should have to beat would be a poor one.
-EGEMAPS_LIMIT = 5.0
-
-#: What else the numbers of a baseline depend on, for the protocol.
-SETTINGS = {"egemaps": {"limit": EGEMAPS_LIMIT}}
+#: Of what is made of each baseline, and of the mean. Raise one with any change that moves its numbers beyond rounding;
+#: kept ones are then made anew.
+VERSIONS = {"mean": 1} | {name: baseline.version for name, baseline in BASELINES.items()}
 
 
 def probe_features(name: str, features: np.ndarray, folds: Sequence[Fold]) -> np.ndarray:
-    """Features of a baseline as a probe takes them: without gaps, those of eGeMAPS without outliers.
+    """Features of a baseline as a probe takes them: without gaps, and cleaned as the baseline asks for.
 
     Parameters
     ----------
@@ -41,21 +35,8 @@ def probe_features(name: str, features: np.ndarray, folds: Sequence[Fold]) -> np
     ndarray, shape (utterances, width)
     """
     trained = np.unique(np.concatenate([fold.train for fold in folds]))
-    if name == "egemaps":
-        features = _limited(features, trained)
-    return _filled(features, trained)
-
-
-def _limited(features: np.ndarray, trained: np.ndarray) -> np.ndarray:
-    """Bring each feature to within `EGEMAPS_LIMIT` robust standard deviations of its median."""
-    there = features[trained]
-    there = there[~np.isnan(there).any(1)]
-    if not len(there):
-        return features
-    low, median, high = np.quantile(there, [0.25, 0.5, 0.75], axis=0)
-    reach = EGEMAPS_LIMIT * (high - low) / 1.349  # the quartiles of a normal distribution are 1.349 sigma apart
-    reach = np.where(reach > 0, reach, np.inf)  # a feature that is mostly one value has no scale
-    return np.clip(features, median - reach, median + reach)
+    clean = BASELINES[name].clean
+    return _filled(features if clean is None else clean(features, trained), trained)
 
 
 def _filled(features: np.ndarray, trained: np.ndarray) -> np.ndarray:

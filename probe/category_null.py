@@ -101,11 +101,11 @@ def category_null(
     UserError
         If a fit has no labelled row, or a feature is not finite.
     """
-    classes, penalties = _without_rare(np.asarray(classes)), check_penalties(penalties)
+    classes = _without_rare(np.asarray(classes))
     present = classes >= 0
     targets = np.where(present[:, None], classes[:, None] == np.arange(classes.max() + 1), np.nan)
     equations = accumulate(read, targets, folds)
-    chosen = _penalties(equations, classes, penalties)
+    chosen = _penalties(equations, classes, check_penalties(penalties))
 
     def scored(order: np.ndarray) -> dict[str, np.ndarray]:
         return _uar(equations, classes[order], chosen)
@@ -176,7 +176,7 @@ def _right_sides(equations: RidgeEquations, labels: np.ndarray) -> Any:
     """One right-hand side a class and row of `labels`: all those of the first class, then of the second."""
     units = equations.unit_y
 
-    def draw(rows):
+    def draw(rows: np.ndarray) -> np.ndarray:
         given = labels[:, rows].T
         return np.concatenate([((given == k) - mean) / spread for k, (mean, spread) in enumerate(units)], axis=1)
 
@@ -211,10 +211,10 @@ def _nearest(
         shift, scale = np.where(share > 0, shift, -np.inf), np.where(share > 0, spread / share, 0.0)
 
     def answer(x: np.ndarray) -> np.ndarray:
-        own = predict(x).reshape(len(x), n_classes, size)
-        own *= scale
-        own += shift
-        return own.argmax(1)
+        scores = predict(x).reshape(len(x), n_classes, size)
+        scores *= scale
+        scores += shift
+        return scores.argmax(1)
 
     return answer
 

@@ -47,14 +47,14 @@ class Classes:
 
     @classmethod
     def parse(cls, rule: str) -> Classes:
-        """Read a rule.
+        r"""Read a rule.
 
         Parameters
         ----------
         rule : str
             Classes with blanks between them. A class is a name of the corpus, or ``CLASS=NAME+NAME`` where several
             names make one. A name with a blank in it is quoted, as in a shell; so is one with "+" or "=" in it, which
-            also has a backslash before that: ``'hap\\+exc'``.
+            also has a backslash before that: ``'hap\+exc'``.
 
         Raises
         ------
@@ -98,19 +98,19 @@ class Classes:
 
     def class_of(self) -> dict[str, str]:
         """The class of each name of the corpus that has one."""
-        return {name: made for made, parts in self.members.items() for name in parts}
+        return {part: name for name, parts in self.members.items() for part in parts}
 
     def restricted(self, there: Iterable[str]) -> Classes:
         """Without names that are not there, and classes that nothing is left of."""
-        kept = {made: tuple(part for part in parts if part in there) for made, parts in self.members.items()}
-        return Classes({made: parts for made, parts in kept.items() if parts})
+        kept = {name: tuple(part for part in parts if part in there) for name, parts in self.members.items()}
+        return Classes({name: parts for name, parts in kept.items() if parts})
 
     def __str__(self) -> str:
         """The rule as it is typed."""
         words = []
-        for made, parts in self.members.items():
-            names = "" if parts == (made,) else "=" + "+".join(map(_written, parts))
-            words.append(shlex.quote(_written(made) + names))
+        for name, parts in self.members.items():
+            names = "" if parts == (name,) else "=" + "+".join(map(_written, parts))
+            words.append(shlex.quote(_written(name) + names))
         return " ".join(words)
 
 
@@ -178,9 +178,9 @@ def told(classes: Classes, asked: str | None, corpus: str, there: Mapping[str, i
         gone = [name for name in Classes.parse(USUAL[corpus]).members if name not in classes.members]
         if gone:
             said.append(f"no utterance is of the usual class{'es' * (len(gone) > 1)} {', '.join(gone)}")
-    for made, parts in classes.members.items():
-        if parts != (made,):
-            said.append(f"class {made} is {' and '.join(f'{part} ({there[part]:,})' for part in parts)}")
+    for name, parts in classes.members.items():
+        if parts != (name,):
+            said.append(f"class {name} is {' and '.join(f'{part} ({there[part]:,})' for part in parts)}")
     taken = classes.class_of()
     left = {name: count for name, count in there.items() if name not in taken}
     if left:

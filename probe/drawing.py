@@ -11,7 +11,7 @@ import pandas as pd
 
 from emoprobe.errors import UserError
 
-from .bootstrap import SCALES, confusion_by_speaker, leave_one_out, moments_by_speaker, resampled, stretched
+from .bootstrap import confusion_by_speaker, leave_one_out, moments_by_speaker, resampled, scale_of, stretched
 from .metrics import (
     ccc_from_moments,
     macro_f1_from_confusion,
@@ -22,9 +22,15 @@ from .metrics import (
 from .recalls import common_classes
 from .units import SPEAKER, speaker_groups, unit_names, unit_of, with_groups
 
+#: A score as a function of sums, shape (..., 6).
+Measure = Callable[[np.ndarray], np.ndarray]
+
 #: Of dimensions, from the moments of each speaker; and of categories, from their confusion matrices.
-MEASURES = {"ccc": ccc_from_moments, "pearson": pearson_from_moments, "rmse": rmse_from_moments}
-CATEGORY_MEASURES = {"uar": uar_from_confusion, "macro_f1": macro_f1_from_confusion}
+MEASURES: dict[str, Measure] = {"ccc": ccc_from_moments, "pearson": pearson_from_moments, "rmse": rmse_from_moments}
+CATEGORY_MEASURES: dict[str, Callable[..., np.ndarray]] = {
+    "uar": uar_from_confusion,
+    "macro_f1": macro_f1_from_confusion,
+}
 
 #: Columns of the predictions that hold label and answer.
 _RATED, _NAMED = ("truth", "prediction"), ("true_category", "predicted_category")
@@ -127,7 +133,7 @@ def sums_of(frames: Sequence[pd.DataFrame], metric: str = "ccc") -> Sums:
         raise UserError("the systems that are compared have no utterance in common: were they fitted on one corpus?")
     ids = ids.sort_values()
     labels = [one.loc[ids] for one in labels]
-    first = {}
+    first: dict[str, pd.DataFrame] = {}
     for one in labels:
         known = first.setdefault(one["dimension"].iloc[0], one)
         same = all((labels[0][column] == one[column]).all() for column in ("speaker", "group"))
@@ -136,21 +142,27 @@ def sums_of(frames: Sequence[pd.DataFrame], metric: str = "ccc") -> Sums:
                 "the systems that are compared disagree about the label, speaker or group of an utterance: they were "
                 "fitted on different versions of the corpus; fit them again on the same one"
             )
-    speaker, group = labels[0]["speaker"], labels[0]["group"]
-    groups = np.unique(unit_names(ids, speaker, group), return_inverse=True)[1]
-    counts = {"n": len(ids), "speakers": len(np.unique(speaker_groups(speaker))), "unit": unit_of(group)}
+    speaker, group = labels[0]["speaker"].tolist(), labels[0]["group"].tolist()
+    groups = np.unique(np.array(unit_names(ids.tolist(), speaker, group)), return_inverse=True)[1]
+    n_speakers, unit = len(np.unique(speaker_groups(speaker))), unit_of(group)
     answers = [one.loc[ids].to_numpy().T for one in wide]
     if metric in CATEGORY_MEASURES:
-        return _confusions(labels[0][truth].to_numpy(), answers, groups, counts)
+        by_unit, common, rare = _confusions(labels[0][truth].to_numpy(), answers, groups)
+        return Sums(by_unit, len(ids), n_speakers, unit, common, rare)
     sums = [
         moments_by_speaker(label[truth].to_numpy(float), one.astype(float), groups)
         for one, label in zip(answers, labels, strict=True)
     ]
-    return Sums(sums, **counts)
+    return Sums(sums, len(ids), n_speakers, unit)
 
 
-def _confusions(truth: np.ndarray, answers: Sequence[np.ndarray], groups: np.ndarray, counts: dict) -> Sums:
-    """Confusion matrices by speaker of systems; `answers` are of shape (seeds, utterances) each, all of names."""
+def _confusions(
+    truth: np.ndarray, answers: Sequence[np.ndarray], groups: np.ndarray
+) -> tuple[list[np.ndarray], np.ndarray, tuple[str, ...]]:
+    """Confusion matrices by unit of systems, which categories are common, and the names of the others.
+
+    `answers` are of shape (seeds, utterances) each, all of names.
+    """
     names = np.unique(np.concatenate([truth, *(one.ravel() for one in answers)]).astype(str))
     number = dict(zip(names, range(len(names)), strict=True))
     label = np.array([number[name] for name in truth])
@@ -161,12 +173,12 @@ def _confusions(truth: np.ndarray, answers: Sequence[np.ndarray], groups: np.nda
     support = sums[0][:, 0].sum(-1)
     common = common_classes(support)
     rare = tuple(names[(support.sum(0) > 0) & ~common])
-    return Sums(sums, **counts, common=common, rare=rare)
+    return sums, common, rare
 
 
 def scores_of(systems: Sums, metric: str) -> np.ndarray:
     """Score of each system, mean over its seeds, of all categories: also of those that no comparison speaks of."""
-    measure = {**MEASURES, **CATEGORY_MEASURES}[metric]
+    measure = MEASURES[metric] if metric in MEASURES else CATEGORY_MEASURES[metric]
     return np.array([measure(one.sum(0)).mean() for one in systems.sums])
 
 
@@ -190,7 +202,8 @@ def _measure(systems: Sums, metric: str) -> Callable[[np.ndarray], np.ndarray]:
     """A metric as a function of sums, shape (..., 6) or (..., classes, classes)."""
     if metric in CATEGORY_MEASURES:
         # One class alone has a recall, and no average.
-        return partial(CATEGORY_MEASURES[metric], classes=systems.common & (systems.common.sum() > 1))
+        common = systems.common
+        return partial(CATEGORY_MEASURES[metric], classes=None if common is None else common & (common.sum() > 1))
     return MEASURES[metric]
 
 
@@ -235,7 +248,7 @@ def limits(
         return low, high, p
     wide = stretched(drawn, left_out, scale=scale)
     if with_seeds is not None:
-        forth, back = SCALES.get(scale, (np.asarray, np.asarray))
+        forth, back = scale_of(scale)
         wide = back(forth(wide) + forth(with_seeds) - forth(drawn))
     scored = np.isfinite(wide).mean(0) >= 0.9
     for k in np.flatnonzero(scored):

@@ -1,14 +1,30 @@
-"""Penalised normal equations, for every penalty from one factorisation."""
+"""Penalised normal equations, for every penalty from one factorisation, and what they say without some rows."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 import numpy as np
+from scipy import linalg
 from scipy.linalg import lapack
 
 from emoprobe.errors import UserError
 
+#: What predicts labels from features.
+Predictor = Callable[[np.ndarray], np.ndarray]
 
-def solve_penalties(matrix, right, penalties, *, scratch=None) -> np.ndarray:
+#: Change of predictions: slope (width, targets) and offset (targets,).
+Change = tuple[np.ndarray, np.ndarray]
+
+
+def solve_penalties(
+    matrix: np.ndarray,
+    right: np.ndarray,
+    penalties: Sequence[float] | np.ndarray,
+    *,
+    scratch: np.ndarray | None = None,
+) -> np.ndarray:
     """Solve (matrix + penalty·I) w = right for every penalty, by Cholesky.
 
     One factorisation a penalty is as fast as one eigendecomposition for 13 of them at widths 768 to 1,024, keeps more
@@ -59,6 +75,178 @@ def inverse(matrix: np.ndarray, penalty: float) -> np.ndarray:
     if info:
         raise _too_small(penalty)
     return np.triu(half) + np.triu(half, 1).T
+
+
+@dataclass(frozen=True)
+class NormalEquations:
+    """Normal equations of a training set, its features standardised, or with `rows` their dual."""
+
+    matrix: np.ndarray
+    right: np.ndarray
+    mean: np.ndarray
+    inverse: np.ndarray
+    mean_y: np.ndarray
+    rows: np.ndarray | None = None
+
+    def fit(self, solution: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Coefficients and intercepts, leading axes as `solution` has them."""
+        coef = solution if self.rows is None else self.rows.T @ solution
+        coef = coef * self.inverse[:, None]
+        return coef, self.mean_y - self.mean @ coef
+
+    def change(self, step: np.ndarray, shift: np.ndarray) -> Change:
+        """Change of predictions by a change of standardised coefficients: slope (width, targets), offset (targets,)."""
+        slope = step * self.inverse[:, None]
+        return slope, shift - self.mean @ slope
+
+    def dual_removal(self, penalty: float) -> DualRemoval:
+        """The fit with a penalty, from which rows can be taken out again; of the dual alone."""
+        if self.rows is None:
+            raise TypeError("these are no dual equations: Removal.of takes rows out of them")
+        return DualRemoval.of(self.rows, self.matrix, self.right, penalty)
+
+    def predictor(self, solution: np.ndarray) -> Predictor:
+        """What predicts from features; by the kernel where the solution is dual, without the coefficients."""
+        rows = self.rows
+        if rows is None:
+            coef, intercept = self.fit(solution)
+            return lambda x: x @ coef + intercept
+        return lambda x: ((x - self.mean) * self.inverse @ rows.T) @ solution + self.mean_y
+
+    def explained(self, solution: np.ndarray, penalties: np.ndarray) -> np.ndarray:
+        """Sum over the training rows of centred label times centred prediction, for each right-hand side."""
+        if self.rows is None:
+            return np.einsum("wk,wk->k", self.right, solution)
+        # The kernel times the solution is the label less the penalty times the solution.
+        return np.einsum("nk,nk->k", self.right, self.right - penalties * solution)
+
+
+class LabelSums:
+    """Of each cell, the sums in which labels occur: Σxy, Σy, Σy²."""
+
+    def __init__(self, cells: int, width: int, targets: int) -> None:
+        self.xy = np.zeros((cells, width, targets))
+        self.y, self.yy = np.zeros((cells, targets)), np.zeros((cells, targets))
+
+    def add(self, c: int, x: np.ndarray, y: np.ndarray) -> None:
+        """Add rows to a cell."""
+        self.xy[c] += x.T @ y
+        self.y[c] += y.sum(0)
+        self.yy[c] += np.einsum("nt,nt->t", y, y)
+
+    def take(self, columns: list[int]) -> LabelSums:
+        """Those of some targets."""
+        some = LabelSums(0, 0, 0)
+        some.xy, some.y, some.yy = self.xy[:, :, columns], self.y[:, columns], self.yy[:, columns]
+        return some
+
+
+@dataclass(frozen=True)
+class Removal:
+    """A ridge fit from which rows can be taken out again, by an update of its factorisation instead of a new one.
+
+    With rows Z (centred, and with the penalty as their fit has them), residuals r and matrix M = ZᵀZ + penalty·I, the
+    coefficients without the rows u change by -(M - ZᵤᵀZᵤ)⁻¹ Zᵤᵀrᵤ. By the Woodbury identity that is -M⁻¹Zᵤᵀ(I - Hᵤ)⁻¹rᵤ
+    with Hᵤ = Zᵤ M⁻¹ Zᵤᵀ: a system of as many equations as there are rows to take out. The intercept, which has no
+    penalty, adds 1/n to all of H. The smaller of the two systems is solved.
+
+    Attributes
+    ----------
+    matrix : ndarray, shape (width, width)
+        M.
+    factor : ndarray, shape (width, width)
+        Lower Cholesky factor of M.
+    solution : ndarray, shape (width, targets)
+    count : float
+        Rows of the fit.
+    """
+
+    matrix: np.ndarray
+    factor: np.ndarray
+    solution: np.ndarray
+    count: float
+
+    @classmethod
+    def of(cls, matrix: np.ndarray, right: np.ndarray, penalty: float, count: float) -> Removal:
+        """From the normal equations without penalty, which are left as they are."""
+        penalised = matrix + penalty * np.eye(len(matrix))
+        try:
+            factor = linalg.cholesky(penalised, lower=True, check_finite=False)
+        except linalg.LinAlgError as error:
+            raise _too_small(penalty) from error
+        return cls(penalised, factor, linalg.cho_solve((factor, True), right, check_finite=False), count)
+
+    def without(self, z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Change of coefficients (width, targets) and intercept (targets,) without some rows.
+
+        Parameters
+        ----------
+        z : ndarray, shape (rows, width)
+            Features of these rows, less the mean of the fit.
+        y : ndarray, shape (rows, targets)
+            Their labels, less the mean of the fit.
+
+        Returns
+        -------
+        tuple of ndarray
+            NaN where no row remains.
+        """
+        residual = y - z @ self.solution
+        remaining = self.count - len(z)
+        if remaining < 1:
+            return np.full_like(self.solution, np.nan), np.full(y.shape[1], np.nan)
+        if len(z) <= len(self.matrix):
+            half = linalg.solve_triangular(self.factor, z.T, lower=True, check_finite=False)
+            pull = _solve(np.eye(len(z)) - half.T @ half - 1 / self.count, residual)
+            step = linalg.solve_triangular(self.factor, half @ pull, lower=True, trans=1, check_finite=False)
+            return -step, -pull.sum(0) / self.count
+        total, missed = z.sum(0), residual.sum(0)
+        matrix = self.matrix - z.T @ z - np.outer(total, total) / remaining
+        step = -_solve(matrix, z.T @ residual + np.outer(total, missed) / remaining)
+        return step, (total @ step - missed) / remaining
+
+
+@dataclass(frozen=True)
+class DualRemoval:
+    """:class:`Removal` for a fit that was solved from the kernel of its rows, all of which are at hand.
+
+    Attributes
+    ----------
+    rows : ndarray, shape (rows, width)
+        Z.
+    inverse : ndarray, shape (rows, rows)
+        Of the kernel and penalty·I, so that H = I - penalty·inverse + 1/n.
+    solution : ndarray, shape (rows, targets)
+        Residuals over the penalty.
+    penalty : float
+    """
+
+    rows: np.ndarray
+    inverse: np.ndarray
+    solution: np.ndarray
+    penalty: float
+
+    @classmethod
+    def of(cls, rows: np.ndarray, kernel: np.ndarray, right: np.ndarray, penalty: float) -> DualRemoval:
+        """From the kernel without penalty."""
+        inverted = inverse(kernel, penalty)
+        return cls(rows, inverted, inverted @ right, penalty)
+
+    def without(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Change of coefficients (width, targets) and intercept (targets,) without the rows at some places."""
+        count, residual = len(self.rows), self.penalty * self.solution[places]
+        if len(places) == count:
+            return np.full((self.rows.shape[1], residual.shape[1]), np.nan), np.full(residual.shape[1], np.nan)
+        pull = _solve(self.penalty * self.inverse[np.ix_(places, places)] - 1 / count, residual)
+        return -self.rows.T @ (self.inverse[:, places] @ pull), -pull.sum(0) / count
+
+
+def _solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Solve a positive definite system; NaN where rounding has left it none, so that nothing is said of that fit."""
+    try:
+        return linalg.solve(matrix, right, assume_a="pos", check_finite=False)
+    except linalg.LinAlgError:
+        return np.full_like(right, np.nan)
 
 
 def _too_small(penalty: float) -> UserError:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,12 +17,14 @@ from emoprobe.errors import UserError
 from emoprobe.extract.cache import HiddenStateCache
 from emoprobe.extract.corpora.cells import EMOTION
 
+from .permutation import FREE, WITHIN
 from .probes.base import Fit, Fitted, Task
 from .protocol import entry_of, is_of, refuse_mixture
 from .results import (
     KEY,
     PREDICTIONS,
     RECALLS,
+    REFITS,
     SCORES,
     WEIGHTS,
     Results,
@@ -43,7 +46,7 @@ def fit_layers(
     out: str | Path | None = None,
     overwrite: bool = False,
     progress: bool = False,
-    **changes,
+    **changes: Any,
 ) -> Results:
     """Fit probes on every layer of a cache, and baselines beside them.
 
@@ -161,6 +164,7 @@ def _only(results: Results, keys: set[tuple[str, ...]]) -> Results:
         [entry for entry in results.protocol if tuple(str(entry[name]) for name in KEY) in keys],
         rows(results.predictions),
         rows(results.recalls),
+        rows(results.refits),
     )
 
 
@@ -214,7 +218,7 @@ def _run_together(study: Study, unit: Unit, targets: tuple[str, ...], progress: 
     """Fit a unit for targets that share their fits."""
     task = Task(
         cache=study.cache,
-        settings=study.settings,
+        settings=study.settings_for(targets[0]),
         features=unit.features,
         targets=targets,
         labels=study.labels,
@@ -222,15 +226,16 @@ def _run_together(study: Study, unit: Unit, targets: tuple[str, ...], progress: 
         bar=partial(_bar, study.name(unit)) if progress else lambda items, _: items,
     )
     fitted = unit.probe.fit(task)
-    scores, predictions, of_classes, entries = [], [], [], []
+    scores, predictions, of_classes, refits, entries = [], [], [], [], []
     for column, target in enumerate(targets):
         scored = _to_score(study, unit, fitted, column, target)
         found = score(scored, resamples=study.settings.resamples, seed=study.settings.seed)
         scores += found.scores
         of_classes += found.recalls
         predictions.append(found.predictions)
+        refits += found.refits
         notes = list(dict.fromkeys([*fitted.notes.get(target, ()), *found.reasons]))
-        entries.append(entry_of(study, unit, target, notes))
+        entries.append(entry_of(study, unit, target, notes, refitted=bool(found.refits)))
     weights = [
         {
             **row,
@@ -245,6 +250,7 @@ def _run_together(study: Study, unit: Unit, targets: tuple[str, ...], progress: 
         entries,
         table(pd.concat(predictions), PREDICTIONS),
         table(of_classes, RECALLS),
+        table(pd.concat(refits) if refits else [], REFITS),
     )
 
 
@@ -264,7 +270,7 @@ def _to_score(study: Study, unit: Unit, fitted: Fitted, column: int, target: str
         identity=[identity(fit) for fit in fitted.fits],
         penalties=[None if fit.penalties is None else fit.penalties[:, column] for fit in fitted.fits],
         categories=labels.categories if target == EMOTION else None,
-        ids=labels.table["id"].to_numpy(),
+        ids=labels.table["id"].tolist(),
         speakers=labels.speakers,
         nulls=[
             {name: null[:, column] for name, null in fit.nulls.items()} if fit.nulls else None for fit in fitted.fits
@@ -272,10 +278,12 @@ def _to_score(study: Study, unit: Unit, fitted: Fitted, column: int, target: str
         tested=[
             {name: score[column] for name, score in fit.tested.items()} if fit.tested else None for fit in fitted.fits
         ],
+        permuted=WITHIN if study.settings_for(target).permute_within_speakers else FREE,
         codes=[
             {"mdl_bits": fit.code.bits[column], "compression": fit.code.compression[column]} if fit.code else None
             for fit in fitted.fits
         ],
+        left_out=[None if fit.left_out is None else fit.left_out.of_target(column) for fit in fitted.fits],
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,8 +12,13 @@ from emoprobe.errors import UserError
 
 from .units import GROUP, SPEAKER, Units
 
+if TYPE_CHECKING:
+    from .splits import Fold
 
-def shared_names(one, other, numbers: np.ndarray, names: Sequence[str], *, kind: str = SPEAKER) -> list[dict]:
+
+def shared_names(
+    one: np.ndarray, other: np.ndarray, numbers: np.ndarray, names: Sequence[str], *, kind: str = SPEAKER
+) -> list[dict]:
     """Speakers, or groups, with rows in both parts, with how many in each.
 
     Parameters
@@ -33,11 +39,11 @@ def shared_names(one, other, numbers: np.ndarray, names: Sequence[str], *, kind:
     size = int(numbers.max(initial=-1)) + 1
     first, second = (np.bincount(numbers[part][numbers[part] >= 0], minlength=size) for part in (one, other))
     places = dict(zip(*np.unique(numbers, return_index=True), strict=True))
-    found = [
+    shared = [
         {kind: str(names[places[number]]), "first": int(first[number]), "second": int(second[number])}
         for number in np.flatnonzero((first > 0) & (second > 0))
     ]
-    return sorted(found, key=lambda entry: entry[kind])
+    return sorted(shared, key=lambda entry: entry[kind])
 
 
 def leaks(
@@ -58,14 +64,14 @@ def leaks(
         For each pair that shares anybody: `parts`, `speakers`, and `groups` where the corpus names any.
     """
     numbers = {SPEAKER: units.speakers} | ({GROUP: units.groups} if units.grouped else {})
-    found = []
+    leakage = []
     for one, first, other, second in pairs:
         shared = {
             f"{kind}s": shared_names(first, second, number, names[kind], kind=kind) for kind, number in numbers.items()
         }
         if any(shared.values()):
-            found.append({"parts": [one, other], **shared})
-    return found
+            leakage.append({"parts": [one, other], **shared})
+    return leakage
 
 
 def pairs_of(parts: Mapping[str, np.ndarray]) -> list[tuple[str, np.ndarray, str, np.ndarray]]:
@@ -149,7 +155,7 @@ def cannot_be_told(parts: Mapping[str, np.ndarray], known: np.ndarray) -> list[s
     return said
 
 
-def refuse_leakage(folds, groups: np.ndarray, speakers: Sequence[str]) -> None:
+def refuse_leakage(folds: Iterable[Fold], groups: np.ndarray, speakers: Sequence[str]) -> None:
     """Refuse folds in which somebody is trained on and held out.
 
     Parameters

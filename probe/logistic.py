@@ -72,7 +72,7 @@ def logistic_probe(
         If fewer than two classes have labels.
     """
     classes = np.asarray(classes)
-    penalties = check_penalties(penalties)
+    tried = check_penalties(penalties)
     n_classes = int(classes.max(initial=-1)) + 1
     if len(np.unique(classes[classes >= 0])) < 2:
         raise UserError("a logistic probe needs at least two categories with labels")
@@ -80,40 +80,40 @@ def logistic_probe(
     check_finite(np.asarray(read(labelled)), labelled)
     predictions = np.full(len(classes), -1)
     chosen = np.empty(len(folds))
-    inner_scores = np.full((len(folds), len(penalties)), np.nan)
-    fitted: dict = {}
+    inner_scores = np.full((len(folds), len(tried)), np.nan)
+    fitted: dict[bytes, _Path] = {}
     notes: list[str] = []
+
+    def those_with_label(rows: np.ndarray) -> np.ndarray:
+        return rows[classes[rows] >= 0]
+
     for f, fold in enumerate(folds):
-        counts = np.zeros((len(penalties), n_classes, n_classes))
-        for train, validation in fold.inner:
-            train, validation = _with(train, classes), _with(validation, classes)
+        counts = np.zeros((len(tried), n_classes, n_classes))
+        for train, validation in (map(those_with_label, pair) for pair in fold.inner):
             key = train.tobytes()
             if key not in fitted:
-                fitted[key] = _Path(read, classes, train, penalties, notes)
+                fitted[key] = _Path(read, classes, train, tried, notes)
             if len(validation):
                 counts += confusion(classes[validation], fitted[key].predict(validation), n_classes)
         inner_scores[f] = uar_from_confusion(counts)
         best = int(choose(inner_scores[f]))
-        chosen[f] = penalties[best]
-        train = _with(fold.train, classes)
+        chosen[f] = tried[best]
+        train = those_with_label(fold.train)
         final = fitted.get(train.tobytes())
         if final is None:
-            final, best = _Path(read, classes, train, penalties[best : best + 1], notes), 0
-        for rows in fold.tests.values():
-            rows = _with(rows, classes)
+            final, best = _Path(read, classes, train, tried[best : best + 1], notes), 0
+        for rows in map(those_with_label, fold.tests.values()):
             if len(rows):
                 predictions[rows] = final.predict(rows)[best]
     return LogisticResult(predictions, chosen, inner_scores, tuple(dict.fromkeys(notes)))
 
 
-def _with(rows, classes):
-    return rows[classes[rows] >= 0]
-
-
 class _Path:
     """Fits of one training set with every penalty."""
 
-    def __init__(self, read, classes, train, penalties, notes):
+    def __init__(
+        self, read: Reader, classes: np.ndarray, train: np.ndarray, penalties: np.ndarray, notes: list[str]
+    ) -> None:
         if not len(train):
             raise UserError("a fold has no labelled utterance to train on: ask for fewer --folds")
         self.read = read
@@ -135,7 +135,7 @@ class _Path:
             if not fit.converged
         ]
 
-    def predict(self, rows) -> np.ndarray:
+    def predict(self, rows: np.ndarray) -> np.ndarray:
         """Class of each of `rows`, shape (penalties, rows)."""
         if len(self.names) == 1:
             return np.full((self.n_penalties, len(rows)), self.names[0])

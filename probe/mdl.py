@@ -119,7 +119,7 @@ def online_code(
     -------
     OnlineCode
     """
-    penalties, targets = check_penalties(penalties), np.asarray(targets, dtype=np.float64)
+    tried, targets = check_penalties(penalties), np.asarray(targets, dtype=np.float64)
     bits, label_bits = np.full((2, targets.shape[1]), np.nan)
     # Targets with the same labels missing are sent together: a code must not depend on what else is asked.
     together: dict[bytes, list[int]] = {}
@@ -127,12 +127,14 @@ def online_code(
         together.setdefault(missing.tobytes(), []).append(column)
     for columns in together.values():
         labelled = rows[~np.isnan(targets[rows, columns[0]])]
-        found = _code_together(read, targets[:, columns], blocks_of(labelled, groups, seed=seed), penalties)
-        bits[columns], label_bits[columns] = found
+        blocks = blocks_of(labelled, groups, seed=seed)
+        bits[columns], label_bits[columns] = _code_together(read, targets[:, columns], blocks, tried)
     return OnlineCode(bits, label_bits)
 
 
-def _code_together(read, targets, blocks, penalties) -> tuple[np.ndarray, np.ndarray]:
+def _code_together(
+    read: Reader, targets: np.ndarray, blocks: list[np.ndarray], penalties: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Bits of targets that all have every label of the blocks, given the features and alone, each (targets,)."""
     bits, label_bits = np.full((2, targets.shape[1]), np.nan)
     # With fewer than two different labels to begin with there is no variance to go on from.
@@ -155,15 +157,15 @@ def _code_together(read, targets, blocks, penalties) -> tuple[np.ndarray, np.nda
 
 def _predictions(equations: RidgeEquations, penalties: np.ndarray) -> np.ndarray:
     """Predictions of each fold's next rows with every penalty, (penalties + 1, utterances, targets); the last NaN."""
-    found = np.full((len(penalties) + 1, len(equations.block_of_row), equations.y.shape[1]), np.nan)
+    predictions = np.full((len(penalties) + 1, len(equations.block_of_row), equations.y.shape[1]), np.nan)
     for fold in equations.folds:
         for columns in equations.target_sets():
             weights, offsets = equations.fit(equations.blocks_of(fold.train), columns, penalties)
             mean, spread = equations.unit_y[list(columns)].T
             for some, x in equations.chunks(fold.tests["next"]):
                 values = np.matmul(x, weights) + offsets[:, None]
-                found[:-1, some[:, None], list(columns)] = values * spread + mean
-    return found
+                predictions[:-1, some[:, None], list(columns)] = values * spread + mean
+    return predictions
 
 
 def _length(truth: np.ndarray, predictions: np.ndarray, blocks: Sequence[np.ndarray]) -> float:

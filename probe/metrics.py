@@ -8,19 +8,20 @@ pooled score, and neither needs the predictions again.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 #: Of the numbers made here. Raise it with any change that moves them beyond rounding; kept ones are then made anew.
 VERSION = 1
 
 
-def _pairs(truth, prediction) -> tuple[np.ndarray, np.ndarray]:
+def _pairs(truth: ArrayLike, prediction: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     truth, prediction = np.broadcast_arrays(np.asarray(truth, np.float64), np.asarray(prediction, np.float64))
     if truth.ndim == 0:
         raise ValueError("a measure needs at least one axis of utterances, got two numbers")
     return truth, prediction
 
 
-def moments(truth, prediction, *, origin: float | np.ndarray = 0.0) -> np.ndarray:
+def moments(truth: ArrayLike, prediction: ArrayLike, *, origin: float | np.ndarray = 0.0) -> np.ndarray:
     """Six sums over the last axis: n, Σt, Σp, Σt², Σp², Σtp.
 
     Parameters
@@ -45,7 +46,7 @@ def moments(truth, prediction, *, origin: float | np.ndarray = 0.0) -> np.ndarra
     )
 
 
-def _central(sums: np.ndarray):
+def _central(sums: ArrayLike) -> tuple[np.ndarray, ...]:
     """Means, biased variances and covariance; a variance at the size of its rounding error is zero."""
     n, t, p, tt, pp, tp = np.moveaxis(np.asarray(sums, np.float64), -1, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -60,7 +61,7 @@ def _central(sums: np.ndarray):
     return n, mean_t, mean_p, var_t, var_p, cov
 
 
-def ccc_from_moments(sums) -> np.ndarray:
+def ccc_from_moments(sums: ArrayLike) -> np.ndarray:
     """Concordance correlation coefficient from the sums of :func:`moments`, shape (...)."""
     _, mean_t, mean_p, var_t, var_p, cov = _central(sums)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -68,7 +69,7 @@ def ccc_from_moments(sums) -> np.ndarray:
         return np.where(below > 0, 2 * cov / below, np.nan)
 
 
-def pearson_from_moments(sums) -> np.ndarray:
+def pearson_from_moments(sums: ArrayLike) -> np.ndarray:
     """Pearson's correlation from the sums of :func:`moments`, shape (...); NaN where either side is constant."""
     *_, var_t, var_p, cov = _central(sums)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -76,14 +77,14 @@ def pearson_from_moments(sums) -> np.ndarray:
         return np.where(below > 0, np.clip(cov / below, -1.0, 1.0), np.nan)
 
 
-def rmse_from_moments(sums) -> np.ndarray:
+def rmse_from_moments(sums: ArrayLike) -> np.ndarray:
     """Root mean squared error from the sums of :func:`moments`, shape (...), in the unit of the labels."""
     n, _, _, tt, pp, tp = np.moveaxis(np.asarray(sums, np.float64), -1, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(n > 0, np.sqrt(np.maximum(tt - 2 * tp + pp, 0.0) / n), np.nan)
 
 
-def _two_pass(truth, prediction) -> np.ndarray:
+def _two_pass(truth: ArrayLike, prediction: ArrayLike) -> np.ndarray:
     """Moments about the mean of each truth, so that large offsets cost no digits."""
     truth, prediction = _pairs(truth, prediction)
     labelled = ~np.isnan(truth)
@@ -96,7 +97,7 @@ def _two_pass(truth, prediction) -> np.ndarray:
     return moments(truth, prediction, origin=np.where(count == 0, 0.0, np.where(constant, first, origin)))
 
 
-def ccc(truth, prediction) -> np.ndarray:
+def ccc(truth: ArrayLike, prediction: ArrayLike) -> np.ndarray:
     r"""Concordance correlation coefficient (Lin 1989), population form.
 
     .. math:: \frac{2 \sigma_{tp}}{\sigma_t^2 + \sigma_p^2 + (\mu_t - \mu_p)^2}
@@ -126,7 +127,7 @@ def ccc(truth, prediction) -> np.ndarray:
     return ccc_from_moments(_two_pass(truth, prediction))
 
 
-def pearson(truth, prediction) -> np.ndarray:
+def pearson(truth: ArrayLike, prediction: ArrayLike) -> np.ndarray:
     """Pearson's correlation coefficient over the last axis.
 
     Parameters
@@ -147,7 +148,7 @@ def pearson(truth, prediction) -> np.ndarray:
     return pearson_from_moments(_two_pass(truth, prediction))
 
 
-def rmse(truth, prediction) -> np.ndarray:
+def rmse(truth: ArrayLike, prediction: ArrayLike) -> np.ndarray:
     """Root mean squared error over the last axis, in the unit of the labels.
 
     Parameters
@@ -171,7 +172,7 @@ def rmse(truth, prediction) -> np.ndarray:
         return np.sqrt(squares.sum(-1) / labelled.sum(-1))
 
 
-def confusion(truth, prediction, n_classes: int) -> np.ndarray:
+def confusion(truth: ArrayLike, prediction: ArrayLike, n_classes: int) -> np.ndarray:
     """Count utterances of each true class (rows) and predicted class (columns).
 
     Parameters
@@ -195,19 +196,19 @@ def confusion(truth, prediction, n_classes: int) -> np.ndarray:
     return counts.reshape(*lead, n_classes, n_classes).astype(np.float64)
 
 
-def recalls_from_confusion(counts) -> np.ndarray:
+def recalls_from_confusion(counts: ArrayLike) -> np.ndarray:
     """Recall of each class from confusion matrices (rows for the truth), shape (..., classes); NaN where absent."""
     counts = np.asarray(counts, np.float64)
     return _ratios(np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-1))
 
 
-def f1_from_confusion(counts) -> np.ndarray:
+def f1_from_confusion(counts: ArrayLike) -> np.ndarray:
     """F1 of each class from confusion matrices, shape (..., classes); NaN where neither true nor predicted."""
     counts = np.asarray(counts, np.float64)
     return _ratios(2 * np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-1) + counts.sum(-2))
 
 
-def uar_from_confusion(counts, classes=None) -> np.ndarray:
+def uar_from_confusion(counts: ArrayLike, classes: np.ndarray | None = None) -> np.ndarray:
     """Unweighted average recall from confusion matrices; classes absent from the truth do not count.
 
     Parameters
@@ -225,7 +226,7 @@ def uar_from_confusion(counts, classes=None) -> np.ndarray:
     return mean_of_classes(recalls_from_confusion(counts), classes)
 
 
-def macro_f1_from_confusion(counts, classes=None) -> np.ndarray:
+def macro_f1_from_confusion(counts: ArrayLike, classes: np.ndarray | None = None) -> np.ndarray:
     """Macro F1 from confusion matrices; the mean is over classes in the truth or in the prediction.
 
     Parameters and result as of :func:`uar_from_confusion`.
@@ -233,26 +234,26 @@ def macro_f1_from_confusion(counts, classes=None) -> np.ndarray:
     return mean_of_classes(f1_from_confusion(counts), classes)
 
 
-def mean_of_classes(values, classes=None) -> np.ndarray:
+def mean_of_classes(values: np.ndarray, classes: np.ndarray | None = None) -> np.ndarray:
     """Mean over the last axis of what is not NaN, shape (...); of the classes that are asked for, or all."""
     there = ~np.isnan(values) if classes is None else ~np.isnan(values) & classes
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(there, values, 0.0).sum(-1) / there.sum(-1)
 
 
-def _ratios(above, below) -> np.ndarray:
+def _ratios(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(below > 0, above / below, np.nan)
 
 
-def _as_numbers(truth, prediction) -> tuple[np.ndarray, np.ndarray, int]:
+def _as_numbers(truth: ArrayLike, prediction: ArrayLike) -> tuple[np.ndarray, np.ndarray, int]:
     truth, prediction = np.asarray(truth), np.asarray(prediction)
     names, numbers = np.unique(np.concatenate([truth.ravel(), prediction.ravel()]), return_inverse=True)
     split = truth.size
     return numbers[:split].reshape(truth.shape), numbers[split:].reshape(prediction.shape), len(names)
 
 
-def uar(truth, prediction) -> np.ndarray:
+def uar(truth: ArrayLike, prediction: ArrayLike) -> np.ndarray:
     """Unweighted average recall (balanced accuracy): the mean over true classes of the share found.
 
     Parameters
@@ -271,7 +272,7 @@ def uar(truth, prediction) -> np.ndarray:
     return uar_from_confusion(confusion(*_as_numbers(truth, prediction)))
 
 
-def macro_f1(truth, prediction) -> np.ndarray:
+def macro_f1(truth: ArrayLike, prediction: ArrayLike) -> np.ndarray:
     """Unweighted mean over classes of the harmonic mean of precision and recall.
 
     Parameters

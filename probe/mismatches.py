@@ -51,8 +51,8 @@ def _alike(chosen: Classes, counts: Counter) -> list[str]:
     listed = "; ".join(" and ".join(f"{name!r} ({counts[name]:,})" for name in names) for names in groups)
     merged = {}
     for names in same.values():
-        made = max(names, key=lambda name: counts[name])
-        merged[made] = tuple(part for name in names for part in chosen.members[name])
+        commonest = max(names, key=lambda name: counts[name])
+        merged[commonest] = tuple(part for name in names for part in chosen.members[name])
     rule = f"; to make them one: --classes {shlex.quote(str(Classes(merged)))}" if len(merged) > 1 else ""
     return [f"may be one class, and are fitted apart: {listed}{rule}"]
 

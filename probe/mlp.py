@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -93,25 +94,33 @@ def mlp_probe(
     place = np.zeros(rows[-1] + 1, dtype=np.int64)
     place[rows] = np.arange(len(rows))
     groups = [range(start, min(start + at_once, n_layers)) for start in range(0, n_layers, at_once)]
-    states, held = None, None
+
+    @lru_cache(maxsize=1)
+    def states_of(layers: range) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(read(rows, layers=slice(layers[0], layers[-1] + 1)))).to(where)
+
     for layers, fold in bar([(layers, fold) for layers in groups for fold in folds]):
-        if held != layers:
-            states = torch.from_numpy(np.ascontiguousarray(read(rows, layers=slice(layers[0], layers[-1] + 1))))
-            states, held = states.to(where), layers
-        predicted = _fit(states, place, layers, targets, fold, seed, settings)
-        for part, values in predicted:
+        for part, values in _fit(states_of(layers), place, layers, targets, fold, seed, settings):
             predictions[layers[0] : layers[-1] + 1, part] = values
     return predictions
 
 
-def _fit(states, place, layers, targets, fold, seed, settings):
+def _fit(
+    states: torch.Tensor,
+    place: np.ndarray,
+    layers: range,
+    targets: np.ndarray,
+    fold: Fold,
+    seed: int,
+    settings: MLPSettings,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Train the probes of some layers on one fold; yield the rows of each test and their predictions."""
     train, validation = fold.stopping
     device, width, n_targets, hidden = states.device, states.shape[-1], targets.shape[1], settings.hidden
     standard, mean, spread = standardise_targets(targets, train)
     truth = torch.from_numpy(standard[train]).float().to(device)
 
-    def at(rows):
+    def at(rows: np.ndarray) -> torch.Tensor:
         return states[:, torch.as_tensor(place[rows], device=device)]
 
     centre = at(train).mean(1, keepdim=True)
@@ -121,7 +130,7 @@ def _fit(states, place, layers, targets, fold, seed, settings):
     parameters = _first_values(layers, width, hidden, n_targets, seed, device)
     first, first_bias, last, bias = parameters
 
-    def predict(rows, keep=None):
+    def predict(rows: np.ndarray, keep: torch.Tensor | None = None) -> torch.Tensor:
         x = (at(rows) - centre) * inverse
         flat = first.transpose(1, 2).reshape(len(layers), width, n_targets * hidden)
         active = torch.nn.functional.gelu(x @ flat + first_bias.reshape(len(layers), 1, -1))
@@ -153,15 +162,19 @@ def _fit(states, place, layers, targets, fold, seed, settings):
             yield rows, predict(rows).cpu().double().numpy() * spread + mean
 
 
-def _first_values(layers, width, hidden, n_targets, seed, device):
+def _first_values(
+    layers: range, width: int, hidden: int, n_targets: int, seed: int, device: torch.device
+) -> list[torch.Tensor]:
     """Parameters with one slice a layer and target; the same first values for every target of a layer."""
-    first, last = [], []
+    of_layers = []
     for layer in layers:
         generator = torch.Generator().manual_seed(seed * 1009 + layer)
-        first.append(torch.randn(width, hidden, generator=generator) / width**0.5)
-        last.append(torch.randn(hidden, generator=generator) / hidden**0.5)
-    first = torch.stack(first)[:, None].expand(-1, n_targets, -1, -1)
-    last = torch.stack(last)[:, None].expand(-1, n_targets, -1)
-    bias = torch.zeros(len(layers), n_targets)
-    made = (first, torch.zeros(len(layers), n_targets, hidden), last, bias)
-    return [values.clone().to(device).requires_grad_() for values in made]
+        first = torch.randn(width, hidden, generator=generator) / width**0.5
+        of_layers.append((first, torch.randn(hidden, generator=generator) / hidden**0.5))
+    parameters = (
+        torch.stack([first for first, _ in of_layers])[:, None].expand(-1, n_targets, -1, -1),
+        torch.zeros(len(layers), n_targets, hidden),
+        torch.stack([last for _, last in of_layers])[:, None].expand(-1, n_targets, -1),
+        torch.zeros(len(layers), n_targets),
+    )
+    return [values.clone().to(device).requires_grad_() for values in parameters]

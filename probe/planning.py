@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from emoprobe.errors import UserError
 
 from .leakage import cannot_be_told, folds_in_words, in_words, leaks, pairs_of, refuse_leakage
-from .splits import CROSS_VALIDATION, OFFICIAL, Fold, Split, cross_validation, each_held_out, inner_folds
+from .splits import CROSS_VALIDATION, OFFICIAL, POOLED, Fold, Pairs, Split, cross_validation, each_held_out, inner_folds
 from .units import GROUP, SPEAKER, Units, is_unknown
-
-#: What names the pooled score, and so no fold.
-POOLED = "all"
 
 #: Known speakers of a training part from which its own folds choose a penalty better than a development part would.
 _FEWEST_SPEAKERS = 5
@@ -25,10 +23,10 @@ _MOST_PAIRED = 10
 
 
 def plan(
-    split,
-    speakers,
-    usable,
-    labelled,
+    split: Sequence[str],
+    speakers: Sequence[str],
+    usable: ArrayLike,
+    labelled: ArrayLike,
     *,
     groups: Sequence[str] | None = None,
     folds: Sequence[str] | None = None,
@@ -72,15 +70,14 @@ def plan(
         If a fold cannot be made without a speaker on both sides, or speakers are unknown and `ungrouped` is false,
         or `ungrouped` is true and speakers are known.
     """
-    split = np.asarray([str(part) for part in split])
-    speakers = list(speakers)
     units = Units.of(speakers, groups)
     rows = np.flatnonzero(np.asarray(usable, bool))
+    nothing = [""] * len(split)
     asked = _Asked(
         rows=rows,
-        split=split,
-        fold=np.asarray([str(name).strip() for name in (folds if folds is not None else [""] * len(split))]),
-        names={SPEAKER: speakers, GROUP: list(groups) if groups is not None else [""] * len(split)},
+        split=np.asarray([str(part) for part in split]),
+        fold=np.asarray([str(name).strip() for name in (nothing if folds is None else folds)]),
+        names={SPEAKER: list(speakers), GROUP: nothing if groups is None else list(groups)},
         labelled=np.asarray(labelled, bool).reshape(len(split), -1),
         known=np.array([not is_unknown(speaker) for speaker in speakers], dtype=bool),
         units=units,
@@ -93,9 +90,9 @@ def plan(
             "--ungrouped is for a corpus that names no speaker, and this one does: without it the folds are grouped "
             "by speaker"
         )
-    made = _official(asked) or _given(asked) or _dealt(asked)
-    notes = asked.unknown_told(made.kind) + made.notes + units.told(rows)
-    return replace(made, notes=notes, unknown_speakers=int((~asked.known[rows]).sum()))
+    planned = _official(asked) or _given(asked) or _dealt(asked)
+    notes = asked.unknown_told(planned.kind) + planned.notes + units.told(rows)
+    return replace(planned, notes=notes, unknown_speakers=int((~asked.known[rows]).sum()))
 
 
 @dataclass(frozen=True)
@@ -147,20 +144,26 @@ class _Asked:
         return "speaker and group" if self.units.grouped else "speaker"
 
 
-def _official(asked: _Asked) -> Split | None:
-    """The corpus's own parts, where there is one to train on and one to score."""
-    notes, units = [], asked.units
-    tests = {}
+def _held_out(asked: _Asked) -> tuple[dict[str, np.ndarray], np.ndarray, list[str]]:
+    """Test parts, and the development part, of the corpus's own that have a label; and which have none."""
+    tests, notes = {}, []
     for name in sorted({name for name in asked.split if name.startswith("test")}):
-        found = asked.part(name)
-        if asked.labelled[found].any():
-            tests[name] = found
+        part = asked.part(name)
+        if asked.labelled[part].any():
+            tests[name] = part
         else:
             notes.append(f"split '{name}' has no labels of what is fitted: it is not scored")
-    train, development = asked.part("train"), asked.part("development")
+    development = asked.part("development")
     if len(development) and not asked.labelled[development].any():
         notes.append("split 'development' has no labels of what is fitted: it is not used")
         development = development[:0]
+    return tests, development, notes
+
+
+def _official(asked: _Asked) -> Split | None:
+    """The corpus's own parts, where there is one to train on and one to score."""
+    units, train = asked.units, asked.part("train")
+    tests, development, notes = _held_out(asked)
     if not (len(train) and (tests or len(development))):
         return None
     left = np.setdiff1d(asked.rows, np.concatenate([train, development, *tests.values()]))
@@ -179,8 +182,9 @@ def _official(asked: _Asked) -> Split | None:
     named = train[asked.known[train] | (units.groups[train] >= 0)]
     whole, by, why = _kept_whole(train, asked)
     on_development = stop is not None and len(np.unique(whole[named])) < _FEWEST_SPEAKERS
+    inner: Pairs = ((train, development),)
     if on_development:
-        inner, by = ((train, development),), asked.by
+        by = asked.by
         notes.append("the penalty is chosen on 'development', so the score of that part is optimistic")
     else:
         inner = _inner(train, whole, asked)
@@ -202,9 +206,9 @@ def _given(asked: _Asked) -> Split | None:
     rows = asked.rows[asked.fold[asked.rows] != ""]
     if not len(rows):
         return None
-    names, fold = np.unique(asked.fold[rows], return_inverse=True)
-    order = sorted(range(len(names)), key=lambda k: _natural(names[k]))
-    names, fold = [str(names[k]) for k in order], np.argsort(order)[fold]
+    by_letters, fold = np.unique(asked.fold[rows], return_inverse=True)
+    order = sorted(range(len(by_letters)), key=lambda k: _natural(str(by_letters[k])))
+    names, fold = [str(by_letters[k]) for k in order], np.argsort(order)[fold]
     if POOLED in names:
         raise UserError(f"no fold can be called '{POOLED}', which names the score of all of them: give it another name")
     if len(names) < 2:
@@ -218,15 +222,17 @@ def _given(asked: _Asked) -> Split | None:
     if units.unit == GROUP and _same_parts(fold, units.resampled[rows]):
         notes.append("each fold is one group: one group is left out at a time")
     if 2 < len(names) <= _MOST_PAIRED:
-        made, by = each_held_out(rows, fold, names), ""
+        planned, by = each_held_out(rows, fold, names), ""
     else:
-        made = []
-        for k, name in enumerate(names):
-            numbers, by, why = _kept_whole(rows[fold != k], asked)
-            inner = _inner(rows[fold != k], numbers, asked)
-            made.append(Fold(name, rows[fold != k], inner, {CROSS_VALIDATION: rows[fold == k]}))
+        kept_whole = [_kept_whole(rows[fold != k], asked) for k in range(len(names))]
+        planned = tuple(
+            Fold(name, others, _inner(others, numbers, asked), {CROSS_VALIDATION: rows[fold == k]})
+            for k, (name, (numbers, *_)) in enumerate(zip(names, kept_whole, strict=True))
+            for others in [rows[fold != k]]
+        )
+        _, by, why = kept_whole[-1]
         notes.append(
-            f"the penalty is chosen on {len(made[0].inner)} inner folds of the other folds, grouped by {by}{why}"
+            f"the penalty is chosen on {len(planned[0].inner)} inner folds of the other folds, grouped by {by}{why}"
         )
     pairs = [(f"fold {name}", rows[fold == k], "the other folds", rows[fold != k]) for k, name in enumerate(names)]
     leakage = leaks(pairs, units, asked.names)
@@ -236,7 +242,7 @@ def _given(asked: _Asked) -> Split | None:
     if not asked.known[rows].any():
         notes.append("the corpus names no speaker: whether its folds share speakers cannot be told")
     whole, *_ = _kept_whole(rows, asked)
-    return Split("folds of the corpus", tuple(made), units, whole, leakage, notes, kept_whole=by)
+    return Split("folds of the corpus", planned, units, whole, leakage, notes, kept_whole=by)
 
 
 def _dealt(asked: _Asked) -> Split:
@@ -271,9 +277,9 @@ def _too_few(asked: _Asked, sets: int) -> str:
     )
     if sets >= 3:
         remedy = f"ask for at most {sets} with --folds"
-    made = f"{sets} {'set that shares' if sets == 1 else 'sets that share'} neither"
+    apart = f"{sets} {'set that shares' if sets == 1 else 'sets that share'} neither"
     return (
-        f"{len(np.unique(units.speakers[rows]))} speakers in {len(np.unique(groups[groups >= 0]))} groups make {made} "
+        f"{len(np.unique(units.speakers[rows]))} speakers in {len(np.unique(groups[groups >= 0]))} groups make {apart} "
         f"(a speaker in two groups joins them), too few for {max(asked.n_folds, 3)} folds: {remedy}"
     )
 
@@ -296,7 +302,7 @@ def _kept_whole(rows: np.ndarray, asked: _Asked) -> tuple[np.ndarray, str, str]:
     return units.whole, asked.by, ""
 
 
-def _inner(rows: np.ndarray, numbers: np.ndarray, asked: _Asked) -> tuple[tuple, ...]:
+def _inner(rows: np.ndarray, numbers: np.ndarray, asked: _Asked) -> Pairs:
     what = "speaker" if not asked.units.grouped else "set of speakers and groups"
     return inner_folds(rows, numbers, asked.n_folds, seed=asked.seed, what=what)
 

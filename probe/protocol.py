@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from emoprobe.errors import UserError
 from emoprobe.extract.cache import HiddenStateCache
-from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
+from emoprobe.extract.corpora.cells import EMOTION
 from emoprobe.extract.versions import versions
 from emoprobe.jsontext import to_json
 
-from . import bootstrap, metrics, recalls, splits
+from . import bootstrap, jackknife, metrics, recalls, splits
 from .bootstrap import INTERVALS
 from .classes import Classes
 from .probes.base import versions_of
@@ -27,38 +26,9 @@ if TYPE_CHECKING:
     from .study import Study, Unit
 
 
-def cache_digest(cache: HiddenStateCache, table: pd.DataFrame) -> str:
-    """Hash of everything of a cache on which numbers depend.
-
-    Parameters
-    ----------
-    cache : HiddenStateCache
-    table : DataFrame
-        Its utterances.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    UserError
-        If the cache is damaged.
-    """
-    digest = hashlib.sha256(to_json(cache.provenance, sort_keys=True).encode())
-    # The states that are fitted, not what they once were: a score of damaged ones is never taken for theirs.
-    digest.update(b"verified" + cache.verified_checksums().tobytes())
-    for column in ("id", "speaker", "split", "emotion", "status", *DIMENSIONS):
-        digest.update("\x1f".join(map(str, table[column])).encode())
-    for column in ("group", "fold"):
-        if (table[column] != "").any():  # a corpus without them keeps the hash that it had before there were any
-            digest.update(f"\x1e{column}".encode() + "\x1f".join(map(str, table[column])).encode())
-    return digest.hexdigest()
-
-
 def settings_of(study: Study, unit: Unit, target: str) -> dict:
     """Settings on which the numbers of a unit depend, as JSON."""
-    settings, probe = study.settings, unit.probe
+    settings, probe = study.settings_for(target), unit.probe
     of_categories = [recalls] if target == EMOTION else []
     return {
         "probe": probe.name,
@@ -97,8 +67,18 @@ def is_of(entry: dict, study: Study, unit: Unit) -> bool:
     )
 
 
-def entry_of(study: Study, unit: Unit, target: str, notes: list[str]) -> dict:
-    """Entry of the protocol: what is needed to cite the numbers of a unit, and to make them again."""
+def entry_of(study: Study, unit: Unit, target: str, notes: list[str], *, refitted: bool = False) -> dict:
+    """Entry of the protocol: what is needed to cite the numbers of a unit, and to make them again.
+
+    Parameters
+    ----------
+    study : Study
+    unit : Unit
+    target : str
+    notes : list of str
+    refitted : bool
+        Whether its intervals are of probes that were fitted again without each speaker.
+    """
     split, labels = study.splits[target], study.labels
     labelled = labels.labelled(target)
     entry = {
@@ -124,7 +104,7 @@ def entry_of(study: Study, unit: Unit, target: str, notes: list[str]) -> dict:
             "notes": split.notes,
         },
         "settings": settings_of(study, unit, target),
-        "interval": INTERVALS[split.units.unit],
+        "interval": (jackknife.IN_WORDS if refitted else INTERVALS)[split.units.unit],
         "versions": versions(),
         "notes": notes,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -34,15 +34,28 @@ from .schema import (
     PROTOCOL,
     RANGES,
     RECALLS,
+    REFITS,
     SCORES,
     STRING,
     WEIGHTS,
     ordered_dimensions,
     table,
 )
-from .selecting import best_layer, headline_metric
+from .selecting import best_layer, headline_metric, is_pooled
 
-_TABLES = {"scores": SCORES, "weights": WEIGHTS, "predictions": PREDICTIONS, "recalls": RECALLS}
+_TABLES = {
+    "scores": SCORES,
+    "weights": WEIGHTS,
+    "predictions": PREDICTIONS,
+    "recalls": RECALLS,
+    "refits": REFITS,
+}
+
+#: Tables that stand as Parquet alone: large, and read by this program.
+_PARQUET_ALONE = ("predictions", "refits")
+
+#: Tables that results may lack: handed on without the large ones, or of dimensions alone, which have no recalls.
+_OPTIONAL = ("predictions", "recalls", "refits")
 
 
 @dataclass(frozen=True)
@@ -72,6 +85,9 @@ class Results:
     recalls : DataFrame
         Recall and precision of every category, one row a fit, part and category: the pooled ones alone. `predicted` is
         how often the category was the answer; `reason` says why a limit is missing.
+    refits : DataFrame
+        Of each ridge probe, the sums of labels and predictions that remain without each speaker (or group, or block of
+        them), its probes fitted again without them (`deletion`); what its intervals follow from.
     """
 
     scores: pd.DataFrame
@@ -79,6 +95,7 @@ class Results:
     protocol: list[dict] = field(default_factory=list)
     predictions: pd.DataFrame = field(default_factory=pd.DataFrame)
     recalls: pd.DataFrame = field(default_factory=lambda: table([], RECALLS))
+    refits: pd.DataFrame = field(default_factory=lambda: table([], REFITS))
 
     @staticmethod
     def empty() -> Results:
@@ -94,15 +111,16 @@ class Results:
             [entry for entry in self.protocol if tuple(str(entry[name]) for name in KEY) not in keys] + new.protocol,
             _replaced(self.predictions, new.predictions, keys),
             _replaced(self.recalls, new.recalls, keys),
+            _replaced(self.refits, new.refits, keys),
         )
 
     @property
     def ratings(self) -> list[str]:
         """Dimensions that are rated on a scale, and have scores: arousal, valence, dominance, then the rest."""
-        names = self.scores["dimension"] if len(self.scores) else []
+        names = list(self.scores["dimension"]) if len(self.scores) else []
         return [name for name in ordered_dimensions(names) if name != CATEGORIES]
 
-    def select(self, **values) -> pd.DataFrame:
+    def select(self, **values: object) -> pd.DataFrame:
         """Rows of the scores whose columns have the given values, such as ``select(probe="ridge", fold="all")``."""
         chosen = self.scores
         for name, value in values.items():
@@ -125,7 +143,7 @@ class Results:
             chosen on (empty where there was no choice), and `highest_layer` and `highest`: the layer of highest CCC
             (UAR for categories) on the rows of this split, with hindsight, and its score.
         """
-        pooled = self.scores[self.scores["fold"] == "all"]
+        pooled = self.scores[is_pooled(self.scores)]
         if not len(pooled):
             return pooled.reindex(columns=[*pooled.columns, "chosen_on", "highest_layer", "highest"])
         one_fit = [*KEY, "split", "layer"]
@@ -147,13 +165,19 @@ class Results:
             folder.mkdir(parents=True, exist_ok=True)
             refuse_other_results(folder)
             self._strike_out_changed(folder)
-            _write(folder / "predictions.parquet", lambda path: self.predictions.to_parquet(path, index=False))
-            tables = {"weights": self.weights, "scores": self.scores}
-            if len(self.recalls) or (folder / "recalls.parquet").exists():  # results of dimensions alone have none
-                tables = {"recalls": self.recalls, **tables}
+            tables = {
+                "predictions": self.predictions,
+                "refits": self.refits,
+                "recalls": self.recalls,
+                "weights": self.weights,
+                "scores": self.scores,
+            }
             for name, frame in tables.items():
-                _write(folder / f"{name}.parquet", lambda path, frame=frame: frame.to_parquet(path, index=False))
-                _write(folder / f"{name}.csv", lambda path, frame=frame: frame.to_csv(path, index=False))
+                if name in ("refits", "recalls") and not len(frame) and not (folder / f"{name}.parquet").exists():
+                    continue  # of nothing that these results hold
+                _write(folder / f"{name}.parquet", partial(frame.to_parquet, index=False))
+                if name not in _PARQUET_ALONE:
+                    _write(folder / f"{name}.csv", partial(frame.to_csv, index=False))
             _write_protocol(folder, self.protocol)
         except OSError as error:
             raise UserError(
@@ -165,7 +189,7 @@ class Results:
     def _strike_out_changed(self, folder: Path) -> None:
         """Take runs whose rows are about to change out of the protocol on disk: killed here, they are fitted again."""
         path = folder / "protocol.json"
-        there = from_json(path.read_text(encoding="utf-8")) if path.exists() else []
+        there = _read_entries(path) if path.exists() else []
         unchanged = [entry for entry in there if entry in self.protocol]
         if unchanged != there:
             _write_protocol(folder, unchanged)
@@ -228,12 +252,20 @@ def refuse_other_results(folder: str | Path) -> None:
             refuse_stranger(folder / f"{name}.{ending}", is_own, f"table of {name}", option="--out")
 
 
+def _read_entries(path: Path) -> list[dict]:
+    """Entries of a protocol; ValueError or TypeError if the file is no protocol."""
+    entries = from_json(path.read_text(encoding="utf-8"))
+    if not isinstance(entries, list) or not all(set(KEY) <= set(entry) for entry in entries):
+        raise ValueError("no list of runs")
+    return entries
+
+
 def _is_protocol(path: Path) -> bool:
     try:
-        entries = from_json(path.read_text(encoding="utf-8"))
-        return isinstance(entries, list) and all(set(KEY) <= set(entry) for entry in entries)
+        _read_entries(path)
     except (ValueError, TypeError):
         return False
+    return True
 
 
 def _has_columns(path: Path, *, columns: list[str]) -> bool:
@@ -254,7 +286,7 @@ def _write_protocol(folder: Path, protocol: list[dict]) -> None:
     _write(folder / "protocol.json", lambda path: path.write_text(text, encoding="utf-8"))
 
 
-def _write(path: Path, write) -> None:
+def _write(path: Path, write: Callable[[Path], object]) -> None:
     """Write beside `path`, then take its place: a reader never sees half a file."""
     with replacing(path) as temporary:
         write(temporary)
@@ -326,13 +358,12 @@ def load_results(folder: str | Path | Sequence[str | Path] = "results") -> Resul
         path = folder / f"{name}.parquet"
         if not path.exists() and (folder / f"{name}.csv").exists():
             path = folder / f"{name}.csv"
-        # Results may be handed on without their predictions, the largest file; those of dimensions have no recalls.
-        if name in ("predictions", "recalls") and not path.exists():
+        if name in _OPTIONAL and not path.exists():
             frames[name] = table([], columns)
             continue
         texts = {column: LONGEST_NAME for column, kind in columns.items() if kind == STRING} | {"reason": LONGEST_TEXT}
         frames[name] = check_columns(_read_table(path, columns), path, RANGES, texts, remedy=_REMEDY)
-    return Results(frames["scores"], frames["weights"], protocol, frames["predictions"], frames["recalls"])
+    return Results(protocol=protocol, **frames)
 
 
 _REMEDY = "bring it back, or fit again with another --out, or move the folder away and run the same `probe-fit` again"

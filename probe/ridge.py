@@ -16,13 +16,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from emoprobe.errors import UserError
 
 from .metrics import ccc_from_moments, pearson_from_moments
-from .ridge_equations import CHUNK_ROWS, Reader, RidgeEquations, accumulate
+from .ridge_equations import CHUNK_ROWS, Blocks, Columns, Fits, Reader, RidgeEquations, accumulate
 from .splits import Fold, group_folds
 
 #: Of the numbers made here. Raise it with any change that moves them beyond rounding; kept ones are then made anew.
@@ -47,6 +48,8 @@ class RidgeResult:
     coef : ndarray, shape (folds, targets, width)
         In the unit of the features.
     intercept : ndarray, shape (folds, targets)
+    gains : ndarray, shape (folds, targets)
+        What `rescale` has multiplied the coefficients by, which hold it; 1 without.
     """
 
     predictions: np.ndarray
@@ -54,6 +57,7 @@ class RidgeResult:
     inner_scores: np.ndarray
     coef: np.ndarray
     intercept: np.ndarray
+    gains: np.ndarray
 
 
 def ridge_probe(
@@ -113,23 +117,24 @@ def solve(equations: RidgeEquations, *, penalties: Sequence[float] = PENALTIES, 
     -------
     RidgeResult
     """
-    penalties = check_penalties(penalties)
-    folds = equations.folds
-    fitted: dict = {}
+    grid, folds = check_penalties(penalties), equations.folds
+    fitted: dict[tuple[Blocks, Columns], Fits] = {}
     n_folds, n_targets = len(folds), equations.y.shape[1]
-    inner_scores = np.full((n_folds, n_targets, len(penalties)), np.nan)
+    inner_scores = np.full((n_folds, n_targets, len(grid)), np.nan)
     chosen = np.full((n_folds, n_targets), np.nan)
-    coef, intercept = None, np.full((n_folds, n_targets), np.nan)
+    gains = np.ones((n_folds, n_targets))
+    coef, intercept = np.full((n_folds, n_targets, len(equations.shift)), np.nan), np.full((n_folds, n_targets), np.nan)
     predictions = np.full((len(equations.block_of_row), n_targets), np.nan)
     for f, fold in enumerate(folds):
         for columns in equations.target_sets():
-            sums = 0.0
+            of_inner = []
             for train, validation in fold.inner:
                 key = (equations.blocks_of(train), columns)
                 if key not in fitted:
                     # Leaving out i for the score and j for the penalty, or j and i, is the same fit.
-                    fitted[key] = equations.fit(*key, penalties)
-                sums = sums + equations.score(fitted[key], equations.blocks_of(validation), columns)
+                    fitted[key] = equations.fit(*key, grid)
+                of_inner.append(equations.score(fitted[key], equations.blocks_of(validation), columns))
+            sums = np.sum(of_inner, axis=0)
             by = pearson_from_moments(sums) if rescale else ccc_from_moments(sums)
             inner_scores[f, list(columns)] = by.T
             best = choose(by.T)
@@ -137,7 +142,7 @@ def solve(equations: RidgeEquations, *, penalties: Sequence[float] = PENALTIES, 
             wanted = np.unique(best)
             final = fitted.get(key)
             if final is None:
-                final = equations.fit(*key, penalties[wanted])
+                final = equations.fit(*key, grid[wanted])
                 best_at = np.searchsorted(wanted, best)
             else:
                 best_at = best
@@ -146,19 +151,18 @@ def solve(equations: RidgeEquations, *, penalties: Sequence[float] = PENALTIES, 
                 if rescale:
                     gain, shift = rescaling(sums[best[k], k])
                     weights, offset = weights * gain, offset * gain + shift
-                if coef is None:
-                    coef = np.full((n_folds, n_targets, len(weights)), np.nan)
-                chosen[f, column] = penalties[best[k]]
+                    gains[f, column] = gain
+                chosen[f, column] = grid[best[k]]
                 coef[f, column], intercept[f, column] = equations.in_units(weights, offset, column)
     for f, fold in enumerate(folds):
         for rows in fold.tests.values():
             for some, x in equations.chunks(rows):
                 # Centred before the product: a feature far from zero would cost the digits that matter.
                 predictions[some] = x @ (coef[f] * equations.spread).T + (intercept[f] + coef[f] @ equations.shift)
-    return RidgeResult(predictions, chosen, inner_scores, coef, intercept)
+    return RidgeResult(predictions, chosen, inner_scores, coef, intercept, gains)
 
 
-def check_penalties(penalties) -> np.ndarray:
+def check_penalties(penalties: Sequence[float] | np.ndarray) -> np.ndarray:
     """Penalties as a sorted array.
 
     Raises
@@ -231,13 +235,20 @@ class RidgeProbe(MultiOutputMixin, RegressorMixin, BaseEstimator):
     True
     """
 
-    def __init__(self, *, penalties=PENALTIES, folds=5, rescale=False, random_state=0):
+    def __init__(
+        self,
+        *,
+        penalties: Sequence[float] = PENALTIES,
+        folds: int = 5,
+        rescale: bool = False,
+        random_state: int = 0,
+    ) -> None:
         self.penalties = penalties
         self.folds = folds
         self.rescale = rescale
         self.random_state = random_state
 
-    def fit(self, X, y, groups=None):
+    def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> RidgeProbe:
         """Choose the penalty and fit.
 
         Parameters
@@ -255,27 +266,28 @@ class RidgeProbe(MultiOutputMixin, RegressorMixin, BaseEstimator):
         # scikit-learn refuses NaN in y; here it is a missing label, so the check sees zeros in its place.
         missing = np.isnan(np.asarray(y)) if getattr(y, "dtype", np.dtype(object)).kind == "f" else None
         complete = y if missing is None else np.where(missing, 0.0, y)
-        X, targets = validate_data(self, X, complete, multi_output=True, y_numeric=True)
-        targets = np.array(targets, dtype=np.float64)
+        features, numbers = validate_data(self, X, complete, multi_output=True, y_numeric=True)
+        targets = np.array(numbers, dtype=np.float64)
         if missing is not None:
             targets[missing.reshape(targets.shape)] = np.nan
         one = targets.ndim == 1
-        targets = targets.reshape(len(X), -1)
+        targets = targets.reshape(len(features), -1)
         rows = np.flatnonzero(~np.isnan(targets).all(1))
-        groups = np.arange(len(X)) if groups is None else np.unique(groups, return_inverse=True)[1]
-        if len(np.unique(groups[rows])) < 2:
+        every = np.arange(len(features)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+        group = every[rows]
+        if len(np.unique(group)) < 2:
             raise ValueError(f"n_samples={len(rows)} from one group: the penalty needs 2 groups to be chosen on")
-        fold = group_folds(groups[rows], min(self.folds, len(np.unique(groups[rows]))), seed=self.random_state)
+        fold = group_folds(group, min(self.folds, len(np.unique(group))), seed=self.random_state)
         inner = tuple((rows[fold != k], rows[fold == k]) for k in range(fold.max() + 1))
         plan = [Fold("all", rows, inner, {})]
-        found = ridge_probe(lambda some: X[some], targets, plan, penalties=self.penalties, rescale=self.rescale)
-        self.coef_, self.intercept_, self.penalty_ = found.coef[0], found.intercept[0], found.penalties[0]
+        solved = ridge_probe(lambda some: features[some], targets, plan, penalties=self.penalties, rescale=self.rescale)
+        self.coef_, self.intercept_, self.penalty_ = solved.coef[0], solved.intercept[0], solved.penalties[0]
         if one:
             self.coef_, self.intercept_, self.penalty_ = self.coef_[0], self.intercept_[0], self.penalty_[0]
         return self
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> np.ndarray:
         """Predict the targets of `X`, shape (utterances, targets), or (utterances,) after a one-dimensional y."""
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False)
-        return X @ self.coef_.T + self.intercept_
+        features = validate_data(self, X, reset=False)
+        return features @ self.coef_.T + self.intercept_

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from emoprobe.errors import UserError
 
-from .equations import inverse, solve_penalties
+from .equations import Change, LabelSums, NormalEquations, Predictor, Removal, inverse, solve_penalties
 from .metrics import moments
 from .splits import Fold
 
@@ -17,6 +19,16 @@ from .splits import Fold
 CHUNK_ROWS = 2048
 
 Reader = Callable[[np.ndarray], np.ndarray]
+
+#: What holds labels: sums of each cell, or the rows' own.
+L = TypeVar("L", LabelSums, np.ndarray)
+#: Blocks that make up a training set, and targets whose labels are missing in the same rows.
+Blocks = frozenset[int]
+Columns = tuple[int, ...]
+#: What gives rows other labels, shape (rows, targets).
+Draw = Callable[[np.ndarray], np.ndarray]
+#: Coefficients (penalty, width, target) and intercepts (penalty, target).
+Fits = tuple[np.ndarray, np.ndarray]
 
 
 def accumulate(
@@ -28,11 +40,6 @@ def accumulate(
     ----------
     read, targets, folds, chunk_rows
         See :func:`ridge_probe`.
-
-    Returns
-    -------
-    RidgeEquations
-        What every fit on these rows follows from.
 
     Raises
     ------
@@ -101,20 +108,71 @@ def check_finite(x: np.ndarray, rows: np.ndarray) -> None:
         raise UserError(f"feature {column} of utterance {rows[row]} is not a finite number: extract the cache anew")
 
 
-class RidgeEquations:
+@dataclass
+class RidgeEquations(ABC, Generic[L]):
     """What every fit on a layer follows from: which cells make up a training set, sums or rows, and the units.
 
-    Labels are their right-hand sides. Their own are `labels`; :meth:`labels_from` reads the features
-    again to make others for the same rows, which any fit and score then takes instead. They are made by
-    :func:`accumulate`.
+    Labels are their right-hand sides. Their own are `y`; :meth:`labels_from` reads the features again to make others
+    for the same rows, which any fit and score then takes instead. They are made by :func:`accumulate`.
+
+    Attributes
+    ----------
+    rows : ndarray of int, shape (rows,)
+        Rows with a label that any fit uses, ascending; `y` are their labels in the unit of the equations, 0 where there
+        is none, and `cell` the number of their cell.
+    cells, present : ndarray of int, shape (cells, 2), and of bool, shape (cells, targets)
+        Block and pattern of missing labels of each cell, and which labels its rows have.
+    block_of_row : ndarray of int, shape (utterances,)
+        -1 for what is not among `rows`.
+    unit_y, shift, spread : ndarray, shapes (targets, 2), (width,), (width,)
+        Mean and spread that labels and features were brought to these units by.
     """
 
-    def __init__(self, *, read, folds, chunk_rows, rows, y, cell, cells, present, block_of_row, unit_y, shift, spread):
-        self.read, self.folds, self.chunk_rows, self.rows = read, folds, chunk_rows, rows
-        self.y, self.cell, self.cells, self.present = y, cell, cells, present
-        self.block_of_row, self.unit_y, self.shift, self.spread = block_of_row, unit_y, shift, spread
-        self._blocks: dict = {}
-        self._scratch = None
+    read: Reader
+    folds: Sequence[Fold]
+    chunk_rows: int
+    rows: np.ndarray
+    y: np.ndarray
+    cell: np.ndarray
+    cells: np.ndarray
+    present: np.ndarray
+    block_of_row: np.ndarray
+    unit_y: np.ndarray
+    shift: np.ndarray
+    spread: np.ndarray
+    _scratch: np.ndarray | None = field(init=False, default=None)
+    _blocks: dict[tuple[int, bytes, bytes], Blocks] = field(init=False, default_factory=dict)
+
+    @abstractmethod
+    def __post_init__(self) -> None: ...
+
+    @abstractmethod
+    def add(self, x: np.ndarray, rows: slice) -> None:
+        """Take in the features of some of `rows`, in units of the equations."""
+
+    @abstractmethod
+    def labels_from(self, draw: Draw, targets: int) -> L:
+        """Other labels of the same rows; ``draw(rows)`` gives them, shape (rows, targets)."""
+
+    @abstractmethod
+    def score(self, fit: Fits, blocks: Blocks, columns: Columns) -> np.ndarray:
+        """Moments (penalty, target, 6) of labels and predictions on `blocks`."""
+
+    @abstractmethod
+    def removals(
+        self, blocks: Blocks, fits: Sequence[tuple[Columns, float]], sets: Iterable[np.ndarray]
+    ) -> Iterator[list[Change]]:
+        """How predictions change when rows leave a training set: of each set of rows, for each of the fits.
+
+        `blocks` is the training set, `fits` are targets whose labels are missing in the same rows, with their penalty,
+        `sets` some of `rows` each, ascending. Changes are in units of the equations.
+        """
+
+    @abstractmethod
+    def _own(self, columns: Columns) -> L: ...
+
+    @abstractmethod
+    def _equations(self, blocks: Blocks, columns: Columns, labels: L) -> NormalEquations: ...
 
     def chunks(self, rows: np.ndarray, first: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Rows, a chunk at a time, with their features in units of the equations; `first` if it was read."""
@@ -126,37 +184,41 @@ class RidgeEquations:
             x /= self.spread
             yield some, x
 
-    def target_sets(self) -> list[tuple[int, ...]]:
+    def target_sets(self) -> list[Columns]:
         """Targets whose labels are missing in the same rows, together: they share every factorisation."""
-        sets: dict = {}
+        sets: dict[bytes, list[int]] = {}
         for target, column in enumerate(self.present.T):
             sets.setdefault(column.tobytes(), []).append(target)
         return [tuple(columns) for columns in sets.values()]
 
-    def blocks_of(self, rows: np.ndarray) -> frozenset:
+    def blocks_of(self, rows: np.ndarray) -> Blocks:
         """Blocks that make up `rows`."""
         key = (len(rows), rows[:1].tobytes(), rows.tobytes())
         if key not in self._blocks:
-            found = np.unique(self.block_of_row[rows])
-            self._blocks[key] = frozenset(found[found >= 0].tolist())
+            blocks = np.unique(self.block_of_row[rows])
+            self._blocks[key] = frozenset(blocks[blocks >= 0].tolist())
         return self._blocks[key]
 
-    def fit(self, blocks, columns, penalties):
-        """Coefficients (penalty, width, target) and intercepts (penalty, target) in the units of the equations."""
+    def fit(self, blocks: Blocks, columns: Columns, penalties: np.ndarray) -> Fits:
+        """Coefficients and intercepts in the units of the equations."""
         equations = self._equations(blocks, columns, self._own(columns))
         return equations.fit(solve_penalties(equations.matrix, equations.right, penalties, scratch=self._scratch))
 
-    def refit(self, blocks, columns, penalties, labels) -> Callable[[np.ndarray], np.ndarray]:
+    def refit(self, blocks: Blocks, columns: Columns, penalties: np.ndarray, labels: L) -> Predictor:
         """Fit other labels, each with the one penalty given for it; return what predicts them from features."""
         equations, solution = self._solve(blocks, columns, penalties, labels)
         return equations.predictor(solution)
 
-    def refit_explained(self, blocks, columns, penalties, labels) -> tuple[Callable, np.ndarray]:
+    def refit_explained(
+        self, blocks: Blocks, columns: Columns, penalties: np.ndarray, labels: L
+    ) -> tuple[Predictor, np.ndarray]:
         """:meth:`refit`, and of each of the labels the sum over rows of centred label times centred prediction."""
         equations, solution = self._solve(blocks, columns, penalties, labels)
         return equations.predictor(solution), equations.explained(solution, penalties)
 
-    def _solve(self, blocks, columns, penalties, labels) -> tuple[_Equations, np.ndarray]:
+    def _solve(
+        self, blocks: Blocks, columns: Columns, penalties: np.ndarray, labels: L
+    ) -> tuple[NormalEquations, np.ndarray]:
         equations = self._equations(blocks, columns, labels)
         solution = np.empty_like(equations.right)
         for penalty in np.unique(penalties):
@@ -169,80 +231,34 @@ class RidgeEquations:
                 solution[:, which] = solve_penalties(equations.matrix, right, [penalty], scratch=self._scratch)[0]
         return equations, solution
 
-    def _cells(self, blocks: frozenset, columns: tuple[int, ...]) -> np.ndarray:
+    def _cells(self, blocks: Blocks, columns: Columns) -> np.ndarray:
         return np.flatnonzero(np.isin(self.cells[:, 0], list(blocks)) & self.present[:, columns[0]])
 
-    def in_units(self, weights, offset, target):
+    def members(self, blocks: Blocks, columns: Columns) -> np.ndarray:
+        """Which rows of `rows` make up a training set, as a mask."""
+        return np.isin(self.cell, self._cells(blocks, columns))
+
+    def in_units(self, weights: np.ndarray, offset: float, target: int) -> tuple[np.ndarray, float]:
         """Weights and intercept in the units of features and labels."""
         mean, spread = self.unit_y[target]
         weights = weights * spread / self.spread
         return weights, offset * spread + mean - weights @ self.shift
 
 
-@dataclass(frozen=True)
-class _Equations:
-    """Normal equations of a training set, its features standardised, or with `rows` their dual."""
-
-    matrix: np.ndarray
-    right: np.ndarray
-    mean: np.ndarray
-    inverse: np.ndarray
-    mean_y: np.ndarray
-    rows: np.ndarray | None = None
-
-    def fit(self, solution):
-        """Coefficients and intercepts, leading axes as `solution` has them."""
-        coef = solution if self.rows is None else self.rows.T @ solution
-        coef = coef * self.inverse[:, None]
-        return coef, self.mean_y - self.mean @ coef
-
-    def predictor(self, solution):
-        """What predicts from features; by the kernel where the solution is dual, without the coefficients."""
-        if self.rows is None:
-            coef, intercept = self.fit(solution)
-            return lambda x: x @ coef + intercept
-        return lambda x: ((x - self.mean) * self.inverse @ self.rows.T) @ solution + self.mean_y
-
-    def explained(self, solution, penalties):
-        """Sum over the training rows of centred label times centred prediction, for each right-hand side."""
-        if self.rows is None:
-            return np.einsum("wk,wk->k", self.right, solution)
-        # The kernel times the solution is the label less the penalty times the solution.
-        return np.einsum("nk,nk->k", self.right, self.right - penalties * solution)
-
-
-class _LabelSums:
-    """Of each cell, the sums in which labels occur: Σxy, Σy, Σy²."""
-
-    def __init__(self, cells: int, width: int, targets: int):
-        self.xy = np.zeros((cells, width, targets))
-        self.y, self.yy = np.zeros((cells, targets)), np.zeros((cells, targets))
-
-    def add(self, c: int, x: np.ndarray, y: np.ndarray) -> None:
-        self.xy[c] += x.T @ y
-        self.y[c] += y.sum(0)
-        self.yy[c] += np.einsum("nt,nt->t", y, y)
-
-    def take(self, columns) -> _LabelSums:
-        some = _LabelSums(0, 0, 0)
-        some.xy, some.y, some.yy = self.xy[:, :, columns], self.y[:, columns], self.yy[:, columns]
-        return some
-
-
-class _Sums(RidgeEquations):
+class _Sums(RidgeEquations[LabelSums]):
     """Normal equations from the sums of each cell."""
 
-    def __init__(self, **common):
-        super().__init__(**common)
+    def __post_init__(self) -> None:
         n_cells, width = len(self.cells), len(self.shift)
         self.count = np.bincount(self.cell, minlength=n_cells).astype(np.float64)
         self.x = np.zeros((n_cells, width))
         self.xx = np.zeros((n_cells, width, width))
-        self.labels = _LabelSums(n_cells, width, self.y.shape[1])
+        self.labels = LabelSums(n_cells, width, self.y.shape[1])
         self._scratch = np.empty((width, width))
         self._matrix = np.empty((width, width))
 
-    def add(self, x, rows):
+    def add(self, x: np.ndarray, rows: slice) -> None:
+        """See :meth:`RidgeEquations.add`."""
         cell, y = self.cell[rows], self.y[rows]
         for c in np.unique(cell):
             part = x[cell == c]
@@ -250,19 +266,19 @@ class _Sums(RidgeEquations):
             self.xx[c] += np.matmul(part.T, part, out=self._scratch)
             self.labels.add(c, part, y[cell == c])
 
-    def labels_from(self, draw, targets):
-        """Other labels of the same rows; ``draw(rows)`` gives them, shape (rows, targets)."""
-        found = _LabelSums(len(self.cells), len(self.shift), targets)
+    def labels_from(self, draw: Draw, targets: int) -> LabelSums:
+        """See :meth:`RidgeEquations.labels_from`."""
+        labels = LabelSums(len(self.cells), len(self.shift), targets)
         for rows, x in self.chunks(self.rows):
             cell = self.cell[np.searchsorted(self.rows, rows)]
             for c in np.unique(cell):
-                found.add(c, x[cell == c], draw(rows[cell == c]))
-        return found
+                labels.add(c, x[cell == c], draw(rows[cell == c]))
+        return labels
 
-    def _own(self, columns):
+    def _own(self, columns: Columns) -> LabelSums:
         return self.labels.take(list(columns))
 
-    def _equations(self, blocks, columns, labels):
+    def _equations(self, blocks: Blocks, columns: Columns, labels: LabelSums) -> NormalEquations:
         cells = self._cells(blocks, columns)
         n = self.count[cells].sum()
         if n == 0:
@@ -284,10 +300,30 @@ class _Sums(RidgeEquations):
         matrix *= inverse
         matrix *= inverse[:, None]
         right *= inverse[:, None]
-        return _Equations(matrix, right, mean, inverse, mean_y)
+        return NormalEquations(matrix, right, mean, inverse, mean_y)
 
-    def score(self, fit, blocks, columns):
-        """Moments (penalty, target, 6) of labels and predictions on `blocks`, from the sums alone."""
+    def removals(
+        self, blocks: Blocks, fits: Sequence[tuple[Columns, float]], sets: Iterable[np.ndarray]
+    ) -> Iterator[list[Change]]:
+        """See :meth:`RidgeEquations.removals`."""
+        known = []
+        for columns, penalty in fits:
+            some = self._equations(blocks, columns, self._own(columns))
+            member = self.members(blocks, columns)
+            known.append((list(columns), some, member, Removal.of(some.matrix, some.right, penalty, member.sum())))
+        for rows in sets:
+            x = np.concatenate([x for _, x in self.chunks(rows)])
+            place = np.searchsorted(self.rows, rows)
+            changes = []
+            for some_columns, some, member, removal in known:
+                there = member[place]
+                z = (x[there] - some.mean) * some.inverse
+                y = self.y[np.ix_(place[there], some_columns)] - some.mean_y
+                changes.append(some.change(*removal.without(z, y)))
+            yield changes
+
+    def score(self, fit: Fits, blocks: Blocks, columns: Columns) -> np.ndarray:
+        """See :meth:`RidgeEquations.score`; from the sums alone."""
         (coef, intercept), cells = fit, self._cells(blocks, columns)
         n = self.count[cells].sum()
         if n == 0:
@@ -310,24 +346,24 @@ class _Sums(RidgeEquations):
         return np.stack([n * full, y * full, p, yy * full, pp, yp], -1)
 
 
-class _Rows(RidgeEquations):
+class _Rows(RidgeEquations[np.ndarray]):
     """The same from the rows themselves, where there are fewer of them than features: a kernel is smaller."""
 
-    def __init__(self, **common):
-        super().__init__(**common)
+    def __post_init__(self) -> None:
         self.features = np.empty((len(self.y), len(self.shift)))
 
-    def add(self, x, rows):
+    def add(self, x: np.ndarray, rows: slice) -> None:
+        """See :meth:`RidgeEquations.add`."""
         self.features[rows] = x
 
-    def labels_from(self, draw, targets):
-        """Other labels of the same rows; ``draw(rows)`` gives them, shape (rows, targets)."""
+    def labels_from(self, draw: Draw, targets: int) -> np.ndarray:  # noqa: ARG002 (the rows tell how many)
+        """See :meth:`RidgeEquations.labels_from`."""
         return draw(self.rows)
 
-    def _own(self, columns):
+    def _own(self, columns: Columns) -> np.ndarray:
         return self.y[:, list(columns)]
 
-    def _equations(self, blocks, columns, labels):
+    def _equations(self, blocks: Blocks, columns: Columns, labels: np.ndarray) -> NormalEquations:
         rows = np.isin(self.cell, self._cells(blocks, columns))
         if not rows.any():
             raise UserError("a fold has no labelled utterance to train on: ask for fewer --folds")
@@ -339,9 +375,24 @@ class _Rows(RidgeEquations):
         inverse = np.zeros_like(mean)
         inverse[varies] = 1 / np.sqrt(variance[varies])
         x *= inverse
-        return _Equations(x @ x.T, y - mean_y, mean, inverse, mean_y, rows=x)
+        return NormalEquations(x @ x.T, y - mean_y, mean, inverse, mean_y, rows=x)
 
-    def score(self, fit, blocks, columns):
+    def removals(
+        self, blocks: Blocks, fits: Sequence[tuple[Columns, float]], sets: Iterable[np.ndarray]
+    ) -> Iterator[list[Change]]:
+        """See :meth:`RidgeEquations.removals`."""
+        known = []
+        for columns, penalty in fits:
+            some = self._equations(blocks, columns, self._own(columns))
+            member = self.members(blocks, columns)
+            place = np.cumsum(member) - 1  # of a row among those of the fit
+            known.append((some, member, place, some.dual_removal(penalty)))
+        for rows in sets:
+            used = np.searchsorted(self.rows, rows)
+            yield [some.change(*removal.without(place[used[member[used]]])) for some, member, place, removal in known]
+
+    def score(self, fit: Fits, blocks: Blocks, columns: Columns) -> np.ndarray:
+        """See :meth:`RidgeEquations.score`."""
         coef, intercept = fit
         rows = np.isin(self.cell, self._cells(blocks, columns))
         predicted = np.einsum("nw,pwt->ptn", self.features[rows], coef, optimize=True) + intercept[..., None]

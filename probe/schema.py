@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,7 +53,7 @@ SCORES = {
     "permutations": _INTEGER, "mdl_bits": _NUMBER, "compression": _NUMBER, "text_source": STRING,
     "unit": STRING, "units": _INTEGER,
     "classes": _INTEGER, "uar_common": _NUMBER, "uar_common_low": _NUMBER, "uar_common_high": _NUMBER,
-    "tested": _NUMBER,
+    "tested": _NUMBER, "interval": STRING, "permuted": STRING,
 }  # fmt: skip
 #: What can be averaged over seeds; the rest of a row is of a fit.
 AVERAGED = tuple(name for name, kind in SCORES.items() if kind == _NUMBER and name not in ("depth", "penalty"))
@@ -74,11 +75,19 @@ RECALLS = {
     "reason": STRING,
 }  # fmt: skip
 
+#: The six sums of `metrics.moments`, as columns.
+MOMENTS = ("n", "truth", "prediction", "truth_squared", "prediction_squared", "product")
+REFITS = {
+    "model": STRING, "corpus": STRING, "dimension": STRING, "probe": STRING, "features": STRING, "layer": _INTEGER,
+    "seed": _INTEGER, "split": STRING, "part": STRING, "unit": STRING, **dict.fromkeys(MOMENTS, _NUMBER),
+    "n": _INTEGER,
+}  # fmt: skip
+
 #: Columns that a version after 0.1 added; a table that lacks another one is damaged.
 ADDED = frozenset(
     ["null_mean", "null_high", "p", "p_holm", "selectivity", "permutations", "mdl_bits", "compression", "text_source",
      "unit", "units", "group", "classes", "uar_common", "uar_common_low", "uar_common_high", "tested",
-     "weight_by_norm"]
+     "weight_by_norm", "interval", "permuted"]
 )  # fmt: skip
 
 
@@ -92,7 +101,7 @@ def ordered_dimensions(names: Iterable[str]) -> list[str]:
     return [name for name in _DIMENSIONS if name in names] + sorted(names.difference(_DIMENSIONS))
 
 
-def table(rows, columns: dict[str, str]) -> pd.DataFrame:
+def table(rows: Any, columns: dict[str, str]) -> pd.DataFrame:
     """A table of the given columns and types; what a row lacks is empty.
 
     Parameters
@@ -109,16 +118,16 @@ def table(rows, columns: dict[str, str]) -> pd.DataFrame:
     ValueError
         If a column holds something else.
     """
-    made = pd.DataFrame(rows).reindex(columns=list(columns))
+    frame = pd.DataFrame(rows).reindex(columns=list(columns))
     for name, kind in columns.items():
         if kind == STRING:
-            made[name] = made[name].astype("object").where(made[name].notna(), "").astype("str")
+            frame[name] = frame[name].astype("object").where(frame[name].notna(), "").astype("str")
         else:
             try:
-                made[name] = made[name].astype(kind)
+                frame[name] = frame[name].astype(pd.api.types.pandas_dtype(kind))
             except (ValueError, TypeError, OverflowError) as error:
                 raise ValueError(f"the column '{name}' holds what is no {kind}: {error}") from error
-    return made
+    return frame
 
 
 _SHARE, _CORRELATION = (0.0, 1.0), (-1.0, 1.0)
@@ -140,6 +149,7 @@ RANGES = {
     "recall": _SHARE, "recall_low": _SHARE, "recall_high": _SHARE, "precision": _SHARE,
     "predicted": (0, LARGEST_COUNT),
     "truth": (-LARGEST, LARGEST), "prediction": (-LARGEST, LARGEST),
+    "truth_squared": (0, LARGEST), "prediction_squared": (0, LARGEST), "product": (-LARGEST, LARGEST),
 }  # fmt: skip
 
 _SHORT = (lambda value: is_text(value) and len(value) <= LONGEST_NAME, f"a text of at most {LONGEST_NAME:,} characters")

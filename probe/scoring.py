@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from emoprobe.errors import UserError
 
+from . import jackknife
 from .bootstrap import confusion_by_speaker, intervals, moments_by_speaker
+from .deletion import LeftOut
+from .jackknife import FIXED, REFITTED
 from .metrics import (
     ccc_from_moments,
     macro_f1_from_confusion,
@@ -20,11 +24,15 @@ from .metrics import (
 )
 from .permutation import holm, summarise
 from .recalls import TOO_RARE, common_classes, recalls, resampled_measures, told
-from .splits import Split
+from .refits import Refit
+from .schema import MOMENTS
+from .splits import POOLED, Split
 from .units import unit_of
 
-DIMENSION_MEASURES = {"ccc": ccc_from_moments, "pearson": pearson_from_moments, "rmse": rmse_from_moments}
-CATEGORY_MEASURES = {"uar": uar_from_confusion, "macro_f1": macro_f1_from_confusion}
+Measures = dict[str, Callable[[np.ndarray], np.ndarray]]
+
+DIMENSION_MEASURES: Measures = {"ccc": ccc_from_moments, "pearson": pearson_from_moments, "rmse": rmse_from_moments}
+CATEGORY_MEASURES: Measures = {"uar": uar_from_confusion, "macro_f1": macro_f1_from_confusion}
 
 
 @dataclass(frozen=True)
@@ -49,8 +57,12 @@ class Scored:
         For each fit, its scores for permuted labels by the name of the split.
     tested : list of dict of str to float, or None
         For each fit, the score that the null is of, by the name of the split, where that is not CCC of the fit itself.
+    permuted : str
+        What the labels of the nulls were permuted among.
     codes : list of dict or None
         For each fit, more columns of its pooled rows.
+    left_out : list of LeftOut, or None
+        For each fit, the sums that remain without each speaker, where it can be fitted again without them.
     """
 
     split: Split
@@ -65,6 +77,15 @@ class Scored:
     nulls: list[dict[str, np.ndarray] | None]
     codes: list[dict | None]
     tested: list[dict[str, float] | None] | None = None
+    left_out: list[LeftOut | None] | None = None
+    permuted: str = ""
+
+    def refit(self, fit: int, split: str) -> Refit | None:
+        """What a fit scores on a split without each speaker; None where nobody knows, or there is one alone."""
+        left_out = self.left_out[fit] if self.left_out else None
+        if left_out is None or len(left_out.deletions.names) < 2:
+            return None
+        return Refit(left_out.deletions.names, left_out.deletions.part, left_out.sums[split])
 
 
 @dataclass(frozen=True)
@@ -78,6 +99,8 @@ class Outcome:
     predictions : DataFrame
     recalls : list of dict
         Rows of the recalls of each category; none of a dimension.
+    refits : list of DataFrame
+        What :class:`.refits.Refits` reads, of each fit that has any.
     reasons : list of str
         Why pooled scores lack something.
     """
@@ -85,6 +108,7 @@ class Outcome:
     scores: list[dict]
     predictions: pd.DataFrame
     recalls: list[dict]
+    refits: list[pd.DataFrame]
     reasons: list[str]
 
 
@@ -106,64 +130,135 @@ def score(scored: Scored, *, resamples: int, seed: int) -> Outcome:
     UserError
         If a prediction is not a number.
     """
-    split = scored.split
     measures = DIMENSION_MEASURES if scored.categories is None else CATEGORY_MEASURES
-    rows_out, frames, of_classes, reasons = [], [], [], []
-    for name in dict.fromkeys(name for fold in split.folds for name in fold.tests):
-        # Rows of each fold, with its place among the folds; the pooled score takes them all.
-        parts = [
-            (k, fold.name, fold.tests[name][scored.labelled[fold.tests[name]]]) for k, fold in enumerate(split.folds)
+    rows_out, frames, of_classes, refits, reasons = [], [], [], [], []
+    for name in dict.fromkeys(name for fold in scored.split.folds for name in fold.tests):
+        of_folds = [
+            _Part(k, fold.name, fold.tests[name][scored.labelled[fold.tests[name]]])
+            for k, fold in enumerate(scored.split.folds)
         ]
-        rows = np.concatenate([part for *_, part in parts])
+        rows = np.concatenate([part.rows for part in of_folds])
         if not len(rows):
             continue
         _check(scored, rows)
         by_speaker = _sums(scored, rows)
-        resampled, rare = measures, ""
+        resampled, rare = DIMENSION_MEASURES, ""
         if scored.categories is not None:
             support, resampled = by_speaker[:, 0].sum(-1), resampled_measures(by_speaker)
             of_classes += _recalls(scored, name, rows, by_speaker, resamples=resamples, seed=seed)
-            rare = told(scored.categories, support, unit=_counts(split, rows)["unit"])
+            rare = told(scored.categories, support, unit=_unit(scored.split, rows))
             reasons += [f"{name}: {line}" for line in (_absent(scored.categories, support), rare) if line]
         bounds = intervals(by_speaker, resampled, resamples=resamples, seed=seed)
-        sets = [(None, "all", rows, by_speaker.sum(0))]
-        if len(split.folds) > 1:
-            sets += [(k, fold, part, _sums(scored, part).sum(0)) for k, fold, part in parts if len(part)]
-        counted = [_counts(split, part) for _, _, part, _ in sets]
-        fold_of_row = np.concatenate([np.full(len(part), fold, dtype=object) for _, fold, part in parts])
-        pooled = []
-        for fit, identity in enumerate(scored.identity):
-            for (k, fold, part, sums), counts in zip(sets, counted, strict=True):
-                row = {**identity, "fold": fold, "split": name, **counts}
-                for measure, function in measures.items():
-                    row[measure] = float(function(sums[fit]))
-                    if k is None:
-                        row[f"{measure}_low"], row[f"{measure}_high"] = bounds[measure][:, fit]
-                row["penalty"] = _penalty(scored.penalties[fit], k)
-                row["reason"] = _reason(row, scored.truth[part], wanted=k is None and resamples > 0)
-                if k is None:
-                    if scored.categories is not None:
-                        row["classes"] = int((sums[fit].sum(-1) > 0).sum())
-                        row["uar_common"] = float(resampled["uar_common"](sums[fit]))
-                        row["uar_common_low"], row["uar_common_high"] = bounds["uar_common"][:, fit]
-                    if scored.nulls[fit] is not None:
-                        other = scored.tested[fit] if scored.tested else None
-                        row["tested"] = other[name] if other else row["ccc"]
-                        row.update(summarise(row["tested"], scored.nulls[fit][name]))
-                    row.update(scored.codes[fit] or {})
-                    pooled.append(row)
-                rows_out.append(row)
-                if row["reason"] and k is None:
-                    reasons.append(f"layer {row['layer']}, {name}: {row['reason']}")
-                if k is None and rare and not row["reason"]:
-                    row["reason"] = rare
-            frames.append(_predictions(scored, fit, name, fold_of_row, rows))
+        known = [scored.refit(fit, name) if resamples else None for fit in range(len(scored.identity))]
+        kinds = [_refitted(bounds, fit, refit, by_speaker, measures) for fit, refit in enumerate(known)]
+        refits += _tables_of(known, scored.identity, name)
+        sums = by_speaker.sum(0)
+        pooled = _rows(scored, name, _Part(None, POOLED, rows), sums)
+        for fit, row in enumerate(pooled):
+            row["interval"] = kinds[fit]
+            for k, end in enumerate(("low", "high")):
+                row.update({f"{measure}_{end}": limits[k, fit] for measure, limits in bounds.items()})
+            row["reason"] = _reason(row, scored.truth[rows], wanted=resamples > 0)
+            if row["reason"]:
+                reasons.append(f"layer {row['layer']}, {name}: {row['reason']}")
+            row["reason"] = row["reason"] or rare
+            if "uar_common" in resampled:
+                row["classes"] = int((sums[fit].sum(-1) > 0).sum())
+                row["uar_common"] = float(resampled["uar_common"](sums[fit]))
+            row.update(_tested(scored, fit, name, row) | (scored.codes[fit] or {}))
         for row, p in zip(pooled, holm([row.get("p", np.nan) for row in pooled]), strict=True):
             row["p_holm"] = p
-    return Outcome(rows_out, pd.concat(frames, ignore_index=True), of_classes, reasons)
+        several = [part for part in of_folds if len(part.rows)] if len(of_folds) > 1 else []
+        parts = [pooled, *(_rows(scored, name, part, _sums(scored, part.rows).sum(0)) for part in several)]
+        rows_out += [row for of_fit in zip(*parts, strict=True) for row in of_fit]
+        frames += [_predictions(scored, fit, name, of_folds) for fit in range(len(scored.identity))]
+    return Outcome(rows_out, pd.concat(frames, ignore_index=True), of_classes, refits, reasons)
 
 
-def _check(scored, rows):
+def _refitted(
+    bounds: dict[str, np.ndarray],
+    fit: int,
+    refit: Refit | None,
+    by_speaker: np.ndarray,
+    measures: Mapping[str, Callable],
+) -> str:
+    """Put the intervals of a fit that was refitted in place of those of the fixed probe; which they are now."""
+    there = {name: bool(np.isfinite(ends[:, fit]).all()) for name, ends in bounds.items()}
+    fixed = FIXED if any(there.values()) else ""
+    if refit is None or not fixed:
+        return fixed
+    refitted = {}
+    for measure, function in measures.items():
+        samples = [values[:, None] for values in refit.samples(function, by_speaker[:, fit])]
+        low, high, _ = jackknife.limits(function(by_speaker.sum(0))[fit : fit + 1], samples, scale=measure)
+        refitted[measure] = np.concatenate([low, high])
+    if any(there[name] and not np.isfinite(ends).all() for name, ends in refitted.items()):
+        return fixed
+    for name, ends in refitted.items():
+        bounds[name][:, fit] = ends
+    return REFITTED
+
+
+def _tables_of(refits: Sequence[Refit | None], identity: Sequence[dict], split: str) -> list[pd.DataFrame]:
+    """The refits of each fit that has any, as :class:`.refits.Refits` reads them."""
+    return [
+        pd.DataFrame(
+            {
+                **{name: value for name, value in about.items() if name != "depth"},
+                "split": split,
+                "part": refit.part,
+                "unit": list(refit.units),
+                **dict(zip(MOMENTS, refit.sums.T, strict=True)),
+            }
+        )
+        for refit, about in zip(refits, identity, strict=True)
+        if refit is not None
+    ]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Rows that are scored together.
+
+    Attributes
+    ----------
+    place : int or None
+        Of the fold; None for all folds together.
+    fold : str
+        Its name.
+    rows : ndarray of int
+    """
+
+    place: int | None
+    fold: str
+    rows: np.ndarray
+
+
+def _rows(scored: Scored, name: str, part: _Part, sums: np.ndarray) -> list[dict[str, Any]]:
+    """A row of the scores for each fit, with what every part has; `sums` of shape (fits, ...)."""
+    measures = DIMENSION_MEASURES if scored.categories is None else CATEGORY_MEASURES
+    counts = _counts(scored.split, part.rows)
+    rows = []
+    for fit, identity in enumerate(scored.identity):
+        row = {**identity, "fold": part.fold, "split": name, **counts}
+        row |= {measure: float(function(sums[fit])) for measure, function in measures.items()}
+        row["penalty"] = _penalty(scored.penalties[fit], part.place)
+        row["reason"] = _reason(row, scored.truth[part.rows], wanted=False)
+        rows.append(row)
+    return rows
+
+
+def _tested(scored: Scored, fit: int, name: str, row: dict[str, Any]) -> dict[str, Any]:
+    """Columns that compare a fit with its null on a split, if it has one."""
+    null = scored.nulls[fit]
+    if null is None:
+        return {}
+    other = scored.tested[fit] if scored.tested else None
+    tested = other[name] if other else row["ccc"]
+    return {"tested": tested, **summarise(tested, null[name]), "permuted": scored.permuted}
+
+
+def _check(scored: Scored, rows: np.ndarray) -> None:
     wrong = ~np.isfinite(scored.predictions[:, rows])
     if wrong.any():
         fit, row = np.argwhere(wrong)[0]
@@ -174,7 +269,7 @@ def _check(scored, rows):
         )
 
 
-def _sums(scored, rows) -> np.ndarray:
+def _sums(scored: Scored, rows: np.ndarray) -> np.ndarray:
     """Sums for each speaker (or group, where that is resampled) and fit from which every measure follows."""
     truth, predicted, groups = scored.truth[rows], scored.predictions[:, rows], scored.split.groups[rows]
     if scored.categories is None:
@@ -187,9 +282,13 @@ def _counts(split: Split, rows: np.ndarray) -> dict[str, int | str]:
     return {
         "n": len(rows),
         "speakers": len(np.unique(split.units.speakers[rows])),
-        "unit": unit_of([split.units.names[row] for row in rows]),
+        "unit": _unit(split, rows),
         "units": len(np.unique(split.groups[rows])),
     }
+
+
+def _unit(split: Split, rows: np.ndarray) -> str:
+    return unit_of([split.units.names[row] for row in rows])
 
 
 def _absent(categories: Sequence[str], support: np.ndarray) -> str:
@@ -201,17 +300,19 @@ def _absent(categories: Sequence[str], support: np.ndarray) -> str:
     return f"UAR averages {', '.join(names[True])}: no utterance of {', '.join(names[False])} is scored"
 
 
-def _recalls(scored, name, rows, by_speaker, *, resamples, seed) -> list[dict]:
+def _recalls(
+    scored: Scored, name: str, rows: np.ndarray, by_speaker: np.ndarray, *, resamples: int, seed: int
+) -> list[dict]:
     """Rows of the recalls of each class, of every fit."""
     truth, speakers = scored.truth[rows].astype(int), scored.split.units.speakers[rows]
-    found = recalls(by_speaker, resamples=resamples, seed=seed)
+    limits = recalls(by_speaker, resamples=resamples, seed=seed)
     predicted = by_speaker.sum((0, 2))
     common = common_classes(by_speaker[:, 0].sum(-1))
-    made = []
+    rows_out = []
     for fit, identity in enumerate(scored.identity):
-        for k, category in enumerate(scored.categories):
+        for k, category in enumerate(scored.categories or ()):
             of_class = truth == k
-            made.append(
+            rows_out.append(
                 {
                     **identity,
                     "split": name,
@@ -219,21 +320,21 @@ def _recalls(scored, name, rows, by_speaker, *, resamples, seed) -> list[dict]:
                     "n": int(of_class.sum()),
                     "speakers": len(np.unique(speakers[of_class])),
                     "predicted": int(predicted[fit, k]),
-                    **{column: float(values[fit, k]) for column, values in found.items()},
+                    **{column: float(values[fit, k]) for column, values in limits.items()},
                     "reason": "" if common[k] else TOO_RARE if of_class.any() else "none is scored",
                 }
             )
-    return made
+    return rows_out
 
 
-def _penalty(chosen, fold) -> float | None:
+def _penalty(chosen: np.ndarray | None, fold: int | None) -> float | None:
     """Penalty of a fold; the pooled score has one only where there is one fit."""
     if chosen is None or (fold is None and len(chosen) > 1):
         return None
     return float(chosen[fold or 0])
 
 
-def _reason(row, truth, *, wanted) -> str:
+def _reason(row: dict[str, Any], truth: np.ndarray, *, wanted: bool) -> str:
     """Why a number is missing; `wanted` says whether an interval should be there."""
     first = "uar" if "uar" in row else "ccc"
     if np.isnan(row[first]) or np.isnan(row.get("pearson", 0.0)):
@@ -244,7 +345,9 @@ def _reason(row, truth, *, wanted) -> str:
     return ""
 
 
-def _predictions(scored, fit, split_name, fold_of_row, rows) -> pd.DataFrame:
+def _predictions(scored: Scored, fit: int, split_name: str, of_folds: Sequence[_Part]) -> pd.DataFrame:
+    rows = np.concatenate([part.rows for part in of_folds])
+    fold_of_row = np.concatenate([np.full(len(part.rows), part.fold, dtype=object) for part in of_folds])
     frame = pd.DataFrame({"split": split_name, "fold": fold_of_row, "id": np.asarray(scored.ids, dtype=object)[rows]})
     frame["speaker"] = np.asarray(scored.speakers, dtype=object)[rows]
     frame["group"] = np.asarray(scored.split.units.names, dtype=object)[rows]

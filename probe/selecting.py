@@ -6,7 +6,7 @@ where that has a score of every layer, and else on the very rows that are report
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from emoprobe.errors import UserError
 
 from .drawing import columns_of, is_there, scores_of, sums_of
 from .schema import CATEGORIES, KEY
-from .splits import CROSS_VALIDATION
+from .splits import CROSS_VALIDATION, POOLED
 
 if TYPE_CHECKING:
     from .results import Results
@@ -34,11 +34,13 @@ LOWER_IS_BETTER = ("rmse",)
 #: Columns that name a system.
 SYSTEM = ("model", "corpus", "dimension", "probe", "features", "layer", "split")
 
-#: What `fold` says of a score that is not of one fold alone.
-POOLED = ("all", "")
-
 
 # Which part is reported -----------------------------------------------------------------------------------------------
+
+
+def is_pooled(scores: pd.DataFrame) -> pd.Series:
+    """Which rows of the scores are of all folds together; so are those of a table that names no fold."""
+    return scores["fold"].isin((POOLED, ""))
 
 
 def ordered_splits(splits: Iterable[str]) -> list[str]:
@@ -134,7 +136,7 @@ def choose(scored: pd.Series, development: pd.Series, split: str, metric: str) -
     if not len(scored):
         return Choice(None, "", None, np.nan, split)
     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
-    highest = (sign * scored).idxmax()
+    highest: Any = (sign * scored).idxmax()
     known = development.astype(float).reindex(scored.index)
     fair = split != DEVELOPMENT and known.notna().all()
     best = (sign * known).idxmax() if fair else highest
@@ -145,7 +147,7 @@ def development_scores(scores: pd.DataFrame, name: Mapping[str, Any], metric: st
     """Score of each layer of a run on the development part, averaged over seeds; empty where there is none."""
     if not len(scores) or metric not in scores:
         return pd.Series(dtype=float)
-    same = (scores["split"] == DEVELOPMENT) & scores["fold"].isin(POOLED) & scores["layer"].ge(0)
+    same = (scores["split"] == DEVELOPMENT) & is_pooled(scores) & scores["layer"].ge(0)
     for column in KEY:
         same &= scores[column] == name[column]
     return scores[same.fillna(False).to_numpy(bool)].groupby("layer")[metric].mean()
@@ -169,7 +171,8 @@ def best_layer(scores: pd.DataFrame, fits: pd.DataFrame, metric: str) -> Choice:
     """
     first = fits.iloc[0]
     scored = fits.groupby("layer")[metric].mean()
-    return choose(scored, development_scores(scores, first, metric), first["split"], metric)
+    name = {column: first[column] for column in KEY}
+    return choose(scored, development_scores(scores, name, metric), first["split"], metric)
 
 
 def best_baseline(
@@ -193,7 +196,7 @@ def best_baseline(
     Choice
         Of names of probes.
     """
-    same = (scores["split"] == DEVELOPMENT) & scores["fold"].isin(POOLED) & scores["probe"].isin(scored.index)
+    same = (scores["split"] == DEVELOPMENT) & is_pooled(scores) & scores["probe"].isin(scored.index)
     for column in ("corpus", "dimension"):
         same &= scores[column] == layer[column]
     there = scores[same & (chosen_on == DEVELOPMENT)]
@@ -226,18 +229,38 @@ def chosen_in_words(choices: Iterable[tuple[str, str]]) -> str:
     others = ", ".join(dict.fromkeys(chosen_on for chosen_on, split in choices if chosen_on != split))
     if all(chosen_on != split for chosen_on, split in choices):
         return others
-    own = "the same rows, with hindsight"
-    return f"{others}; where that does not score each layer, on {own}" if others else own
+    hindsight = "the same rows, with hindsight"
+    return f"{others}; where that does not score each layer, on {hindsight}" if others else hindsight
 
 
 # What is compared -----------------------------------------------------------------------------------------------------
 
 
-class SystemName(dict):
-    """Values of `SYSTEM`, usable as a key."""
+class SystemName(Mapping[str, Any]):
+    """A system by its columns, which nobody can change, so that it can be a key.
 
-    def __hash__(self):
-        return hash(tuple(self.items()))
+    Parameters
+    ----------
+    values : iterable
+        Of the columns of `SYSTEM`; a missing layer is None, another one a number.
+    """
+
+    def __init__(self, values: Iterable[Any]) -> None:
+        self._values = dict(zip(SYSTEM, values, strict=True))
+        layer = self._values["layer"]
+        self._values["layer"] = None if pd.isna(layer) else int(layer)
+
+    def __getitem__(self, column: str) -> Any:
+        return self._values[column]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._values.items()))
 
 
 @dataclass(frozen=True)
@@ -248,6 +271,7 @@ class Run:
     frames: list[pd.DataFrame]
 
     def depths(self) -> np.ndarray:
+        """Depth of each layer, 0 for the input of the first block and 1 for the last, shape (layers,)."""
         layers = np.array([name["layer"] for name in self.names], dtype=float)
         return layers / max(layers.max(), 1)
 
@@ -278,12 +302,7 @@ def selected(results: Results, where: Mapping[str, Any], metric: str = "ccc") ->
 
 def systems_of(table: pd.DataFrame) -> dict[SystemName, pd.DataFrame]:
     """Predictions by system, in the order of the table."""
-    found = {}
-    for values, frame in table.groupby(list(SYSTEM), sort=False, dropna=False):
-        name = SystemName(zip(SYSTEM, values, strict=True))
-        name["layer"] = None if pd.isna(name["layer"]) else int(name["layer"])
-        found[name] = frame
-    return found
+    return {SystemName(values): frame for values, frame in table.groupby(list(SYSTEM), sort=False, dropna=False)}
 
 
 def runs_of(results: Results, split: str | None, where: Mapping[str, Any], metric: str = "ccc") -> list[Run]:
@@ -300,7 +319,8 @@ def runs_of(results: Results, split: str | None, where: Mapping[str, Any], metri
 
 
 def grouped(runs: Iterable[Run], columns: Sequence[str]) -> list[list[Run]]:
-    groups: dict[tuple, list] = {}
+    """Runs in groups that have the same values in some columns."""
+    groups: dict[tuple, list[Run]] = {}
     for run in runs:
         groups.setdefault(tuple(run.names[0][column] for column in columns), []).append(run)
     return list(groups.values())
@@ -321,7 +341,8 @@ def is_baseline(name: Mapping[str, Any]) -> bool:
     return name["layer"] is not None and name["layer"] < 0
 
 
-def same_value(a, b) -> bool:
+def same_value(a: object, b: object) -> bool:
+    """Whether two values of a column are one; a missing value is the same as another."""
     return a == b or (a is None and b is None)
 
 

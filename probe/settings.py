@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
@@ -50,8 +51,9 @@ class FitSettings:
     permutations : int
         Permutations of the labels that give each ridge probe, and each layer and baseline of categories, its null; 0
         for none.
-    permute_within_speakers : bool
-        Permute labels within speakers only: what the features know of the speaker is then part of the null.
+    permute_within_speakers : bool, optional
+        Permute labels within speakers only: what the features know of the speaker is then part of the null. By default
+        so where speakers are known and have rows enough (`permutation.within_by_rule`).
     rescale : bool
         Give ridge predictions the mean and spread of the labels, fitted on inner validation rows.
     head : str
@@ -69,7 +71,7 @@ class FitSettings:
     penalties: tuple[float, ...] | None = None
     resamples: int = 2000
     permutations: int = 1000
-    permute_within_speakers: bool = False
+    permute_within_speakers: bool | None = None
     mdl: bool = True
     ungrouped: bool = False
     rescale: bool = False
@@ -97,7 +99,7 @@ class FitSettings:
             check_penalties(self.penalties)
 
     @classmethod
-    def of(cls, settings: FitSettings | None = None, **changes) -> FitSettings:
+    def of(cls, settings: FitSettings | None = None, **changes: Any) -> FitSettings:
         """Settings with some of them changed, in the words of a command.
 
         Parameters

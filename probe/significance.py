@@ -14,7 +14,7 @@ Holm's correction is over a *family*: the pairs of one question, which each func
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
@@ -23,12 +23,12 @@ import pandas as pd
 
 from emoprobe.errors import UserError
 
-from .drawing import Drawn, Sums, draw_resamples, limits, scored, sums_of
-from .permutation import holm
+from .differences import Method, corrected, differences, limits_of, tidy
+from .drawing import draw_resamples, sums_of
+from .refits import Refits
 from .results import Results
 from .selecting import (
     SYSTEM,
-    SystemName,
     best_of_run,
     grouped,
     in_words,
@@ -39,14 +39,8 @@ from .selecting import (
     systems_of,
 )
 
-#: Fewest resamples for each test of a family: the smallest p value, 2 / (1 + resamples), times its size is below 0.05.
-RESAMPLES_A_TEST = 40
-
-INTERVALS = (*SYSTEM, "n", "speakers", "seeds", "score", "low", "high", "unit", "units", "without")
-DIFFERENCES = (
-    "corpus", "split", "model", "dimension", "probe", "features", "layer", "one", "other", "score_one", "score_other",
-    "difference", "low", "high", "p", "p_holm", "n", "speakers", "chosen_on", "unit", "units", "without",
-)  # fmt: skip
+INTERVALS = (*SYSTEM, "n", "speakers", "seeds", "score", "low", "high", "unit", "units", "without",
+             "interval")  # fmt: skip
 
 
 def score_intervals(
@@ -78,11 +72,11 @@ def score_intervals(
     UserError
         If there are no such predictions.
     """
-    rows = []
+    rows, method = [], Method(metric, resamples, seed, Refits(results.refits))
     for name, frame in systems_of(selected(results, where, metric)).items():
         sums = sums_of([frame], metric)
         drawn = draw_resamples(sums, metric, resamples, seed)
-        low, high, _ = limits(drawn.drawn, drawn.left_out, scale=metric, with_seeds=drawn.with_seeds)
+        low, high, _, interval = limits_of([(0,)], [name], sums, drawn, method)
         rows.append(
             {
                 **name,
@@ -92,9 +86,10 @@ def score_intervals(
                 "low": low[0],
                 "high": high[0],
                 "without": ", ".join(sums.rare),
+                "interval": interval[0],
             }
         )
-    return _table(rows, INTERVALS)
+    return tidy(rows, INTERVALS)
 
 
 def paired_differences(
@@ -153,12 +148,12 @@ def paired_differences(
         pairs = [(a, b) for a, b in pairs if not is_baseline(a)] or pairs
     names = list(dict.fromkeys(name for pair in pairs for name in pair))
     place = {name: k for k, name in enumerate(names)}
-    frames = [sides[0].get(name, sides[1].get(name)) for name in names]
+    frames = [(sides[0] if name in sides[0] else sides[1])[name] for name in names]
     family = ("corpus", "split")
     sizes = Counter(tuple(a[c] if same_value(a[c], b[c]) else "" for c in family) for a, b in pairs)
     places = [(place[a], place[b]) for a, b in pairs]
-    rows = _differences(names, frames, places, metric, _enough(resamples, max(sizes.values())), seed)
-    return _corrected(rows, family)
+    method = Method(metric, resamples, seed, Refits(results.refits)).for_family(max(sizes.values()))
+    return corrected(differences(names, frames, places, method), family)
 
 
 def layers_compared(
@@ -190,19 +185,20 @@ def layers_compared(
         As of :func:`paired_differences`, `p_holm` over the layers of a run; `chosen_on` is the split that the best
         layer was chosen on, empty where it was asked for.
     """
-    rows = []
+    rows, method = [], Method(metric, resamples, seed, Refits(results.refits))
     for systems in runs_of(results, split, where, metric):
         names, frames = list(systems.names), list(systems.frames)
         if against == "best":
             best, chosen_on = best_of_run(results, systems, metric)
         else:
-            best, chosen_on = next((k for k, name in enumerate(names) if name["layer"] == against), None), ""
-            if best is None:
+            places = [k for k, name in enumerate(names) if name["layer"] == against]
+            if not places:
                 raise UserError(f"{in_words(names[0])} is there, but there is no layer {against} beside it")
+            best, chosen_on = places[0], ""
         pairs = [(k, best) for k in range(len(names)) if k != best]
-        found = _differences(names, frames, pairs, metric, _enough(resamples, len(pairs)), seed)
-        rows += [{**row, "chosen_on": chosen_on} for row in found]
-    return _corrected(rows, ("corpus", "split", "model", "dimension", "probe", "features"))
+        compared = differences(names, frames, pairs, method.for_family(len(pairs)))
+        rows += [{**row, "chosen_on": chosen_on} for row in compared]
+    return corrected(rows, ("corpus", "split", "model", "dimension", "probe", "features"))
 
 
 def models_compared(
@@ -235,8 +231,9 @@ def models_compared(
         As of :func:`paired_differences`; `p_holm` over the depths of a pair of models, or over the pairs of models of
         the same corpus, split, dimension, probe and features.
     """
+    method = Method(metric, resamples, seed, Refits(results.refits))
     if at == "best":
-        return _compared(results, ("model",), split, metric, resamples, seed, where)
+        return _compared(results, ("model",), split, method, where)
     rows = []
     for runs in grouped(runs_of(results, split, where, metric), ("corpus", "split", "dimension", "probe", "features")):
         for one, other in combinations([run for run in runs if len(run.names) > 1], 2):
@@ -245,10 +242,10 @@ def models_compared(
             nearest = [int(np.abs(many.depths() - depth).argmin()) for depth in few.depths()]
             start = len(one.names)
             pairs = [(k, near + start) if not swap else (near, k + start) for k, near in enumerate(nearest)]
-            enough = _enough(resamples, len(pairs))
-            found = _differences(one.names + other.names, one.frames + other.frames, pairs, metric, enough, seed)
-            rows += [{**row, "pair": f"{one.names[0]['model']} {other.names[0]['model']}"} for row in found]
-    return _corrected(rows, ("corpus", "split", "dimension", "probe", "features", "pair"))
+            enough = method.for_family(len(pairs))
+            compared = differences(one.names + other.names, one.frames + other.frames, pairs, enough)
+            rows += [{**row, "pair": f"{one.names[0]['model']} {other.names[0]['model']}"} for row in compared]
+    return corrected(rows, ("corpus", "split", "dimension", "probe", "features", "pair"))
 
 
 def dimensions_compared(
@@ -266,7 +263,7 @@ def dimensions_compared(
     split, model, probe and features. Where a dimension is read, rather than how well, is compared by
     `analysis.centroid`.
     """
-    return _compared(results, ("dimension",), split, metric, resamples, seed, where)
+    return _compared(results, ("dimension",), split, Method(metric, resamples, seed, Refits(results.refits)), where)
 
 
 def features_compared(
@@ -283,7 +280,7 @@ def features_compared(
     Parameters and result as of :func:`models_compared`; `p_holm` over the pairs of feature sets of the same corpus,
     split, model, dimension and probe.
     """
-    return _compared(results, ("features",), split, metric, resamples, seed, where)
+    return _compared(results, ("features",), split, Method(metric, resamples, seed, Refits(results.refits)), where)
 
 
 def probes_compared(
@@ -300,18 +297,22 @@ def probes_compared(
     Parameters and result as of :func:`models_compared`; `p_holm` over the pairs of probes of the same corpus, split,
     model and dimension.
     """
-    return _compared(results, ("probe", "features"), split, metric, resamples, seed, where)
+    return _compared(
+        results, ("probe", "features"), split, Method(metric, resamples, seed, Refits(results.refits)), where
+    )
 
 
-def _compared(results, over, split, metric, resamples, seed, where) -> pd.DataFrame:
+def _compared(
+    results: Results, over: tuple[str, ...], split: str | None, method: Method, where: Mapping[str, Any]
+) -> pd.DataFrame:
     """Pairs of runs that differ in the columns `over`, each at its best layer."""
     family = [column for column in SYSTEM if column not in (*over, "layer")]
-    runs = runs_of(results, split, where, metric)
+    runs = runs_of(results, split, where, method.metric)
     if "model" in over:
         runs = [run for run in runs if not is_baseline(run.names[0])]
     rows = []
     for group in grouped(runs, family):
-        best = [best_of_run(results, run, metric) for run in group]
+        best = [best_of_run(results, run, method.metric) for run in group]
         names = [run.names[k] for run, (k, _) in zip(group, best, strict=True)]
         frames = [run.frames[k] for run, (k, _) in zip(group, best, strict=True)]
         pairs = [
@@ -319,82 +320,8 @@ def _compared(results, over, split, metric, resamples, seed, where) -> pd.DataFr
             for a, b in combinations(range(len(group)), 2)
             if not all(same_value(names[a][column], names[b][column]) for column in over[:1])
         ]
-        found = _differences(names, frames, pairs, metric, _enough(resamples, len(pairs)), seed)
-        for (b, a), row in zip(pairs, found, strict=True):
+        compared = differences(names, frames, pairs, method.for_family(len(pairs)))
+        for (b, a), row in zip(pairs, compared, strict=True):
             chosen = dict.fromkeys(best[k][1] for k in (b, a) if best[k][1])
             rows.append({**row, "chosen_on": ", ".join(chosen)})
-    return _corrected(rows, family)
-
-
-def _enough(resamples: int, family: int) -> int:
-    """Resamples for a family of so many tests; none stay none."""
-    return max(resamples, RESAMPLES_A_TEST * family) if resamples else 0
-
-
-def _differences(names, frames, pairs, metric, resamples, seed) -> list[dict]:
-    """Rows of the table, one for each of `pairs` of places in `names` and `frames`, on what both of a pair score."""
-    ids = [scored(frame, metric) for frame in frames]
-    # Systems that score other utterances must not narrow what two others have in common; pairs that have the same in
-    # common are resampled once.
-    together: dict[frozenset, list] = {}
-    for pair in pairs:
-        together.setdefault(ids[pair[0]] & ids[pair[1]], []).append(pair)
-    found = {}
-    for same in together.values():
-        places = list(dict.fromkeys(k for pair in same for k in pair))
-        sums = sums_of([frames[k] for k in places], metric)
-        drawn = draw_resamples(sums, metric, resamples, seed)
-        local = [(places.index(one), places.index(other)) for one, other in same]
-        rows = _rows([names[k] for k in places], local, sums, drawn)
-        found |= dict(zip(same, rows, strict=True))
-    return [found[pair] for pair in pairs]
-
-
-def _rows(names: Sequence[SystemName], pairs: Sequence[tuple[int, int]], sums: Sums, drawn: Drawn) -> list[dict]:
-    a, b = np.array(pairs, dtype=int).T
-    score = drawn.score[a] - drawn.score[b]
-    low, high, p = limits(
-        drawn.drawn[:, a] - drawn.drawn[:, b],
-        drawn.left_out[:, a] - drawn.left_out[:, b],
-        with_seeds=drawn.with_seeds[:, a] - drawn.with_seeds[:, b],
-    )
-    rows = []
-    for k, (one, other) in enumerate(pairs):
-        first, second = names[one], names[other]
-        shared = [column for column in SYSTEM if same_value(first[column], second[column])]
-        rows.append(
-            {
-                **{column: first[column] for column in shared},
-                "one": in_words({column: first[column] for column in SYSTEM if column not in shared}),
-                "other": in_words({column: second[column] for column in SYSTEM if column not in shared}),
-                "score_one": drawn.score[one],
-                "score_other": drawn.score[other],
-                "difference": score[k],
-                "low": low[k],
-                "high": high[k],
-                "p": p[k],
-                **sums.counts(),
-                "without": ", ".join(sums.rare),
-            }
-        )
-    return rows
-
-
-def _corrected(rows: list[dict], family: Sequence[str]) -> pd.DataFrame:
-    """The table of differences, with Holm's correction over the rows that agree in `family`."""
-    made = pd.DataFrame(rows)
-    if len(made):
-        family = [column for column in family if column in made]
-        made["p_holm"] = np.nan
-        for _, part in made.groupby(family, dropna=False, sort=False):
-            made.loc[part.index, "p_holm"] = holm(part["p"])
-    return _table(made, DIFFERENCES)
-
-
-def _table(rows, columns) -> pd.DataFrame:
-    made = pd.DataFrame(rows).reindex(columns=list(columns))
-    made["layer"] = made["layer"].astype("Int64")
-    for column in ("corpus", "split", "model", "dimension", "probe", "features", "chosen_on", "without"):
-        if column in made:
-            made[column] = made[column].astype(object).where(made[column].notna(), "").astype(str)
-    return made
+    return corrected(rows, family)

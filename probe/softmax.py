@@ -51,7 +51,7 @@ class Softmax:
 
 
 def fit_softmax(
-    x: np.ndarray, classes: np.ndarray, penalties: Sequence[float], *, tolerance: float = TOLERANCE
+    x: np.ndarray, classes: np.ndarray, penalties: Sequence[float] | np.ndarray, *, tolerance: float = TOLERANCE
 ) -> list[Softmax]:
     r"""Minimise the balanced log loss plus half the penalty times the squared weights.
 
@@ -114,10 +114,10 @@ def _loss(flat: np.ndarray, data: _Data, scale: np.ndarray, ridge: float) -> tup
     scores = weights[:, :-1] @ data.z
     scores += weights[:, -1:]
     scores -= scores.max(0)  # which changes no probability, and no exponential overflows
-    own = scores[data.classes, np.arange(scores.shape[1])]
+    of_truth = scores[data.classes, np.arange(scores.shape[1])]
     odds = np.exp(scores, out=scores)
     total = odds.sum(0)
-    value = data.weight @ (np.log(total) - own) + ridge / 2 * (weights[:, :-1] ** 2).sum()
+    value = data.weight @ (np.log(total) - of_truth) + ridge / 2 * (weights[:, :-1] ** 2).sum()
     odds /= total
     residual = np.subtract(odds, data.answers, out=odds)
     residual *= data.weight

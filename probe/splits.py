@@ -17,8 +17,14 @@ VERSION = 1
 #: What the held-out parts of folds are called together.
 CROSS_VALIDATION = "cross-validation"
 
+#: What the column `fold` says of a score that is not of one fold alone: no fold can be called so.
+POOLED = "all"
+
 #: A corpus's own parts, one to train on and others to score.
 OFFICIAL = "official"
+
+#: Rows to train on and rows to choose on, of each inner fold.
+Pairs = tuple[tuple[np.ndarray, np.ndarray], ...]
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class Fold:
 
     name: str
     train: np.ndarray
-    inner: tuple[tuple[np.ndarray, np.ndarray], ...]
+    inner: Pairs
     tests: dict[str, np.ndarray]
     development: np.ndarray | None = None
 
@@ -91,7 +97,7 @@ class Split:
         return self.units.resampled
 
 
-def group_folds(groups, n_folds: int, *, seed: int = 0) -> np.ndarray:
+def group_folds(groups: np.ndarray, n_folds: int, *, seed: int = 0) -> np.ndarray:
     """Deal groups to folds of nearly equal size, none to two folds.
 
     The largest group goes first, each to the fold that is smallest so far; groups of equal size are dealt in an order
@@ -99,7 +105,7 @@ def group_folds(groups, n_folds: int, *, seed: int = 0) -> np.ndarray:
 
     Parameters
     ----------
-    groups : array_like of int, shape (rows,)
+    groups : ndarray of int, shape (rows,)
     n_folds : int
     seed : int
 
@@ -132,9 +138,7 @@ def group_folds(groups, n_folds: int, *, seed: int = 0) -> np.ndarray:
     return fold_of_group[member]
 
 
-def inner_folds(
-    rows: np.ndarray, groups: np.ndarray, n_folds: int, *, seed: int = 0, what: str = SPEAKER
-) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+def inner_folds(rows: np.ndarray, groups: np.ndarray, n_folds: int, *, seed: int = 0, what: str = SPEAKER) -> Pairs:
     """Inner folds of `rows` that keep groups whole, as many as there are groups for, 2 at least.
 
     Parameters
@@ -164,7 +168,7 @@ def inner_folds(
     return tuple((rows[fold != k], rows[fold == k]) for k in range(fold.max() + 1))
 
 
-def cross_validation(rows, groups, n_folds: int, *, seed: int = 0) -> tuple[Fold, ...]:
+def cross_validation(rows: np.ndarray, groups: np.ndarray, n_folds: int, *, seed: int = 0) -> tuple[Fold, ...]:
     """Speaker-grouped folds, each with the other folds as its inner folds.
 
     The inner fits of a fold leave out one more fold: the fit that leaves out folds i and j serves both. The first

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from emoprobe.errors import UserError
 from emoprobe.extract.cache import HiddenStateCache
-from emoprobe.extract.corpora.cells import EMOTION
+from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
+from emoprobe.extract.digest import cache_digest
 
 from .mismatches import mismatches
+from .permutation import within_by_rule
 from .probes.base import Inputs, Probe
 from .probes.registry import ALL, BASELINES, PROBES
-from .protocol import cache_digest
 from .settings import FitSettings
 from .splits import Split
 from .targets import Labels, left_out, plan_target
+
+#: What a fit reads of the utterances of a cache.
+_READ = ("id", "speaker", "split", "emotion", "status", *DIMENSIONS)
 
 
 class Unit(NamedTuple):
@@ -78,7 +82,7 @@ class Study:
         _refuse_what_is_not_there(cache, settings)
         labels = _labels(cache, settings)
         inputs = Inputs(tuple(cache.statistics), cache.baselines)
-        digest = cache_digest(cache, labels.table)
+        digest = cache_digest(cache, labels.table, _READ)
         splits, problems = _plan(cache, settings, labels)
         if not splits:
             raise UserError("; ".join(problems.values()))
@@ -91,6 +95,13 @@ class Study:
         for line in _notes(splits, without):
             say(f"{where}: {line}")
         return cls(cache, settings, inputs, digest, labels, splits, without, _units(settings, inputs, list(splits)))
+
+    def settings_for(self, target: str) -> FitSettings:
+        """The settings, with what they leave to the corpus decided for a target: how its labels are permuted."""
+        if self.settings.permute_within_speakers is not None:
+            return self.settings
+        split = self.splits[target]
+        return replace(self.settings, permute_within_speakers=within_by_rule(split.folds, split.units))
 
     def targets_of(self, unit: Unit) -> list[str]:
         """Targets of a unit, in the order in which they were asked for."""

@@ -146,8 +146,8 @@ class Labels:
         UserError
             As :func:`.planning.plan` tells it.
         """
-        made = plan(
-            self.table["split"].fillna("").astype(str),
+        planned = plan(
+            self.table["split"].fillna("").astype(str).tolist(),
             self.speakers,
             np.logical_or.reduce([self.rated(name) for name in among]),
             np.stack([self.labelled(name) for name in targets], axis=1),
@@ -157,7 +157,7 @@ class Labels:
             seed=folding.seed,
             ungrouped=folding.ungrouped,
         )
-        return replace(made, notes=[*shared_audio(self.table, made.folds), *made.notes])
+        return replace(planned, notes=[*shared_audio(self.table, planned.folds), *planned.notes])
 
 
 def plan_target(labels: Labels, target: str, folding: Folding, *, corpus: str) -> Split:

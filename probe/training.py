@@ -59,7 +59,7 @@ class EarlyStopping:
     patience : int
     """
 
-    def __init__(self, parameters: list[torch.Tensor], shape: tuple[int, ...], patience: int):
+    def __init__(self, parameters: list[torch.Tensor], shape: tuple[int, ...], patience: int) -> None:
         self.parameters, self.patience = parameters, patience
         self.best = [parameter.detach().clone() for parameter in parameters]
         self.score = np.full(shape, -np.inf)

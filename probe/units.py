@@ -69,7 +69,8 @@ class Units:
         """
         speaker = speaker_groups(speakers)
         unknown = np.array([is_unknown(name) for name in speakers], dtype=bool)
-        group = _group_numbers([""] * len(speaker) if groups is None else groups)
+        group_names = [""] * len(speaker) if groups is None else [str(name).strip() for name in groups]
+        group = _group_numbers(group_names)
         known = group >= 0
         if not known.any():
             return cls(speaker, group, speaker, speaker, SPEAKER, [""] * len(speaker), unknown)
@@ -82,7 +83,7 @@ class Units:
             drawn = whole
         first: dict[int, str] = {}
         for row in np.flatnonzero(known & by_group):
-            first.setdefault(int(drawn[row]), str(groups[row]).strip())
+            first.setdefault(int(drawn[row]), group_names[row])
         names = [
             first.get(int(number), "") if of_group else "" for number, of_group in zip(drawn, by_group, strict=True)
         ]
@@ -149,7 +150,7 @@ def speaker_groups(speakers: Sequence[str]) -> np.ndarray:
     ndarray of int, shape (utterances,)
         0 to groups - 1, in the order of first appearance.
     """
-    names: dict = {}
+    names: dict[int | str, int] = {}
     groups = np.empty(len(speakers), dtype=np.int64)
     for row, speaker in enumerate(speakers):
         key = row if is_unknown(speaker) else identifier(str(speaker).strip())
@@ -203,7 +204,7 @@ def unit_of(groups: Sequence[str]) -> str:
 
 def _group_numbers(groups: Sequence[str]) -> np.ndarray:
     names: dict[str, int] = {}
-    keys = [identifier(str(name).strip()) for name in groups]
+    keys = [identifier(name) for name in groups]
     return np.array([names.setdefault(key, len(names)) if key else -1 for key in keys], dtype=np.int64)
 
 

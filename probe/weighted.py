@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import numpy as np
 import torch
@@ -153,35 +155,39 @@ def weighted_probe(
     epochs = np.full((n_seeds, len(folds), n_targets), -1)
     lengths = np.full((len(folds), n_layers), np.nan)
     linear = settings.head == "linear"
-    coef = np.full((n_seeds, len(folds), n_targets, states.width), np.nan) if linear else None
-    intercept = np.full((n_seeds, len(folds), n_targets), np.nan) if linear else None
+    coef = np.full((n_seeds, len(folds), n_targets, states.width), np.nan)
+    intercept = np.full((n_seeds, len(folds), n_targets), np.nan)
     for f, fold in enumerate(bar(folds)):
         train, validation = fold.stopping
         standard, mean, spread = standardise_targets(targets, train)
-        lengths[f] = states.standardise(train)
+        scaled = states.standardised(train)
+        lengths[f] = scaled.lengths
         model = _Model(n_layers, states.width, n_targets, seeds, settings, where)
-        epochs[:, f] = _train(model, states, standard, train, validation, settings, seeds[0])
-        weights[:, f] = model.layer_weights().detach().cpu().double().numpy().reshape(n_seeds, n_targets, -1)
+        epochs[:, f] = _train(model, scaled, standard, train, validation, settings, seeds[0])
+        weights[:, f] = _as_array(model.layer_weights()).reshape(n_seeds, n_targets, -1)
         for rows in fold.tests.values():
-            predictions[:, rows] = _predict(model, states, rows, settings.batch) * spread + mean
+            predictions[:, rows] = _predict(model, scaled, rows, settings.batch) * spread + mean
         if linear:
-            head = model.parameters[1].detach().cpu().double().numpy() / states.scale.cpu().double().numpy()
-            offset = model.parameters[2].detach().cpu().double().numpy()
-            centre = np.einsum("stl,lw->stw", weights[:, f], states.mean.cpu().double().numpy())
+            head = _as_array(model.parameters[1]) / _as_array(scaled.scale)
+            offset = _as_array(model.parameters[2])
+            centre = np.einsum("stl,lw->stw", weights[:, f], _as_array(scaled.mean))
             coef[:, f] = head * spread[:, None]
             intercept[:, f] = (offset - (centre * head).sum(-1)) * spread + mean
+    if not linear:
+        return WeightedResult(predictions, weights, epochs, None, None, lengths)
     return WeightedResult(predictions, weights, epochs, coef, intercept, lengths)
 
 
+def _as_array(values: torch.Tensor) -> np.ndarray:
+    return values.detach().cpu().double().numpy()
+
+
 class _States:
-    """States of rows as a tensor, from memory where they fit, centred and scaled by the training rows.
+    """States of rows as a tensor, from memory where they fit."""
 
-    Every layer is centred by its own mean, and all layers are divided by one scale a feature: the head could do both
-    by itself (its bias, its weights), so the layers' weights keep the meaning that they have on raw states, and
-    training is as well conditioned as on standardised ones.
-    """
-
-    def __init__(self, read, folds, memory, device):
+    def __init__(
+        self, read: Callable[[np.ndarray], np.ndarray], folds: Sequence[Fold], memory: float, device: torch.device
+    ) -> None:
         self.read, self.device = read, device
         parts = [rows for fold in folds for rows in (*fold.stopping, *fold.tests.values())]
         self.rows = np.unique(np.concatenate(parts))
@@ -191,45 +197,73 @@ class _States:
         self.kept = torch.from_numpy(np.ascontiguousarray(read(self.rows))).to(device) if size <= memory else None
         self.place = np.zeros(self.rows[-1] + 1, dtype=np.int64)
         self.place[self.rows] = np.arange(len(self.rows))
-        self.mean = self.scale = None
 
-    def raw(self, rows) -> torch.Tensor:
+    def __call__(self, rows: np.ndarray) -> torch.Tensor:
+        """States of some rows, shape (layers, rows, width)."""
         if self.kept is not None:
             return self.kept[:, torch.as_tensor(self.place[rows], device=self.device)]
         return torch.from_numpy(np.ascontiguousarray(self.read(rows))).to(self.device)
 
-    def standardise(self, train: np.ndarray, chunk: int = 2048) -> np.ndarray:
-        """Mean of each layer and scale of each feature over training rows, in two passes: the first gives the mean.
-
-        Returns the root mean square of what is then standardised, by layer.
-        """
+    def standardised(self, train: np.ndarray, chunk: int = 2048) -> _Standardised:
+        """The states in units of some training rows, in two passes: the first gives the mean."""
         kind = torch.float32 if self.device.type == "mps" else torch.float64
         parts = [train[start : start + chunk] for start in range(0, len(train), chunk)]
-        mean = sum(self.raw(part).to(kind).sum(1) for part in parts) / len(train)
-        square = sum(((self.raw(part).to(kind) - mean[:, None]) ** 2).sum(1) for part in parts) / len(train)
+        mean = reduce(add, (self(part).to(kind).sum(1) for part in parts)) / len(train)
+        square = reduce(add, (((self(part).to(kind) - mean[:, None]) ** 2).sum(1) for part in parts)) / len(train)
         scale = square.mean(0).sqrt()
         scale = torch.where(scale > 1e-6 * mean.abs().amax(0).clamp(min=1e-30), scale, 1.0)
-        self.mean, self.scale = mean.float(), scale.float()
-        return (square / scale**2).mean(1).sqrt().cpu().double().numpy()
+        lengths = (square / scale**2).mean(1).sqrt()
+        return _Standardised(self, mean.float(), scale.float(), _as_array(lengths))
 
-    def __call__(self, rows) -> torch.Tensor:
-        return (self.raw(rows) - self.mean[:, None]) / self.scale
+
+@dataclass(frozen=True)
+class _Standardised:
+    """States centred and scaled by the training rows of a fold.
+
+    Every layer is centred by its own mean, and all layers are divided by one scale a feature: the head could do both
+    by itself (its bias, its weights), so the layers' weights keep the meaning that they have on raw states, and
+    training is as well conditioned as on standardised ones.
+
+    Attributes
+    ----------
+    states : _States
+    mean : Tensor, shape (layers, width)
+    scale : Tensor, shape (width,)
+    lengths : ndarray, shape (layers,)
+        Root mean square of what is then standardised.
+    """
+
+    states: _States
+    mean: torch.Tensor
+    scale: torch.Tensor
+    lengths: np.ndarray
+
+    def __call__(self, rows: np.ndarray) -> torch.Tensor:
+        return (self.states(rows) - self.mean[:, None]) / self.scale
 
 
 class _Model:
     """Parameters and forward pass of all seeds and targets."""
 
-    def __init__(self, n_layers, width, n_targets, seeds, settings, device):
+    def __init__(
+        self,
+        n_layers: int,
+        width: int,
+        n_targets: int,
+        seeds: Sequence[int],
+        settings: WeightedSettings,
+        device: torch.device,
+    ) -> None:
         self.shape = (len(seeds), n_targets)
         self.linear = settings.head == "linear"
 
-        def same_for_targets(draw):
+        def same_for_targets(draw: Callable[[torch.Generator], torch.Tensor]) -> torch.Tensor:
             # The same first values for every target, so that a target does not depend on which others are fitted.
             values = torch.stack([draw(torch.Generator().manual_seed(seed)) for seed in seeds])
             values = values[:, None].expand(len(seeds), n_targets, *values.shape[1:])
             return values.clone().to(device).requires_grad_()
 
-        def zeros(*size):
+        def zeros(*size: int) -> torch.Tensor:
             return torch.zeros(*self.shape, *size, device=device, requires_grad=True)
 
         logits = zeros(n_layers)
@@ -262,8 +296,16 @@ class _Model:
         return out.reshape(*self.shape, -1).transpose(1, 2)
 
 
-def _train(model, states, targets, train, validation, settings, seed) -> np.ndarray:
-    truth = torch.from_numpy(targets[train]).float().to(states.device)
+def _train(
+    model: _Model,
+    states: _Standardised,
+    targets: np.ndarray,
+    train: np.ndarray,
+    validation: np.ndarray,
+    settings: WeightedSettings,
+    seed: int,
+) -> np.ndarray:
+    truth = torch.from_numpy(targets[train]).float().to(states.mean.device)
     optimiser = torch.optim.AdamW(
         [
             {"params": model.parameters[:1], "lr": settings.layer_rate, "weight_decay": 0.0},
@@ -287,7 +329,7 @@ def _train(model, states, targets, train, validation, settings, seed) -> np.ndar
 
 
 @torch.no_grad()
-def _predict(model, states, rows, size) -> np.ndarray:
+def _predict(model: _Model, states: _Standardised, rows: np.ndarray, size: int) -> np.ndarray:
     """Standardised predictions, shape (seeds, rows, targets)."""
     parts = [model(states(rows[start : start + size])) for start in range(0, len(rows), size)]
     if not parts:

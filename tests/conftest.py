@@ -31,6 +31,22 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory):
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def untouched_checkout():
+    """The commands write into the current folder by default; no test leaves that at the checkout's own."""
+
+    def written() -> dict[Path, int]:
+        root = Path(__file__).resolve().parents[1]
+        files = [path for path in (root / "figures").rglob("*") if path.is_file()]
+        files += [path for name in ("results", "report", "hidden_states.h5") if (path := root / name).exists()]
+        return {path: path.stat().st_mtime_ns for path in files}
+
+    before = written()
+    yield
+    changed = {path for path, _ in before.items() ^ written().items()}
+    assert not changed, f"a test wrote {', '.join(sorted(map(str, changed)))}"
+
+
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """The commands that end with figures leave them out: what is tested is what they are drawn from."""

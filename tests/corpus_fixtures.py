@@ -2,43 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
-RATE = 16_000
-
-
-def tone(seconds: float = 0.3, *, seed: int = 0, rate: int = RATE) -> np.ndarray:
-    """A harmonic sound with a random pitch and some noise, float32, never silent."""
-    rng = np.random.default_rng(seed)
-    times = np.arange(round(seconds * rate)) / rate
-    pitch = rng.uniform(90, 250)
-    sound = sum(np.sin(2 * np.pi * pitch * k * times) / k for k in range(1, 6))
-    return (0.1 * sound + 0.01 * rng.standard_normal(len(times))).astype(np.float32)
-
-
-def write_wav(path: Path, seconds: float = 0.3, *, seed: int = 0) -> Path:
-    """A 16-bit WAV file, its folder made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, tone(seconds, seed=seed), RATE, subtype="PCM_16", format="WAV")
-    return path
-
-
-def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> Path:
-    """A CSV file in UTF-8."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    path.write_text(text.getvalue(), encoding="utf-8", newline="")
-    return path
+from emoprobe.testing.corpora import write_csv, write_wav
 
 
 def mutate(data: bytes, rng: np.random.Generator) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 
@@ -13,9 +14,10 @@ def add_and_die(path: str, encoder: str, die_at: int, threads: int) -> None:
     import torch
 
     from emoprobe import HiddenStateCache
-    from emoprobe.extract import baselines as module
+    from emoprobe.extract.baselines import add_baselines
+    from emoprobe.extract.baselines.registry import BASELINES
 
-    module.PER_PART = {"egemaps": 4, "text": 4}
+    BASELINES["text"] = replace(BASELINES["text"], part=4)
     write, count = pq.write_table, 0
 
     def write_and_die(table, where):
@@ -30,4 +32,4 @@ def add_and_die(path: str, encoder: str, die_at: int, threads: int) -> None:
     pq.write_table = write_and_die
     torch.set_num_threads(threads)  # the last bits of an embedding depend on it
     with HiddenStateCache(path) as cache:
-        module.add_baselines(cache, [f"text={encoder}"], progress=False)
+        add_baselines(cache, [f"text={encoder}"], progress=False)

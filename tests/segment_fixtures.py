@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.corpus_fixtures import tone, write_csv
+from emoprobe.testing.corpora import tone, write_csv
 
 RATE = 16_000
 

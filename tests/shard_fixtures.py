@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
 
-from tests.corpus_fixtures import tone
+from emoprobe.testing.corpora import tone
 
 EMOTIONS = ("happy", "sad", "neutral")
 FEATURES = {

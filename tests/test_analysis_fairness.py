@@ -14,7 +14,7 @@ from emoprobe.analysis.measures.fairness import COLUMNS, fairness_table
 from emoprobe.errors import UserError
 from emoprobe.probe.metrics import ccc, pearson, rmse
 from emoprobe.probe.results import PREDICTIONS, SCORES, Results, table
-from tests.probe_helpers import write_cache
+from emoprobe.testing.caches import write_cache
 
 DRAWS = {"resamples": 200}
 

@@ -444,7 +444,7 @@ def test_caption_says_what_was_measured():
     assert text == (
         "base on speech: ridge probes on pooled states (mean), scored on 5 speaker-grouped folds "
         "(412 utterances, 10 speakers). "
-        "Bands: 95 % bootstrap intervals over speakers."
+        "Bands: 95 % intervals over speakers."
     )
     leaking = runs_of(scores, split=split | {"leakage": [{"parts": ["train", "test"]}]}, settings={"rescale": True})
     text = curve_caption([curve], leaking, band="Bands")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import weakref
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -11,6 +12,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
+from scipy.stats import spearmanr
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
@@ -19,6 +22,7 @@ from emoprobe.analysis.measures import problems
 from emoprobe.analysis.measures import relevance as module
 from emoprobe.analysis.measures.opinions import (
     OPINIONS,
+    Opinion,
     banded_ridge,
     best_layer,
     cumulative_bottom,
@@ -34,7 +38,7 @@ from emoprobe.probe import ccc, fit_layers
 from emoprobe.probe.bootstrap import resample_counts, stretched
 from emoprobe.probe.ridge import PENALTIES
 from emoprobe.probe.weighted import weighted_probe
-from tests.probe_helpers import seal, write_cache
+from emoprobe.testing.caches import write_cache, write_checksums
 
 PLANTED = {"arousal": 1, "valence": 3, "dominance": 2}
 FAST = RelevanceSettings(resamples=200, iterations=20, seeds=1)
@@ -61,7 +65,7 @@ def copied(path, **options):
     with h5py.File(path, "r+") as file:
         states = file["pooled/mean"]
         states[3] = states[1] + 0.01 * np.random.default_rng(0).standard_normal(states[1].shape)
-    seal(path)
+    write_checksums(path)
     return path
 
 
@@ -92,7 +96,7 @@ def test_layers_without_the_planted_are_not_relevant(opinions):
 @pytest.mark.slow
 def test_which_opinions_a_copy_of_a_layer_misleads(tmp_path):
     with HiddenStateCache(copied(tmp_path / "cache.h5")) as cache:
-        found = pd.concat([function(cache, VALENCE) for function in OPINIONS.values()])
+        found = pd.concat([opinion.ask(cache, VALENCE) for opinion in OPINIONS.values()])
     wide = found.pivot(index="layer", columns="opinion", values="relevance")
     low = found.pivot(index="layer", columns="opinion", values="low")
     score = wide["best_layer"].max()
@@ -281,14 +285,18 @@ def test_parts_sum_to_the_ccc(seed, layers, offset):
 
 @pytest.mark.slow
 def test_weights_are_those_of_the_weighted_probe(tmp_path):
-    write_cache(tmp_path / "cache.h5", n=90, speakers=9, layers=3, scale=(1.0, 5.0, 0.2))
+    write_cache(tmp_path / "cache.h5", n=90, speakers=9, layers=3)
+    with h5py.File(tmp_path / "cache.h5", "r+") as file:
+        for values in (file["pooled/mean"], file["frame_norm"]):
+            values[:] = (values[:].T * np.float32([1.0, 5.0, 0.2])).T  # by layer
+    write_checksums(tmp_path / "cache.h5")
     settings = RelevanceSettings(dimensions=("arousal",), seeds=2, resamples=0)
     with HiddenStateCache(tmp_path / "cache.h5") as cache:
         (problem,) = problems.problems(cache, settings)
         learned = weighted_probe(lambda rows: cache.states(rows=rows), problem.targets, problem.folds, seeds=(0, 1))
-        found = OPINIONS["learned_weights"](cache, settings)
+        found = OPINIONS["learned_weights"].ask(cache, settings)
         with pytest.raises(UserError, match="take the features mean or mean_ln"):
-            OPINIONS["learned_weights"](cache, RelevanceSettings(features="mean+std"))
+            OPINIONS["learned_weights"].ask(cache, RelevanceSettings(features="mean+std"))
     np.testing.assert_allclose(found["relevance"], learned.corrected.mean((0, 1, 2)), rtol=1e-6)
     np.testing.assert_allclose(found["relevance"].sum(), 1.0, rtol=1e-9)
     assert found[["low", "high"]].isna().all(axis=None)
@@ -354,6 +362,13 @@ def test_what_cannot_be_asked_is_said(planted, given, message):
         relevance_opinions(planted, RelevanceSettings(**given), opinions=["best_layer"])
 
 
+def test_a_lacking_package_is_named_before_anything_is_asked(planted, monkeypatch):
+    monkeypatch.setattr("emoprobe.analysis.measures.opinions.find_spec", lambda name: None)
+    monkeypatch.setattr(module, "problems", None)  # nothing gets that far
+    with pytest.raises(UserError, match=r"^banded_ridge needs himalaya: .*pip install 'emoprobe\[relevance\]'"):
+        relevance_opinions(planted, FAST)
+
+
 def test_without_himalaya_the_remedy_is_named(planted, monkeypatch):
     monkeypatch.setitem(sys.modules, "himalaya.backend", None)
     with pytest.raises(UserError, match=r"pip install 'emoprobe\[relevance\]'"):
@@ -372,12 +387,35 @@ def test_what_is_there_is_not_asked_again(planted, tmp_path, monkeypatch):
     assert len(load_relevance(tmp_path)) == len(both) == 2 * 3 * 5
     kept = both[(both["opinion"] == "best_layer") & (both["dimension"] == "valence")]
     pd.testing.assert_frame_equal(kept.reset_index(drop=True), first)
-    monkeypatch.setattr(module, "OPINIONS", dict.fromkeys(OPINIONS, None))
+    nobody = {name: replace(opinion, ask=None) for name, opinion in OPINIONS.items()}
+    monkeypatch.setattr(module, "OPINIONS", nobody)
     again = relevance_opinions(planted, FAST, opinions=names, out=tmp_path)
     keys = ["opinion", "dimension", "layer"]
     pd.testing.assert_frame_equal(again.sort_values(keys, ignore_index=True), both.sort_values(keys, ignore_index=True))
     with pytest.raises(TypeError):
         relevance_opinions(planted, RelevanceSettings(seed=1), opinions=names, out=tmp_path)
+
+
+def test_a_new_opinion_is_one_entry(planted, monkeypatch):
+    """It is asked, compared with others and drawn by what its entry says."""
+
+    def the_deeper_the_better(cache, settings, *, bar):
+        tables = [
+            problem.table("the_deeper_the_better", column, np.arange(5.0), *np.full((3, 5), np.nan))
+            for problem in problems.problems(cache, settings)
+            for column in range(len(problem.dimensions))
+        ]
+        return pd.concat(tables, ignore_index=True)
+
+    entry = Opinion(the_deeper_the_better, "depth itself", "depth", methods=())
+    monkeypatch.setitem(OPINIONS, "the_deeper_the_better", entry)
+    table = relevance_opinions(planted, VALENCE, opinions=["best_layer", "the_deeper_the_better"])
+    (compared,) = agreement(table).itertuples()
+    best = table[table["opinion"] == "best_layer"].sort_values("layer")["relevance"]
+    assert compared.spearman == pytest.approx(spearmanr(best, np.arange(5)).statistic)
+    assert compared.other_best == 4
+    (axes,) = plot_relevance(table, figure=Figure())
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["each layer alone", "depth itself"]
 
 
 def opinion_table(**opinions):

@@ -10,16 +10,17 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
 from emoprobe.analysis.figures.similarity import draw_similarity, plot_feature_similarity, plot_similarity
-from emoprobe.analysis.measures import alignment
+from emoprobe.analysis.measures import alignment, summaries
 from emoprobe.analysis.measures import similarity as module
 from emoprobe.analysis.measures.alignment import linear_cka, pwcca
 from emoprobe.analysis.measures.similarity import COLUMNS, load_similarity, similarity_table
 from emoprobe.cli.similarity import main
 from emoprobe.errors import UserError
 from emoprobe.extract import HiddenStateCache
-from tests.probe_helpers import seal, write_cache
+from emoprobe.testing.caches import write_cache, write_checksums
 
 # Sums over n rows in another order, in float64: far above their rounding, far below anything of meaning.
 CLOSE = {"rtol": 1e-9, "atol": 1e-11}
@@ -111,7 +112,7 @@ def test_cka_of_unrelated_features_is_zero_where_the_plain_estimate_is_far_off()
 def test_chunks_and_kernels_give_the_same_sums(monkeypatch):
     x, y = related(3, 90, 12, 7)
     whole = linear_cka(x, y), pwcca(x, y)
-    monkeypatch.setattr(alignment, "CHUNK_ROWS", 17)
+    monkeypatch.setattr(summaries, "CHUNK_ROWS", 17)
     np.testing.assert_allclose((linear_cka(x, y), pwcca(x, y)), whole, **CLOSE)
     # Columns of zeros change neither measure, but make the matrix wider than long: another way to compute it.
     wide = np.concatenate([y, np.zeros((90, 100))], axis=1)
@@ -148,13 +149,13 @@ def test_pwcca_of_unrelated_features_is_the_stated_chance():
     rng = np.random.default_rng(1)
     for width, other in ((5, 5), (20, 60), (60, 20)):
         pairs = [
-            alignment._compare_arrays(
-                rng.standard_normal((200, width)), rng.standard_normal((200, other)), ("pwcca",), 1.0
-            )
+            alignment.compare_arrays(
+                rng.standard_normal((200, width)), rng.standard_normal((200, other)), ("pwcca",), variance=1.0
+            )["pwcca"]
             for _ in range(20)
         ]
         # The stated level is the quadratic mean; the mean is lower, by up to a fifth, where the correlations spread.
-        found = np.mean([pair.pwcca for pair in pairs])
+        found = np.mean([pair.value for pair in pairs])
         assert 0.8 * pairs[0].chance < found < 1.02 * pairs[0].chance
 
 
@@ -164,16 +165,18 @@ def test_pwcca_keeps_the_components_of_svcca_and_refuses_to_count():
     x = core @ rng.standard_normal((3, 40)) + 1e-3 * rng.standard_normal((50, 40))
     y = core @ rng.standard_normal((3, 30)) + 1e-3 * rng.standard_normal((50, 30))
     assert pwcca(x, y) > 0.99  # three components each hold 99 % of the variance
-    pair = alignment._compare_arrays(x, y, ("pwcca",), 1.0)
-    assert np.isnan(pair.pwcca)
-    assert "40 and 30 components of 50 utterances" in pair.pwcca_reason
+    score = alignment.compare_arrays(x, y, ("pwcca",), variance=1.0)["pwcca"]
+    assert np.isnan(score.value)
+    assert "40 and 30 components of 50 utterances" in score.reason
 
 
 def test_what_does_not_vary_has_no_similarity():
     x = np.random.default_rng(0).standard_normal((30, 4))
-    for pair in (alignment._compare_arrays(x, np.ones((30, 2)), alignment.MEASURES, 0.99),):
-        assert np.isnan([pair.cka, pair.pwcca]).all()
-        assert pair.cka_reason == pair.pwcca_reason == "one side does not vary"
+    scores = alignment.compare_arrays(x, np.ones((30, 2)), tuple(alignment.MEASURES))
+    assert set(scores) == set(alignment.MEASURES)
+    for score in scores.values():
+        assert np.isnan([score.value, score.back]).all()
+        assert score.reason == "one side does not vary"
     assert np.isnan(linear_cka(x[:3], x[:3]))
 
 
@@ -189,8 +192,30 @@ def caches(tmp_path):
 
     with h5py.File(tmp_path / "teacher.h5") as one, h5py.File(tmp_path / "student.h5", "r+") as two:
         two["pooled/mean"][1] = 3 * one["pooled/mean"][2] @ rotation(0, 8)
-    seal(tmp_path / "student.h5")
+    write_checksums(tmp_path / "student.h5")
     return tmp_path / "teacher.h5", tmp_path / "student.h5"
+
+
+def test_a_new_measure_is_one_entry(caches, tmp_path, monkeypatch):
+    """It is computed, kept, drawn and named by what its entry says."""
+
+    def of_norms(x, y, product):
+        value = float(np.corrcoef(x.norms, y.norms)[0, 1])
+        return alignment.Score(value, value, 0.0)
+
+    entry = alignment.Measure("norms", "r", "Correlation of norms", "the norms' correlation", "by norms", (), of_norms)
+    monkeypatch.setitem(alignment.MEASURES, "norms", entry)
+    table = similarity_table(caches[0], measures=["norms"], features=[], out=tmp_path)
+    with HiddenStateCache(caches[0]) as cache:
+        done = np.flatnonzero(cache.done)
+        states = [cache.states("mean", layers=layer, rows=done).astype(float) for layer in range(4)]
+    norms = [((values - values.mean(0)) ** 2).sum(1) for values in states]
+    np.testing.assert_allclose(table["value"].to_numpy(float), np.corrcoef(norms).ravel(), **CLOSE)
+    assert [path.name for path in draw_similarity(table, tmp_path)] == ["similarity_norms_teacher.png"]
+    figure = Figure()
+    plot_similarity(table, measure="norms", figure=figure)
+    assert figure.axes[1].get_ylabel() == "Correlation of norms"
+    assert "the norms' correlation" in figure.get_supxlabel().replace("\n", " ")
 
 
 def test_the_table_holds_every_pair_and_feature(caches):
@@ -236,7 +261,7 @@ def test_caches_are_matched_by_id(tmp_path):
 
     with h5py.File(tmp_path / "a.h5") as one, h5py.File(tmp_path / "b.h5", "r+") as two:
         two["pooled/mean"][:] = one["pooled/mean"][:, 20:60][:, ::-1]
-    seal(tmp_path / "b.h5")
+    write_checksums(tmp_path / "b.h5")
     table = similarity_table([tmp_path / "a.h5", tmp_path / "b.h5"], features=(), measures=["cka"])
     between = table[(table["model"] == "a") & (table["other"] == "b")]
     assert (between["n"] == 40).all()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from emoprobe.extract import acoustics
 from emoprobe.extract.acoustics import ACOUSTIC_WIDTHS, acoustic_statistics
-from tests.corpus_fixtures import tone
+from emoprobe.testing.corpora import tone
 
 # Logarithms up to about 25 in 80 bands make cepstral sums up to 206, of which float32 holds some 1e-5 a rounding, in an
 # order that is the processor's; 9e-5 was seen where they cancel. An error of the definition is a thousand times larger.

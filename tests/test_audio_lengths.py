@@ -14,7 +14,7 @@ import soundfile
 from emoprobe.extract.audio import AudioProblem, read_audio, read_header
 from emoprobe.extract.mpeg import measure_mpeg, read_frame
 from emoprobe.extract.streams import _crc
-from tests.corpus_fixtures import tone
+from emoprobe.testing.corpora import tone
 from tests.test_audio_reading import problem, read, write
 
 RATE = 16_000

@@ -23,7 +23,7 @@ from emoprobe.extract import audio, resampling
 from emoprobe.extract.acoustics import acoustic_statistics
 from emoprobe.extract.audio import AudioHeader, AudioProblem, read_audio, read_header, reading
 from emoprobe.extract.resampling import resample, resampled_length
-from tests.corpus_fixtures import tone
+from emoprobe.testing.corpora import tone
 
 WAV_KINDS = ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
 #: name, container, coding, rate: all that the project names, and what comes for nothing.

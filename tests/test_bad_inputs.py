@@ -17,8 +17,10 @@ import pytest
 import soundfile
 
 from emoprobe.extract.audio import STATUSES
-from tests.corpus_fixtures import RATE, mutate, tone, write_wav
-from tests.tiny_models import save_model
+from emoprobe.extract.limits import SAMPLE_RATE
+from emoprobe.testing.checkpoints import save_speech_model
+from emoprobe.testing.corpora import tone, write_wav
+from tests.corpus_fixtures import mutate
 
 WORKER = Path(__file__).with_name("bad_inputs_worker.py")
 STATISTICS = ("mean", "std", "mean_ln")
@@ -119,12 +121,12 @@ def assert_equal_rows(found: dict, reference: dict, ids: list[str]) -> None:
     for name in ARRAYS:
         ours, theirs = found[name][..., rows, :], reference[name][..., expected, :]
         assert np.isfinite(ours).all()
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=TOLERANCE * np.abs(theirs).max(), err_msg=name)
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=TOLERANCE * np.abs(theirs).max(initial=0), err_msg=name)
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model(tmp_path_factory.mktemp("model") / "tiny", num_hidden_layers=2)
+    return save_speech_model(tmp_path_factory.mktemp("model") / "tiny", num_hidden_layers=2)
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory, model: Path, work: Worke
 def odd_audio(folder: Path) -> dict[str, str]:
     """Files with a known fault, by name, and the status that each must get."""
 
-    def put(name: str, signal: np.ndarray, rate: int = RATE, coding: str = "FLOAT") -> str:
+    def put(name: str, signal: np.ndarray, rate: int = SAMPLE_RATE, coding: str = "FLOAT") -> str:
         soundfile.write(folder / name, signal, rate, subtype=coding, format="WAV")
         return name
 
@@ -213,7 +215,7 @@ def test_audio(tmp_path: Path, model: Path, reference: Reference, work: Worker) 
     for index in range(N_AUDIO):
         ending, container, coding = AUDIO_KINDS[index % len(AUDIO_KINDS)]
         path = folder / f"mutated{index}.{ending}"
-        soundfile.write(path, tone(0.25, seed=index), RATE, format=container, subtype=coding)
+        soundfile.write(path, tone(0.25, seed=index), SAMPLE_RATE, format=container, subtype=coding)
         path.write_bytes(mutate(path.read_bytes(), rng))
         expected[path.name] = None
     good = [(name, str(reference.folder / "audio" / f"{name}.wav")) for name in GOOD]

@@ -5,6 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import shutil
 import signal
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,22 +21,22 @@ from hypothesis import strategies as st
 from emoprobe import HiddenStateCache, fit_layers, load_results
 from emoprobe.cli.extract import main
 from emoprobe.errors import UserError
-from emoprobe.extract import baselines as module
-from emoprobe.extract.baselines import add_baselines
+from emoprobe.extract.baselines import BASELINES, add_baselines
+from emoprobe.extract.baselines.egemaps import LIMIT
 from emoprobe.extract.sidecars import read_sidecar, sidecar_path, write_sidecar
-from emoprobe.probe.baselines import EGEMAPS_LIMIT, probe_features
+from emoprobe.probe.baselines import probe_features
 from emoprobe.probe.splits import Fold
+from emoprobe.testing.caches import write_cache
+from emoprobe.testing.checkpoints import save_speech_model, save_text_model
+from emoprobe.testing.corpora import make_corpus
 from tests.killed_baselines import add_and_die
-from tests.probe_helpers import write_cache
-from tests.speech import make_corpus
-from tests.tiny_models import save_model, save_text_model
 
 QUICK = {"resamples": 50, "penalties": (1.0, 100.0), "features": "mean"}
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> str:
-    return str(save_model(tmp_path_factory.mktemp("model"), "distilhubert"))
+    return str(save_speech_model(tmp_path_factory.mktemp("model"), "distilhubert"))
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +101,7 @@ def test_duration_is_seconds_and_their_logarithm(tmp_path):
     seconds = np.linspace(0.5, 9, 120)
     write_cache(tmp_path / "c.h5", pending=3)
     with HiddenStateCache(tmp_path / "c.h5") as cache:
-        cache._description["seconds"] = seconds
+        cache._file.description["seconds"] = seconds
         found = cache.baseline("duration")
     np.testing.assert_allclose(found[:-3, 0], seconds[:-3], rtol=1e-6)
     np.testing.assert_allclose(np.exp(found[:-3, 1]), seconds[:-3], rtol=1e-6)
@@ -128,14 +131,14 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_file(cache, encoder, monkey
     assert len(list(path.with_suffix(".parts").glob("0*.parquet"))) == die_at - 1
     assert not path.exists()
     assert "text" not in cache.baselines
-    monkeypatch.setattr(module, "PER_PART", {"egemaps": 4, "text": 4})
+    monkeypatch.setitem(BASELINES, "text", replace(BASELINES["text"], part=4))
     computed = count_rows(monkeypatch)
     add_baselines(cache, [f"text={encoder}"], progress=False)
     assert computed == [4] * (4 - die_at)
     resumed = path.read_bytes()
     assert [entry.name for entry in path.parent.iterdir()] == ["text.parquet"]
     path.unlink()
-    monkeypatch.setattr(module, "PER_PART", {"egemaps": 256, "text": 1024})
+    monkeypatch.setitem(BASELINES, "text", replace(BASELINES["text"], part=1024))
     add_baselines(cache, [f"text={encoder}"], progress=False)
     assert path.read_bytes() == resumed
 
@@ -151,7 +154,7 @@ def count_rows(monkeypatch) -> list[int]:
 
 
 def test_parts_of_something_else_are_computed_again(cache, encoder, monkeypatch):
-    monkeypatch.setattr(module, "PER_PART", {"text": 6})
+    monkeypatch.setitem(BASELINES, "text", replace(BASELINES["text"], part=6))
     add_baselines(cache, [f"text={encoder}"], progress=False)
     path = sidecar_path(cache.path, "text")
     whole = path.read_bytes()
@@ -250,6 +253,43 @@ def test_audio_that_is_gone_is_refused_and_may_be_named_anew(cache, extracted, t
     assert np.isfinite(cache.baseline("egemaps")).all(1).sum() == 11
 
 
+A_NEW_ONE = """
+import sys
+import numpy as np
+from emoprobe.extract.baselines.base import Baseline, Features
+from emoprobe.extract.baselines.registry import BASELINES
+
+def ready(cache, resources):
+    return Features(("samples",), {}, {}, lambda rows: (cache.samples[rows][:, None].astype("f4"), [""] * len(rows)))
+
+BASELINES["length"] = Baseline(
+    "length", "Length", "the number of samples", acoustic=True, compute=ready, clean=lambda features, _: features / 1000
+)
+
+from emoprobe import HiddenStateCache, fit_layers
+from emoprobe.analysis.report.paired_claims import ACOUSTIC
+from emoprobe.analysis.tables import BASELINE_NAMES
+from emoprobe.cli.extract import main, parser
+
+assert "length (the number of samples)" in " ".join(parser().format_help().split())
+assert main(["--out", sys.argv[1], "--baselines", "length", "--quiet"]) == 0
+with HiddenStateCache(sys.argv[1]) as cache:
+    np.testing.assert_array_equal(cache.baseline("length")[:, 0], cache.samples)
+    quick = {"resamples": 0, "penalties": (1.0,), "features": "mean", "permutations": 0, "mdl": False}
+    results = fit_layers(cache, dimensions="arousal", **quick)
+assert len(results.select(probe="length", fold="all")) == 1
+assert BASELINE_NAMES["length"] == "Length" and "length" in ACOUSTIC
+"""
+
+
+def test_a_new_baseline_is_one_entry(tmp_path):
+    """Nothing else names it: the command, the cache, the probes, the tables and the claims ask the registry."""
+    write_cache(tmp_path / "c.h5")
+    command = [sys.executable, "-c", A_NEW_ONE, str(tmp_path / "c.h5")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 # The command ----------------------------------------------------------------------------------------------------------
 
 
@@ -342,7 +382,7 @@ def test_duration_explains_a_target_that_is_duration(tmp_path):
     seconds = np.random.default_rng(0).uniform(1, 6, 120)
     write_cache(path, arousal=seconds)
     cache = HiddenStateCache(path)
-    cache._description["seconds"] = seconds
+    cache._file.description["seconds"] = seconds
     with cache:
         results = fit_layers(cache, dimensions="arousal", **QUICK)
     assert results.select(probe="duration", fold="all")["ccc"].item() > 0.99
@@ -370,7 +410,7 @@ def test_outliers_of_egemaps_are_limited_by_the_training_rows():
     folds = [Fold("all", np.arange(300), (), {"test": np.arange(300, 400)})]
     limited = probe_features("egemaps", features, folds)
     # Robust and plain standard deviation of 300 normal values agree to a few percent.
-    assert limited[7, 0] == pytest.approx(EGEMAPS_LIMIT, rel=0.2)
-    assert limited[399, 0] == pytest.approx(-EGEMAPS_LIMIT, rel=0.2)
+    assert limited[7, 0] == pytest.approx(LIMIT, rel=0.2)
+    assert limited[399, 0] == pytest.approx(-LIMIT, rel=0.2)
     np.testing.assert_array_equal(limited[:, 1:], features[:, 1:])
     np.testing.assert_array_equal(probe_features("mfcc", features, folds), features)

@@ -16,24 +16,17 @@ import pytest
 from emoprobe.probe.bootstrap import intervals, leave_one_out, resampled
 from emoprobe.probe.drawing import limits
 from emoprobe.probe.metrics import ccc, ccc_from_moments
-from emoprobe.probe.permutation import exchangeable, holm, permuted_scores, summarise
+from emoprobe.probe.permutation import FREE, WITHIN, exchangeable, holm, permuted_scores, summarise
 from emoprobe.probe.ridge import solve
 from emoprobe.probe.ridge_equations import accumulate
 from emoprobe.probe.splits import Fold, cross_validation
+from tests import simulated_nulls, simulated_probes
+from tests.simulated_probes import chain
 
 pytestmark = pytest.mark.slow
 
 CCC = {"ccc": ccc_from_moments}
 LAYERS = 4
-
-
-def chain(shape, layers, shared, rng) -> np.ndarray:
-    """Standard normal numbers for each layer, (layers, *shape), neighbours correlated by `shared`."""
-    values = np.empty((layers, *shape))
-    values[0] = rng.standard_normal(shape)
-    for layer in range(1, layers):
-        values[layer] = shared * values[layer - 1] + np.sqrt(1 - shared**2) * rng.standard_normal(shape)
-    return values
 
 
 def predictions(speakers, each, strength, rng, *, label=0.3, voice=0.3, noise=0.3, shared=0.9):
@@ -155,9 +148,35 @@ def test_the_level_is_exact_where_no_penalty_is_chosen():
 
 
 def test_labels_permuted_freely_take_speakers_for_emotion():
-    """What `--permute-within-speakers` is for: labels and states both depend on the speaker, and on nothing else."""
+    """Why labels are permuted within speakers: labels and states both depend on the speaker, and on nothing else."""
     single, _ = rates(cross_validation(np.arange(72), SPEAKER, 3), label=1.0)
     assert single > 0.065, single
+
+
+@pytest.mark.parametrize(("design", "free"), [("cross-validation", 0.08), ("official", 0.2)])
+def test_the_null_within_speakers_holds_what_the_free_one_does_not(design, free):
+    """24 utterances a speaker; of 240 tests 12 should reject (standard error 4: tests of a draw share their states)."""
+    counts = simulated_nulls.rejected(12, 24, 1.0, design, replications=60)
+    assert counts[FREE] / 240 > free, counts
+    assert counts[WITHIN] / 240 <= 0.1, counts
+
+
+#: Counts of 200, of which 190 should hold: four standard errors below, for 60 numbers that are looked at.
+LEAST, REFITS = 177, 200
+
+
+@pytest.mark.parametrize("design", ["cross-validation", "official"])
+@pytest.mark.parametrize("speakers", [12, 24])
+def test_intervals_with_refits_hold_what_probes_score_on_average(speakers, design):
+    """Ridge probes of simulated states; the same over 50 speakers: ``python -m tests.simulated_probes``."""
+    counts = simulated_probes.coverage(simulated_probes.MODERATE, speakers, design, REFITS, seed=3)
+    for statistic, (refitted, _) in counts.items():
+        assert (refitted >= LEAST).all(), (statistic, refitted)
+    # Layers of one truth are told apart 10 times of 200, as far as chance allows.
+    assert REFITS - counts["difference in CCC"][0][0] <= 21
+    # Around the fixed probes it is far less in cross-validation, where everybody is trained on and tested.
+    if design == "cross-validation":
+        assert counts["difference in CCC"][1].mean() < 0.88 * REFITS
 
 
 def test_the_planted_layer_is_found_among_correlated_ones():

@@ -24,10 +24,10 @@ from emoprobe.extract.encoders import pickled
 from emoprobe.extract.encoders.checkpoint import open_checkpoint
 from emoprobe.extract.encoders.speech import load_backbone, weights_sha256
 from emoprobe.extract.encoders.text import load_text_encoder
+from emoprobe.testing.checkpoints import SIZES, make_model, save_speech_model, save_text_model
+from emoprobe.testing.recognisers import save_ctc, save_whisper
 from emoprobe.transcribe.recognisers import load_recogniser
 from tests.hub import Hub, serving
-from tests.tiny_models import SIZES, make_model, save_model, save_text_model
-from tests.tiny_recognisers import save_ctc, save_whisper
 
 WAVE = np.random.default_rng(0).normal(size=8_000).astype(np.float32)
 
@@ -71,11 +71,11 @@ def with_head(kind: str) -> tuple[transformers.PreTrainedModel, transformers.Pre
 def on_disk(kind: str, folder: Path) -> transformers.PreTrainedModel:
     """Write a checkpoint of that kind, and return transformers' own model of the same weights."""
     model = make_model("hubert-base")
-    save_model(folder, normalise=False)
+    save_speech_model(folder, normalise=False)
     weights = load_file(folder / "model.safetensors")
     if kind == "sharded safetensors":
         shutil.rmtree(folder)
-        save_model(folder, normalise=False)
+        save_speech_model(folder, normalise=False)
         model.save_pretrained(folder, max_shard_size="20KB")
         (folder / "model.safetensors").unlink()
         assert len(list(folder.glob("*.safetensors"))) > 2
@@ -156,7 +156,7 @@ def test_a_checkpoint_equals_transformers_own_forward(kind, tmp_path):
 
 
 def test_a_pickle_is_read_once(tmp_path, monkeypatch):
-    folder = pickle_weights(save_model(tmp_path / "model"))
+    folder = pickle_weights(save_speech_model(tmp_path / "model"))
     first = load_backbone(str(folder)).provenance()
 
     def refuse(*args, **kwargs):
@@ -168,7 +168,7 @@ def test_a_pickle_is_read_once(tmp_path, monkeypatch):
 
 def test_many_may_convert_at_once(tmp_path, monkeypatch):
     monkeypatch.setenv("EMOPROBE_HOME", str(tmp_path / "cache"))
-    folder = pickle_weights(save_model(tmp_path / "model"))
+    folder = pickle_weights(save_speech_model(tmp_path / "model"))
     file = folder / "pytorch_model.bin"
     digest = pickled.file_sha256(file)
     with ThreadPoolExecutor(4) as threads:
@@ -194,7 +194,7 @@ class Hostile:
 
 @pytest.mark.parametrize("form", ["zip", "before torch 1.6", "bare pickle"])
 def test_a_hostile_pickle_is_refused_and_not_run(form, tmp_path):
-    folder, ran = save_model(tmp_path / "model"), tmp_path / "ran"
+    folder, ran = save_speech_model(tmp_path / "model"), tmp_path / "ran"
     weights = load_file(folder / "model.safetensors") | {"x": Hostile(ran)}
     pickle_weights(folder, weights, _use_new_zipfile_serialization=form == "zip")
     if form == "bare pickle":
@@ -212,7 +212,7 @@ def test_a_hostile_pickle_is_refused_and_not_run(form, tmp_path):
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_a_bare_pickle_of_any_protocol_is_refused_without_a_warning(protocol, tmp_path, recwarn):
-    folder, ran = save_model(tmp_path / "model"), tmp_path / "ran"
+    folder, ran = save_speech_model(tmp_path / "model"), tmp_path / "ran"
     (folder / "model.safetensors").unlink()
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Hostile(ran), protocol=protocol))
     with pytest.raises(UserError, match=r"pytorch_model\.bin.*(could run code|damaged)"):
@@ -251,7 +251,7 @@ def test_a_bare_pickle_of_any_protocol_is_refused_without_a_warning(protocol, tm
     ],
 )
 def test_what_is_not_whole_is_refused(kind, why, tmp_path):
-    folder = save_model(tmp_path / "model")
+    folder = save_speech_model(tmp_path / "model")
     weights = load_file(folder / "model.safetensors")
     if kind == "fewer layers":
         rewrite(folder / "config.json", num_hidden_layers=2)
@@ -314,7 +314,7 @@ def test_what_is_not_whole_is_refused(kind, why, tmp_path):
     ],
 )
 def test_weights_under_another_name_are_told_with_what_to_do(name, why, tmp_path):
-    folder, usual = save_model(tmp_path / "model"), "model.safetensors"
+    folder, usual = save_speech_model(tmp_path / "model"), "model.safetensors"
     if name.endswith(".bin"):
         usual = "pytorch_model.bin"
         pickle_weights(folder)
@@ -339,7 +339,7 @@ UNUSUAL = {
 @pytest.mark.parametrize("form", UNUSUAL)
 def test_tensors_of_another_form_are_refused_by_name(form, tmp_path):
     name = "encoder.layers.1.attention.k_proj.weight"
-    folder = save_model(tmp_path / "model")
+    folder = save_speech_model(tmp_path / "model")
     weights = load_file(folder / "model.safetensors")
     pickle_weights(folder, weights | {name: UNUSUAL[form](weights[name])})
     with pytest.raises(UserError, match=rf"pytorch_model\.bin: {re.escape(name)} is a {form} tensor.*save_pretrained"):
@@ -347,7 +347,7 @@ def test_tensors_of_another_form_are_refused_by_name(form, tmp_path):
 
 
 def test_a_cache_that_cannot_be_written_is_told(tmp_path, monkeypatch):
-    folder = pickle_weights(save_model(tmp_path / "model", seed=8))
+    folder = pickle_weights(save_speech_model(tmp_path / "model", seed=8))
     (tmp_path / "file").touch()
     monkeypatch.setenv("EMOPROBE_HOME", str(tmp_path / "file"))
     with pytest.raises(UserError, match=r"file/checkpoints/.* cannot be written.*EMOPROBE_HOME"):
@@ -355,7 +355,7 @@ def test_a_cache_that_cannot_be_written_is_told(tmp_path, monkeypatch):
 
 
 def test_an_old_torch_is_refused_a_pickle_by_name(tmp_path, monkeypatch):
-    folder = pickle_weights(save_model(tmp_path / "model", seed=9))
+    folder = pickle_weights(save_speech_model(tmp_path / "model", seed=9))
     monkeypatch.setattr(torch, "__version__", "2.9.1+cpu")
     with pytest.raises(UserError, match=r"torch 2\.9\.1\+cpu .*CVE-2026-24747.*pip install 'torch>=2\.10'"):
         load_backbone(str(folder))
@@ -425,7 +425,7 @@ def test_a_misspelt_name_is_answered_before_anything_heavy_is_imported(tmp_path)
 def test_a_misspelt_folder_is_told_with_its_neighbour(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.chdir(tmp_path)
-    save_model(tmp_path / "models/hubert")
+    save_speech_model(tmp_path / "models/hubert")
     (tmp_path / "models/notes").mkdir()
     for wrong in (tmp_path / "models/hubret", "models/hubret", "modles/hubert", "./modles/hubert"):
         with pytest.raises(UserError, match=r"Did you mean .*models/hubert\?"):
@@ -438,13 +438,13 @@ def test_a_misspelt_folder_is_told_with_its_neighbour(tmp_path, monkeypatch):
 
 
 def test_the_folder_of_a_cached_repository_is_told_where_its_files_are(tmp_path):
-    inside = save_model(tmp_path / "models--lab--x/snapshots/abc")
+    inside = save_speech_model(tmp_path / "models--lab--x/snapshots/abc")
     with pytest.raises(UserError, match=re.escape(f"no config.json; give {inside}, which does")):
         load_backbone(str(tmp_path / "models--lab--x"))
 
 
 def test_a_revision_of_what_is_not_on_the_hub_is_refused(tmp_path):
-    for name in (str(save_model(tmp_path / "model")), "hubert-nano"):
+    for name in (str(save_speech_model(tmp_path / "model")), "hubert-nano"):
         with pytest.raises(UserError, match="--revision is for checkpoints on the hub"):
             open_checkpoint(name, revision="main")
 
@@ -611,10 +611,10 @@ OFFLINE = {
 
 def _fill(hub: Hub, root: Path) -> None:
     """Repositories of the layouts that are met, all of the same weights."""
-    safe = save_model(root / "safetensors", normalise=False)
-    binary = pickle_weights(save_model(root / "bin", normalise=False))
-    other = save_model(root / "pr", normalise=False, seed=1)
-    sharded = pickle_weights(save_model(root / "sharded", normalise=False), shards=2)
+    safe = save_speech_model(root / "safetensors", normalise=False)
+    binary = pickle_weights(save_speech_model(root / "bin", normalise=False))
+    other = save_speech_model(root / "pr", normalise=False, seed=1)
+    sharded = pickle_weights(save_speech_model(root / "sharded", normalise=False), shards=2)
     hub.add("lab/safetensors", main=safe)
     hub.add("lab/bin", main=binary)
     hub.add("lab/bin-pr", main=binary, pr=other)
@@ -624,7 +624,7 @@ def _fill(hub: Hub, root: Path) -> None:
     for mode in ("gated", "error", "hang", "files hang"):
         hub.add(f"lab/{mode.replace(' ', '-')}", mode, main=safe)
     hub.add("lab/safe-again", "weights hang", main=safe)
-    hub.add("lab/moved", main=safe, next=save_model(root / "next", normalise=False, seed=2))
+    hub.add("lab/moved", main=safe, next=save_speech_model(root / "next", normalise=False, seed=2))
 
 
 def _environment(root: Path, url: str) -> dict[str, str]:

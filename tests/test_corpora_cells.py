@@ -16,7 +16,8 @@ from emoprobe.extract.corpora import read_corpus, read_manifest
 from emoprobe.extract.corpora import registry as readers
 from emoprobe.extract.corpora.cells import MISSING, MissingWords, look_alikes
 from emoprobe.probe.units import speaker_groups
-from tests.corpus_fixtures import MSP_ROWS, make_iemocap, make_msp_podcast, write_csv
+from emoprobe.testing.corpora import write_csv
+from tests.corpus_fixtures import MSP_ROWS, make_iemocap, make_msp_podcast
 
 #: What programs and people write for no value.
 WORDS = ("nan", "NaN", "NA", "N/A", "n/a", "None", "NULL", "<NA>", "-", "")

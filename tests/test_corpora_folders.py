@@ -15,7 +15,8 @@ from emoprobe.extract.corpora import read_corpus
 from emoprobe.extract.corpora.cells import MISSING, MISSING_TRANSCRIPTS, MissingWords
 from emoprobe.extract.corpora.folders import AudioTree, audio_name
 from emoprobe.extract.corpora.values import is_plain, path_under
-from tests.corpus_fixtures import MSP_ROWS, MSP_WORDS, make_iemocap, make_msp_podcast, write_csv
+from emoprobe.testing.corpora import write_csv
+from tests.corpus_fixtures import MSP_ROWS, MSP_WORDS, make_iemocap, make_msp_podcast
 from tests.test_corpora_licensed import PARTITIONS, SPEAKER_IDS, check_msp
 
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from emoprobe import UserError
 from emoprobe.extract.corpora import Corpus, read_corpus, read_manifest
-from tests.corpus_fixtures import mutate, write_wav
+from emoprobe.testing.corpora import write_wav
+from tests.corpus_fixtures import mutate
 
 ROWS = [
     {"id": "u1", "wav": "a.wav", "spk": 30, "emo": "joy", "activation": 2.5, "text": "Well, yes\nand “no”"},

@@ -12,13 +12,7 @@ from hypothesis import strategies as st
 
 from emoprobe import UserError
 from emoprobe.extract.corpora import read_corpus
-from tests.corpus_fixtures import (
-    MSP_ROWS,
-    MSP_WORDS,
-    make_iemocap,
-    make_msp_podcast,
-    mutate,
-)
+from tests.corpus_fixtures import MSP_ROWS, MSP_WORDS, make_iemocap, make_msp_podcast, mutate
 
 PARTITIONS = "".join(f"{row[7]}; {row[0]}\n" for row in MSP_ROWS)
 SPEAKER_IDS = (

@@ -23,7 +23,7 @@ from emoprobe.extract.corpora.cells import NOBODY
 from emoprobe.extract.corpora.manifest import transcript_sources
 from emoprobe.extract.corpora.text import read_bytes
 from emoprobe.extract.corpora.values import LARGEST_RATING, normalise_split, parse_rating, path_under
-from tests.corpus_fixtures import write_csv
+from emoprobe.testing.corpora import write_csv
 
 
 def manifest(folder: Path, text: str | bytes, name: str = "mine.csv") -> Path:

@@ -20,7 +20,7 @@ from emoprobe.extract.corpora import COLUMNS, Corpus, read_corpus, read_manifest
 from emoprobe.extract.corpora.cells import RATERS
 from emoprobe.extract.corpora.naming import COMMON_NAMES, name_columns, parse_columns
 from emoprobe.extract.corpora.values import parse_seconds
-from tests.corpus_fixtures import write_csv, write_wav
+from emoprobe.testing.corpora import write_csv, write_wav
 
 #: One value a column that it can hold.
 VALUES = {

@@ -14,7 +14,8 @@ from emoprobe.extract.corpora import read_corpus
 from emoprobe.extract.corpora.cells import RATERS
 from emoprobe.extract.corpora.manifest import read_manifest
 from emoprobe.extract.corpora.raters import summarise
-from tests.corpus_fixtures import MSP_ROWS, make_iemocap, make_msp_podcast, write_csv, write_wav
+from emoprobe.testing.corpora import write_csv, write_wav
+from tests.corpus_fixtures import MSP_ROWS, make_iemocap, make_msp_podcast
 
 #: File, worker, arousal, valence, dominance.
 SINGLE = (

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from emoprobe import UserError
 from emoprobe.extract.corpora import read_corpus
-from tests.corpus_fixtures import make_iemocap, make_msp_podcast, mutate, write_csv, write_wav
+from emoprobe.testing.corpora import write_csv, write_wav
+from tests.corpus_fixtures import make_iemocap, make_msp_podcast, mutate
 from tests.test_corpora_raters import as_columns, as_json, as_text
 
 HEARD = {"A": 4.0, "N": 2.0, "S": 1.5, "H": 3.5}

@@ -10,7 +10,8 @@ import pytest
 from emoprobe import UserError
 from emoprobe.extract.corpora import read_corpus, read_manifest
 from emoprobe.extract.corpora.scales import refuse_outside, two_scales
-from tests.corpus_fixtures import make_iemocap, write_csv
+from emoprobe.testing.corpora import write_csv
+from tests.corpus_fixtures import make_iemocap
 
 RNG = np.random.default_rng(5)
 

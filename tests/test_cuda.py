@@ -9,9 +9,9 @@ import torch
 from emoprobe.cli.extract import main
 from emoprobe.extract import HiddenStateCache
 from emoprobe.extract.devices import numerics
-from tests.speech import make_corpus
+from emoprobe.testing.checkpoints import VARIANTS, make_backbone, make_model, save_speech_model
+from emoprobe.testing.corpora import make_corpus
 from tests.test_exactness import FLOAT32_TOLERANCE, alone, relative_error, waveforms
-from tests.tiny_models import VARIANTS, make_backbone, make_model, save_model
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 
@@ -33,7 +33,7 @@ def test_float32_on_the_gpu_equals_each_utterance_alone_on_the_cpu(variant):
 @pytest.mark.parametrize(("dtype", "tolerance"), [("bfloat16", 0.1), ("float16", 0.02)])
 def test_the_command_on_the_gpu(dtype, tolerance, tmp_path):
     manifest = make_corpus(tmp_path / "corpus")
-    model = save_model(tmp_path / "tiny")
+    model = save_speech_model(tmp_path / "tiny")
     command = ["--corpus", str(manifest), "--model", str(model), "--quiet"]
     assert main([*command, "--device", "cpu", "--out", str(tmp_path / "cpu.h5")]) == 0
     assert main([*command, "--device", "cuda", "--out", str(tmp_path / "cuda.h5")]) == 0

@@ -12,6 +12,7 @@ import transformers
 
 from emoprobe.cli import distill as distill_command
 from emoprobe.distil import distiller as distill
+from emoprobe.distil.student import build_distiller, predicted_layers, student_of
 from emoprobe.distil.training import load_weights
 from emoprobe.errors import UserError
 from emoprobe.extract.encoders.speech import load_backbone
@@ -88,7 +89,7 @@ def test_student_of_every_family_learns_and_loads(family, speech, tmp_path):
 def test_student_starts_as_the_teacher(tmp_path):
     """Before any step, layers 0 to 2 of the student are the teacher's."""
     teacher = load_backbone(save_teacher(tmp_path / "teacher", "hubert"))
-    student = distill.student_of(teacher.model, 2)
+    student = student_of(teacher.model, 2)
     distill.save_student(student, tmp_path / "student", normalise=True, half=False)
     wave = [np.random.default_rng(0).standard_normal(9_000).astype(np.float32)]
     of_student, _ = load_backbone(str(tmp_path / "student")).hidden_states(wave)
@@ -99,7 +100,7 @@ def test_student_starts_as_the_teacher(tmp_path):
 def test_loss_is_the_papers(tmp_path):
     """Against the formula written out: mean absolute difference minus the log of the sigmoid of the cosine."""
     teacher = load_backbone(save_teacher(tmp_path / "teacher", "hubert"))
-    module = distill.build_distiller(teacher, SETTINGS).eval()
+    module = build_distiller(teacher, SETTINGS).eval()
     waves = torch.randn(2, 8_000)
     with torch.no_grad():
         found = float(module(waves)["loss"])
@@ -107,7 +108,7 @@ def test_loss_is_the_papers(tmp_path):
         teacher.walk(list(waves.numpy()), lambda _, s: states.append(s.clone()))
         output = module.student(waves).last_hidden_state
     wanted = 0.0
-    for layer, head in zip(distill.predicted_layers(3), module.heads, strict=True):
+    for layer, head in zip(predicted_layers(3), module.heads, strict=True):
         predicted, target = head(output).detach().numpy().astype(float), states[layer].numpy().astype(float)
         cosine = (predicted * target).sum(-1) / np.linalg.norm(predicted, axis=-1) / np.linalg.norm(target, axis=-1)
         wanted += np.abs(predicted - target).mean() + np.log1p(np.exp(-cosine)).mean()
@@ -143,7 +144,7 @@ def test_killed_and_resumed_equals_unbroken(speech, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("blocks", "layers"), [(12, (4, 8, 12)), (24, (8, 16, 24)), (3, (1, 2, 3)), (1, (1,))])
 def test_predicted_layers_scale_with_depth(blocks, layers):
-    assert distill.predicted_layers(blocks) == layers
+    assert predicted_layers(blocks) == layers
 
 
 def test_command_distils_a_manifest_and_tells_errors(speech, tmp_path, capsys):
@@ -212,8 +213,8 @@ def test_a_checkpoint_that_lacks_a_weight_is_no_checkpoint(tmp_path):
     from safetensors.torch import save_file
 
     teacher = load_backbone(save_teacher(tmp_path / "teacher", "hubert"))
-    one = distill.build_distiller(teacher, dataclasses.replace(SETTINGS, blocks=1))
+    one = build_distiller(teacher, dataclasses.replace(SETTINGS, blocks=1))
     save_file(one.state_dict(), tmp_path / "model.safetensors")
-    two = distill.build_distiller(teacher, dataclasses.replace(SETTINGS, blocks=2))
+    two = build_distiller(teacher, dataclasses.replace(SETTINGS, blocks=2))
     with pytest.raises(RuntimeError, match="Missing key"):
         load_weights(two, tmp_path)

@@ -14,7 +14,7 @@ from emoprobe.endtoend.costs import PARTS, count_model, count_parts, meta_model,
 from emoprobe.endtoend.settings import ModelSettings
 from emoprobe.errors import UserError
 from emoprobe.extract.encoders.exact import steps
-from tests.tiny_models import save_model, save_text_model
+from emoprobe.testing.checkpoints import save_speech_model, save_text_model
 
 PAPER = ModelSettings(audio="distilhubert", text="distilbert", freeze=("frontend", "embeddings"))
 
@@ -110,7 +110,7 @@ def test_multiply_adds_of_text_encoders_follow_the_stated_tokens(name, sizes):
 
 @pytest.mark.parametrize("change", [{}, {"pooling": "attentive"}, {"layers": "sum"}, {"text": None}, {"audio": None}])
 def test_parts_add_up_and_sizes_are_those_of_the_file(tmp_path, change):
-    audio, text = save_model(tmp_path / "audio"), save_text_model(tmp_path / "text")
+    audio, text = save_speech_model(tmp_path / "audio"), save_text_model(tmp_path / "text")
     settings = ModelSettings(**{"audio": str(audio), "text": str(text), "freeze": ("audio",), **change})
     table = by_part(count_parts(settings))
     encoders = [part for part in PARTS[:2] if part in table.index]

@@ -25,9 +25,8 @@ from emoprobe.endtoend.exported import FLOAT, INT8, OnnxModel
 from emoprobe.endtoend.saved import build, load_model, save_model
 from emoprobe.endtoend.settings import ModelSettings
 from emoprobe.errors import UserError
-from tests.speech import tone
-from tests.tiny_models import WAVEFORM_VARIANTS, make_model, save_text_model
-from tests.tiny_models import save_model as save_speech_model
+from emoprobe.testing.checkpoints import WAVEFORM_VARIANTS, make_model, save_speech_model, save_text_model
+from emoprobe.testing.corpora import tone
 
 FIELD = 400  # samples of one frame in every HuBERT
 TEXTS = ["good morning", "", "the weather was so bad that no one went out", None, "oh no", "  "]

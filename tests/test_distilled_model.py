@@ -13,9 +13,8 @@ from emoprobe.endtoend.model import Pooling
 from emoprobe.endtoend.saved import EmotionModel, build, load_model, read_config, save_model
 from emoprobe.endtoend.settings import ModelSettings, TrainingSettings
 from emoprobe.errors import UserError
-from tests.speech import tone
-from tests.tiny_models import save_model as save_speech_model
-from tests.tiny_models import save_text_model
+from emoprobe.testing.checkpoints import save_speech_model, save_text_model
+from emoprobe.testing.corpora import tone
 
 TEXTS = ["good morning", "", "the weather was so bad that no one went out", "oh no"]
 WAVEFORMS = [tone(seconds, seed=k) for k, seconds in enumerate((0.9, 0.3, 0.6, 1.3))]

@@ -26,10 +26,10 @@ from emoprobe.extract.corpora import read_corpus
 from emoprobe.extract.scan import scan
 from emoprobe.probe.fit import FitSettings, fit_caches
 from emoprobe.probe.results import load_results
+from emoprobe.testing.caches import write_cache
+from emoprobe.testing.checkpoints import WORDS, save_speech_model, save_text_model
+from emoprobe.testing.corpora import make_corpus
 from tests.killed_training import finish
-from tests.probe_helpers import write_cache
-from tests.speech import make_corpus
-from tests.tiny_models import WORDS, save_model, save_text_model
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -41,7 +41,7 @@ KILLED = TrainingSettings(epochs=3, batch=3, save_steps=2, longest=0.5, resample
 def place(tmp_path_factory) -> Path:
     """Tiny encoders and a corpus of 24 utterances by 6 speakers, two of them without words."""
     root = tmp_path_factory.mktemp("place")
-    save_model(root / "audio", "distilhubert")
+    save_speech_model(root / "audio", "distilhubert")
     save_text_model(root / "text", "distilbert")
     manifest = make_corpus(root / "corpus", utterances=24, speakers=6)
     table = pd.read_csv(manifest)

@@ -23,8 +23,8 @@ from emoprobe.extract.audio import AudioProblem, read_audio, read_header
 from emoprobe.extract.corpora import read_corpus
 from emoprobe.ownership import MARK, mark, refuse_strangers
 from emoprobe.storage import beside
-from tests.speech import make_corpus, tone
-from tests.tiny_models import make_model, save_model
+from emoprobe.testing.checkpoints import make_model, save_speech_model
+from emoprobe.testing.corpora import make_corpus, tone
 
 # Signals and closed pipes ---------------------------------------------------------------------------------------------
 
@@ -180,7 +180,7 @@ def test_a_file_that_is_gone_is_a_problem_of_its_own_and_a_folder_is_not(tmp_pat
 
 def test_a_disk_that_vanishes_stops_an_extraction_which_then_goes_on(tmp_path, monkeypatch):
     manifest = make_corpus(tmp_path / "disk", utterances=12)
-    model = str(save_model(tmp_path / "model"))
+    model = str(save_speech_model(tmp_path / "model"))
     corpus = read_corpus(str(manifest))
 
     def run(name: str) -> bytes:
@@ -223,7 +223,7 @@ def test_a_disk_that_vanishes_while_headers_are_read_leaves_no_cache(tmp_path, m
 def test_a_baseline_of_vanished_audio_is_not_taken_for_finished(tmp_path):
     pytest.importorskip("opensmile")
     manifest = make_corpus(tmp_path / "disk", utterances=4)
-    model = str(save_model(tmp_path / "model"))
+    model = str(save_speech_model(tmp_path / "model"))
     with extract(str(manifest), model, tmp_path / "s.h5", device="cpu", progress=False) as cache:
         (tmp_path / "disk").rename(tmp_path / "elsewhere")
         with pytest.raises(UserError, match="disk is gone"):
@@ -234,7 +234,7 @@ def test_a_baseline_of_vanished_audio_is_not_taken_for_finished(tmp_path):
 # A process that dies --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(900)
 def test_a_process_that_is_killed_is_told_and_not_waited_for():
     with pytest.raises(UserError, match=r"has died, perhaps for want of memory"), processes(1) as pool:
         pool.submit(os._exit, 9).result()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from emoprobe.extract.encoders.speech import Backbone
 from emoprobe.extract.precision import check_backbone, run_in_float32
-from tests.tiny_models import VARIANTS, feature_extractor, make_backbone, make_model
+from emoprobe.testing.checkpoints import VARIANTS, feature_extractor, make_backbone, make_model
 
 # float32 keeps 24 bits (6e-8); some dozens of roundings in another order over a few layers stay below 1e-5 of a
 # layer's largest value, which is the promise. A leak of padding is off by 1e-2 and more.

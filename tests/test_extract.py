@@ -23,11 +23,11 @@ from emoprobe.cli.extract import main
 from emoprobe.cli.fit import main as fit_main
 from emoprobe.cli.running import run_command
 from emoprobe.errors import Note, UserError
-from emoprobe.extract import HiddenStateCache, extract, load_backbone
-from emoprobe.extract import cache as cache_module
+from emoprobe.extract import HiddenStateCache, extract, load_backbone, verifying
 from emoprobe.extract import scan as scanning
 from emoprobe.extract.audio import AudioProblem
 from emoprobe.extract.batching import plan_batches
+from emoprobe.extract.cache_file import CacheFile
 from emoprobe.extract.corpora import read_corpus
 from emoprobe.extract.encoders.speech import Backbone
 from emoprobe.extract.pipeline import Progress
@@ -35,16 +35,16 @@ from emoprobe.extract.scan import scan
 from emoprobe.extract.writer import CacheWriter, lock_cache
 from emoprobe.probe.fit import fit_layers
 from emoprobe.probe.results import load_results
-from tests.speech import make_corpus, tone
+from emoprobe.testing.checkpoints import make_model, save_speech_model
+from emoprobe.testing.corpora import make_corpus, tone
 from tests.test_exactness import alone, relative_error
-from tests.tiny_models import make_model, save_model
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model(tmp_path_factory.mktemp("models") / "tiny")
+    return save_speech_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ class TestValues:
 
     @pytest.mark.parametrize("variant", ["hubert-large", "wavlm-base", "data2vec-audio", "wav2vec2-base"])
     def test_other_families_from_their_folders(self, variant, manifest, tmp_path):
-        folder = save_model(tmp_path / variant, variant)
+        folder = save_speech_model(tmp_path / variant, variant)
         assert run(manifest, folder, tmp_path / "states.h5") == 0
         reference = make_model(variant)
         with HiddenStateCache(tmp_path / "states.h5") as cache:
@@ -143,7 +143,7 @@ class TestValues:
                 np.testing.assert_allclose(found, states.mean(0), atol=1e-5 * np.abs(states).max(), rtol=0)
 
     def test_input_is_normalised_exactly_when_the_checkpoint_says_so(self, manifest, tmp_path):
-        folder = save_model(tmp_path / "plain", normalise=False)
+        folder = save_speech_model(tmp_path / "plain", normalise=False)
         assert run(manifest, folder, tmp_path / "states.h5") == 0
         waveform, _ = soundfile.read(manifest.parent / "u000.wav", dtype="float32")
         with torch.inference_mode():
@@ -390,10 +390,11 @@ class TestRuns:
             assert cache.complete
 
     def test_damaged_weights_are_told_once_when_they_are_loaded(self, manifest, tmp_path, capsys):
-        damaged = save_model(tmp_path / "damaged")
+        damaged = save_speech_model(tmp_path / "damaged")
         weights = load_file(damaged / "model.safetensors")
         weights["encoder.layers.0.final_layer_norm.weight"][:] = torch.nan
         save_file(weights, damaged / "model.safetensors", metadata={"format": "pt"})
+        capsys.readouterr()  # transformers draws a bar while it saves
         assert run(manifest, damaged, tmp_path / "damaged.h5") == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert "NaN or infinity in 1 weight (encoder.layers.0.final_layer_norm.weight); get the checkpoint" in line
@@ -401,7 +402,7 @@ class TestRuns:
 
     def test_what_an_overflow_is_due_to_is_told_with_what_helps(self, manifest, tmp_path, monkeypatch):
         """The remedy of the message for float16, followed, ends without an overflow."""
-        large = save_model(tmp_path / "large")
+        large = save_speech_model(tmp_path / "large")
         weights = load_file(large / "model.safetensors")
         weights["encoder.layer_norm.weight"] *= 1e5  # beyond float16, within float32
         save_file(weights, large / "model.safetensors", metadata={"format": "pt"})
@@ -422,13 +423,13 @@ class TestScreen:
         """In hours as floats the parts add up to more than the whole, and tqdm complains."""
         seconds = np.random.default_rng(1).uniform(0.1, 2.0, 500)
         batches = [(k, np.arange(k, 500, 7)) for k in range(7)]
-        with warnings.catch_warnings(), Progress(seconds, batches, batches, show=True) as bar:
+        with warnings.catch_warnings(), Progress(seconds, batches, show=True) as bar:
             warnings.simplefilter("error")
             for _, rows in batches:
                 bar.advance(rows)
             bar._bar.refresh()
             assert bar._bar.n == bar._bar.total
-        with Progress(seconds, batches, batches[3:], show=True) as bar:
+        with Progress(seconds, batches[3:], show=True) as bar:
             bar.advance(batches[3][1])
             whole = round(float(seconds.sum()), 1)
             assert bar._bar.n / 1000 == pytest.approx(sum(seconds[rows].sum() for _, rows in batches[:4]), abs=0.5)
@@ -583,11 +584,13 @@ class TestCache:
 
     def test_many_blocks_and_gaps_have_the_checksums_of_single_rows(self, cache_path, monkeypatch):
         """By blocks of two rows, over rows that are not all there, against one row after the other."""
-        monkeypatch.setattr(cache_module, "_BLOCK_BYTES", 1)
+        monkeypatch.setattr(verifying, "_BLOCK_BYTES", 1)
         with HiddenStateCache(cache_path) as cache:
+            file = CacheFile(cache_path)
             for rows in ([0, 1, 2, 5, 6, 11], [3], []):
-                there = dict(cache._checksums_of(np.array(rows, dtype=int)))
+                there = dict(verifying.checksums_of(file, np.array(rows, dtype=int)))
                 assert there == {row: cache.checksums[row] for row in rows}
+            file.close()
             assert cache.verify() == []
 
     @pytest.mark.parametrize("damage", ["cut", "gone"])
@@ -721,7 +724,7 @@ class TestModels:
     def test_a_checkpoint_with_a_head_gives_its_encoder(self, tmp_path):
         import transformers
 
-        from tests.tiny_models import SIZES
+        from emoprobe.testing.checkpoints import SIZES
 
         torch.manual_seed(3)
         whole = transformers.HubertForCTC(transformers.HubertConfig(**SIZES)).eval()

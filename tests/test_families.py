@@ -12,7 +12,8 @@ import soundfile
 import torch
 import transformers
 
-from emoprobe.distil.distiller import DistillSettings, build_distiller
+from emoprobe.distil.settings import DistillSettings
+from emoprobe.distil.student import build_distiller
 from emoprobe.endtoend.costs import count_parts
 from emoprobe.endtoend.data import pad
 from emoprobe.endtoend.prediction import predict, predict_files
@@ -22,11 +23,11 @@ from emoprobe.errors import UserError
 from emoprobe.extract import HiddenStateCache, extract, load_backbone
 from emoprobe.extract.encoders.architectures import ARCHITECTURES
 from emoprobe.extract.encoders.families import FAMILIES
+from emoprobe.extract.encoders.families.base import blocks_of
 from emoprobe.extract.encoders.speech import Backbone
-from tests.speech import make_corpus, tone
+from emoprobe.testing.checkpoints import VARIANTS, make_backbone, make_model, save_speech_model
+from emoprobe.testing.corpora import make_corpus, tone
 from tests.test_exactness import FLOAT32_TOLERANCE, alone, relative_error
-from tests.tiny_models import VARIANTS, make_backbone, make_model
-from tests.tiny_models import save_model as save_speech_model
 
 #: A variant of each new family, with what switches off all chance in its training.
 TRAINED = {
@@ -38,6 +39,13 @@ TRAINED = {
 }
 NO_DROPOUT = dict.fromkeys(("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout"), 0.0)
 WAVEFORMS = [tone(seconds, seed=k) for k, seconds in enumerate((0.9, 0.31, 0.6, 1.3))]
+
+
+def test_what_is_no_list_of_blocks_is_refused():
+    model = make_model("hubert-base")
+    assert blocks_of(model, "encoder.layers") is model.encoder.layers
+    with pytest.raises(TypeError, match="encoder of HubertModel is a HubertEncoder, and no list"):
+        blocks_of(model, "encoder")
 
 
 def test_every_family_is_under_the_property_test_of_exactness():

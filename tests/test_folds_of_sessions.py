@@ -10,8 +10,8 @@ import pytest
 from emoprobe.cli import extract, fit, report
 from emoprobe.extract.cache import HiddenStateCache
 from emoprobe.probe.results import load_results
+from emoprobe.testing.caches import write_cache
 from tests.corpus_fixtures import make_iemocap_sessions
-from tests.probe_helpers import write_cache
 
 QUICK = ["--permutations", "0", "--no-mdl", "--resamples", "100", "--penalties", "1", "100", "--quiet"]
 SESSIONS = [f"Session{number}" for number in range(1, 6)]
@@ -71,7 +71,8 @@ def test_the_report_tells_what_folds_share_and_what_is_resampled(leaky: Path, tm
     assert "Leakage: fold 0 and the other folds share 15 speakers (s00" in text
     assert "Leakage: fold 0 and the other folds share 8 groups (dialogue 0" in text
     assert "shares speakers and groups between its parts" in text
-    assert "95 % bootstrap over groups" in text
+    assert "95 % jackknife over groups" in text
+    assert "95 % bootstrap over groups" in text  # of the baseline without features
     assert "15 speakers in 8 groups" in text
     assert "Intervals resample groups, the same ones for both genders" in text
     # Ten utterances of nobody are not one speaker.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from emoprobe import jsontext
-from emoprobe.jsontext import from_json, null_for_nan, to_json
+from emoprobe.jsontext import dict_from_json, from_json, null_for_nan, to_json
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("analysis", "benchmarks", "cli", "demo", "distil", "emoprobe", "endtoend", "extract", "probe", "transcribe")
@@ -26,6 +26,13 @@ def test_what_json_lacks_is_refused_or_null(value):
 
 def test_files_of_earlier_versions_are_read():
     assert from_json('{"a": NaN, "b": [-Infinity, Infinity, 2]}') == {"a": None, "b": [None, None, 2]}
+
+
+@pytest.mark.parametrize("text", ["[1]", "3", "null", '"a"', "{"])
+def test_what_is_no_names_and_values_is_refused(text):
+    assert dict_from_json('{"a": NaN}') == {"a": None}
+    with pytest.raises(ValueError, match=r"no table of names and values|Expecting"):
+        dict_from_json(text)
 
 
 def test_examples():

@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 
 from emoprobe.extract import HiddenStateCache
+from emoprobe.testing.checkpoints import save_speech_model
+from emoprobe.testing.corpora import make_corpus
 from tests.killed import finish, start
-from tests.speech import make_corpus
-from tests.tiny_models import save_model
 
 
 @pytest.fixture(scope="module")
 def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     manifest = make_corpus(tmp_path_factory.mktemp("corpus"), utterances=60)
     (manifest.parent / "u007.wav").write_bytes(b"not sound")
-    model = save_model(tmp_path_factory.mktemp("models") / "tiny")
+    model = save_speech_model(tmp_path_factory.mktemp("models") / "tiny")
     return (
         f"--corpus {manifest} --model {model} --batch-seconds 3 --frames --quiet --device cpu --workers 2 --out"
     ).split()

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
+from emoprobe.testing.checkpoints import save_speech_model, save_text_model
+from emoprobe.testing.corpora import make_corpus
+from emoprobe.testing.recognisers import save_ctc
 from tests.killed_commands import Commands
-from tests.speech import make_corpus
-from tests.tiny_models import save_model, save_text_model
-from tests.tiny_recognisers import save_ctc
 
 KILLS = int(os.environ.get("EMOPROBE_KILLS", "2"))
 
@@ -96,7 +96,7 @@ def material(tmp_path_factory, commands) -> Path:
     """A corpus, models, and what the earlier commands make of them."""
     root = tmp_path_factory.mktemp("material")
     make_corpus(root / "corpus", utterances=24, speakers=6)
-    save_model(root / "hubert")
+    save_speech_model(root / "hubert")
     save_text_model(root / "text")
     save_ctc(root / "recogniser")
     for line in MADE:

@@ -21,12 +21,13 @@ from emoprobe import UserError, locks
 from emoprobe.analysis.measures.stored import update_table
 from emoprobe.extract import HiddenStateCache
 from emoprobe.extract.layout import is_cache, open_hdf5
+from emoprobe.extract.sealing import USER_BLOCK
 from emoprobe.extract.writer import lock_cache
 from emoprobe.locks import LockHeld, hold_lock
 from emoprobe.probe.fit import fit_layers
 from emoprobe.probe.results import Results, load_results, update_results
 from emoprobe.processes import here
-from tests.probe_helpers import write_cache
+from emoprobe.testing.caches import write_cache
 
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 FIT = {"dimensions": "arousal", "folds": 3, "permutations": 0, "resamples": 20, "mdl": False}
@@ -241,10 +242,12 @@ def test_a_damaged_cache_is_still_known_as_one(n: int, tmp_path: Path) -> None:
     write_cache(path, n=n, layers=2, width=32, speakers=6)
     assert is_cache(path)
     with path.open("r+b") as file:
-        file.seek(8)
+        file.seek(USER_BLOCK + 8)
         file.write(b"\xff" * 88)  # all of the superblock but the signature
     with pytest.raises(OSError, match="open file"):
         open_hdf5(path)
+    assert is_cache(path)
+    path.write_bytes(path.read_bytes()[USER_BLOCK:])  # as of version 0.1, without a seal
     assert is_cache(path)
     path.write_bytes(path.read_bytes().replace(b"emoprobe hidden states", b"a file of someone else"))
     assert not is_cache(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from emoprobe.probe import (
     baselines,
     bootstrap,
     category_null,
+    deletion,
+    jackknife,
     logistic,
     mdl,
     metrics,
@@ -27,7 +30,7 @@ from emoprobe.probe import (
 )
 from emoprobe.probe import training as trained
 from emoprobe.probe.results import Results, load_results
-from tests.probe_helpers import write_cache
+from emoprobe.testing.caches import write_cache
 
 GOLDEN = Path(__file__).with_name("golden_numbers.json")
 FITS = {"dimensions": ("valence", "emotion"), "probe": ("ridge", "mlp", "weighted"), "folds": 3, "seeds": 1,
@@ -61,6 +64,8 @@ def kept(cache, tmp_path_factory) -> Path:
         (metrics, EVERYTHING),
         (bootstrap, EVERYTHING),
         (ridge, OF_RIDGE),
+        (deletion, OF_RIDGE),
+        (jackknife, OF_RIDGE),
         (permutation, OF_RIDGE | OF_LOGISTIC),
         (mdl, OF_RIDGE),
         (logistic, OF_LOGISTIC),
@@ -110,8 +115,8 @@ def test_an_opinion_is_asked_again_when_its_version_is_raised(cache, tmp_path, m
     asked = []
 
     def spy(one):
-        function = relevance.OPINIONS[one]
-        return lambda *given, **more: asked.append(one) or function(*given, **more)
+        opinion = relevance.OPINIONS[one]
+        return replace(opinion, ask=lambda *given, **more: asked.append(one) or opinion.ask(*given, **more))
 
     for one in ("leave_one_out", "best_layer"):
         monkeypatch.setitem(relevance.OPINIONS, one, spy(one))
@@ -120,7 +125,7 @@ def test_an_opinion_is_asked_again_when_its_version_is_raised(cache, tmp_path, m
     relevance.relevance_opinions(cache, settings, **ask)
     relevance.relevance_opinions(cache, settings, **ask)
     assert asked == ["leave_one_out", "best_layer"]
-    monkeypatch.setitem(relevance.VERSIONS, name, 99)
+    monkeypatch.setitem(relevance.OPINIONS, name, replace(relevance.OPINIONS[name], version=99))
     relevance.relevance_opinions(cache, settings, **ask)
     assert asked == ["leave_one_out", "best_layer", name]
 
@@ -135,7 +140,7 @@ def test_a_similarity_is_computed_again_when_its_version_is_raised(cache, tmp_pa
     similarity.similarity_table(cache, features=(), out=tmp_path)
     similarity.similarity_table(cache, features=(), out=tmp_path)
     assert computed == [("cka", "pwcca")]
-    monkeypatch.setitem(similarity.VERSIONS, "pwcca", 99)
+    monkeypatch.setitem(similarity.MEASURES, "pwcca", replace(similarity.MEASURES["pwcca"], version=99))
     similarity.similarity_table(cache, features=(), out=tmp_path)
     assert computed[1:] == [("pwcca",)]
 
@@ -160,7 +165,12 @@ def numbers(cache: Path, results: Results) -> dict[str, dict]:
         "splits": (splits.VERSION, of(folds, "mean", "valence", "n")),
         "metrics": (metrics.VERSION, [of(pooled, "ridge", "valence", name) for name in ("pearson", "rmse")]),
         "ridge": (ridge.VERSION, [of(pooled, "ridge", "valence", name) for name in ("ccc", "penalty")]),
-        "bootstrap": (bootstrap.VERSION, [of(pooled, "ridge", "valence", name) for name in ("ccc_low", "ccc_high")]),
+        "bootstrap": (bootstrap.VERSION, [of(pooled, "mean", "valence", name) for name in ("rmse_low", "rmse_high")]),
+        "jackknife": (jackknife.VERSION, [of(pooled, "ridge", "valence", name) for name in ("ccc_low", "ccc_high")]),
+        "deletion": (
+            deletion.VERSION,
+            [of(results.refits, "ridge", "valence", name) for name in ("prediction_squared", "product")],
+        ),
         "permutation": (permutation.VERSION, [of(pooled, "ridge", "valence", name) for name in ("null_mean", "p")]),
         "mdl": (mdl.VERSION, [of(pooled, "ridge", "valence", name) for name in ("mdl_bits", "compression")]),
         "logistic": (logistic.VERSION, of(pooled, "logistic", "emotion", "uar")),
@@ -180,11 +190,11 @@ def numbers(cache: Path, results: Results) -> dict[str, dict]:
     made["baseline mean"] = (baselines.VERSIONS["mean"], of(pooled, "mean", "valence", "rmse"))
     settings = relevance.RelevanceSettings(dimensions=("valence",), folds=3, seeds=1, resamples=0, iterations=3)
     opinions = relevance.relevance_opinions(cache, settings)
-    for name, version in relevance.VERSIONS.items():
-        made[name] = (version, opinions[opinions["opinion"] == name]["relevance"].tolist())
+    for name, opinion in relevance.OPINIONS.items():
+        made[name] = (opinion.version, opinions[opinions["opinion"] == name]["relevance"].tolist())
     alike = similarity.similarity_table(cache)
-    for name, version in similarity.VERSIONS.items():
-        made[name] = (version, alike[alike["measure"] == name]["value"].tolist())
+    for name, measure in similarity.MEASURES.items():
+        made[name] = (measure.version, alike[alike["measure"] == name]["value"].tolist())
     return {
         name: {"version": version, "numbers": np.ravel(found).astype(float).tolist()}
         for name, (version, found) in made.items()

@@ -33,7 +33,7 @@ def notebook():
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> Path:
     """A few utterances with a split of their own, which makes for one fit where folds would be five."""
-    from tests.speech import make_corpus
+    from emoprobe.testing.corpora import make_corpus
 
     manifest = make_corpus(tmp_path_factory.mktemp("notebook") / "corpus", utterances=36, speakers=6, longest=0.6)
     table = pd.read_csv(manifest)
@@ -44,10 +44,10 @@ def corpus(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> list[Path]:
-    from tests.tiny_models import save_model
+    from emoprobe.testing.checkpoints import save_speech_model
 
     folder = tmp_path_factory.mktemp("models")
-    return [save_model(folder / variant, variant) for variant in ("hubert-base", "distilhubert")]
+    return [save_speech_model(folder / variant, variant) for variant in ("hubert-base", "distilhubert")]
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_the_claim_is_tested_on_a_corpus_and_a_model_from_the_environment(corpus
     first = nbformat.from_dict(claim)
     first.cells = first.cells[: 1 + next(i for i, cell in enumerate(first.cells) if cell.cell_type == "code")]
     shutil.copy(tmp_path / "hidden_states.h5", tmp_path / "other" / "hidden_states.h5")
-    from tests.probe_helpers import write_cache
+    from emoprobe.testing.caches import write_cache
 
     write_cache(tmp_path / "other" / "random.h5")
     with pytest.raises(nbclient.exceptions.CellExecutionError, match="of two corpora, which do not compare"):

@@ -20,9 +20,9 @@ from emoprobe.endtoend.exported import own_export_files
 from emoprobe.errors import UserError
 from emoprobe.ownership import mark, marked, refuse_inputs, refuse_stranger, remove, strangers
 from emoprobe.probe.results import refuse_other_results
-from tests.speech import make_corpus
-from tests.tiny_models import WORDS, save_model, save_text_model
-from tests.tiny_recognisers import save_ctc
+from emoprobe.testing.checkpoints import WORDS, save_speech_model, save_text_model
+from emoprobe.testing.corpora import make_corpus
+from emoprobe.testing.recognisers import save_ctc
 
 MINE = b"mine, and I have no copy of it\n"
 
@@ -171,7 +171,7 @@ def inputs(tmp_path_factory) -> Path:
     )
     table["valence"] = rng.normal(size=len(table))
     table.to_csv(manifest, index=False)
-    save_model(folder / "speech", "distilhubert")
+    save_speech_model(folder / "speech", "distilhubert")
     save_text_model(folder / "text")
     save_ctc(folder / "ctc")
     here = folder / "made"

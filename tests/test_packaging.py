@@ -66,8 +66,9 @@ def test_the_wheel_carries_the_package_alone(distributions):
     assert not inside & {"tests", "notebooks", "benchmarks", "figures"}
     for module in (p for room in ROOMS for p in (ROOT / room).rglob("*.py*") if p.suffix in (".py", ".pyi")):
         assert f"emoprobe/{module.relative_to(ROOT).as_posix()}" in names
-    for template in (ROOT / "analysis" / "report" / "templates").iterdir():
-        assert f"emoprobe/{template.relative_to(ROOT).as_posix()}" in names
+    report = ROOT / "analysis" / "report"
+    for path in (*(report / "templates").iterdir(), report / "references.bib"):
+        assert f"emoprobe/{path.relative_to(ROOT).as_posix()}" in names
 
 
 def test_the_sdist_carries_no_tests_and_no_notebooks(distributions):

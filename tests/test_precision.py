@@ -27,8 +27,8 @@ from emoprobe.extract import HiddenStateCache, extraction, precision
 from emoprobe.extract.encoders.speech import Backbone, load_backbone
 from emoprobe.extract.precision import TOLERANCES, check_backbone, check_precision, run_in_float32
 from emoprobe.extract.writer import CacheWriter
-from tests.speech import make_corpus, tone
-from tests.tiny_models import SIZES, TEXT_SIZES, make_model, save_model, save_text_model
+from emoprobe.testing.checkpoints import SIZES, TEXT_SIZES, make_model, save_speech_model, save_text_model
+from emoprobe.testing.corpora import make_corpus, tone
 from tests.wrong_kernels import spoil_grouped_convolutions, spoil_linear
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -40,7 +40,7 @@ WAVEFORMS = [tone(seconds, seed=k) for k, seconds in enumerate((1.5, 1.1, 0.7))]
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model(tmp_path_factory.mktemp("models") / "tiny")
+    return save_speech_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -344,7 +344,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = pd.read_csv(manifest)
     table["split"] = table["speaker"].map({"s0": "train", "s1": "train", "s2": "development", "s3": "test"})
     table.to_csv(manifest, index=False)
-    save_model(folder / "audio", "distilhubert")
+    save_speech_model(folder / "audio", "distilhubert")
     save_text_model(folder / "text", "bert")
     return folder
 
@@ -503,7 +503,7 @@ class TestDistilling:
     """`probe-distill --bf16`, and the pretraining, which checks its encoder in the same way."""
 
     def distil(self, folder: Path, out: Path, *more: str) -> int:
-        teacher = save_model(folder / "teacher") if not (folder / "teacher").exists() else folder / "teacher"
+        teacher = save_speech_model(folder / "teacher") if not (folder / "teacher").exists() else folder / "teacher"
         where = ["--teacher", str(teacher), "--corpus", str(folder / "manifest.csv"), "--out", str(out)]
         return distill_main([*where, "--steps", "2", "--warmup", "1", "--decay", "1", "--batch-seconds", "1", *more])
 

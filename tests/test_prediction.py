@@ -26,12 +26,11 @@ from emoprobe.errors import UserError
 from emoprobe.extract.audio import STATUSES, read_audio, read_header
 from emoprobe.extract.resampling import resample
 from emoprobe.ownership import mark
+from emoprobe.testing.checkpoints import WORDS, save_speech_model, save_text_model
+from emoprobe.testing.corpora import tone
 from tests.corpus_fixtures import mutate
 from tests.killed_journal import finish
-from tests.speech import tone
 from tests.test_bad_inputs import AUDIO_KINDS, odd_audio
-from tests.tiny_models import WORDS, save_text_model
-from tests.tiny_models import save_model as save_speech_model
 
 PREDICT = "emoprobe.cli.predict"
 COLUMNS = ["path", "seconds", "text_used", "arousal", "valence", "dominance", "status", "reason"]

@@ -20,7 +20,7 @@ from emoprobe.probe.fit import fit_caches
 from emoprobe.probe.mismatches import mismatches
 from emoprobe.probe.settings import FitSettings
 from emoprobe.probe.targets import Labels, plan_target
-from tests.probe_helpers import write_cache
+from emoprobe.testing.caches import write_cache
 
 IEMOCAP = {"ang": 1103, "hap": 595, "sad": 1084, "neu": 1708, "exc": 1041, "fru": 1849, "oth": 3}
 
@@ -142,13 +142,14 @@ def test_rare_classes_are_told_with_the_rule_that_leaves_them_out(tmp_path: Path
 
 def renamed(path: Path, corpus: str) -> Path:
     """The cache with another corpus's name."""
-    from emoprobe.extract.layout import layout_sha256
+    from emoprobe.extract.layout import layout_sha256, seal_layout
 
     with h5py.File(path, "r+") as file:
         provenance = from_json(file.attrs["provenance"])
         provenance["corpus"]["name"] = corpus
         file.attrs["provenance"] = to_json(provenance)
         file.attrs["layout_sha256"] = layout_sha256(file)
+    seal_layout(path)
     return path
 
 

@@ -16,12 +16,12 @@ import pytest
 from emoprobe.cli.fit import main
 from emoprobe.errors import UserError
 from emoprobe.extract import HiddenStateCache
-from emoprobe.extract.layout import layout_sha256
+from emoprobe.extract.layout import layout_sha256, seal_layout
 from emoprobe.probe import fit_layers, load_results
 from emoprobe.probe import results as results_module
 from emoprobe.probe.metrics import ccc, uar
 from emoprobe.probe.results import KEY, Results
-from tests.probe_helpers import seal, write_cache
+from emoprobe.testing.caches import write_cache, write_checksums
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -208,7 +208,7 @@ def test_states_that_are_no_numbers_are_refused_by_every_probe(tmp_path):
     write_cache(path, n=40, speakers=8)
     with h5py.File(path, "r+") as file:
         file["pooled/mean"][2, 17, 3] = np.nan
-    seal(path)
+    write_checksums(path)
     for probe in ("ridge", "mlp", "weighted"):
         with pytest.raises(UserError, match=r"c\.h5: .*(not a finite number|predicts no number)"):
             fit_layers(path, dimensions="arousal", probe=probe, folds=3, seeds=1, **QUICK)
@@ -466,7 +466,7 @@ def test_other_states_are_fitted_again_and_another_corpus_is_refused(tmp_path, c
     first = fit_layers(tmp_path / "a.h5", **settings).scores["ccc"]
     with h5py.File(tmp_path / "a.h5", "r+") as file:
         file["pooled/mean"][:] = np.random.default_rng(3).normal(size=file["pooled/mean"].shape)
-    seal(tmp_path / "a.h5")
+    write_checksums(tmp_path / "a.h5")
     second = fit_layers(tmp_path / "a.h5", **settings).scores["ccc"]
     assert not np.allclose(first, second, equal_nan=True)
     with h5py.File(tmp_path / "a.h5", "r+") as file:
@@ -474,6 +474,7 @@ def test_other_states_are_fitted_again_and_another_corpus_is_refused(tmp_path, c
         provenance["corpus"]["sha256"] = "2" * 64
         file.attrs["provenance"] = json.dumps(provenance, ensure_ascii=False)
         file.attrs["layout_sha256"] = layout_sha256(file)
+    seal_layout(tmp_path / "a.h5")
     with pytest.raises(UserError, match="--out"):
         fit_layers(tmp_path / "a.h5", **settings)
 

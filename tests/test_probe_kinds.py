@@ -13,7 +13,7 @@ from emoprobe.extract.corpora import DIMENSIONS
 from emoprobe.probe import FitSettings, fit_layers, load_results
 from emoprobe.probe.probes.base import Fit, Fitted, Probe
 from emoprobe.probe.probes.registry import BASELINES, PROBES
-from tests.probe_helpers import write_cache
+from emoprobe.testing.caches import write_cache
 
 QUICK = {"folds": 3, "resamples": 20, "permutations": 0, "mdl": False}
 

@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from emoprobe.probe.fit import fit_layers
 from emoprobe.probe.mdl import PRECISION, blocks_of, online_code
-from tests.probe_helpers import write_cache
+from emoprobe.testing.caches import write_cache
 
 PENALTIES = (0.3, 10.0, 300.0)
 

@@ -11,16 +11,21 @@ from sklearn.model_selection import permutation_test_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from emoprobe.cli.fit import parser
 from emoprobe.errors import UserError
 from emoprobe.probe import fit_layers, load_results, permutation
 from emoprobe.probe.metrics import ccc, ccc_from_moments
 from emoprobe.probe.permutation import (
+    FREE,
+    WITHIN,
     exchangeable,
     holm,
     permutations,
     permuted_moments,
     permuted_scores,
     summarise,
+    told,
+    within_by_rule,
 )
 from emoprobe.probe.planning import plan
 from emoprobe.probe.results import SCORES
@@ -28,7 +33,7 @@ from emoprobe.probe.ridge import solve
 from emoprobe.probe.ridge_equations import accumulate
 from emoprobe.probe.splits import Fold, cross_validation
 from emoprobe.probe.units import Units
-from tests.probe_helpers import write_cache
+from emoprobe.testing.caches import write_cache
 
 # Gram matrices square the condition number; float64 leaves more than ten digits at these penalties.
 TOLERANCE = 1e-9
@@ -213,7 +218,7 @@ def test_the_table_has_the_null_of_every_ridge_probe(tmp_path):
     assert single["p"].isna().all()
     assert single["permutations"].isna().all()
     # Another number of permutations, or kind, is another protocol.
-    for options in ({"permutations": 0}, {"permutations": 99, "permute_within_speakers": True}):
+    for options in ({"permutations": 0}, {"permutations": 99, "permute_within_speakers": False}):
         changed = fit_layers(path, dimensions="arousal", resamples=20, **options)
         assert changed.protocol[-1]["hash"] != results.protocol[-1]["hash"]
     assert fit_layers(path, dimensions="arousal", resamples=20, permutations=0).scores["p"].isna().all()
@@ -285,3 +290,78 @@ def test_unknown_speakers_in_a_test_within_speakers_are_told_with_their_count(tm
         said = [note for note in entry["notes"] if "permuted among themselves" in note]
         assert len(said) == within
         assert not within or said[0].startswith("labels of the 20 of 60 utterances of unknown speaker")
+
+
+# Which null -----------------------------------------------------------------------------------------------------------
+
+
+def units_and_folds(speakers, *, groups=None, design="cross-validation"):
+    units = Units.of(speakers, groups)
+    rows = np.arange(len(speakers))
+    if design == "official":
+        test = np.arange(len(speakers)) % 2 == 0
+        train = rows[~test]
+        return units, (Fold("all", train, ((train[::2], train[1::2]),), {"test": rows[test]}),)
+    return units, cross_validation(rows, units.whole, 3)
+
+
+@pytest.mark.parametrize(
+    ("speakers", "design", "within", "words"),
+    [
+        ([f"s{k % 6}" for k in range(60)], "cross-validation", True, None),
+        ([f"s{k % 6}" for k in range(60)], "official", True, None),
+        # Eight rows a speaker, but four of each part.
+        ([f"s{k // 8}" for k in range(64)], "official", False, "fewer than 5, too few to permute labels within"),
+        (
+            [f"s{k // 2}" for k in range(60)],
+            "cross-validation",
+            False,
+            "fewer than 5, too few to permute labels within",
+        ),
+        ([f"s{k}" for k in range(60)], "cross-validation", False, None),
+        ([""] * 60, "cross-validation", False, "no speaker is known"),
+        (["" if k % 3 == 0 else f"s{k % 5}" for k in range(60)], "cross-validation", True, "labels of the 20 of 60"),
+        (["" if k % 3 else f"s{k % 2}" for k in range(60)], "cross-validation", False, "fewer than 5, too few"),
+    ],
+)
+def test_labels_are_permuted_within_speakers_where_these_have_rows_enough(speakers, design, within, words):
+    units, folds = units_and_folds(speakers, design=design)
+    assert within_by_rule(folds, units) == within
+    said = told(folds, units, within_speakers=within)
+    assert len(said) == (words is not None)
+    assert words is None or words in said[0]
+    # No valid null is said where speakers may differ and are not held.
+    assert any("no permutation is a valid null" in line for line in said) == (not within and words is not None)
+
+
+def test_what_neither_null_holds_is_said():
+    speakers = [f"s{k % 6}" for k in range(60)]
+    units, folds = units_and_folds(speakers, groups=[f"d{k % 3}" for k in range(60)])
+    (said,) = told(folds, units, within_speakers=True)
+    assert "labels of a group go together" in said
+    units, folds = units_and_folds(speakers)
+    (said,) = told(folds, units, within_speakers=False)
+    assert "where speakers differ in their labels, p is too small" in said
+
+
+def test_the_null_that_was_taken_stands_in_the_protocol_and_in_a_column(tmp_path):
+    fit = {"dimensions": ("valence",), "folds": 3, "penalties": (1.0,), "resamples": 0, "mdl": False,
+           "permutations": 19}  # fmt: skip
+    write_cache(tmp_path / "c.h5", n=60, layers=2, width=4, speakers=6)
+    entries, columns = {}, {}
+    for asked in (None, True, False):
+        results = fit_layers(tmp_path / "c.h5", permute_within_speakers=asked, **fit)
+        (entries[asked],) = (entry for entry in results.protocol if entry["probe"] == "ridge")
+        pooled = results.select(fold="all")
+        columns[asked] = set(pooled[pooled["probe"] == "ridge"]["permuted"])
+        assert (pooled[pooled["probe"] == "mean"]["permuted"] == "").all()
+        assert entries[asked]["settings"]["permuted"] in columns[asked]
+    assert columns == {None: {WITHIN}, True: {WITHIN}, False: {FREE}}
+    # What the rule decides and what is asked for are one protocol.
+    assert entries[None]["hash"] == entries[True]["hash"] != entries[False]["hash"]
+
+
+def test_the_command_takes_either_null():
+    assert parser().parse_args([]).permute_within_speakers is None
+    assert parser().parse_args(["--permute-within-speakers"]).permute_within_speakers is True
+    assert parser().parse_args(["--no-permute-within-speakers"]).permute_within_speakers is False

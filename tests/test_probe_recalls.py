@@ -12,7 +12,7 @@ from emoprobe.probe.planning import plan
 from emoprobe.probe.recalls import common_classes, recalls, told
 from emoprobe.probe.results import load_results
 from emoprobe.probe.scoring import Scored, score
-from tests.probe_helpers import write_cache
+from emoprobe.testing.caches import write_cache
 
 NAMES = ["angry", "calm", "odd", "sad"]
 

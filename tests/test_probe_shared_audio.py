@@ -15,8 +15,8 @@ from emoprobe.cli.fit import main as fit_main
 from emoprobe.probe.results import load_results
 from emoprobe.probe.shared_audio import shared_audio
 from emoprobe.probe.splits import Fold
-from tests.speech import make_corpus
-from tests.tiny_models import save_model
+from emoprobe.testing.checkpoints import save_speech_model
+from emoprobe.testing.corpora import make_corpus
 
 time = st.one_of(st.none(), st.integers(0, 6))
 
@@ -57,7 +57,7 @@ def test_it_is_told_by_the_command(tmp_path, capsys):
     table.loc[16:18, "path"] = table["path"][:3].to_numpy()
     table.to_csv(manifest, index=False)
     cache, out = tmp_path / "states.h5", tmp_path / "results"
-    model = save_model(tmp_path / "tiny")
+    model = save_speech_model(tmp_path / "tiny")
     assert extract_main([*f"--corpus {manifest} --model {model} --out {cache} --quiet".split()]) == 0
     fit = f"{cache} --dim arousal --out {out} --figures {tmp_path / 'figures'} --permutations 0 --no-mdl --resamples 10"
     assert fit_main(fit.split()) == 0

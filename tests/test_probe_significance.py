@@ -13,11 +13,11 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, recall_score
 from emoprobe.errors import UserError
 from emoprobe.probe import Results, ccc
 from emoprobe.probe.bootstrap import moments_by_speaker, resample_counts, stretched
+from emoprobe.probe.differences import DIFFERENCES
 from emoprobe.probe.drawing import Sums, _seed_weights, draw_resamples, limits
 from emoprobe.probe.permutation import holm
 from emoprobe.probe.results import PREDICTIONS, SCORES, WEIGHTS, table
 from emoprobe.probe.significance import (
-    DIFFERENCES,
     INTERVALS,
     dimensions_compared,
     features_compared,

@@ -18,7 +18,7 @@ from emoprobe.errors import UserError
 from emoprobe.extract import HiddenStateCache
 from emoprobe.probe.bootstrap import intervals, moments_by_speaker
 from emoprobe.probe.fit import fit_layers
-from emoprobe.probe.metrics import ccc_from_moments
+from emoprobe.probe.metrics import rmse_from_moments
 from emoprobe.probe.planning import plan
 from emoprobe.probe.results import load_results
 from emoprobe.probe.settings import FitSettings
@@ -26,7 +26,7 @@ from emoprobe.probe.significance import score_intervals
 from emoprobe.probe.splits import CROSS_VALIDATION
 from emoprobe.probe.targets import Labels, plan_target
 from emoprobe.probe.units import Units, count_speakers, speaker_groups, unit_of
-from tests.probe_helpers import write_cache
+from emoprobe.testing.caches import write_cache
 
 cells = st.lists(
     st.tuples(st.sampled_from(["", *"abcdefg"]), st.sampled_from(["", *"123456"])), min_size=1, max_size=40
@@ -262,15 +262,21 @@ def test_intervals_of_a_grouped_corpus_resample_its_groups_everywhere(grouped) -
     _, results = grouped
     row = results.select(probe="ridge", dimension="valence", layer=3, fold="all").iloc[0]
     assert (row["unit"], row["units"], row["speakers"]) == ("group", 8, 16)
-    found = results.predictions
+    found = results.refits
     found = found[(found["probe"] == "ridge") & (found["dimension"] == "valence") & (found["layer"] == 3)]
+    assert len(set(found["unit"])) == len(found) == 8
+    assert all(unit.startswith("group ") for unit in found["unit"])
+    row = results.select(probe="mean", dimension="valence", fold="all").iloc[0]
+    assert (row["unit"], row["units"]) == ("group", 8)
+    found = results.predictions
+    found = found[(found["probe"] == "mean") & (found["dimension"] == "valence")]
     # Sums by session, numbered as the corpus has them, straight from the ids.
     group = found["id"].str[1:].astype(int) % 8
     sums = moments_by_speaker(found["truth"].to_numpy(), found["prediction"].to_numpy()[None], group.to_numpy())
-    low, high = intervals(sums, {"ccc": ccc_from_moments}, resamples=200)["ccc"][:, 0]
-    assert (row["ccc_low"], row["ccc_high"]) == pytest.approx((low, high), abs=1e-9)
+    low, high = intervals(sums, {"rmse": rmse_from_moments}, resamples=200)["rmse"][:, 0]
+    assert (row["rmse_low"], row["rmse_high"]) == pytest.approx((low, high), abs=1e-9)
     entry = next(entry for entry in results.protocol if entry["probe"] == "ridge")
-    assert entry["interval"].startswith("95 % bootstrap over groups")
+    assert entry["interval"].startswith("95 % jackknife over groups")
     assert entry["cache"]["groups"] == 8
     assert entry["split"]["kept_whole"] == "speaker and group"
     assert "intervals resample groups" in entry["split"]["notes"]
@@ -383,4 +389,4 @@ def test_every_table_names_the_same_unit(speakers, groups, unit, tmp_path: Path)
         scores.iloc[0], compared.iloc[0], fair[fair["group_by"] == "all"].iloc[0], centroids.iloc[0])}  # fmt: skip
     assert told == {(unit, len(np.unique(Units.of(columns["speaker"], columns["group"]).resampled)))}
     entry = next(entry for entry in results.protocol if entry["probe"] == "ridge")
-    assert entry["interval"].startswith(f"95 % bootstrap over {unit}s")
+    assert entry["interval"].startswith(f"95 % jackknife over {unit}s")

@@ -19,15 +19,16 @@ from emoprobe import HiddenStateCache, UserError, load_results
 from emoprobe.analysis.measures.relevance import COLUMNS as RELEVANCE
 from emoprobe.analysis.measures.stored import load_table
 from emoprobe.demo.corpus import read as read_demo
-from emoprobe.extract.batchwise import run_batches
+from emoprobe.extract.batchwise import Utterances, run_batches
 from emoprobe.extract.encoders.speech import load_backbone, load_config
 from emoprobe.extract.journal import open_journal
 from emoprobe.extract.layout import layout_sha256
+from emoprobe.extract.sealing import USER_BLOCK
 from emoprobe.extract.sidecars import Sidecar, read_sidecar, write_sidecar
 from emoprobe.fields import TEXT, ListOf, Part, check_fields, refuse_beyond_memory, refuse_cut_short
 from emoprobe.probe.fit import fit_layers
-from tests.probe_helpers import write_cache
-from tests.tiny_models import make_model
+from emoprobe.testing.caches import write_cache
+from emoprobe.testing.checkpoints import make_model
 
 
 @dataclass(frozen=True)
@@ -284,13 +285,15 @@ def test_a_part_of_a_cache(name: str, whole: Path, tmp_path: Path) -> None:
     with h5py.File(path, "r+") as file:
         change(file)
         if "endless" not in name and name not in ("no states", "no ids", "no names of layers"):
-            file.attrs["layout_sha256"] = sealed(file)
+            file.attrs["layout_sha256"] = hashed(file)
+    assert "bytes have changed that are written once" in refused(KINDS["cache"], path)
+    path.write_bytes(path.read_bytes()[USER_BLOCK:])  # as of version 0.1, without a seal
     said = refused(KINDS["cache"], path)
     assert any(part in said for part in expected.split("|")), said
     assert "bring it back from a copy" in said
 
 
-def sealed(file: h5py.File) -> str:
+def hashed(file: h5py.File) -> str:
     """The hash that whoever changed the cache could have written; "" where none can be taken."""
     try:
         return layout_sha256(file)
@@ -384,9 +387,10 @@ def test_what_cannot_be_a_result_in_a_journal_is_computed_again(tmp_path: Path) 
         return ["new"] * len(rows)
 
     with open_journal(out, made_by={}, settings={}, overwrite=False) as journal:
+        utterances = Utterances(list("abcde"), [[1]] * 5, np.ones(5, int))
         found = run_batches(
-            list("abcde"), [[1]] * 5, np.ones(5, int), journal=journal, load=lambda row: row, compute=compute,
-            budget=9, is_result=lambda value: isinstance(value, str), progress=False,
+            utterances, journal=journal, load=lambda row: row, compute=compute, budget=9,
+            is_result=lambda value: isinstance(value, str), progress=False,
         )  # fmt: skip
     assert found == ["x", "new", "new", "new", "new"]
     assert sorted(computed) == [1, 2, 3, 4]

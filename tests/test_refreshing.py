@@ -16,13 +16,13 @@ from emoprobe.extract import HiddenStateCache, refreshing, resuming
 from emoprobe.extract.acoustics import acoustic_statistics
 from emoprobe.extract.pipeline import Pipeline
 from emoprobe.extract.sidecars import Sidecar, read_sidecar, sidecar_path, write_sidecar
-from tests.speech import make_corpus
-from tests.tiny_models import save_model
+from emoprobe.testing.checkpoints import save_speech_model
+from emoprobe.testing.corpora import make_corpus
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model(tmp_path_factory.mktemp("models") / "tiny")
+    return save_speech_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 from emoprobe.analysis.report import methods, write_report
-from emoprobe.analysis.report.bibliography import REFERENCES, bibtex
+from emoprobe.analysis.report.bibliography import REFERENCES, bibtex, read_references
 from emoprobe.analysis.report.claims import claims
 from emoprobe.analysis.report.content import interval, known, number, probability
 from emoprobe.analysis.report.markdown import escaped
@@ -25,11 +25,11 @@ from emoprobe.analysis.report.study import Model, Study, gather
 from emoprobe.cli.extract import parser as extract_parser
 from emoprobe.cli.report import main
 from emoprobe.errors import UserError
-from emoprobe.extract.layout import layout_sha256
+from emoprobe.extract.layout import layout_sha256, seal_layout
 from emoprobe.probe import fit_layers, load_results
 from emoprobe.probe.metrics import ccc
 from emoprobe.probe.results import PREDICTIONS, SCORES, Results, table, update_results
-from tests.probe_helpers import write_cache
+from emoprobe.testing.caches import write_cache
 
 EVIL = "<script>alert(1)</script>|`evil`"
 EVIL_CORPUS = "hand\"><img src=http://example.org/x onerror='alert(2)'>"
@@ -44,6 +44,7 @@ def tell(path: Path, *, model: dict | None = None, corpus: dict | None = None) -
         told["corpus"].update(corpus or {})
         file.attrs["provenance"] = json.dumps(told)
         file.attrs["layout_sha256"] = layout_sha256(file)
+    seal_layout(path)
 
 
 def study_of(
@@ -330,7 +331,7 @@ def test_the_numbers_are_those_of_the_tables(evil, report):
     assert number(row["selectivity"]) in text
     counts = results.protocol[0]["split"]["counts"]
     assert f"test {counts['test']}" in text
-    assert "of 4 speakers, resampled together" in text
+    assert "of 4 speakers, left out together, the probes fitted again" in text
     assert "(<b>s0" in text  # the speakers at the ends of the range
     assert "Synthetic <script>" in text  # the corpus's own warning, among the limits
     assert "says 4 different sentences in 240 utterances" in text
@@ -476,6 +477,39 @@ def test_references_are_whole_and_cited_once():
     assert REFERENCES["hewitt2019designing"].short == "Hewitt and Liang, 2019"
     assert REFERENCES["dupre2022feature"].short == "Dupré la Tour et al., 2022"
     assert "version   = {1.0}" in text
+
+
+def test_an_entry_is_read_as_it_is_written(tmp_path):
+    """Braces, commas and equals signs in a value are its own; nothing is changed on the way through."""
+    text = (
+        "@article{one1999,\n  author    = {A{\\'e}, B. and {The = Group}},\n  title     = {{X}: y, = {Z}},\n"
+        "  year      = {1999},\n}\n\n\n@book{two-2000,\n  author    = {C, D.},\n  title     = {T},\n"
+        "  year      = {2000},\n}\n"
+    )
+    path = tmp_path / "some.bib"
+    path.write_text(text, encoding="utf-8")
+    references = read_references(path)
+    assert list(references) == ["one1999", "two-2000"]
+    assert dict(references["one1999"].fields)["title"] == "{X}: y, = {Z}"
+    assert references["one1999"].short == "Aé and {The = Group}, 1999"
+    assert [reference.bibtex() for reference in references.values()] == text.strip().split("\n\n\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("@article{a,\n  author = {B},\n  title = {C},\n  year = 1999,\n}\n", "line 1: no entry"),
+        ("@article{a,\n  author = {B},\n  title = {C},\n  year = {1999},\n}\nrubbish\n", "line 6: no entry"),
+        ("@article{a,\n  author = {B},\n  title = {C},\n  year = {1999},\n", "line 1: no entry"),
+        ("@article{a,\n  author = {B},\n  year = {1999},\n}\n", "the entry a lacks title"),
+        ("@article{a,\n  author = {B},\n  title = {C},\n  year = {1999},\n}\n" * 2, "line 6: the entry a is there"),
+    ],
+)  # fmt: skip
+def test_what_is_no_reference_is_refused(tmp_path, text, said):
+    path = tmp_path / "some.bib"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=said):
+        read_references(path)
 
 
 # In a browser ---------------------------------------------------------------------------------------------------------

@@ -22,9 +22,13 @@ from tests.test_selecting import material_of, probed
 
 @dataclass(frozen=True)
 class Given:
-    """p values."""
+    """p values, counted on resamples."""
 
     p: tuple[float, ...]
+
+    @property
+    def exact(self) -> tuple[bool, ...]:
+        return (False,) * len(self.p)
 
 
 def normal(shift: float, seed: int) -> Question[Given]:

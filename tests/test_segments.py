@@ -27,9 +27,9 @@ from emoprobe.extract.corpora import read_corpus, read_manifest
 from emoprobe.extract.corpora.places import overlaps, places
 from emoprobe.extract.scan import scan
 from emoprobe.extract.writer import CacheWriter
-from tests.corpus_fixtures import tone, write_csv
+from emoprobe.testing.checkpoints import save_speech_model
+from emoprobe.testing.corpora import tone, write_csv
 from tests.segment_fixtures import count_decoded, make_conversation
-from tests.tiny_models import save_model
 
 
 def written(path: Path, rate: int, kind: str, subtype: str, *, seconds: float = 12.0) -> Path:
@@ -297,7 +297,7 @@ def test_parts_of_a_file_that_must_be_decoded_whole_share_batches(tmp_path):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> str:
-    return str(save_model(tmp_path_factory.mktemp("model") / "tiny"))
+    return str(save_speech_model(tmp_path_factory.mktemp("model") / "tiny"))
 
 
 @pytest.mark.parametrize(("kind", "subtype"), [("WAV", "PCM_16"), ("FLAC", "PCM_16")])

@@ -23,12 +23,11 @@ from emoprobe.extract.baselines import add_baselines
 from emoprobe.extract.corpora import read_corpus, read_manifest
 from emoprobe.extract.corpora.places import places
 from emoprobe.extract.scan import scan
+from emoprobe.testing.checkpoints import save_speech_model, save_text_model
+from emoprobe.testing.corpora import write_csv
+from emoprobe.testing.recognisers import save_ctc
 from emoprobe.transcribe.transcription import TranscriptionSettings, transcribe
-from tests.corpus_fixtures import write_csv
 from tests.segment_fixtures import Conversation, count_decoded, make_conversation
-from tests.tiny_models import save_model as save_speech_model
-from tests.tiny_models import save_text_model
-from tests.tiny_recognisers import save_ctc
 
 TURNS = 16
 

@@ -22,7 +22,7 @@ from emoprobe.analysis.report.study import Model, Study
 from emoprobe.cli.fit import summary
 from emoprobe.probe import ccc
 from emoprobe.probe.results import PREDICTIONS, SCORES, WEIGHTS, Results, table
-from emoprobe.probe.selecting import Choice, choose, chosen_in_words, held_out, reported_split
+from emoprobe.probe.selecting import Choice, choose, chosen_in_words, held_out, is_pooled, reported_split
 from emoprobe.probe.significance import layers_compared
 
 RUN = {"model": "m", "corpus": "c", "dimension": "valence", "probe": "ridge", "features": "mean"}
@@ -213,3 +213,9 @@ def test_the_part_that_is_reported(splits, reported):
 def test_no_part_that_choices_were_made_on_is_drawn_beside_a_held_out_one():
     assert held_out(["development", "test2", "test1"]) == ["test1", "test2"]
     assert held_out(["train", "development"]) == ["development", "train"]
+
+
+def test_a_pooled_score_is_of_no_fold() -> None:
+    """Also where a table names no fold."""
+    table = pd.DataFrame({"fold": ["1", "all", "", "Session1"]})
+    assert is_pooled(table).tolist() == [False, True, True, False]

@@ -24,8 +24,11 @@ from emoprobe.extract.audio.shards import open_bytes
 from emoprobe.extract.batchwise import stamp
 from emoprobe.extract.corpora import read_corpus, read_manifest
 from emoprobe.extract.scan import scan
+from emoprobe.testing.checkpoints import save_speech_model
+from emoprobe.testing.corpora import tone, write_csv
+from emoprobe.testing.recognisers import save_ctc
 from emoprobe.transcribe.transcription import TranscriptionSettings, transcribe
-from tests.corpus_fixtures import mutate, tone, write_csv
+from tests.corpus_fixtures import mutate
 from tests.shard_fixtures import (
     EMOTIONS,
     SCHEMA,
@@ -37,8 +40,6 @@ from tests.shard_fixtures import (
     write_saved,
     write_tar,
 )
-from tests.tiny_models import save_model
-from tests.tiny_recognisers import save_ctc
 
 ROWS = make_rows(11)
 
@@ -95,7 +96,7 @@ def test_the_hash_of_a_data_set_moves_with_it(form, tmp_path):
 
 @FORMS
 def test_extraction_of_a_data_set_equals_that_of_its_files_and_writes_none(form, tmp_path):
-    folder, model = form(tmp_path / "set"), str(save_model(tmp_path / "model"))
+    folder, model = form(tmp_path / "set"), str(save_speech_model(tmp_path / "model"))
     cells = []
     for row in ROWS:
         name = Path(row["audio"]["path"]).stem

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from emoprobe.errors import UserError
 from emoprobe.extract.encoders import text as module
 from emoprobe.extract.encoders.text import TEXT_ARCHITECTURES, load_text_config, load_text_encoder, packaged_minilm
-from tests.tiny_models import WORDS, save_text_model
+from emoprobe.testing.checkpoints import WORDS, save_text_model
 
 FAMILIES = ("bert", "distilbert", "roberta", "convbert")
 SENTENCES = ["good morning", "no", "the weather was so bad that no one went out", "Good  MORNING", "oh no!", "no"]
@@ -217,10 +217,11 @@ def test_a_tokeniser_of_another_vocabulary_is_refused(tmp_path):
         (transformers.GPT2Config(), "gpt2.*Give a text encoder"),
         (transformers.T5Config(), "t5: an encoder with a decoder"),
         (transformers.BartConfig(), "bart: an encoder with a decoder"),
+        (transformers.FunnelConfig(), "funnel: a model of two forms"),
         (transformers.BertConfig(is_decoder=True), "bert: no model that reads a text in both directions"),
         (transformers.HubertConfig(), "hubert.*Give a text encoder"),
     ],
-    ids=["gpt2", "t5", "bart", "bert-decoder", "hubert"],
+    ids=["gpt2", "t5", "bart", "funnel", "bert-decoder", "hubert"],
 )
 def test_what_is_no_text_encoder_is_refused_by_name(tmp_path, config, why):
     config.save_pretrained(tmp_path)

@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 
 from emoprobe.endtoend.settings import ModelSettings, TrainingSettings
+from emoprobe.testing.checkpoints import WORDS, save_speech_model, save_text_model
+from emoprobe.testing.corpora import make_corpus
 from tests.killed_training import start
-from tests.speech import make_corpus
-from tests.tiny_models import WORDS, save_model, save_text_model
 
 KILLS = int(os.environ.get("EMOPROBE_KILLS", "3"))
 
@@ -37,7 +37,7 @@ def steps(out: Path) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_killed_at_random_instants(tmp_path):
-    save_model(tmp_path / "audio", "distilhubert")
+    save_speech_model(tmp_path / "audio", "distilhubert")
     save_text_model(tmp_path / "text", "distilbert")
     manifest = make_corpus(tmp_path / "corpus", utterances=24, speakers=6)
     table = pd.read_csv(manifest)

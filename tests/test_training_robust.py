@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
 import shutil
 import signal
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,9 @@ from safetensors.torch import load_file, save_file
 
 from emoprobe.checkpoints import last_whole_checkpoint
 from emoprobe.cli.predict import main as predict
+from emoprobe.endtoend import runs as runs_module
 from emoprobe.endtoend import trainer as trainer_module
+from emoprobe.endtoend import training as training_module
 from emoprobe.endtoend.data import Utterances
 from emoprobe.endtoend.saved import load_model, read_config
 from emoprobe.endtoend.settings import ModelSettings, TrainingSettings
@@ -26,15 +30,15 @@ from emoprobe.endtoend.training import _finished, train
 from emoprobe.endtoend.workers import fitting_workers, told_of_dead_workers
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora import read_corpus
-from tests.speech import make_corpus
-from tests.tiny_models import WORDS, save_model, save_text_model
+from emoprobe.testing.checkpoints import WORDS, save_speech_model, save_text_model
+from emoprobe.testing.corpora import make_corpus
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
     """Tiny encoders, and 24 utterances by 6 speakers in three parts."""
     root = tmp_path_factory.mktemp("place")
-    save_model(root / "audio", "distilhubert")
+    save_speech_model(root / "audio", "distilhubert")
     save_text_model(root / "text", "distilbert")
     manifest = make_corpus(root / "corpus", utterances=24, speakers=6)
     table = pd.read_csv(manifest)
@@ -189,7 +193,7 @@ def in_worker(monkeypatch, act):
     monkeypatch.setattr(Utterances, "__getitem__", acting)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(900)
 def test_a_killed_process_is_told_and_the_run_goes_on_later(place, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         in_worker(patch, lambda self: os.kill(os.getpid(), signal.SIGKILL))
@@ -198,7 +202,7 @@ def test_a_killed_process_is_told_and_the_run_goes_on_later(place, tmp_path, mon
     trained(place, tmp_path / "out", workers=0)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(900)
 def test_shared_memory_that_fills_up_is_told(place, tmp_path, monkeypatch):
     def full(self):
         raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
@@ -208,7 +212,7 @@ def test_shared_memory_that_fills_up_is_told(place, tmp_path, monkeypatch):
         trained(place, tmp_path / "out", workers=1)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(900)
 def test_what_a_process_says_reaches_the_user_without_its_traceback(place, tmp_path, monkeypatch):
     def gone(self):
         raise UserError("u001.wav is missing: put it back")
@@ -381,6 +385,36 @@ def test_weights_that_are_gone_at_the_end_are_told(place, stopped, tmp_path, mon
     monkeypatch.setattr(trainer_module, "_development_scores", lambda *args: {"ccc": -1.0})  # never the best
     with pytest.raises(UserError, match=r"model.safetensors is missing: remove .*seed0-fold-all"):
         trained(place, tmp_path / "out", epochs=3, batch=4)
+
+
+def test_predictions_beyond_any_label_are_told(place, tmp_path, monkeypatch):
+    def predict_rows(ready, material, rows, **how):
+        return np.full((len(rows), len(ready.dimensions)), 1e31)
+
+    monkeypatch.setattr(runs_module, "predict_rows", predict_rows)
+    with pytest.raises(UserError, match=r"seed0-fold-all: the predictions of this training are beyond 1e\+30: lower"):
+        trained(place, tmp_path / "out", model={"text": None})
+
+
+def test_the_model_that_a_run_is_described_by_is_gone_when_training_begins(place, tmp_path, monkeypatch):
+    built, alive = [], []
+
+    def build(*args, **kwargs):
+        model, text = training_build(*args, **kwargs)
+        built.append(weakref.ref(model))
+        return model, text
+
+    def run_fold(*args, **kwargs):
+        gc.collect()
+        alive.append([model() for model in built])
+        raise UserError("no training is needed here")
+
+    training_build = training_module.build
+    monkeypatch.setattr(training_module, "build", build)
+    monkeypatch.setattr(training_module, "run_fold", run_fold)
+    with pytest.raises(UserError, match="no training is needed here"):
+        trained(place, tmp_path / "out", model={"text": None})
+    assert alive == [[None]]
 
 
 def test_weights_of_another_width_are_not_given_memory(stopped, tmp_path):

@@ -27,7 +27,7 @@ from emoprobe.endtoend.trainer import EmotionTrainer
 from emoprobe.endtoend.training import train
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora import read_corpus
-from tests.tiny_models import WORDS, save_text_model
+from emoprobe.testing.checkpoints import WORDS, save_text_model
 
 DIMENSIONS = ("arousal", "valence", "dominance")
 

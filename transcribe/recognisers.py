@@ -6,7 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -19,7 +19,15 @@ from emoprobe.extract.limits import SAMPLE_RATE
 from emoprobe.jsontext import to_json
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase, WhisperFeatureExtractor
+    from transformers import (
+        GenerationConfig,
+        PreTrainedModel,
+        PreTrainedTokenizerBase,
+        SequenceFeatureExtractor,
+        WhisperFeatureExtractor,
+    )
+
+_Extractor = TypeVar("_Extractor", bound="SequenceFeatureExtractor")
 
 # Named and not looked up, so that no checkpoint can bring code of its own.
 _CTC = {
@@ -68,7 +76,7 @@ class Recogniser(ABC):
         name: str,
         origin: Origin,
         language: str | None = None,
-    ):
+    ) -> None:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.name = name
@@ -138,9 +146,10 @@ class CtcRecogniser(Recogniser):
         name: str,
         origin: Origin,
         normalise: bool,
-    ):
+    ) -> None:
         super().__init__(model, tokenizer, name=name, origin=origin)
-        self._encoder = Backbone(model.base_model, name=name, normalise=normalise, origin=origin)
+        encoder = cast("PreTrainedModel", model.base_model)  # typed as any module
+        self._encoder = Backbone(encoder, name=name, normalise=normalise, origin=origin)
         self.shortest = self._encoder.receptive_field
 
     def identity(self) -> dict:
@@ -162,7 +171,7 @@ class CtcRecogniser(Recogniser):
 
     def _text(self, tokens: torch.Tensor) -> str:
         # Special tokens go after decoding: before it, they keep apart the repeated letters that CTC would merge.
-        text = self.tokenizer.decode(tokens)
+        text = cast("str", self.tokenizer.decode(tokens))  # a list only where the tokens are of several texts
         for token in self.tokenizer.all_special_tokens:
             text = text.replace(token, "")
         return text
@@ -183,7 +192,7 @@ class WhisperRecogniser(Recogniser):
         name: str,
         origin: Origin,
         language: str | None,
-    ):
+    ) -> None:
         settings = model.generation_config
         multilingual = getattr(settings, "is_multilingual", False)
         # Tokens have names such as <|en|>.
@@ -231,7 +240,7 @@ class WhisperRecogniser(Recogniser):
             )
         return texts
 
-    def _decode(self, features: torch.Tensor, **more) -> list[str]:
+    def _decode(self, features: torch.Tensor, **more: Any) -> list[str]:
         tensors = {name: value.to(self.device) for name, value in more.items() if torch.is_tensor(value)}
         tokens = self.model.generate(
             features.to(self.device), do_sample=False, num_beams=1, **self._how, **{**more, **tensors}
@@ -268,7 +277,7 @@ def load_recogniser(name: str, *, revision: str | None = None, language: str | N
     checkpoint = open_checkpoint(name, revision=revision)
     source = checkpoint.source
     model_type = checkpoint.config().get("model_type")
-    class_name = _WHISPER if model_type == "whisper" else _CTC.get(model_type)
+    class_name = _WHISPER if model_type == "whisper" else _CTC.get(model_type or "")
     if class_name is None:
         raise UserError(
             f"{source} is a {model_type or 'model of unknown type'}, which cannot transcribe here; give {_RECOGNISERS}"
@@ -301,16 +310,16 @@ def load_recogniser(name: str, *, revision: str | None = None, language: str | N
         features = _features(transformers.WhisperFeatureExtractor, checkpoint)
         return WhisperRecogniser(model, tokenizer, features, name=name, origin=origin, language=language)
     tokenizer = _tokeniser(transformers.Wav2Vec2CTCTokenizer, checkpoint)
-    features = _features(transformers.Wav2Vec2FeatureExtractor, checkpoint)
+    normalise = _features(transformers.Wav2Vec2FeatureExtractor, checkpoint).do_normalize
     if len(tokenizer) < config.vocab_size:
         raise UserError(
             f"{source}: the tokeniser knows {len(tokenizer)} tokens and the model {config.vocab_size}; copy the "
             "tokeniser that belongs to the model into its folder"
         )
-    return CtcRecogniser(model, tokenizer, name=name, origin=origin, normalise=features.do_normalize)
+    return CtcRecogniser(model, tokenizer, name=name, origin=origin, normalise=normalise)
 
 
-def _tokeniser(tokeniser_class: type, checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
+def _tokeniser(tokeniser_class: type[PreTrainedTokenizerBase], checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
     try:
         return tokeniser_class.from_pretrained(checkpoint.folder_with_tokeniser(), local_files_only=True)
     except UserError:
@@ -322,11 +331,12 @@ def _tokeniser(tokeniser_class: type, checkpoint: Checkpoint) -> PreTrainedToken
         ) from error
 
 
-def _features(extractor_class: type, checkpoint: Checkpoint):
+def _features(extractor_class: type[_Extractor], checkpoint: Checkpoint) -> _Extractor:
     """The feature extractor, for audio of the rate that is read here."""
     settings = checkpoint.preprocessor()
     try:
-        features = extractor_class.from_dict(settings)
+        # Typed as a pair too, which it is where unused settings are asked for.
+        features = cast("_Extractor", extractor_class.from_dict(settings))
     except Exception as error:  # as above
         raise UserError(f"{checkpoint.source}: preprocessor_config.json is damaged ({reason(error)})") from error
     if features.sampling_rate != SAMPLE_RATE:
@@ -337,7 +347,7 @@ def _features(extractor_class: type, checkpoint: Checkpoint):
     return features
 
 
-def _generation_settings(checkpoint: Checkpoint):
+def _generation_settings(checkpoint: Checkpoint) -> GenerationConfig | None:
     """What the checkpoint says of decoding; None where it says nothing."""
     from transformers import GenerationConfig
 

@@ -6,8 +6,7 @@ import csv
 import io
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ import pandas as pd
 
 from emoprobe.errors import UserError
 from emoprobe.extract.audio import Kept, gathered, read_audio
-from emoprobe.extract.batchwise import Problem, run_batches, stamp
+from emoprobe.extract.batchwise import Problem, Utterances, run_batches, stamp
 from emoprobe.extract.corpora import COLUMNS, DIMENSIONS, Corpus, read_corpus, read_manifest
 from emoprobe.extract.corpora.cells import OPTIONAL_NUMBERS, TEXT_COLUMNS
 from emoprobe.extract.corpora.manifest import SOURCE, transcript_sources
@@ -23,48 +22,12 @@ from emoprobe.extract.corpora.places import places
 from emoprobe.extract.corpora.table import held_columns
 from emoprobe.extract.devices import choose_device
 from emoprobe.extract.journal import open_journal, write_beside
-from emoprobe.extract.limits import LONGEST_SECONDS, SAMPLE_RATE
-from emoprobe.extract.options import check_positive
+from emoprobe.extract.limits import SAMPLE_RATE
 from emoprobe.extract.scan import scan
 from emoprobe.fields import check_fields, number_from
 
 from .recognisers import Recogniser, load_recogniser
-
-
-@dataclass(frozen=True, kw_only=True)
-class TranscriptionSettings:
-    """How a corpus is transcribed.
-
-    Attributes
-    ----------
-    only_missing : bool
-        Keep the transcripts that the corpus has.
-    overwrite : bool
-        Start anew where there is a manifest already.
-    batch_seconds : float or None
-        Most seconds of audio in a batch, padding included; chosen for the model and the device if None. A run that is
-        gone on with keeps its own.
-    longest : float
-        Seconds; longer files are left out, with that reason.
-    device : str
-        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
-    workers : int
-        Threads that decode ahead.
-    keep_words, columns
-        As :func:`.extract.corpora.read_corpus` takes them, where the corpus is given by its name.
-    """
-
-    only_missing: bool = False
-    overwrite: bool = False
-    batch_seconds: float | None = None
-    longest: float = LONGEST_SECONDS
-    device: str = "auto"
-    workers: int = 4
-    keep_words: Sequence[str] = ()
-    columns: Mapping[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        check_positive(self, "batch_seconds", "longest", "workers")
+from .settings import TranscriptionSettings
 
 
 def transcribe(
@@ -118,7 +81,7 @@ def transcribe(
     table, headers = scan(corpus, shortest=recogniser.shortest, longest=settings.longest, progress=progress)
     kept = table["transcript"].ne("").to_numpy() if settings.only_missing else np.zeros(len(table), dtype=bool)
     sizes = np.where(kept, 0, recogniser.sizes(table["samples"].to_numpy()))
-    paths, parts, audio = table["path"].to_numpy(), places(table), Kept()
+    paths, parts, audio = table["path"].tolist(), places(table), Kept()
     say(
         f"{corpus.name}: {int((sizes > 0).sum())} of {len(table)} utterances, "
         f"{table['seconds'].to_numpy()[sizes > 0].sum() / 3600:.2f} h, to be transcribed by {recogniser.label}"
@@ -133,15 +96,13 @@ def transcribe(
         remedy = f"give another place than {out} with --out, or --overwrite to start anew"
         kept_settings = {"batch_seconds": number_from(1e-3, 1e9)}
         check_fields(journal.settings, journal.path, kept_settings, remedy=remedy)
+        stamps = [stamp(path, part) if size else [] for path, part, size in zip(paths, parts, sizes, strict=True)]
         results = run_batches(
-            table["id"].tolist(),
-            [stamp(path, part) if size else [] for path, part, size in zip(paths, parts, sizes, strict=True)],
-            sizes,
+            Utterances(table["id"].tolist(), stamps, sizes, gathered(paths, parts)),
             journal=journal,
             load=lambda row: read_audio(paths[row], headers[row], audio),
             compute=lambda rows, waveforms: recogniser.transcribe(waveforms),
             budget=int(journal.settings["batch_seconds"] * SAMPLE_RATE),
-            groups=gathered(paths, parts),
             workers=settings.workers,
             is_result=lambda text: isinstance(text, str),
             doing="transcribing",
@@ -161,8 +122,9 @@ def _read(corpus: Corpus | str | Path, out: Path, settings: TranscriptionSetting
         raise UserError(f"--out {out} is the corpus's own manifest, which is read; give another place with --out")
     corpus = read_corpus(str(corpus), keep_words=settings.keep_words, columns=settings.columns)
     # A file may stand for a folder of another form, which tells no sources.
-    as_manifest = manifest is not None and corpus.arguments[1] == os.path.abspath(manifest)  # noqa: PTH100
-    sources = transcript_sources(manifest, columns=settings.columns) if as_manifest else []
+    sources: list[str] = []
+    if manifest is not None and corpus.arguments[1] == os.path.abspath(manifest):  # noqa: PTH100
+        sources = transcript_sources(manifest, columns=settings.columns)
     return corpus, sources or [corpus.text_source] * len(corpus)
 
 
@@ -198,8 +160,7 @@ def _write(table: pd.DataFrame, out: Path) -> None:
     writer = csv.writer(text, lineterminator="\n")
     columns = [*held_columns(table), SOURCE]
     writer.writerow(columns)
-    for row in table[columns].itertuples(index=False):
-        cells = row._asdict()
+    for cells in table[columns].to_dict("records"):
         path = Path(os.path.abspath(cells["path"]))  # noqa: PTH100 - as the manifest's reader does it
         if path.is_relative_to(folder):
             cells["path"] = path.relative_to(folder).as_posix()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Required, TypedDict, Unpack
 
 import numpy as np
 
@@ -23,27 +24,30 @@ from .style import (
     LineLook,
     dimension_look,
     printable,
+    publication_style,
     series_look,
     text_width,
     wrap,
 )
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
+
+    from emoprobe.probe.results import Results
 
 
-LAYER_LABEL = "Layer (0 = input of the first block)"
 DEPTH_LABEL = "Relative depth\n(0 = input of the first block, 1 = last layer)"
 
 LINE_HEIGHT = SMALL_FONT_SIZE * 1.25 / 72  # height of a line of small text, in inches
 MAX_NAME = 160  # characters of a name in a title; more would leave no room for the plot
 
 
-def of_categories(dimensions: Sequence[str], metric: str, probe: str) -> tuple[str, str]:
+def of_categories(dimensions: Iterable[str], metric: str, probe: str) -> tuple[str, str]:
     """Metric and probe, the defaults taken for those of categories where no other dimension is meant."""
-    dimensions = list(dimensions)
-    if dimensions and all(dimension == "emotion" for dimension in dimensions) and metric == "ccc":
+    if set(dimensions) == {"emotion"} and metric == "ccc":
         metric = "uar"
     if metric in CATEGORY_METRICS and probe == "ridge":
         probe = "logistic"
@@ -60,33 +64,6 @@ def draw_band(ax: Axes, places: np.ndarray, curve: Curve, look: LineLook, *, alp
     alone = shown & ~beside[:-2] & ~beside[2:]
     if alone.any():
         ax.vlines(places[alone], curve.low[alone], curve.high[alone], color=look.color, linewidth=0.8, zorder=2)
-
-
-def layer_label(ax: Axes, last: int, *, width: float) -> None:
-    """The axis label under the layers' numbers, broken where `width` inches are too few for it.
-
-    Placed by hand: matplotlib would put it below the upright names beside the layers, far from what it names.
-    """
-    from matplotlib.transforms import ScaledTranslation, blended_transform_factory
-
-    ax.set_xlabel("\n".join(wrap(LAYER_LABEL, width, FONT_SIZE)), fontsize=FONT_SIZE)
-    below = ScaledTranslation(0, -(2 * SMALL_FONT_SIZE) / 72, ax.figure.dpi_scale_trans)
-    ax.xaxis.set_label_coords(last / 2, 0, transform=blended_transform_factory(ax.transData, ax.transAxes + below))
-
-
-def layer_ticks(ax: Axes, last: int, others: dict[float, str] | None = None) -> None:
-    """A number under every layer, or every few; a name upright under each of the `others`."""
-    step = next(
-        (step for step in (1, 2, 3, 4, 5, 6, 8, 10, 12) if last / step <= 8 and last % step == 0),
-        max(1, math.ceil(last / 8)),
-    )
-    numbered = list(range(0, last + 1, step))
-    others = others or {}
-    ax.set_xticks([*numbered, *others], [*map(str, numbered), *others.values()])
-    ax.set_xticks(np.arange(last + 1), minor=True)
-    ax.tick_params(axis="x", which="minor", length=1.5, width=0.5)
-    for label in ax.get_xticklabels()[len(numbered) :]:
-        label.set_rotation(90)
 
 
 def plain_ticks(ax: Axes) -> None:
@@ -125,7 +102,7 @@ def chance_lines(ax: Axes, curves: Sequence[Curve], protocol: Sequence[dict]) ->
         return {}
     # A constant answer recalls one category wholly and no other. The commonest category of the training part, drawn
     # as a baseline, can fall below: where folds differ in it, it recalls none of them wholly.
-    style = {"color": NEUTRAL, "linewidth": 1.1, "linestyle": (0, (1, 1.5)), "zorder": 0}
+    style: dict[str, Any] = {"color": NEUTRAL, "linewidth": 1.1, "linestyle": (0, (1, 1.5)), "zorder": 0}
     return {f"chance (1/{number})": ax.axhline(1 / number, gid="chance", **style)}
 
 
@@ -149,7 +126,8 @@ def dimension_legend(ax: Axes, dimensions: Sequence[str], others: dict[str, Any]
     return math.ceil(len(handles) / columns)
 
 
-def legend(make: Callable, handles: Sequence, names: Sequence[str], **settings: Any) -> Any:
+def legend(make: Callable[..., Legend], handles: Sequence[Artist], names: Sequence[str], **settings: Any) -> Legend:
+    """A legend made by `make`, of Axes or of a figure, whose names are drawn whatever they begin with."""
     legend = make(handles, ["x"] * len(handles), **settings)
     # Set afterwards: older releases of matplotlib leave out a name that begins with an underscore.
     for text, name in zip(legend.get_texts(), names, strict=True):
@@ -157,20 +135,15 @@ def legend(make: Callable, handles: Sequence, names: Sequence[str], **settings: 
     return legend
 
 
-def readable_on(colour: Sequence[float]) -> str:
-    """Black or white, whichever has the higher contrast on `colour` (WCAG 2, relative luminance)."""
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour[:3]]
-    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return "black" if (luminance + 0.05) / 0.05 >= 1.05 / (luminance + 0.05) else "white"
-
-
 def score_label_plain(curves: Sequence[Curve]) -> str:
+    """Label of a score without an interval: its name, and where it was measured."""
     splits = ", ".join(dict.fromkeys(printable(curve.split) for curve in curves if curve.split))
     metric = METRICS[curves[0].metric] + (" in label units" if curves[0].metric == "rmse" else "")
     return f"{metric} ({splits})" if splits else metric
 
 
 def legend_rows(names: Sequence[str], width: float) -> int:
+    """Rows of a legend that is `width` inches wide."""
     return math.ceil(len(names) / legend_columns(names, width))
 
 
@@ -180,12 +153,13 @@ def legend_columns(names: Sequence[str], width: float) -> int:
     return max(1, min(len(names), int((width - 0.1) // widest)))
 
 
-def model_legend(sheet: Sheet, names: Sequence[str], width: float, *, own: bool) -> None:
+def model_legend(sheet: Sheet, names: Sequence[str], width: float) -> None:
+    """A legend of series by their place: above all panels of a figure of its own, else within the first."""
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], **series_look(position).line()) for position in range(len(names))]
     labels = ["\n".join(wrap(clipped(name), 0.97 * width - 0.6, SMALL_FONT_SIZE)) for name in names]
-    if own:
+    if sheet.own:
         columns = legend_columns(names, width)
         legend(sheet.figure.legend, handles, labels, loc="outside upper left", ncols=columns, borderaxespad=0.2)
     else:
@@ -193,7 +167,7 @@ def model_legend(sheet: Sheet, names: Sequence[str], width: float, *, own: bool)
 
 
 def curves_of_models(
-    tables: Any,
+    results: Results,
     model: str | Sequence[str] | None,
     corpus: str | None,
     metric: str,
@@ -202,24 +176,31 @@ def curves_of_models(
     split: str | None,
     features: str | None,
 ) -> list[tuple[Subject, list[Curve]]]:
-    scores = tables.scores
+    """The curves of each model on each corpus, one a dimension; options as for :func:`plot_layers`.
+
+    Raises
+    ------
+    UserError
+        If the results hold no such score.
+    """
+    scores = results.scores
     if not len(scores):
         raise UserError("there is nothing to draw: the table of scores is empty")
     models = [model] if isinstance(model, str) else model
-    found = [
+    drawn = [
         subject
         for subject in subjects(scores)
         if (models is None or subject.model in models) and corpus in (None, subject.corpus)
     ]
     if models is not None:
-        found.sort(key=lambda subject: list(models).index(subject.model))
+        drawn.sort(key=lambda subject: list(models).index(subject.model))
     metric, probe = of_categories(scores["dimension"] if dimensions is None else dimensions, metric, probe)
     wanted = ordered_dimensions(scores["dimension"]) if dimensions is None else list(dimensions)
     layered = scores[(scores["probe"] == probe) & scores["layer"].ge(0) & scores["dimension"].isin(wanted)]
     if metric in scores:  # a part on which no layer has a score is not what is reported
         layered = layered[layered[metric].notna()]
     grid = []
-    for subject in found:
+    for subject in drawn:
         # One split for all models of a corpus: scores on different parts of it do not compare.
         part = reported_split(layered.loc[layered["corpus"] == subject.corpus, "split"]) if split is None else split
         curves = [
@@ -238,22 +219,85 @@ def curves_of_models(
 
 
 def clipped(name: str) -> str:
+    """A name as a title or a legend has room for it."""
     return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
 
 
 def to_draw_on(ax: Any, figure: Figure | None) -> Figure | None:
-    """A new figure of pyplot where neither Axes nor a figure is given.
+    """The figure to fill, a new one of pyplot where none is given; None where there are Axes to draw on.
 
     Made outside the house style: the first figure of a session chooses the backend, which changes global settings
     (a notebook turns interactive to show figures), and leaving the style would undo that.
     """
-    if ax is not None or figure is not None:
+    if ax is not None:
+        return None
+    if figure is not None:
         return figure
     import matplotlib.pyplot as plt
 
     figure = plt.figure(facecolor="white")
     figure.set_dpi(150)
     return figure
+
+
+class Layout(TypedDict, total=False):
+    """What a figure needs room for: sizes in inches, panels, and what is written around them.
+
+    Parameters
+    ----------
+    width : float
+        Of the whole figure.
+    panel_height : float
+    titles : sequence of str
+        Of which the one with most lines counts.
+    caption : str
+        Below everything else; empty for none.
+    n_rows, n_columns, n_panels : int
+        One panel by default; where there are fewer than rows times columns, the last places stay empty.
+    legend_rows : int
+        Rows of legends above each row of panels.
+    share_x, share_y : bool
+        Whether panels have axes in common.
+    below : float
+        More room for upright names below the panels.
+    """
+
+    width: Required[float]
+    panel_height: Required[float]
+    titles: Required[Sequence[str]]
+    caption: Required[str]
+    n_rows: int
+    n_columns: int
+    n_panels: int
+    legend_rows: int
+    share_x: bool
+    share_y: bool
+    below: float
+
+
+@contextmanager
+def opened_sheet(ax: Any, figure: Figure | None, **layout: Unpack[Layout]) -> Iterator[Sheet]:
+    """A sheet to draw on in the house style for the length of a ``with`` block, which ends with the caption.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes, a sequence of them, or None
+        Where to draw, if not in a figure of its own.
+    figure : matplotlib Figure or None
+        An empty figure to fill; by default a new one of pyplot.
+    layout
+        See :class:`Layout`.
+
+    Raises
+    ------
+    UserError
+        If there are more or fewer Axes than panels.
+    """
+    figure = to_draw_on(ax, figure)
+    with publication_style():
+        sheet = Sheet.open(ax, figure, **layout)
+        yield sheet
+        sheet.caption_below(layout["caption"])
 
 
 @dataclass(frozen=True)
@@ -268,25 +312,11 @@ class Sheet:
     own: bool
 
     @classmethod
-    def open(
-        cls,
-        ax: Any,
-        figure: Figure | None,
-        *,
-        width: float,
-        panel_height: float,
-        titles: Sequence[str],
-        caption: str,
-        n_rows: int = 1,
-        n_columns: int = 1,
-        n_panels: int | None = None,
-        legend_rows: int = 0,
-        share_x: bool = False,
-        share_y: bool = False,
-        below: float = 0.0,
-    ) -> Sheet:
-        n_panels = n_rows * n_columns if n_panels is None else n_panels
-        if ax is not None:
+    def open(cls, ax: Any, figure: Figure | None, **layout: Unpack[Layout]) -> Sheet:
+        """Lay out `figure`, or take the Axes where it is None; see :func:`opened_sheet`."""
+        n_rows, n_columns = layout.get("n_rows", 1), layout.get("n_columns", 1)
+        n_panels = layout.get("n_panels", n_rows * n_columns)
+        if figure is None:
             axes = np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
             if len(axes) != n_panels:
                 raise UserError(f"ax= has {len(axes)} Axes, this figure needs {n_panels}")
@@ -295,12 +325,15 @@ class Sheet:
             height, panel_width = box.height / dpi, box.width / dpi
             # The layout will take room from the Axes for what is written around them.
             return cls(axes[0].figure, axes, panel_width, 0.75 * height, panel_width, own=False)
+        width, panel_height, caption = layout["width"], layout["panel_height"], layout["caption"]
         panel_width = (width - 0.6) / n_columns
-        title_rows = max(len(title_lines(title, panel_width)) for title in titles)
-        furniture = (title_rows + legend_rows + 0.6) * LINE_HEIGHT * n_rows + 0.62 + below
+        title_rows = max(len(title_lines(title, panel_width)) for title in layout["titles"])
+        furniture = (title_rows + layout.get("legend_rows", 0) + 0.6) * LINE_HEIGHT * n_rows + 0.62
+        furniture += layout.get("below", 0.0)
         height = n_rows * panel_height + furniture + len(caption_lines(caption, width)) * LINE_HEIGHT
         figure.set_layout_engine("constrained", h_pad=0.03, w_pad=0.03)
         figure.set_size_inches(width, height)
+        share_x, share_y = layout.get("share_x", False), layout.get("share_y", False)
         grid = figure.subplots(n_rows, n_columns, squeeze=False, sharex=share_x, sharey=share_y).ravel()
         for empty in grid[n_panels:]:
             empty.remove()
@@ -315,7 +348,7 @@ class Sheet:
         """Write the caption below everything else."""
         if not text:
             return
-        style = {"fontsize": SMALL_FONT_SIZE, "color": NEUTRAL, "ha": "left"}
+        style: dict[str, Any] = {"fontsize": SMALL_FONT_SIZE, "color": NEUTRAL, "ha": "left"}
         if self.own:
             lines = caption_lines(text, self.width)
             self.figure.supxlabel("\n".join(lines), x=0.06 / self.width, **style)
@@ -336,9 +369,11 @@ class Sheet:
 
 
 def title_lines(text: str, width: float) -> list[str]:
+    """A title in lines for a panel of `width` inches."""
     return wrap(clipped(text), 0.97 * width, FONT_SIZE, weight="bold")
 
 
 def caption_lines(text: str, width: float) -> list[str]:
+    """A caption in lines for a figure of `width` inches; none where there is no text."""
     # Glyphs fitted to the pixels of a screen are up to 3 % wider than designed.
     return wrap(text, 0.97 * width - 0.12, SMALL_FONT_SIZE) if text else []

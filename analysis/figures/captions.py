@@ -30,11 +30,11 @@ def subject_name(subject: Subject) -> str:
     return f"{model} on {printable(subject.corpus)}" if subject.corpus else model
 
 
-def series_names(found: Sequence[Subject]) -> list[str]:
-    """Shortest names that tell `found` apart: the models alone where they have one corpus in common."""
-    if len({subject.corpus for subject in found}) <= 1:
-        return [printable(subject.model) or "unnamed model" for subject in found]
-    return [subject_name(subject) for subject in found]
+def series_names(drawn: Sequence[Subject]) -> list[str]:
+    """Shortest names that tell `drawn` apart: the models alone where they have one corpus in common."""
+    if len({subject.corpus for subject in drawn}) <= 1:
+        return [printable(subject.model) or "unnamed model" for subject in drawn]
+    return [subject_name(subject) for subject in drawn]
 
 
 def curve_caption(curves: Sequence[Curve], protocol: Sequence[dict], *, band: str) -> str:
@@ -49,12 +49,12 @@ def curve_caption(curves: Sequence[Curve], protocol: Sequence[dict], *, band: st
     band : str
         What shows the interval, e.g. ``"Bands"``; empty where nothing does.
     """
-    found = _unique(curve.subject for curve in curves)
-    if len({subject.corpus for subject in found}) == 1 and found[0].corpus:
-        models = _listed([printable(subject.model) for subject in found])
-        subject = f"{models} on {printable(found[0].corpus)}"
+    drawn = _unique(curve.subject for curve in curves)
+    if len({subject.corpus for subject in drawn}) == 1 and drawn[0].corpus:
+        models = _listed([printable(subject.model) for subject in drawn])
+        subject = f"{models} on {printable(drawn[0].corpus)}"
     else:
-        subject = "; ".join(subject_name(subject) for subject in found)
+        subject = "; ".join(subject_name(subject) for subject in drawn)
     probes = _unique(_probe_name(curve) for curve in curves)
     runs = [run for run in protocol if any(_is_about(run, curve) for curve in curves)]
     sentences = [f"{subject}: {', '.join(probes)}, scored on {_where(curves, runs)}{_counts(curves)}."]
@@ -66,7 +66,7 @@ def curve_caption(curves: Sequence[Curve], protocol: Sequence[dict], *, band: st
         sentences.append(f"Means of {n_seeds} seeds.")
     if band and any(curve.has_interval for curve in curves):
         mean = ", limits averaged over seeds" if n_seeds > 1 else ""
-        sentences.append(f"{band}: 95 % bootstrap intervals over {interval_unit(curves)}{mean}.")
+        sentences.append(f"{band}: 95 % intervals over {interval_unit(curves)}{mean}.")
     return " ".join([*sentences, *corpus_remarks(runs)])
 
 
@@ -101,7 +101,7 @@ def n_categories(curve: Curve, protocol: Sequence[dict]) -> int | None:
 def weights_caption(
     subject: Subject, probe: str, features: Sequence[str], n_seeds: int, protocol: Sequence[dict], *, centred: bool
 ) -> str:
-    """Caption of a figure of learned weights; `centred` says whether they are corrected by the length of centred states.
+    """Caption of a figure of learned weights; `centred` says whether the length of centred states corrects them.
 
     Results of a version that corrected by the norm with the mean in it still open.
     """

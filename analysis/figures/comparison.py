@@ -12,8 +12,9 @@ from emoprobe.probe.schema import ordered_dimensions
 from emoprobe.probe.selecting import LOWER_IS_BETTER, chosen_in_words
 from emoprobe.probe.units import GROUP
 
-from ..tables import CATEGORY_METRICS, METRICS, read_tables
-from .canvas import Sheet, of_categories, plain_ticks, to_draw_on
+from ..measures.comparison import compare_systems
+from ..tables import CATEGORY_METRICS, METRICS, read_tables, records
+from .canvas import of_categories, opened_sheet, plain_ticks
 from .captions import corpus_remarks
 from .style import (
     FONT_SIZE,
@@ -22,15 +23,12 @@ from .style import (
     SMALL_FONT_SIZE,
     dimension_look,
     printable,
-    publication_style,
     text_width,
 )
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-
-from ..measures.comparison import compare_systems
 
 _ROW = 0.165  # height of one system in the figure, in inches
 
@@ -68,28 +66,26 @@ def plot_comparison(
         If the results hold no such score, or several corpora and none is named.
     """
     tables = read_tables(results)
-    found = compare_systems(tables, metric=metric, dimensions=dimensions, corpus=corpus, split=split)
-    corpora = list(dict.fromkeys(found["corpus"]))
+    systems = compare_systems(tables, metric=metric, dimensions=dimensions, corpus=corpus, split=split)
+    corpora = list(dict.fromkeys(systems["corpus"]))
     if len(corpora) > 1:
         raise UserError(f"scores on different corpora do not compare: choose by corpus= among {', '.join(corpora)}")
-    metric, _ = of_categories(found["dimension"], metric, "ridge")
+    metric, _ = of_categories(systems["dimension"], metric, "ridge")
     if metric in ("ccc", "pearson"):  # the mean label has a CCC of zero by definition, and takes a row
-        found = found[found["probe"] != "mean"]
-    if not len(found):
+        systems = systems[systems["probe"] != "mean"]
+    if not len(systems):
         raise UserError("the results hold no system but the mean label: fit more with probe-fit")
-    panels = ordered_dimensions(found["dimension"])
-    lines = _lines(found)
-    figure = to_draw_on(None, figure)
+    panels = ordered_dimensions(systems["dimension"])
+    lines = _lines(systems)
     title = printable(corpora[0]) or "unnamed corpus"
     with_predictions = metric not in CATEGORY_METRICS and len(tables.predictions) > 0
-    text = _caption(found, metric, tables.protocol, with_predictions=with_predictions) if caption else ""
-    with publication_style():
-        sheet = Sheet.open(
-            None, figure, width=FULL_WIDTH, panel_height=max(1.0, _ROW * (len(lines) + 1)), n_columns=len(panels),
-            titles=[""], caption=text, share_x=True, share_y=True,
-        )  # fmt: skip
+    text = _caption(systems, metric, tables.protocol, with_predictions=with_predictions) if caption else ""
+    with opened_sheet(
+        None, figure, width=FULL_WIDTH, panel_height=max(1.0, _ROW * (len(lines) + 1)), n_columns=len(panels),
+        titles=[""], caption=text, share_x=True, share_y=True,
+    ) as sheet:  # fmt: skip
         for axes, dimension in zip(sheet.axes, panels, strict=True):
-            _draw_panel(axes, found[found["dimension"] == dimension], lines, metric)
+            _draw_panel(axes, systems[systems["dimension"] == dimension], lines, metric)
             axes.set_title(printable(dimension), loc="left")
             axes.set_xlabel(METRICS[metric] + (" in label units" if metric == "rmse" else ""), fontsize=FONT_SIZE)
         first = sheet.axes[0]
@@ -100,18 +96,17 @@ def plot_comparison(
             axes.tick_params(axis="y", length=0)
         for label, (_, bold, _) in zip(first.get_yticklabels(), lines, strict=True):
             label.set_fontweight("bold" if bold else "normal")
-        figure.suptitle(title, x=0.06 / FULL_WIDTH, ha="left", fontweight="bold", fontsize=FONT_SIZE)
-        sheet.caption_below(text)
+        sheet.figure.suptitle(title, x=0.06 / FULL_WIDTH, ha="left", fontweight="bold", fontsize=FONT_SIZE)
     return sheet.axes
 
 
-def _lines(found: pd.DataFrame) -> list[tuple[str, bool, tuple[str, str] | None]]:
+def _lines(systems: pd.DataFrame) -> list[tuple[str, bool, tuple[str, str] | None]]:
     """The rows of the figure: label, whether it is a heading, and the model and system that it shows."""
     lines: list[tuple[str, bool, tuple[str, str] | None]] = []
-    for model in dict.fromkeys(found["model"]):
+    for model in dict.fromkeys(systems["model"]):
         lines.append((printable(model) or ("baselines" if model == "" else "unnamed model"), True, None))
-        systems = dict.fromkeys(found.loc[found["model"] == model, "system"])
-        lines += [(f"{printable(system)}  ", False, (model, system)) for system in systems]
+        of_model = dict.fromkeys(systems.loc[systems["model"] == model, "system"])
+        lines += [(f"{printable(system)}  ", False, (model, system)) for system in of_model]
     return lines
 
 
@@ -134,7 +129,7 @@ def _draw_panel(axes: Any, rows: pd.DataFrame, lines: Sequence[tuple], metric: s
     if len(baselines):
         best = baselines.min() if metric in LOWER_IS_BETTER else baselines.max()
         axes.axvline(best, color=NEUTRAL, linewidth=0.7, linestyle=(0, (1, 1.5)), zorder=0, gid="best-baseline")
-    for row in rows.itertuples():
+    for row in records(rows):
         y = place[row.model, row.system]
         if np.isfinite(row.low) and np.isfinite(row.high):
             axes.hlines(y, row.low, row.high, color=look.color, linewidth=0.9, zorder=2)
@@ -153,23 +148,23 @@ def _layer_label(row: Any) -> str:
     return str(row.layer) if row.layer == row.highest_layer else f"{row.layer} ({row.highest_layer})"
 
 
-def _caption(found: pd.DataFrame, metric: str, protocol: Sequence[dict], *, with_predictions: bool) -> str:
-    split = printable(found["split"].iloc[0])
-    n, speakers = found["n"].dropna(), found["speakers"].dropna()
-    by_group = (found["unit"] == GROUP).any() if "unit" in found else False
-    groups = found["units"].dropna() if by_group else []
-    counts = [
-        f"{_span(values)} {noun}"
-        for values, noun in ((n, "utterances"), (speakers, "speakers"), (groups, "groups"))
-        if len(values)
+def _caption(systems: pd.DataFrame, metric: str, protocol: Sequence[dict], *, with_predictions: bool) -> str:
+    split = printable(systems["split"].iloc[0])
+    n, speakers = systems["n"].dropna(), systems["speakers"].dropna()
+    by_group = (systems["unit"] == GROUP).any()
+    counted = [
+        (n, "utterances"),
+        (speakers, "speakers"),
+        *([(systems["units"].dropna(), "groups")] if by_group else []),
     ]
+    counts = [f"{_span(values)} {noun}" for values, noun in counted if len(values)]
     where = {"": "held-out data", "cross-validation": "held-out folds"}.get(split, f"the {split} split")
     sentences = [f"{METRICS[metric]} of every system on {where}" + (f" ({', '.join(counts)})." if counts else ".")]
-    if found["low"].notna().any():
+    if systems["low"].notna().any():
         unit = "utterances" if len(n) and len(speakers) and (n == speakers).all() else "speakers"
         unit = "groups" if by_group else unit
-        sentences.append(f"Bars: 95 % bootstrap intervals over {unit}.")
-    seeds = int(found["seeds"].max())
+        sentences.append(f"Bars: 95 % intervals over {unit}.")
+    seeds = int(systems["seeds"].max())
     if seeds > 1:
         limits = (
             f"intervals over {'groups' if by_group else 'speakers'} and seeds together"
@@ -177,14 +172,14 @@ def _caption(found: pd.DataFrame, metric: str, protocol: Sequence[dict], *, with
             else "limits too"
         )
         sentences.append(f"Learned sums and end-to-end models: means of up to {seeds} seeds, {limits}.")
-    if (found["kind"] == "layer").any():
-        chosen = printable(chosen_in_words(zip(found["chosen_on"].fillna(""), found["split"], strict=True)))
+    if (systems["kind"] == "layer").any():
+        chosen = printable(chosen_in_words(zip(systems["chosen_on"].fillna(""), systems["split"], strict=True)))
         sentences.append(f"Numbers: the layer, chosen on {chosen}.")
-        if (found["layer"] != found["highest_layer"]).fillna(False).any():
+        if (systems["layer"] != systems["highest_layer"]).fillna(False).any():
             sentences.append("In brackets, where it is another: the best layer of these rows, with hindsight.")
-    if (found["kind"] == "baseline").any():
+    if (systems["kind"] == "baseline").any():
         sentences.append("Dotted: the best baseline of these rows.")
-    runs = [run for run in protocol if run["corpus"] == found["corpus"].iloc[0]]
+    runs = [run for run in protocol if run["corpus"] == systems["corpus"].iloc[0]]
     return " ".join([*sentences, *corpus_remarks(runs)])
 
 

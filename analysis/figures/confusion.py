@@ -11,12 +11,14 @@ import numpy as np
 from emoprobe.probe.selecting import Choice, chosen_in_words
 
 from ..measures.categories import Categories, Confusion
-from .canvas import Sheet, readable_on, to_draw_on
+from .canvas import opened_sheet
 from .captions import curve_caption, subject_name
-from .style import COLUMN_WIDTH, FONT_SIZE, SMALL_FONT_SIZE, printable, publication_style, text_width
+from .cells import colour_bar, colour_cells, readable_on, write_in_cell
+from .style import COLUMN_WIDTH, FONT_SIZE, SMALL_FONT_SIZE, printable, text_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import QuadMesh
     from matplotlib.figure import Figure
 
 _LONGEST = 16  # characters of a category beside an axis; more would leave no room for the matrix
@@ -66,60 +68,44 @@ def plot_confusion(
         text = curve_caption([run.curve], run.results.protocol, band="")
         text += f" In per cent of the true category, in brackets its utterances.{chosen}"
     names = [short(name) for name in matrix.names]
-    figure = to_draw_on(ax, figure)
-    with publication_style():
-        upright = max(text_width(name, SMALL_FONT_SIZE) for name in names)
-        sheet = Sheet.open(
-            ax,
-            figure,
-            width=COLUMN_WIDTH,
-            panel_height=max(1.2, 0.2 * len(names)),
-            titles=[title],
-            caption=text,
-            below=upright,
-        )
+    upright = max(text_width(name, SMALL_FONT_SIZE) for name in names)
+    with opened_sheet(
+        ax, figure, width=COLUMN_WIDTH, panel_height=max(1.2, 0.2 * len(names)), titles=[title], caption=text,
+        below=upright,
+    ) as sheet:  # fmt: skip
         axes = sheet.axes[0]
-        image = _draw(axes, matrix)
+        cells = _draw(axes, matrix)
         counts = matrix.counts.sum(1)
         axes.set_xticks(range(len(names)), names, rotation=90)
         axes.set_yticks(range(len(names)), [f"{name} ({n})" for name, n in zip(names, counts, strict=True)])
         axes.tick_params(length=0, labelsize=SMALL_FONT_SIZE, labelfontfamily="DejaVu Sans")
         axes.set_xlabel("Answer", fontsize=FONT_SIZE)
         axes.set_ylabel("True category", fontsize=FONT_SIZE)
-        bar = sheet.figure.colorbar(image, ax=axes, fraction=0.06, pad=0.03, aspect=25)
-        bar.set_label("% of the true category", fontsize=FONT_SIZE)
-        bar.outline.set_linewidth(0.5)
-        bar.ax.tick_params(labelsize=SMALL_FONT_SIZE, labelfontfamily="DejaVu Sans", width=0.6, length=2.5)
+        colour_bar(sheet, cells, [axes], "% of the true category", pad=0.03, aspect=25)
         # Over the matrix alone: beside it stand its names and its colour bar.
         beside = max(text_width(label.get_text(), SMALL_FONT_SIZE) for label in axes.get_yticklabels())
         replace(sheet, panel_width=sheet.panel_width - beside - _BAR).title(axes, title)
-        sheet.caption_below(text)
     return axes
 
 
-def _draw(axes: Axes, matrix: Confusion) -> Any:
+def _draw(axes: Axes, matrix: Confusion) -> QuadMesh:
     from matplotlib import colormaps
 
     # cividis: even steps look even, with or without colour vision, and in grey.
     colours = colormaps["cividis"]
     shares, size = 100 * matrix.shares, len(matrix.names)
-    edges = np.arange(size + 1) - 0.5
-    axes.set_facecolor("#E4E4E4")
-    image = axes.pcolormesh(
-        edges, edges, np.ma.masked_invalid(shares), cmap=colours, vmin=0, vmax=100, edgecolors="white", linewidth=0.4,
-        gid="confusion",
-    )  # fmt: skip
+    cells = colour_cells(axes, shares, colours, low=0, high=100)
+    cells.set_gid("confusion")
     axes.invert_yaxis()
     axes.spines[:].set_visible(False)
     if size <= _MOST_WRITTEN:
-        place = {"ha": "center", "va": "center_baseline", "clip_on": True, "fontsize": SMALL_FONT_SIZE}
         for row, column in np.ndindex(size, size):
             value = shares[row, column]
             text, colour = "–", "black"
             if math.isfinite(value):
-                text, colour = f"{value:.0f}", readable_on(colours(value / 100))
-            axes.text(column, row, text, color=colour, **place)
-    return image
+                text, colour = f"{value:.0f}", readable_on(colours(float(value / 100)))
+            write_in_cell(axes, row, column, text, colour)
+    return cells
 
 
 def short(name: str) -> str:

@@ -17,7 +17,6 @@ from .style import (
     FONT_SIZE,
     FULL_WIDTH,
     printable,
-    publication_style,
     series_look,
 )
 
@@ -27,15 +26,14 @@ if TYPE_CHECKING:
 
 from .canvas import (
     DEPTH_LABEL,
-    Sheet,
     chance_lines,
     curves_of_models,
     draw_band,
     legend_rows,
     model_legend,
+    opened_sheet,
     plain_ticks,
     score_label,
-    to_draw_on,
 )
 
 
@@ -88,20 +86,10 @@ def plot_teacher_student(  # noqa: PLR0913 (options of the user's, each given by
     if text and all_curves[0].metric == "uar" and (number := n_categories(all_curves[0], tables.protocol)):
         text += f" Dashed: chance (1/{number})."
     width = COLUMN_WIDTH if len(panels) == 1 else FULL_WIDTH
-    own = ax is None
-    figure = to_draw_on(ax, figure)
-    with publication_style():
-        sheet = Sheet.open(
-            ax,
-            figure,
-            width=width,
-            panel_height=1.75,
-            n_columns=len(panels),
-            titles=[""],
-            caption=text,
-            legend_rows=legend_rows(names, width) if own else 0,
-            share_y=True,
-        )
+    with opened_sheet(
+        ax, figure, width=width, panel_height=1.75, n_columns=len(panels), titles=[""], caption=text,
+        legend_rows=legend_rows(names, width), share_y=True,
+    ) as sheet:  # fmt: skip
         for axes, dimension in zip(sheet.axes, panels, strict=True):
             for position, (_, curves) in enumerate(grid):
                 for curve in curves:
@@ -115,8 +103,7 @@ def plot_teacher_student(  # noqa: PLR0913 (options of the user's, each given by
             chance_lines(axes, all_curves, tables.protocol)
             axes.set_xlabel("Relative depth" if len(panels) > 1 else DEPTH_LABEL, fontsize=FONT_SIZE)
         sheet.axes[0].set_ylabel(score_label(all_curves, sheet.panel_height), fontsize=FONT_SIZE)
-        model_legend(sheet, names, width, own=own)
-        sheet.caption_below(text)
+        model_legend(sheet, names, width)
     return sheet.axes
 
 

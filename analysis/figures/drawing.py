@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from ..tables import METRICS, read_tables
 from .comparison import plot_comparison
 from .confusion import plot_confusion
 from .depth import plot_teacher_student
-from .files import FORMATS, encoded, file_stems, make_folder, replace_file
+from .files import FORMATS, write_drawings
 from .heatmap import plot_heatmap
 from .kinds import (
     FigureKind,
@@ -27,7 +27,6 @@ from .kinds import (
 )
 from .layers import plot_layers
 from .recalls import plot_recalls
-from .style import publication_style
 from .weights import plot_weights
 
 #: Every kind of figure, in the order in which they are drawn.
@@ -88,34 +87,16 @@ def draw_figures(
     UserError
         If the folder cannot be written.
     """
-    for kind in formats:
-        if kind not in FORMATS:
-            raise UserError(f"cannot write {kind!r} figures: choose of {', '.join(FORMATS)}")
-    folder = Path(figures)
+    for name in formats:
+        if name not in FORMATS:
+            raise UserError(f"cannot write {name!r} figures: choose of {', '.join(FORMATS)}")
     results = read_tables(results)
     if metric not in METRICS:
         raise UserError(f"no score is called {metric!r}: choose one of {', '.join(METRICS)}")
     wanted = [(kind, one) for kind in FIGURES for one in kind.needs(results, metric)]
     if not wanted:
         raise NothingToDraw("the results hold nothing to draw: no score of a layer, no learned weight, no two systems")
-    make_folder(folder)
-    written = []
-    stems = file_stems([(*kind.name.split("_"), *one.parts) for kind, one in wanted])
-    for (kind, one), stem in zip(wanted, stems, strict=True):
-        written += _write(partial(kind.draw, results, **one.options), folder / stem, formats)
-    return written
-
-
-def _write(draw: Callable[..., Any], stem: Path, formats: Sequence[str]) -> list[Path]:
-    from matplotlib.figure import Figure
-
-    written = []
-    with publication_style():
-        # Not through pyplot: it would keep every figure open, and choose a window system on some machines.
-        figure = Figure()
-        draw(figure=figure)
-        for kind in formats:
-            path = stem.with_name(f"{stem.name}.{kind}")
-            replace_file(path, encoded(figure, kind))
-            written.append(path)
-    return written
+    drawings = [
+        ((*kind.name.split("_"), *one.parts), partial(kind.draw, results, **one.options)) for kind, one in wanted
+    ]
+    return write_drawings(drawings, Path(figures), formats)

@@ -11,10 +11,10 @@ from emoprobe.errors import UserError
 from emoprobe.probe.schema import ordered_dimensions
 from emoprobe.probe.selecting import chosen_in_words
 
-from ..tables import METRICS, Subject
-from .canvas import Sheet, plain_ticks, to_draw_on
+from ..tables import METRICS, Subject, records
+from .canvas import opened_sheet, plain_ticks
 from .captions import PROBE_NAMES, subject_name
-from .style import COLUMN_WIDTH, FONT_SIZE, NEUTRAL, LineLook, printable, publication_style, series_look
+from .style import COLUMN_WIDTH, FONT_SIZE, NEUTRAL, LineLook, printable, series_look
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,15 +71,13 @@ def plot_fairness(
     if not panels:
         raise UserError(f"the table holds nothing of model={model!r}, dimensions={wanted}")
     looks = _gender_looks(table["gender"])
-    figure = to_draw_on(None, figure)
     text = _caption(panels, measure) if caption else ""
     title = subject_name(Subject(panels[0]["model"].iloc[0], panels[0]["corpus"].iloc[0]))
     named = max((part["group_by"] == "speaker").sum() for part in panels) <= _MOST_NAMED
-    with publication_style():
-        sheet = Sheet.open(
-            None, figure, width=COLUMN_WIDTH, panel_height=1.45 if named else 1.15, n_rows=len(panels),
-            titles=[title], caption=text, legend_rows=1,
-        )  # fmt: skip
+    with opened_sheet(
+        None, figure, width=COLUMN_WIDTH, panel_height=1.45 if named else 1.15, n_rows=len(panels),
+        titles=[title], caption=text, legend_rows=1,
+    ) as sheet:  # fmt: skip
         for axes, part in zip(sheet.axes, panels, strict=True):
             _draw_panel(axes, part, measure, looks, named=named)
             label = METRICS["ccc"] if measure == "ccc" else "bias (label units)"
@@ -87,7 +85,6 @@ def plot_fairness(
         sheet.axes[-1].set_xlabel(f"Speakers, sorted by {'CCC' if measure == 'ccc' else 'bias'}", fontsize=FONT_SIZE)
         rows = _gender_legend(sheet.axes[0], looks)
         sheet.title(sheet.axes[0], title, legend_rows=rows)
-        sheet.caption_below(text)
     return sheet.axes
 
 
@@ -102,9 +99,9 @@ def _draw_panel(axes: Any, part: pd.DataFrame, measure: str, looks: dict[str, Li
     groups = part[part["group_by"].isin(["all", "gender"])]
     speakers = part[part["group_by"] == "speaker"].dropna(subset=[measure]).sort_values(measure)
     places = [*np.arange(len(groups)) * 1.2, *(1.2 * len(groups) + 0.6 + np.arange(len(speakers)))]
-    names = []
+    names: list[str] = []
     for kind, rows in (("group", groups), ("speaker", speakers)):
-        for row in rows.itertuples():
+        for row in records(rows):
             place, look = places[len(names)], looks[row.gender]
             low, high = getattr(row, f"{measure}_low"), getattr(row, f"{measure}_high")
             if np.isfinite(low) and np.isfinite(high):
@@ -151,7 +148,7 @@ def _caption(panels: Sequence[pd.DataFrame], measure: str) -> str:
         f"Dotted: {'no bias' if measure == 'bias' else 'all'}.",
     ]
     for part in panels:
-        for row in part[part["group_by"] == "gender difference"].itertuples():
+        for row in records(part[part["group_by"] == "gender difference"]):
             numbers = [getattr(row, f"{measure}{end}") for end in ("", "_low", "_high")]
             value, low, high = (f"{number:+.2f}".replace("-", "−") for number in numbers)
             sentences.append(f"{row.dimension.capitalize()}, {printable(row.group)}: {value} [{low}, {high}].")

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import io
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from emoprobe.errors import UserError
 from emoprobe.ownership import refuse_stranger
 from emoprobe.storage import write_file
 
-from .style import printable
+from .style import printable, publication_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,10 +49,9 @@ def file_stems(parts: Sequence[tuple[str, ...]]) -> list[str]:
     folded = [stem.casefold() for stem in plain]
     stems = []
     for names, stem in zip(parts, plain, strict=True):
-        if folded.count(stem.casefold()) > 1:
-            true_name = "\0".join(names).encode("utf-8", "surrogatepass")
-            stem = f"{stem}-{hashlib.sha256(true_name).hexdigest()[:8]}"
-        stems.append(stem)
+        true_name = "\0".join(names).encode("utf-8", "surrogatepass")
+        digits = f"-{hashlib.sha256(true_name).hexdigest()[:8]}" if folded.count(stem.casefold()) > 1 else ""
+        stems.append(f"{stem}{digits}")
     return stems
 
 
@@ -70,6 +69,13 @@ def _safe(name: str) -> str:
 
 
 def make_folder(folder: Path) -> None:
+    """Make a folder for figures, where there is none.
+
+    Raises
+    ------
+    UserError
+        If it cannot be made.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -104,6 +110,46 @@ def encoded(figure: Figure, kind: str) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, metadata=metadata[kind])
     return buffer.getvalue()
+
+
+def write_drawings(
+    drawings: Sequence[tuple[tuple[str, ...], Callable[..., Any]]], folder: Path, formats: Sequence[str]
+) -> list[Path]:
+    """Draw figures one after the other, and write each into a folder.
+
+    Parameters
+    ----------
+    drawings : sequence of pairs
+        A file name in parts, and a function that fills an empty ``figure=``.
+    folder : Path
+        Made where it is absent; files of the same name are replaced, whole or not at all.
+    formats : sequence of str
+        Of :data:`FORMATS`.
+
+    Returns
+    -------
+    list of Path
+        In the order drawn.
+
+    Raises
+    ------
+    UserError
+        If the folder cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    make_folder(folder)
+    written = []
+    for (_, draw), stem in zip(drawings, file_stems([parts for parts, _ in drawings]), strict=True):
+        with publication_style():
+            # Not through pyplot: it would keep every figure open, and choose a window system on some machines.
+            figure = Figure()
+            draw(figure=figure)
+            for kind in formats:
+                path = folder / f"{stem}.{kind}"
+                replace_file(path, encoded(figure, kind))
+                written.append(path)
+    return written
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -13,24 +13,19 @@ from emoprobe.probe.selecting import LOWER_IS_BETTER, Choice, chosen_in_words
 
 from ..curves import Curve, best_of_curve, n_layers
 from ..tables import read_tables
+from .canvas import curves_of_models, opened_sheet, score_label_plain
 from .captions import curve_caption, series_names
-from .style import (
-    COLUMN_WIDTH,
-    FONT_SIZE,
-    FULL_WIDTH,
-    SMALL_FONT_SIZE,
-    printable,
-    publication_style,
-)
+from .cells import colour_bar, colour_cells, readable_on, write_in_cell
+from .layer_axis import LAYER_LABEL
+from .style import COLUMN_WIDTH, FONT_SIZE, FULL_WIDTH, SMALL_FONT_SIZE, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import QuadMesh
     from matplotlib.figure import Figure
 
-from .canvas import LAYER_LABEL, Sheet, curves_of_models, readable_on, score_label_plain, to_draw_on
 
-
-def plot_heatmap(
+def plot_heatmap(  # noqa: PLR0913 (options of the user's, each given by its name)
     results: Any,
     *,
     model: str | None = None,
@@ -85,68 +80,45 @@ def plot_heatmap(
         low, high = low - 0.05, high + 0.05
     width = COLUMN_WIDTH if len(grid) == 1 else FULL_WIDTH
     per_row = min(len(grid), 4)
-    figure = to_draw_on(ax, figure)
-    with publication_style():
-        sheet = Sheet.open(
-            ax,
-            figure,
-            width=width,
-            panel_height=max(1.3, 0.145 * max(depths)),
-            n_rows=math.ceil(len(grid) / per_row),
-            n_columns=per_row,
-            n_panels=len(grid),
-            titles=names,
-            caption=text,
-        )
-        image = None
+    with opened_sheet(
+        ax, figure, width=width, panel_height=max(1.3, 0.145 * max(depths)), titles=names, caption=text,
+        n_rows=math.ceil(len(grid) / per_row), n_columns=per_row, n_panels=len(grid),
+    ) as sheet:  # fmt: skip
         for axes, (_, curves), name, depth in zip(sheet.axes, grid, names, depths, strict=True):
-            image = _draw_heatmap(axes, curves, columns, depth, low, high)
+            cells = _draw_heatmap(axes, curves, columns, depth, low, high)
             _frame_best(axes, {columns.index(curve.dimension): choices[id(curve)] for curve in curves})
             sheet.title(axes, name)
         for axes in sheet.axes[::per_row]:
             axes.set_ylabel(LAYER_LABEL, fontsize=FONT_SIZE)
-        bar = sheet.figure.colorbar(image, ax=list(sheet.axes), fraction=0.06, pad=0.02, aspect=30)
-        bar.set_label(score_label_plain(all_curves))
-        bar.outline.set_linewidth(0.5)
-        bar.ax.tick_params(labelsize=SMALL_FONT_SIZE, labelfontfamily="DejaVu Sans", width=0.6, length=2.5)
-        sheet.caption_below(text)
+        colour_bar(sheet, cells, sheet.axes, score_label_plain(all_curves), pad=0.02, aspect=30)
     return sheet.axes
 
 
 def _draw_heatmap(
     ax: Axes, curves: Sequence[Curve], columns: Sequence[str], depth: int, low: float, high: float
-) -> Any:
+) -> QuadMesh:
     from matplotlib import colormaps
 
     metric = curves[0].metric
     lower = metric in LOWER_IS_BETTER
     # cividis: even steps look even, with or without colour vision, and in grey.
     colours = colormaps["cividis_r" if lower else "cividis"]
-    cells = np.full((depth, len(columns)), np.nan)
+    values = np.full((depth, len(columns)), np.nan)
     for curve in curves:
-        cells[:, columns.index(curve.dimension)] = curve.values
-    ax.set_facecolor("#E4E4E4")
-    edges = np.arange(depth + 1) - 0.5
-    image = ax.pcolormesh(
-        np.arange(len(columns) + 1) - 0.5, edges, np.ma.masked_invalid(cells), cmap=colours, vmin=low, vmax=high,
-        edgecolors="white", linewidth=0.4,
-    )  # fmt: skip
-    for layer in range(depth):
-        for column in range(len(columns)):
-            value = cells[layer, column]
-            if math.isfinite(value):
-                text, colour = f"{value:.2f}".replace("-", "−"), readable_on(colours((value - low) / (high - low)))
-            else:
-                text, colour = "–", "black"
-            place = {"ha": "center", "va": "center_baseline", "clip_on": True}
-            ax.text(column, layer, text, color=colour, fontsize=SMALL_FONT_SIZE, **place)
+        values[:, columns.index(curve.dimension)] = curve.values
+    cells = colour_cells(ax, values, colours, low=low, high=high)
+    for (layer, column), value in np.ndenumerate(values):
+        text, colour = "–", "black"
+        if math.isfinite(value):
+            text, colour = f"{value:.2f}".replace("-", "−"), readable_on(colours((value - low) / (high - low)))
+        write_in_cell(ax, layer, column, text, colour)
     ax.set_xticks(range(len(columns)), [printable(column) for column in columns])
     step = 1 if depth <= 13 else 2
     ax.set_yticks(range(0, depth, step), [str(layer) for layer in range(0, depth, step)])
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     ax.tick_params(labelsize=SMALL_FONT_SIZE, labelfontfamily="DejaVu Sans")
-    return image
+    return cells
 
 
 def _frame_best(ax: Axes, choices: Mapping[int, Choice]) -> None:
@@ -156,12 +128,12 @@ def _frame_best(ax: Axes, choices: Mapping[int, Choice]) -> None:
     for column, choice in choices.items():
         if choice.best is None:
             continue
-        frames = [(choice.best, "-", 0.0)]
+        frames: list[tuple[int, Any, float]] = [(choice.best, "-", 0.0)]
         frames += [(choice.highest, (0, (2, 1.5)), 0.04)] if choice.differs else []
         for layer, style, inset in frames:
             # White below black: one of them stands out from any colour.
             for edge, linewidth in (("white", 3.0), ("black", 1.3)):
-                frame = {"edgecolor": edge, "linewidth": linewidth, "zorder": 3, "clip_on": False}
+                frame: dict[str, Any] = {"edgecolor": edge, "linewidth": linewidth, "zorder": 3, "clip_on": False}
                 frame["linestyle"] = "-" if edge == "white" else style
                 corner, size = (column - 0.5 + inset, layer - 0.5 + inset), 1 - 2 * inset
                 ax.add_patch(Rectangle(corner, size, size, facecolor="none", **frame))

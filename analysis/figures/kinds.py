@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from emoprobe.probe.schema import CATEGORIES
 from emoprobe.probe.selecting import held_out
 
-from ..tables import WEIGHTED, ordered_features, subjects
+from ..tables import WEIGHTED, named_parts, ordered_features, subjects
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +70,7 @@ def ratings(results: Results, metric: str) -> Target:
     return Target(results.ratings, metric, () if metric == "ccc" else (metric,))
 
 
-def categories(results: Results, metric: str) -> Target:
+def categories(results: Results, metric: str) -> Target:  # noqa: ARG001 (a target is made from the same two)
     """Categories of emotion, by UAR whatever metric the ratings have."""
     return Target([CATEGORIES], "uar")
 
@@ -98,12 +98,12 @@ def each_comparison(of: TargetOf) -> Callable[[Results, str], Iterator[Wanted]]:
     return partial(_comparisons, of)
 
 
-def each_weighing(results: Results, metric: str) -> Iterator[Wanted]:
+def each_weighing(results: Results, metric: str) -> Iterator[Wanted]:  # noqa: ARG001 (as every kind is asked)
     """A figure for each model, probe and features of which there are learned weights."""
     weights = results.weights
     for subject in subjects(weights):
         rows = weights[(weights["model"] == subject.model) & (weights["corpus"] == subject.corpus)]
-        for probe, fits in rows.groupby("probe"):
+        for (probe,), fits in named_parts(rows, "probe", sort=True):
             for position, features in enumerate(ordered_features(fits["features"])):
                 parts = (subject.model, *_corpus_part(results, subject.corpus))
                 parts += (probe,) if probe != WEIGHTED else ()
@@ -143,7 +143,7 @@ def _variants(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], dict[str, A
         for number, split in enumerate(held_out(of_probe["split"])):
             of_split = of_probe[of_probe["split"] == split]
             for position, features in enumerate(ordered_features(of_split["features"])):
-                parts = (probe,) if probe not in _PLAIN_PROBES else ()
+                parts: tuple[str, ...] = (probe,) if probe not in _PLAIN_PROBES else ()
                 parts += (features,) if position else ()
                 parts += (split,) if number else ()
                 yield parts, {"probe": probe, "split": split, "features": features}

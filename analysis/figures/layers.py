@@ -23,7 +23,17 @@ from ..tables import (
     ordered_baselines,
     read_tables,
 )
+from .canvas import (
+    chance_lines,
+    dimension_legend,
+    draw_band,
+    of_categories,
+    opened_sheet,
+    plain_ticks,
+    score_label,
+)
 from .captions import curve_caption, rare_remark, subject_name
+from .layer_axis import layer_label, layer_ticks
 from .style import (
     COLUMN_WIDTH,
     FONT_SIZE,
@@ -32,32 +42,19 @@ from .style import (
     LineLook,
     dimension_look,
     printable,
-    publication_style,
     text_width,
 )
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-from .canvas import (
-    Sheet,
-    chance_lines,
-    dimension_legend,
-    draw_band,
-    layer_label,
-    layer_ticks,
-    of_categories,
-    plain_ticks,
-    score_label,
-    to_draw_on,
-)
 
 _UPRIGHT = 0.65  # length of an upright name beside the layers for which a figure has room anyway, in inches
 _Beside = tuple[dict[str, Point], dict[str, Point]]
 
 
-def plot_layers(
+def plot_layers(  # noqa: PLR0913 (options of the user's, each given by its name)
     results: Any,
     *,
     model: str | None = None,
@@ -72,7 +69,7 @@ def plot_layers(
     ax: Axes | None = None,
     figure: Figure | None = None,
 ) -> Axes:
-    """Draw the score of each layer with its bootstrap interval, one line a dimension.
+    """Draw the score of each layer with its interval, one line a dimension.
 
     Left of layer 0, apart, stand the baselines (predictor of the mean, duration, acoustic statistics, the words); right
     of the last layer, as horizontal marks, the learned weighted sum over all layers and models trained end to end.
@@ -151,32 +148,23 @@ def plot_layers(
         text = curve_caption(curves, tables.protocol, band="Bands and bars") + rare_remark(tables.recalls, curves)
     if text and any(left for left, _ in beside.values()):
         text += " Left: baselines without the model."
-    right = [(name, point) for _, found in beside.values() for name, point in found.items()]
+    right = [(name, point) for _, points in beside.values() for name, point in points.items()]
     if text and right:
         text += f" Right: {_right_caption(right)}."
     controls = _controls(tables.scores, curves) if baselines else _Controls(None, [])
     text += controls.caption() if text else ""
-    figure = to_draw_on(ax, figure)
-    with publication_style():
-        names = [_place_name(name, curves) for found in beside.values() for side in found for name in side]
-        longest = max((text_width(name, SMALL_FONT_SIZE) for name in names), default=0.0)
-        sheet = Sheet.open(
-            ax,
-            figure,
-            width=COLUMN_WIDTH,
-            panel_height=1.75,
-            titles=[title],
-            caption=text,
-            legend_rows=1,
-            below=max(0.0, longest - _UPRIGHT),
-        )
+    names = [_place_name(name, curves) for sides in beside.values() for side in sides for name in side]
+    longest = max((text_width(name, SMALL_FONT_SIZE) for name in names), default=0.0)
+    with opened_sheet(
+        ax, figure, width=COLUMN_WIDTH, panel_height=1.75, titles=[title], caption=text, legend_rows=1,
+        below=max(0.0, longest - _UPRIGHT),
+    ) as sheet:  # fmt: skip
         axes = sheet.axes[0]
         _draw_layers(axes, curves, beside, n_layers(tables.scores, subject), panel_width=sheet.panel_width)
         axes.set_ylabel(score_label(curves, sheet.panel_height), fontsize=FONT_SIZE)
         others = chance_lines(axes, curves, tables.protocol) | controls.draw(axes)
         rows_of_legend = dimension_legend(axes, [curve.dimension for curve in curves], others)
         sheet.title(axes, title, legend_rows=rows_of_legend)
-        sheet.caption_below(text)
     return axes
 
 
@@ -198,6 +186,7 @@ class _Controls:
     of_categories: bool = False
 
     def caption(self) -> str:
+        """What to look for, as sentences with a blank before each; empty where there is no control."""
         parts = []
         if self.null is not None:
             of = "by the nearest class mean" if self.of_categories else "whatever the dimension"
@@ -218,7 +207,7 @@ class _Controls:
                 style = {"facecolor": "none", "edgecolor": NEUTRAL, "hatch": "////", "linewidth": 0, "zorder": 0}
             handles["permuted"] = ax.fill_between(np.arange(len(self.null)), low, self.null, gid="null", **style)
             ax.set_ylim(bottom=low)
-        thin = {"linewidth": 0.8, "linestyle": (0, (4, 1.5)), "zorder": 2}
+        thin: dict[str, Any] = {"linewidth": 0.8, "linestyle": (0, (4, 1.5)), "zorder": 2}
         for curve in self.twin:
             color = dimension_look(curve.dimension).color
             ax.plot(np.arange(len(curve.values)), curve.values, color=color, gid=f"random-{curve.dimension}", **thin)
@@ -227,25 +216,28 @@ class _Controls:
         return handles
 
 
-def _controls(scores: Any, curves: Sequence[Curve]) -> _Controls:
+def _controls(scores: pd.DataFrame, curves: Sequence[Curve]) -> _Controls:
     """What the table has of them for the curves of one model."""
     limits = np.array([null_limits(scores, curve) for curve in curves])
     known = np.isfinite(limits).any()
     twin = random_twin(scores, curves[0].subject)
-    found = []
-    for curve in curves if twin else ():
-        same = {name: getattr(curve, name) for name in ("dimension", "metric", "probe", "split", "features")}
-        found.append(layer_curve(scores, twin, **same))
+    of_twin = [] if twin is None else [
+        layer_curve(
+            scores, twin, dimension=curve.dimension, metric=curve.metric, probe=curve.probe, split=curve.split,
+            features=curve.features,
+        )
+        for curve in curves
+    ]  # fmt: skip
     null = np.where(np.isfinite(limits).any(0), np.nanmax(np.where(np.isfinite(limits), limits, -np.inf), 0), np.nan)
     of_categories = curves[0].metric in CATEGORY_METRICS
-    return _Controls(null if known else None, [curve for curve in found if curve], of_categories)
+    return _Controls(null if known else None, [curve for curve in of_twin if curve], of_categories)
 
 
-def _right_caption(found: Sequence[tuple[str, Point]]) -> str:
+def _right_caption(named: Sequence[tuple[str, Point]]) -> str:
     """What stands right of the layers, and of how many seeds it is the mean."""
     kinds = []
     for kind, is_one in (("learned weighted sum of all layers", False), ("models trained end to end", True)):
-        points = [point for name, point in found if name.startswith(END_TO_END) == is_one]
+        points = [point for name, point in named if name.startswith(END_TO_END) == is_one]
         if points:
             seeds = max(point.n_seeds for point in points)
             kinds.append(kind + (f" (mean of {seeds} seeds)" if seeds > 1 else ""))
@@ -255,7 +247,7 @@ def _right_caption(found: Sequence[tuple[str, Point]]) -> str:
 def _draw_layers(
     ax: Axes, curves: Sequence[Curve], beside: dict[str, _Beside], depth: int, *, panel_width: float
 ) -> None:
-    left = ordered_baselines(name for found, _ in beside.values() for name in found)
+    left = ordered_baselines(name for points, _ in beside.values() for name in points)
     right = _right_names(beside)
     last = depth - 1
     # One place beside the layers is as wide as it needs to be to hold an upright label, however many layers there are.
@@ -268,8 +260,8 @@ def _draw_layers(
         draw_band(ax, layers, curve, look, alpha=0.18)
         ax.plot(layers, curve.values, label=curve.dimension, gid=f"layers-{curve.dimension}", zorder=3, **look.line())
         shift = pitch * 0.28 * (position - (len(curves) - 1) / 2)
-        for side, found in zip(("left", "right"), beside[curve.dimension], strict=True):
-            for name, point in found.items():
+        for side, points in zip(("left", "right"), beside[curve.dimension], strict=True):
+            for name, point in points.items():
                 gid = f"{side}-{name}-{curve.dimension}"
                 _draw_point(ax, places[name] + shift, point, look, pitch, dash=side == "right", gid=gid)
     for edge, shown in ((-0.65 * pitch, left), (last + 0.65 * pitch, right)):
@@ -304,5 +296,5 @@ def _place_name(name: str, curves: Sequence[Curve]) -> str:
 
 def _right_names(beside: dict[str, _Beside]) -> list[str]:
     """Names of what stands right of the layers: learned sums of them first, then models trained end to end."""
-    names = {name for _, found in beside.values() for name in found}
+    names = {name for _, points in beside.values() for name in points}
     return sorted(names, key=lambda name: (name.startswith(END_TO_END), name.count("+"), name))

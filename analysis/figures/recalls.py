@@ -8,19 +8,11 @@ import numpy as np
 
 from ..curves import n_layers
 from ..measures.categories import Categories
-from .canvas import (
-    Sheet,
-    layer_label,
-    layer_ticks,
-    legend,
-    legend_columns,
-    legend_rows,
-    plain_ticks,
-    to_draw_on,
-)
+from .canvas import legend, legend_columns, legend_rows, opened_sheet, plain_ticks
 from .captions import curve_caption, subject_name
 from .confusion import chosen_caption, short
-from .style import COLUMN_WIDTH, FONT_SIZE, NEUTRAL, printable, publication_style, series_look
+from .layer_axis import layer_label, layer_ticks
+from .style import COLUMN_WIDTH, FONT_SIZE, NEUTRAL, printable, series_look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,13 +64,11 @@ def plot_recalls(
         text = curve_caption([run.curve], run.results.protocol, band="")
         text += " Recall of each category; in brackets its scored utterances. Grey: their mean, UAR."
         text += f" Dotted: the layer that is reported; {chosen_caption(run.choice)}"
-    figure = to_draw_on(ax, figure)
-    with publication_style():
-        names.append("mean (UAR)")
-        rows = legend_rows(names, COLUMN_WIDTH)
-        sheet = Sheet.open(
-            ax, figure, width=COLUMN_WIDTH, panel_height=1.9, titles=[title], caption=text, legend_rows=rows
-        )
+    names.append("mean (UAR)")
+    with opened_sheet(
+        ax, figure, width=COLUMN_WIDTH, panel_height=1.9, titles=[title], caption=text,
+        legend_rows=legend_rows(names, COLUMN_WIDTH),
+    ) as sheet:  # fmt: skip
         axes = sheet.axes[0]
         layers = np.arange(depth)
         handles = [
@@ -108,5 +98,4 @@ def plot_recalls(
             borderpad=0.1,
         )
         sheet.title(axes, title, legend_rows=legend_rows(names, sheet.panel_width))
-        sheet.caption_below(text)
     return axes

@@ -13,11 +13,14 @@ import numpy as np
 from emoprobe.errors import UserError
 from emoprobe.probe.schema import ordered_dimensions
 
+from ..measures.opinions import OPINIONS
 from ..measures.relevance import agreement, starts
-from .canvas import LAYER_LABEL, Sheet, plain_ticks, readable_on, to_draw_on
-from .files import make_folder
-from .similarity import only, write_drawings
-from .style import COLUMN_WIDTH, FONT_SIZE, FULL_WIDTH, SMALL_FONT_SIZE, printable, publication_style
+from ..tables import named_parts, only
+from .canvas import opened_sheet, plain_ticks
+from .cells import colour_cells, readable_on, write_in_cell
+from .files import write_drawings
+from .layer_axis import LAYER_LABEL
+from .style import COLUMN_WIDTH, FONT_SIZE, FULL_WIDTH, printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,18 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-OPINION_NAMES = {
-    "best_layer": "each layer alone",
-    "cumulative_bottom": "gain from below",
-    "cumulative_top": "gain from above",
-    "leave_one_out": "loss without it",
-    "learned_weights": "learned weights",
-    "banded_ridge": "banded ridge",
-}
-
 _STAR, _HOLLOW, _START = "★", "☆", "•"
-
-_CENTRED = {"ha": "center", "va": "center_baseline", "clip_on": True}
 
 
 def plot_relevance(
@@ -93,23 +85,15 @@ def plot_relevance(
     rows = rows[rows["dimension"].isin(wanted)]
     if not len(rows):
         raise UserError(f"the table holds no opinion on {', '.join(wanted)} of {model}")
-    names = [name for name in OPINION_NAMES if name in set(rows["opinion"])]
+    names = [name for name in OPINIONS if name in set(rows["opinion"])]
     depth = int(rows["layer"].max()) + 1
     text = _caption(rows, features) if caption else ""
     compared = agreement(rows)
     title = f"{printable(model)} on {printable(corpus)}"
-    figure = to_draw_on(ax, figure)
-    with publication_style():
-        sheet = Sheet.open(
-            ax,
-            figure,
-            width=COLUMN_WIDTH if depth <= 16 else FULL_WIDTH,
-            panel_height=0.165 * len(names),
-            n_rows=len(wanted),
-            titles=[title],
-            caption=text,
-            share_x=True,
-        )
+    with opened_sheet(
+        ax, figure, width=COLUMN_WIDTH if depth <= 16 else FULL_WIDTH, panel_height=0.165 * len(names),
+        n_rows=len(wanted), titles=[title], caption=text, share_x=True,
+    ) as sheet:  # fmt: skip
         for axes, dimension in zip(sheet.axes, wanted, strict=True):
             part = rows[rows["dimension"] == dimension]
             part = part.assign(start=starts(part)).set_index(["opinion", "layer"])
@@ -121,7 +105,6 @@ def plot_relevance(
         if len(wanted) > 1 and sheet.own:
             sheet.figure.suptitle(title, fontsize=FONT_SIZE, weight="bold")
         sheet.axes[-1].set_xlabel(LAYER_LABEL, fontsize=FONT_SIZE)
-        sheet.caption_below(text)
     return sheet.axes
 
 
@@ -137,23 +120,21 @@ def _draw_opinions(ax: Axes, part: pd.DataFrame, names: Sequence[str], depth: in
         start = of_name["start"].eq(True).to_numpy(bool)
         values = np.where(start, np.nan, of_name["relevance"].to_numpy(float))
         low = of_name["low"].to_numpy(float)
-        for layer in np.flatnonzero(start):
-            ax.text(layer, row, _START, color="black", fontsize=SMALL_FONT_SIZE, **_CENTRED)
+        for layer in np.flatnonzero(start).tolist():
+            write_in_cell(ax, row, layer, _START, "black")
         if not (np.isfinite(values).any() and np.nanmax(values) > 0):
             continue
         best = int(np.nanargmax(values))
         shares[row] = np.maximum(values, 0) / values[best]
         stars[row, best] = _HOLLOW if low[best] <= 0 else _STAR
-    ax.set_facecolor("#E4E4E4")
-    edges = np.arange(depth + 1) - 0.5, np.arange(len(names) + 1) - 0.5
-    ax.pcolormesh(*edges, np.ma.masked_invalid(shares), cmap=colours, vmin=0, vmax=1, edgecolors="white", linewidth=0.3)
+    colour_cells(ax, shares, colours, low=0, high=1, line=0.3)
     for (row, layer), share in np.ndenumerate(shares):
         if math.isfinite(share):
             # Below the star, even where it rounds to as much.
             text = stars.get((row, layer), str(min(round(100 * share), 99)))
-            ax.text(layer, row, text, color=readable_on(colours(share)), fontsize=SMALL_FONT_SIZE, **_CENTRED)
+            write_in_cell(ax, row, layer, text, readable_on(colours(share)))
     ax.invert_yaxis()
-    ax.set_yticks(range(len(names)), [OPINION_NAMES[name] for name in names])
+    ax.set_yticks(range(len(names)), [OPINIONS[name].label for name in names])
     ax.set_xticks(range(0, depth, 2))
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
@@ -192,14 +173,12 @@ def draw_relevance(table: pd.DataFrame, folder: str | Path, *, formats: Sequence
     -------
     list of Path
     """
-    folder = Path(folder)
-    make_folder(folder)
     several = table["corpus"].nunique() > 1
     drawings = [
         (
             ("relevance", model, *((corpus,) if several else ()), *(() if features == "mean" else (features,))),
             partial(plot_relevance, part, model=model, corpus=corpus),
         )
-        for (model, corpus, features), part in table.groupby(["model", "corpus", "features"], sort=False)
+        for (model, corpus, features), part in named_parts(table, "model", "corpus", "features")
     ]
-    return write_drawings(drawings, folder, formats)
+    return write_drawings(drawings, Path(folder), formats)

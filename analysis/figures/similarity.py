@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,27 +12,19 @@ import numpy as np
 
 from emoprobe.errors import UserError
 
-from ..tables import BASELINE_NAMES, ordered_baselines
-from .canvas import Sheet, layer_ticks, legend_rows, model_legend, plain_ticks, readable_on, to_draw_on
-from .files import encoded, file_stems, make_folder, replace_file
-from .style import (
-    COLUMN_WIDTH,
-    FONT_SIZE,
-    FULL_WIDTH,
-    SMALL_FONT_SIZE,
-    printable,
-    publication_style,
-    series_look,
-    text_width,
-)
+from ..measures.alignment import MEASURES
+from ..tables import BASELINE_NAMES, named_parts, only, ordered_baselines
+from .canvas import legend_rows, model_legend, opened_sheet, plain_ticks
+from .cells import colour_bar, colour_cells, readable_on, write_in_cell
+from .files import write_drawings
+from .layer_axis import layer_ticks
+from .style import COLUMN_WIDTH, FONT_SIZE, FULL_WIDTH, SMALL_FONT_SIZE, printable, series_look, text_width
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.collections import QuadMesh
     from matplotlib.figure import Figure
-
-
-NAMES = {"cka": "Linear CKA", "pwcca": "PWCCA"}
 
 
 def plot_similarity(
@@ -57,7 +49,7 @@ def plot_similarity(
     other : str, optional
         Whose layers are the columns; the model's own by default.
     measure : str
-        "cka" or "pwcca".
+        One of :data:`emoprobe.analysis.measures.alignment.MEASURES`.
     caption : bool
         Whether to say below the axes what is shown.
     ax : matplotlib Axes, optional
@@ -81,52 +73,42 @@ def plot_similarity(
     other = model if other is None else other
     rows = rows[(rows["corpus"] == corpus) & (rows["other"] == other)]
     if not len(rows):
-        raise UserError(f"the table holds no {NAMES[measure]} of {model} with {other} on {corpus}")
+        raise UserError(f"the table holds no {MEASURES[measure].label} of {model} with {other} on {corpus}")
     wide = rows.pivot(index="layer", columns="other_layer", values="value").astype(float)
     values = wide.to_numpy()
     title = printable(model) if other == model else f"{printable(model)} and {printable(other)}"
     text = _caption(rows, measure) if caption else ""
-    if text and measure == "pwcca":
+    if text and MEASURES[measure].weighted:
         text += f" Weighted by the layers of the rows; chance {_range(rows['chance'])}."
-    figure = to_draw_on(ax, figure)
-    with publication_style():
-        height = max(0.9, min(2.5, 0.19 * len(wide)))
-        sheet = Sheet.open(ax, figure, width=COLUMN_WIDTH, panel_height=height, titles=[title], caption=text)
+    height = max(0.9, min(2.5, 0.19 * len(wide)))
+    with opened_sheet(
+        ax, figure, width=COLUMN_WIDTH, panel_height=height, titles=[title], caption=text
+    ) as sheet:  # fmt: skip
         axes = sheet.axes[0]
-        image = _draw_layers_by_layers(axes, values, cell=0.8 * sheet.panel_width / values.shape[1])
+        cells = _draw_layers_by_layers(axes, values, cell=0.8 * sheet.panel_width / values.shape[1])
         same = other == model
         axes.set_xlabel("Layer" if same else f"Layer of {printable(other)}", fontsize=FONT_SIZE)
         axes.set_ylabel("Layer" if same else f"Layer of {printable(model)}", fontsize=FONT_SIZE)
-        bar = sheet.figure.colorbar(image, ax=axes, fraction=0.06, pad=0.02, aspect=25)
-        bar.set_label(NAMES[measure], fontsize=FONT_SIZE)
-        bar.outline.set_linewidth(0.5)
-        bar.ax.tick_params(labelsize=SMALL_FONT_SIZE, labelfontfamily="DejaVu Sans", width=0.6, length=2.5)
+        colour_bar(sheet, cells, [axes], MEASURES[measure].label, pad=0.02, aspect=25)
         sheet.title(axes, title)
-        sheet.caption_below(text)
     return axes
 
 
-def _draw_layers_by_layers(ax: Axes, values: np.ndarray, *, cell: float) -> Any:
+def _draw_layers_by_layers(ax: Axes, values: np.ndarray, *, cell: float) -> QuadMesh:
     from matplotlib import colormaps
 
     known = values[np.isfinite(values)]
     # From the tenth below the lowest: within a model everything is alike, and the differences are what is to be seen.
     low = min(math.floor(10 * known.min()) / 10, 0.9) if len(known) else 0.0
     colours = colormaps["cividis"]
-    ax.set_facecolor("#E4E4E4")
-    edges = [np.arange(size + 1) - 0.5 for size in values.shape]
-    image = ax.pcolormesh(
-        edges[1], edges[0], np.ma.masked_invalid(values), cmap=colours, vmin=low, vmax=1.0, edgecolors="white",
-        linewidth=0.3,
-    )  # fmt: skip
+    cells = colour_cells(ax, values, colours, low=low, high=1.0, line=0.3)
     # A digit that does not fit its cell would be a smudge; colour has to do there.
     if text_width("0.00", SMALL_FONT_SIZE) <= 0.95 * cell:
         for (row, column), value in np.ndenumerate(values):
             if math.isfinite(value):
                 colour = readable_on(colours((value - low) / (1 - low)))
                 text = f"{value:.2f}".replace("-", "−")
-                place = {"ha": "center", "va": "center_baseline", "clip_on": True}
-                ax.text(column, row, text, color=colour, fontsize=SMALL_FONT_SIZE, **place)
+                write_in_cell(ax, row, column, text, colour)
     layer_ticks(ax, values.shape[1] - 1)
     step = 1 if len(values) <= 7 else 2 if len(values) <= 13 else 4
     ax.set_yticks(range(0, len(values), step))
@@ -134,7 +116,7 @@ def _draw_layers_by_layers(ax: Axes, values: np.ndarray, *, cell: float) -> Any:
     ax.minorticks_off()
     ax.tick_params(length=0)
     plain_ticks(ax)
-    return image
+    return cells
 
 
 def plot_feature_similarity(
@@ -183,26 +165,15 @@ def plot_feature_similarity(
     if not len(rows):
         raise UserError(f"the table compares no layer of {', '.join(models)} with {', '.join(names)}")
     text = _caption(rows, measure) if caption else ""
-    if text and measure == "pwcca":
+    if text and MEASURES[measure].weighted:
         text += " Weighted by the layer. Dotted: chance."
     shown = [BASELINE_NAMES.get(name, printable(name)) for name in names]
     width = COLUMN_WIDTH if len(models) == 1 else FULL_WIDTH
-    own = ax is None
-    figure = to_draw_on(ax, figure)
-    with publication_style():
-        sheet = Sheet.open(
-            ax,
-            figure,
-            width=width,
-            panel_height=1.5,
-            n_rows=math.ceil(len(models) / 3),
-            n_columns=min(len(models), 3),
-            n_panels=len(models),
-            titles=models,
-            caption=text,
-            legend_rows=legend_rows(shown, width) if own else 0,
-            share_y=True,
-        )
+    with opened_sheet(
+        ax, figure, width=width, panel_height=1.5, n_rows=math.ceil(len(models) / 3), n_columns=min(len(models), 3),
+        n_panels=len(models), titles=models, caption=text, legend_rows=legend_rows(shown, width),
+        share_y=True,
+    ) as sheet:  # fmt: skip
         for axes, model in zip(sheet.axes, models, strict=True):
             of_model = rows[rows["model"] == model]
             for position, name in enumerate(names):
@@ -210,7 +181,7 @@ def plot_feature_similarity(
                 look = series_look(position)
                 layers, values = curve["layer"].to_numpy(int), curve["value"].to_numpy(float)
                 axes.plot(layers, values, gid=f"similarity-{name}", zorder=3, **look.line())
-                if measure == "pwcca":
+                if MEASURES[measure].weighted:
                     dotted = {"color": look.color, "linestyle": (0, (1, 1.5)), "linewidth": 0.8, "zorder": 1}
                     axes.plot(layers, curve["chance"].to_numpy(float), gid=f"chance-{name}", **dotted)
             layer_ticks(axes, int(of_model["layer"].max()))
@@ -220,9 +191,8 @@ def plot_feature_similarity(
         bottom = min(0.0, float(np.nanmin([axes.get_ylim()[0] for axes in sheet.axes])))
         for axes in sheet.axes:
             axes.set_ylim(bottom=bottom)
-        sheet.axes[0].set_ylabel(NAMES[measure], fontsize=FONT_SIZE)
-        model_legend(sheet, shown, width, own=own)
-        sheet.caption_below(text)
+        sheet.axes[0].set_ylabel(MEASURES[measure].label, fontsize=FONT_SIZE)
+        model_legend(sheet, shown, width)
     return sheet.axes
 
 
@@ -244,46 +214,24 @@ def draw_similarity(table: pd.DataFrame, folder: str | Path, *, formats: Sequenc
     -------
     list of Path
     """
-    folder = Path(folder)
-    make_folder(folder)
-    drawings = list(_drawings(table))
-    return write_drawings(drawings, folder, formats)
+    return write_drawings(list(_drawings(table)), Path(folder), formats)
 
 
-def write_drawings(drawings: Sequence[tuple[tuple[str, ...], Any]], folder: Path, formats: Sequence[str]) -> list[Path]:
-    """Write drawings, each a file name in parts and a function that fills a ``figure=``."""
-    from matplotlib.figure import Figure
-
-    written = []
-    for (_, draw), stem in zip(drawings, file_stems([parts for parts, _ in drawings]), strict=True):
-        with publication_style():
-            # Not through pyplot, which would keep every figure open.
-            figure = Figure()
-            draw(figure=figure)
-            for kind in formats:
-                path = folder / f"{stem}.{kind}"
-                replace_file(path, encoded(figure, kind))
-                written.append(path)
-    return written
-
-
-def _drawings(table: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], Any]]:
+def _drawings(table: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], Callable[..., Any]]]:
     several = table["corpus"].nunique() > 1
-    for (measure, corpus), part in table.groupby(["measure", "corpus"], sort=False):
+    for (measure, corpus), part in named_parts(table, "measure", "corpus"):
         end = (corpus,) if several else ()
-        choice = {"measure": measure, "corpus": corpus}
         drawn = set()
-        for model, other in (
-            part[part["other_layer"].notna()][["model", "other"]].drop_duplicates().itertuples(index=False)
-        ):
+        for (model, other), _ in named_parts(part[part["other_layer"].notna()], "model", "other"):
             if frozenset((model, other)) in drawn:
                 continue
             drawn.add(frozenset((model, other)))
             names = (model,) if model == other else (model, other)
-            draw = partial(plot_similarity, part, model=model, other=other, **choice)
+            draw = partial(plot_similarity, part, model=model, other=other, measure=measure, corpus=corpus)
             yield ("similarity", measure, *names, *end), draw
         if part["other_layer"].isna().any():
-            yield ("features", measure, *end), partial(plot_feature_similarity, part, **choice)
+            draw_features = partial(plot_feature_similarity, part, measure=measure, corpus=corpus)
+            yield ("features", measure, *end), draw_features
 
 
 def _of_layers(table: pd.DataFrame, measure: str) -> pd.DataFrame:
@@ -293,21 +241,12 @@ def _of_layers(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     return rows
 
 
-def only(rows: pd.DataFrame, column: str, wanted: str | None) -> str:
-    there = list(dict.fromkeys(rows[column]))
-    if wanted is None and len(there) == 1:
-        return there[0]
-    if wanted in there:
-        return wanted
-    raise UserError(f"{column}={wanted!r}: the table holds {', '.join(map(repr, there))}; name one of them")
-
-
 def _caption(rows: pd.DataFrame, measure: str) -> str:
-    what = {"cka": "linear CKA (unbiased)", "pwcca": "PWCCA of principal components"}[measure]
     statistics = ", ".join(dict.fromkeys(rows["statistic"]))
     low, high = int(rows["n"].min()), int(rows["n"].max())
     count = f"{low}" if low == high else f"{low} to {high}"
-    text = f"{printable(rows['corpus'].iloc[0])}: {what} of pooled states ({statistics}), {count} utterances."
+    corpus, what = printable(rows["corpus"].iloc[0]), MEASURES[measure].in_words
+    text = f"{corpus}: {what} of pooled states ({statistics}), {count} utterances."
     reasons = [reason for reason in dict.fromkeys(rows["reason"]) if reason]
     return f"{text} Missing: {'; '.join(reasons)}." if reasons else text
 

@@ -11,6 +11,12 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextToPath
+    from matplotlib.typing import RcKeyType
 
 COLUMN_WIDTH = 3.35
 """Width of one column of a two-column page, in inches."""
@@ -38,7 +44,7 @@ OKABE_ITO = {
 NEUTRAL = "#5A5A5A"
 """Grey of reference lines and captions: a contrast of 6.9 to 1 on white."""
 
-_SETTINGS = {
+_SETTINGS: dict[RcKeyType, Any] = {
     "font.family": ["sans-serif"],
     # It comes with matplotlib, so the same results give the same bytes on every machine.
     "font.sans-serif": ["DejaVu Sans"],
@@ -120,17 +126,17 @@ class LineLook:
     linestyle: str | tuple
     filled: bool = True
 
-    def line(self) -> dict:
+    def line(self) -> dict[str, Any]:
         """Keyword arguments of a line with markers."""
         return {"color": self.color, "linestyle": self.linestyle, **self.points()}
 
-    def points(self) -> dict:
+    def points(self) -> dict[str, Any]:
         """Keyword arguments of markers without a line between them."""
         face = self.color if self.filled else "white"
         return {"marker": self.marker, "markeredgecolor": self.color, "markerfacecolor": face}
 
 
-_SOLID: str = "-"
+_SOLID = "-"
 _DASHED = (0, (4.5, 1.6))
 _DASH_DOT = (0, (5.0, 1.4, 1.0, 1.4))
 _DOTTED = (0, (1.2, 1.2))
@@ -213,7 +219,7 @@ def _advance(character: str, weight: str) -> float:
 
 
 @lru_cache(maxsize=4)
-def _font(weight: str):
+def _font(weight: str) -> tuple[TextToPath, FontProperties]:
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextToPath
 

@@ -12,20 +12,14 @@ from emoprobe.probe.schema import ordered_dimensions
 
 from ..curves import layer_weights, n_layers
 from ..tables import WEIGHTED, one_subject, read_tables
+from .canvas import dimension_legend, opened_sheet, plain_ticks
 from .captions import subject_name, weights_caption
-from .style import (
-    COLUMN_WIDTH,
-    FONT_SIZE,
-    NEUTRAL,
-    dimension_look,
-    publication_style,
-)
+from .layer_axis import LAYER_LABEL, layer_ticks
+from .style import COLUMN_WIDTH, FONT_SIZE, NEUTRAL, dimension_look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-from .canvas import LAYER_LABEL, Sheet, dimension_legend, layer_ticks, plain_ticks, to_draw_on
 
 
 def plot_weights(
@@ -87,12 +81,10 @@ def plot_weights(
     kinds = list(dict.fromkeys(weights.features for weights in learned))
     centred = "weight_by_norm" in rows and bool(rows["weight_by_norm"].notna().any())
     text = weights_caption(subject, probe, kinds, n_fits, tables.protocol, centred=centred) if caption else ""
-    figure = to_draw_on(ax, figure)
-    with publication_style():
-        sheet = Sheet.open(
-            ax, figure, width=COLUMN_WIDTH, panel_height=1.2, n_rows=2, titles=[title], caption=text, legend_rows=1,
-            share_x=True, share_y=True,
-        )  # fmt: skip
+    with opened_sheet(
+        ax, figure, width=COLUMN_WIDTH, panel_height=1.2, n_rows=2, titles=[title], caption=text, legend_rows=1,
+        share_x=True, share_y=True,
+    ) as sheet:  # fmt: skip
         layers = np.arange(depth)
         for axes, part, label in (
             (sheet.axes[0], "raw", "Weight, as learned"),
@@ -119,7 +111,6 @@ def plot_weights(
             sheet.axes[0].tick_params(labelbottom=False)
         rows_of_legend = dimension_legend(sheet.axes[0], [weights.dimension for weights in learned])
         sheet.title(sheet.axes[0], title, legend_rows=rows_of_legend)
-        sheet.caption_below(text)
     return sheet.axes
 
 

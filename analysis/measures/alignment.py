@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,23 +10,20 @@ import lazy_loader as _lazy
 
 from emoprobe.errors import UserError
 
+from .summaries import Matrix, Summary, summary
+
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
-
+    from numpy.typing import ArrayLike
 else:
-    np, pd = _lazy.load("numpy"), _lazy.load("pandas")
+    np = _lazy.load("numpy")
 
-
-MEASURES = ("cka", "pwcca")
 
 #: Share of a layer's variance that PWCCA keeps by default, as SVCCA does.
 VARIANCE = 0.99
 
-CHUNK_ROWS = 2048
 
-
-def linear_cka(x, y) -> float:
+def linear_cka(x: ArrayLike, y: ArrayLike) -> float:
     r"""Linear centred kernel alignment of two matrices of the same rows, from unbiased estimates of HSIC.
 
     With K and L the kernels :math:`XX^\top` and :math:`YY^\top` with zeros on their diagonals,
@@ -62,10 +59,10 @@ def linear_cka(x, y) -> float:
     >>> round(linear_cka(x, 3 * x[:, ::-1] + 1), 6)
     1.0
     """
-    return _compare_arrays(x, y, ("cka",), VARIANCE).cka
+    return compare_arrays(x, y, ("cka",))["cka"].value
 
 
-def pwcca(x, y, *, variance: float = VARIANCE) -> float:
+def pwcca(x: ArrayLike, y: ArrayLike, *, variance: float = VARIANCE) -> float:
     r"""Canonical correlations of two matrices, averaged with the weights that `x` gives them.
 
     The canonical directions :math:`h_i` of `x` are weighted by :math:`\alpha_i = \sum_j |\langle h_i, x_j \rangle|`
@@ -103,19 +100,29 @@ def pwcca(x, y, *, variance: float = VARIANCE) -> float:
     >>> round(pwcca(x, 3 * x[:, ::-1] + 1), 6)
     1.0
     """
-    return _compare_arrays(x, y, ("pwcca",), variance).pwcca
+    return compare_arrays(x, y, ("pwcca",), variance=variance)["pwcca"].value
 
 
-def _compare_arrays(x, y, measures, variance) -> _Pair:
-    x, y = np.asarray(x), np.asarray(y)
-    if x.ndim != 2 or y.ndim != 2 or len(x) != len(y):
-        raise ValueError(f"two matrices of the same rows are needed, got shapes {x.shape} and {y.shape}")
-    one, other = (Matrix(values.__getitem__, *values.shape) for values in (x, y))
+def compare_arrays(
+    x: ArrayLike, y: ArrayLike, measures: Sequence[str], *, variance: float = VARIANCE
+) -> dict[str, Score]:
+    """Several measures of two matrices of the same rows, by name; see :func:`linear_cka` and :func:`pwcca`."""
+    sides = np.asarray(x), np.asarray(y)
+    if any(side.ndim != 2 for side in sides) or len(sides[0]) != len(sides[1]):
+        raise ValueError(f"two matrices of the same rows are needed, got shapes {sides[0].shape} and {sides[1].shape}")
+    one, other = (Matrix(side.__getitem__, *side.shape) for side in sides)
     (pair,) = compare([one], [other], measures, variance)
-    return pair
+    return pair.scores
 
 
-def check_settings(measures, variance) -> None:
+def check_settings(measures: Iterable[str], variance: float) -> None:
+    """Refuse a measure that there is not, or a share of the variance that is none.
+
+    Raises
+    ------
+    UserError
+        If there is one.
+    """
     for name in measures:
         if name not in MEASURES:
             raise UserError(f"unknown measure '{name}': there is {', '.join(MEASURES)}")
@@ -126,78 +133,33 @@ def check_settings(measures, variance) -> None:
 # The measures --------------------------------------------------------------------------------------------------------
 
 
-class Matrix:
-    """A matrix of shape (n, width), read in chunks of rows; its columns centred, and standardised where asked."""
-
-    def __init__(self, read: Callable[[slice], np.ndarray], n: int, width: int, *, standardise: bool = False):
-        self.read, self.n, self.width, self.standardise = read, n, width, standardise
-        self.mean = self.scale = None
-
-    def starts(self) -> range:
-        return range(0, self.n, CHUNK_ROWS)
-
-    def part(self, start: int) -> np.ndarray:
-        """One chunk of rows, from `start`, float64."""
-        if self.mean is None:
-            self._summarise()
-        return (self._raw(start) - self.mean) / self.scale
-
-    def whole(self) -> np.ndarray:
-        """All rows."""
-        return np.concatenate([self.part(start) for start in self.starts()])
-
-    def _raw(self, start: int) -> np.ndarray:
-        return np.asarray(self.read(slice(start, min(start + CHUNK_ROWS, self.n))), dtype=np.float64)
-
-    def _summarise(self) -> None:
-        mean = sum(self._raw(start).sum(0) for start in self.starts()) / self.n
-        if not np.isfinite(mean).all():
-            raise UserError("a state or feature is not a finite number: extract the cache anew")
-        self.mean, self.scale = mean, 1.0
-        if self.standardise:
-            variance = sum((self.part(start) ** 2).sum(0) for start in self.starts()) / self.n
-            # Below the rounding of a sum of n terms a column is constant, and stays zero.
-            varies = variance > self.n * np.finfo(np.float64).eps * (variance + mean**2)
-            self.scale = np.where(varies, np.sqrt(variance), np.inf)
-
-
 @dataclass(frozen=True)
-class _Pair:
-    """What was found of matrix `i` of one side and `j` of the other; `pwcca_back` has the weights of `j`."""
-
-    i: int
-    j: int
-    cka: float
-    cka_reason: str
-    pwcca: float
-    pwcca_back: float
-    pwcca_reason: str
-    chance: float
-
-
-@dataclass(frozen=True)
-class _Summary:
-    """What is kept of one matrix X.
+class Score:
+    """What a measure says of two matrices.
 
     Attributes
     ----------
-    norms : ndarray, shape (n,)
-        Squared norms of the centred rows.
-    square : float
-        Squared Frobenius norm of the Gram matrix (or, which is the same, of the kernel).
-    kernel : ndarray, shape (n, n), or None
-        Only where rows are fewer than columns.
-    basis : ndarray, shape (width, k) or (n, k), or None
-        What makes the first k principal components, each of unit length, of X (times X, or, with a kernel, itself).
-    loadings : ndarray, shape (k, width), or None
-        Scalar products of these components with the columns of X.
+    value, back : float
+        With the weights of the first, and with those of the second; NaN where there is none.
+    chance : float
+        What to expect of unrelated rows.
+    reason : str
+        Why there is no value.
     """
 
-    norms: np.ndarray
-    square: float
-    kernel: np.ndarray | None = None
-    basis: np.ndarray | None = None
-    loadings: np.ndarray | None = None
+    value: float
+    back: float
+    chance: float
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What was found of matrix `i` of one side and `j` of the other, by the name of the measure."""
+
+    i: int
+    j: int
+    scores: dict[str, Score]
 
 
 def compare(
@@ -207,72 +169,31 @@ def compare(
     variance: float,
     *,
     bar: Callable[[Any], Any] = iter,
-) -> Iterator[_Pair]:
+) -> Iterator[Pair]:
     """Every matrix of one side with every one of the other; without another side, with itself and those after it."""
-    n = one[0].n
     both = one if other is None else one + other
-    by_rows = n <= max(matrix.width for matrix in both)
-    reduced = variance if "pwcca" in measures else None
-    summaries = [(_summary_by_rows if by_rows else _summary)(matrix, reduced) for matrix in both]
+    by_rows = one[0].n <= max(matrix.width for matrix in both)
+    reduced = variance if any(MEASURES[name].of_components for name in measures) else None
+    summaries = [summary(matrix, reduced, by_rows=by_rows) for matrix in both]
     first = summaries[: len(one)]
     second = first if other is None else summaries[len(one) :]
     against = one if other is None else other
     for i in bar(range(len(one))):
         partners = range(i if other is None else 0, len(against))
-        if by_rows:
-            products = None
-        else:
-            products = {j: np.zeros((one[i].width, against[j].width)) for j in partners}
-            for start in one[i].starts():
-                x = one[i].part(start)
-                for j in partners:
-                    products[j] += x.T @ (x if against[j] is one[i] else against[j].part(start))
+        products = {} if by_rows else _products(one[i], {j: against[j] for j in partners})
         for j in partners:
-            x, y = first[i], second[j]
-            square = float(np.vdot(x.kernel, y.kernel) if by_rows else (products[j] ** 2).sum())
-            cka, cka_reason = _cka(square, x, y)
-            there = back = chance = float("nan")
-            reason = ""
-            if reduced is not None:
-                middle = None if by_rows else products[j]
-                there, back, chance, reason = _pwcca(x, y, middle, n)
-            yield _Pair(i, j, cka, cka_reason, there, back, reason, chance)
+            x, y, product = first[i], second[j], products.get(j)
+            yield Pair(i, j, {name: MEASURES[name].between(x, y, product) for name in measures})
 
 
-def _summary(matrix: Matrix, variance: float | None) -> _Summary:
-    norms, gram = np.empty(matrix.n), np.zeros((matrix.width, matrix.width))
-    for start in matrix.starts():
-        x = matrix.part(start)
-        norms[start : start + len(x)] = np.einsum("nw,nw->n", x, x)
-        gram += x.T @ x
-    square = float((gram**2).sum())
-    if variance is None:
-        return _Summary(norms, square)
-    values, vectors = _principal(gram, variance)
-    return _Summary(norms, square, basis=vectors / np.sqrt(values), loadings=np.sqrt(values)[:, None] * vectors.T)
-
-
-def _summary_by_rows(matrix: Matrix, variance: float | None) -> _Summary:
-    x = matrix.whole()
-    kernel = x @ x.T
-    norms, square = np.diagonal(kernel).copy(), float((kernel**2).sum())
-    if variance is None:
-        return _Summary(norms, square, kernel)
-    _, vectors = _principal(kernel, variance)
-    return _Summary(norms, square, kernel, basis=vectors, loadings=vectors.T @ x)
-
-
-def _principal(matrix: np.ndarray, variance: float) -> tuple[np.ndarray, np.ndarray]:
-    """Largest eigenvalues that hold `variance` of the trace, and their vectors (size, k)."""
-    values, vectors = np.linalg.eigh(matrix)
-    values, vectors = values[::-1], vectors[:, ::-1]
-    # What is below the rounding of the largest is no direction but noise.
-    rank = int((values > len(values) * np.finfo(np.float64).eps * max(values[0], 0.0)).sum())
-    if rank == 0:
-        return values[:0], vectors[:, :0]
-    share = np.cumsum(values[:rank]) / values[:rank].sum()
-    kept = rank if variance >= 1 else int(np.searchsorted(share, variance)) + 1
-    return values[: min(kept, rank)], vectors[:, : min(kept, rank)]
+def _products(one: Matrix, others: dict[int, Matrix]) -> dict[int, np.ndarray]:
+    """XᵀY of a matrix with each of the others, read in chunks together."""
+    products = {j: np.zeros((one.width, other.width)) for j, other in others.items()}
+    for start in one.starts():
+        x = one.part(start)
+        for j, other in others.items():
+            products[j] += x.T @ (x if other is one else other.part(start))
+    return products
 
 
 def _hsic(square: float, norms: np.ndarray, other: np.ndarray) -> float:
@@ -285,32 +206,106 @@ def _hsic(square: float, norms: np.ndarray, other: np.ndarray) -> float:
     return (square - n / (n - 2) * (norms @ other) + norms.sum() * other.sum() / ((n - 1) * (n - 2))) / (n * (n - 3))
 
 
-def _cka(square: float, x: _Summary, y: _Summary) -> tuple[float, str]:
-    n = len(x.norms)
+def _cka(x: Summary, y: Summary, product: np.ndarray | None) -> Score:
+    n, nothing = len(x.norms), float("nan")
     if n < 4:
-        return float("nan"), f"{n} utterances: 4 are needed"
+        return Score(nothing, nothing, 0.0, f"{n} utterances: 4 are needed")
     if x.square == 0 or y.square == 0:
-        return float("nan"), "one side does not vary"
+        return Score(nothing, nothing, 0.0, "one side does not vary")
     own, others = _hsic(x.square, x.norms, x.norms), _hsic(y.square, y.norms, y.norms)
     # Both terms of an estimate are of the size of the square; what is left at its rounding is no estimate.
     if own <= 1e-12 * x.square / n**2 or others <= 1e-12 * y.square / n**2:
-        return float("nan"), "the estimate of one side's own HSIC is not positive: too few utterances"
-    return float(_hsic(square, x.norms, y.norms) / np.sqrt(own * others)), ""
+        reason = "the estimate of one side's own HSIC is not positive: too few utterances"
+        return Score(nothing, nothing, 0.0, reason)
+    # tr(KL), from the kernels where there are no products.
+    square = float(np.vdot(x.kernel, y.kernel) if product is None else (product**2).sum())
+    value = float(_hsic(square, x.norms, y.norms) / np.sqrt(own * others))
+    return Score(value, value, 0.0)
 
 
-def _pwcca(x: _Summary, y: _Summary, product: np.ndarray | None, n: int) -> tuple[float, float, float, str]:
-    """PWCCA with the weights of `x`, with those of `y`, the level of chance, and why there is none."""
-    nothing = float("nan")
-    sizes = x.basis.shape[1], y.basis.shape[1]
+def _pwcca(x: Summary, y: Summary, product: np.ndarray | None) -> Score:
+    nothing, n = float("nan"), len(x.norms)
+    one, other = x.components, y.components
+    if one is None or other is None:
+        raise TypeError("PWCCA is of principal components, and these summaries hold none")
+    sizes = one.basis.shape[1], other.basis.shape[1]
     if 0 in sizes:
-        return nothing, nothing, nothing, "one side does not vary"
+        return Score(nothing, nothing, nothing, "one side does not vary")
     if sum(sizes) > n - 1:
         reason = f"{sizes[0]} and {sizes[1]} components of {n} utterances: some correlate by counting alone"
-        return nothing, nothing, nothing, reason
-    middle = x.basis.T @ y.basis if product is None else x.basis.T @ product @ y.basis
+        return Score(nothing, nothing, nothing, reason)
+    middle = one.basis.T @ other.basis if product is None else one.basis.T @ product @ other.basis
     left, correlations, right = np.linalg.svd(middle, full_matrices=False)
     correlations = np.clip(correlations, 0.0, 1.0)
-    there = np.abs(left.T @ x.loadings).sum(1)
-    back = np.abs(right @ y.loadings).sum(1)
+    there = np.abs(left.T @ one.loadings).sum(1)
+    back = np.abs(right @ other.loadings).sum(1)
     chance = float(np.sqrt(max(sizes) / (n - 1)))
-    return float(correlations @ there / there.sum()), float(correlations @ back / back.sum()), chance, ""
+    return Score(float(correlations @ there / there.sum()), float(correlations @ back / back.sum()), chance)
+
+
+# What there is -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure of similarity.
+
+    Parameters
+    ----------
+    name : str
+        In tables and options.
+    short, label, in_words : str
+        As columns of the report, axes, and captions call it.
+    method : str
+        How it is computed, for the methods of a report.
+    cites : tuple of str
+        Keys of the references.
+    between : callable
+        Given what is kept of both sides, and XᵀY unless there are kernels.
+    of_components : bool
+        Whether it reads principal components.
+    weighted : bool
+        Whether the weights of one side count, and chance is not 0.
+    version : int
+        Raise it with any change that moves its numbers beyond rounding; kept ones are then made anew.
+    """
+
+    name: str
+    short: str
+    label: str
+    in_words: str
+    method: str
+    cites: tuple[str, ...]
+    between: Callable[[Summary, Summary, np.ndarray | None], Score]
+    of_components: bool = False
+    weighted: bool = False
+    version: int = 1
+
+
+MEASURES = {
+    measure.name: measure
+    for measure in (
+        Measure(
+            "cka",
+            "CKA",
+            "Linear CKA",
+            "linear CKA (unbiased)",
+            "linear CKA from unbiased estimates of HSIC",
+            ("kornblith2019similarity", "song2012feature"),
+            _cka,
+        ),
+        Measure(
+            "pwcca",
+            "PWCCA",
+            "PWCCA",
+            "PWCCA of principal components",
+            "projection-weighted canonical correlation of the principal components with "
+            f"{100 * VARIANCE:g} % of the variance",
+            ("morcos2018insights", "raghu2017svcca"),
+            _pwcca,
+            of_components=True,
+            weighted=True,
+        ),
+    )
+}
+"""Every measure, by its name."""

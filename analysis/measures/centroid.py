@@ -21,6 +21,7 @@ from .scales import SCALES
 if TYPE_CHECKING:
     import pandas as pd
 
+    from emoprobe.probe.refits import Refits
     from emoprobe.probe.results import Results
 
 
@@ -29,7 +30,7 @@ ABOVE_NULL = "CCC above the mean of {}"
 
 COLUMNS = (
     "model", "corpus", "features", "split", "dimension", "scale", "speakers", "centroid", "low", "high", "p",
-    "slope", "slope_low", "slope_high", "slope_p", "weighted_by", "defined", "unit", "units",
+    "slope", "slope_low", "slope_high", "slope_p", "weighted_by", "defined", "unit", "units", "interval",
 )  # fmt: skip
 
 
@@ -76,7 +77,9 @@ def relevance_centroids(
         (95 % interval of the bootstrap, about the estimate, widened for few speakers), `p` (two-sided, of no
         difference; empty for a centroid), `slope`, `slope_low`, `slope_high`, `slope_p` (of no slope; empty for a
         difference), `weighted_by`, `defined`, the share of resamples that have a centroid at all (below 0.9 there is
-        no interval), and `unit` ("speaker" or "group"), what is resampled, with how many `units` there are. A
+        no interval), and `unit` ("speaker" or "group"), what is resampled, with how many `units` there are. `interval`
+        is "refitted" where it knows of other training speakers too (`probe.jackknife`: the scale "ccc" of probes that
+        are refitted), else "fixed probe". A
         difference of sides that are weighed by different things, such as nulls of different kinds, is empty, and
         `weighted_by` says so.
 
@@ -94,6 +97,9 @@ def relevance_centroids(
     import pandas as pd
 
     from emoprobe.extract.options import check_count, check_seed
+    from emoprobe.probe.refits import Refits
+
+    from ..tables import named_parts
 
     check_count("resamples", resamples)
     check_seed(seed)
@@ -102,13 +108,15 @@ def relevance_centroids(
         if not 0 < ceiling <= 1:
             raise UserError(f"ceilings: the share of {dimension} that can be explained is {ceiling}: give 0 to 1")
     table = _of_single_layers(results, probe, split)
+    refits = Refits(results.refits)
     rows: list[dict[str, object]] = []
     differences: list[dict[str, object]] = []
     for (corpus, features, name), of_corpus in table.groupby(["corpus", "features", "split"], sort=False):
         curves: dict[tuple[str, str], dict[str, Centroid]] = {}
-        for _, part in of_corpus.groupby(["model", "dimension"], sort=False):
-            model, dimension = str(part["model"].iloc[0]), str(part["dimension"].iloc[0])
-            curves[model, dimension] = _centroids(results, part, ceilings.get(dimension, 1.0), resamples, seed)
+        for (model, dimension), part in named_parts(of_corpus, "model", "dimension"):
+            curves[model, dimension] = _centroids(
+                results, part, refits, ceiling=ceilings.get(dimension, 1.0), resamples=resamples, seed=seed
+            )
         about = {"corpus": corpus, "features": features, "split": name}
         pairs = [
             (one, other)
@@ -160,7 +168,9 @@ def _null(results: Results, part: pd.DataFrame) -> pd.Series | None:
     scores, first = results.scores, part.iloc[0]
     if "null_mean" not in scores:
         return None
-    same = scores["fold"] == "all"
+    from emoprobe.probe.selecting import is_pooled
+
+    same = is_pooled(scores)
     for column in ("model", "corpus", "dimension", "probe", "features", "split"):
         same &= scores[column] == first[column]
     null = scores[same].groupby("layer")["null_mean"].mean()
@@ -198,7 +208,9 @@ def training_means(truth: np.ndarray, folds: np.ndarray) -> np.ndarray:
     return ((total.sum() - total) / (count.sum() - count))[member]
 
 
-def _centroids(results: Results, part: pd.DataFrame, ceiling: float, resamples: int, seed: int) -> dict[str, Centroid]:
+def _centroids(
+    results: Results, part: pd.DataFrame, refits: Refits, *, ceiling: float, resamples: int, seed: int
+) -> dict[str, Centroid]:
     """Of one model and dimension, by scale."""
     from emoprobe.probe.bootstrap import moments_by_speaker
     from emoprobe.probe.units import speaker_groups, unit_names, unit_of, with_groups
@@ -227,6 +239,8 @@ def _centroids(results: Results, part: pd.DataFrame, ceiling: float, resamples: 
             scale=scale,
             ceiling=ceiling,
             null=null.to_numpy(float) if name == "ccc" and null is not None else 0.0,
+            # Refits keep the sums of raw predictions, which the other scales do not read.
+            refit=refits.of_layers(part.iloc[0], wide.columns, utterances=len(wide)) if name == "ccc" else None,
             resamples=resamples,
             seed=seed,
             weighted_by=by,

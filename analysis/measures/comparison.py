@@ -9,7 +9,7 @@ import numpy as np
 
 from emoprobe.errors import UserError
 from emoprobe.probe.schema import ordered_dimensions
-from emoprobe.probe.selecting import POOLED, best_layer, reported_split
+from emoprobe.probe.selecting import best_layer, is_pooled, reported_split
 
 from ..figures.canvas import of_categories
 from ..tables import (
@@ -19,6 +19,7 @@ from ..tables import (
     END_TO_END,
     METRICS,
     WEIGHTED,
+    named_parts,
     ordered_baselines,
     ordered_features,
     read_tables,
@@ -91,7 +92,7 @@ def compare_systems(
     if metric not in METRICS:
         raise UserError(f"no score is called {metric!r}: choose one of {', '.join(METRICS)}")
     wanted = ordered_dimensions(scores["dimension"]) if dimensions is None else list(dimensions)
-    pooled = scores[scores["fold"].isin(POOLED) & scores["dimension"].isin(wanted)]
+    pooled = scores[is_pooled(scores) & scores["dimension"].isin(wanted)]
     pooled = pooled[np.isfinite(pooled[metric])] if metric in pooled else pooled.iloc[:0]
     rows: list[dict] = []
     for name in dict.fromkeys(pooled["corpus"]) if corpus is None else [corpus]:
@@ -104,27 +105,27 @@ def compare_systems(
             f"{f' on {corpus!r}' if corpus else ''}{f' in the part {split!r}' if split else ''}: "
             "fit it with probe-fit, or choose another metric=, dimensions=, corpus= or split="
         )
-    found = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"layer": "Int64", "highest_layer": "Int64"})
-    return _with_limits_over_seeds(found, results, metric)
+    systems = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"layer": "Int64", "highest_layer": "Int64"})
+    return _with_limits_over_seeds(systems, results, metric)
 
 
-def _with_limits_over_seeds(found: pd.DataFrame, results: Results, metric: str) -> pd.DataFrame:
+def _with_limits_over_seeds(systems: pd.DataFrame, results: Results, metric: str) -> pd.DataFrame:
     """Limits of systems with several seeds over speakers and seeds together, where there are predictions of them."""
     import pandas as pd
 
     from emoprobe.probe.significance import score_intervals
 
     if metric in CATEGORY_METRICS or not len(results.predictions):
-        return found
+        return systems
     there = {tuple(key) for key in results.predictions[_RUN].drop_duplicates().itertuples(index=False)}
-    for place in found.index[found["seeds"] > 1]:
-        run = found.loc[place, _RUN].to_dict()
+    for place in systems.index[systems["seeds"] > 1]:
+        run = systems.loc[place, _RUN].to_dict()
         if tuple(run.values()) in there:
-            layer = found.loc[place, "layer"]
+            layer = systems.loc[place, "layer"]
             run["layer"] = None if pd.isna(layer) else int(layer)
             (row,) = score_intervals(results, metric=metric, **run).to_dict("records")
-            found.loc[place, ["low", "high"]] = row["low"], row["high"]
-    return found
+            systems.loc[place, ["low", "high"]] = row["low"], row["high"]
+    return systems
 
 
 def _systems(scores: pd.DataFrame, split: str, metric: str) -> Iterator[dict]:
@@ -154,7 +155,7 @@ def _systems(scores: pd.DataFrame, split: str, metric: str) -> Iterator[dict]:
 def _baseline(rows: pd.DataFrame, probe: str, dimensions: Sequence[str], metric: str) -> Iterator[dict]:
     """A baseline once, unless models have different ones (other words' encoder, other files that could be read)."""
     by_model: dict[tuple, str] = {}
-    for model, part in rows.groupby("model", sort=False):
+    for (model,), part in named_parts(rows, "model"):
         key = tuple(part.groupby("dimension")[metric].mean().round(6).items())
         by_model.setdefault(key, model)
     for model in by_model.values():

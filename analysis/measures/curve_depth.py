@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from emoprobe.probe import jackknife
 from emoprobe.probe.bootstrap import leave_one_out, resampled
 from emoprobe.probe.drawing import limits
+from emoprobe.probe.refits import Refit
 
 from .scales import SCALES, Scale, noise_bias
 
@@ -28,34 +30,50 @@ class Estimate:
         On all utterances; NaN where it is not defined.
     drawn, left_out : ndarray, shapes (resamples,) and (units,)
         On each resample of the units, and without each of them; NaN where it is not defined.
+    samples : tuple of ndarray, shape (units,)
+        Without each unit, the probes fitted again; one array for each independent sample (`probe.jackknife`), none
+        where there are no refits.
     """
 
     value: float
     drawn: np.ndarray
     left_out: np.ndarray
+    samples: tuple[np.ndarray, ...] = ()
 
     def __sub__(self, other: Estimate) -> Estimate:
-        """The difference, on the same resamples."""
-        return Estimate(self.value - other.value, self.drawn - other.drawn, self.left_out - other.left_out)
+        """The difference, on the same resamples and without the same units."""
+        samples: tuple[np.ndarray, ...] = ()
+        if len(self.samples) == len(other.samples):
+            samples = tuple(one - two for one, two in zip(self.samples, other.samples, strict=True))
+        return Estimate(self.value - other.value, self.drawn - other.drawn, self.left_out - other.left_out, samples)
 
     def moved(self, *, by: float, over: float) -> Estimate:
         """The same in another unit."""
-        return Estimate((self.value + by) / over, (self.drawn + by) / over, (self.left_out + by) / over)
+        samples = tuple((sample + by) / over for sample in self.samples)
+        return Estimate((self.value + by) / over, (self.drawn + by) / over, (self.left_out + by) / over, samples)
 
     @property
     def defined(self) -> float:
         """Share of the resamples that have a value."""
         return float(np.isfinite(self.drawn).mean()) if len(self.drawn) else 0.0
 
-    def limits(self) -> tuple[float, float, float]:
-        """95 % interval and p of zero, from resamples that are moved to the estimate; NaN where there is none."""
+    def limits(self) -> tuple[float, float, float, str]:
+        """95 % interval, p of zero, and what they know of: refits, or else resamples that are moved to the estimate.
+
+        NaN and no word where there is no interval.
+        """
         if not np.isfinite(self.value) or self.defined < _DEFINED:
-            return float("nan"), float("nan"), float("nan")
+            return float("nan"), float("nan"), float("nan"), ""
+        if self.samples:
+            refitted = jackknife.limits(np.array([self.value]), [sample[:, None] for sample in self.samples])
+            if np.isfinite(refitted).all():
+                low, high, p = (float(number[0]) for number in refitted)
+                return low, high, p, jackknife.REFITTED
         # A ratio, a square or odds of what is uncertain are biased. The resamples carry that bias once more than the
         # estimate.
         moved = self.drawn - self.drawn[np.isfinite(self.drawn)].mean() + self.value
-        low, high, p = limits(moved[:, None], self.left_out[:, None])
-        return float(low[0]), float(high[0]), float(p[0])
+        low, high, p = (float(number[0]) for number in limits(moved[:, None], self.left_out[:, None]))
+        return low, high, p, jackknife.FIXED if np.isfinite(low) else ""
 
 
 @dataclass(frozen=True)
@@ -93,6 +111,8 @@ class Centroid:
         The weight, in words.
     over : Drawn
         What is resampled.
+    refit : Refit or None
+        The layers without each unit, their probes fitted again.
     """
 
     depth: Estimate
@@ -100,26 +120,29 @@ class Centroid:
     scale: str
     weighted_by: str
     over: Drawn
+    refit: Refit | None = None
 
     def row(self) -> dict[str, object]:
         """As the table has it."""
-        low, high, _ = self.depth.limits()
-        slope = dict(zip(("slope_low", "slope_high", "slope_p"), self.slope.limits(), strict=True))
+        low, high, _, kind = self.depth.limits()
+        slope = dict(zip(("slope_low", "slope_high", "slope_p"), self.slope.limits()[:3], strict=True))
         low, high = (float(np.clip(end, 0, 1)) for end in (low, high))
-        return self._row(self.depth, low, high) | {"slope": self.slope.value, **slope}
+        return self._row(self.depth, low, high, kind) | {"slope": self.slope.value, **slope}
 
     def less(self, other: Centroid) -> dict[str, object]:
         """The difference of two centroids on the same resamples, empty where they are weighed by different things."""
         if self.weighted_by != other.weighted_by:
             nothing = Estimate(float("nan"), np.empty(0), np.empty(0))
             different = f"not compared: {self.weighted_by}, and {other.weighted_by}"
-            return self._row(nothing, float("nan"), float("nan")) | {"weighted_by": different}
+            return self._row(nothing, float("nan"), float("nan"), "") | {"weighted_by": different}
         difference = self.depth - other.depth
-        low, high, p = difference.limits()
+        if self.refit is None or other.refit is None or not self.refit.pairs_with(other.refit):
+            difference = replace(difference, samples=())
+        low, high, p, kind = difference.limits()
         low, high = (float(np.clip(end, -1, 1)) for end in (low, high))
-        return self._row(difference, low, high) | {"p": p}
+        return self._row(difference, low, high, kind) | {"p": p}
 
-    def _row(self, depth: Estimate, low: float, high: float) -> dict[str, object]:
+    def _row(self, depth: Estimate, low: float, high: float, interval: str) -> dict[str, object]:
         return {
             "scale": self.scale,
             "speakers": self.over.speakers,
@@ -130,6 +153,7 @@ class Centroid:
             "defined": depth.defined,
             "unit": self.over.unit,
             "units": len(self.over.units),
+            "interval": interval,
         }
 
 
@@ -140,7 +164,7 @@ def centroid_of_sums(
     scale: Scale = SCALES["ccc"],
     ceiling: float = 1.0,
     null: np.ndarray | float = 0.0,
-    left_out: np.ndarray | None = None,
+    refit: Refit | None = None,
     resamples: int = 2000,
     seed: int = 0,
     weighted_by: str = ABOVE_ZERO,
@@ -159,9 +183,8 @@ def centroid_of_sums(
         Share of the labels' variance that can be explained at all.
     null : ndarray, shape (layers,), or float
         Weight that counts as nothing.
-    left_out : ndarray, shape (units, layers, 6), optional
-        Moments without each unit, such as those of probes that were fitted anew without it; by default, of the same
-        fits.
+    refit : Refit, optional
+        Moments of the same rows without each unit, the probes fitted again.
     resamples, seed : int
         Of the bootstrap.
     weighted_by, over
@@ -188,7 +211,8 @@ def centroid_of_sums(
     centroid = Estimate(
         float(np.clip(of(sums.sum(0)), 0, 1)),
         resampled(sums, {"": of}, resamples=resamples, seed=seed)[""] if resamples else np.empty(0),
-        of(fixed if left_out is None else left_out),
+        of(fixed),
+        () if refit is None else tuple(refit.samples(of, sums)),
     )
     return Centroid(
         depth=centroid,
@@ -196,4 +220,5 @@ def centroid_of_sums(
         scale=scale.name,
         weighted_by=weighted_by,
         over=over,
+        refit=refit,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import numpy as np
 
 from emoprobe.errors import UserError
 from emoprobe.probe.schema import ordered_dimensions
-from emoprobe.probe.selecting import POOLED, best_layer, on_reported_split
+from emoprobe.probe.selecting import best_layer, is_pooled, on_reported_split
 
 from ..tables import ordered_features
 
@@ -33,7 +34,7 @@ COLUMNS = (
 _RUN = ["model", "corpus", "dimension", "probe", "features"]
 
 
-def fairness_table(
+def fairness_table(  # noqa: PLR0913 (options of the user's, each given by its name)
     results: Results | str | Path,
     corpus_table: HiddenStateCache | pd.DataFrame | str | Path,
     *,
@@ -157,7 +158,7 @@ def _at_best_layer(run: pd.DataFrame, scores: pd.DataFrame) -> tuple[pd.DataFram
     """Predictions of the best layer, and what was chosen on which split; all of them where there are no layers."""
     if run["layer"].nunique() < 2:
         return run, {}
-    same = scores["fold"].isin(POOLED) & scores["ccc"].notna() & scores["layer"].isin(run["layer"].unique())
+    same = is_pooled(scores) & scores["ccc"].notna() & scores["layer"].isin(run["layer"].unique())
     for column in (*_RUN, "split"):
         same &= scores[column] == run[column].iloc[0]
     scored = scores[same]
@@ -182,13 +183,13 @@ def _groups(run: pd.DataFrame, genders: pd.Series, resamples: int, seed: int, fe
         )
     about = with_groups(run).drop_duplicates("id").set_index("id").reindex(ids)
     truth, predicted = about["truth"].to_numpy(), wide.to_numpy().T
-    names = wide.index.get_level_values("speaker").to_numpy(dtype=object)
+    names = list(wide.index.get_level_values("speaker"))
     gender = genders[~genders.index.duplicated()].reindex(ids).to_numpy(dtype=object)
     speaker = speaker_groups(names)
-    unit = unit_of(about["group"])
-    grouped = any(about["group"])
+    groups = about["group"].tolist()
+    unit, grouped = unit_of(groups), any(groups)
     # Speakers are numbered as they come, so that a corpus without groups keeps its draws.
-    drawn = np.unique(unit_names(ids, names, about["group"]), return_inverse=True)[1] if grouped else speaker
+    drawn = np.unique(np.array(unit_names(list(ids), names, groups)), return_inverse=True)[1] if grouped else speaker
 
     def scored(rows: np.ndarray, units: np.ndarray, position: int = 0) -> _Scores:
         # Each group draws for itself: the genders' speakers have nothing to do with one another.
@@ -207,16 +208,17 @@ def _groups(run: pd.DataFrame, genders: pd.Series, resamples: int, seed: int, fe
     for k, (one, (rows, scores)) in enumerate(by_gender.items()):
         for other, (other_rows, other_scores) in list(by_gender.items())[k + 1 :]:
             both = np.concatenate([rows, other_rows])
+            sides = [scores, other_scores]
             if grouped:
                 # Who talks to each other is drawn together: the same groups of both, also those that one is not in.
-                scores, other_scores = (
+                sides = [
                     _Scores.of(truth[part], predicted[:, part], drawn[part], resamples, seed, among=drawn[both])
                     for part in (rows, other_rows)
-                )
-            difference = row(scores.less(other_scores), both) | {"truth_std": np.nan}
+                ]
+            difference = row(sides[0].less(sides[1]), both) | {"truth_std": np.nan}
             yield {"group_by": "gender difference", "group": f"{one} − {other}", "gender": ""} | difference
     for name in sorted({str(name) for name in names if not is_unknown(name)}):
-        rows = np.flatnonzero(names == name)
+        rows = np.flatnonzero(np.array(names, dtype=object) == name)
         its_row = row(scored(rows, everyone), rows) | {"unit": "utterance", "units": len(rows)}
         if len(rows) < fewest:
             its_row |= dict.fromkeys(("ccc", "ccc_low", "ccc_high", "pearson"), np.nan)
@@ -225,11 +227,13 @@ def _groups(run: pd.DataFrame, genders: pd.Series, resamples: int, seed: int, fe
         yield {"group_by": "speaker", "group": name, "gender": its.pop() if len(its) == 1 else ""} | its_row
 
 
+@dataclass(frozen=True)
 class _Scores:
     """Scores of a group: on the group itself first, then on each resample of its units, stretched for few of them."""
 
-    def __init__(self, measures: dict[str, np.ndarray], n: int, truth_std: float):
-        self.measures, self.n, self.truth_std = measures, n, truth_std
+    measures: dict[str, np.ndarray]
+    n: int
+    truth_std: float
 
     @classmethod
     def of(
@@ -259,16 +263,16 @@ class _Scores:
             "bias": _bias,
         }
         measures = {name: partial(_over_seeds, measure) for name, measure in single.items()}
-        found = {name: measure(sums.sum(0)) for name, measure in measures.items()}
+        scores = {name: measure(sums.sum(0)) for name, measure in measures.items()}
         if len(sums) > 1 and resamples:  # one unit drawn again and again is no interval
             drawn, left_out = resampled(sums, measures, resamples=resamples, seed=seed), leave_one_out(sums)
             for name, measure in measures.items():
                 wide = stretched(drawn[name], measure(left_out), scale=name)
-                found[name] = np.concatenate([found[name], wide[:, 0]])
-        return cls(found, len(truth), float(truth.std()))
+                scores[name] = np.concatenate([scores[name], wide[:, 0]])
+        return cls(scores, len(truth), float(truth.std()))
 
     def less(self, other: _Scores) -> _Scores:
-        """This group's scores less another's, resample by resample."""
+        """The scores of this group less those of another, resample by resample."""
         draws = min(len(self.measures["ccc"]), len(other.measures["ccc"]))
         measures = {name: values[:draws] - other.measures[name][:draws] for name, values in self.measures.items()}
         return _Scores(measures, self.n + other.n, np.nan)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, TypeAlias
 
 import lazy_loader as _lazy
 
@@ -15,16 +17,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from emoprobe.extract.cache import HiddenStateCache
+
+    _OfSums: TypeAlias = Callable[[np.ndarray], np.ndarray]
 else:
     np, pd = _lazy.load("numpy"), _lazy.load("pandas")
 
-from .problems import Problem, banded_parts, concatenated, problems, split_ccc, split_moments
+from .problems import Bar, Problem, banded_parts, concatenated, problems, split_ccc, split_moments
 from .relevance_settings import RelevanceSettings
 
 # The opinions --------------------------------------------------------------------------------------------------------
 
 
-def best_layer(cache: HiddenStateCache, settings: RelevanceSettings = RelevanceSettings(), *, bar=iter) -> pd.DataFrame:
+def best_layer(
+    cache: HiddenStateCache, settings: RelevanceSettings = RelevanceSettings(), *, bar: Bar = iter
+) -> pd.DataFrame:
     """Score of a ridge probe on each layer alone.
 
     Can tell what can be read linearly from a layer by itself. Cannot tell whether another layer holds the same:
@@ -60,7 +66,7 @@ def best_layer(cache: HiddenStateCache, settings: RelevanceSettings = RelevanceS
 
 
 def cumulative_bottom(
-    cache: HiddenStateCache, settings: RelevanceSettings = RelevanceSettings(), *, bar=iter
+    cache: HiddenStateCache, settings: RelevanceSettings = RelevanceSettings(), *, bar: Bar = iter
 ) -> pd.DataFrame:
     """What layer k adds to the layers below it: CCC of layers 0 to k together, less that of 0 to k - 1.
 
@@ -71,7 +77,7 @@ def cumulative_bottom(
     interval. The layers' features, each standardised on the training rows, stand side by side under one penalty.
     """
 
-    def gain(sums):
+    def gain(sums: np.ndarray) -> np.ndarray:
         from emoprobe.probe.metrics import ccc_from_moments
 
         return np.diff(ccc_from_moments(sums), prepend=0.0)
@@ -84,7 +90,7 @@ def cumulative_bottom(
 
 
 def cumulative_top(
-    cache: HiddenStateCache, settings: RelevanceSettings = RelevanceSettings(), *, bar=iter
+    cache: HiddenStateCache, settings: RelevanceSettings = RelevanceSettings(), *, bar: Bar = iter
 ) -> pd.DataFrame:
     """What layer k adds to the layers above it: CCC of layers k to the last together, less that of k + 1 to the last.
 
@@ -92,7 +98,7 @@ def cumulative_top(
     relevant from both sides holds something that no other has. Parameters and returns as there.
     """
 
-    def gain(sums):
+    def gain(sums: np.ndarray) -> np.ndarray:
         from emoprobe.probe.metrics import ccc_from_moments
 
         return -np.diff(ccc_from_moments(sums), append=0.0)
@@ -105,7 +111,7 @@ def cumulative_top(
 
 
 def leave_one_out(
-    cache: HiddenStateCache, settings: RelevanceSettings = RelevanceSettings(), *, bar=iter
+    cache: HiddenStateCache, settings: RelevanceSettings = RelevanceSettings(), *, bar: Bar = iter
 ) -> pd.DataFrame:
     """What is lost without layer k: CCC of all layers together, less that of all but k.
 
@@ -117,7 +123,7 @@ def leave_one_out(
     interval. The layers' features, each standardised on the training rows, stand side by side under one penalty.
     """
 
-    def drop(sums):
+    def drop(sums: np.ndarray) -> np.ndarray:
         from emoprobe.probe.metrics import ccc_from_moments
 
         scores = ccc_from_moments(sums)
@@ -131,7 +137,7 @@ def leave_one_out(
 
 
 def learned_weights(
-    cache: HiddenStateCache, settings: RelevanceSettings = RelevanceSettings(), *, bar=iter
+    cache: HiddenStateCache, settings: RelevanceSettings = RelevanceSettings(), *, bar: Bar = iter
 ) -> pd.DataFrame:
     """Softmax weights of the learned weighted sum of layers, averaged over seeds, each times the length of its states.
 
@@ -155,14 +161,14 @@ def learned_weights(
         )
     seeds = range(settings.seed, settings.seed + settings.seeds)
 
-    def read(rows):
+    def read(rows: np.ndarray) -> np.ndarray:
         return cache.states(settings.features, rows=rows)
 
     tables = []
     for problem in problems(cache, settings):
-        found = weighted_probe(read, problem.targets, problem.folds, seeds=seeds, bar=bar)
-        weights = found.corrected.mean((0, 1))  # (targets, layers)
-        truth, predicted = problem.targets[problem.scored], found.predictions[:, problem.scored]
+        fits = weighted_probe(read, problem.targets, problem.folds, seeds=seeds, bar=bar)
+        weights = fits.corrected.mean((0, 1))  # (targets, layers)
+        truth, predicted = problem.targets[problem.scored], fits.predictions[:, problem.scored]
         scores = ccc(truth.T, predicted.transpose(0, 2, 1)).mean(0)
         nothing = np.full(cache.n_layers, np.nan)
         tables += [
@@ -173,7 +179,7 @@ def learned_weights(
 
 
 def banded_ridge(
-    cache: HiddenStateCache, settings: RelevanceSettings = RelevanceSettings(), *, bar=iter
+    cache: HiddenStateCache, settings: RelevanceSettings = RelevanceSettings(), *, bar: Bar = iter
 ) -> pd.DataFrame:
     r"""Share of each layer in the score of a ridge on all layers, each with a penalty of its own (himalaya).
 
@@ -211,19 +217,84 @@ def banded_ridge(
     return pd.concat(tables, ignore_index=True)
 
 
-OPINIONS: dict[str, Callable[..., pd.DataFrame]] = {
-    function.__name__: function
-    for function in (best_layer, cumulative_bottom, cumulative_top, leave_one_out, learned_weights, banded_ridge)
-}
+# What there is -------------------------------------------------------------------------------------------------------
 
-#: Of each opinion. Raise one with any change that moves its numbers beyond rounding; kept ones are then made anew.
-VERSIONS = dict.fromkeys(OPINIONS, 1) | {"learned_weights": 2}
+
+@dataclass(frozen=True)
+class Opinion:
+    """A way to ask how relevant each layer is.
+
+    Parameters
+    ----------
+    ask : callable
+        Given a cache, settings and `bar`; its name is that of the opinion.
+    label : str
+        As figures and tables call it.
+    in_words : str
+        What is asked, for the methods of a report.
+    methods : tuple of str
+        Modules of `emoprobe.probe` on whose versions its numbers depend, beside those of every opinion.
+    cites : tuple of str
+        Keys of the references.
+    needs : str
+        A package that only the extra `relevance` brings.
+    starts_at : float, optional
+        Relative depth of the layer that it starts with, which is compared with nothing.
+    version : int
+        Raise it with any change that moves its numbers beyond rounding; kept ones are then made anew.
+    """
+
+    ask: Callable[..., pd.DataFrame]
+    label: str
+    in_words: str
+    methods: tuple[str, ...] = ("ridge",)
+    cites: tuple[str, ...] = ()
+    needs: str = ""
+    starts_at: float | None = None
+    version: int = 1
+
+    @property
+    def name(self) -> str:
+        """In tables and options."""
+        return self.ask.__name__
+
+    @property
+    def lacking(self) -> str:
+        """The package that it needs, where that is not installed; else empty."""
+        return self.needs if self.needs and find_spec(self.needs) is None else ""
+
+
+OPINIONS = {
+    opinion.name: opinion
+    for opinion in (
+        Opinion(best_layer, "each layer alone", "each layer alone"),
+        Opinion(cumulative_bottom, "gain from below", "what a layer adds to those below it", starts_at=0.0),
+        Opinion(cumulative_top, "gain from above", "what it adds to those above it", starts_at=1.0),
+        Opinion(leave_one_out, "loss without it", "what is lost without it"),
+        Opinion(
+            learned_weights,
+            "learned weights",
+            "the learned weights, norm-corrected",
+            methods=("weighted", "training"),
+            version=2,
+        ),
+        Opinion(
+            banded_ridge,
+            "banded ridge",
+            "its share in a banded ridge over all layers",
+            methods=(),
+            cites=("dupre2022feature",),
+            needs="himalaya",
+        ),
+    )
+}
+"""Every opinion, by its name, in the order of every figure."""
 
 
 # How a table is made of predictions ----------------------------------------------------------------------------------
 
 
-def _judged(problem: Problem, opinion: str, predicted: np.ndarray, measure) -> pd.DataFrame:
+def _judged(problem: Problem, opinion: str, predicted: np.ndarray, measure: _OfSums) -> pd.DataFrame:
     """Relevance by `measure` of predictions (fits, utterances, dimensions); fits beyond the layers only compare."""
     from emoprobe.probe.bootstrap import moments_by_speaker
     from emoprobe.probe.metrics import ccc_from_moments
@@ -236,7 +307,9 @@ def _judged(problem: Problem, opinion: str, predicted: np.ndarray, measure) -> p
     return pd.concat(tables, ignore_index=True)
 
 
-def _with_interval(problem, opinion, column, sums, measure, score) -> pd.DataFrame:
+def _with_interval(
+    problem: Problem, opinion: str, column: int, sums: np.ndarray, measure: _OfSums, score: _OfSums
+) -> pd.DataFrame:
     from emoprobe.probe.bootstrap import intervals
 
     settings, layers = problem.settings, problem.cache.n_layers

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import lazy_loader as _lazy
 
@@ -21,6 +21,9 @@ else:
     np, pd = _lazy.load("numpy"), _lazy.load("pandas")
 
 from .relevance_settings import DIMENSIONS, RelevanceSettings
+
+Bar: TypeAlias = Callable[[Iterable[Any]], Iterable[Any]]
+"""What shows progress: gives what it is given."""
 
 _ROWS_AT_ONCE = 4096
 
@@ -58,8 +61,16 @@ class Problem:
         names = self.settings.features.split("+")
         return np.concatenate([self.cache.states(name, layers=layer, rows=rows) for name in names], axis=1)
 
-    def table(self, opinion, column, relevance, low, high, score) -> pd.DataFrame:
-        """Rows of one opinion on one dimension."""
+    def table(
+        self,
+        opinion: str,
+        column: int,
+        relevance: np.ndarray,
+        low: np.ndarray,
+        high: np.ndarray,
+        score: np.ndarray | float,
+    ) -> pd.DataFrame:
+        """Rows of one opinion on one dimension, a row a layer."""
         layers = np.arange(self.cache.n_layers)
         values = {
             "model": self.cache.label,
@@ -77,9 +88,7 @@ class Problem:
             "features": self.settings.features,
             "trained": max(len(fold.train) for fold in self.folds),
         }
-        made = pd.DataFrame(values)
-        made[["layer", "n", "trained"]] = made[["layer", "n", "trained"]].astype("Int64")
-        return made
+        return pd.DataFrame(values).astype(dict.fromkeys(("layer", "n", "trained"), "Int64"))
 
 
 def problems(cache: HiddenStateCache, settings: RelevanceSettings, *, kernels: bool = False) -> list[Problem]:
@@ -92,7 +101,7 @@ def problems(cache: HiddenStateCache, settings: RelevanceSettings, *, kernels: b
         cache.states(name, layers=0, rows=slice(0, 0))  # complains of a statistic that is not there
     labels = Labels.of(cache.utterances)
     asked = settings.dimensions or [name for name in DIMENSIONS if labels.vary(name)]
-    together: dict = {}
+    together: dict[bytes, list[str]] = {}
     for name in asked:
         if not labels.vary(name):
             raise UserError(f"{cache.path}: {name} has no labels that vary; ask for another dimension")
@@ -118,7 +127,7 @@ def problems(cache: HiddenStateCache, settings: RelevanceSettings, *, kernels: b
     return problems
 
 
-def _part_to_score(cache, folds, wanted: str | None) -> str:
+def _part_to_score(cache: HiddenStateCache, folds: Sequence[Fold], wanted: str | None) -> str:
     from emoprobe.probe.selecting import reported_split
 
     parts = list(folds[0].tests)
@@ -150,7 +159,7 @@ def _drawn(folds: tuple[Fold, ...], settings: RelevanceSettings) -> tuple[Fold, 
     lot = np.random.default_rng(settings.seed).random(size)
     highest = min(np.sort(lot[train])[limit - 1] for train in larger)
 
-    def few(rows):
+    def few(rows: np.ndarray) -> np.ndarray:
         return rows[lot[rows] <= highest]
 
     return tuple(
@@ -159,7 +168,8 @@ def _drawn(folds: tuple[Fold, ...], settings: RelevanceSettings) -> tuple[Fold, 
     )
 
 
-def progress_bar(label: str, progress: bool):
+def progress_bar(label: str, progress: bool) -> Bar:
+    """A bar on standard error, or none."""
     if not progress:
         return iter
     from tqdm import tqdm
@@ -170,7 +180,7 @@ def progress_bar(label: str, progress: bool):
 # Layers side by side -------------------------------------------------------------------------------------------------
 
 
-def concatenated(problem: Problem, kind: str, bar) -> np.ndarray:
+def concatenated(problem: Problem, kind: str, bar: Bar) -> np.ndarray:
     """Predictions (fits, utterances, dimensions) of ridges on layers side by side, the penalty chosen by CCC.
 
     The kernel of features side by side is the sum of the layers' kernels, so a fit costs the same however many
@@ -180,17 +190,17 @@ def concatenated(problem: Problem, kind: str, bar) -> np.ndarray:
     from emoprobe.probe.metrics import ccc
     from emoprobe.probe.ridge import choose
 
-    wanted: dict = {}
+    wanted: dict[bytes, tuple[np.ndarray, list[np.ndarray]]] = {}
     for fold in problem.folds:
         for train, rows in (*fold.inner, *((fold.train, rows) for rows in fold.tests.values())):
             _, ahead = wanted.setdefault(train.tobytes(), (train, []))
             ahead.append(rows)
     last = {key: number for number, fold in enumerate(problem.folds) for key in _trained(fold)}
     steps = iter(bar(list(wanted.values())))
-    found: dict = {}
+    fitted: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
 
-    def ahead_of(train, rows):  # (fits, penalties, rows, dimensions)
-        held, predicted = found[train.tobytes()]
+    def ahead_of(train: np.ndarray, rows: np.ndarray) -> np.ndarray:  # (fits, penalties, rows, dimensions)
+        held, predicted = fitted[train.tobytes()]
         return predicted[:, :, np.searchsorted(held, rows)]
 
     fits = problem.cache.n_layers + (kind == "without")
@@ -198,10 +208,10 @@ def concatenated(problem: Problem, kind: str, bar) -> np.ndarray:
     for number, fold in enumerate(problem.folds):
         # Training parts come in the order in which folds first use them, so the next step is the one that is lacking.
         for key in _trained(fold):
-            if key not in found:
+            if key not in fitted:
                 train, ahead = next(steps)
                 held = np.unique(np.concatenate(ahead))
-                found[key] = (held, _all_penalties(problem, kind, train, held))
+                fitted[key] = (held, _all_penalties(problem, kind, train, held))
         validation = np.concatenate([rows for _, rows in fold.inner])
         inner = np.concatenate([ahead_of(train, rows) for train, rows in fold.inner], axis=2)
         scores = ccc(problem.targets[validation].T, inner.swapaxes(2, 3))  # (fits, penalties, dimensions)
@@ -209,7 +219,7 @@ def concatenated(problem: Problem, kind: str, bar) -> np.ndarray:
         for rows in fold.tests.values():
             final = ahead_of(fold.train, rows)
             predictions[:, rows] = np.take_along_axis(final, best[:, None, None, :], axis=1)[:, 0]
-        found = {key: value for key, value in found.items() if last[key] > number}
+        fitted = {key: value for key, value in fitted.items() if last[key] > number}
     next(steps, None)  # lets the bar see that all is done
     return predictions
 
@@ -234,13 +244,15 @@ def _all_penalties(problem: Problem, kind: str, train: np.ndarray, rows: np.ndar
     return np.stack(predicted[::-1] if kind == "top" else predicted)
 
 
-def _sums(kind: str, layers: int, kernels) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+def _sums(
+    kind: str, layers: int, kernels: Callable[[int], tuple[np.ndarray, np.ndarray]]
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Number of layers, kernel and cross kernel of each fit; one kernel at a time is made and forgotten.
 
     "bottom": layers up to k, k rising; "top": layers from k on, k falling; "without": all but k, k rising, then all.
     """
+    total, cross_total = np.zeros(()), np.zeros(())
     if kind == "without":
-        total = cross_total = 0.0
         for k in range(layers):
             kernel, cross = kernels(k)
             total, cross_total = total + kernel, cross_total + cross
@@ -249,7 +261,6 @@ def _sums(kind: str, layers: int, kernels) -> Iterator[tuple[int, np.ndarray, np
             yield max(layers - 1, 1), total - kernel, cross_total - cross
         yield layers, total, cross_total
         return
-    total = cross_total = 0.0
     for count, k in enumerate(range(layers) if kind == "bottom" else reversed(range(layers)), start=1):
         kernel, cross = kernels(k)
         total, cross_total = total + kernel, cross_total + cross
@@ -280,14 +291,26 @@ def _standardised(problem: Problem, layer: int, train: np.ndarray) -> tuple[np.n
 # Banded ridge --------------------------------------------------------------------------------------------------------
 
 
-def need_himalaya():
+def lacks_package(opinion: str, package: str) -> UserError:
+    """The error of an opinion whose package is not installed."""
+    return UserError(
+        f"{opinion} needs {package}: install it with pip install 'emoprobe[relevance]', or leave this opinion out"
+    )
+
+
+def _himalaya() -> tuple[Any, Any]:
+    """The model of himalaya, and what names its backend.
+
+    Raises
+    ------
+    UserError
+        If it is not installed.
+    """
     try:
         from himalaya.backend import get_backend
         from himalaya.kernel_ridge import MultipleKernelRidgeCV
     except ImportError as error:
-        raise UserError(
-            "banded_ridge needs himalaya: install it with pip install 'emoprobe[relevance]', or leave this opinion out"
-        ) from error
+        raise lacks_package("banded_ridge", "himalaya") from error
     return MultipleKernelRidgeCV, get_backend
 
 
@@ -295,7 +318,7 @@ def banded_parts(problem: Problem, fold: Fold, rows: np.ndarray) -> np.ndarray:
     """What each layer contributes to the predictions of `rows`, shape (layers, rows, dimensions); they sum to it."""
     from emoprobe.probe.ridge import PENALTIES
 
-    model, get_backend = need_himalaya()
+    model, get_backend = _himalaya()
     layers, train = problem.cache.n_layers, fold.train
     kernels = np.empty((layers, len(train), len(train)))
     for k in range(layers):
@@ -350,8 +373,8 @@ def split_moments(truth: np.ndarray, parts: np.ndarray, groups: np.ndarray) -> n
     whole = moments_by_speaker(truth, parts.sum(0)[None], groups)
     # About the mean of the labels, as the others.
     origin = truth.mean()
-    own = parts - origin / len(parts)
-    of_parts = [sum_by_group(values.T, groups) for values in (own, own * (truth - origin))]
+    centred = parts - origin / len(parts)
+    of_parts = [sum_by_group(values.T, groups) for values in (centred, centred * (truth - origin))]
     return np.concatenate([np.broadcast_to(whole, (*of_parts[0].shape, 6)), np.stack(of_parts, axis=-1)], axis=-1)
 
 

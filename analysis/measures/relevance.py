@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import lazy_loader as _lazy
 
 from emoprobe.errors import UserError
+from emoprobe.extract.digest import cache_digest
 
-from .stored import MADE_FROM, cache_hash, derive_table, fingerprint, load_table, update_table
+from .stored import MADE_FROM, READ, derive_table, fingerprint, load_table, update_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
 else:
     np, pd = _lazy.load("numpy"), _lazy.load("pandas")
 
-from .opinions import OPINIONS, VERSIONS
-from .problems import need_himalaya, problems, progress_bar
+from .opinions import OPINIONS
+from .problems import lacks_package, problems, progress_bar
 from .relevance_settings import RelevanceSettings
 
 COLUMNS = (
@@ -94,42 +96,40 @@ def relevance_opinions(
     for name in opinions:
         if name not in OPINIONS:
             raise UserError(f"unknown opinion '{name}': there is {', '.join(OPINIONS)}")
+        if package := OPINIONS[name].lacking:  # to complain before the others take their time
+            raise lacks_package(name, package)
     if not isinstance(cache, HiddenStateCache):
         with HiddenStateCache(cache) as opened:
             return relevance_opinions(
                 opened, settings, opinions=opinions, out=out, overwrite=overwrite, progress=progress
             )
-    if "banded_ridge" in opinions:
-        need_himalaya()  # to complain before the others take their time
     path = None if out is None else Path(out) / FILE
     there = pd.DataFrame(columns=list(COLUMNS)) if path is None or overwrite else load_table(path, COLUMNS)
     wanted = [dimension for problem in problems(cache, settings) for dimension in problem.dimensions]
     used = {name: value for name, value in asdict(settings).items() if name != "dimensions"}
-    digest = cache_hash(cache)
-    found = []
+    digest = cache_digest(cache, cache.utterances, READ)
+    tables = []
     for name in opinions:
         made_from = fingerprint(**used, cache=digest, methods=_methods(name))
         same = (there["opinion"] == name) & (there[MADE_FROM] == made_from)
         kept = there[same & there["dimension"].isin(wanted)]
         missing = tuple(dimension for dimension in wanted if dimension not in set(kept["dimension"]))
-        found.append(kept)
+        tables.append(kept)
         if missing:
             bar = progress_bar(f"{cache.label}, {name}", progress)
-            new = OPINIONS[name](cache, replace(settings, dimensions=missing), bar=bar)
+            new = OPINIONS[name].ask(cache, replace(settings, dimensions=missing), bar=bar)
             new[MADE_FROM] = made_from
             if path is not None:
                 update_table(path, new, key=_KEY)
-            found.append(new)
-    return pd.concat([part for part in found if len(part)], ignore_index=True)
+            tables.append(new)
+    return pd.concat([part for part in tables if len(part)], ignore_index=True)
 
 
 def _methods(opinion: str) -> dict[str, int]:
     """Versions of the methods by which an opinion is made."""
-    from emoprobe.probe import bootstrap, metrics, ridge, splits, training, weighted
-
-    fitted = {"learned_weights": [weighted, training], "banded_ridge": []}.get(opinion, [ridge])
-    used = {module.__name__.rpartition(".")[2]: module.VERSION for module in [splits, metrics, bootstrap, *fitted]}
-    return {**used, opinion: VERSIONS[opinion]}
+    entry = OPINIONS[opinion]
+    names = ("splits", "metrics", "bootstrap", *entry.methods)
+    return {name: import_module(f"emoprobe.probe.{name}").VERSION for name in names} | {opinion: entry.version}
 
 
 def load_relevance(folder: str | Path) -> pd.DataFrame:
@@ -176,8 +176,8 @@ def agreement(table: pd.DataFrame) -> pd.DataFrame:
                         len(both),
                         spearmanr(a, b).statistic if varied else np.nan,
                         kendalltau(a, b).statistic if varied else np.nan,
-                        both.index[a.argmax()] if len(both) else None,
-                        both.index[b.argmax()] if len(both) else None,
+                        both[one].idxmax() if len(both) else None,
+                        both[other].idxmax() if len(both) else None,
                     )
                 )
     return pd.DataFrame(rows, columns=list(AGREEMENT_COLUMNS))
@@ -204,5 +204,5 @@ def keep_agreement(folder: str | Path) -> pd.DataFrame:
 
 def starts(table: pd.DataFrame) -> pd.Series:
     """Whether each row is the layer that a cumulative opinion starts with, whose gain is its whole score."""
-    bottom = (table["opinion"] == "cumulative_bottom") & (table["depth"] == 0)
-    return bottom | ((table["opinion"] == "cumulative_top") & (table["depth"] == 1))
+    first = {name: opinion.starts_at for name, opinion in OPINIONS.items() if opinion.starts_at is not None}
+    return table["depth"] == table["opinion"].map(first)

@@ -3,20 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import lazy_loader as _lazy
 
 from emoprobe.errors import UserError
 from emoprobe.extract.options import check_counts, check_seed
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-
-else:
-    np, pd = _lazy.load("numpy"), _lazy.load("pandas")
-
 
 DIMENSIONS = ("arousal", "valence", "dominance")
 
@@ -63,7 +52,7 @@ class RelevanceSettings:
     iterations: int = 60
     ungrouped: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in self.dimensions:
             if name not in DIMENSIONS:
                 raise UserError(f"unknown dimension '{name}': there is {', '.join(DIMENSIONS)}")

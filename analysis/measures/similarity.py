@@ -11,13 +11,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import lazy_loader as _lazy
 
 from emoprobe.errors import UserError
+from emoprobe.extract.digest import cache_digest
 
-from .stored import MADE_FROM, cache_hash, fingerprint, load_table, update_table
+from .alignment import MEASURES, VARIANCE, check_settings, compare
+from .stored import MADE_FROM, READ, fingerprint, load_table, update_table
+from .summaries import Matrix
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,10 +30,6 @@ if TYPE_CHECKING:
 else:
     np, pd = _lazy.load("numpy"), _lazy.load("pandas")
 
-from .alignment import MEASURES, VARIANCE, Matrix, check_settings, compare
-
-#: Of each measure. Raise one with any change that moves its numbers beyond rounding; kept ones are then made anew.
-VERSIONS = dict.fromkeys(MEASURES, 1)
 
 COLUMNS = (
     "measure",
@@ -49,11 +48,13 @@ COLUMNS = (
 _KEY = ("measure", "model", "corpus", "other", "statistic")
 FILE = "similarity.csv"
 
+Given: TypeAlias = "HiddenStateCache | str | Path"
+
 
 def similarity_table(
-    caches: HiddenStateCache | str | Path | Sequence[HiddenStateCache | str | Path],
+    caches: Given | Sequence[Given],
     *,
-    measures: Sequence[str] = MEASURES,
+    measures: Sequence[str] = tuple(MEASURES),
     statistic: str = "mean",
     features: Sequence[str] | None = None,
     variance: float = VARIANCE,
@@ -109,15 +110,15 @@ def similarity_table(
     with ExitStack() as stack:
         opened = _opened(caches, stack)
         settings = {"statistic": statistic, "variance": variance}
-        hashes = {cache.path: cache_hash(cache) for cache in opened}
-        found = []
+        hashes = {cache.path: cache_digest(cache, cache.utterances, READ) for cache in opened}
+        parts = []
         for comparison in _comparisons(opened, statistic, features):
             made_from = {
                 measure: fingerprint(
                     **settings,
                     about=comparison.about,
                     caches=[hashes[cache.path] for cache in comparison.caches],
-                    methods={measure: VERSIONS[measure]},
+                    methods={measure: MEASURES[measure].version},
                 )
                 for measure in measures
             }
@@ -131,12 +132,13 @@ def similarity_table(
                 if not all(len(_of(there, name, **choices[measure])) for name in comparison.names)
             ]
             if missing:
-                new = _rows(comparison, missing, variance, statistic, made_from, progress)
+                bar = _bar(f"{comparison.caches[0].label} with {comparison.name}", progress)
+                new = _rows(comparison, {measure: choices[measure] for measure in missing}, variance, bar)
                 if path is not None:
                     update_table(path, new, key=_KEY)
                 there = pd.concat([there, new], ignore_index=True) if len(there) else new
-            found += [_of(there, name, **choices[measure]) for measure in measures for name in comparison.names]
-    return pd.concat(found, ignore_index=True)
+            parts += [_of(there, name, **choices[measure]) for measure in measures for name in comparison.names]
+    return pd.concat(parts, ignore_index=True)
 
 
 def load_similarity(folder: str | Path) -> pd.DataFrame:
@@ -144,14 +146,12 @@ def load_similarity(folder: str | Path) -> pd.DataFrame:
     return load_table(Path(folder) / FILE, COLUMNS)
 
 
-def _opened(caches, stack: ExitStack) -> list[HiddenStateCache]:
+def _opened(caches: Given | Sequence[Given], stack: ExitStack) -> list[HiddenStateCache]:
     from emoprobe.extract.cache import HiddenStateCache
 
-    one = isinstance(caches, str | Path | HiddenStateCache)
-    opened = []
-    for cache in [caches] if one else caches:
-        if not isinstance(cache, HiddenStateCache):
-            cache = stack.enter_context(HiddenStateCache(cache))
+    opened: list[HiddenStateCache] = []
+    for given in [caches] if isinstance(caches, str | Path | HiddenStateCache) else caches:
+        cache = given if isinstance(given, HiddenStateCache) else stack.enter_context(HiddenStateCache(given))
         if not cache.complete:
             raise UserError(
                 f"{cache.path} is not complete: run the same probe-extract again, it goes on where it stopped"
@@ -187,7 +187,9 @@ class _Comparison:
         return names if first is last else [*names, (last.label, last.corpus, first.label)]
 
 
-def _comparisons(caches, statistic, features) -> Iterator[_Comparison]:
+def _comparisons(
+    caches: Sequence[HiddenStateCache], statistic: str, features: Sequence[str] | None
+) -> Iterator[_Comparison]:
     for position, cache in enumerate(caches):
         done = np.flatnonzero(cache.done)
         yield _Comparison((cache,), cache.label, _layers(cache, statistic, done))
@@ -198,7 +200,7 @@ def _comparisons(caches, statistic, features) -> Iterator[_Comparison]:
             yield _Comparison((cache, other), other.label, one, two)
 
 
-def _with_features(cache, statistic, names) -> Iterator[_Comparison]:
+def _with_features(cache: HiddenStateCache, statistic: str, names: Sequence[str] | None) -> Iterator[_Comparison]:
     for name in cache.baselines if names is None else names:
         values = cache.baseline(name)
         # Not every utterance has words, say.
@@ -211,8 +213,8 @@ def _with_features(cache, statistic, names) -> Iterator[_Comparison]:
         yield _Comparison((cache,), name, _layers(cache, statistic, rows), other, about)
 
 
-def _layers(cache, statistic, rows) -> list[Matrix]:
-    def reader(layer) -> Callable[[slice], np.ndarray]:
+def _layers(cache: HiddenStateCache, statistic: str, rows: np.ndarray) -> list[Matrix]:
+    def reader(layer: int) -> Callable[[slice], np.ndarray]:
         return lambda part: cache.states(statistic, layers=layer, rows=rows[part])
 
     cache.states(statistic, layers=0, rows=slice(0, 0))  # complains of a statistic that is not there
@@ -242,30 +244,24 @@ def _of(table: pd.DataFrame, name: tuple[str, str, str], **choice: str) -> pd.Da
     return table[np.logical_and.reduce([(table[column] == value).to_numpy(bool) for column, value in choice.items()])]
 
 
-def _rows(comparison, measures, variance, statistic, made_from, progress) -> pd.DataFrame:
-    label = f"{comparison.caches[0].label} with {comparison.name}"
-    names = comparison.names
-    n = comparison.one[0].n
+def _rows(
+    comparison: _Comparison, made: dict[str, dict[str, str]], variance: float, bar: Callable[[Any], Any]
+) -> pd.DataFrame:
+    """Rows of one comparison; `made` says of each measure what stands in its rows of how they were made."""
+    names, n = comparison.names, comparison.one[0].n
+    of_features = comparison.other is not None and len(comparison.caches) == 1
     rows = []
-
-    def add(measure, name, layer, other_layer, value, chance, reason):
-        model, corpus, other = name
-        about = (statistic, reason, made_from[measure])
-        rows.append((measure, model, corpus, layer, other, other_layer, n, value, chance, *about))
-
-    for pair in compare(comparison.one, comparison.other, measures, variance, bar=_bar(label, progress)):
-        if comparison.other is None:
-            orders = [(names[0], pair.i, pair.j, pair.pwcca)]
-            orders += [(names[0], pair.j, pair.i, pair.pwcca_back)] if pair.i != pair.j else []
-        elif len(comparison.caches) > 1:
-            orders = [(names[0], pair.i, pair.j, pair.pwcca), (names[1], pair.j, pair.i, pair.pwcca_back)]
-        else:
-            orders = [(names[0], pair.i, None, pair.pwcca)]
-        for name, layer, other_layer, weighted in orders:
-            if "cka" in measures:
-                add("cka", name, layer, other_layer, pair.cka, 0.0, pair.cka_reason)
-            if "pwcca" in measures:
-                add("pwcca", name, layer, other_layer, weighted, pair.chance, pair.pwcca_reason)
+    for pair in compare(comparison.one, comparison.other, tuple(made), variance, bar=bar):
+        for measure, score in pair.scores.items():
+            orders = [(names[0], pair.i, None if of_features else pair.j, score.value)]
+            if not of_features and (comparison.other is not None or pair.i != pair.j):
+                orders.append((names[-1], pair.j, pair.i, score.back))
+            rows += [
+                made[measure]
+                | {"model": model, "corpus": corpus, "layer": layer, "other": other, "other_layer": other_layer}
+                | {"n": n, "value": value, "chance": score.chance, "reason": score.reason}
+                for (model, corpus, other), layer, other_layer, value in orders
+            ]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     table[["layer", "other_layer", "n"]] = table[["layer", "other_layer", "n"]].astype("Int64")
     order = ["measure", "model", "other", "layer", "other_layer"]

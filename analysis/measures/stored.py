@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from emoprobe.extract.cache import HiddenStateCache
 else:
     # The commands of this folder answer --help before it is imported.
     np, pd = _lazy.load("numpy"), _lazy.load("pandas")
@@ -37,6 +36,10 @@ else:
 
 #: Last column of a stored table: :func:`fingerprint` of the inputs and settings of its row.
 MADE_FROM = "made_from"
+
+
+#: What an analysis reads of the utterances of a cache (:func:`emoprobe.extract.digest.cache_digest`).
+READ = ("id", "speaker", "split", "status", "arousal", "valence", "dominance")
 
 
 #: Columns of names, and of whole numbers, in any of the tables.
@@ -63,36 +66,6 @@ RANGES = dict.fromkeys(("layer", "other_layer", "best", "other_best"), (-1, MOST
     "depth": (0, 1),
 }
 _REMEDY = "bring it back, or move it away and run the same command again"
-
-
-def cache_hash(cache: HiddenStateCache) -> str:
-    """Hash of what a cache holds: provenance, states with their acoustics, and the columns that an analysis reads.
-
-    What is kept beside the cache has a hash of its own, in ``cache.baselines``.
-
-    Parameters
-    ----------
-    cache : HiddenStateCache
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
-
-    Raises
-    ------
-    UserError
-        If the states are not those that were written.
-    """
-    digest = hashlib.sha256(to_json(cache.provenance, sort_keys=True).encode())
-    digest.update(b"verified" + cache.verified_checksums().tobytes())
-    table = cache.utterances
-    for column in ("id", "speaker", "split", "status", "arousal", "valence", "dominance"):
-        digest.update("\x1f".join(map(str, table[column])).encode())
-    for column in ("group", "fold"):
-        if (table[column] != "").any():  # a corpus without them keeps the hash that it had before there were any
-            digest.update(f"\x1e{column}".encode() + "\x1f".join(map(str, table[column])).encode())
-    return digest.hexdigest()
 
 
 def fingerprint(**parts: object) -> str:

@@ -98,6 +98,11 @@ class Untested:
     reason: str
     p: tuple[float, ...]
 
+    @property
+    def exact(self) -> tuple[bool, ...]:
+        """Nothing was resampled."""
+        return (True,) * len(self.p)
+
 
 def verdict(value: float, *, decided: bool) -> str:
     """Verdict on a value whose claimed side is the positive one, by whether it stands after correction.

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +12,7 @@ import pandas as pd
 from emoprobe.errors import UserError
 
 from ..measures import relevance, similarity
+from ..measures.opinions import OPINIONS
 from ..measures.relevance_settings import DIMENSIONS, RelevanceSettings
 from .content import Missing
 from .study import Model, Study
@@ -69,29 +69,34 @@ def compute(
     Computed
     """
     if study.quick:
-        lacking = {name: (Missing(QUICK, study.report_command()),) for name in ("relevance", "similarity")}
+        left_out = (Missing(QUICK, study.report_command()),)
+        lacking: dict[str, tuple[Missing, ...]] = dict.fromkeys(("relevance", "similarity"), left_out)
         return Computed(_nothing(relevance.COLUMNS), _nothing(similarity.COLUMNS), lacking)
     asked = _relevance(study, out, progress, say)
     compared = _similarity(study, out, progress, say)
     return Computed(asked[0], compared[0], {"relevance": tuple(asked[1]), "similarity": tuple(compared[1])})
 
 
-def _nothing(columns) -> pd.DataFrame:
+def _nothing(columns: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(columns=list(columns))
 
 
-def _together(found: list[pd.DataFrame], columns) -> pd.DataFrame:
-    return pd.concat(found, ignore_index=True) if found else _nothing(columns)
+def _together(tables: list[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
+    return pd.concat(tables, ignore_index=True) if tables else _nothing(columns)
 
 
-def _relevance(study: Study, out: Path, progress: bool, say) -> tuple[pd.DataFrame, list[Missing]]:
-    found, lacking = [], []
+def _relevance(
+    study: Study, out: Path, progress: bool, say: Callable[[str], None]
+) -> tuple[pd.DataFrame, list[Missing]]:
+    tables, lacking = [], []
     if not study.dimensions:
         return _nothing(relevance.COLUMNS), [Missing("Second opinions are on dimensions, and these are categories.")]
-    names = tuple(relevance.OPINIONS)
-    if find_spec("himalaya") is None:
-        names = tuple(name for name in names if name != "banded_ridge")
-        lacking.append(Missing("Banded ridge needs himalaya.", "pip install 'emoprobe[relevance]'"))
+    names = tuple(name for name, opinion in OPINIONS.items() if not opinion.lacking)
+    for opinion in OPINIONS.values():
+        if package := opinion.lacking:
+            lacking.append(
+                Missing(f"{opinion.label.capitalize()} needs {package}.", "pip install 'emoprobe[relevance]'")
+            )
     for corpus in study.corpora:
         trained = study.of(corpus, random=False)
         lacking += _no_cache(study, trained, "Second opinions on relevance are")
@@ -102,19 +107,16 @@ def _relevance(study: Study, out: Path, progress: bool, say) -> tuple[pd.DataFra
             try:
                 settings = _settings(study, model)
                 asked = relevance.relevance_opinions(model.cache, settings, opinions=names, out=out, progress=progress)
-                found.append(asked)
+                tables.append(asked)
             except UserError as error:
                 lacking.append(Missing(f"No second opinions on {model.label}: {error}."))
-    return _together(found, relevance.COLUMNS), lacking
+    return _together(tables, relevance.COLUMNS), lacking
 
 
 def _settings(study: Study, model: Model) -> RelevanceSettings:
     """As the probes were fitted, as far as the protocol tells."""
-    run = next(
-        (run for run in study.runs(model=model.label, corpus=model.corpus) if "folds_asked" in run.get("settings", {})),
-        {"settings": {}},
-    )
-    used = run["settings"]
+    settings = (run.get("settings", {}) for run in study.runs(model=model.label, corpus=model.corpus))
+    used: dict = next((one for one in settings if "folds_asked" in one), {})
     taken = {"folds": used.get("folds_asked"), "seed": used.get("seed"), "ungrouped": used.get("ungrouped")}
     labelled = {other["dimension"] for other in study.runs(model=model.label, corpus=model.corpus)}
     return RelevanceSettings(
@@ -123,8 +125,10 @@ def _settings(study: Study, model: Model) -> RelevanceSettings:
     )
 
 
-def _similarity(study: Study, out: Path, progress: bool, say) -> tuple[pd.DataFrame, list[Missing]]:
-    found, lacking = [], []
+def _similarity(
+    study: Study, out: Path, progress: bool, say: Callable[[str], None]
+) -> tuple[pd.DataFrame, list[Missing]]:
+    tables, lacking = [], []
     for corpus in study.corpora:
         models = study.of(corpus)
         lacking += _no_cache(study, models, "Similarity is")
@@ -135,12 +139,12 @@ def _similarity(study: Study, out: Path, progress: bool, say) -> tuple[pd.DataFr
             if not group:
                 continue
             say(f"similarity of {', '.join(model.label for model in group)}, {corpus}")
-            caches = [model.cache for model in group]
+            caches = [model.cache for model in group if model.cache is not None]
             try:
-                found.append(similarity.similarity_table(caches, out=out, progress=progress))
+                tables.append(similarity.similarity_table(caches, out=out, progress=progress))
             except UserError as error:
                 lacking.append(Missing(f"No similarity on {corpus}: {error}."))
-    return _together(found, similarity.COLUMNS), lacking
+    return _together(tables, similarity.COLUMNS), lacking
 
 
 def _no_cache(study: Study, models: list[Model], what: str) -> list[Missing]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 from ..figures.style import printable
 
@@ -156,11 +156,11 @@ class Document:
 
     def figures(self) -> list[Figure]:
         """Every figure, in order."""
-        found = []
+        figures: list[Figure] = []
         for section in self.sections:
             for block in section.blocks:
-                found += block.figures if isinstance(block, Gallery) else [block] if isinstance(block, Figure) else []
-        return found
+                figures += block.figures if isinstance(block, Gallery) else [block] if isinstance(block, Figure) else []
+        return figures
 
 
 def clean(text: object) -> str:
@@ -203,7 +203,7 @@ def whole(value: object) -> str:
     return f"{int(value):,}".replace(",", " ") if known(value) else NOTHING
 
 
-def known(value: object) -> bool:
+def known(value: Any) -> TypeGuard[float]:
     """Whether there is a number at all: neither None, nor NaN, nor pandas' NA."""
     try:
         return value is not None and math.isfinite(float(value))
@@ -213,8 +213,8 @@ def known(value: object) -> bool:
 
 def listed(names: Iterable[object]) -> str:
     """Names in a sentence: a, b and c."""
-    names = [str(name) for name in names]
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    words = [str(name) for name in names]
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def counted(n: int, noun: str) -> str:

@@ -38,6 +38,10 @@ class _Depths:
     def p(self) -> tuple[float, ...]:
         return self.comparison.p
 
+    @property
+    def exact(self) -> tuple[bool, ...]:
+        return (False,) * len(self.p)  # the scales that decide are resampled
+
     def row(self, name: str, scale: str) -> pd.Series:
         rows = self.table[(self.table["dimension"] == name) & (self.table["scale"] == scale)]
         return rows.iloc[0]

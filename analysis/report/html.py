@@ -5,8 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .content import Document, Figure, clean
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _MARKS = {"supported": "✓", "contradicted": "✗", "undecided": "?", "not tested": "–"}
@@ -48,7 +52,7 @@ def _data_uri(figure: Figure) -> str:
     return f"data:image/png;base64,{base64.b64encode(figure.png).decode()}"
 
 
-def _code(text: str):
+def _code(text: str) -> Markup:
     """Text whose line breaks matter, escaped."""
     from markupsafe import escape
 

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 
+from emoprobe.extract.baselines.registry import as_in_a_cache
 from emoprobe.probe.leakage import shared_kinds
 from emoprobe.probe.units import SPEAKER
 
-from ..measures.alignment import VARIANCE
+from ..measures.alignment import MEASURES
+from ..measures.opinions import OPINIONS
 from ..tables import END_TO_END
 from .bibliography import ARCHITECTURES, CORPORA, PAPER, REFERENCES
 from .content import counted, listed, number, whole
-from .study import EMOTION, Study
+from .study import EMOTION, Model, Study
 
 _STATISTICS = {
     "mean": "the mean over its frames",
     "std": "the standard deviation over its frames",
     "mean_ln": "the mean over its layer-normalised frames",
-}
-_BASELINES = {
-    "duration": "the duration and its logarithm",
-    "logmel": "mean and standard deviation over time of log-mel energies",
-    "mfcc": "mean and standard deviation over time of MFCCs",
-    "egemaps": "the 88 eGeMAPSv02 functionals",
-    "text": "a sentence embedding of the transcript",
 }
 
 
@@ -66,7 +61,7 @@ def methods(study: Study, *, opinions: Iterable[str] = (), measures: Iterable[st
         _uncertainty(study, account),
         _opinions(set(opinions), account),
         _similarity(set(measures), account),
-        _trained(study, account),
+        _trained(study),
     ):
         account.paragraphs += [paragraph] if paragraph else []
     account.paragraphs.append(_versions(study))
@@ -104,7 +99,7 @@ def _data(study: Study, corpus: str, account: Account) -> str:
     return text
 
 
-def _states(study: Study, probed, account: Account) -> str:
+def _states(study: Study, probed: Sequence[Model], account: Account) -> str:
     for model in probed:
         kind = model.about.get("model_type", "")
         if kind in ARCHITECTURES:
@@ -186,20 +181,20 @@ def _pooled(features: str) -> str:
 
 def _controls(study: Study, account: Account) -> str:
     sentences = []
-    baselines = [name for name in _BASELINES if any(run["probe"] == name for run in study.results.protocol)]
+    fitted = {run["probe"] for run in study.results.protocol}
+    baselines = [baseline for baseline in as_in_a_cache() if baseline.name in fitted]
     if baselines:
-        sentences.append(f"The same regression on {listed(_BASELINES[name] for name in baselines)} is the baseline.")
-        if "egemaps" in baselines:
-            account.cite("eyben2016geneva")
-        if "text" in baselines:
-            account.cite("reimers2019sentence")
+        described = listed(baseline.described for baseline in baselines)
+        sentences.append(f"The same regression on {described} is the baseline.")
+        account.cite(*(key for baseline in baselines for key in baseline.cites))
     scores = study.results.scores
     permutations = scores["permutations"].dropna()
     if len(permutations) and permutations.max() > 0:
-        within = any(run.get("settings", {}).get("permuted") == "within speakers" for run in study.results.protocol)
+        among = {run.get("settings", {}).get("permuted") for run in study.results.protocol} - {None}
+        place = f" {among.pop()}" if len(among) == 1 else ""
         sentences.append(
             f"The null of every layer and dimension comes from {whole(permutations.max())} permutations of the labels"
-            f"{' within speakers' if within else ''}, at the penalties of the true ones; p values count the true "
+            f"{place}, at the penalties of the true ones; p values count the true "
             f"labels among them {account.cite('phipson2010permutation')} and are corrected over layers "
             f"{account.cite('holm1979simple')}. Selectivity is the score less the mean of its null "
             f"{account.cite('hewitt2019designing')}."
@@ -226,51 +221,35 @@ def _uncertainty(study: Study, account: Account) -> str:
     ]
     text = f"Intervals are {listed(said)}" if said else ""
     text += f" ({whole(max(resamples))} resamples)" if text and resamples else ""
+    keys = ["efron1993introduction"]
     if any("Student" in one for one in said):
-        keys = ("efron1993introduction", "efron1981jackknife", "hesterberg2015teachers")
-    else:
-        keys = ("efron1993introduction",)
+        keys += ["efron1981jackknife", "hesterberg2015teachers"]
     text += f" {account.cite(*keys)}." if text else ""
     return text + (
-        " Differences are taken on the same resamples. The relevance centroid of a dimension is the mean relative "
-        "depth of the layers, weighted by CCC above its null, by explained variance r², or by its odds r²/(1 − r²), "
-        "the latter two less what noise adds by the jackknife. A dimension rises or falls with depth where the slope "
-        "of a straight line through its curve differs from 0 on both r² and its odds, and one is called shallower than "
-        "another where its curve falls and the other's rises, since a score keeps the order of layers and little else. "
-        "All claims of the report are corrected together by Holm's method."
+        " Differences are taken without the same speakers, or on the same resamples of them. The relevance centroid of "
+        "a dimension is the mean relative depth of the layers, weighted by CCC above its null, by explained variance "
+        "r², or by its odds r²/(1 − r²), the latter two less what noise adds by the jackknife. A dimension rises or "
+        "falls with depth where the slope of a straight line through its curve differs from 0 on both r² and its odds, "
+        "and one is called shallower than another where its curve falls and the other's rises, since a score keeps the "
+        "order of layers and little else. All claims of the report are corrected together by Holm's method."
     )
 
 
-def _opinions(shown: set[str], account: Account) -> str:
-    if not shown:
-        return ""
-    banded = f" {account.cite('dupre2022feature')}" if "banded_ridge" in shown else ""
-    names = {
-        "best_layer": "each layer alone",
-        "cumulative_bottom": "what a layer adds to those below it",
-        "cumulative_top": "what it adds to those above it",
-        "leave_one_out": "what is lost without it",
-        "learned_weights": "the learned weights, norm-corrected",
-        "banded_ridge": f"its share in a banded ridge over all layers{banded}",
-    }
-    return f"Relevance was asked in {len(shown)} ways: {listed(text for name, text in names.items() if name in shown)}."
+def _opinions(shown: Collection[str], account: Account) -> str:
+    asked = [_with_sources(one.in_words, one.cites, account) for name, one in OPINIONS.items() if name in shown]
+    return f"Relevance was asked in {len(shown)} ways: {listed(asked)}." if asked else ""
 
 
-def _similarity(shown: set[str], account: Account) -> str:
-    parts = []
-    if "cka" in shown:
-        parts.append(
-            "linear CKA from unbiased estimates of HSIC " + account.cite("kornblith2019similarity", "song2012feature")
-        )
-    if "pwcca" in shown:
-        parts.append(
-            f"projection-weighted canonical correlation of the principal components with {100 * VARIANCE:g} % of the "
-            "variance " + account.cite("morcos2018insights", "raghu2017svcca")
-        )
-    return f"The similarity of pooled states was measured by {listed(parts)}." if parts else ""
+def _similarity(shown: Collection[str], account: Account) -> str:
+    used = [_with_sources(one.method, one.cites, account) for name, one in MEASURES.items() if name in shown]
+    return f"The similarity of pooled states was measured by {listed(used)}." if used else ""
 
 
-def _trained(study: Study, account: Account) -> str:
+def _with_sources(text: str, keys: Sequence[str], account: Account) -> str:
+    return f"{text} {account.cite(*keys)}" if keys else text
+
+
+def _trained(study: Study) -> str:
     runs = study.runs(probe=END_TO_END)
     if not runs:
         return ""
@@ -292,12 +271,11 @@ def _read_by(run: dict) -> str:
 
 
 def _versions(study: Study) -> str:
-    found: dict[str, list[str]] = {}
+    of: dict[str, dict[str, None]] = {}
     for run in study.results.protocol:
         for name, version in run.get("versions", {}).items():
-            found.setdefault(name, [])
-            found[name] += [version] if version not in found[name] else []
-    return "Software: " + ", ".join(f"{name} {' and '.join(of)}" for name, of in found.items()) + "."
+            of.setdefault(name, {})[version] = None
+    return "Software: " + ", ".join(f"{name} {' and '.join(versions)}" for name, versions in of.items()) + "."
 
 
 def version_of(study: Study) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 import pandas as pd
 
 from emoprobe.errors import UserError
+from emoprobe.extract.baselines.registry import as_in_a_cache
+from emoprobe.probe.jackknife import REFITTED
 from emoprobe.probe.selecting import SYSTEM, Choice, best_baseline, chosen_in_words, headline_metric
 from emoprobe.probe.significance import paired_differences
 from emoprobe.probe.units import GROUP
@@ -20,7 +22,7 @@ from .content import counted, known, number
 from .settling import LEVEL, Question, Settled
 from .study import EMOTION, Model, Study
 
-ACOUSTIC = ("duration", "logmel", "mfcc", "egemaps")
+ACOUSTIC = tuple(baseline.name for baseline in as_in_a_cache() if baseline.acoustic)
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class _Rivals:
 
 
 _ACOUSTICS = _Rivals("acoustics", "plain acoustics", "acoustic baselines", ACOUSTIC)
-_WORDS = _Rivals("words", "the words alone", "baselines of words", ("text",))
+_READ = tuple(baseline.name for baseline in as_in_a_cache() if not baseline.acoustic)
+WORDS = _Rivals("words", "the words alone", "baselines of words", _READ)
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def paired_claims(study: Study, corpus: str, trained: list[Model], on: str, seed
         for target in study.targets:
             yield from _against_baselines(here, model, target, _ACOUSTICS)
             if target == EMOTION:  # no model that is trained end to end tells what words add to categories
-                yield from _against_baselines(here, model, target, _WORDS)
+                yield from _against_baselines(here, model, target, WORDS)
         if twin := study.twin(model):
             for dimension in study.targets:
                 yield from _against(here, model, twin, dimension)
@@ -163,7 +166,7 @@ def _smaller(here: _Corpus, trained: list[Model]) -> Iterator[Draft]:
 def _with_text(here: _Corpus, label: str, dimension: str) -> Iterator[Draft]:
     ends = here.systems[(here.systems["model"] == label) & (here.systems["probe"] == END_TO_END)]
     ends = ends[ends["dimension"] == dimension].drop_duplicates("features")
-    by_features = {str(row["features"]): row for _, row in ends.iterrows()}
+    by_features = {row["features"]: row for _, row in ends.iterrows()}
     if not {"audio", "audio+text"} <= set(by_features):
         return
     statement = f"Trained end to end, {label} with text beats {label} alone on {dimension}{here.on}."
@@ -212,6 +215,10 @@ class _Difference:
     def p(self) -> tuple[float, ...]:
         return (float(self.row["p"]),)
 
+    @property
+    def exact(self) -> tuple[bool, ...]:
+        return (self.row["interval"] == REFITTED,)
+
 
 def _draft(here: _Corpus, pair: _Pair) -> Draft:
     metric = headline_metric(pair.one["dimension"])
@@ -241,7 +248,8 @@ def _draft(here: _Corpus, pair: _Pair) -> Draft:
 def _claim(pair: _Pair, row: pd.Series, metric: str, settled: Settled[_Difference | Untested]) -> Claim:
     scores = f"{metric} {number(row['score_one'])} against {number(row['score_other'])}"
     rows = f"{counted(row['n'], 'utterance')} of {counted(row['speakers'], 'speaker')}{_in_groups(row)}"
-    how = f"{scores}: {pair.about}; {rows}, resampled together."
+    together = "left out together, the probes fitted again" if row["interval"] == REFITTED else "resampled together"
+    how = f"{scores}: {pair.about}; {rows}, {together}."
     if row["without"]:
         how += f" Left out, because too rare for an interval: {row['without']}."
     chosen, hindsight = _chosen(pair)

@@ -35,6 +35,9 @@ class Tested(Protocol):
     @property
     def p(self) -> tuple[float, ...]: ...  # noqa: D102 - said above
 
+    @property
+    def exact(self) -> tuple[bool, ...]: ...  # noqa: D102 - whether each p is no count of resamples
+
 
 T = TypeVar("T", bound=Tested)
 
@@ -95,7 +98,8 @@ def settle(questions: Sequence[Question[T]], *, most: int = MOST) -> list[Settle
     tested = [question.ask(int(resamples)) for question, resamples in zip(questions, asked, strict=True)]
     while True:
         p = np.array([value for one in tested for value in one.p], dtype=float)
-        low, high = within(p, asked[owner])
+        exact = np.array([flag for one in tested for flag in one.exact], dtype=bool)
+        low, high = np.where(exact, p, within(p, asked[owner]))
         surely = holm(high.tolist()) <= LEVEL
         open_ = [k for k in np.unique(owner[surely != (holm(low.tolist()) <= LEVEL)]) if asked[k] < most]
         if not open_:

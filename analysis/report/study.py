@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from emoprobe.errors import UserError
-from emoprobe.fields import LIST, TABLE, Part, check_fields
+from emoprobe.fields import LIST, TABLE, Part, Spec, check_fields
 from emoprobe.probe.results import Results
 from emoprobe.probe.schema import CATEGORIES
 from emoprobe.probe.selecting import NOT_HELD_OUT, Choice, best_layer, headline_metric, reported_split
@@ -193,7 +193,7 @@ class Study:
 
 
 #: What a report says of the runs of some probes, beside the split of each; the figures do without.
-_REPORTED = {
+_REPORTED: dict[str, dict[str, Spec]] = {
     "ridge": {"settings": Part({"penalties": LIST})},
     "weighted": {"settings": TABLE},
     END_TO_END: {"run": Part({"model": TABLE})},
@@ -236,14 +236,14 @@ def gather(
         wanted = f" of {', '.join(dimensions)}" if dimensions else ""
         raise UserError(f"{_names(folders)} holds no scores{wanted}: fit them with probe-fit")
     for run in results.protocol:
-        wanted = {"split": TABLE} | _REPORTED.get(run["probe"], {})
+        fields: dict[str, Spec] = {"split": TABLE} | _REPORTED.get(run["probe"], {})
         remedy = f"fit {run['probe']} of {run['dimension']}, {run['model']}, again, or draw figures alone: probe-plot"
-        check_fields(run, f"the protocol of {_names(folders)}", wanted, remedy=remedy)
+        check_fields(run, f"the protocol of {_names(folders)}", fields, remedy=remedy)
     return Study(results, _models(results, folders, caches), tuple(folders), quick)
 
 
 def _only(results: Results, dimensions: Sequence[str]) -> Results:
-    def rows(table):
+    def rows(table: pd.DataFrame) -> pd.DataFrame:
         return table[table["dimension"].isin(list(dimensions))].reset_index(drop=True)
 
     return replace(
@@ -265,15 +265,15 @@ def _models(results: Results, folders: Sequence[Path], given: Sequence[Path]) ->
             about[key] = (cache["provenance"]["model"], cache["file"])
         elif not about.get(key, ({},))[0]:
             about[key] = ((entry.get("run") or {}).get("audio") or {}, "")
-    found = {key: path for path in given if (key := _belonging(path, about))}
+    paths = {_belonging(path, about): path for path in given}
     models = []
     for key, (provenance, file) in about.items():
-        path = found.get(key) or (_found(file, key, provenance, folders) if file else None)
+        path = paths.get(key) or (_in_folders(file, key, provenance, folders) if file else None)
         models.append(Model(*key, provenance, file, path, () if path is None else _arguments(path)))
     return tuple(models)
 
 
-def _belonging(path: Path, about: dict) -> tuple[str, str] | None:
+def _belonging(path: Path, about: dict[tuple[str, str], tuple[dict, str]]) -> tuple[str, str]:
     """Which of the models a cache is of.
 
     Raises
@@ -306,7 +306,7 @@ def _arguments(path: Path) -> tuple[str, ...]:
         return cache.arguments
 
 
-def _found(file: str, key: tuple[str, str], provenance: dict, folders: Sequence[Path]) -> Path | None:
+def _in_folders(file: str, key: tuple[str, str], provenance: dict, folders: Sequence[Path]) -> Path | None:
     """The cache that the protocol names: in a folder of results, beside it, or here."""
     name = Path(file).name  # a protocol from elsewhere names a file, and leads nowhere
     places = [place for folder in folders for place in (folder.parent, folder)] + [Path()]
@@ -314,10 +314,10 @@ def _found(file: str, key: tuple[str, str], provenance: dict, folders: Sequence[
         path = place / name
         if path.is_file():
             try:
-                found = _identity(path)
+                identity = _identity(path)
             except UserError:  # nobody asked for this file by name
                 continue
-            if found == (key, provenance.get("weights_sha256")):
+            if identity == (key, provenance.get("weights_sha256")):
                 return path
     return None
 

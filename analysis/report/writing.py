@@ -14,6 +14,7 @@ from .markdown import to_markdown
 from .material import Material
 from .methods import version_of
 from .sections.order import sections
+from .settings import ReportSettings
 from .study import Study, gather
 
 FIGURES = "figures"
@@ -25,9 +26,9 @@ def write_report(
     *,
     caches: Sequence[str | Path] = (),
     out: str | Path = "report",
-    title: str = "",
-    dimensions: Sequence[str] = (),
-    quick: bool = False,
+    title: str = ReportSettings.title,
+    dimensions: Sequence[str] = ReportSettings.dimensions,
+    quick: bool = ReportSettings.quick,
     progress: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[Path]:
@@ -72,10 +73,10 @@ def write_report(
     study = gather(folders, caches=[Path(cache) for cache in caches], dimensions=dimensions, quick=quick)
     make_folder(out)
     say("claims")
-    found = claims(study)
+    tested = claims(study)
     computed = compute(study, out, progress=progress, say=say)
     say("figures and tables")
-    document = Document(title or _title(study), _subtitle(study), sections(Material(study, found, computed)))
+    document = Document(title or _title(study), _subtitle(study), sections(Material(study, tested, computed)))
     return _write(document, out)
 
 
@@ -101,7 +102,7 @@ def _write(document: Document, out: Path) -> list[Path]:
         path = out / FIGURES / f"{stem}.png"
         replace_file(path, figure.png)
         written.append(path)
-    files = {place: f"{FIGURES}/{stem}.png" for place, stem in enumerate(stems)}
+    files = [f"{FIGURES}/{stem}.png" for stem in stems]
     pages = [(out / "report.html", to_html(document)), (out / "report.md", to_markdown(document, files))]
     for path, text in pages:
         replace_file(path, text.encode("utf-8", "replace"))

@@ -121,36 +121,36 @@ def read_header(path: str | os.PathLike, kept: Kept | None = None) -> AudioHeade
 def _mp3_frames(path: str, told: int, kept: Kept) -> int:
     """Samples that the decoder, which was told of so many, gives of an MP3 file; refuses what it would leave out."""
     with told_as_problems(), open_bytes(path, kept) as file:
-        found = measure_mpeg(file.read())
-    if found is None:
+        audio = measure_mpeg(file.read())
+    if audio is None:
         raise AudioProblem("unreadable", "no sequence of MPEG frames is found in the file")
     repack = "repack it: ffmpeg -i OLD.mp3 -c copy NEW.mp3"
-    if len(found.formats) > 1:
-        listed = " and ".join(f"{hertz} Hz x {channels}" for hertz, channels in sorted(found.formats))
+    if len(audio.formats) > 1:
+        listed = " and ".join(f"{hertz} Hz x {channels}" for hertz, channels in sorted(audio.formats))
         raise AudioProblem(
             "unreadable", f"MPEG streams of different formats ({listed}) are joined; convert it: ffmpeg -i OLD NEW.wav"
         )
-    ((hertz, _),) = found.formats or {(1, 1)}
-    for before, skipped in found.skipped:
-        if skipped > found.longest_frame:
+    ((hertz, _),) = audio.formats or {(1, 1)}
+    for before, skipped in audio.skipped:
+        if skipped > audio.longest_frame:
             raise AudioProblem(
                 "unreadable",
                 f"after {before / hertz:.2f} s come {skipped:,} bytes that are no MPEG audio, and then "
-                f"{(found.samples - before) / hertz:.2f} s more; {repack}",
+                f"{(audio.samples - before) / hertz:.2f} s more; {repack}",
             )
-    if found.declared is not None:
-        if found.samples > found.declared + MP3_FRAME:
+    if audio.declared is not None:
+        if audio.samples > audio.declared + MP3_FRAME:
             raise AudioProblem(
                 "unreadable",
-                f"the header tells of {found.declared / hertz:.2f} s, and the file holds "
-                f"{found.samples / hertz:.2f} s: streams were joined; {repack}",
+                f"the header tells of {audio.declared / hertz:.2f} s, and the file holds "
+                f"{audio.samples / hertz:.2f} s: streams were joined; {repack}",
             )
         return told
-    if len(found.kbits) > 1:
+    if len(audio.kbits) > 1:
         raise AudioProblem("unreadable", f"an MP3 of variable bit rate whose header does not tell its length; {repack}")
-    if told < found.samples - MP3_FRAME:
+    if told < audio.samples - MP3_FRAME:
         raise AudioProblem(
             "unreadable",
-            f"the decoder takes it for {told / hertz:.2f} s, and it holds {found.samples / hertz:.2f} s; {repack}",
+            f"the decoder takes it for {told / hertz:.2f} s, and it holds {audio.samples / hertz:.2f} s; {repack}",
         )
-    return min(told, found.samples)
+    return min(told, audio.samples)

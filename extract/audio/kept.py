@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from threading import Lock
-from typing import TypeVar
+from typing import Any, TypeVar
 
 _Value = TypeVar("_Value")
 
@@ -22,11 +22,11 @@ class Kept:
         Bytes to keep. What is larger alone is kept until the next value comes.
     """
 
-    def __init__(self, room: int = ROOM):
+    def __init__(self, room: int = ROOM) -> None:
         self.room = room
         self._lock = Lock()
         self._making: dict[Hashable, Lock] = {}
-        self._values: OrderedDict[Hashable, tuple[object, int]] = OrderedDict()
+        self._values: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
 
     def __reduce__(self) -> tuple:
         return Kept, (self.room,)  # another process keeps its own

@@ -78,10 +78,10 @@ def _foreign(file: BinaryIO, path: str) -> str | None:
         kind = "AAC (ADTS)"
     if kind is not None:
         return f"{kind}, which libsndfile does not decode; {_remedy(path)}"
-    found = measure_mpeg(data)
-    if found is not None and found.samples > 4 * MP3_FRAME:
+    mpeg = measure_mpeg(data)
+    if mpeg is not None and mpeg.samples > 4 * MP3_FRAME:
         return (
-            f"MPEG audio that begins with {found.begin} bytes of something else, as a stream that was entered in its "
+            f"MPEG audio that begins with {mpeg.begin} bytes of something else, as a stream that was entered in its "
             "middle; repack it: ffmpeg -i OLD -c copy NEW.mp3"
         )
     return None

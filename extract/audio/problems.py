@@ -66,7 +66,7 @@ def refuse_vanished(folder: str | os.PathLike) -> None:
     except (PermissionError, NotADirectoryError):  # its files can be read by name all the same
         return
     except OSError as problem:
-        why = problem.strerror
+        why = problem.strerror or str(problem)
     if why:
         raise UserError(
             f"{folder} is gone while its audio is read ({why}): bring it back (is its disk mounted?), then run the "

@@ -15,7 +15,7 @@ import soundfile
 
 from ..resampling import BLOCK_VALUES, context, resample, resample_blocks, span
 from ..streams import stream_problem
-from .headers import AudioHeader
+from .headers import AudioHeader, Part
 from .kept import Kept
 from .opening import MP3_FRAME, open_audio, said
 from .problems import AudioProblem, refuse_vanished, told_as_problems
@@ -62,19 +62,19 @@ def read_audio(path: str | os.PathLike, header: AudioHeader, kept: Kept | None =
     UserError
         If the folder is gone with all that it held, as when a disk is taken out: that says nothing about the file.
     """
-    path, kept = os.fspath(path), kept or Kept()
+    path, part, kept = os.fspath(path), header.part, kept or Kept()
     try:
-        signal = _decode_mono(path, header, kept) if header.part is None else _decode_part(path, header, kept)
+        signal = _decode_mono(path, header, kept) if part is None else _decode_part(path, header, part, kept)
     except AudioProblem:
         refuse_vanished(os.path.dirname(path))  # noqa: PTH120 - path is text
         raise
     low, high = float(signal.min()), float(signal.max())
     if high - low <= SILENCE:
         about = "constant" if high == low else f"within {high - low:.1e} from peak to peak"
-        one = header.channels == 1 or (header.part is not None and header.part.channel is not None)
+        one = header.channels == 1 or (part is not None and part.channel is not None)
         mixed = "" if one else f", the mean of {header.channels} channels,"
         raise AudioProblem("silent", f"the signal{mixed} is {about}")
-    return signal if header.part is not None else resample(signal, header.sample_rate)
+    return signal if part is not None else resample(signal, header.sample_rate)
 
 
 @dataclass(frozen=True)
@@ -87,25 +87,25 @@ class _Decoded:
     failure: str  # why no more, if the decoder says so
 
 
-def _decode_part(path: str, header: AudioHeader, kept: Kept) -> np.ndarray:
+def _decode_part(path: str, header: AudioHeader, part: Part, kept: Kept) -> np.ndarray:
     """The samples of the resampled file that lie within the part."""
-    part, rate = header.part, header.sample_rate
+    rate = header.sample_rate
     begin, end = part.begin, part.begin + header.frames
     into, until = span(begin, end, rate)
     if header.seeks:
         first, last, ahead = context(begin, end, rate, part.whole)
-        stretch, failure = _stretch(path, header, first, last, kept)
-        _refuse_early_end(header, first + len(stretch), last, failure)
+        stretch, failure = _stretch(path, header, part.channel, first, last, kept)
+        _refuse_early_end(part, end, first + len(stretch), last, failure)
         signal = resample(stretch, rate)[ahead : ahead + until - into]
     else:
         # All channels at once where one is wanted: another part will want another.
         pick = _mean_of_channels if part.channel is None else _each_channel
         whole = kept.get(
             ("decoded", path, part.channel is None),
-            lambda: _decode_all(path, header, pick, kept),
+            lambda: _decode_all(path, header, part.whole, pick, kept),
             lambda decoded: decoded.signals.nbytes,
         )
-        _refuse_early_end(header, whole.frames, end - whole.tolerated, whole.failure)
+        _refuse_early_end(part, end, whole.frames, end - whole.tolerated, whole.failure)
         # A copy: a view would hold the whole file in memory.
         signal = whole.signals[part.channel or 0, into:until].copy()
     peak = np.abs(signal).max()  # NaN if there is one
@@ -114,16 +114,16 @@ def _decode_part(path: str, header: AudioHeader, kept: Kept) -> np.ndarray:
     return signal
 
 
-def _refuse_early_end(header: AudioHeader, decoded: int, needed: int, failure: str) -> None:
+def _refuse_early_end(part: Part, end: int, decoded: int, needed: int, failure: str) -> None:
     if decoded < needed:
-        end = header.part.begin + header.frames
-        told = f"the part ends with sample {end} of {header.part.whole}, and {decoded} could be decoded"
+        told = f"the part ends with sample {end} of {part.whole}, and {decoded} could be decoded"
         raise AudioProblem("truncated", f"{told} ({failure})" if failure else told)
 
 
-def _stretch(path: str, header: AudioHeader, first: int, last: int, kept: Kept) -> tuple[np.ndarray, str]:
-    """Samples `first` to `last` of the part's channel, at the file's own rate; fewer where it ends, with the reason."""
-    channel = header.part.channel
+def _stretch(
+    path: str, header: AudioHeader, channel: int | None, first: int, last: int, kept: Kept
+) -> tuple[np.ndarray, str]:
+    """Samples `first` to `last` of a channel, at the file's own rate; fewer where it ends, with the reason."""
     parts = [np.empty(0, np.float32)]
     with open_audio(path, kept) as file:
         _refuse_changed(file, header)
@@ -136,13 +136,16 @@ def _stretch(path: str, header: AudioHeader, first: int, last: int, kept: Kept) 
     return np.concatenate(parts), ""
 
 
-def _decode_all(path: str, header: AudioHeader, pick: Callable[[np.ndarray], np.ndarray], kept: Kept) -> _Decoded:
+def _decode_all(
+    path: str, header: AudioHeader, length: int, pick: Callable[[np.ndarray], np.ndarray], kept: Kept
+) -> _Decoded:
+    """A file from its beginning to `length` samples, of the channels that `pick` takes of a block."""
     frames, failure = 0, ""
 
     def picked(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
         nonlocal frames, failure
         try:
-            for block in _blocks(file, header.part.whole):
+            for block in _blocks(file, length):
                 frames += len(block)
                 yield pick(block)
         except soundfile.SoundFileError as problem:
@@ -150,7 +153,7 @@ def _decode_all(path: str, header: AudioHeader, pick: Callable[[np.ndarray], np.
 
     with open_audio(path, kept) as file, np.errstate(invalid="ignore"):
         _refuse_changed(file, header)
-        signals = resample_blocks(picked(file), header.sample_rate, header.part.whole)
+        signals = resample_blocks(picked(file), header.sample_rate, length)
         return _Decoded(signals, frames, _tolerated(file.format), failure)
 
 

@@ -11,12 +11,16 @@ import os
 import tarfile
 from collections.abc import Callable
 from threading import Lock
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 
 from .kept import Kept
 from .problems import AudioProblem
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from _typeshed import WriteableBuffer
 
 _MAGIC = 512  # bytes that tell what a shard is
 _NBYTES_OF_NAME = 200  # in memory, of one member in an index
@@ -133,12 +137,12 @@ def _open_shard(path: str) -> Shard:
 class _Tar:
     """Members by name; only where they lie is kept."""
 
-    def __init__(self, path: str):
+    def __init__(self, path: str) -> None:
         self._path = path
         self._members = {member.name: member for member in tar_members(path)}
         self.nbytes = _NBYTES_OF_NAME * len(self._members)
 
-    def open(self, name: str, kept: Kept) -> BinaryIO:
+    def open(self, name: str, kept: Kept) -> BinaryIO:  # noqa: ARG002 - as Shard has it
         if name not in self._members:
             raise AudioProblem("missing", f"{self._path} has no member {name!r}")
         member = self._members[name]
@@ -172,7 +176,7 @@ def tar_members(path: str | os.PathLike) -> list[Member]:
 class _Stretch(io.RawIOBase):
     """Some bytes of a file, as a file."""
 
-    def __init__(self, path: str, begin: int, size: int):
+    def __init__(self, path: str, begin: int, size: int) -> None:
         self._file = open(path, "rb", buffering=0)  # noqa: PTH123, SIM115 - closed with the stretch
         self._begin, self._size, self._at = begin, size, 0
 
@@ -190,10 +194,10 @@ class _Stretch(io.RawIOBase):
     def tell(self) -> int:
         return self._at
 
-    def readinto(self, buffer) -> int:
-        wanted = min(len(buffer), max(0, self._size - self._at))
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        into = memoryview(buffer).cast("B")
         self._file.seek(self._begin + self._at)
-        count = self._file.readinto(memoryview(buffer).cast("B")[:wanted])
+        count = self._file.readinto(into[: max(0, self._size - self._at)])
         self._at += count
         return count
 
@@ -207,12 +211,12 @@ class _Arrow:
 
     nbytes = _NBYTES_OF_OPEN
 
-    def __init__(self, path: str):
+    def __init__(self, path: str) -> None:
         self._path = path
         self._mapped = _mapped(path)
         self._table = _arrow_table(self._mapped)
 
-    def open(self, name: str, kept: Kept) -> BinaryIO:
+    def open(self, name: str, kept: Kept) -> BinaryIO:  # noqa: ARG002 - as Shard has it
         column, row = _column_and_row(name, self._path, self._table.num_rows, self._table.schema)
         content = _content(_bytes(self._table.column(column).slice(row, 1)), 0, f"row {row} of {self._path}")
         begin = content.address - self._mapped.address
@@ -222,7 +226,7 @@ class _Arrow:
         return io.BufferedReader(_Stretch(self._path, begin, content.size))
 
 
-def arrow_table(path: str | os.PathLike):
+def arrow_table(path: str | os.PathLike) -> pa.Table:
     """The table of an Arrow stream or file, in pages of the system's; nothing is read yet.
 
     Raises
@@ -233,13 +237,13 @@ def arrow_table(path: str | os.PathLike):
     return _arrow_table(_mapped(path))
 
 
-def _mapped(path: str | os.PathLike):
+def _mapped(path: str | os.PathLike) -> pa.Buffer:
     import pyarrow as pa
 
     return pa.memory_map(os.fspath(path)).read_buffer()
 
 
-def _arrow_table(mapped):
+def _arrow_table(mapped: pa.Buffer) -> pa.Table:
     import pyarrow as pa
 
     is_file = mapped[:6].to_pybytes() == b"ARROW1"
@@ -251,7 +255,7 @@ class _Parquet:
 
     nbytes = _NBYTES_OF_OPEN
 
-    def __init__(self, path: str):
+    def __init__(self, path: str) -> None:
         import pyarrow.parquet as pq
 
         self._path = path
@@ -270,17 +274,17 @@ class _Parquet:
         first = int(self._ends[group - 1]) if group else 0
         return _reader(_content(values, row - first, f"row {row} of {self._path}"))
 
-    def _read(self, column: str, group: int):
+    def _read(self, column: str, group: int) -> pa.ChunkedArray:
         with self._lock:
             table = self._file.read_row_group(group, columns=[f"{column}.bytes"], use_threads=False)
         return _bytes(table.column(column))
 
 
-def audio_columns(schema) -> list[str]:
+def audio_columns(schema: pa.Schema) -> list[str]:
     """Names of the columns of ``{bytes, path}`` in a schema of Arrow's."""
     import pyarrow as pa
 
-    def holds_bytes(kind) -> bool:
+    def holds_bytes(kind: pa.StructType) -> bool:
         return any(
             inner.name == "bytes" and (pa.types.is_binary(inner.type) or pa.types.is_large_binary(inner.type))
             for inner in kind
@@ -289,20 +293,20 @@ def audio_columns(schema) -> list[str]:
     return [field.name for field in schema if pa.types.is_struct(field.type) and holds_bytes(field.type)]
 
 
-def _column_and_row(name: str, path: str, rows: int, schema) -> tuple[str, int]:
+def _column_and_row(name: str, path: str, rows: int, schema: pa.Schema) -> tuple[str, int]:
     column, _, row = name.rpartition("/")
     if column not in audio_columns(schema) or not (row.isascii() and row.isdecimal()) or int(row) >= rows:
         raise AudioProblem("missing", f"{path} has {rows:,} rows and no audio at {name!r}")
     return column, int(row)
 
 
-def _bytes(column):
+def _bytes(column: pa.ChunkedArray) -> pa.ChunkedArray:
     import pyarrow.compute as pc
 
     return pc.struct_field(column, "bytes")
 
 
-def _content(values, row: int, where: str):
+def _content(values: pa.ChunkedArray, row: int, where: str) -> pa.Buffer:
     """The bytes of a cell as a stretch of pyarrow's buffer, without the copy that taking the cell itself would make."""
     import pyarrow as pa
 
@@ -317,7 +321,7 @@ def _content(values, row: int, where: str):
     return content.slice(begin, end - begin)
 
 
-def _reader(content) -> BinaryIO:
+def _reader(content: pa.Buffer) -> BinaryIO:
     import pyarrow as pa
 
     return io.BufferedReader(pa.BufferReader(content))

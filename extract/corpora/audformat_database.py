@@ -332,6 +332,10 @@ def _place(entry: object) -> tuple[str, float | None, float | None]:
     if not isinstance(entry, tuple):
         return str(entry), None, None
     file, start, end = entry
-    whole = (pd.isna(start) or start == pd.Timedelta(0)) and pd.isna(end)
-    seconds = (None if whole or pd.isna(time) else time.total_seconds() for time in (start, end))
-    return str(file), *seconds
+    if (pd.isna(start) or start == pd.Timedelta(0)) and pd.isna(end):
+        return str(file), None, None
+    return str(file), _seconds(start), _seconds(end)
+
+
+def _seconds(time: pd.Timedelta) -> float | None:
+    return None if pd.isna(time) else time.total_seconds()

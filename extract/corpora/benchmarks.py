@@ -124,9 +124,7 @@ def _emobox(path: Path, named: re.Match) -> Iterator[Part]:
     for place, entry in entries:
         if not isinstance(entry, dict) or not isinstance(entry.get("wav"), str):
             raise UserError(f"{path}, {place}: names no 'wav'; is this a file of EmoBox?")
-    yield Part(
-        int(named["fold"]), normalise_split(named["split"]), tuple(stem_of(entry["wav"]) for _, entry in entries)
-    )
+    yield Part(int(named["fold"]), _EMOBOX_SPLITS[named["split"]], tuple(stem_of(entry["wav"]) for _, entry in entries))
 
 
 def _emosuperb(path: Path, named: re.Match) -> Iterator[Part]:
@@ -144,6 +142,9 @@ def _emosuperb(path: Path, named: re.Match) -> Iterator[Part]:
         stems.setdefault(part, []).append(stem_of(row[file].strip()))
     yield from (Part(int(named["fold"]), part, tuple(held)) for part, held in stems.items())
 
+
+#: Our word for each split of EmoBox.
+_EMOBOX_SPLITS = {"train": "train", "valid": "development", "test": "test"}
 
 #: Names of the files, and what reads one.
 _BENCHMARKS = {

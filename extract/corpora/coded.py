@@ -20,7 +20,7 @@ def read_coded(
     name: str,
     root: Path,
     pattern: str,
-    decode: Callable[[dict[str, str]], dict[str, object]],
+    decode: Callable[[dict[str, str]], dict[str, str]],
     *,
     example: str,
     keep_words: Collection[str] = (),
@@ -76,8 +76,8 @@ def read_coded(
             ) from None
         rows.append({"id": stem_of(path), "path": path} | columns)
     if not rows:
-        found = f" ({len(paths):,} others, such as {first(paths, 2)})" if paths else ""
-        raise UserError(f"{root}: no audio file is called as in {example}{found}; give the folder of {name}")
+        instead = f" ({len(paths):,} others, such as {first(paths, 2)})" if paths else ""
+        raise UserError(f"{root}: no audio file is called as in {example}{instead}; give the folder of {name}")
     others = [path for path, told in named if told is None]
     said = list(notes)
     if others:

@@ -83,7 +83,7 @@ def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
     return corpus if votes is None else _heard(corpus, votes)
 
 
-def _decode(gender_of: dict[str, str], told: dict[str, str]) -> dict[str, object]:
+def _decode(gender_of: dict[str, str], told: dict[str, str]) -> dict[str, str]:
     if told["emotion"] not in _EMOTIONS:
         raise KeyError(told["emotion"])
     return {

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -21,6 +22,10 @@ from .cells import MissingWords
 from .naming import name_columns
 from .table import Corpus
 from .values import first, normalise_split
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 
 @dataclass(frozen=True)
@@ -258,7 +263,7 @@ def _cells(path: Path, column: str) -> tuple[dict[str, list], list[str], list[bo
     return cells, [file or "" for file in files], absent
 
 
-def _single(schema) -> list[str]:
+def _single(schema: pa.Schema) -> list[str]:
     """Names of the columns that hold one text or number a row."""
     import pyarrow as pa
 
@@ -270,11 +275,11 @@ def _single(schema) -> list[str]:
     ]
 
 
-def _has_path(kind) -> bool:
+def _has_path(kind: pa.StructType) -> bool:
     return any(inner.name == "path" for inner in kind)
 
 
-def _absent(file, column: str) -> Iterator[list[bool]]:
+def _absent(file: pq.ParquetFile, column: str) -> Iterator[list[bool]]:
     """For each group of rows, which have no bytes, by the counts beside the data: the bytes themselves are not read."""
     about = file.metadata
     for number in range(about.num_row_groups):
@@ -291,7 +296,7 @@ def _absent(file, column: str) -> Iterator[list[bool]]:
             yield pc.is_null(pc.struct_field(audio, "bytes")).to_pylist()
 
 
-def _class_labels(schema) -> dict[str, list[str]]:
+def _class_labels(schema: pa.Schema) -> dict[str, list[str]]:
     """Names of the classes of each column that Hugging Face stores as numbers."""
     told = (schema.metadata or {}).get(b"huggingface")
     features = json.loads(told).get("info", {}).get("features", {}) if told else {}

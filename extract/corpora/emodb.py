@@ -43,26 +43,12 @@ _NAME = r"(?P<speaker>\d\d)(?P<sentence>[ab]\d\d)(?P<emotion>[A-Z])[a-z]?"
 def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
     """Read EMO-DB from the folder that holds ``wav``, or from ``wav`` itself.
 
-    Parameters
-    ----------
-    root : Path
-    keep_words : collection of str
-        See :class:`.cells.MissingWords`.
-
-    Returns
-    -------
-    Corpus
-        Categories, speakers, genders and words; no ratings, no splits.
-
-    Raises
-    ------
-    UserError
-        Naming the file.
+    Categories, speakers, genders and words; no ratings, no splits. See :mod:`emoprobe.extract.corpora`.
     """
     return read_coded("emodb", Path(root), _NAME, _decode, example="03a01Fa.wav", keep_words=keep_words)
 
 
-def _decode(told: dict[str, str]) -> dict[str, object]:
+def _decode(told: dict[str, str]) -> dict[str, str]:
     return {
         "speaker": told["speaker"],
         "gender": _GENDERS[told["speaker"]],

@@ -29,26 +29,12 @@ _NAME = r"(?P<emotion>[a-z]{3})-(?P<gender>[fm])(?P<number>\d)-\w+"
 def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
     """Read EMOVO from the folder that holds ``f1`` to ``m3``.
 
-    Parameters
-    ----------
-    root : Path
-    keep_words : collection of str
-        See :class:`.cells.MissingWords`.
-
-    Returns
-    -------
-    Corpus
-        Categories, speakers and genders; no ratings, no words, no splits.
-
-    Raises
-    ------
-    UserError
-        Naming the file.
+    Categories, speakers and genders; no ratings, no words, no splits. See :mod:`emoprobe.extract.corpora`.
     """
     return read_coded("emovo", Path(root), _NAME, _decode, example="dis-f1-b1.wav", keep_words=keep_words)
 
 
-def _decode(told: dict[str, str]) -> dict[str, object]:
+def _decode(told: dict[str, str]) -> dict[str, str]:
     return {
         "speaker": told["gender"] + told["number"],
         "gender": _GENDERS[told["gender"]],

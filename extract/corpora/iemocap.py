@@ -72,10 +72,10 @@ def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
     missing = MissingWords(keep_words)
     for session in sessions:
         folder = session / "dialog" / "EmoEvaluation"
-        found = _visible(folder, r"Ses\w+\.txt") if folder.is_dir() else []
-        if not found:
+        evaluations = _visible(folder, r"Ses\w+\.txt") if folder.is_dir() else []
+        if not evaluations:
             raise UserError(f"{folder}: no evaluation files Ses*.txt; unpack {session.name} again")
-        for path in found:
+        for path in evaluations:
             _read_dialogue(path, session, rows, places, missing, heard)
         folder = session / "dialog" / "transcriptions"
         for path in _visible(folder, r"Ses\w+\.txt") if folder.is_dir() else []:
@@ -125,11 +125,12 @@ class Raters:
     def read(self, name: str, line: str, place: str) -> None:
         """Add the rating of an utterance that a line tells."""
         told = _RATER.fullmatch(line.strip())
-        try:
-            valence, arousal, dominance = (parse_rating(cell) for cell in told.groups()[1:]) if told else (None,) * 3
-        except ValueError:
-            told = None
         if told is None:
+            self.unread.append(place)
+            return
+        try:
+            valence, arousal, dominance = (parse_rating(cell) for cell in told.groups()[1:])
+        except ValueError:
             self.unread.append(place)
             return
         self.ids.append(name)

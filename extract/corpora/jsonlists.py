@@ -7,6 +7,7 @@ holds ``downloads``, some folders above the list.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def _whole(text: str, path: Path) -> tuple[list[dict], list[str]] | None:
         raise UserError(f"{path}: {problem}") from None
     if isinstance(held, list):
         return _objects(held, [f"entry {number + 1}" for number in range(len(held))], path)
-    if held and all(isinstance(value, dict) for value in held.values()):
+    if isinstance(held, dict) and held and all(isinstance(value, dict) for value in held.values()):
         rows = [{**value, **({} if "id" in value else {"id": name})} for name, value in held.items()]
         return rows, [f"entry {name!r}" for name in held]
     return None
@@ -131,8 +132,7 @@ def _value(text: str) -> object:
 def _object(pairs: list[tuple[str, object]]) -> dict:
     held = dict(pairs)
     if len(held) < len(pairs):
-        seen: set[str] = set()
-        twice = [name for name, _ in pairs if name in seen or seen.add(name)]
+        twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
         raise ValueError(f"{first(map(repr, twice))} occurs more than once in one object; keep one of them")
     for text in (*held, *held.values()):
         if isinstance(text, str) and not is_unicode(text):

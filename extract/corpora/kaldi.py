@@ -1,4 +1,4 @@
-"""Kaldi data folders: ``wav.scp``, ``utt2spk``, and where they are there ``segments``, ``text``, ``utt2emo``, …
+"""Kaldi data folders: ``wav.scp``, ``utt2spk``, and where they are there ``segments``, ``text``, ``utt2emo`` and kin.
 
 A line is an utterance's name, a blank, and a value: ``utt1 audio/one.wav``, ``utt1 speaker3``, ``utt1 well then``. With
 ``segments`` (``utt1 recording1 1.5 3.25``) the names in ``wav.scp`` are those of recordings.
@@ -60,7 +60,7 @@ def read(root: Path, *, keep_words: Collection[str] = (), columns: Mapping[str, 
     paths = {name: _audio(path, root / _WAVS, line) for name, path, line in _lines(root / _WAVS)}
     notes: list[str] = []
     segmented = (root / _SEGMENTS).is_file()
-    table, places = _segments(root, paths) if segmented else _whole(root, paths)
+    table, places = _segments(root, paths) if segmented else _whole(paths)
     _add_channels(table, root, notes)
     files = sorted(path.name for path in root.iterdir() if path.is_file() and path.name not in (_WAVS, _SEGMENTS))
     taken = _add_values(table, root, files, dict(columns or {}), notes)
@@ -113,7 +113,7 @@ def _audio(path: str, source: Path, line: int) -> str:
     return path
 
 
-def _whole(root: Path, paths: Mapping[str, str]) -> tuple[pd.DataFrame, list[str]]:
+def _whole(paths: Mapping[str, str]) -> tuple[pd.DataFrame, list[str]]:
     table = pd.DataFrame({"id": list(paths), "path": list(paths.values())}, dtype=object)
     return table.assign(recording=table["id"]), [f"utterance {name!r}" for name in paths]
 

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -164,11 +165,11 @@ def _naming(header: Collection[object], columns: Mapping[str, str] | None, path:
     return replace(naming, unused=tuple(name for name in naming.unused if name.strip().casefold() != SOURCE))
 
 
-def _without_placeholder(paths: pd.Series, root: Path, source: Path, notes: list[str]) -> list[object]:
+def _without_placeholder(paths: pd.Series, root: Path, source: Path, notes: list[str]) -> list[Any]:
     """The paths without a word for their folder, as SpeechBrain writes it; it is the one that paths start from."""
     words: Counter[str] = Counter()
 
-    def plain(path: object) -> object:
+    def plain(path: Any) -> Any:
         word = _PLACEHOLDER.match(path.lstrip()) if isinstance(path, str) else None
         if word is None:
             return path
@@ -201,7 +202,7 @@ def _parquet(data: bytes, path: Path, columns: Mapping[str, str] | None) -> pd.D
         said = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
         raise UserError(f"{path}: the Parquet file is damaged or of an unknown kind ({said}); write it again") from None
     # Columns that are not used are kept as names only, so that they can be noted without being converted.
-    columns = [cells.get(index, [None] * table.num_rows) for index in range(len(names))]
-    frame = pd.DataFrame({index: pd.Series(column, dtype=object) for index, column in enumerate(columns)})
+    held = [cells.get(index, [None] * table.num_rows) for index in range(len(names))]
+    frame = pd.DataFrame({index: pd.Series(column, dtype=object) for index, column in enumerate(held)})
     frame.columns = names
     return frame

@@ -55,7 +55,7 @@ def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
         )
     tree = AudioTree(root, endings=AUDIO | FILMS)
     missing = MissingWords(keep_words)
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, str]] = []
     places: list[str] = []
     silent: list[str] = []
     for split, path in tables.items():

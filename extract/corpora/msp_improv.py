@@ -100,8 +100,8 @@ def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
     table = pd.DataFrame(rows)
     table["path"] = locate(AudioTree(root), table["path"], notes)
     if rated:
-        names, raters, ratings = zip(*rated, strict=True)
-        table = table.assign(**rater_columns(summarise(names, raters, np.array(ratings), notes), table["id"], notes))
+        names, raters, single = zip(*rated, strict=True)
+        table = table.assign(**rater_columns(summarise(names, raters, single, notes), table["id"], notes))
     _turn_arousal(table, notes)
     texts = nested(root, ("text", "transcripts", "transcription"))
     if texts:

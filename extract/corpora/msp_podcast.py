@@ -10,7 +10,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -120,7 +120,7 @@ def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
     if single is not None:
         said: list[str] = []
         summary = summarise(*msp_ratings.read_ratings(single), said)
-        columns |= rater_columns(summary, columns["id"], said)
+        columns |= {name: held.tolist() for name, held in rater_columns(summary, columns["id"], said).items()}
         notes += [f"{single.name}: {note}" for note in said]
     transcripts = nested(root, _TRANSCRIPT_FOLDERS)
     if transcripts:
@@ -175,15 +175,14 @@ def _label_files(root: Path) -> list[Path]:
 
 
 def _fold_of(path: Path) -> str | None:
-    return _LABEL_FILE.fullmatch(path.name.casefold())[1]
+    named = _LABEL_FILE.fullmatch(path.name.casefold())
+    return None if named is None else named[1]
 
 
-def _consensus(source: Path, missing: MissingWords) -> tuple[dict[str, list], list[int | str]]:
+def _consensus(source: Path, missing: MissingWords) -> tuple[dict[str, list], Sequence[int | str]]:
     """The label file as columns in our names, absent ones empty, and the place of each row in it."""
-    if source.suffix.casefold() == ".json":
-        header, rows, places = _json_rows(source)
-    else:
-        header, rows, places = csv_rows(read_bytes(source), source)
+    is_json = source.suffix.casefold() == ".json"
+    header, rows, places = _json_rows(source) if is_json else csv_rows(read_bytes(source), source)
     if not rows:
         raise UserError(f"{source}: holds no labels; unpack it again")
     place_of = {str(name).strip().casefold(): index for index, name in enumerate(header)}
@@ -242,8 +241,8 @@ def _pairs(path: Path) -> Iterator[tuple[int, str, str]]:
 
 
 def _add_partitions(
-    columns: dict[str, list], places: list[int | str], path: Path, notes: list[str]
-) -> tuple[dict[str, list], list[int | str]]:
+    columns: dict[str, list], places: Sequence[int | str], path: Path, notes: list[str]
+) -> tuple[dict[str, list], Sequence[int | str]]:
     """Splits where the label file has none; files that only the partition names are added, their labels missing."""
     partition: dict[str, tuple[str, int]] = {}
     for number, split, given in _pairs(path):
@@ -270,8 +269,8 @@ def _add_partitions(
 
 
 def _drop_without_split(
-    columns: dict[str, list], places: list[int | str], notes: list[str]
-) -> tuple[dict[str, list], list[int | str]]:
+    columns: dict[str, list], places: Sequence[int | str], notes: list[str]
+) -> tuple[dict[str, list], Sequence[int | str]]:
     words = Counter(split for split in columns["split"] if _is_of_no_split(split))
     if not words:
         return columns, places
@@ -281,16 +280,16 @@ def _drop_without_split(
 
 
 def _drop_copies(
-    columns: dict[str, list], places: list[int | str], notes: list[str]
-) -> tuple[dict[str, list], list[int | str]]:
+    columns: dict[str, list], places: Sequence[int | str], notes: list[str]
+) -> tuple[dict[str, list], Sequence[int | str]]:
     """Without the rows that say what an earlier row of the same file says; two that differ are refused later."""
     kept = first_rows(pd.DataFrame(columns, dtype=object), notes)
-    return _keep(columns, places, kept)
+    return _keep(columns, places, kept.tolist())
 
 
 def _keep(
-    columns: dict[str, list], places: list[int | str], rows: list[int]
-) -> tuple[dict[str, list], list[int | str]]:
+    columns: dict[str, list], places: Sequence[int | str], rows: Sequence[int]
+) -> tuple[dict[str, list], Sequence[int | str]]:
     return {name: [held[row] for row in rows] for name, held in columns.items()}, [places[row] for row in rows]
 
 

@@ -99,8 +99,9 @@ def _of_csv(path: Path) -> tuple[list[str], list[str], np.ndarray]:
         raters, *cells = [pc.struct_field(parts, name) for name in ("rater", *DIMENSIONS)]
     else:
         worker = next((name for name in _WORKERS if name in held), None)
-        absent = [name for name in ("filename", *_RATED.values()) if name not in held] + ([] if worker else ["workers"])
-        if absent:
+        absent = [name for name in ("filename", *_RATED.values()) if name not in held]
+        if worker is None or absent:
+            absent += [] if worker else ["workers"]
             raise UserError(f"{path}: no column {', '.join(absent)}; are these single ratings? Unpack the file again")
         raters, *cells = [held[name] for name in (worker, *_RATED.values())]
     columns = [_numbers(column, name, path) for column, name in zip(cells, DIMENSIONS, strict=True)]

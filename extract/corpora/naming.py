@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -263,10 +263,10 @@ def _claims(written: list[str], taken: set[int]) -> dict[str, list[_Column]]:
         ours, unit = _role(name)
         if ours:
             claims.setdefault(ours, []).append(_Column(place, unit))
-    letters = [(ours, place) for place, name in free.items() if (ours := LETTERS.get(_own(name)))]
+    letters = [(LETTERS[_own(name)], place) for place, name in free.items() if _own(name) in LETTERS]
     if not {"valence", "arousal"} <= {ours for ours, _ in letters}:
         letters = []
-    short = [(ours, place) for place, name in free.items() if (ours := SHORT.get(_own(name)))]
+    short = [(SHORT[_own(name)], place) for place, name in free.items() if _own(name) in SHORT]
     if len({ours for ours, _ in short}) < 2:
         short = []
     for ours, place in letters + short:
@@ -336,7 +336,7 @@ def _place_of(theirs: str, ours: str, written: list[str], source: Path) -> int:
     return places[0]
 
 
-def _refuse_ratings(cells: Iterable[object], source: Path, name: str, where: Callable[[int], str]) -> None:
+def _refuse_ratings(cells: Iterable[Any], source: Path, name: str, where: Callable[[int], str]) -> None:
     """Refuse numbers with a fraction in a column that only its name tells to hold categories."""
     for row, cell in enumerate(cells):
         try:

@@ -28,24 +28,9 @@ _COLUMNS = {
 
 
 def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
-    """Read nEMO from the folder that holds ``data.tsv`` and ``samples``.
+    """Read nEMO from the folder that holds ``data.tsv`` and ``samples``, or the one above it.
 
-    Parameters
-    ----------
-    root : Path
-        Or the folder above it.
-    keep_words : collection of str
-        See :class:`.cells.MissingWords`.
-
-    Returns
-    -------
-    Corpus
-        Categories, speakers, genders and words; no ratings, no splits.
-
-    Raises
-    ------
-    UserError
-        Naming file, line and remedy.
+    Categories, speakers, genders and words; no ratings, no splits. See :mod:`emoprobe.extract.corpora`.
     """
     notes: list[str] = []
     root = corpus_root(Path(root), lambda folder: "data.tsv" in children(folder), notes)

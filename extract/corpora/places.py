@@ -57,8 +57,8 @@ def check_places(
     ):
         if wrong.any():
             row = int(wrong.argmax())
-            found = told.format(start=start[row], begins=begins[row], end=end[row], channel=channel[row])
-            raise UserError(f"{source}, {where(row)}, column '{called[column]}': {found}; {remedy}")
+            what = told.format(start=start[row], begins=begins[row], end=end[row], channel=channel[row])
+            raise UserError(f"{source}, {where(row)}, column '{called[column]}': {what}; {remedy}")
 
 
 def places(table: pd.DataFrame) -> list[Place]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from emoprobe.errors import UserError
 
@@ -25,7 +26,7 @@ _MEASURES = {"mean": "mean", "sd": "std", "n": "count"}
 
 
 def summarise(
-    ids: Sequence[str], raters: Sequence[str], ratings: np.ndarray, notes: list[str] | None = None
+    ids: Sequence[str], raters: Sequence[str], ratings: ArrayLike, notes: list[str] | None = None
 ) -> pd.DataFrame:
     """Mean, spread and number of the ratings of each utterance.
 
@@ -35,7 +36,7 @@ def summarise(
         The utterance that is rated.
     raters : sequence of str, (ratings,)
         Who rated it, ``""`` for somebody unknown. Who rated an utterance more than once counts once, with the mean.
-    ratings : ndarray, (ratings, 3)
+    ratings : array-like, (ratings, 3)
         Arousal, valence and dominance, NaN for none.
     notes : list of str, optional
         Told how many ratings were taken together.
@@ -85,14 +86,14 @@ def rater_columns(summary: pd.DataFrame, ids: Iterable[str], notes: list[str]) -
     dict of str to ndarray, (utterances,)
         NaN where an utterance has no rating.
     """
-    ids = pd.Index(ids, dtype=object)
-    rated = int(ids.isin(summary.index).sum())
+    index = pd.Index(list(ids), dtype=object)
+    rated = int(index.isin(summary.index).sum())
     mean = np.nanmean(summary[[f"{name}_n" for name in DIMENSIONS]].to_numpy()) if len(summary) else 0
-    notes.append(f"single ratings of {rated:,} of {len(ids):,} utterances, {mean:.1f} each on average")
-    beyond = ~summary.index.isin(ids)
+    notes.append(f"single ratings of {rated:,} of {len(index):,} utterances, {mean:.1f} each on average")
+    beyond = ~summary.index.isin(index)
     if beyond.any():
         notes.append(f"{int(beyond.sum()):,} rated utterances are not among them: {first(summary.index[beyond], 2)}")
-    aligned = summary.reindex(ids)
+    aligned = summary.reindex(index)
     return {name: aligned[name].to_numpy() for name in RATERS}
 
 

@@ -30,27 +30,13 @@ _NAME = r"03-01-(?P<emotion>\d\d)-\d\d-(?P<sentence>\d\d)-\d\d-(?P<actor>\d\d)"
 def read(root: Path, *, keep_words: Collection[str] = ()) -> Corpus:
     """Read the speech of RAVDESS from the folder that holds ``Actor_01`` to ``Actor_24``.
 
-    Parameters
-    ----------
-    root : Path
-        Songs and films (names that begin otherwise than ``03-01``) are left out and counted.
-    keep_words : collection of str
-        See :class:`.cells.MissingWords`.
-
-    Returns
-    -------
-    Corpus
-        Categories, speakers, genders and words; no ratings, no splits.
-
-    Raises
-    ------
-    UserError
-        Naming the file.
+    Categories, speakers, genders and words; no ratings, no splits. Songs and films (names that begin otherwise than
+    ``03-01``) are left out and counted. See :mod:`emoprobe.extract.corpora`.
     """
     return read_coded("ravdess", Path(root), _NAME, _decode, example="03-01-06-01-02-01-12.wav", keep_words=keep_words)
 
 
-def _decode(told: dict[str, str]) -> dict[str, object]:
+def _decode(told: dict[str, str]) -> dict[str, str]:
     return {
         "speaker": told["actor"],
         "gender": "female" if int(told["actor"]) % 2 == 0 else "male",

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import TypedDict
 
 from emoprobe.errors import UserError
 
@@ -24,12 +25,12 @@ GROUP = "emoprobe.corpora"
 
 def corpus_readers() -> dict[str, EntryPoint]:
     """The readers that are installed, by name; none is imported yet, so a broken one hurts nobody else."""
-    found: dict[str, EntryPoint] = {}
+    readers: dict[str, EntryPoint] = {}
     for entry in entry_points(group=GROUP):
         # The project's own readers cannot be displaced by another package's of the same name.
-        if entry.name not in found or entry.value.startswith("emoprobe."):
-            found[entry.name] = entry
-    return found
+        if entry.name not in readers or entry.value.startswith("emoprobe."):
+            readers[entry.name] = entry
+    return readers
 
 
 #: Readers of files and folders that are told by the audio in them.
@@ -37,6 +38,13 @@ HOLDERS = {"datasets": is_dataset, "tar": is_tar_set}
 
 #: A file that tells what a folder is, and the reader of such folders.
 FOLDERS = {"db.yaml": "audformat", "wav.scp": "kaldi"}
+
+
+class Options(TypedDict, total=False):
+    """What a reader is told beside where the corpus lies; what the user did not give is not there."""
+
+    keep_words: Collection[str]
+    columns: Mapping[str, str]
 
 
 def read_corpus(
@@ -70,8 +78,11 @@ def read_corpus(
     UserError
         When there is no such file or reader, or the reader refuses the corpus.
     """
-    options = {"keep_words": keep_words, "columns": columns}
-    options = {name: value for name, value in options.items() if value}
+    options: Options = {}
+    if keep_words:
+        options["keep_words"] = keep_words
+    if columns:
+        options["columns"] = columns
     reader, place, corpus = _find(str(spec), options)
     arguments = ["--corpus", reader + _absolute(place)]
     if keep_words:
@@ -89,7 +100,7 @@ def _absolute(path: str | Path) -> str:
     return os.path.abspath(path)  # noqa: PTH100 - links are the user's own
 
 
-def _find(spec: str, options: Mapping[str, object]) -> tuple[str, str | Path, Corpus]:
+def _find(spec: str, options: Options) -> tuple[str, str | Path, Corpus]:
     """The reader as it is typed (``NAME:``; nothing for a manifest), where the corpus lies, and the corpus."""
     if not spec.strip():
         raise UserError(f"--corpus {spec!r}: is empty; give demo, a manifest, or NAME:ROOT")
@@ -128,7 +139,7 @@ def _told_by_folder(place: Path) -> str:
     return told if place.is_file() and told == "audformat" and place.name.startswith("db.") else ""
 
 
-def _read(entry: EntryPoint, root: Path | None, options: Mapping[str, object]) -> Corpus:
+def _read(entry: EntryPoint, root: Path | None, options: Options) -> Corpus:
     try:
         reader = entry.load()
     except (ImportError, AttributeError) as problem:

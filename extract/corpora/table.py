@@ -28,10 +28,9 @@ from .cells import (
     identifier,
     look_alikes,
 )
-from .copies import first_rows
-from .places import Place, check_places, overlaps, part_suffix, places
-from .scales import refuse_outside, two_scales
-from .values import first, is_plain, normalise_split, parse_rating, parse_seconds, path_under, printable
+from .given import Given, ids_of
+from .places import Place, check_places, overlaps, places
+from .values import first, printable
 
 COLUMNS = (*(name for name in TEXT_COLUMNS if name not in OPTIONAL), *DIMENSIONS, *OPTIONAL)
 _NUMBERS = (*DIMENSIONS, *OPTIONAL_NUMBERS)
@@ -76,7 +75,7 @@ class Corpus:
     arguments: tuple[str, ...] = ()
 
     @classmethod
-    def from_table(
+    def from_table(  # noqa: PLR0913 - the door for every reader, those of other packages too
         cls,
         name: str,
         root: Path,
@@ -125,13 +124,14 @@ class Corpus:
             Naming source, place and remedy: no utterances, an empty or escaping path, an id that occurs twice, a rating
             that is no finite number or beyond its scale, an unknown split.
         """
-        where = where or (lambda row: f"row {row + 1}")
-        notes, missing, called = (
-            list(notes),
-            missing or MissingWords(),
-            {name: name for name in COLUMNS} | dict(called or {}),
+        given = Given(
+            table=table,
+            source=source,
+            where=where or (lambda row: f"row {row + 1}"),
+            called={column: column for column in COLUMNS} | dict(called or {}),
+            missing=missing or MissingWords(),
+            option=option,
         )
-        root = Path(os.path.abspath(root))  # noqa: PTH100 - see path_under
         if "path" not in table.columns:
             raise UserError(
                 f"{source}: no column 'path' (columns: {first(table.columns, 12)}); "
@@ -139,81 +139,31 @@ class Corpus:
             )
         if len(table) == 0:
             raise UserError(f"{source}: no utterances; a manifest needs a header line and one line an utterance")
-        kept = first_rows(table, notes)
-        if len(kept) < len(table):
-            table, where = table.iloc[kept].reset_index(drop=True), _among(kept, where)
-        columns: dict[str, object] = {}
-        for column in TEXT_COLUMNS:
-            if column in table.columns:
-                texts = [_text(value, source, called[column], where, row) for row, value in enumerate(table[column])]
-                columns[column] = [missing.text(column, text) for text in texts]
-            else:
-                columns[column] = [""] * len(table)
-
-        given_paths = columns["path"]
-        try:
-            base = os.path.join(root, "")  # noqa: PTH118 - with its slash
-            columns["path"] = [base + given if is_plain(given) else path_under(root, given) for given in given_paths]
-        except ValueError:
-            columns["path"] = [
-                _checked_path(root, given, written, source, called["path"], where, row)
-                for row, (given, written) in enumerate(zip(given_paths, table["path"], strict=True))
-            ]
-        absolute = sum(map(os.path.isabs, given_paths))
-        if absolute and absolute < len(given_paths):
-            notes.append(f"{absolute} of {len(given_paths)} paths are absolute, the others start from {root}")
-        elif absolute:
-            notes.append("all paths are absolute: the manifest does not move with its audio")
-        for column in OPTIONAL_NUMBERS:
-            columns[column] = _numbers(table, column, source, where, missing, called)
-        check_places(columns, called, source=source, where=where)
-        parts = places(pd.DataFrame({name: columns[name] for name in PLACES}))
-        _note_repeated_paths(columns["path"], parts, notes)
-
-        from_stem = sum(not given for given in columns["id"])
-        columns["id"] = [
-            given or Path(path).stem + part_suffix(part)
-            for given, path, part in zip(columns["id"], columns["path"], parts, strict=True)
-        ]
-        for column in IDENTIFIERS:
-            columns[column] = [identifier(name) for name in columns[column]]
-        _refuse_repeated_ids(columns["id"], source, where, from_stem)
-
-        columns["gender"] = [_GENDERS.get(gender.casefold(), gender.casefold()) for gender in columns["gender"]]
-        columns["split"] = _splits(columns["split"], source, called, option)
-        unsplit = sum(not split for split in columns["split"])
-        if 0 < unsplit < len(table):
-            notes.append(f"{unsplit} of {len(table)} utterances belong to no split")
-
-        for column in DIMENSIONS:
-            columns[column] = _numbers(table, column, source, where, missing, called)
-            scale = (scales or {}).get(column)
-            if scale is not None:
-                refuse_outside(columns[column], scale, source=source, column=called[column], where=where)
-            elif mixed := two_scales(columns[column]):
-                notes.append(f"column '{called[column]}': {mixed}; are two scales mixed? Bring them to one")
-        notes += missing.notes()
-        for column in _NAMES:
-            alike = look_alikes(columns[column])
-            if alike:
-                notes.append(
-                    f"column '{column}': names that look alike are kept apart: {first(alike, 3)}; "
-                    "write a name in one way where one is meant"
-                )
+        said, root = list(notes), Path(os.path.abspath(root))  # noqa: PTH100 - see path_under
+        given = given.without_copies(said)
+        texts = {column: given.texts(column) for column in TEXT_COLUMNS}
+        texts["path"] = given.paths(texts["path"], root, said)
+        numbers = {column: given.numbers(column) for column in OPTIONAL_NUMBERS}
+        check_places(numbers, given.called, source=source, where=given.where)
+        parts = places(pd.DataFrame({name: numbers[name] for name in PLACES}))
+        _note_repeated_paths(texts["path"], parts, said)
+        by_stem = not all(texts["id"])
+        texts["id"] = ids_of(texts["id"], texts["path"], parts)
+        texts |= {column: [identifier(name) for name in texts[column]] for column in IDENTIFIERS}
+        given.refuse_repeated(texts["id"], by_stem=by_stem)
+        texts["gender"] = [_GENDERS.get(gender.casefold(), gender.casefold()) for gender in texts["gender"]]
+        texts["split"] = given.splits(texts["split"], said)
+        numbers |= {column: given.ratings(column, (scales or {}).get(column), said) for column in DIMENSIONS}
+        said += given.missing.notes()
+        _note_look_alikes(texts, said)
         # Plain Python strings on every version of pandas: newer ones infer a text type that refuses file names which
         # are not UTF-8 (lone surrogates in Python).
-        texts = {name: pd.Series(columns[name], dtype=object) for name in TEXT_COLUMNS}
-        frame = pd.DataFrame({**texts, **{name: columns[name] for name in _NUMBERS}}, columns=list(COLUMNS))
-        alone = [name for name in DIMENSIONS if frame[name].isna().all() and frame[f"{name}_mean"].notna().any()]
-        if alone:
-            taken = " ".join(f"{name}={called[name + '_mean']}" for name in alone)
-            notes.append(
-                f"no label of {' or '.join(alone)}, and means of single ratings, which are kept beside labels; if they "
-                f"are the labels: --columns {taken}"
-            )
+        columns = {name: pd.Series(texts[name], dtype=object) for name in TEXT_COLUMNS}
+        frame = pd.DataFrame({**columns, **{name: numbers[name] for name in _NUMBERS}}, columns=list(COLUMNS))
+        _note_means_alone(frame, given.called, said)
         if sharing := overlaps(frame):
-            notes.append(f"{sharing:,} utterances share audio with another one: the times of parts of a file overlap")
-        return cls(printable(name), root, frame, tuple(notes), printable(text_source))
+            said.append(f"{sharing:,} utterances share audio with another one: the times of parts of a file overlap")
+        return cls(printable(name), root, frame, tuple(said), printable(text_source))
 
     def __post_init__(self) -> None:
         if tuple(self.utterances.columns) != COLUMNS:
@@ -240,13 +190,14 @@ class Corpus:
         digest = hashlib.sha256(to_json(held).encode())
         base = str(self.root) + os.sep
         for row in self.utterances[list(held)].itertuples(index=False):
-            cells = []
+            cells: list[str | None] = []
             for column, value in zip(held, row, strict=True):
                 if column == "path":
-                    value = Path(value.removeprefix(base)).as_posix()
+                    cells.append(Path(value.removeprefix(base)).as_posix())
                 elif column in _NUMBERS:
-                    value = None if math.isnan(value) else float(value).hex()
-                cells.append(value)
+                    cells.append(None if math.isnan(value) else float(value).hex())
+                else:
+                    cells.append(value)
             # File names that are not valid UTF-8 reach Python as lone surrogates, which plain UTF-8 refuses.
             digest.update(to_json(cells, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
         return digest.hexdigest()
@@ -304,40 +255,6 @@ def empty_columns(n: int) -> dict[str, object]:
     return texts | {name: np.full(n, np.nan) for name in OPTIONAL_NUMBERS}
 
 
-def _among(rows: np.ndarray, where: Callable[[int], str]) -> Callable[[int], str]:
-    """Tells the place of each of some rows."""
-    return lambda row: where(int(rows[row]))
-
-
-def _text(value: object, source: Path, column: str, where: Callable[[int], str], row: int) -> str:
-    if type(value) is str and value.isprintable():  # as nearly every cell is
-        return value.strip()
-    if value is None or (isinstance(value, float) and math.isnan(value)) or value is pd.NA or value is pd.NaT:
-        return ""
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        value = int(value)  # a column of whole numbers with empty cells comes as floats: speaker 30, not 30.0
-    if not isinstance(value, str | int | float | np.number):
-        raise UserError(
-            f"{source}, {where(row)}, column '{column}': a value of type {type(value).__name__}; store it as text"
-        )
-    text = str(value).strip()
-    if "\0" in text:
-        raise UserError(f"{source}, {where(row)}, column '{column}': holds a NUL character; remove it")
-    return text
-
-
-def _checked_path(
-    root: Path, given: str, written: object, source: Path, column: str, where: Callable[[int], str], row: int
-) -> str:
-    try:
-        return path_under(root, given)
-    except ValueError as problem:
-        remedy = ""
-        if not given and isinstance(written, str) and written.strip():
-            remedy = f": {written.strip()!r} stands for no value; if a file is called so, --keep-words path"
-        raise UserError(f"{source}, {where(row)}, column '{column}': {problem}{remedy}") from None
-
-
 def _note_repeated_paths(paths: list[str], parts: list[Place], notes: list[str]) -> None:
     repeated = [path for (path, _), count in Counter(zip(paths, parts, strict=True)).items() if count > 1]
     if repeated:
@@ -345,52 +262,21 @@ def _note_repeated_paths(paths: list[str], parts: list[Place], notes: list[str])
         notes.append(f"{len(repeated)} {what} are named by more than one row: {first(repeated, 2)}")
 
 
-def _refuse_repeated_ids(ids: list[str], source: Path, where: Callable[[int], str], from_stem: int) -> None:
-    seen: dict[str, int] = {}
-    for row, name in enumerate(ids):
-        if name in seen:
-            remedy = "add a column 'id' of unique names" if from_stem else "make the ids unique"
-            raise UserError(f"{source}: the id {name!r} occurs at {where(seen[name])} and {where(row)}; {remedy}")
-        seen[name] = row
+def _note_look_alikes(texts: Mapping[str, list[str]], notes: list[str]) -> None:
+    for column in _NAMES:
+        alike = look_alikes(texts[column])
+        if alike:
+            notes.append(
+                f"column '{column}': names that look alike are kept apart: {first(alike, 3)}; "
+                "write a name in one way where one is meant"
+            )
 
 
-def _splits(given: list[str], source: Path, called: Mapping[str, str], option: str) -> list[str]:
-    known = {name: normalise_split(name) for name in dict.fromkeys(given)}
-    unknown = [name for name, split in known.items() if split is None]
-    if unknown:
-        counts = Counter(given)
-        listed = first([f"{name!r} ({counts[name]} rows)" for name in unknown])
-        other = f"; if the column tells no split, {option} split= leaves it out" if option else ""
-        raise UserError(
-            f"{source}, column '{called['split']}': unknown {listed}; "
-            f"use train, development, test, test1, test2, ... or nothing{other}"
+def _note_means_alone(frame: pd.DataFrame, called: Mapping[str, str], notes: list[str]) -> None:
+    alone = [name for name in DIMENSIONS if frame[name].isna().all() and frame[f"{name}_mean"].notna().any()]
+    if alone:
+        taken = " ".join(f"{name}={called[name + '_mean']}" for name in alone)
+        notes.append(
+            f"no label of {' or '.join(alone)}, and means of single ratings, which are kept beside labels; if they "
+            f"are the labels: --columns {taken}"
         )
-    return [known[name] for name in given]
-
-
-def _numbers(
-    table: pd.DataFrame,
-    column: str,
-    source: Path,
-    where: Callable[[int], str],
-    missing: MissingWords,
-    called: Mapping[str, str],
-) -> np.ndarray:
-    if column not in table.columns:
-        return np.full(len(table), np.nan)
-    parse = parse_seconds if column in ("start", "end") else parse_rating
-    numbers = np.empty(len(table))
-    read: dict[str, float] = {}  # a mean of a few ratings is one of a few values
-    for row, value in enumerate(table[column]):
-        text = missing.text(column, value) if isinstance(value, str) else None
-        try:
-            if text is None:
-                numbers[row] = parse(None if value is pd.NA else value)
-            else:
-                numbers[row] = read[text] if text in read else read.setdefault(text, parse(text))
-        except (TypeError, ValueError) as problem:
-            remedy = "correct it or leave the cell empty"
-            if column == "channel":
-                remedy = "channels are numbers from 0; if the column tells none, --columns channel= leaves it out"
-            raise UserError(f"{source}, {where(row)}, column '{called[column]}': {problem}; {remedy}") from None
-    return numbers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from .folders import names_in
@@ -10,13 +10,13 @@ from .text import decode_leniently, read_bytes
 from .values import first
 
 
-def read_transcripts(folders: Iterable[Path], ids: Sequence[str], notes: list[str]) -> list[str]:
+def read_transcripts(folders: Iterable[Path], ids: Iterable[str], notes: list[str]) -> list[str]:
     """The words of each utterance, from ``ID.txt`` in the first of the folders that has it.
 
     Parameters
     ----------
     folders : iterable of Path
-    ids : sequence of str
+    ids : iterable of str
     notes : list of str
         Told how many utterances have no transcript, and how many transcripts are not UTF-8.
 

@@ -34,9 +34,9 @@ _STEPS = re.compile(r"//|/\.\.?/")
 
 def first(items: Iterable[object], shown: int = _SHOWN) -> str:
     """List the first few of many, and say how many more there are."""
-    items = [str(item) for item in items]
-    more = f" and {len(items) - shown} more" if len(items) > shown else ""
-    return ", ".join(items[:shown]) + more
+    texts = [str(item) for item in items]
+    more = f" and {len(texts) - shown} more" if len(texts) > shown else ""
+    return ", ".join(texts[:shown]) + more
 
 
 def printable(text: str) -> str:

@@ -6,24 +6,22 @@ asks no network by itself, and the same files are read with a network and withou
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from emoprobe.errors import UserError, reason
-from emoprobe.jsontext import from_json
 
-from .hub import Repository, cached_names, find_repository
+from .files import Files, LocalFolder, read_settings
+from .hub import cached_names, find_repository
 from .names import nearest, nearest_folder, refuse_misspelt
 from .packaged import packaged_folder, packaged_names
-from .pickled import as_safetensors, file_sha256
 from .prefixes import first_parts, model_names, named_as_the_model
 from .sizes import check_model, check_preprocessor, check_sizes
-from .weight_files import WEIGHT_FILES, other_weights, refuse_dangling
+from .tensors import read_tensors
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -83,40 +81,9 @@ class MissingWeights(UserError):
         Of the weights, in the model.
     """
 
-    def __init__(self, message: str, names: list[str]):
+    def __init__(self, message: str, names: list[str]) -> None:
         super().__init__(message)
         self.names = names
-
-
-@dataclass(frozen=True)
-class LocalFolder:
-    """A folder on this machine, with the few things that a :class:`.hub.Repository` has."""
-
-    folder: Path
-    commit: str | None = None
-
-    def path(self, file: str) -> Path | None:
-        """The file; None where there is none.
-
-        Raises
-        ------
-        UserError
-            If it is a link to what is gone.
-        """
-        there = self.folder / file
-        refuse_dangling(there, self.lacking())
-        return there if there.is_file() else None
-
-    def names(self) -> list[str]:
-        """Names of all files."""
-        return sorted(file.name for file in self.folder.iterdir() if file.is_file())
-
-    def keep(self) -> None:
-        """A folder is what it is."""
-
-    def lacking(self) -> str:
-        """What to say, and do, about a file that is not there."""
-        return "copy it from the original checkpoint, or download the model again"
 
 
 @dataclass(frozen=True)
@@ -132,7 +99,7 @@ class Checkpoint:
     """
 
     source: str
-    files: Repository | LocalFolder
+    files: Files
 
     @property
     def origin(self) -> Origin:
@@ -147,15 +114,16 @@ class Checkpoint:
         UserError
             If it is damaged, describes a quantised model, or names a size that no model has.
         """
-        settings = self._json("config.json")
-        if settings is None:
+        path = self.files.path("config.json")
+        if path is None:
             raise UserError(f"{self.source}: no config.json; {self.files.lacking()}")
+        settings = read_settings(path, self.source)
         if settings.get("quantization_config"):
             raise UserError(f"{self.source} is quantised, which is not supported; take the original checkpoint")
         settings = {name: value for name, value in settings.items() if name not in _NOT_OF_THE_MODEL}
         if settings.get("vocab_size", 0) is None:
             del settings["vocab_size"]
-        check_sizes(settings, self.files.path("config.json"))
+        check_sizes(settings, path)
         return settings
 
     def configured(self, config_class: type[PretrainedConfig]) -> PretrainedConfig:
@@ -180,14 +148,14 @@ class Checkpoint:
         UserError
             If there is neither, or it is damaged.
         """
-        file = "preprocessor_config.json"
-        settings = self._json(file)
-        if settings is None:
-            file = "processor_config.json"
-            settings = (self._json(file) or {}).get("feature_extractor")
-        if not isinstance(settings, dict):
+        path = self.files.path("preprocessor_config.json")
+        if path is not None:
+            return check_preprocessor(read_settings(path, self.source), path)
+        path = self.files.path("processor_config.json")
+        settings = None if path is None else read_settings(path, self.source).get("feature_extractor")
+        if path is None or not isinstance(settings, dict):
             raise UserError(f"{self.source}: no preprocessor_config.json; {self.files.lacking()}")
-        return check_preprocessor(settings, self.files.path(file))
+        return check_preprocessor(settings, path)
 
     def folder_with_tokeniser(self) -> Path:
         """Folder that holds the configuration and all files of the tokeniser that the checkpoint has."""
@@ -196,7 +164,7 @@ class Checkpoint:
         return self.files.folder
 
     def load(
-        self, model_class: type[PreTrainedModel], config: PretrainedConfig, *, within: str | None = None, **options
+        self, model_class: type[PreTrainedModel], config: PretrainedConfig, *, within: str | None = None, **options: Any
     ) -> tuple[PreTrainedModel, Origin]:
         """A model with all the weights of the checkpoint.
 
@@ -224,14 +192,14 @@ class Checkpoint:
             If there are no weights, they cannot be read, or they are not those that the configuration describes.
         """
         check_model(model_class, config, self.source, **options)
-        tensors, origin = self._weights()
-        names = ", ".join(origin.weights_files)
-        seen = first_parts(tensors)
+        tensors, kind, hashes = read_tensors(self.files, self.source)
+        names, seen = ", ".join(hashes), first_parts(tensors)
         try:
             tensors = named_as_the_model(
                 tensors, within, lambda: model_names(model_class, config, **options), f"{self.source} ({names})"
             )
-            model, loaded = model_class.from_pretrained(
+            # A model and what was made of its weights, of which transformers' types do not tell.
+            pair: Any = model_class.from_pretrained(
                 None,
                 config=config,
                 state_dict=tensors,
@@ -243,6 +211,7 @@ class Checkpoint:
             raise
         except Exception as error:  # sizes that do not fit together raise what each layer happens to raise
             raise UserError(f"{self.source}: {names} does not fit config.json ({reason(error)})") from error
+        model, loaded = pair
         missing = sorted(key for key in loaded["missing_keys"] if key.rpartition(".")[2] not in UNUSED_WEIGHTS)
         if missing:
             raise MissingWeights(
@@ -274,49 +243,7 @@ class Checkpoint:
                 "the one before the training went wrong"
             )
         self.files.keep()
-        return model, origin
-
-    def _json(self, file: str) -> dict | None:
-        path = self.files.path(file)
-        if path is None:
-            return None
-        try:
-            settings = from_json(path.read_bytes())
-        except (ValueError, OSError) as error:
-            raise UserError(f"{path} of {self.source} is damaged ({reason(error)}); download it again") from error
-        if not isinstance(settings, dict):
-            raise UserError(f"{path} of {self.source} is damaged (it holds no settings); download it again")
-        return settings
-
-    def _weights(self) -> tuple[dict[str, torch.Tensor], Origin]:
-        """Every tensor by its name in the file, in float32, and where they are from."""
-        for name, kind in WEIGHT_FILES.items():
-            path = self.files.path(name)
-            if path is None:
-                continue
-            paths = [path] if path.suffix != ".json" else self._shards(path)
-            for each in paths:
-                _refuse_pointer(each)
-            hashes = [file_sha256(each) for each in paths]
-            origin = Origin(self.files.commit, kind, dict(zip((each.name for each in paths), hashes, strict=True)))
-            read = [as_safetensors(paths, hashes)] if kind == "pickle" else paths
-            return {key: value for each in read for key, value in _read(each).items()}, origin
-        raise UserError(
-            f"{self.source}: no weights that can be read ({' or '.join(n for n in WEIGHT_FILES if '.json' not in n)}); "
-            f"{other_weights(self.files.names()) or self.files.lacking()}"
-        )
-
-    def _shards(self, index: Path) -> list[Path]:
-        names = self._json(index.name).get("weight_map")
-        names = list(names.values()) if isinstance(names, dict) else []
-        if not names or not all(isinstance(name, str) and re.fullmatch(r"\w[\w.-]*", name) for name in names):
-            raise UserError(f"{index} of {self.source} is damaged (it names no files beside it); download it again")
-        paths = {name: self.files.path(name) for name in sorted(set(names))}
-        if absent := [name for name, path in paths.items() if path is None]:
-            raise UserError(
-                f"{self.source}: {absent[0]}, which {index.name} names, is not there; {self.files.lacking()}"
-            )
-        return list(paths.values())
+        return model, Origin(self.files.commit, kind, hashes)
 
 
 def open_checkpoint(
@@ -382,29 +309,9 @@ def _in_folder(folder: str) -> Checkpoint:
     return Checkpoint(folder, files)
 
 
-def _read(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors of a safetensors file by name, those of numbers with a fraction in float32."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(
-            f"the weights in {path} are damaged ({reason(error)}); delete it and download it again"
-        ) from error
-    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
-
-
 def _is_broken(name: str, values: torch.Tensor) -> bool:
     used = name.rpartition(".")[2] not in UNUSED_WEIGHTS
     return used and values.is_floating_point() and not bool(values.isfinite().all())
-
-
-def _refuse_pointer(path: Path) -> None:
-    with path.open("rb") as file:
-        if file.read(40).startswith(b"version https://git-lfs"):
-            raise UserError(f"{path} is a pointer of Git LFS and holds no weights; run `git lfs pull` in its folder")
 
 
 def _counted(names: Sequence[str]) -> str:

@@ -91,7 +91,7 @@ def parse_model(data: bytes, *, path: str) -> CTranslate2Model:
 class _Reader:
     """A place in the bytes, which moves on with what is read."""
 
-    def __init__(self, data: bytes, path: str):
+    def __init__(self, data: bytes, path: str) -> None:
         self._data, self._path, self._at = data, path, 0
 
     def refuse(self, why: str) -> NoReturn:

@@ -9,9 +9,14 @@ blocks of a conformer convolve over time as well: :func:`silence_padding` is for
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class ValidLengths:
@@ -23,13 +28,18 @@ class ValidLengths:
         Valid samples of each waveform; None when nothing is padded, so that nothing needs masking.
     """
 
-    def __init__(self, kernels: tuple[int, ...], strides: tuple[int, ...]):
+    def __init__(self, kernels: tuple[int, ...], strides: tuple[int, ...]) -> None:
         self.kernels = kernels
         self.strides = strides
         self.samples: list[int] | None = None
 
-    def after(self, convolutions: int | None = None) -> list[int]:
-        """Valid steps of each utterance after that many convolutions of the front end (all of them if None)."""
+    def after(self, convolutions: int | None = None) -> list[int] | None:
+        """Valid steps of each utterance after that many convolutions of the front end, all of them by default.
+
+        None where nothing is padded.
+        """
+        if self.samples is None:
+            return None
         return [steps(n, self.kernels[:convolutions], self.strides[:convolutions]) for n in self.samples]
 
 
@@ -46,7 +56,7 @@ class ValidGroupNorm(nn.Module):
     Each utterance goes through the same kernel as it would alone, so that the result is not merely close.
     """
 
-    def __init__(self, norm: nn.GroupNorm, lengths: ValidLengths):
+    def __init__(self, norm: nn.GroupNorm, lengths: ValidLengths) -> None:
         super().__init__()
         self.num_groups, self.eps = norm.num_groups, norm.eps
         self.weight, self.bias = norm.weight, norm.bias
@@ -54,18 +64,21 @@ class ValidGroupNorm(nn.Module):
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """Normalise `states` (batch, channels, steps); the padding comes out as zero."""
-        if self._lengths.samples is None:
-            return F.group_norm(states, self.num_groups, self.weight, self.bias, self.eps)
-        normed = None
-        for row, valid in enumerate(self._lengths.after(1)):
-            alone = F.group_norm(states[row : row + 1, :, :valid], self.num_groups, self.weight, self.bias, self.eps)
-            if normed is None:  # only now is the type known: autocast computes norms in float32
-                normed = torch.zeros(states.shape, dtype=alone.dtype, device=alone.device)
-            normed[row, :, :valid] = alone[0]
+        lengths = self._lengths.after(1)
+        if lengths is None:
+            return self._norm(states)
+        first = self._norm(states[:1, :, : lengths[0]])
+        normed = first.new_zeros(states.shape)  # only now is the type known: autocast computes norms in float32
+        normed[0, :, : lengths[0]] = first[0]
+        for row, valid in enumerate(lengths[1:], start=1):
+            normed[row, :, :valid] = self._norm(states[row : row + 1, :, :valid])[0]
         return normed
 
+    def _norm(self, states: torch.Tensor) -> torch.Tensor:
+        return F.group_norm(states, self.num_groups, self.weight, self.bias, self.eps)
 
-def make_exact(model: nn.Module) -> ValidLengths:
+
+def make_exact(model: PreTrainedModel) -> ValidLengths:
     """Change `model` in place so that padding cannot reach a valid frame; return what it must be told of each batch.
 
     Parameters
@@ -79,11 +92,11 @@ def make_exact(model: nn.Module) -> ValidLengths:
         Set its `samples` before each forward pass, and pass the attention mask as well.
     """
     lengths = ValidLengths(tuple(model.config.conv_kernel), tuple(model.config.conv_stride))
-    for layer in model.feature_extractor.conv_layers:
-        if isinstance(getattr(layer, "layer_norm", None), nn.GroupNorm):
-            layer.layer_norm = ValidGroupNorm(layer.layer_norm, lengths)
-
-    for module in model.encoder.pos_conv_embed.modules():
+    for layer in model.get_submodule("feature_extractor.conv_layers").children():
+        norm = getattr(layer, "layer_norm", None)
+        if isinstance(norm, nn.GroupNorm):
+            layer.layer_norm = ValidGroupNorm(norm, lengths)
+    for module in model.get_submodule("encoder.pos_conv_embed").modules():
         if isinstance(module, nn.Conv1d):
             silence_padding(module, lengths)
     for module in model.modules():
@@ -98,7 +111,7 @@ class _FloatPadding:
     It adds them to a bias of numbers, and torch is about to take no mask of truth values beside one.
     """
 
-    def __init__(self, mask: torch.Tensor, dtype: torch.dtype):
+    def __init__(self, mask: torch.Tensor, dtype: torch.dtype) -> None:
         self._mask, self._dtype = mask, dtype
 
     def ne(self, one: int) -> torch.Tensor:
@@ -107,7 +120,7 @@ class _FloatPadding:
         return torch.zeros(padding.shape, dtype=self._dtype, device=padding.device).masked_fill_(padding, -torch.inf)
 
 
-def _mask_of_one_type(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+def _mask_of_one_type(_module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
     mask = kwargs.get("attention_mask")
     if mask is None:
         return None
@@ -115,26 +128,27 @@ def _mask_of_one_type(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tup
     return args, {**kwargs, "attention_mask": _FloatPadding(mask, states.dtype)}
 
 
-def silence_padding(convolution: nn.Conv1d, lengths: ValidLengths) -> None:
+def silence_padding(convolution: nn.Module, lengths: ValidLengths) -> None:
     """Let a convolution over frames see zeros in the padding, as it sees them beyond an utterance that is alone.
 
     Parameters
     ----------
-    convolution : torch.nn.Conv1d
+    convolution : torch.nn.Module
         Over frames of the front end, (batch, channels, frames); changed in place by a hook.
     lengths : ValidLengths
     """
 
-    def silence(module: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor] | None:
-        if lengths.samples is None:
+    def silence(_module: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor] | None:
+        valid = lengths.after()
+        if valid is None:
             return None
         (states,) = inputs
-        return (states * frame_mask(lengths.after(), states.shape[-1], states.device)[:, None, :],)
+        return (states * frame_mask(valid, states.shape[-1], states.device)[:, None, :],)
 
     convolution.register_forward_pre_hook(silence)
 
 
-def renew_positions(embedding: nn.Module | None) -> None:
+def renew_positions(encoder: nn.Module) -> None:
     """Let a conformer's position embeddings depend on the batch under way alone.
 
     Transformers keeps them from one forward pass to the next: rotary ones by their length, whatever device and
@@ -143,16 +157,17 @@ def renew_positions(embedding: nn.Module | None) -> None:
 
     Parameters
     ----------
-    embedding : torch.nn.Module or None
-        `encoder.embed_positions` of a conformer; changed in place by a hook.
+    encoder : torch.nn.Module
+        Of a conformer; its `embed_positions`, where it has any, is changed in place by a hook.
     """
 
     def renew(module: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-        module.cached_sequence_length = None
+        module.cached_sequence_length = None  # type: ignore[assignment]  # torch knows parts and tensors alone
         (states,) = inputs
         return (states.float(),)
 
-    if embedding is not None:
+    embedding = encoder.embed_positions
+    if isinstance(embedding, nn.Module):
         embedding.register_forward_pre_hook(renew)
 
 

@@ -1,5 +1,7 @@
-"""The files of a repository on the hub: found at one commit, each fetched once, and read from the local cache
-where the hub does not answer."""
+"""The files of a repository on the hub: found at one commit, each fetched once.
+
+Where the hub does not answer, they are read from the local cache.
+"""
 
 from __future__ import annotations
 
@@ -125,9 +127,12 @@ def find_repository(name: str, revision: str | None = None) -> Repository:
     seconds = _seconds()
     try:
         about = _within(seconds, lambda: HfApi().model_info(name, revision=revision, timeout=seconds))
+        commit = about.sha
+        if commit is None:
+            raise ValueError(f"it tells no commit of {name}")
         files = frozenset(file.rfilename for file in about.siblings or () if "/" not in file.rfilename)
         if "config.json" in files:
-            _fetch(name, "config.json", about.sha)
+            _fetch(name, "config.json", commit)
     except Exception as error:  # as above
         repository = _cached(name, revision, *_explained(error, name, revision), error)
         warnings.warn(
@@ -136,8 +141,8 @@ def find_repository(name: str, revision: str | None = None) -> Repository:
             stacklevel=3,
         )
         return repository
-    _keep(name, revision, about.sha)
-    return Repository(name, revision, about.sha, files)
+    _keep(name, revision, commit)
+    return Repository(name, revision, commit, files)
 
 
 def _fetch(name: str, file: str, commit: str) -> Path:
@@ -169,7 +174,7 @@ def _while_it_comes(fetch: Callable[..., Path], folder: Path) -> Path:
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.utils import tqdm
 
-    came = 0
+    came = 0.0
 
     class Watched(tqdm):
         def update(self, n: float | None = 1) -> bool | None:
@@ -312,27 +317,47 @@ def _explained(error: Exception, name: str, revision: str) -> tuple[str, str]:
     hub = constants.ENDPOINT
     status = getattr(getattr(error, "response", None), "status_code", None)
     said = f"{status}: {getattr(error, 'server_message', None) or reason(error)}"
-    if isinstance(error, HFValidationError):
-        return f"{name} cannot be the name of a repository ({reason(error)})", "Look at the spelling"
-    if isinstance(error, GatedRepoError) or status == 403:
-        remedy = (
-            f"Accept its conditions at {hub}/{name}, log in with `hf auth login` (or set HF_TOKEN) and run this again"
-        )
-        return f"{name} is gated ({said})", remedy
-    if isinstance(error, RevisionNotFoundError):
-        return f"{name} has no revision {revision} ({said})", f"Its revisions are at {hub}/{name}/tree/main"
-    if isinstance(error, RepositoryNotFoundError) or status in (401, 404):
-        remedy = "Look at the spelling; if it is private, log in with `hf auth login`"
-        return f"{hub} knows no model {name} ({said})", remedy
-    if isinstance(error, HfHubHTTPError) or status is not None:
-        return (
+    causes = (
+        (
+            isinstance(error, HFValidationError),
+            f"{name} cannot be the name of a repository ({reason(error)})",
+            "Look at the spelling",
+        ),
+        (
+            isinstance(error, GatedRepoError) or status == 403,
+            f"{name} is gated ({said})",
+            f"Accept its conditions at {hub}/{name}, log in with `hf auth login` (or set HF_TOKEN) and run this again",
+        ),
+        (
+            isinstance(error, RevisionNotFoundError),
+            f"{name} has no revision {revision} ({said})",
+            f"Its revisions are at {hub}/{name}/tree/main",
+        ),
+        (
+            isinstance(error, RepositoryNotFoundError) or status in (401, 404),
+            f"{hub} knows no model {name} ({said})",
+            "Look at the spelling; if it is private, log in with `hf auth login`",
+        ),
+        (
+            isinstance(error, HfHubHTTPError) or status is not None,
             f"{hub} answered with an error of its own ({said})",
             f"Try again later. {_bring(name)}",
-        )
-    if isinstance(error, _Stalled):
-        return f"{hub} stopped sending: {error} (HF_HUB_DOWNLOAD_TIMEOUT)", f"Run this again. {_bring(name)}"
-    if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
-        return f"{hub} did not answer within {_seconds():g} s (HF_HUB_ETAG_TIMEOUT)", _bring(name)
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"the local cache cannot be written ({reason(error)})", "Make room there, or set HF_HUB_CACHE"
-    return f"{hub} cannot be reached ({reason(error)})", _bring(name)
+        ),
+        (
+            isinstance(error, _Stalled),
+            f"{hub} stopped sending: {error} (HF_HUB_DOWNLOAD_TIMEOUT)",
+            f"Run this again. {_bring(name)}",
+        ),
+        (
+            isinstance(error, TimeoutError) or "Timeout" in type(error).__name__,
+            f"{hub} did not answer within {_seconds():g} s (HF_HUB_ETAG_TIMEOUT)",
+            _bring(name),
+        ),
+        (
+            isinstance(error, OSError) and error.filename is not None,
+            f"the local cache cannot be written ({reason(error)})",
+            "Make room there, or set HF_HUB_CACHE",
+        ),
+        (True, f"{hub} cannot be reached ({reason(error)})", _bring(name)),
+    )
+    return next((cause, remedy) for holds, cause, remedy in causes if holds)

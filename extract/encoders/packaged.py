@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from emoprobe.errors import UserError
-from emoprobe.jsontext import from_json, to_json
+from emoprobe.jsontext import dict_from_json, to_json
 from emoprobe.locks import LockHeld, hold_lock
 from emoprobe.storage import flush
 
@@ -164,7 +164,7 @@ class WheelModel:
 def _is_whole(folder: Path) -> bool:
     """Whether a conversion was finished, and every file still has its size."""
     try:
-        sizes = from_json((folder / _RECORD).read_bytes())["sizes"]
+        sizes = dict_from_json((folder / _RECORD).read_bytes())["sizes"]
         return all((folder / name).stat().st_size == size for name, size in sizes.items())
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return False

@@ -100,7 +100,7 @@ def _load_restricted(file: Path) -> object:
 def _read(file: Path) -> dict[str, torch.Tensor]:
     """Tensors of a pickle file by name; whatever else it would have made is not made."""
     try:
-        weights = _load_restricted(file)
+        stored = _load_restricted(file)
     except pickle.UnpicklingError as error:
         # What torch says goes on to recommend reading the file without restriction.
         asked = re.search(r"GLOBAL\s+(\S+)", str(error))
@@ -119,10 +119,13 @@ def _read(file: Path) -> dict[str, torch.Tensor]:
         ) from error
     except Exception as error:  # a damaged file raises nearly anything
         raise UserError(f"{file} is damaged ({reason(error)}); download it again") from error
-    other = [f"{name} ({type(value).__name__})" for name, value in _named(weights, file) if not torch.is_tensor(value)]
-    if other:
+    if not isinstance(stored, dict) or not all(isinstance(name, str) for name in stored):
+        raise UserError(f"{file} holds a {type(stored).__name__} and not weights by name; give another checkpoint")
+    weights = {name: value for name, value in stored.items() if isinstance(value, torch.Tensor)}
+    other = next((f"{name} ({type(value).__name__})" for name, value in stored.items() if name not in weights), None)
+    if other is not None:
         raise UserError(
-            f"{file} holds {other[0]} beside the weights of a model: it is no checkpoint as transformers saves it; "
+            f"{file} holds {other} beside the weights of a model: it is no checkpoint as transformers saves it; "
             "load it with the program that wrote it, and save the model with save_pretrained"
         )
     for name, tensor in weights.items():
@@ -145,21 +148,14 @@ def _unusual_form(tensor: torch.Tensor) -> str | None:
     return None if tensor.device.type == "cpu" else tensor.device.type
 
 
-def _named(weights: object, file: Path) -> list[tuple[str, object]]:
-    if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
-        raise UserError(f"{file} holds a {type(weights).__name__} and not weights by name; give another checkpoint")
-    return list(weights.items())
-
-
 def _apart(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Tensors of which none shares its memory with another, as safetensors wants them."""
     seen: set[int] = set()
     apart = {}
     for name, tensor in tensors.items():
-        tensor = tensor.detach().contiguous()
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() in seen or storage.nbytes() != tensor.numel() * tensor.element_size():
-            tensor = tensor.clone()
+        values = tensor.detach().contiguous()
+        storage = values.untyped_storage()
+        shares = storage.data_ptr() in seen or storage.nbytes() != values.numel() * values.element_size()
         seen.add(storage.data_ptr())
-        apart[name] = tensor
+        apart[name] = values.clone() if shares else values
     return apart

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 
-def model_names(model_class: type[PreTrainedModel], config: PretrainedConfig, **options) -> frozenset[str]:
+def model_names(model_class: type[PreTrainedModel], config: PretrainedConfig, **options: Any) -> frozenset[str]:
     """Names of all weights of a model, with and without that of the encoder within one with a head."""
     with torch.device("meta"):
         names = model_class(config, **options).state_dict()

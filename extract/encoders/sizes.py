@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -102,7 +102,7 @@ def check_preprocessor(settings: dict, path: Path) -> dict:
     return check_fields(settings, path, {}, _PREPROCESSOR, remedy=_REMEDY.replace("config.json", path.name))
 
 
-def check_model(model_class: type[PreTrainedModel], config: PretrainedConfig, source: str, **options) -> None:
+def check_model(model_class: type[PreTrainedModel], config: PretrainedConfig, source: str, **options: Any) -> None:
     """Refuse a model that this machine's memory cannot hold, or whose sizes do not fit together, before it is made.
 
     The global random state is left alone.

@@ -18,7 +18,7 @@ from .architectures import ARCHITECTURES
 from .checkpoint import UNUSED_WEIGHTS, Checkpoint, Origin, open_checkpoint
 from .families import FAMILIES
 from .packaged import packaged_models
-from .sizes import check_model
+from .random_weights import RandomWeights
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -82,7 +82,7 @@ class Backbone:
         label: str | None = None,
         random_init: int | None = None,
         origin: Origin | None = None,
-    ):
+    ) -> None:
         self.model = model.eval()
         self.origin = origin or Origin()
         self.config = model.config
@@ -110,12 +110,12 @@ class Backbone:
         for k, block in enumerate(self.blocks, start=1):
             block.register_forward_hook(self._see_output(k))
 
-    def _see_input(self, block: torch.nn.Module, args: tuple, kwargs: dict) -> None:
+    def _see_input(self, _block: torch.nn.Module, args: tuple, kwargs: dict) -> None:
         if self._visit is not None:
             self._visit(0, args[0] if args else kwargs["hidden_states"])
 
     def _see_output(self, k: int) -> Callable:
-        def see(block: torch.nn.Module, args: tuple, output: torch.Tensor | tuple) -> None:
+        def see(_block: torch.nn.Module, _args: tuple, output: torch.Tensor | tuple) -> None:
             if self._visit is not None:
                 self._visit(k, output[0] if isinstance(output, tuple) else output)
 
@@ -275,8 +275,8 @@ def weights_sha256(model: torch.nn.Module) -> str:
 
 def load_config(
     name: str, *, revision: str | None = None, random_init: int | None = None
-) -> tuple[PretrainedConfig, Checkpoint | None]:
-    """Configuration of a model, and its checkpoint (None where the architecture of a short name is all that is wanted).
+) -> tuple[PretrainedConfig, Checkpoint | RandomWeights]:
+    """Configuration of a model, and where its weights are from.
 
     Parameters
     ----------
@@ -293,7 +293,6 @@ def load_config(
     UserError
         If there is no such model, or its family is not accepted.
     """
-
     if random_init is not None and not 0 <= random_init < 2**63:
         raise UserError(f"--random-init {random_init} is no seed; give a number from 0 to {2**63 - 1}")
     known = ARCHITECTURES.get(name)
@@ -302,7 +301,7 @@ def load_config(
             raise UserError(
                 f"--revision is for checkpoints on the hub, and {name} is not taken from there; leave it out"
             )
-        return FAMILIES[known.model_type].config_class(**known.config), None
+        return FAMILIES[known.model_type].config_class(**known.config), RandomWeights(name, random_init, None)
     checkpoint = open_checkpoint(
         name,
         revision=revision,
@@ -316,7 +315,8 @@ def load_config(
             f"{checkpoint.source} is a {model_type or 'model of unknown type'}, which is not supported; supported are "
             f"{', '.join(FAMILIES)} ({', '.join(family.title for family in FAMILIES.values())})"
         )
-    return checkpoint.configured(FAMILIES[model_type].config_class), checkpoint
+    config = checkpoint.configured(FAMILIES[model_type].config_class)
+    return config, checkpoint if random_init is None else RandomWeights(name, random_init, checkpoint)
 
 
 def load_backbone(
@@ -353,29 +353,23 @@ def load_backbone(
     UserError
         If the model cannot be had, is of another family, or its weights are not all there.
     """
-    config, checkpoint = load_config(name, revision=revision, random_init=random_init)
+    config, weights = load_config(name, revision=revision, random_init=random_init)
     if not all(isinstance(size, int) and size >= 1 for size in (config.num_hidden_layers, config.hidden_size)):
         raise UserError(f"{name}: config.json describes a model without layers or width")
     family = FAMILIES[config.model_type]
     model_class = family.model_class
     if normalise is None:
-        normalise = _normalisation(name, checkpoint, random_init, config)
-    if random_init is not None:
-        origin = Origin() if checkpoint is None else checkpoint.origin
-        check_model(model_class, config, name)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(random_init)
-            model = model_class(config)
-    else:
-        model, origin = checkpoint.load(model_class, config, within=family.within or model_class.base_model_prefix)
+        normalise = _normalisation(name, weights, config)
+    model, origin = weights.load(model_class, config, within=family.within or model_class.base_model_prefix)
     return Backbone(model.float(), name=name, normalise=normalise, label=label, random_init=random_init, origin=origin)
 
 
-def _normalisation(name: str, checkpoint: Checkpoint | None, random_init: int | None, config: PretrainedConfig) -> bool:
-    """What the checkpoint says of normalising its input."""
+def _normalisation(name: str, weights: Checkpoint | RandomWeights, config: PretrainedConfig) -> bool:
+    """What the checkpoint says of normalising its input, or for random weights what is known of it."""
     known = ARCHITECTURES.get(name)
-    if random_init is not None and known is not None and known.normalise is not None:
+    if isinstance(weights, RandomWeights) and known is not None and known.normalise is not None:
         return known.normalise
+    checkpoint = weights.checkpoint if isinstance(weights, RandomWeights) else weights
     if checkpoint is None:
         raise UserError(
             f"whether {name} was trained on normalised audio is not known here: say so with --normalise yes or no"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from emoprobe.errors import Note, UserError, reason
 
 from .architectures import TEXT_ARCHITECTURES
 from .checkpoint import Checkpoint, Origin, open_checkpoint
-from .sizes import check_model
+from .random_weights import RandomWeights
 from .speech import weights_sha256
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class TextEncoder:
         name: str,
         random_init: int | None = None,
         origin: Origin | None = None,
-    ):
+    ) -> None:
         self.model = model.eval()
         self.origin = origin or Origin()
         self.tokenizer = tokenizer
@@ -126,8 +126,8 @@ class TextEncoder:
         rows_of: dict[tuple[int, ...], list[int]] = {}
         for row, tokens in zip(present, self._token_rows([texts[row] for row in present]), strict=True):
             rows_of.setdefault(tuple(tokens), []).append(row)
-        for tokens, rows in rows_of.items():
-            ids = torch.tensor([tokens], device=self.device)
+        for text, rows in rows_of.items():
+            ids = torch.tensor([text], device=self.device)
             states = self.model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
             embeddings[rows] = states.float().mean(dim=1).cpu().numpy()
         return embeddings
@@ -167,8 +167,8 @@ class TextEncoder:
 
 def load_text_config(
     name: str, *, revision: str | None = None, random_init: int | None = None
-) -> tuple[PretrainedConfig, Checkpoint | None]:
-    """Configuration of a text encoder, and its checkpoint (None where a short name's architecture is all it takes).
+) -> tuple[PretrainedConfig, Checkpoint | RandomWeights]:
+    """Configuration of a text encoder, and where its weights are from.
 
     Parameters
     ----------
@@ -186,18 +186,19 @@ def load_text_config(
         If there is no such model, or it is not a text encoder.
     """
     import transformers
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES, MODEL_MAPPING_NAMES
 
     if random_init is not None and not 0 <= random_init < 2**63:
         raise UserError(f"{random_init} is no seed of random weights; give a number from 0 to {2**63 - 1}")
     known = TEXT_ARCHITECTURES.get(name)
     if known is not None and random_init is not None:
-        return transformers.AutoConfig.for_model(known.model_type, **known.config), None
+        config = transformers.AutoConfig.for_model(known.model_type, **known.config)
+        return config, RandomWeights(name, random_init, None)
     checkpoint = _open(name, revision)
     source = checkpoint.source
     model_type = checkpoint.config().get("model_type")
     # The family is looked up by name, before anything else is read, so that no checkpoint can bring code of its own.
-    if model_type not in transformers.CONFIG_MAPPING:
+    if model_type is None or model_type not in transformers.CONFIG_MAPPING:
         raise UserError(
             f"{source} is a {model_type or 'model of unknown type'}, which this release of transformers does not know "
             "by itself, and code from a checkpoint is never run; give a text encoder such as "
@@ -208,8 +209,10 @@ def load_text_config(
         kind = "an encoder with a decoder"
     elif getattr(config, "is_decoder", False) or model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
         kind = "no model that reads a text in both directions (a decoder, or not of text)"
+    elif not isinstance(MODEL_MAPPING_NAMES[model_type], str):  # Funnel, which cannot take a text of two tokens
+        kind = "a model of two forms, which shorten the text from block to block"
     else:
-        return config, checkpoint
+        return config, checkpoint if random_init is None else RandomWeights(name, random_init, checkpoint)
     raise UserError(
         f"{source} is a {model_type}: {kind}. Give a text encoder trained on masked words: "
         f"{', '.join(TEXT_ARCHITECTURES)}, or any BERT, RoBERTa, ELECTRA, MPNet, DeBERTa or ModernBERT"
@@ -238,16 +241,10 @@ def load_text_encoder(name: str, *, revision: str | None = None, random_init: in
     UserError
         If the model or its tokeniser cannot be had, it is not a text encoder, or its weights are not all there.
     """
-    config, checkpoint = load_text_config(name, revision=revision, random_init=random_init)
+    config, weights = load_text_config(name, revision=revision, random_init=random_init)
     model_class, options = _class_of(config)
-    if random_init is not None:
-        check_model(model_class, config, name, **options)
-        origin = Origin() if checkpoint is None else checkpoint.origin
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(random_init)
-            model = new_text_model(config, name)
-    else:
-        model, origin = checkpoint.load(model_class, config, within=model_class.base_model_prefix, **options)
+    model, origin = weights.load(model_class, config, within=model_class.base_model_prefix, **options)
+    checkpoint = weights.checkpoint if isinstance(weights, RandomWeights) else weights
     tokenizer = _load_tokenizer(checkpoint or _any_of_the_vocabulary(name, revision), config)
     if len(tokenizer) > config.vocab_size:
         raise UserError(
@@ -279,11 +276,12 @@ def new_text_model(config: PretrainedConfig, source: str) -> PreTrainedModel:
         raise UserError(f"{source}: config.json describes no model ({reason(error)})") from error
 
 
-def _class_of(config: PretrainedConfig) -> tuple[type, dict]:
+def _class_of(config: PretrainedConfig) -> tuple[type[PreTrainedModel], dict[str, bool]]:
     """The encoder's class and its options: nothing here reads the pooling layer, which many checkpoints lack."""
     import transformers
 
-    model_class = transformers.MODEL_MAPPING[type(config)]
+    # One class, where transformers' types tell of two: a family of two was refused.
+    model_class: Any = transformers.MODEL_MAPPING[type(config)]
     pools = "add_pooling_layer" in inspect.signature(model_class).parameters
     return model_class, {"add_pooling_layer": False} if pools else {}
 

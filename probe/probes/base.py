@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from emoprobe.extract.cache import HiddenStateCache
 
+    from ..deletion import Deletions, LeftOut
     from ..mdl import OnlineCode
     from ..settings import FitSettings
     from ..splits import Fold, Split
@@ -78,12 +79,21 @@ class Task:
         """Labels of the dimensions, shape (utterances, targets); NaN where there is none."""
         return self.labels.ratings(self.targets)
 
+    def deletions(self) -> Deletions:
+        """Whom to leave out of the training sets, one after the other."""
+        from ..deletion import Deletions
+        from ..units import unit_names
+
+        ids = self.labels.table["id"].tolist()
+        names = unit_names(ids, self.labels.speakers, self.split.units.names)
+        return Deletions.of(self.folds, names, seed=self.settings.seed)
+
     def states(self, rows: np.ndarray, layers: int | slice | None = None) -> np.ndarray:
         """Features of some layers, statistics side by side, shape (layers, rows, width); of one, (rows, width)."""
         import numpy as np
 
-        rows = _as_slice(rows)
-        parts = [self.cache.states(name, layers=layers, rows=rows) for name in self.features.split("+")]
+        some = _as_slice(rows)
+        parts = [self.cache.states(name, layers=layers, rows=some) for name in self.features.split("+")]
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
 
 
@@ -106,6 +116,8 @@ class Fit:
         What the nulls are of, by the name of the split, where that is not CCC of these predictions.
     code : OnlineCode, optional
         Description length of the labels.
+    left_out : LeftOut, optional
+        What the fits would have predicted without each speaker.
     """
 
     layer: int | None
@@ -115,6 +127,7 @@ class Fit:
     nulls: dict[str, np.ndarray] | None = None
     code: OnlineCode | None = None
     tested: dict[str, np.ndarray] | None = None
+    left_out: LeftOut | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from .linear import LinearProbe, Logistic, Ridge
 if TYPE_CHECKING:
     import numpy as np
 
+    from emoprobe.extract.baselines.base import Baseline
+
     from ..settings import FitSettings
 
 _LINEAR: tuple[LinearProbe, ...] = (Ridge(), Logistic())
@@ -59,12 +61,11 @@ class FeatureBaseline(Probe):
 
     Parameters
     ----------
-    name : str
-        Of the baseline in the cache.
+    baseline : Baseline
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, baseline: Baseline) -> None:
+        self.name, self.cleaning = baseline.name, baseline.cleaning
 
     def takes(self, target: str) -> bool:
         """What a linear probe takes."""
@@ -80,12 +81,10 @@ class FeatureBaseline(Probe):
 
     def identity(self, settings: FitSettings, target: str, inputs: Inputs) -> dict:
         """See :class:`.base.Probe`."""
-        from ..baselines import SETTINGS
-
         about = inputs.baselines[self.name]
         return {
             **({"baseline": about} if about else {}),
-            **SETTINGS.get(self.name, {}),
+            **self.cleaning,
             **_linear(target).identity(settings, target, inputs),
         }
 

@@ -16,6 +16,7 @@ from .base import Fit, Fitted, Inputs, Probe, Task, single_layer_features, versi
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..deletion import LeftOut
     from ..mdl import OnlineCode
     from ..ridge_equations import Reader
     from ..settings import FitSettings
@@ -39,6 +40,7 @@ class Solved:
     nulls: dict[str, np.ndarray] | None = None
     code: OnlineCode | None = None
     tested: dict[str, np.ndarray] | None = None
+    left_out: LeftOut | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -57,7 +59,7 @@ class LinearProbe(Probe):
         """Penalties to choose from."""
         from ..ridge import check_penalties
 
-        return self.default_penalties() if settings.penalties is None else check_penalties(settings.penalties)
+        return self.default_penalties() if settings.penalties is None else check_penalties(settings.penalties).tolist()
 
     def feature_sets(self, asked: Sequence[str], inputs: Inputs) -> list[str]:
         """See :class:`.base.Probe`."""
@@ -105,7 +107,14 @@ class LinearProbe(Probe):
             if len(penalties) > 1 and at_an_end.any():
                 notes[target].append(f"{where}: a chosen penalty is at the end of the grid")
         return Fit(
-            layer, task.settings.seed, solved.predictions, solved.penalties, solved.nulls, solved.code, solved.tested
+            layer,
+            task.settings.seed,
+            solved.predictions,
+            penalties=solved.penalties,
+            nulls=solved.nulls,
+            code=solved.code,
+            tested=solved.tested,
+            left_out=solved.left_out,
         )
 
 
@@ -126,9 +135,11 @@ class Ridge(LinearProbe):
 
     def versions(self, settings: FitSettings, target: str) -> dict[str, int]:
         """See :class:`.base.Probe`."""
-        from .. import mdl, permutation, ridge
+        from .. import deletion, jackknife, mdl, permutation, ridge
 
-        return versions_of(ridge, *[permutation] * bool(settings.permutations), *[mdl] * settings.mdl)
+        return versions_of(
+            ridge, deletion, jackknife, *[permutation] * bool(settings.permutations), *[mdl] * settings.mdl
+        )
 
     def identity(self, settings: FitSettings, target: str, inputs: Inputs) -> dict:
         """See :class:`.base.Probe`."""
@@ -142,11 +153,16 @@ class Ridge(LinearProbe):
     def solve(self, read: Reader, task: Task, penalties: Sequence[float]) -> Solved:
         """See :class:`LinearProbe`."""
         from .. import permutation, ridge
+        from ..deletion import LeftOut, moments_without
 
         settings, ratings = task.settings, task.ratings()
         said: tuple[str, ...] = ()
         equations = ridge.accumulate(read, ratings, task.folds)
         solved = ridge.solve(equations, penalties=penalties, rescale=settings.rescale)
+        left_out = None
+        if settings.resamples:
+            deletions = task.deletions()
+            left_out = LeftOut(deletions, moments_without(equations, solved, ratings, deletions))
         nulls = None
         if settings.permutations:
             sets, said = _exchangeable(task)
@@ -160,7 +176,15 @@ class Ridge(LinearProbe):
                 rescale=settings.rescale,
             )
         code, notes = _online_code(read, ratings, task, penalties) if settings.mdl else (None, ())
-        return Solved(solved.predictions, solved.penalties, solved.inner_scores, nulls, code, notes=(*said, *notes))
+        return Solved(
+            solved.predictions,
+            solved.penalties,
+            solved.inner_scores,
+            nulls=nulls,
+            code=code,
+            left_out=left_out,
+            notes=(*said, *notes),
+        )
 
 
 def _online_code(
@@ -221,7 +245,8 @@ class Logistic(LinearProbe):
         settings, classes = task.settings, task.labels.classes
         read = _held(read, np.flatnonzero(classes >= 0))
         solved = logistic_probe(read, classes, task.folds, penalties=penalties)
-        nulls, tested, said = None, None, ()
+        nulls, tested = None, None
+        said: tuple[str, ...] = ()
         if settings.permutations:
             sets, said = _exchangeable(task)
             null = category_null(read, classes, task.folds, sets, count=settings.permutations, seed=settings.seed)
@@ -247,24 +272,21 @@ def _held(read: Reader, rows: np.ndarray) -> Reader:
 
 def _exchangeable(task: Task) -> tuple[np.ndarray, tuple[str, ...]]:
     """Sets within which labels are permuted, and what is to be said of them."""
-    from ..permutation import exchangeable
+    from ..permutation import exchangeable, told
 
-    units, within = task.split.units, task.settings.permute_within_speakers
+    units, within = task.split.units, bool(task.settings.permute_within_speakers)
     sets = exchangeable(task.folds, units.voices, within_speakers=within)
-    taking_part = sets >= 0
-    unknown = int((units.unknown & taking_part).sum())
-    if not (within and unknown):
-        return sets, ()
-    told = f"labels of the {unknown:,} of {int(taking_part.sum()):,} utterances of unknown speaker are permuted among "
-    return sets, (f"{told}themselves: of these the test within speakers is one among utterances",)
+    return sets, told(task.folds, units, within_speakers=within)
 
 
 def _permuted(settings: FitSettings) -> dict:
     """Settings of the null."""
-    within = settings.permute_within_speakers
+    from ..permutation import FREE, WITHIN
+
+    within = bool(settings.permute_within_speakers)
     return {
         "permutations": settings.permutations,
-        "permuted": "within speakers" if within else "among utterances",
+        "permuted": WITHIN if within else FREE,
         # In its hash, so that kept nulls in which these rows had their true labels are made anew.
         **({"unknown_speakers": "permuted among themselves"} if within else {}),
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from emoprobe.extract.baselines.registry import as_in_a_cache
+
 from .base import Probe
 from .baseline import FeatureBaseline, Mean
 from .linear import Logistic, Ridge
@@ -15,7 +17,4 @@ PROBES: dict[str, Probe] = {probe.name: probe for probe in (Ridge(), Weighted(),
 ALL = ("ridge", "mlp", "weighted")
 
 #: What is fitted beside them whatever is asked for, as far as a cache holds it.
-BASELINES: tuple[Probe, ...] = (
-    Mean(),
-    *(FeatureBaseline(name) for name in ("duration", "logmel", "mfcc", "egemaps", "text")),
-)
+BASELINES: tuple[Probe, ...] = (Mean(), *map(FeatureBaseline, as_in_a_cache()))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from tests.corpus_fixtures import tone
+from emoprobe.testing.corpora import tone
 from tests.fuzz.cases import Case, kind, made
 from tests.fuzz.mutations import mutate_bytes, pick
 

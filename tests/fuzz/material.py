@@ -56,10 +56,10 @@ def make_inputs(tree: Path) -> None:
     """The corpus and the checkpoints."""
     import transformers
 
+    from emoprobe.testing.checkpoints import WORDS, save_speech_model, save_text_model
+    from emoprobe.testing.corpora import make_corpus
+    from emoprobe.testing.recognisers import save_ctc
     from tests.corpus_fixtures import make_iemocap, make_msp_podcast
-    from tests.speech import make_corpus
-    from tests.tiny_models import WORDS, save_model, save_text_model
-    from tests.tiny_recognisers import save_ctc
 
     transformers.utils.logging.disable_progress_bar()
     tree.mkdir(parents=True)
@@ -72,7 +72,7 @@ def make_inputs(tree: Path) -> None:
     table["split"] = table["speaker"].map(parts)
     table["valence"] = rng.normal(size=len(table))
     table.to_csv(manifest, index=False)
-    save_model(tree / "speech", num_hidden_layers=2)
+    save_speech_model(tree / "speech", num_hidden_layers=2)
     save_text_model(tree / "text")
     save_ctc(tree / "ctc")
     make_msp_podcast(tree / "msp", transcripts={"MSP-PODCAST_9001_0001": "so good"}, partitions="Train; a.wav\n")

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from emoprobe.extract.sealing import MAGIC, USER_BLOCK
 from tests.corpus_fixtures import mutate
 
 #: In place of a value in JSON, an attribute or a cell of Parquet.
@@ -222,6 +223,16 @@ def mutate_hdf5(path: Path, rng: np.random.Generator) -> str:
     """Datasets, groups, attributes and provenance of an HDF5 file, or its bytes."""
     if rng.random() < 0.25:
         return mutate_bytes(path, rng)
+    what = _restructured(path, rng)
+    if rng.random() < 0.5:
+        # As of version 0.1, or as whoever changed it on purpose: HDF5 then reads what was changed.
+        content = path.read_bytes()
+        path.write_bytes(content[USER_BLOCK:] if content.startswith(MAGIC) else content)
+        return f"{what}, without its seal"
+    return what
+
+
+def _restructured(path: Path, rng: np.random.Generator) -> str:
     with h5py.File(path, "r+") as file:
         names: list[str] = []
         file.visit(names.append)

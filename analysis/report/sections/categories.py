@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,15 +14,15 @@ from emoprobe.probe.selecting import chosen_in_words
 from ...figures.confusion import plot_confusion
 from ...figures.recalls import plot_recalls
 from ...measures.categories import Categories, Confusion
+from ...tables import records
 from ..content import Block, Figure, Gallery, Missing, Paragraph, Table, counted, listed, number, whole, with_interval
 from ..material import Material
 from ..pictures import picture
 from ..study import EMOTION, Model, Study
 
-# 4. Categories --------------------------------------------------------------------------------------------------------
-
 
 def categories_section(material: Material) -> list[Block]:
+    """Recalls and confusion of each model, with the mistakes in words; nothing where no categories were probed."""
     study = material.study
     if not study.has_emotion:
         return []
@@ -56,9 +57,14 @@ def _run(study: Study, model: Model) -> Categories | None:
 
 
 def _figures(study: Study, model: Model, run: Categories) -> list[Figure]:
-    same = {"model": model.label, "corpus": model.corpus, "split": run.curve.split, "features": run.curve.features}
+    same: dict[str, Any] = {
+        "model": model.label,
+        "corpus": model.corpus,
+        "split": run.curve.split,
+        "features": run.curve.features,
+    }
     matrix = run.confusion()
-    found = ", ".join(
+    recalls = ", ".join(
         f"{name} {number(share, 2)}" for name, share in zip(matrix.names, np.diagonal(matrix.shares), strict=True)
     )
     on = f"{model.label} on {model.corpus}"
@@ -66,12 +72,12 @@ def _figures(study: Study, model: Model, run: Categories) -> list[Figure]:
         picture(
             ("recalls", model.label, model.corpus),
             partial(plot_recalls, study.results, **same),
-            alt=f"Recall of each category at each layer of {on}; at layer {matrix.layer}: {found}.",
+            alt=f"Recall of each category at each layer of {on}; at layer {matrix.layer}: {recalls}.",
         ),
         picture(
             ("confusion", model.label, model.corpus),
             partial(plot_confusion, study.results, **same),
-            alt=f"Confusion matrix of layer {matrix.layer} of {on}, true categories in rows; recalls: {found}.",
+            alt=f"Confusion matrix of layer {matrix.layer} of {on}, true categories in rows; recalls: {recalls}.",
         ),
     ]
 
@@ -105,7 +111,7 @@ def _table(study: Study, corpus: str, runs: list[tuple[Model, Categories]]) -> T
         table = run.recalls()
         of_layer = table[(table["layer"] == run.choice.best).to_numpy(bool)]
         highest = table.loc[table.groupby("category")["recall"].idxmax().dropna()].set_index("category")
-        for row in of_layer.itertuples():
+        for row in records(of_layer):
             best = f"{number(highest.loc[row.category, 'recall'])} (layer {highest.loc[row.category, 'layer']})"
             rows.append(
                 (

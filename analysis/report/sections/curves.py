@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import pandas as pd
 
+from emoprobe.extract.baselines.registry import BASELINES, kept_beside
 from emoprobe.probe.selecting import Choice, best_baseline, chosen_in_words, headline_metric
 
 from ...figures.depth import plot_teacher_student
@@ -26,14 +28,28 @@ from ..content import (
     with_interval,
 )
 from ..material import Material
-from ..paired_claims import ACOUSTIC
+from ..paired_claims import ACOUSTIC, WORDS
 from ..pictures import picture
 from ..study import EMOTION, Model, Study
 
-# 3. Curves ------------------------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class _Chosen:
+    """The layers of a model, scored for one target, and which of them is reported."""
+
+    model: Model
+    target: str
+    layers: pd.DataFrame
+    choice: Choice
+
+    def score(self) -> str:
+        """The score of that layer, and of the one that is best on the scored rows where that is another."""
+        value = number(self.layers.set_index("layer").loc[self.choice.best, headline_metric(self.target)])
+        return f"{value} ({number(self.choice.highest_score)})" if self.choice.differs else value
 
 
 def curves_section(material: Material) -> list[Block]:
+    """Curves of each model, its best layers, what else would explain them, and the controls that are lacking."""
     study = material.study
     blocks: list[Block] = []
     for corpus in study.corpora:
@@ -48,15 +64,20 @@ def curves_section(material: Material) -> list[Block]:
             for dimension in study.targets
             if len(rows := study.layers(model, dimension))
         ]
-        layers = [one for one in probed if study.choice(*one[:2])]
-        blocks += [_without_score(study, *one) for one in probed if not study.choice(*one[:2])]
-        if layers:
-            blocks += [_best_table(study, corpus, layers), *_other_choices(study, corpus, layers)]
-            blocks += _rivals_table(study, corpus, layers)
+        blocks += [_without_score(study, *one) for one in probed if study.choice(*one[:2]) is None]
+        chosen = [one for model, target, _ in probed if (one := _chosen(study, model, target))]
+        if chosen:
+            blocks += [_best_table(study, corpus, chosen), *_other_choices(study, corpus, chosen)]
+            blocks += _rivals_table(study, corpus, chosen)
     if not blocks:
         return [Missing("No layer was probed.", study.fit_command())]
     blocks += _lacking_controls(study)
     return blocks
+
+
+def _chosen(study: Study, model: Model, target: str) -> _Chosen | None:
+    choice = study.choice(model, target)
+    return None if choice is None else _Chosen(model, target, study.layers(model, target), choice)
 
 
 def _without_score(study: Study, model: Model, dimension: str, rows: pd.DataFrame) -> Missing:
@@ -85,10 +106,10 @@ def _curve_in_words(rows: pd.DataFrame, dimension: str, metric: str) -> str:
     values = rows.set_index("layer")[metric].astype(float).dropna()
     if not len(values):
         return f"{dimension} has no score"
-    first, last, best = values.index[0], values.index[-1], values.idxmax()
+    first, last = values.index[0], values.index[-1]
     return (
-        f"{dimension} {number(values[first], 2)} at layer {first}, highest {number(values[best], 2)} at layer {best}, "
-        f"{number(values[last], 2)} at layer {last}"
+        f"{dimension} {number(values.iloc[0], 2)} at layer {first}, highest {number(values.max(), 2)} at layer "
+        f"{values.idxmax()}, {number(values.iloc[-1], 2)} at layer {last}"
     )
 
 
@@ -105,18 +126,16 @@ def _depth_figure(study: Study, corpus: str, models: Sequence[Model]) -> list[Fi
     return [picture(("depth", corpus), draw, alt=alt)]
 
 
-def _best_table(study: Study, corpus: str, layers: Sequence[tuple[Model, str, pd.DataFrame]]) -> Table:
-    choices = [(model, dimension, rows, study.choice(model, dimension)) for model, dimension, rows in layers]
-    choices = [(model, dimension, rows, choice) for model, dimension, rows, choice in choices if choice]
+def _best_table(study: Study, corpus: str, chosen: Sequence[_Chosen]) -> Table:
     rows = []
-    for model, dimension, table, choice in choices:
-        score = headline_metric(dimension)
-        best = table.set_index("layer").loc[choice.best]
+    for one in chosen:
+        score = headline_metric(one.target)
+        best = one.layers.set_index("layer").loc[one.choice.best]
         rows.append(
             (
-                model.label,
-                dimension,
-                f"{choice.best} of {table['layer'].max()}",
+                one.model.label,
+                one.target,
+                f"{one.choice.best} of {one.layers['layer'].max()}",
                 with_interval(best[score], best[f"{score}_low"], best[f"{score}_high"]),
                 number(best["pearson"]),
                 number(best["null_high"]),
@@ -128,7 +147,7 @@ def _best_table(study: Study, corpus: str, layers: Sequence[tuple[Model, str, pd
     score = "CCC (UAR of categories)" if study.has_emotion else "CCC"
     columns = ("Model", "Dimension", "Best layer", f"{score}, 95 % interval", "Pearson r", "Null, 95th percentile",
                "p, corrected", "Selectivity", "Compression")  # fmt: skip
-    on = chosen_in_words((choice.chosen_on, choice.split) for *_, choice in choices)
+    on = chosen_in_words((one.choice.chosen_on, one.choice.split) for one in chosen)
     text = (
         f"Best layer of each model on {corpus}, {study.split(corpus)}, chosen on {on}. No interval covers a choice "
         "with hindsight. p is corrected over layers. Compression above 1: the layer shortens the code of the labels."
@@ -136,24 +155,15 @@ def _best_table(study: Study, corpus: str, layers: Sequence[tuple[Model, str, pd
     return Table(text, columns, tuple(rows), words=2)
 
 
-def _other_choices(study: Study, corpus: str, layers: Sequence[tuple[Model, str, pd.DataFrame]]) -> list[Table]:
+def _other_choices(study: Study, corpus: str, chosen: Sequence[_Chosen]) -> list[Table]:
     """Both layers, where development and scored rows disagree about the best one."""
     rows = []
-    for model, dimension, table in layers:
-        choice = study.choice(model, dimension)
-        if choice is None or not choice.differs:
-            continue
-        chosen = table.set_index("layer").loc[choice.best, headline_metric(dimension)]
-        rows.append(
-            (
-                model.label,
-                dimension,
-                str(choice.best),
-                number(chosen),
-                str(choice.highest),
-                number(choice.highest_score),
-            )
-        )
+    for one in chosen:
+        choice = one.choice
+        if choice.differs:
+            score = number(one.layers.set_index("layer").loc[choice.best, headline_metric(one.target)])
+            highest = (str(choice.highest), number(choice.highest_score))
+            rows.append((one.model.label, one.target, str(choice.best), score, *highest))
     if not rows:
         return []
     columns = ("Model", "Dimension", "Chosen on development", "Score", "Highest, with hindsight", "Score")
@@ -161,35 +171,36 @@ def _other_choices(study: Study, corpus: str, layers: Sequence[tuple[Model, str,
     return [Table(text, columns, tuple(rows), words=2)]
 
 
-def _rivals_table(study: Study, corpus: str, layers: Sequence[tuple[Model, str, pd.DataFrame]]) -> list[Table]:
+def _rivals_table(study: Study, corpus: str, chosen: Sequence[_Chosen]) -> list[Table]:
     scores = study.results.select(corpus=corpus, fold="all", split=study.split(corpus))
     baselines = scores[scores["layer"].eq(-1).fillna(False).to_numpy(bool)]
     rows, choices = [], []
-    for model, dimension, table in layers:
-        score, choice = headline_metric(dimension), study.choice(model, dimension)
-        if model.random or choice is None:
+    for one in chosen:
+        model, dimension, choice, score = one.model, one.target, one.choice, headline_metric(one.target)
+        if model.random:
             continue
         choices.append(choice)
         # A baseline does not depend on the model: what its cache lacks, another cache of the corpus may have.
         first = (baselines["model"] != model.label).sort_values(kind="stable").index
-        own = baselines.loc[first].query("dimension == @dimension").drop_duplicates(["probe", "features", "seed"])
-        acoustic = own[own["probe"].isin(ACOUSTIC) & (own["probe"] != "duration") & own[score].notna()]
-        cells = [model.label, dimension, _of_layers(table, choice, score)]
+        of_corpus = baselines.loc[first].query("dimension == @dimension").drop_duplicates(["probe", "features", "seed"])
+        acoustic = of_corpus[of_corpus["probe"].isin(ACOUSTIC) & (of_corpus["probe"] != "duration")]
+        acoustic = acoustic[acoustic[score].notna()]
+        cells = [model.label, dimension, one.score()]
         if len(acoustic):
             scored = acoustic.groupby("probe")[score].mean()
-            rival = best_baseline(study.results.scores, scored, table.iloc[0], score, chosen_on=choice.chosen_on)
+            layer = {"model": model.label, "corpus": corpus, "dimension": dimension, "split": choice.split}
+            rival = best_baseline(study.results.scores, scored, layer, score, chosen_on=choice.chosen_on)
             choices += [rival] if len(scored) > 1 else []
             highest = f" ({BASELINE_NAMES[rival.highest]} {number(rival.highest_score)})" if rival.differs else ""
             cells.append(f"{BASELINE_NAMES[rival.best]} {number(scored[rival.best])}{highest}")
         else:
             cells.append(NOTHING)
         for name in ("duration", "text"):
-            cells.append(number(next(iter(own.loc[own["probe"] == name, score]), None)))
+            cells.append(number(next(iter(of_corpus.loc[of_corpus["probe"] == name, score]), None)))
         twin = study.twin(model)
-        untrained = study.choice(twin, dimension) if twin else None
-        choices += [untrained] if untrained else []
-        known = study.layers(twin, dimension) if untrained else None
-        cells.append(NOTHING if known is None else _of_layers(known, untrained, score))
+        untrained = _chosen(study, twin, dimension) if twin else None
+        choices += [untrained.choice] if untrained else []
+        cells.append(untrained.score() if untrained else NOTHING)
         rows.append(tuple(cells))
     if not rows:
         return []
@@ -200,12 +211,6 @@ def _rivals_table(study: Study, corpus: str, layers: Sequence[tuple[Model, str, 
         f"is chosen on {on}; in brackets, where it is another: the best of the scored rows, with hindsight."
     )
     return [Table(text, columns, tuple(rows), words=2)]
-
-
-def _of_layers(layers: pd.DataFrame, choice: Choice, score: str) -> str:
-    """The score of the layer that was chosen, and of the one that is best on the scored rows where that is another."""
-    value = number(layers.set_index("layer").loc[choice.best, score])
-    return f"{value} ({number(choice.highest_score)})" if choice.differs else value
 
 
 def _lacking_controls(study: Study) -> list[Block]:
@@ -226,8 +231,9 @@ def _lacking_controls(study: Study) -> list[Block]:
     for corpus in study.corpora:
         probed = study.of(corpus)
         there = set(scores.loc[scores["corpus"] == corpus, "probe"])
-        for name, told in (("egemaps", "eGeMAPS"), ("text", "the words alone")):
+        for name in kept_beside():
             if probed and name not in there:
+                told = BASELINES[name].label if BASELINES[name].acoustic else WORDS.in_words
                 text = f"There is no baseline of {told} on {corpus}. One cache that has it serves all of the corpus."
                 lacking.append(Missing(text, study.baseline_command(probed[0], name)))
     return lacking

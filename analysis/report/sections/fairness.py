@@ -12,6 +12,7 @@ from emoprobe.probe.units import GROUP
 
 from ...figures.fairness import plot_fairness
 from ...measures.fairness import FEWEST_UTTERANCES, fairness_table
+from ...tables import named_parts, records
 from ..content import (
     Block,
     Items,
@@ -25,13 +26,12 @@ from ..content import (
 )
 from ..material import Material
 from ..pictures import picture
-from ..study import Model, Study
+from ..study import Model
 from .wording import as_sentence
-
-# 7. Fairness ----------------------------------------------------------------------------------------------------------
 
 
 def fairness_section(material: Material) -> list[Block]:
+    """The scores of the deepest model of each corpus, by gender and by speaker."""
     study = material.study
     blocks: list[Block] = []
     for corpus in study.corpora:
@@ -51,11 +51,11 @@ def fairness_section(material: Material) -> list[Block]:
         except UserError as error:
             blocks.append(Missing(as_sentence(str(error))))
             continue
-        blocks += _fairness_blocks(study, corpus, model, table)
+        blocks += _fairness_blocks(corpus, model, table)
     return blocks or [Missing("No layer was probed for a dimension.", study.fit_command("--dim all"))]
 
 
-def _fairness_blocks(study: Study, corpus: str, model: Model, table: pd.DataFrame) -> list[Block]:
+def _fairness_blocks(corpus: str, model: Model, table: pd.DataFrame) -> list[Block]:
     differences = table[table["group_by"] == "gender difference"]
     blocks: list[Block] = []
     alt = f"CCC of {model.label} on {corpus} for all, by gender and by speaker, one panel a dimension."
@@ -72,7 +72,7 @@ def _fairness_blocks(study: Study, corpus: str, model: Model, table: pd.DataFram
             with_interval(row.bias, row.bias_low, row.bias_high),
             number(row.truth_std),
         )
-        for row in groups.itertuples()
+        for row in records(groups)
     )
     columns = ("Dimension", "Group", "Speakers", "Utterances", "CCC, 95 % interval", "RMSE", "Bias, 95 % interval",
                "Spread of labels")  # fmt: skip
@@ -84,8 +84,8 @@ def _fairness_blocks(study: Study, corpus: str, model: Model, table: pd.DataFram
     blocks.append(Table(text, columns, rows, words=2))
     speakers = table[(table["group_by"] == "speaker") & table["ccc"].notna()]
     said = []
-    for dimension, part in speakers.groupby("dimension", sort=False):
-        low, high = part.loc[part["ccc"].idxmin()], part.loc[part["ccc"].idxmax()]
+    for (dimension,), part in named_parts(speakers, "dimension"):
+        low, high = part.iloc[part["ccc"].argmin()], part.iloc[part["ccc"].argmax()]
         said.append(
             f"{dimension.capitalize()} ranges over {counted(len(part), 'speaker')} from {number(low['ccc'])} "
             f"({low['group']}) to {number(high['ccc'])} ({high['group']})."
@@ -110,5 +110,5 @@ def _drawn_together(table: pd.DataFrame) -> str:
 def _other_layers(table: pd.DataFrame) -> str:
     """The layers that are best on the scored rows, where others were chosen."""
     others = table[(table["layer"] != table["highest_layer"]).fillna(False)].drop_duplicates("dimension")
-    named = [f"{row.dimension} layer {row.highest_layer} instead of {row.layer}" for row in others.itertuples()]
+    named = [f"{row.dimension} layer {row.highest_layer} instead of {row.layer}" for row in records(others)]
     return f" Best on the scored rows, with hindsight: {listed(named)}." if named else ""

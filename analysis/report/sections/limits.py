@@ -21,19 +21,18 @@ from .wording import MOST_LISTED, as_sentence, corpus_about
 _FEW_SPEAKERS = 20  # below which an interval over speakers rests on little, however it is widened
 
 
-# 8. Limits ------------------------------------------------------------------------------------------------------------
-
-
 def limits_section(material: Material) -> list[Block]:
-    study, found = material.study, material.claims
+    """What the numbers cannot say, as far as these results call for it, and the notes of the protocol."""
+    study = material.study
     entries = []
     for corpus in study.corpora:
         entries += _limits_of(study, corpus)
     if any(model.random for model in study.models):
         entries.append("A random twin is one draw of untrained weights; its interval is over speakers, not over draws.")
-    choices = [study.choice(model, name) for model in study.models for name in study.targets]
-    choices = [choice for choice in choices if choice]
-    if any(claim.hindsight for claim in found) or any(choice.hindsight for choice in choices):
+    choices = [
+        choice for model in study.models for name in study.targets if (choice := study.choice(model, name)) is not None
+    ]
+    if any(claim.hindsight for claim in material.claims) or any(choice.hindsight for choice in choices):
         entries.append(
             "A layer that is chosen with hindsight is the best of many on the same rows: its score is too high by what "
             "the choice gains, and no interval here covers that."
@@ -135,8 +134,8 @@ def _sentences(study: Study, corpus: str) -> str:
 
 
 def _mixed_versions(study: Study) -> str:
-    found: dict[str, set[str]] = {}
+    made: dict[str, set[str]] = {}
     for run in study.results.protocol:
         for name, version in run.get("versions", {}).items():
-            found.setdefault(name, set()).add(version)
-    return listed(f"{name} {' and '.join(sorted(of))}" for name, of in found.items() if len(of) > 1)
+            made.setdefault(name, set()).add(version)
+    return listed(f"{name} {' and '.join(sorted(of))}" for name, of in made.items() if len(of) > 1)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from ..bibliography import bibtex
-from ..content import (
-    Block,
-    Code,
-)
+from ..content import Block, Code
 from ..material import Material
 from ..methods import methods, version_of
 
-# 9. Methods -----------------------------------------------------------------------------------------------------------
-
 
 def methods_section(material: Material) -> list[Block]:
+    """The methods in sentences, and the entries of BibTeX that they cite."""
     study, computed = material.study, material.computed
     account = methods(study, opinions=computed.opinions, measures=computed.measures)
     text = "\n\n".join(account.paragraphs)

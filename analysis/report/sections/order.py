@@ -31,5 +31,5 @@ SECTIONS = (
 
 def sections(material: Material) -> tuple[Section, ...]:
     """All sections, in the order of the report; one that has nothing to say is left out."""
-    made = (Section(kind.name, kind.title, tuple(kind.build(material))) for kind in SECTIONS)
-    return tuple(section for section in made if section.blocks)
+    built = (Section(kind.name, kind.title, tuple(kind.build(material))) for kind in SECTIONS)
+    return tuple(section for section in built if section.blocks)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from emoprobe.probe.units import GROUP, SPEAKER, count_speakers
 
+from ...tables import records
 from ..content import (
     NOTHING,
     Block,
@@ -20,10 +21,9 @@ from ..material import Material
 from ..study import Study
 from .wording import MOST_LISTED, as_sentence, corpus_about
 
-# 2. Corpus and protocol -----------------------------------------------------------------------------------------------
-
 
 def protocol_section(material: Material) -> list[Block]:
+    """Each corpus with its split, the models, and the settings of each probe."""
     study = material.study
     blocks: list[Block] = []
     for corpus in study.corpora:
@@ -84,7 +84,7 @@ def _described(study: Study, corpus: str) -> dict | None:
     return {
         "hours": table["seconds"].sum() / 3600,
         "genders": listed(named) if (done["gender"].fillna("") != "").any() else "",
-        "left_out": [f"{row.id} ({row.path}): {row.reason or row.status}" for row in bad.itertuples()],
+        "left_out": [f"{row.id} ({row.path}): {row.reason or row.status}" for row in records(bad)],
     }
 
 

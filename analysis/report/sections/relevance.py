@@ -9,8 +9,9 @@ import pandas as pd
 from emoprobe.probe.schema import ordered_dimensions
 
 from ...curves import layer_weights
-from ...figures.relevance import OPINION_NAMES, plot_relevance
+from ...figures.relevance import plot_relevance
 from ...figures.weights import plot_weights
+from ...measures.opinions import OPINIONS
 from ...measures.relevance import agreement, starts
 from ...tables import Subject
 from ..content import (
@@ -26,10 +27,9 @@ from ..material import Material
 from ..pictures import picture
 from ..study import Model, Study
 
-# 4. Relevance ---------------------------------------------------------------------------------------------------------
-
 
 def relevance_section(material: Material) -> list[Block]:
+    """The learned weights of each model, and what each opinion says of its layers."""
     study, computed = material.study, material.computed
     blocks: list[Block] = []
     weighed = [
@@ -54,7 +54,7 @@ def relevance_section(material: Material) -> list[Block]:
 
 def _opinions(model: Model, rows: pd.DataFrame) -> list[Block]:
     compared = agreement(rows)
-    names = [name for name in OPINION_NAMES if name in set(rows["opinion"])]
+    names = [name for name in OPINIONS if name in set(rows["opinion"])]
     cells, said = [], []
     for dimension in ordered_dimensions(rows["dimension"]):
         of = rows[(rows["dimension"] == dimension) & ~starts(rows)]
@@ -74,7 +74,7 @@ def _opinions(model: Model, rows: pd.DataFrame) -> list[Block]:
         "1 for the same order, 0 for unrelated ones; the lower, the less a single opinion counts. Where a cumulative "
         "opinion starts, it compares with nothing, and that layer is left out."
     )
-    columns = ("Dimension", *(OPINION_NAMES[name].capitalize() for name in names), "Agreement")
+    columns = ("Dimension", *(OPINIONS[name].label.capitalize() for name in names), "Agreement")
     alt = f"What {len(names)} opinions say of each layer of {model.label}; {'; '.join(said)}."
     draw = partial(plot_relevance, rows, model=model.label, corpus=model.corpus)
     return [picture(("relevance", model.label, model.corpus), draw, alt=alt), Table(text, columns, tuple(cells))]
@@ -83,9 +83,9 @@ def _opinions(model: Model, rows: pd.DataFrame) -> list[Block]:
 def _weights_in_words(study: Study, model: Model) -> str:
     said = []
     for dimension in study.dimensions:
-        found = layer_weights(study.results.weights, Subject(model.label, model.corpus), dimension=dimension)
-        if found is not None:
-            raw, normed = found.raw.mean(0), found.normed.mean(0)
+        weights = layer_weights(study.results.weights, Subject(model.label, model.corpus), dimension=dimension)
+        if weights is not None:
+            raw, normed = weights.raw.mean(0), weights.normed.mean(0)
             said.append(
                 f"{dimension} most on layer {raw.argmax()} ({number(raw.max(), 2)}), norm-corrected on layer "
                 f"{normed.argmax()} ({number(normed.max(), 2)})"

@@ -8,6 +8,7 @@ from functools import partial
 import pandas as pd
 
 from ...figures.similarity import plot_feature_similarity, plot_similarity
+from ...measures.alignment import MEASURES
 from ...tables import BASELINE_NAMES, ordered_baselines
 from ..content import (
     NOTHING,
@@ -22,10 +23,9 @@ from ..material import Material
 from ..pictures import picture
 from ..study import Study
 
-# 5. Similarity --------------------------------------------------------------------------------------------------------
-
 
 def similarity_section(material: Material) -> list[Block]:
+    """How alike the layers of each corpus are: with each other, with those of other models, with features."""
     study, computed = material.study, material.computed
     blocks: list[Block] = []
     for corpus in study.corpora:
@@ -55,8 +55,8 @@ def _similarity_of(study: Study, corpus: str, table: pd.DataFrame) -> list[Block
     if len(featured):
         models = list(dict.fromkeys(featured["model"]))
         alt = f"What each layer of {listed(models)} shares with features; the table below has the highest of each."
-        draw = partial(plot_feature_similarity, table, corpus=corpus)
-        blocks += [picture(("features", corpus), draw, alt=alt), *_shared_words(featured, trained)]
+        draw_features = partial(plot_feature_similarity, table, corpus=corpus)
+        blocks += [picture(("features", corpus), draw_features, alt=alt), *_shared_words(featured, trained)]
         blocks.append(_shared_table(corpus, featured))
     return blocks + _counterparts(study, corpus, table)
 
@@ -82,23 +82,27 @@ def _shared_table(corpus: str, featured: pd.DataFrame) -> Table:
     for model in dict.fromkeys(featured["model"]):
         for name in names:
             cells = [model, BASELINE_NAMES.get(name, name)]
-            for measure in ("cka", "pwcca"):
+            for measure in MEASURES.values():
                 part = featured[(featured["model"] == model) & (featured["other"] == name)]
-                part = part[(part["measure"] == measure) & part["value"].notna()].sort_values("layer")
+                part = part[(part["measure"] == measure.name) & part["value"].notna()].sort_values("layer")
                 if not len(part):
                     cells += [NOTHING] * 3
                     continue
                 ends, best = part.iloc[[0, -1]]["value"], part.loc[part["value"].idxmax()]
-                chance = f", chance {number(best['chance'], 2)}" if measure == "pwcca" else ""
+                chance = f", chance {number(best['chance'], 2)}" if measure.weighted else ""
                 cells += [number(value, 2) for value in ends]
                 cells.append(f"{number(best['value'], 2)} at layer {best['layer']}{chance}")
             rows.append(tuple(cells))
-    columns = ("Model", "Shares with", "CKA, layer 0", "CKA, last layer", "CKA, highest", "PWCCA, layer 0",
-               "PWCCA, last layer", "PWCCA, highest")  # fmt: skip
-    text = (
-        f"What the layers share with features of {corpus}. CKA of unrelated rows is 0; PWCCA is as high as its chance."
+    columns = ["Model", "Shares with"]
+    columns += [
+        f"{measure.short}, {where}" for measure in MEASURES.values() for where in ("layer 0", "last layer", "highest")
+    ]
+    unrelated = (
+        f"{measure.short} {'is as high as its chance' if measure.weighted else 'of unrelated rows is 0'}"
+        for measure in MEASURES.values()
     )
-    return Table(text, columns, tuple(rows), words=2)
+    text = f"What the layers share with features of {corpus}. {'; '.join(unrelated)}."
+    return Table(text, tuple(columns), tuple(rows), words=2)
 
 
 def _counterparts(study: Study, corpus: str, table: pd.DataFrame) -> list[Block]:
@@ -113,14 +117,16 @@ def _counterparts(study: Study, corpus: str, table: pd.DataFrame) -> list[Block]
         pair = layered[(layered["model"] == model) & (layered["other"] == other) & layered["value"].notna()]
         for layer, part in pair.groupby("layer"):
             cells = [f"layer {layer}"]
-            for measure in ("cka", "pwcca"):
-                values = part[part["measure"] == measure]
+            for name in MEASURES:
+                values = part[part["measure"] == name]
                 if not len(values):
                     cells += [NOTHING, NOTHING]
                     continue
                 best = values.loc[values["value"].idxmax()]
                 cells += [f"layer {best['other_layer']}", number(best["value"], 2)]
             rows.append(tuple(cells))
-        columns = (model, f"Most alike in {other}, CKA", "CKA", f"Most alike in {other}, PWCCA", "PWCCA")
-        tables.append(Table(f"Which layer of {other} each layer of {model} is most like.", columns, tuple(rows)))
+        columns = [model]
+        for measure in MEASURES.values():
+            columns += [f"Most alike in {other}, {measure.short}", measure.short]
+        tables.append(Table(f"Which layer of {other} each layer of {model} is most like.", tuple(columns), tuple(rows)))
     return tables

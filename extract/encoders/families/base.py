@@ -44,17 +44,21 @@ class Recipe(ABC):
         What is computed from a waveform before the model, for the record; None for a model that reads the waveform.
     """
 
-    features: str | None = None
+    blocks: nn.ModuleList
+    front_end: list[nn.Module]
+    channels: int
+    shortest: int
     longest: int | None = None
+    features: str | None = None
     #: Whether the model's input is the waveform; if not, it is never brought to zero mean and unit variance.
     reads_waveform: ClassVar[bool] = True
 
-    def __init__(self, model: PreTrainedModel):
+    def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
         self.config = model.config
 
     @classmethod
-    def normalises(cls, settings: dict, config: PretrainedConfig, source: str) -> bool:
+    def normalises(cls, settings: dict, config: PretrainedConfig, source: str) -> bool:  # noqa: ARG003 - others need it
         """Whether waveforms are brought to zero mean and unit variance.
 
         Parameters
@@ -173,6 +177,20 @@ def check_settings(settings: dict, expected: dict, source: str) -> None:
                 f"{source}: preprocessor_config.json says {name} {settings[name]}, and {value:g} is what the model's "
                 "config.json and this program go by; bring both files from the original checkpoint"
             )
+
+
+def blocks_of(model: nn.Module, name: str) -> nn.ModuleList:
+    """The list of blocks of that name within a model.
+
+    Raises
+    ------
+    TypeError
+        If what has the name is no list of blocks.
+    """
+    blocks = model.get_submodule(name)
+    if not isinstance(blocks, nn.ModuleList):
+        raise TypeError(f"{name} of {type(model).__name__} is a {type(blocks).__name__}, and no list of blocks")
+    return blocks
 
 
 def each_row(padded: torch.Tensor, samples: Sequence[int] | None) -> Iterator[torch.Tensor]:

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 class ConformerRecipe(WaveformRecipe):
     """The convolution of each block sees zeros in the padding too."""
 
-    def __init__(self, model: PreTrainedModel):
+    def __init__(self, model: PreTrainedModel) -> None:
         super().__init__(model)
         for block in self.blocks:
-            silence_padding(block.conv_module.depthwise_conv, self.lengths)
-        renew_positions(model.encoder.embed_positions)
+            silence_padding(block.get_submodule("conv_module.depthwise_conv"), self.lengths)
+        renew_positions(model.get_submodule("encoder"))
 
 
 FAMILIES = {

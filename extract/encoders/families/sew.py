@@ -23,11 +23,11 @@ class SewRecipe(WaveformRecipe):
     to the front end's rate.
     """
 
-    def __init__(self, model: PreTrainedModel):
+    def __init__(self, model: PreTrainedModel) -> None:
         super().__init__(model)
         self.squeeze = self.config.squeeze_factor
         self.shortest = samples_for(self.squeeze, self.lengths.kernels, self.lengths.strides)
-        model.encoder.upsample.register_forward_hook(lambda module, inputs, output: inputs[0])
+        model.get_submodule("encoder.upsample").register_forward_hook(lambda module, inputs, output: inputs[0])
         for block in self.blocks:
             block.register_forward_pre_hook(self._mask, with_kwargs=True)
 
@@ -40,7 +40,7 @@ class SewRecipe(WaveformRecipe):
         # Behind them transformers puts zeros, up to the front end's number.
         return super().forward(padded, samples)[:, : self.frames(padded.shape[1])]
 
-    def _mask(self, block: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+    def _mask(self, _block: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
         if self.lengths.samples is None:
             return None
         states = args[0] if args else kwargs["hidden_states"]

@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ...limits import SAMPLE_RATE
 from ..exact import frame_mask, renew_positions
-from .base import Family, Recipe, check_settings, each_row, plain_float, weight_type
+from .base import Family, Recipe, blocks_of, check_settings, each_row, plain_float, weight_type
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -27,11 +27,11 @@ class Wav2Vec2BertRecipe(Recipe):
 
     reads_waveform: ClassVar[bool] = False
 
-    def __init__(self, model: PreTrainedModel):
+    def __init__(self, model: PreTrainedModel) -> None:
         from transformers import SeamlessM4TFeatureExtractor
 
         super().__init__(model)
-        self.blocks = model.encoder.layers
+        self.blocks = blocks_of(model, "encoder.layers")
         self.front_end = []
         self.channels = max(1, self.config.intermediate_size * 50 // 3200)
         self.shortest = _WINDOW + _HOP  # two steps: one has no spread
@@ -39,7 +39,7 @@ class Wav2Vec2BertRecipe(Recipe):
         self.features = f"log-mel of {bins} bins, each normalised over the utterance"
         extractor = SeamlessM4TFeatureExtractor(feature_size=bins, num_mel_bins=bins, sampling_rate=SAMPLE_RATE)
         self._filters, self._window = torch.from_numpy(extractor.mel_filters), torch.from_numpy(extractor.window)
-        renew_positions(model.encoder.embed_positions)
+        renew_positions(model.get_submodule("encoder"))
 
     @classmethod
     def normalises(cls, settings: dict, config: PretrainedConfig, source: str) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..exact import frame_mask, make_exact, steps
-from .base import Family, Recipe
+from .base import Family, Recipe, blocks_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 class WaveformRecipe(Recipe):
     """Group norm and positional convolution over the valid samples only, and the mask for the blocks."""
 
-    def __init__(self, model: PreTrainedModel):
+    def __init__(self, model: PreTrainedModel) -> None:
         super().__init__(model)
         self.lengths = make_exact(model)
-        self.blocks = model.encoder.layers
-        self.front_end = [model.feature_extractor]
+        self.blocks = blocks_of(model, "encoder.layers")
+        self.front_end = [model.get_submodule("feature_extractor")]
         self.channels = self.config.conv_dim[0]
         self.shortest = samples_for(1, self.lengths.kernels, self.lengths.strides)
 

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from ...limits import SAMPLE_RATE
-from .base import Family, Recipe, check_settings, each_row, plain_float, weight_type
+from .base import Family, Recipe, blocks_of, check_settings, each_row, plain_float, weight_type
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -28,16 +28,17 @@ class WhisperRecipe(Recipe):
     longer than the encoder's window (30 s) is left out: cut up, its layers would no longer be of one utterance.
     """
 
+    longest: int
     reads_waveform: ClassVar[bool] = False
 
-    def __init__(self, model: PreTrainedModel):
+    def __init__(self, model: PreTrainedModel) -> None:
         from transformers import WhisperFeatureExtractor
 
         super().__init__(model)
         # Sines, which nothing trains; a loaded model has lost that.
         model.embed_positions.requires_grad_(False)
-        self.blocks = model.layers
-        self.front_end = [model.conv1, model.conv2]
+        self.blocks = blocks_of(model, "layers")
+        self.front_end = [model.get_submodule("conv1"), model.get_submodule("conv2")]
         self.channels = max(1, self.config.encoder_ffn_dim * 50 // 3200)
         self.shortest = _WINDOW
         self.longest = _longest(self.config)
@@ -81,7 +82,7 @@ class WhisperRecipe(Recipe):
 
     def keep_every_block(self) -> None:
         """Let training skip no block."""
-        self.model.layerdrop = 0.0
+        self.model.layerdrop = 0.0  # type: ignore[assignment]  # torch knows parts and tensors alone
 
 
 def _longest(config: PretrainedConfig) -> int:

@@ -1,20 +1,23 @@
-"""Small speech recognisers, random but complete, in the form that transformers saves, with tokenisers made here."""
+"""Small speech recognisers, random but complete, in the form that transformers saves and the hub has."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
-import transformers
-from tokenizers.pre_tokenizers import ByteLevel
+from .checkpoints import LARGE, SIZES
 
-from tests.tiny_models import LARGE, SIZES
+if TYPE_CHECKING:
+    import torch
 
-LETTERS = "abcdefghijklmnopqrstuvwxyz'"
+_Model = TypeVar("_Model", bound="torch.nn.Module")
 
-#: Family and what differs from the small sizes: both norms of the front end.
-CTC = {
+_LETTERS = "abcdefghijklmnopqrstuvwxyz'"
+
+#: Recognisers with a CTC head, with both norms of the front end: the family by the name of its classes in transformers,
+#: and what its config changes in :data:`.checkpoints.SIZES`.
+CTC_VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "wav2vec2-base": ("Wav2Vec2", {}),
     "wav2vec2-large": ("Wav2Vec2", LARGE),
     "hubert-base": ("Hubert", {}),
@@ -23,8 +26,10 @@ CTC = {
 }
 
 
-def _spread(model: torch.nn.Module) -> torch.nn.Module:
-    """Weights large enough that what is said depends on the sound."""
+def _spread(model: _Model) -> _Model:
+    """Give the model weights large enough that what it says depends on the sound."""
+    import torch
+
     for parameter in model.parameters():
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, 0.0, 1.5 / parameter[0].numel() ** 0.5)
@@ -32,9 +37,24 @@ def _spread(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def save_ctc(folder: Path, variant: str = "wav2vec2-base", *, normalise: bool = True, seed: int = 0) -> Path:
-    """A CTC recogniser of 30 letters."""
-    family, changes = CTC[variant]
-    tokens = {token: i for i, token in enumerate(["<pad>", "<s>", "</s>", "<unk>", "|", *LETTERS])}
+    """Save a recogniser of letters with a CTC head as a checkpoint; return `folder`.
+
+    Parameters
+    ----------
+    folder : Path
+        What ``probe-transcribe --model`` takes then.
+    variant : str
+        A name in :data:`CTC_VARIANTS`.
+    normalise : bool
+        Whether its preprocessor normalises waveforms.
+    seed : int
+        Of the weights.
+    """
+    import torch
+    import transformers
+
+    family, changes = CTC_VARIANTS[variant]
+    tokens = {token: i for i, token in enumerate(["<pad>", "<s>", "</s>", "<unk>", "|", *_LETTERS])}
     sizes = {**SIZES, "num_hidden_layers": 2, "vocab_size": len(tokens), "pad_token_id": 0, **changes}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -49,7 +69,21 @@ def save_ctc(folder: Path, variant: str = "wav2vec2-base", *, normalise: bool = 
 
 
 def save_whisper(folder: Path, *, languages: tuple[str, ...] = ("en", "de"), seed: int = 0) -> Path:
-    """A Whisper whose tokens are single bytes; multilingual where there is more than one language."""
+    """Save a Whisper whose tokens are single bytes as a checkpoint; return `folder`.
+
+    Parameters
+    ----------
+    folder : Path
+        What ``probe-transcribe --model`` takes then.
+    languages : tuple of str
+        Codes; multilingual where there is more than one.
+    seed : int
+        Of the weights.
+    """
+    import torch
+    import transformers
+    from tokenizers.pre_tokenizers import ByteLevel
+
     alphabet = sorted(ByteLevel.alphabet())
     special = ["<|endoftext|>", "<|startoftranscript|>", *(f"<|{code}|>" for code in languages)]
     special += ["<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>", "<|nospeech|>"]
@@ -62,7 +96,9 @@ def save_whisper(folder: Path, *, languages: tuple[str, ...] = ("en", "de"), see
     tokenizer = transformers.WhisperTokenizer.from_pretrained(folder, pad_token="<|endoftext|>")
     tokenizer.add_special_tokens({"additional_special_tokens": special[1:]})
     tokenizer.add_tokens(times)
-    assert all(tokenizer.convert_tokens_to_ids(token) == i for token, i in number.items())
+    moved = [token for token, i in number.items() if tokenizer.convert_tokens_to_ids(token) != i]
+    if moved:
+        raise RuntimeError(f"this release of transformers numbers {moved[:3]} otherwise than the vocabulary")
     end, start = number["<|endoftext|>"], number["<|startoftranscript|>"]
     config = transformers.WhisperConfig(
         vocab_size=len(number),

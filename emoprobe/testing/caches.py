@@ -1,9 +1,11 @@
-"""A small cache whose truth is known, for the tests of the probes."""
+"""Small caches whose truth is known: each dimension is planted in one layer."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -21,21 +23,60 @@ def write_cache(
     layers: int = 4,
     width: int = 12,
     speakers: int = 12,
-    planted: dict[str, int] | None = None,
+    planted: Mapping[str, int] | None = None,
     noise: float = 0.3,
     seed: int = 0,
     label: str = "planted",
-    scale: tuple[float, ...] | None = None,
     pending: int = 0,
-    **columns,
+    **columns: Any,
 ) -> pd.DataFrame:
-    """Write a cache in which each dimension is a noisy direction of one layer's states; return its table.
+    """Write a cache in which each dimension is a noisy direction of one layer's states.
 
-    `columns` replaces columns of the table; `scale` multiplies each layer's states.
+    States are standard normal, and those of one layer know nothing of another's. So the best layer of a dimension, and
+    how well it can do, are known before any probe is fitted: a CCC of ``2 s / (2 s + noise²)`` with many utterances,
+    where s, about 1, is the variance of the labels less `noise²`, and none at the other layers.
+
+    Parameters
+    ----------
+    path : Path
+        The cache; replaced if there is one.
+    n : int
+        Utterances.
+    layers, width : int
+        Layers, and the size of a hidden state.
+    speakers : int
+        They take turns.
+    planted : mapping of str to int, optional
+        The layer of each dimension; by default arousal in layer 1, valence in the last, dominance in ``2 % layers``.
+    noise : float
+        Standard deviation of what no layer knows of a label; that of what its layer knows is about 1.
+    seed : int
+        Of states and labels.
+    label : str
+        Of the model that the cache is said to be of.
+    pending : int
+        The last so many utterances are not extracted yet.
+    **columns
+        Columns of the table of utterances by name (:data:`emoprobe.extract.corpora.COLUMNS`), each one value or one an
+        utterance, in place of those that are made here.
+
+    Returns
+    -------
+    DataFrame
+        The table of utterances with the labels.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from emoprobe import HiddenStateCache
+    >>> with TemporaryDirectory() as folder:
+    ...     table = write_cache(Path(folder) / "planted.h5", n=20, layers=3, gender="f")
+    ...     with HiddenStateCache(Path(folder) / "planted.h5") as cache:
+    ...         print(cache.states().shape, set(cache.utterances["gender"]))
+    (3, 20, 12) {'f'}
     """
     rng = np.random.default_rng(seed)
     planted = {"arousal": 1, "valence": layers - 1, "dominance": 2 % layers} if planted is None else planted
-    scale = np.ones(layers) if scale is None else np.asarray(scale, float)
     states = rng.standard_normal((layers, n, width))
     table = pd.DataFrame(
         {
@@ -54,11 +95,12 @@ def write_cache(
     table["emotion"] = np.where(table["arousal"] > 4.4, "angry", np.where(table["arousal"] < 3.6, "sad", "neutral"))
     for name, values in columns.items():
         table[name] = values
-    table = table.assign(**{name: empty for name, empty in empty_columns(n).items() if name not in table})
+    empty = pd.DataFrame(empty_columns(n))
+    table = table.join(empty[[name for name in empty if name not in table]])
     table = table[list(COLUMNS)].copy()
     table["samples"], table["frames"], table["frame_start"] = 16000, 49, np.arange(n) * 49
     table["seconds"], table["status"], table["reason"] = 1.0, "pending", ""
-    states = (states * scale[:, None, None]).astype("<f4")
+    states = states.astype("<f4")
     statistics = ("mean", "std", "mean_ln")
     acoustics = {"logmel": 6, "mfcc": 5}
     provenance = {
@@ -85,12 +127,20 @@ def write_cache(
         if pending:
             status[-pending:] = "pending"
         file["utterances/status"][:] = status
-    seal(path)
+    write_checksums(path)
     return table
 
 
-def seal(path: Path) -> None:
-    """Write the checksums of what a cache holds, as if it had been extracted so; utterance by utterance."""
+def write_checksums(path: Path) -> None:
+    """Write the checksums of what a cache holds, and its layers' norms, as if it had been extracted so.
+
+    For a test that changes states of a cache, and wants no damage to be told.
+
+    Parameters
+    ----------
+    path : Path
+        A cache; its finished utterances get their checksums anew.
+    """
     with h5py.File(path, "r+") as file:
         statistics = [s for s in json.loads(file.attrs["provenance"])["pooling"] if s in file["pooled"]]
         norms, frames = file["frame_norm"][:], file["utterances/frames"][:]

@@ -1,0 +1,45 @@
+"""What a student is a function of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from emoprobe.extract.options import check_counts, check_positive, check_seed
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """What of a training is kept on the way; the student does not depend on it.
+
+    Parameters
+    ----------
+    save_steps, log_steps : int
+        How often a checkpoint and a line of the log are written.
+    """
+
+    save_steps: int = 200
+    log_steps: int = 50
+
+
+@dataclass(frozen=True)
+class DistillSettings:
+    """What the student is a function of, besides teacher and speech."""
+
+    blocks: int = 2
+    layers: tuple[int, ...] = ()
+    """Teacher's layers to predict; empty: 4, 8 and 12 of 12, scaled to its depth."""
+    cosine_weight: float = 1.0
+    batch_seconds: float = 24.0
+    longest: float = 6.0
+    steps: int = 2000
+    warmup: int = 140
+    decay: int = 1860
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_counts(self, "blocks", "steps", least=1)
+        check_counts(self, "warmup", "decay")
+        check_positive(self, "batch_seconds", "longest", "learning_rate")
+        check_seed(self.seed)

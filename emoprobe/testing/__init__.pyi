@@ -1,0 +1,14 @@
+from . import caches as caches
+from . import checkpoints as checkpoints
+from . import corpora as corpora
+from . import recognisers as recognisers
+from .caches import write_cache as write_cache
+from .caches import write_checksums as write_checksums
+from .checkpoints import save_speech_model as save_speech_model
+from .checkpoints import save_text_model as save_text_model
+from .corpora import make_corpus as make_corpus
+from .corpora import tone as tone
+from .corpora import write_csv as write_csv
+from .corpora import write_wav as write_wav
+from .recognisers import save_ctc as save_ctc
+from .recognisers import save_whisper as save_whisper
