@@ -18,7 +18,7 @@ from tests.simulated_depths import EQUAL, ONE_RISES, OPPOSED, PAIRS, comparisons
 
 pytestmark = pytest.mark.slow
 
-REPLICATIONS = 40
+REPLICATIONS = 60
 
 
 def counted(speakers: int, *, official: bool) -> dict[str, Counter]:

@@ -78,8 +78,7 @@ def relevance_centroids(
         difference; empty for a centroid), `slope`, `slope_low`, `slope_high`, `slope_p` (of no slope; empty for a
         difference), `weighted_by`, `defined`, the share of resamples that have a centroid at all (below 0.9 there is
         no interval), and `unit` ("speaker" or "group"), what is resampled, with how many `units` there are. `interval`
-        is "refitted" where it knows of other training speakers too (`probe.jackknife`: the scale "ccc" of probes that
-        are refitted), else "fixed probe". A
+        is "refitted" where it knows of other training speakers too (`probe.jackknife`), else "fixed probe". A
         difference of sides that are weighed by different things, such as nulls of different kinds, is empty, and
         `weighted_by` says so.
 
@@ -228,6 +227,7 @@ def _centroids(
         False: moments_by_speaker(truth, predictions, group),
     }
     over = Drawn(tuple(units), len(np.unique(speaker_groups(speaker))), unit_of(talks))
+    refit = refits.of_layers(part.iloc[0], wide.columns, utterances=len(wide))
     by_scale = {}
     for name, scale in SCALES.items():
         by = scale.in_words
@@ -236,11 +236,10 @@ def _centroids(
         by_scale[name] = centroid_of_sums(
             sums[scale.from_training_mean],
             np.asarray(wide.columns, dtype=float) / max(*wide.columns, 1),
-            scale=scale,
-            ceiling=ceiling,
+            scale=scale.below(ceiling),
             null=null.to_numpy(float) if name == "ccc" and null is not None else 0.0,
-            # Refits keep the sums of raw predictions, which the other scales do not read.
-            refit=refits.of_layers(part.iloc[0], wide.columns, utterances=len(wide)) if name == "ccc" else None,
+            refit=refit,
+            predicted=sums[False],
             resamples=resamples,
             seed=seed,
             weighted_by=by,
