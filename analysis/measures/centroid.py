@@ -226,8 +226,10 @@ def _centroids(
         True: moments_by_speaker(truth, predictions - training_means(truth, known["fold"].to_numpy(str)), group),
         False: moments_by_speaker(truth, predictions, group),
     }
+    layers = wide.columns.astype(int).tolist()
+    system = {str(column): value for column, value in part.iloc[0].items()}
+    refit = refits.of_layers(system, layers, utterances=len(wide))
     over = Drawn(tuple(units), len(np.unique(speaker_groups(speaker))), unit_of(talks))
-    refit = refits.of_layers(part.iloc[0], wide.columns, utterances=len(wide))
     by_scale = {}
     for name, scale in SCALES.items():
         by = scale.in_words
@@ -235,7 +237,7 @@ def _centroids(
             by = ABOVE_ZERO if null is None else ABOVE_NULL.format(_permuted(results, part))
         by_scale[name] = centroid_of_sums(
             sums[scale.from_training_mean],
-            np.asarray(wide.columns, dtype=float) / max(*wide.columns, 1),
+            np.asarray(layers, dtype=float) / max(*layers, 1),
             scale=scale.below(ceiling),
             null=null.to_numpy(float) if name == "ccc" and null is not None else 0.0,
             refit=refit,

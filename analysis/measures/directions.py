@@ -212,21 +212,19 @@ def depth_statements(table: pd.DataFrame, *, one: str = "arousal", other: str = 
 
     from emoprobe.probe.permutation import holm
 
+    from ..tables import named_parts
+
     about = ["model", "corpus", "features", "split"]
-    compared: list[tuple[dict[str, object], Comparison]] = []
-    for _, part in table.groupby(about, sort=False):
+    compared = []
+    for names, part in named_parts(table, *about):
         there = set(part["dimension"])
         if {one, other} <= there and there & {f"{one} − {other}", f"{other} − {one}"}:
-            names: dict[str, object] = {column: part[column].iloc[0] for column in about}
-            compared.append((names, Comparison.of(part, one, other)))
+            compared.append((dict(zip(about, names, strict=True)), Comparison.of(part, one, other)))
     corrected = holm([p for _, comparison in compared for p in comparison.p]).reshape(-1, 3)
     rows = []
-    for (names, comparison), p_holm in zip(compared, corrected, strict=True):
+    for (named, comparison), p_holm in zip(compared, corrected, strict=True):
         said = comparison.statement([bool(p <= _LEVEL) for p in p_holm])
-        largest = {
-            name: float(np.max([p[place] for place in said.rests_on]))
-            for name, p in (("p", comparison.p), ("p_holm", tuple(p_holm)))
-        }
         verdict = {1: "supported", 0: "undecided", -1: "contradicted"}[said.sign]
-        rows.append({**names, "statement": said.text, "verdict": verdict, **largest})
+        p, corrected_p = (float(np.max([p[k] for k in said.rests_on])) for p in (comparison.p, p_holm))
+        rows.append({**named, "statement": said.text, "verdict": verdict, "p": p, "p_holm": corrected_p})
     return pd.DataFrame(rows, columns=[*about, "statement", "verdict", "p", "p_holm"])
