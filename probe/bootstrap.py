@@ -9,8 +9,8 @@ of all layers are one matrix product, and every layer and probe sees the same re
 The percentile interval of so few independent units is too narrow: over 12 speakers it held the truth 86 to 90 times in
 100, over 24 speakers 89 to 93 times. The resamples are therefore stretched about their mean (:func:`stretched`) until
 their spread is what the jackknife finds, times what Student's t asks for more than the normal distribution; of
-correlations on Fisher's scale, where their distribution is nearly symmetric. `tests/test_calibration.py` holds the
-result to 93 to 97 % for CCC and its differences. Where most of the variance of the predictions is between speakers,
+correlations on Fisher's scale, where their distribution is nearly symmetric. `tests/probe/test_calibration.py` holds
+the result to 93 to 97 % for CCC and its differences. Where most of the variance of the predictions is between speakers,
 12 of them do not suffice for that by any interval tried: CCC was held 91 to 95 times in 100, Pearson's correlation 85
 to 90 and RMSE 88 to 90 times.
 

@@ -15,7 +15,7 @@ and :math:`e_k` the sum over these of centred label times centred prediction, th
 The score of the true labels that is compared with this null is of the same classifier (`tested` in the results), never
 that of the logistic probe: a permutation test is valid where both sides are computed alike. It tests whether features
 and labels are independent, whichever linear classifier is reported. Penalty of each fold, permutations and their seed
-are as for the dimensions; at 5 % it rejects no more than 5 % of true nulls (`tests/test_probe_category_null.py`).
+are as for the dimensions; at 5 % it rejects no more than 5 % of true nulls (`tests/probe/test_category_null.py`).
 
 The recall of a category of two utterances is 0, a half or 1, and would drown the others'. A category of fewer than
 `recalls.FEWEST_ROWS` labelled utterances takes no part in the test, and one with fewer among the scored rows of a part

@@ -6,8 +6,8 @@ along a curve.
 
 The penalty of each fold and target is the one chosen on the true labels. Choosing anew for every permutation would
 cost many times the fit. Without, the test errs on the safe side: at 5 % it rejects 4.0 to 4.7 % of true nulls, and
-exactly 5 % where there is one penalty (`tests/test_calibration.py`). Mean and spread of `rescale` are those of the
-permuted labels.
+exactly 5 % where there is one penalty (`tests/probe/test_calibration.py`). Mean and spread of `rescale` are those of
+the permuted labels.
 
 What is exchangeable decides what the test tests. Labels permuted freely among the utterances test whether features and
 labels are independent; if speakers differ in their mean label *and* in their features, they are not, although the

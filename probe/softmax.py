@@ -59,7 +59,7 @@ def fit_softmax(
 
     which is what scikit-learn's ``LogisticRegression(C=1/λ, class_weight="balanced")`` minimises; as there, two classes
     have one vector of weights. At a tolerance of 1e-6 weights agree with it to 1e-3 of the largest, where it is run to
-    1e-9 (`tests/test_probe_logistic.py`).
+    1e-9 (`tests/probe/test_logistic.py`).
 
     Parameters
     ----------

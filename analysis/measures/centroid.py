@@ -86,7 +86,7 @@ def relevance_centroids(
     -----
     A difference of centroids says that two curves have different shapes on that scale. It does not say that the
     dimensions differ in depth: the same profile, read with unequal strength, has two centroids on every scale here
-    (`tests/test_calibration.py` counts it).
+    (`tests/analysis/test_calibration_depth.py` counts it).
 
     Raises
     ------

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from emoprobe.jsontext import to_json
 
 from .checkpoints import LARGE, SIZES
 
@@ -60,7 +61,7 @@ def save_ctc(folder: Path, variant: str = "wav2vec2-base", *, normalise: bool = 
         torch.manual_seed(seed)
         model = _spread(getattr(transformers, f"{family}ForCTC")(getattr(transformers, f"{family}Config")(**sizes)))
     model.save_pretrained(folder, safe_serialization=True)
-    (folder / "tokens.json").write_text(json.dumps(tokens))
+    (folder / "tokens.json").write_text(to_json(tokens))
     transformers.Wav2Vec2Processor(
         transformers.Wav2Vec2FeatureExtractor(do_normalize=normalise, return_attention_mask=True),
         transformers.Wav2Vec2CTCTokenizer(str(folder / "tokens.json")),
@@ -91,7 +92,7 @@ def save_whisper(folder: Path, *, languages: tuple[str, ...] = ("en", "de"), see
     times = [f"<|{0.02 * i:.2f}|>" for i in range(1501)]
     number = {token: i for i, token in enumerate([*alphabet, *special, *times])}
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.json").write_text(json.dumps({token: number[token] for token in [*alphabet, special[0]]}))
+    (folder / "vocab.json").write_text(to_json({token: number[token] for token in [*alphabet, special[0]]}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
     tokenizer = transformers.WhisperTokenizer.from_pretrained(folder, pad_token="<|endoftext|>")
     tokenizer.add_special_tokens({"additional_special_tokens": special[1:]})
