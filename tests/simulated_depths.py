@@ -14,15 +14,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from emoprobe.analysis.measures.centroid import training_means
-from emoprobe.analysis.measures.curve_depth import Centroid, centroid_of_sums
+from emoprobe.analysis.measures.curve_depth import Centroid, Estimate, centroid_of_sums
 from emoprobe.analysis.measures.directions import DECIDING, Comparison, Signed
 from emoprobe.analysis.measures.scales import SCALES
 from emoprobe.probe.bootstrap import moments_by_speaker
+from emoprobe.probe.deletion import Deletions, moments_without
+from emoprobe.probe.refits import Refit
 from emoprobe.probe.ridge import solve
 from emoprobe.probe.ridge_equations import accumulate
 from emoprobe.probe.splits import Fold, cross_validation
 
-LAYERS, EACH, GROUPS = 6, 10, 12
+LAYERS, EACH = 6, 10
 PENALTIES = (1.0, 10.0, 100.0, 1000.0)
 DEPTH = np.linspace(0, 1, LAYERS)
 UP = np.linspace(0.25, 1.0, LAYERS)
@@ -87,52 +89,12 @@ def folds_of(speaker: np.ndarray, official: bool) -> tuple[Fold, ...]:
     return (Fold("all", train, inner, {"test": np.flatnonzero(tested)}),)
 
 
-@dataclass(frozen=True)
-class Read:
-    """What probes predict: the rows that are scored, their folds, and predictions (layers, rows, labels)."""
-
-    rows: np.ndarray
-    folds: np.ndarray
-    predictions: np.ndarray
-
-
-def read(states: list[np.ndarray], labels: np.ndarray, folds: tuple[Fold, ...]) -> Read:
-    """Fit the probes of every layer."""
-    fitted = [solve(accumulate(lambda rows, x=x: x[rows], labels, folds), penalties=PENALTIES) for x in states]
-    scored = [rows for fold in folds for rows in fold.tests.values()]
-    member = np.repeat(np.arange(len(folds)), [len(rows) for rows in scored])
-    rows = np.concatenate(scored)
-    return Read(rows, member.astype(str), np.stack([one.predictions[rows] for one in fitted]))
-
-
-def without(folds: tuple[Fold, ...], out: np.ndarray) -> tuple[Fold, ...]:
-    """The same folds without some rows, a mask."""
-    return tuple(
-        Fold(
-            fold.name,
-            fold.train[~out[fold.train]],
-            tuple((train[~out[train]], rows[~out[rows]]) for train, rows in fold.inner),
-            {name: rows[~out[rows]] for name, rows in fold.tests.items()},
-        )
-        for fold in folds
-    )
-
-
-def sums_of(one: Read, labels: np.ndarray, speaker: np.ndarray) -> dict[bool, np.ndarray]:
-    """Moments by speaker (speakers, labels, layers, 6), with predictions from their training mean and as they are."""
-    _, groups = np.unique(speaker[one.rows], return_inverse=True)
-    by: dict[bool, list[np.ndarray]] = {True: [], False: []}
-    for k in range(labels.shape[1]):
-        truth, predictions = labels[one.rows, k], one.predictions[:, :, k]
-        by[True].append(moments_by_speaker(truth, predictions - training_means(truth, one.folds), groups))
-        by[False].append(moments_by_speaker(truth, predictions, groups))
-    return {centred: np.stack(sums, 1) for centred, sums in by.items()}
-
-
 def comparisons(
     speakers: int, *, official: bool, replications: int, refitted: bool = True, resamples: int = 400, seed: int = 0
-) -> Iterator[tuple[dict[str, Comparison], dict[str, dict[str, Signed]]]]:
-    """For each replication, the comparison of every pair, and its difference of centroids on each scale alone.
+) -> Iterator[tuple[dict[str, Comparison], dict[str, float]]]:
+    """For each replication, the comparison of every pair, and p of the difference of its centroids by CCC alone.
+
+    The latter takes the fits as given, as a bootstrap over the scored speakers does.
 
     Parameters
     ----------
@@ -141,57 +103,71 @@ def comparisons(
     official : bool
         Whether as many others are trained on, or all are scored in a cross-validation.
     refitted : bool
-        Whether the jackknife fits the probes anew without each of 12 groups of speakers.
+        Whether intervals know of other training speakers.
     replications, resamples, seed : int
     """
     rng = np.random.default_rng([seed, speakers, official])
     for _ in range(replications):
         states, labels, speaker = simulated(2 * speakers if official else speakers, rng)
-        folds = folds_of(speaker, official)
-        sums = sums_of(read(states, labels, folds), labels, speaker)
-        left_out: dict[bool, np.ndarray] | None = None
-        if refitted:
-            each = [
-                sums_of(read(states, labels, without(folds, speaker % GROUPS == group)), labels, speaker)
-                for group in range(GROUPS)
-            ]
-            left_out = {centred: np.stack([one[centred].sum(0) for one in each]) for centred in sums}
-        curves = [curve(sums, left_out, k, resamples) for k in range(labels.shape[1])]
-        pairs = {name: (curves[2 * k], curves[2 * k + 1]) for k, name in enumerate(PAIRS)}
+        curves, by_ccc = read(states, labels, speaker, folds_of(speaker, official), refitted, resamples)
         yield (
-            {name: compared(*pair) for name, pair in pairs.items()},
-            {name: apart(*pair) for name, pair in pairs.items()},
+            {name: compared(curves[2 * k], curves[2 * k + 1]) for k, name in enumerate(PAIRS)},
+            {name: (by_ccc[2 * k + 1] - by_ccc[2 * k]).limits()[2] for k, name in enumerate(PAIRS)},
         )
 
 
-def curve(
-    sums: dict[bool, np.ndarray], left_out: dict[bool, np.ndarray] | None, k: int, resamples: int
-) -> dict[str, Centroid]:
-    """Centroid and slope of one label on each scale."""
-    return {
-        name: centroid_of_sums(
-            sums[scale.from_training_mean][:, k],
-            DEPTH,
-            scale=scale,
-            left_out=None if left_out is None else left_out[scale.from_training_mean][:, k],
-            resamples=resamples,
+def read(
+    states: list[np.ndarray],
+    labels: np.ndarray,
+    speaker: np.ndarray,
+    folds: tuple[Fold, ...],
+    refitted: bool,
+    resamples: int,
+) -> tuple[list[dict[str, Centroid]], list[Estimate]]:
+    """Of each label, centroid and slope on each scale; and the centroid by CCC of the fits as they are."""
+    deletions = Deletions.of(folds, [f"{number:03d}" for number in speaker])
+    predictions, left_out = [], []
+    for x in states:
+        equations = accumulate(lambda rows, x=x: x[rows], labels, folds)
+        solved = solve(equations, penalties=PENALTIES)
+        predictions.append(solved.predictions)
+        if refitted:
+            left_out += moments_without(equations, solved, labels, deletions).values()
+    scored = [rows for fold in folds for rows in fold.tests.values()]
+    member = np.repeat(np.arange(len(folds)), [len(rows) for rows in scored]).astype(str)
+    rows = np.concatenate(scored)
+    _, groups = np.unique(speaker[rows], return_inverse=True)
+    curves, by_ccc = [], []
+    for k in range(labels.shape[1]):
+        truth, predicted = labels[rows, k], np.stack([one[rows, k] for one in predictions])
+        plain = moments_by_speaker(truth, predicted, groups)
+        centred = moments_by_speaker(truth, predicted - training_means(truth, member), groups)
+        refit = None
+        if refitted:
+            refit = Refit(deletions.names, deletions.part, np.stack([one[:, k] for one in left_out], axis=1))
+        curves.append(
+            {
+                name: centroid_of_sums(
+                    centred if scale.from_training_mean else plain,
+                    DEPTH,
+                    scale=scale,
+                    refit=refit,
+                    predicted=plain,
+                    resamples=resamples,
+                )
+                for name, scale in SCALES.items()
+            }
         )
-        for name, scale in SCALES.items()
-    }
+        by_ccc.append(centroid_of_sums(plain, DEPTH, resamples=resamples).depth)
+    return curves, by_ccc
 
 
 def compared(one: dict[str, Centroid], other: dict[str, Centroid]) -> Comparison:
     """As `Comparison.of` makes it from a table."""
-    slopes = [
-        Signed.of([side[s].slope.value for s in DECIDING], [side[s].slope.limits()[2] for s in DECIDING])
-        for side in (one, other)
+    slopes = [[side[scale].slope for scale in DECIDING] for side in (one, other)]
+    apart = [other[scale].depth - one[scale].depth for scale in DECIDING]
+    tests = [
+        Signed.of([estimate.value for estimate in estimates], [estimate.limits()[2] for estimate in estimates])
+        for estimates in (*slopes, apart)
     ]
-    differences = apart(one, other)
-    difference = Signed.of([float(differences[s].sign) for s in DECIDING], [differences[s].p for s in DECIDING])
-    return Comparison("arousal", "valence", (slopes[0], slopes[1]), difference)
-
-
-def apart(one: dict[str, Centroid], other: dict[str, Centroid]) -> dict[str, Signed]:
-    """Difference of the centroids on each scale."""
-    between = {scale: other[scale].depth - one[scale].depth for scale in SCALES}
-    return {scale: Signed.of([diff.value], [diff.limits()[2]]) for scale, diff in between.items()}
+    return Comparison("arousal", "valence", (tests[0], tests[1]), tests[2])

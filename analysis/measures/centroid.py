@@ -78,8 +78,7 @@ def relevance_centroids(
         difference; empty for a centroid), `slope`, `slope_low`, `slope_high`, `slope_p` (of no slope; empty for a
         difference), `weighted_by`, `defined`, the share of resamples that have a centroid at all (below 0.9 there is
         no interval), and `unit` ("speaker" or "group"), what is resampled, with how many `units` there are. `interval`
-        is "refitted" where it knows of other training speakers too (`probe.jackknife`: the scale "ccc" of probes that
-        are refitted), else "fixed probe". A
+        is "refitted" where it knows of other training speakers too (`probe.jackknife`), else "fixed probe". A
         difference of sides that are weighed by different things, such as nulls of different kinds, is empty, and
         `weighted_by` says so.
 
@@ -87,7 +86,7 @@ def relevance_centroids(
     -----
     A difference of centroids says that two curves have different shapes on that scale. It does not say that the
     dimensions differ in depth: the same profile, read with unequal strength, has two centroids on every scale here
-    (`tests/probe/test_calibration.py` counts it).
+    (`tests/analysis/test_calibration_depth.py` counts it).
 
     Raises
     ------
@@ -229,7 +228,6 @@ def _centroids(
     }
     layers = wide.columns.astype(int).tolist()
     system = {str(column): value for column, value in part.iloc[0].items()}
-    # Refits keep the sums of raw predictions, which the other scales do not read.
     refit = refits.of_layers(system, layers, utterances=len(wide))
     over = Drawn(tuple(units), len(np.unique(speaker_groups(speaker))), unit_of(talks))
     by_scale = {}
@@ -240,10 +238,10 @@ def _centroids(
         by_scale[name] = centroid_of_sums(
             sums[scale.from_training_mean],
             np.asarray(layers, dtype=float) / max(*layers, 1),
-            scale=scale,
-            ceiling=ceiling,
+            scale=scale.below(ceiling),
             null=null.to_numpy(float) if name == "ccc" and null is not None else 0.0,
-            refit=refit if name == "ccc" else None,
+            refit=refit,
+            predicted=sums[False],
             resamples=resamples,
             seed=seed,
             weighted_by=by,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -162,9 +163,9 @@ def centroid_of_sums(
     depth: np.ndarray,
     *,
     scale: Scale = SCALES["ccc"],
-    ceiling: float = 1.0,
     null: np.ndarray | float = 0.0,
     refit: Refit | None = None,
+    predicted: np.ndarray | None = None,
     resamples: int = 2000,
     seed: int = 0,
     weighted_by: str = ABOVE_ZERO,
@@ -179,12 +180,13 @@ def centroid_of_sums(
     depth : ndarray, shape (layers,)
         0 to 1.
     scale : Scale
-    ceiling : float
-        Share of the labels' variance that can be explained at all.
     null : ndarray, shape (layers,), or float
         Weight that counts as nothing.
     refit : Refit, optional
         Moments of the same rows without each unit, the probes fitted again.
+    predicted : ndarray, shape (units, layers, 6), optional
+        `sums` of the predictions as they are, which is what refits keep, where `sums` takes them from the mean of their
+        training labels. What that makes of the weights is then part of what counts as nothing.
     resamples, seed : int
         Of the bootstrap.
     weighted_by, over
@@ -194,25 +196,22 @@ def centroid_of_sums(
     -------
     Centroid
     """
-
-    def weights(summed: np.ndarray) -> np.ndarray:
-        return scale.weights(summed, ceiling)
-
-    fixed = leave_one_out(sums)
+    whole, fixed = scale.weights(sums.sum(0)), leave_one_out(sums)
     if scale.decides:
-        null = null + noise_bias(weights(sums.sum(0)), weights(fixed))
+        null = null + noise_bias(whole, scale.weights(fixed))
 
-    def of(summed: np.ndarray) -> np.ndarray:
-        weight = weights(summed) - null
+    def of(summed: np.ndarray, more: np.ndarray | float = 0.0) -> np.ndarray:
+        weight = scale.weights(summed) - null - more
         total = weight.sum(-1)
         # A sum just above 0 gives ratios without bound, of which a single one would move the mean of all resamples.
         return np.clip(weight @ depth / np.where(total > 0, total, np.nan), -1, 2)
 
+    kept = sums if predicted is None else predicted
     centroid = Estimate(
         float(np.clip(of(sums.sum(0)), 0, 1)),
         resampled(sums, {"": of}, resamples=resamples, seed=seed)[""] if resamples else np.empty(0),
         of(fixed),
-        () if refit is None else tuple(refit.samples(of, sums)),
+        () if refit is None else tuple(refit.samples(partial(of, more=scale.weights(kept.sum(0)) - whole), kept)),
     )
     return Centroid(
         depth=centroid,

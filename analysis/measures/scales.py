@@ -9,7 +9,8 @@ but every one of them keeps the order of the layers: :mod:`.directions` rests on
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -29,7 +30,7 @@ class Scale:
     in_words : str
         What the weight is.
     weights : callable
-        ``weights(moments, ceiling)`` gives the weights, shape (...), from moments of shape (..., 6).
+        ``weights(moments)`` gives the weights, shape (...), from moments of shape (..., 6).
     from_training_mean : bool
         Whether predictions are taken from the mean of their training labels: in a cross-validation that mean is low
         where the held-out labels are high, so a probe that knows nothing has a correlation below 0.
@@ -39,9 +40,13 @@ class Scale:
 
     name: str
     in_words: str
-    weights: Callable[[np.ndarray, float], np.ndarray]
+    weights: Callable[..., np.ndarray]
     from_training_mean: bool = True
     decides: bool = True
+
+    def below(self, ceiling: float) -> Scale:
+        """The same scale where so much of the labels' variance can be explained at all."""
+        return replace(self, weights=partial(self.weights, ceiling=ceiling))
 
 
 def concordance(moments: np.ndarray, ceiling: float = 1.0) -> np.ndarray:  # noqa: ARG001 - the signature of a scale

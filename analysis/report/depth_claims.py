@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from emoprobe.errors import UserError
+from emoprobe.probe.jackknife import REFITTED
 
 from ..measures.centroid import relevance_centroids
-from ..measures.directions import Comparison, difference_of
+from ..measures.directions import DECIDING, Comparison, difference_of
 from ..measures.scales import SCALES
 from .claim import Claim, Draft, Untested, untested
 from .content import interval, known, number, probability
@@ -40,7 +41,8 @@ class _Depths:
 
     @property
     def exact(self) -> tuple[bool, ...]:
-        return (False,) * len(self.p)  # the scales that decide are resampled
+        names = (SHALLOW, DEEP, difference_of(self.table, SHALLOW, DEEP)[0])
+        return tuple(all(self.row(name, scale)["interval"] == REFITTED for scale in DECIDING) for name in names)
 
     def row(self, name: str, scale: str) -> pd.Series:
         rows = self.table[(self.table["dimension"] == name) & (self.table["scale"] == scale)]

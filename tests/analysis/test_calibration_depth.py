@@ -18,7 +18,7 @@ from tests.simulated_depths import EQUAL, ONE_RISES, OPPOSED, PAIRS, comparisons
 
 pytestmark = pytest.mark.slow
 
-REPLICATIONS = 40
+REPLICATIONS = 60
 
 
 def counted(speakers: int, *, official: bool) -> dict[str, Counter]:
@@ -30,7 +30,7 @@ def counted(speakers: int, *, official: bool) -> dict[str, Counter]:
             counts[name][false(name, statement)] += 1
             counts[name][statement.text] += statement.sign > 0
             counts[name]["turned round"] += statement.sign < 0
-            counts[name]["CCC alone"] += alone[name]["ccc"].p <= 0.05
+            counts[name]["CCC alone"] += alone[name] <= 0.05
     return counts
 
 
@@ -57,7 +57,9 @@ def test_equal_profiles_are_told_apart_in_a_twentieth_of_the_cases_at_most(speak
     shallower = "arousal is carried by shallower layers than valence"
     assert said["turned round"] == 0, said
     if speakers == 60:
-        assert said[shallower] >= 0.8 * REPLICATIONS, said
+        # What the rule is for: CCC alone tells equal profiles apart where they are read with unequal strength.
+        assert counts["rising, unequal strength"]["CCC alone"] >= 0.3 * REPLICATIONS, counts
+        assert said[shallower] >= 0.7 * REPLICATIONS, said
         assert counts[ONE_RISES][shallower] <= bound(REPLICATIONS, 3.0)
         rises = sum(n for text, n in counts[ONE_RISES].items() if text.startswith("valence rises"))
         assert rises >= 0.8 * REPLICATIONS, counts[ONE_RISES]

@@ -215,7 +215,7 @@ def test_what_noise_adds_to_a_square_is_taken_away():
         truth = rng.standard_normal(n)
         prediction = rho * truth + np.sqrt(1 - rho**2) * rng.standard_normal(n)
         sums = moments_by_speaker(truth, prediction[None], np.arange(n))
-        whole, left_out = (SCALES["r2"].weights(some, 1.0) for some in (sums.sum(0), leave_one_out(sums)))
+        whole, left_out = (SCALES["r2"].weights(some) for some in (sums.sum(0), leave_one_out(sums)))
         plain.append(whole[0])
         corrected.append(whole[0] - noise_bias(whole, left_out)[0])
     assert np.mean(plain) - rho**2 > 0.008

@@ -20,7 +20,7 @@ from ..material import Material
 
 
 def answer_section(material: Material) -> list[Block]:
-    """The question, then each claim with its verdict, and how many are decided."""
+    """What was asked; every claim with its verdict; and the rules by which it got it."""
     study, claims = material.study, material.claims
     trained = [model.label for corpus in study.corpora for model in study.of(corpus, random=False)]
     ends = dict.fromkeys(run["model"] for run in study.runs(probe=END_TO_END))
