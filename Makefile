@@ -1,5 +1,6 @@
 # make demo   install, then extract, probe, plot and report on the offline demonstration corpus
 # make test   install, then lint and run the tests
+# make install      install what the tests need: after a new file, or a new line in setup.cfg
 # make test-fast    the tests that take no more than a few seconds each: for while you work
 # make test-matrix  every test under each instruction set and number of threads that could change a result (hours)
 # make test-oldest  every test with the lowest versions that setup.cfg allows, in an environment of its own
@@ -17,7 +18,7 @@ DEMO   := demo_out
 # part.
 TRAINING := --epochs 12 --audio-rate 5e-4 --seeds 3 --freeze frontend text --dropout 0.3 --text-dropout 0.5 --audio-dropout 0
 
-.PHONY: demo train test test-fast test-matrix test-oldest fuzz lint figures clean
+.PHONY: demo train install test test-fast test-matrix test-oldest fuzz lint figures clean
 
 # A strict installation links each file, so that a type checker finds the package too; one file more or less is a reason
 # to install again, and so are changed requirements. The folders end in "/.", for a folder `demo` is not the target.
@@ -61,6 +62,8 @@ train: $(VENV)/installed-demo
 # The gallery that the README shows, from the numbers that stand beside it.
 figures: $(VENV)/installed-demo
 	$(BIN)/probe-plot figures/results --figures figures --format png
+
+install: $(VENV)/installed-test
 
 test: $(VENV)/installed-test lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadscope

@@ -112,7 +112,8 @@ def confusion_by_speaker(truth: np.ndarray, predictions: np.ndarray, groups: np.
     names, member = np.unique(groups, return_inverse=True)
     truth = truth.astype(np.int64)
     counts = np.empty((len(names), len(predictions), n_classes, n_classes))
-    for fit, answer in enumerate(predictions.astype(np.int64)):
+    for fit, predicted in enumerate(predictions):
+        answer = predicted.astype(np.int64)  # one at a time: all of them may be many
         if any(len(some) and not 0 <= some.min() <= some.max() < n_classes for some in (truth, answer)):
             raise ValueError(f"classes must be 0 to {n_classes - 1}")
         cell = (member * n_classes + truth) * n_classes + answer

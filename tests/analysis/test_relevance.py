@@ -37,6 +37,7 @@ from emoprobe.extract import HiddenStateCache
 from emoprobe.probe import ccc, fit_layers
 from emoprobe.probe.bootstrap import resample_counts, stretched
 from emoprobe.probe.ridge import PENALTIES
+from emoprobe.probe.significance import score_intervals
 from emoprobe.probe.weighted import weighted_probe
 from emoprobe.testing.caches import write_cache, write_checksums
 
@@ -170,8 +171,14 @@ def test_the_best_layer_is_that_of_probe_fit(tmp_path, split):
     assert set(found["split"]) == {part}
     both = found.merge(wanted, on=["model", "corpus", "dimension", "layer"])
     assert len(both) == len(found) == 12
-    for mine, theirs in (("score", "ccc"), ("low", "ccc_low"), ("high", "ccc_high"), ("depth_x", "depth_y")):
+    for mine, theirs in (("score", "ccc"), ("depth_x", "depth_y")):
         np.testing.assert_allclose(both[mine], both[theirs], rtol=1e-9, atol=1e-12)
+    # An opinion resamples around its fixed probe, as the results do where they have no refits.
+    fixed = score_intervals(replace(results, refits=results.refits.iloc[:0]), resamples=200, probe="ridge", split=part)
+    assert set(fixed["interval"]) == {"fixed probe"}
+    both = found.merge(fixed, on=["model", "corpus", "dimension", "layer"])
+    for end in ("low", "high"):
+        np.testing.assert_allclose(both[f"{end}_x"], both[f"{end}_y"], rtol=1e-9, atol=1e-12)
 
 
 def test_gains_and_losses_add_up(opinions):

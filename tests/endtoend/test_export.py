@@ -245,7 +245,7 @@ def test_every_kind_of_model_is_exported(tmp_path, audio, text, options):
 def test_a_graph_that_predicts_otherwise_is_not_written(exported, tmp_path, monkeypatch):
     folder = shutil.copytree(exported[0], tmp_path / "model")
     before = {path: path.read_bytes() for path in (folder / "onnx").iterdir()}
-    monkeypatch.setattr(module, "_unpadded", lambda states: (states, torch.arange(states.shape[1])[None] > 0))
+    monkeypatch.setattr(module, "_all_count", lambda states: torch.arange(states.shape[1])[None] > 0)
     with pytest.raises(UserError, match=r"predicts otherwise than torch.*was not written"):
         export_model(folder, WAVEFORMS, TEXTS)
     assert {path: path.read_bytes() for path in (folder / "onnx").iterdir()} == before
