@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -51,11 +52,18 @@ class CacheFile:
             raise UserError(f"{self.path} is a folder; give the cache's file, such as {self.path / 'hidden_states.h5'}")
         if not self.path.is_file():
             raise UserError(f"there is no cache {self.path}; make one with probe-extract --out {self.path}")
+        with ExitStack() as opened:
+            self._open(opened)
+            self._check_all()
+            opened.pop_all()  # all is well: they stay open until `close`
+
+    def _open(self, opened: ExitStack) -> None:
         try:
             # The numbers are mapped from this, not from the path: what replaces the file later is another cache.
-            self.raw = self.path.open("rb")
+            self.raw = opened.enter_context(self.path.open("rb"))
             check_seal(self.raw)
-            self.hdf5 = open_hdf5(self.path)
+            self.hdf5 = opened.enter_context(open_hdf5(self.path))
+            replaced = os.fstat(self.raw.fileno()).st_ino != self.path.stat().st_ino
         except PermissionError as error:
             raise UserError(f"{self.path} may not be read; change its permissions") from error
         except OSError as error:
@@ -71,17 +79,16 @@ class CacheFile:
                 ) from error
             raise _damaged(self.path, error) from error
         except ValueError as error:
-            self.raw.close()
             raise _damaged(self.path, error) from error
-        if os.fstat(self.raw.fileno()).st_ino != self.path.stat().st_ino:
+        if replaced:
             raise UserError(f"{self.path} was replaced while it was opened; open it again")
+
+    def _check_all(self) -> None:
         try:
             self._check()
         except UserError:
-            self.close()
             raise
         except Exception as error:  # HDF5 raises nearly anything on a damaged structure
-            self.close()
             raise _damaged(self.path, error) from error
 
     def _check(self) -> None:

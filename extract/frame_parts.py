@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ class FrameParts:
         """Where a part is."""
         return frames_folder(self._file.path) / part_name(index)
 
-    @property
+    @cached_property
     def part_of(self) -> np.ndarray:
         """Index of the part that holds each utterance, (utterances,)."""
         ends = np.cumsum(self._file.hdf5["frames/part_frames"][:])

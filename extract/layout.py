@@ -27,7 +27,7 @@ from .audio import STATUSES
 from .corpora import DIMENSIONS
 from .corpora.cells import OPTIONAL, OPTIONAL_NUMBERS, TEXT_COLUMNS
 from .corpora.table import held_columns
-from .sealing import MAGIC, USER_BLOCK, seal
+from .sealing import HDF5, MAGIC, USER_BLOCK, seal
 
 _FORMATS = "emoprobe hidden states "
 FORMAT = f"{_FORMATS}1"
@@ -330,20 +330,21 @@ def checksum_of(*parts: bytes | np.ndarray) -> bytes:
 def is_cache(path: Path) -> bool:
     """Whether a file is a cache of ours, of any version, by what is in it; damaged ones as far as they tell."""
     with path.open("rb") as file:
-        if file.read(len(MAGIC)) == MAGIC:
-            return True
-    try:
-        with open_hdf5(path) as file:
-            if str(file.attrs.get("format", "")).startswith(_FORMATS):
-                return True
-    except (OSError, ValueError, RuntimeError, KeyError):
-        pass  # damaged, and looked at byte by byte like one whose damage HDF5 does not see
+        head = file.read(USER_BLOCK + len(HDF5))
+    if head.startswith(MAGIC):
+        return True
+    if head.startswith(HDF5):
+        try:
+            with open_hdf5(path) as file:
+                if str(file.attrs.get("format", "")).startswith(_FORMATS):
+                    return True
+        except (OSError, ValueError, RuntimeError, KeyError):
+            pass  # damaged, and looked at byte by byte like one whose damage HDF5 does not see
+    elif not head.endswith(HDF5):
+        return False
     # The attribute lies behind the arrays and before the long texts, near neither end.
-    with path.open("rb") as file:
-        if file.read(8) != b"\x89HDF\r\n\x1a\n":
-            return False
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return content.find(_FORMATS.encode()) >= 0
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(_FORMATS.encode()) >= 0
 
 
 def is_part(path: Path) -> bool:

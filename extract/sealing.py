@@ -21,6 +21,9 @@ from typing import BinaryIO
 #: First bytes of a sealed cache.
 MAGIC = b"emoprobe seal 1\n"
 
+#: First bytes of an HDF5 file without a user block.
+HDF5 = b"\x89HDF\r\n\x1a\n"
+
 #: Bytes of the user block; HDF5 takes powers of two from 512.
 USER_BLOCK = 1024
 
@@ -68,8 +71,10 @@ def check_seal(file: BinaryIO) -> None:
     """
     file.seek(0)
     block = file.read(USER_BLOCK)
-    if not block.startswith(MAGIC):
+    if block.startswith(HDF5):
         return
+    if not block.startswith(MAGIC):
+        raise ValueError("it begins neither as a cache nor as an HDF5 file")
     if len(block) < USER_BLOCK:
         raise ValueError("it ends within its seal")
     _, count, digest = _HEAD.unpack_from(block)

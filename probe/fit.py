@@ -17,6 +17,7 @@ from emoprobe.errors import UserError
 from emoprobe.extract.cache import HiddenStateCache
 from emoprobe.extract.corpora.cells import EMOTION
 
+from .jackknife import REFITTED
 from .permutation import FREE, WITHIN
 from .probes.base import Fit, Fitted, Task
 from .protocol import entry_of, is_of, refuse_mixture
@@ -235,7 +236,8 @@ def _run_together(study: Study, unit: Unit, targets: tuple[str, ...], progress: 
         predictions.append(found.predictions)
         refits += found.refits
         notes = list(dict.fromkeys([*fitted.notes.get(target, ()), *found.reasons]))
-        entries.append(entry_of(study, unit, target, notes, refitted=bool(found.refits)))
+        refitted = any(row.get("interval") == REFITTED for row in found.scores)
+        entries.append(entry_of(study, unit, target, notes, refitted=refitted))
     weights = [
         {
             **row,

@@ -90,19 +90,23 @@ def exchangeable(folds: Sequence[Fold], groups: np.ndarray, *, within_speakers: 
     return part
 
 
-def within_by_rule(folds: Sequence[Fold], units: Units) -> bool:
+def within_by_rule(folds: Sequence[Fold], units: Units, labelled: np.ndarray | None = None) -> bool:
     """Whether labels are permuted within speakers where nobody says it.
 
-    They are where at least half of the rows that take part are of known speakers with at least :data:`ENOUGH_ROWS` rows
-    in the same part (of a cross-validation, all of it).
+    They are where at least half of the labelled rows that take part are of known speakers with at least
+    :data:`ENOUGH_ROWS` of them in the same part (of a cross-validation, all of it).
 
     Parameters
     ----------
     folds : sequence of Fold
     units : Units
+    labelled : ndarray of bool, shape (utterances,), optional
+        Rows with a label of the target, which alone change places; all of them if left out.
     """
     sets = exchangeable(folds, units.voices, within_speakers=True)
-    there = sets >= 0
+    there = sets >= 0 if labelled is None else (sets >= 0) & labelled
+    if not there.any():
+        return False
     _, member, sizes = np.unique(sets[there], return_inverse=True, return_counts=True)
     return bool(((sizes[member] >= ENOUGH_ROWS) & ~units.unknown[there]).mean() >= 0.5)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -363,7 +364,15 @@ def load_results(folder: str | Path | Sequence[str | Path] = "results") -> Resul
             continue
         texts = {column: LONGEST_NAME for column, kind in columns.items() if kind == STRING} | {"reason": LONGEST_TEXT}
         frames[name] = check_columns(_read_table(path, columns), path, RANGES, texts, remedy=_REMEDY)
+    frames["refits"] = _of_known_runs(frames["refits"], protocol)
     return Results(protocol=protocol, **frames)
+
+
+def _of_known_runs(refits: pd.DataFrame, protocol: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """The refits of runs that the protocol holds: of another, a kill may have left those of an earlier fit."""
+    known = {tuple(run.get(name) for name in KEY) for run in protocol}
+    rows = [run in known for run in zip(*(refits[name] for name in KEY), strict=True)]
+    return refits.loc[np.array(rows, dtype=bool)]
 
 
 _REMEDY = "bring it back, or fit again with another --out, or move the folder away and run the same `probe-fit` again"

@@ -101,7 +101,10 @@ class Study:
         if self.settings.permute_within_speakers is not None:
             return self.settings
         split = self.splits[target]
-        return replace(self.settings, permute_within_speakers=within_by_rule(split.folds, split.units))
+        return replace(
+            self.settings,
+            permute_within_speakers=within_by_rule(split.folds, split.units, self.labels.labelled(target)),
+        )
 
     def targets_of(self, unit: Unit) -> list[str]:
         """Targets of a unit, in the order in which they were asked for."""

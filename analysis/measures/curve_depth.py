@@ -136,9 +136,9 @@ class Centroid:
             nothing = Estimate(float("nan"), np.empty(0), np.empty(0))
             different = f"not compared: {self.weighted_by}, and {other.weighted_by}"
             return self._row(nothing, float("nan"), float("nan"), "") | {"weighted_by": different}
-        difference = self.depth - other.depth
-        if self.refit is None or other.refit is None or not self.refit.pairs_with(other.refit):
-            difference = replace(difference, samples=())
+        paired = self.refit is not None and other.refit is not None and self.refit.pairs_with(other.refit)
+        one, two = (depth if paired else replace(depth, samples=()) for depth in (self.depth, other.depth))
+        difference = one - two
         low, high, p, kind = difference.limits()
         low, high = (float(np.clip(end, -1, 1)) for end in (low, high))
         return self._row(difference, low, high, kind) | {"p": p}

@@ -148,6 +148,19 @@ class Comparison:
             return Statement(f"{moves} {verb} with depth; of {rests} neither is shown", (place,), 1, worded=True)
         return Statement(f"{self.one} is carried by shallower layers than {self.other}", (0, 1), UNDECIDED)
 
+    def largest(self, said: Statement, p: Sequence[float]) -> float:
+        """The largest p of the tests that a statement rests on; 1 where the curves do not even go its way.
+
+        Parameters
+        ----------
+        said : Statement
+        p : sequence of float, length 3
+            As they are, or corrected.
+        """
+        if said.sign == UNDECIDED and self.slopes[0].sign * self.slopes[1].sign >= 0:
+            return 1.0
+        return float(np.max([p[place] for place in said.rests_on]))
+
 
 @dataclass(frozen=True)
 class Statement:
@@ -225,6 +238,6 @@ def depth_statements(table: pd.DataFrame, *, one: str = "arousal", other: str = 
     for (named, comparison), p_holm in zip(compared, corrected, strict=True):
         said = comparison.statement([bool(p <= _LEVEL) for p in p_holm])
         verdict = {1: "supported", 0: "undecided", -1: "contradicted"}[said.sign]
-        p, corrected_p = (float(np.max([p[k] for k in said.rests_on])) for p in (comparison.p, p_holm))
+        p, corrected_p = (comparison.largest(said, values) for values in (comparison.p, p_holm.tolist()))
         rows.append({**named, "statement": said.text, "verdict": verdict, "p": p, "p_holm": corrected_p})
     return pd.DataFrame(rows, columns=[*about, "statement", "verdict", "p", "p_holm"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import numpy as np
 import pandas as pd
 
 from emoprobe.errors import UserError
@@ -82,8 +81,8 @@ def _draft(study: Study, model: Model, predictions: pd.DataFrame, on: str, seed:
             return Untested("the two dimensions were not scored on the same speakers", NOTHING)
         comparison = Comparison.of(table, SHALLOW, DEEP)
         depths = _Depths(table, comparison)
-        if not known(depths.row(name, _SHOWN)["low"]):
-            return Untested("the difference of the centroids has no interval", NOTHING)
+        if not (known(depths.row(name, _SHOWN)["low"]) and all(known(p) for p in comparison.p[:2])):
+            return Untested("a slope, or the difference of the centroids, has no interval", NOTHING)
         return depths
 
     def word(settled: Settled[_Depths | Untested]) -> Claim:
@@ -123,9 +122,9 @@ def _claim(label: str, on: str, depths: _Depths, settled: Settled[_Depths | Unte
         float(value),
         float(min(ends)),
         float(max(ends)),
-        float(np.max([comparison.p[place] for place in said.rests_on])),
+        comparison.largest(said, comparison.p),
         _how(depths, said.worded),
-        p_holm=float(np.max([settled.corrected[place] for place in said.rests_on])),
+        p_holm=comparison.largest(said, settled.corrected),
         decided=said.sign != 0,
     )
 

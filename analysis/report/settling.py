@@ -101,7 +101,11 @@ def settle(questions: Sequence[Question[T]], *, most: int = MOST) -> list[Settle
         exact = np.array([flag for one in tested for flag in one.exact], dtype=bool)
         low, high = np.where(exact, p, within(p, asked[owner]))
         surely = holm(high.tolist()) <= LEVEL
-        open_ = [k for k in np.unique(owner[surely != (holm(low.tolist()) <= LEVEL)]) if asked[k] < most]
+        open_ = [
+            k
+            for k in np.unique(owner[surely != (holm(low.tolist()) <= LEVEL)])
+            if asked[k] < most and not all(tested[k].exact)
+        ]
         if not open_:
             break
         for k in open_:

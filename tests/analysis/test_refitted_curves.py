@@ -8,6 +8,10 @@ import numpy as np
 
 from emoprobe import fit_layers
 from emoprobe.analysis import relevance_centroids
+from emoprobe.analysis.measures.curve_depth import centroid_of_sums
+from emoprobe.probe.deletion import TRAINING
+from emoprobe.probe.jackknife import REFITTED
+from emoprobe.probe.refits import Refit
 from emoprobe.testing.caches import write_cache
 
 
@@ -26,3 +30,18 @@ def test_refits_widen_curves_and_are_told(tmp_path):
     assert (old["interval"] == "fixed probe").all()
     width, fixed = (one["slope_high"] - one["slope_low"] for one in (table, old))
     assert np.nanmedian(width / fixed) > 1
+
+
+def test_curves_whose_refits_leave_out_others_are_compared_around_the_fixed_probe():
+    """Of two models that were trained on other speakers and tested on the same."""
+    sums = np.abs(np.random.default_rng(0).standard_normal((6, 3, 6))) + 1
+    sums[..., 3:5] += 20
+    depth = np.array([0.0, 0.5, 1.0])
+    curves = []
+    for count in (8, 7):
+        left_out = sums.sum(0) - np.abs(np.random.default_rng(count).standard_normal((count, 3, 6))) / 10
+        refit = Refit(tuple(f"t{k}" for k in range(count)), TRAINING, left_out)
+        curves.append(centroid_of_sums(sums, depth, refit=refit, resamples=50))
+    row = curves[0].less(curves[1])
+    assert np.isfinite(row["centroid"])
+    assert row["interval"] != REFITTED

@@ -334,6 +334,13 @@ def test_labels_are_permuted_within_speakers_where_these_have_rows_enough(speake
     assert any("no permutation is a valid null" in line for line in said) == (not within and words is not None)
 
 
+def test_rows_without_a_label_are_no_rows_to_permute():
+    units, folds = units_and_folds([f"s{k % 6}" for k in range(60)])
+    assert within_by_rule(folds, units, np.ones(60, dtype=bool))
+    assert not within_by_rule(folds, units, np.arange(60) < 6)  # one of each speaker
+    assert not within_by_rule(folds, units, np.zeros(60, dtype=bool))
+
+
 def test_what_neither_null_holds_is_said():
     speakers = [f"s{k % 6}" for k in range(60)]
     units, folds = units_and_folds(speakers, groups=[f"d{k % 3}" for k in range(60)])
