@@ -4,10 +4,14 @@ The state of a layer holds each dimension with a signal-to-noise ratio: a streng
 dimension with noise of their own. Speakers have offsets in the dimension and in the state, and neighbouring layers
 share most of their noise. All pairs lie in one state, side by side, so that one fit a layer serves them all, and the
 probe has more features than it needs: weak layers are learned less well, as in real corpora.
+
+``python -m tests.simulated_depths`` counts what is said of each pair (docs/significance.md has the counts).
 """
 
 from __future__ import annotations
 
+import argparse
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,10 +19,11 @@ import numpy as np
 
 from emoprobe.analysis.measures.centroid import training_means
 from emoprobe.analysis.measures.curve_depth import Centroid, Estimate, centroid_of_sums
-from emoprobe.analysis.measures.directions import DECIDING, Comparison, Signed
+from emoprobe.analysis.measures.directions import DECIDING, Comparison, Signed, Statement
 from emoprobe.analysis.measures.scales import SCALES
 from emoprobe.probe.bootstrap import moments_by_speaker
 from emoprobe.probe.deletion import Deletions, moments_without
+from emoprobe.probe.permutation import holm
 from emoprobe.probe.refits import Refit
 from emoprobe.probe.ridge import solve
 from emoprobe.probe.ridge_equations import accumulate
@@ -171,3 +176,51 @@ def compared(one: dict[str, Centroid], other: dict[str, Centroid]) -> Comparison
         for estimates in (*slopes, apart)
     ]
     return Comparison("arousal", "valence", (tests[0], tests[1]), tests[2])
+
+
+#: What is said of a pair whose first curve falls and whose second rises.
+SHALLOWER = "arousal is carried by shallower layers than valence"
+
+
+def counted(speakers: int, *, official: bool, replications: int) -> dict[str, Counter]:
+    """By pair, how often each thing was said, and what the difference of centroids alone would have said."""
+    counts: dict[str, Counter] = {name: Counter() for name in PAIRS}
+    for by_pair, alone in comparisons(speakers, official=official, replications=replications):
+        for name, comparison in by_pair.items():
+            statement = comparison.statement([p <= 0.05 for p in holm(comparison.p)])
+            counts[name][false(name, statement)] += 1
+            counts[name][statement.text] += statement.sign > 0
+            counts[name]["turned round"] += statement.sign < 0
+            counts[name]["CCC alone"] += alone[name] <= 0.05
+    return counts
+
+
+def false(name: str, statement: Statement) -> str:
+    """ "false" where two equal profiles are told apart, or a curve is said to go where it does not."""
+    if statement.sign == 0:
+        return "open"
+    apart = "shallower" in statement.text or "follow" in statement.text
+    rises, falls = "rise" in statement.text, "fall" in statement.text
+    true = {"rising": rises, "falling": falls}.get(name.split(",")[0], False)
+    return "false" if apart or not true else "true"
+
+
+def main() -> None:
+    """Print how often each pair is told apart, by the rule and by CCC alone."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--replications", type=int, default=100)
+    parser.add_argument("--speakers", type=int, nargs="+", default=[12, 24, 60])
+    options = parser.parse_args()
+    for speakers in options.speakers:
+        for official in (True, False):
+            counts = counted(speakers, official=official, replications=options.replications)
+            wrong = {name: counts[name]["false"] for name in EQUAL}
+            alone = {name: counts[name]["CCC alone"] for name in EQUAL}
+            design = "official split" if official else "cross-validation"
+            print(f"{speakers} speakers, {design}, {options.replications} runs of {len(EQUAL)} equal pairs:")
+            print(f"  told apart by CCC alone {sum(alone.values())}, falsely by the rule {sum(wrong.values())}")
+            print(f"  the worst pair by the rule {max(wrong.values())}; opposed found {counts[OPPOSED][SHALLOWER]}")
+
+
+if __name__ == "__main__":
+    main()

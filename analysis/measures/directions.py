@@ -37,7 +37,7 @@ DECIDING = tuple(scale.name for scale in SCALES.values() if scale.decides)
 FALLS, UNDECIDED, RISES = -1, 0, 1
 
 #: A corrected p value up to this decides.
-_LEVEL = 0.05
+LEVEL = 0.05
 
 _VERB = {RISES: "rises", FALLS: "falls"}
 
@@ -236,7 +236,7 @@ def depth_statements(table: pd.DataFrame, *, one: str = "arousal", other: str = 
     corrected = holm([p for _, comparison in compared for p in comparison.p]).reshape(-1, 3)
     rows = []
     for (named, comparison), p_holm in zip(compared, corrected, strict=True):
-        said = comparison.statement([bool(p <= _LEVEL) for p in p_holm])
+        said = comparison.statement([bool(p <= LEVEL) for p in p_holm])
         verdict = {1: "supported", 0: "undecided", -1: "contradicted"}[said.sign]
         p, corrected_p = (comparison.largest(said, values) for values in (comparison.p, p_holm.tolist()))
         rows.append({**named, "statement": said.text, "verdict": verdict, "p": p, "p_holm": corrected_p})

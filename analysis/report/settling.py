@@ -15,8 +15,7 @@ from scipy import stats
 
 from emoprobe.probe.permutation import holm
 
-#: A corrected p value up to this decides.
-LEVEL = 0.05
+from ..measures.directions import LEVEL
 
 #: Chance that a p value lies beyond its error on one side.
 ERROR = 1e-4
