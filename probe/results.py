@@ -371,8 +371,7 @@ def load_results(folder: str | Path | Sequence[str | Path] = "results") -> Resul
 def _of_known_runs(refits: pd.DataFrame, protocol: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """The refits of runs that the protocol holds: of another, a kill may have left those of an earlier fit."""
     known = {tuple(run.get(name) for name in KEY) for run in protocol}
-    rows = [run in known for run in zip(*(refits[name] for name in KEY), strict=True)]
-    return refits.loc[np.array(rows, dtype=bool)]
+    return refits.loc[np.array([run in known for run in zip(*(refits[name] for name in KEY), strict=True)], dtype=bool)]
 
 
 _REMEDY = "bring it back, or fit again with another --out, or move the folder away and run the same `probe-fit` again"
