@@ -47,7 +47,7 @@ def _tally(claims: Sequence[Claim]) -> str:
     ]
     text = f"Of {counted(len(claims), 'claim')}, {listed(counts)}."
     if alone := sum(claim.decided_alone for claim in claims):
-        text += f" {alone} of the undecided would be decided alone, and do not stand after correction for all claims."
+        text += f" Taken alone, before the correction for all claims, {alone} of the undecided would be decided."
     return text
 
 
