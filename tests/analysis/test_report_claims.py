@@ -69,7 +69,8 @@ def test_an_interval_beside_zero_decides_nothing_by_itself():
         material_of(probed({})), claims=[alone, claim(p=0.001, decided=True), claim(p=0.4, decided=False)]
     )
     said = " ".join(getattr(block, "text", "") for block in answer_section(material))
-    assert "Of 3 claims, 1 supported and 2 undecided. Taken alone, before the correction for all claims, 1 of the" in said
+    assert "Of 3 claims, 1 supported and 2 undecided. Taken alone, before the correction" in said
+    assert "for all claims, 1 of the undecided would be decided." in said
 
 
 def test_corrected_p_values_are_holms_over_all_tests_of_the_page():
