@@ -2,6 +2,7 @@ from .figures.answers import draw_answers as draw_answers
 from .figures.ceiling import plot_ceiling as plot_ceiling
 from .figures.comparison import plot_comparison as plot_comparison
 from .figures.confusion import plot_confusion as plot_confusion
+from .figures.contribution import plot_contribution as plot_contribution
 from .figures.depth import plot_teacher_student as plot_teacher_student
 from .figures.drawing import draw_figures as draw_figures
 from .figures.fairness import plot_fairness as plot_fairness
@@ -24,6 +25,8 @@ from .measures.categories import Categories as Categories
 from .measures.ceiling import CeilingSettings as CeilingSettings
 from .measures.centroid import relevance_centroids as relevance_centroids
 from .measures.comparison import compare_systems as compare_systems
+from .measures.contribution import ContributionSettings as ContributionSettings
+from .measures.contribution import contributions as contributions
 from .measures.directions import depth_statements as depth_statements
 from .measures.fairness import fairness_table as fairness_table
 from .measures.inquiries import INQUIRIES as INQUIRIES

@@ -8,6 +8,7 @@ from ..material import Material, SectionKind
 from .answer import answer_section
 from .categories import categories_section
 from .ceiling import ceiling_section
+from .contribution import contribution_section
 from .curves import curves_section
 from .fairness import fairness_section
 from .limits import limits_section
@@ -26,6 +27,7 @@ SECTIONS = (
     SectionKind("similarity", "Similarity", similarity_section),
     # Questions that are asked by name stand where they were asked.
     SectionKind("ceiling", INQUIRIES["ceiling"].title, ceiling_section),
+    SectionKind("contribution", INQUIRIES["contribution"].title, contribution_section),
     SectionKind("systems", "Models trained end to end, beside all others", systems_section),
     SectionKind("fairness", "Fairness across speakers", fairness_section),
     SectionKind("limits", "Limits", limits_section),
