@@ -49,7 +49,7 @@ class ContributionSettings:
     ----------
     dimensions : tuple of str
         By default all that have labels.
-    features : str
+    features : str, optional
         Statistics of the layer joined by "+"; by default mean and standard deviation, as far as the cache holds them.
     acoustics : tuple of str
         Baselines that make up the acoustics, side by side; those that the cache lacks are left out and told.
@@ -66,7 +66,7 @@ class ContributionSettings:
     """
 
     dimensions: tuple[str, ...] = ()
-    features: str = ""
+    features: str | None = None
     acoustics: tuple[str, ...] = ("egemaps", "logmel")
     text: str = "text"
     split: str | None = None

@@ -42,12 +42,13 @@ LAYER, ACOUSTICS, TEXT = BANDS = ("layer", "acoustics", "text")
 #: The nested models.
 MODELS = ((LAYER,), (ACOUSTICS,), (TEXT,), (LAYER, ACOUSTICS), (LAYER, TEXT), (ACOUSTICS, TEXT), BANDS)
 
-#: Penalties of the layer, and of acoustics and text, a decade apart; they are added to a sum over standardised rows.
-OF_LAYER = tuple(10.0**k for k in range(6))
-OF_OTHERS = tuple(10.0**k for k in range(1, 5))
+#: Penalties of each band, added to a sum over standardised rows: half a decade apart, of the words a decade.
+OF_LAYER = tuple(10.0 ** (k / 2) for k in range(2, 11))
+OF_ACOUSTICS = tuple(10.0 ** (k / 2) for k in range(2, 9))
+OF_TEXT = tuple(10.0**k for k in range(1, 5))
 
 #: Every combination of the three, infinity included, shape (combinations, 3).
-GRID = np.array(list(product((*OF_LAYER, np.inf), (*OF_OTHERS, np.inf), (*OF_OTHERS, np.inf))))
+GRID = np.array(list(product((*OF_LAYER, np.inf), (*OF_ACOUSTICS, np.inf), (*OF_TEXT, np.inf))))
 
 #: Which combinations each model chooses from, shape (models, combinations): those that leave out what it has not.
 ALLOWED = np.array([np.isinf(GRID[:, [band not in model for band in BANDS]]).all(1) for model in MODELS])
@@ -259,14 +260,13 @@ def _solutions(matrix: np.ndarray, right: np.ndarray, widths: np.ndarray) -> np.
     of_layer, of_acoustics, of_text = np.split(np.arange(len(matrix)), np.cumsum(widths)[:-1])
     rest = np.concatenate([of_acoustics, of_text])
     wide = len(of_acoustics)
-    solutions = np.zeros((len(OF_LAYER) + 1, len(OF_OTHERS) + 1, len(OF_OTHERS) + 1, *right.shape))
+    solutions = np.zeros((len(OF_LAYER) + 1, len(OF_ACOUSTICS) + 1, len(OF_TEXT) + 1, *right.shape))
     for i, (layer, system) in enumerate(_eliminated(matrix, right, of_layer, rest, OF_LAYER)):
         inner, inner_right = system
         text, acoustics = np.arange(wide, len(rest)), np.arange(wide)
-        for k, (back, (last, last_right)) in enumerate(_eliminated(inner, inner_right, text, acoustics, OF_OTHERS)):
-            weights = solve_penalties(last, last_right, OF_OTHERS)
-            for j in range(len(OF_OTHERS) + 1):
-                w = weights[j] if j < len(OF_OTHERS) else np.zeros_like(last_right)
+        for k, (back, (last, last_right)) in enumerate(_eliminated(inner, inner_right, text, acoustics, OF_TEXT)):
+            weights = solve_penalties(last, last_right, OF_ACOUSTICS)
+            for j, w in enumerate([*weights, np.zeros_like(last_right)]):
                 others = np.concatenate([w, _back(back, w)])
                 solutions[i, j, k] = np.concatenate([_back(layer, others), others])
     return solutions.reshape(-1, *right.shape)

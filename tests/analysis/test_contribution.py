@@ -39,7 +39,7 @@ def test_the_parts_sum_to_the_whole():
     of_layer = ("unique layer", "layer & text", "layer & acoustics", "layer & acoustics & text")
     assert np.array_equal(sum(PARTS[name] for name in of_layer), PARTS["layer"])
     assert np.array_equal(PARTS["layer & text"] + PARTS["layer & acoustics & text"], PARTS["shared with text"])
-    assert list(ALLOWED.sum(1)) == [7, 5, 5, 35, 35, 25, 175]
+    assert list(ALLOWED.sum(1)) == [10, 8, 5, 80, 50, 40, 400]
 
 
 @pytest.fixture(scope="module")
