@@ -253,7 +253,13 @@ def test_codes_mean_what_a_table_says(tmp_path: Path, shared_data: Path, reader:
 
 
 def test_a_folder_that_tells_the_speaker(tmp_path: Path) -> None:
-    for path in ("AudioData/KL/su15.wav", "AudioData/DC/a01.wav", "AudioData/JE/a01.wav", "JK_n30.wav", "AudioData/x.wav"):
+    for path in (
+        "AudioData/KL/su15.wav",
+        "AudioData/DC/a01.wav",
+        "AudioData/JE/a01.wav",
+        "JK_n30.wav",
+        "AudioData/x.wav",
+    ):
         write_wav(tmp_path / path, 0.1)
     corpus = read_corpus(f"savee:{tmp_path}")
     assert corpus.utterances[["id", "speaker", "gender", "emotion"]].to_numpy().tolist() == [
