@@ -12,10 +12,11 @@ from emoprobe import HiddenStateCache
 from emoprobe.analysis import ContributionSettings, ask, contributions
 from emoprobe.analysis.figures.contribution import plot_contribution
 from emoprobe.analysis.measures.carried import carried_errors
-from emoprobe.analysis.measures.contribution import IN_STATES, R2, SHARED, SLOPE, verdict
+from emoprobe.analysis.measures.contribution import IN_STATES, R2, SHARED, SLOPE, STATEMENT, verdict
 from emoprobe.analysis.measures.partition import ALLOWED, BANDS, GRID, MODELS, PARTS, WHOLE, NestedModels, parts_of
+from emoprobe.analysis.report import write_report
 from emoprobe.errors import UserError
-from emoprobe.probe import pearson
+from emoprobe.probe import fit_layers, pearson
 from emoprobe.probe.splits import cross_validation
 from emoprobe.testing import write_cache
 from tests.planted_contributions import contributing_cache
@@ -277,6 +278,21 @@ def test_it_is_asked_kept_and_drawn(tmp_path):
             bar.get_height() for bar in axes[0].patches if bar.get_gid() == f"part-{name}" and bar.get_x() > 1.5
         )
         assert np.isclose(drawn, of_last["value"].iloc[0])
+
+
+def test_the_report_tells_parts_and_how_the_claim_stands(tmp_path):
+    contributing_cache(tmp_path / "c.h5", rising(np.linspace(0.02, 1, 3)), n=240, speakers=12, noise=0.5)
+    fit_layers(tmp_path / "c.h5", out=tmp_path / "results", permutations=0, mdl=False)
+    ask("contribution", [tmp_path / "c.h5"], ContributionSettings(features="mean"), results=tmp_path / "results")
+    write_report(tmp_path / "results", out=tmp_path / "report", quick=True)
+    page = (tmp_path / "report" / "report.md").read_text()
+    assert STATEMENT in page
+    assert "first, middle and last layer of planted" in page
+    assert "Nimon and Oswald, 2013" in page
+    assert "de Heer et al., 2017" in page
+    write_report(tmp_path / "results", out=tmp_path / "arousal", quick=True, dimensions=("arousal",))
+    page = (tmp_path / "arousal" / "report.md").read_text()
+    assert "not tested" in page[page.index(STATEMENT) - 200 : page.index(STATEMENT) + 400].casefold()
 
 
 def test_what_is_missing_is_told_with_what_helps(tmp_path):
