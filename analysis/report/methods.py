@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 from emoprobe.extract.baselines.registry import as_in_a_cache
+from emoprobe.probe.halves import CONFIRMATION, HALVES
 from emoprobe.probe.leakage import shared_kinds
 from emoprobe.probe.units import SPEAKER
 
@@ -90,6 +91,9 @@ def _data(study: Study, corpus: str, account: Account) -> str:
         if run["split"]["kind"] == "official":
             said = listed(f"{whole(n)} {name}" for name, n in counts.items())
             parts.append((dimension, f"the corpus's own split ({said} utterances)"))
+        elif run["split"]["kind"] == HALVES:
+            said = f"a confirmation half of the speakers ({whole(counts[CONFIRMATION])} utterances)"
+            parts.append((dimension, f"{said}, drawn by seed {run['settings']['seed']}"))
         else:
             folds = run["split"]["folds"]
             parts.append((dimension, f"{folds} {run['split']['kind']} over {whole(sum(counts.values()))} utterances"))
@@ -98,9 +102,21 @@ def _data(study: Study, corpus: str, account: Account) -> str:
         text += f"Probes were scored on {next(iter(same))}."
     else:
         text += "Probes were scored on " + listed(f"{how} for {dimension}" for dimension, how in parts) + "."
+    text += _explored(runs)
     if shared := shared_kinds(run["split"] for run in runs):
         text += f" That split shares {shared} between its parts."
     return text
+
+
+def _explored(runs: Sequence[dict]) -> str:
+    """On what choices were made, where that is rows apart from the scored ones."""
+    explored = [run["split"]["exploration"] for run in runs if "exploration" in run["split"]]
+    if not explored:
+        return ""
+    return (
+        f" Layers, penalties and rivals were chosen on other speakers ({whole(sum(explored[0]['counts'].values()))} "
+        f"utterances in {explored[0]['folds']} folds), and the probes fitted on all of these."
+    )
 
 
 def _states(study: Study, probed: Sequence[Model], account: Account) -> str:
