@@ -1,7 +1,9 @@
 """Exploration and confirmation: choices are made on one half of the speakers, claims on the other.
 
 The best of many layers is too high by what the choice gains, and so is the best of several baselines. No interval knows
-of that. Chosen on speakers who are not scored, it is a layer like any other.
+of that. Chosen on other speakers, it is a layer like any other. These have to be other ones than those it is trained
+on, too: a layer that is read well from some training speakers is chosen on them, and would keep that luck. So each half
+is cross-validated by itself. Penalties, and the epochs of trained probes, are chosen on the exploration.
 
 The halves are drawn in pairs of sets (speakers, or what speakers and groups join) that are alike: sorted by gender and
 by number of utterances, each two neighbours go to one half each, by the seed. Labels are not looked at.
@@ -27,8 +29,8 @@ EXPLORATION, CONFIRMATION = "exploration", "confirmation"
 #: Kind of a split into both.
 HALVES = "exploration and confirmation halves"
 
-#: Fewest sets that explore: one is scored, one chooses the penalty, the others train. And that confirm.
-FEWEST = (3, 2)
+#: Fewest sets of a half: one is scored, one chooses the penalty, the others train.
+FEWEST = 3
 
 
 def halves(rows: np.ndarray, whole: np.ndarray, alike: Sequence[str], *, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -55,10 +57,10 @@ def halves(rows: np.ndarray, whole: np.ndarray, alike: Sequence[str], *, seed: i
         If there are too few sets.
     """
     names, member, sizes = np.unique(whole[rows], return_inverse=True, return_counts=True)
-    if len(names) < sum(FEWEST):
+    if len(names) < 2 * FEWEST:
         raise UserError(
             f"--confirm parts speakers in two halves, and {len(names)} speakers (or sets of speakers and groups that "
-            f"stay together) are too few: {FEWEST[0]} have to explore and {FEWEST[1]} to confirm; leave it out"
+            f"stay together) are too few: {FEWEST} have to explore and {FEWEST} to confirm; leave it out"
         )
     rng = np.random.default_rng([seed, len(names)])
     kinds = _most_common(member, [str(alike[row]) for row in rows])
@@ -78,8 +80,8 @@ def _most_common(member: np.ndarray, values: Sequence[str]) -> list[str]:
     return [str(kinds[k]) for k in counts.argmax(1)]
 
 
-def exploring(rows: np.ndarray, whole: np.ndarray, n_folds: int, *, seed: int) -> tuple[Fold, ...]:
-    """Folds within the exploration, by whose scores layers and rivals are chosen.
+def folds_within(rows: np.ndarray, whole: np.ndarray, n_folds: int, *, seed: int, name: str) -> tuple[Fold, ...]:
+    """Folds of one half, which they score under its name.
 
     Parameters
     ----------
@@ -87,6 +89,8 @@ def exploring(rows: np.ndarray, whole: np.ndarray, n_folds: int, *, seed: int) -
     whole : ndarray of int, shape (utterances,)
     n_folds, seed : int
         At most as many folds as there are sets.
+    name : str
+        Of the half.
 
     Raises
     ------
@@ -94,10 +98,10 @@ def exploring(rows: np.ndarray, whole: np.ndarray, n_folds: int, *, seed: int) -
         If there are fewer than three sets.
     """
     sets = len(np.unique(whole[rows]))
-    if sets < FEWEST[0]:
+    if sets < FEWEST:
         raise UserError(
             f"--confirm chooses layers by folds of the training part, and its {sets} speakers (or sets that stay "
-            f"together) are too few for {FEWEST[0]}: leave it out"
+            f"together) are too few for {FEWEST}: leave it out"
         )
-    folds = cross_validation(rows, whole, min(max(n_folds, FEWEST[0]), sets), seed=seed)
-    return tuple(replace(fold, tests={EXPLORATION: np.concatenate(list(fold.tests.values()))}) for fold in folds)
+    folds = cross_validation(rows, whole, min(max(n_folds, FEWEST), sets), seed=seed)
+    return tuple(replace(fold, tests={name: np.concatenate(list(fold.tests.values()))}) for fold in folds)

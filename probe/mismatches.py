@@ -72,7 +72,7 @@ def _unmatched(labels: Labels, split: Split) -> list[str]:
     """Classes that are scored and not trained on, or trained on and not scored."""
     unseen: dict[int, Counter] = {}
     said = []
-    official = split.one_fit
+    official = split.kind == "official"
     for fold in split.folds:
         trained = _present(labels, fold.train)
         for name, rows in fold.tests.items():

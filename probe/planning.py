@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from emoprobe.errors import UserError
 
-from .halves import CONFIRMATION, HALVES, exploring, halves
+from .halves import CONFIRMATION, EXPLORATION, HALVES, folds_within, halves
 from .leakage import cannot_be_told, folds_in_words, in_words, leaks, pairs_of, refuse_leakage
 from .splits import (
     CROSS_VALIDATION,
@@ -57,7 +57,7 @@ def plan(
 
     With `alike`, layers and rivals are chosen on rows that are not scored (:mod:`.halves`). A corpus's own test part
     confirms as it is: the choice is made on its development part, or in folds of its training part where it has none.
-    In any other corpus one half of the speakers explores and the other confirms.
+    In any other corpus one half of the speakers explores and the other confirms, each cross-validated by itself.
 
     Parameters
     ----------
@@ -295,18 +295,22 @@ def _dealt(asked: _Asked) -> Split:
 
 
 def _confirmed(official: Split, asked: _Asked) -> Split:
-    """A corpus's own split, whose scored part confirms what was chosen elsewhere."""
+    """A corpus's own split, whose scored part confirms what was chosen elsewhere.
+
+    The score is that of a probe whose training speakers the layer was chosen on: of this probe it is right, and others
+    that are trained on other speakers may have less.
+    """
     (fold,) = official.folds
     if fold.development is not None:
         said = "layers and rivals are chosen on 'development', and nothing on a test part: that confirms (--confirm)"
         return replace(official, notes=[*official.notes, said])
     whole, by, _ = _kept_whole(fold.train, asked)
-    folds = exploring(fold.train, whole, asked.n_folds, seed=asked.seed)
+    folds = folds_within(fold.train, whole, asked.n_folds, seed=asked.seed, name=EXPLORATION)
     explored = Split("folds of 'train'", folds, asked.units, whole, kept_whole=by)
     tests = {CONFIRMATION if name == DEVELOPMENT else name: rows for name, rows in fold.tests.items()}
     said = (
         f"layers and rivals are chosen in {len(folds)} folds of 'train' that keep every {by} whole, and nothing on "
-        f"{' or '.join(repr(name) for name in fold.tests)}: that confirms (--confirm)"
+        f"{' or '.join(repr(str(name)) for name in fold.tests)}: that confirms (--confirm)"
     )
     if DEVELOPMENT in fold.tests:
         said += f", and is called '{CONFIRMATION}'"
@@ -322,20 +326,23 @@ def _halved(asked: _Asked) -> Split:
         raise UserError("no utterance has both hidden states and a label")
     first, second = halves(rows, units.whole, asked.alike.tolist(), seed=asked.seed)
     inner = _inner(first, units.whole, asked)
-    fold = Fold(POOLED, first, inner, {CONFIRMATION: second})
-    refuse_leakage([fold], units.whole, asked.names[SPEAKER])
-    folds = exploring(first, units.whole, asked.n_folds, seed=asked.seed)
+    explored, confirmed = (
+        folds_within(half, units.whole, asked.n_folds, seed=asked.seed, name=name)
+        for half, name in ((first, EXPLORATION), (second, CONFIRMATION))
+    )
+    folds = tuple(replace(fold, inner=inner, development=first) for fold in confirmed)
+    refuse_leakage((*folds, *explored), units.whole, asked.names[SPEAKER])
     gender = "gender and " if len(np.unique(asked.alike[rows])) > 1 else ""
     notes = [
         f"{_who(first, asked)} explore and {_who(second, asked)} confirm, drawn by seed {asked.seed} in pairs alike in "
-        f"{gender}number of utterances: layers, penalties and rivals are chosen on the first, in {len(folds)} folds "
-        f"that keep every {asked.by} whole; probes fitted on all of them are scored on the others, on whom nothing is "
-        "chosen"
+        f"{gender}number of utterances: layers, penalties and rivals are chosen on the first, in {len(explored)} folds "
+        f"that keep every {asked.by} whole; with these, probes are fitted and scored on the others, in {len(folds)} "
+        "such folds, and nothing is chosen on them"
     ]
     if (asked.fold[rows] != "").any():
         notes.append("the column 'fold' is not used: --confirm parts the speakers anew")
-    explored = Split("folds of the exploration", folds, units, units.whole, kept_whole=asked.by)
-    return Split(HALVES, (fold,), units, units.whole, [], notes, kept_whole=asked.by, exploration=explored)
+    chosen_by = Split("folds of the exploration", explored, units, units.whole, kept_whole=asked.by)
+    return Split(HALVES, folds, units, units.whole, [], notes, kept_whole=asked.by, exploration=chosen_by)
 
 
 def _who(rows: np.ndarray, asked: _Asked) -> str:

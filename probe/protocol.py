@@ -132,8 +132,13 @@ def _exploration(split: Split, labelled: np.ndarray) -> dict[str, dict]:
 def _counts(split: Split, labelled: np.ndarray) -> dict[str, int]:
     """Labelled utterances of each part of a corpus's own split or of the halves, or of each fold."""
     first = split.folds[0]
-    if split.one_fit:
-        parts = {halves.EXPLORATION if split.kind == halves.HALVES else "train": first.train, **first.tests}
+    if split.kind == "official":
+        parts = {"train": first.train, **first.tests}
+    elif split.kind == halves.HALVES and split.exploration:
+        parts = {
+            name: np.concatenate([fold.tests[name] for fold in folds])
+            for name, folds in ((halves.EXPLORATION, split.exploration.folds), (halves.CONFIRMATION, split.folds))
+        }
     else:
         parts = {fold.name: np.concatenate(list(fold.tests.values())) for fold in split.folds}
     return {name: int(labelled[rows].sum()) for name, rows in parts.items()}

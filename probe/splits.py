@@ -45,7 +45,8 @@ class Fold:
     tests : dict of str to ndarray of int
         Rows to score by the name of their split.
     development : ndarray of int, optional
-        Rows of the corpus's own development part, on which probes that are trained by epochs stop.
+        Rows of the corpus's own development part, or of the exploration, on which probes that are trained by epochs
+        stop.
     """
 
     name: str
@@ -84,7 +85,7 @@ class Split:
     kept_whole : str
         What no inner fold splits: "speaker", "speaker and group", or nothing, where the corpus's own folds are taken.
     exploration : Split, optional
-        Other fits, on rows that none of these scores: by their scores layers and rivals are chosen (:mod:`.halves`).
+        Other fits, that score rows that none of these does: by them layers and rivals are chosen (:mod:`.halves`).
     """
 
     kind: str
@@ -96,11 +97,6 @@ class Split:
     unknown_speakers: int = 0
     kept_whole: str = SPEAKER
     exploration: Split | None = None
-
-    @property
-    def one_fit(self) -> bool:
-        """Whether there is one fit, of a part that is trained on and others that are scored."""
-        return len(self.folds) == 1 and self.folds[0].name == POOLED
 
     @property
     def groups(self) -> np.ndarray:

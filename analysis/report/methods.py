@@ -94,8 +94,9 @@ def _data(study: Study, corpus: str, account: Account) -> str:
             said = listed(f"{whole(n)} {name}" for name, n in counts.items())
             parts.append((dimension, f"the corpus's own split ({said} utterances)"))
         elif run["split"]["kind"] == HALVES:
-            said = f"a confirmation half of the speakers ({whole(counts[CONFIRMATION])} utterances)"
-            parts.append((dimension, f"{said}, drawn by seed {run['settings']['seed']}"))
+            folds = f"{run['split']['folds']} folds of a confirmation half of the speakers"
+            drawn = f"({whole(counts[CONFIRMATION])} utterances, drawn by seed {run['settings']['seed']})"
+            parts.append((dimension, f"{folds} {drawn}"))
         else:
             folds = run["split"]["folds"]
             parts.append((dimension, f"{folds} {run['split']['kind']} over {whole(sum(counts.values()))} utterances"))
@@ -116,8 +117,8 @@ def _explored(runs: Sequence[dict]) -> str:
     if not explored:
         return ""
     return (
-        f" Layers, penalties and rivals were chosen on other speakers ({whole(sum(explored[0]['counts'].values()))} "
-        f"utterances in {explored[0]['folds']} folds), and the probes fitted on all of these."
+        f" Layers and rivals were chosen on other speakers ({whole(sum(explored[0]['counts'].values()))} utterances in "
+        f"{explored[0]['folds']} folds)."
     )
 
 
@@ -167,7 +168,8 @@ def _probes(study: Study, account: Account) -> str:
         kept = split.get("kept_whole", SPEAKER)
         apart = f" that keep every {kept} on one side" if kept and not settings.get("ungrouped") else ""
         inner = split.get("inner_folds", 0)
-        chosen = f"{inner} inner folds of the training part{apart}" if inner > 1 else "the development part"
+        part = "exploration half" if split["kind"] == HALVES else "training part"
+        chosen = f"{inner} inner folds of the {part}{apart}" if inner > 1 else "the development part"
         sentences.append(
             f"Each layer was read by a ridge regression on {features}; its penalty was chosen from {grid} on {chosen}, "
             "for each dimension by itself."

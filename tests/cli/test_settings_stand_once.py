@@ -34,7 +34,7 @@ FILLED = [
     ("distill", DistillSettings, 9),
     ("distill", Keeping, 2),
     ("extract", ExtractionSettings, 12),
-    ("fit", FitSettings, 14),
+    ("fit", FitSettings, 15),
     ("predict", PredictionSettings, 4),
     ("relevance", RelevanceSettings, 9),
     ("report", ReportSettings, 4),
