@@ -18,7 +18,7 @@ from emoprobe.errors import UserError
 
 from .drawing import columns_of, is_there, scores_of, sums_of
 from .halves import EXPLORATION
-from .schema import CATEGORIES, KEY
+from .schema import CATEGORIES, KEY, SYSTEM
 from .splits import CROSS_VALIDATION, DEVELOPMENT, POOLED
 
 if TYPE_CHECKING:
@@ -32,9 +32,6 @@ NOT_HELD_OUT = (*CHOSEN_ON, "train")
 
 #: Scores whose lowest value is the best.
 LOWER_IS_BETTER = ("rmse",)
-
-#: Columns that name a system.
-SYSTEM = ("model", "corpus", "dimension", "probe", "features", "layer", "split")
 
 
 # Which part is reported -----------------------------------------------------------------------------------------------
