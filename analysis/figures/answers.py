@@ -13,6 +13,7 @@ from ..tables import named_parts
 from .ceiling import plot_ceiling
 from .files import write_drawings
 from .kinds import AnswerKind, Wanted
+from .robustness import each_group_of_claims, plot_robustness
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +27,13 @@ def each_subject(answer: pd.DataFrame) -> Iterator[Wanted]:
 
 
 #: The figures of each question, by its name.
-ANSWERS = {kind.name: kind for kind in (AnswerKind("ceiling", each_subject, plot_ceiling),)}
+ANSWERS = {
+    kind.name: kind
+    for kind in (
+        AnswerKind("ceiling", each_subject, plot_ceiling),
+        AnswerKind("robustness", each_group_of_claims, plot_robustness),
+    )
+}
 
 
 def answer_drawings(answers: Mapping[str, pd.DataFrame]) -> list[tuple[tuple[str, ...], Callable[..., Any]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .ceiling import CEILING
 from .inquiry import Inquiry
+from .robustness import ROBUSTNESS
 
 #: By name, in the order of the help and of the report.
-INQUIRIES: dict[str, Inquiry] = {inquiry.name: inquiry for inquiry in (CEILING,)}
+INQUIRIES: dict[str, Inquiry] = {inquiry.name: inquiry for inquiry in (CEILING, ROBUSTNESS)}

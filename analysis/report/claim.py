@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..measures.verdicts import verdict
 from .content import Finding, known, probability, with_interval
 from .settling import LEVEL, Question, Settled
 
@@ -128,34 +129,6 @@ class Untested:
     def exact(self) -> tuple[bool, ...]:
         """Nothing was resampled."""
         return (True,) * len(self.p)
-
-
-def verdict(value: float, *, decided: bool, equal: bool = False) -> str:
-    """Verdict on a value whose claimed side is the positive one.
-
-    Parameters
-    ----------
-    value : float
-    decided : bool
-        Whether it stands after correction that the value is not 0.
-    equal : bool
-        Whether it stands after correction that it is smaller than the smallest of interest.
-
-    Examples
-    --------
-    >>> from emoprobe.analysis.report.claim import verdict
-    >>> verdict(0.2, decided=True), verdict(-0.2, decided=True), verdict(0.2, decided=False)
-    ('supported', 'contradicted', 'undecided')
-    >>> verdict(0.01, decided=False, equal=True), verdict(0.01, decided=True, equal=True)
-    ('practically equal', 'supported')
-    >>> verdict(float("nan"), decided=False)
-    'not tested'
-    """
-    if not known(value):
-        return "not tested"
-    if decided:
-        return "supported" if value > 0 else "contradicted"
-    return "practically equal" if equal else "undecided"
 
 
 def smallest_of(claims: Iterable[Claim]) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...measures.directions import RULE
+from ...measures.verdicts import VERDICTS
 from ...tables import END_TO_END
 from ..claim import EQUALITY, RULES, Claim, smallest_of
 from ..content import (
@@ -40,11 +41,7 @@ def _tally(claims: Sequence[Claim]) -> str:
     by_verdict: dict[str, list[Claim]] = {}
     for claim in claims:
         by_verdict.setdefault(claim.verdict, []).append(claim)
-    counts = [
-        f"{len(by_verdict[name])} {name}"
-        for name in ("supported", "contradicted", "practically equal", "undecided", "not tested")
-        if name in by_verdict
-    ]
+    counts = [f"{len(by_verdict[name])} {name}" for name in VERDICTS if name in by_verdict]
     text = f"Of {counted(len(claims), 'claim')}, {listed(counts)}."
     if small := sum(bool(claim.beside) for claim in claims):
         text += f" Of the differences that are decided, {small} {'is' if small == 1 else 'are'} too small to matter."
