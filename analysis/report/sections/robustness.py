@@ -67,7 +67,8 @@ def _table(model: str, corpus: str, part: pd.DataFrame) -> Table:
                 probability(row["p"]) if known(row["p"]) else number(None),
             )
         )
-    rows.sort(key=lambda cells: list(dict.fromkeys(one[0] for one in rows)).index(cells[0]))
+    order = list(dict.fromkeys(cells[0] for cells in rows))
+    rows = sorted(rows, key=lambda cells: order.index(cells[0]))
     estimates = "; ".join(f"{name}: {what}" for name, what in CLAIMS.items() if (part["claim"] == name).any())
     text = (
         f"Claims on {model} on {corpus} under {counted(len(part.drop_duplicates(list(FACTORS))), 'specification')}. "
