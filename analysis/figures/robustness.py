@@ -138,7 +138,7 @@ def _draw_estimates(ax: Axes, ordered: pd.DataFrame, *, first: int) -> None:
         )  # fmt: skip
     by_default = np.flatnonzero((ordered.index == first) & ordered["estimate"].notna())
     for place in by_default:
-        ax.axvline(place, color=NEUTRAL, linewidth=0.7, linestyle=(0, (1, 1.5)), zorder=0, gid="default")
+        ax.axvline(float(place), color=NEUTRAL, linewidth=0.7, linestyle=(0, (1, 1.5)), zorder=0, gid="default")
     ax.set_xlim(-0.7, len(ordered) - 0.3)
     ax.set_xticks([])
     plain_ticks(ax)
@@ -196,4 +196,6 @@ def _caption(rows: pd.DataFrame, corpus: str) -> str:
         "panel; below, which choices each one is. Bars: 95 % intervals. Dotted: the specification by default. Each "
         "verdict is of one specification alone."
     )
+    if (rows["claim"] == DEPTH).any():
+        text += " What is said of both rests on both slopes, on two scales, and not on the difference of centroids."
     return text + (f" Not tested, and not drawn: {missing}." if missing else "")

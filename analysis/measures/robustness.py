@@ -213,7 +213,7 @@ def _of_depth(results: Results, label: str, seed: int, settings: RobustnessSetti
     shown = table[table["scale"] == _SHOWN].set_index("dimension")
     comparison = Comparison.of(table, SHALLOW, DEEP)
     for dimension, slope in zip((SHALLOW, DEEP), comparison.slopes, strict=True):
-        row = shown.loc[dimension]
+        row = _row(shown, dimension)
         known = pd.notna(row["slope_low"])
         decided = _RISES.get(slope.sign, UNDECIDED) if slope.p <= LEVEL else UNDECIDED
         yield {
@@ -227,12 +227,12 @@ def _of_depth(results: Results, label: str, seed: int, settings: RobustnessSetti
             "verdict": decided if known else NOT_TESTED,
         }
     name, sign = difference_of(table, SHALLOW, DEEP)
-    row = shown.loc[name]
+    row = _row(shown, name)
     ends = sorted((sign * row["low"], sign * row["high"]))
     said = comparison.statement([bool(p <= LEVEL) for p in comparison.p])
     of_claim = {1: SUPPORTED, -1: CONTRADICTED}.get(0 if said.worded else said.sign, UNDECIDED)
     yield {
-        **_common(shown.loc[DEEP]),
+        **_common(_row(shown, DEEP)),
         "claim": DEPTH,
         "dimension": "",
         "statement": said.text if said.sign else "neither curve is known to go anywhere",
@@ -242,6 +242,11 @@ def _of_depth(results: Results, label: str, seed: int, settings: RobustnessSetti
         "p": row["p"],
         "verdict": of_claim if pd.notna(row["low"]) else NOT_TESTED,
     }
+
+
+def _row(table: pd.DataFrame, name: str) -> pd.Series:
+    """The one row of a name."""
+    return table.loc[[name]].iloc[0]
 
 
 def _common(row: pd.Series) -> dict[str, Any]:
@@ -258,10 +263,10 @@ def _of_scores(
     layers = systems[systems["kind"] == "layer"].set_index("model")
     if job.cache.label not in layers.index:
         return
-    layer = layers.loc[job.cache.label]
+    layer = _row(layers, job.cache.label)
     one = _key(layer, job.cache.label)
     if job.twin is not None and job.twin.label in layers.index:
-        other = layers.loc[job.twin.label]
+        other = _row(layers, job.twin.label)
         rival = f"{job.twin.label}, layer {other['layer']}"
         pair = (one, _key(other, job.twin.label))
         yield {"claim": TWINS, "rival": rival, **_difference(results, pair, layer, dimension, seed, settings)}
@@ -337,7 +342,7 @@ def _with_all_claims(table: pd.DataFrame) -> pd.DataFrame:
         claims = part.loc[part["claim"] != "", ["claim", "dimension"]].drop_duplicates()
         for chosen, rows in part.groupby(list(FACTORS), sort=False):
             full = claims.merge(rows, how="left", on=["claim", "dimension"])
-            about = {"model": model, "corpus": corpus, **dict(zip(FACTORS, chosen, strict=True))}
+            about = {"model": str(model), "corpus": str(corpus), **dict(zip(FACTORS, map(str, chosen), strict=True))}
             full["verdict"] = full["verdict"].fillna(NOT_TESTED)
             reasons = rows["reason"].dropna()
             full["reason"] = reasons.iloc[0] if len(reasons) else full["reason"]
