@@ -10,8 +10,8 @@ import pandas as pd
 
 from emoprobe.errors import UserError
 
-from ..measures.robustness import ACOUSTICS, DEPTH, SLOPE, TWINS
 from ..measures.specifications import FACTORS
+from ..measures.specified_claims import ACOUSTICS, DEPTH, SLOPE, TWINS
 from ..measures.verdicts import CONTRADICTED, EQUAL, NOT_TESTED, SUPPORTED, UNDECIDED
 from ..tables import named_parts, only
 from .canvas import Sheet, legend, opened_sheet, plain_ticks

@@ -14,8 +14,9 @@ from emoprobe.extract.options import check_counts, check_seed
 
 from .inquiry import NUMBER, SUBJECT, TEXT, WHOLE, Inquiry, Option
 from .problems import Bar
-from .specifications import CHOICES, FACTORS, FEATURES, FOLDS, TWIN, Choice, Specification, specifications
-from .verdicts import CONTRADICTED, NOT_TESTED, SUPPORTED, UNDECIDED, verdict
+from .specifications import CHOICES, FACTORS, FEATURES, FOLDS, TWIN, Choice, specifications
+from .specified_claims import Job, claims_under
+from .verdicts import NOT_TESTED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,21 +25,6 @@ if TYPE_CHECKING:
     from emoprobe.probe.results import Results
 else:
     pd = _lazy.load("pandas")
-
-#: What is claimed, in the order of tables and figures, with what its estimate is.
-DEPTH, SLOPE, TWINS, ACOUSTICS = "depth", "slope", "twin", "acoustics"
-CLAIMS = {
-    SLOPE: "change from the first layer to the last, over the mean (explained variance)",
-    DEPTH: "centroid of valence less that of arousal (explained variance)",
-    TWINS: "difference in CCC between the chosen layers of the model and of its random twin",
-    ACOUSTICS: "difference in CCC between the chosen layer and the best acoustic baseline",
-}
-
-SHALLOW, DEEP = "arousal", "valence"
-
-_SHOWN = "r2"
-
-_RISES = {1: "rises", -1: "falls"}
 
 
 @dataclass(frozen=True)
@@ -80,25 +66,6 @@ class RobustnessSettings:
         check_seed(self.seed, seeds=self.seeds)
 
 
-@dataclass(frozen=True)
-class _Job:
-    """A model under a specification."""
-
-    cache: HiddenStateCache
-    twins: tuple[HiddenStateCache, ...]
-    specification: Specification
-
-    @property
-    def twin(self) -> HiddenStateCache | None:
-        """The twin that the specification names."""
-        return next((twin for twin in self.twins if twin.label == self.specification.name_of(TWIN)), None)
-
-    @property
-    def about(self) -> dict[str, str]:
-        chosen = {factor: self.specification.name_of(factor) for factor in FACTORS}
-        return {"model": self.cache.label, "corpus": self.cache.corpus, **chosen}
-
-
 def ask_robustness(
     caches: Sequence[HiddenStateCache], settings: RobustnessSettings, *, results: Results, bar: Bar = iter
 ) -> pd.DataFrame:
@@ -131,7 +98,7 @@ def ask_robustness(
     rows: list[dict[str, Any]] = []
     for job in bar(list(_jobs(caches, settings))):
         try:
-            rows += [{**job.about, **row} for row in _asked(job, settings)]
+            rows += [{**job.about, **row} for row in claims_under(job, settings)]
         except UserError as error:
             rows.append({**job.about, "claim": "", "reason": str(error)})
     if not any(row["claim"] for row in rows):
@@ -139,7 +106,7 @@ def ask_robustness(
     return _with_all_claims(pd.DataFrame(rows).reindex(columns=list(COLUMNS)))
 
 
-def _jobs(caches: Sequence[HiddenStateCache], settings: RobustnessSettings) -> Iterator[_Job]:
+def _jobs(caches: Sequence[HiddenStateCache], settings: RobustnessSettings) -> Iterator[Job]:
     trained = [cache for cache in caches if cache.provenance["model"].get("random_init") is None]
     if not trained:
         raise UserError("every cache is of random weights, of which nothing is claimed: name one of a trained model")
@@ -153,7 +120,7 @@ def _jobs(caches: Sequence[HiddenStateCache], settings: RobustnessSettings) -> I
             and other.provenance["model"].get("name") == about.get("name")
         )
         for specification in specifications([*CHOICES, *_own(cache, twins, settings)], crossed=settings.crossed):
-            yield _Job(cache, twins, specification)
+            yield Job(cache, twins, specification)
 
 
 def _own(cache: HiddenStateCache, twins: Sequence[HiddenStateCache], settings: RobustnessSettings) -> Iterator[Choice]:
@@ -170,169 +137,6 @@ def _own(cache: HiddenStateCache, twins: Sequence[HiddenStateCache], settings: R
         yield Choice(FOLDS, f"seed {seed}", "how speakers are dealt to folds", fit={"seed": seed})
     for twin in twins:
         yield Choice(TWIN, twin.label, "which draw of random weights")
-
-
-# The verdicts of one specification ------------------------------------------------------------------------------------
-
-
-def _asked(job: _Job, settings: RobustnessSettings) -> Iterator[dict[str, Any]]:
-    from contextlib import ExitStack
-
-    from emoprobe.probe.fit import fit_caches
-    from emoprobe.probe.settings import FitSettings
-
-    from .varied_cache import VariedCache
-
-    fit = FitSettings.of(
-        dimensions=settings.dimensions,
-        permutations=0,
-        mdl=False,
-        resamples=settings.resamples,
-        **job.specification.fit,
-    )
-    with ExitStack() as opened:
-        varied = [
-            opened.enter_context(VariedCache(cache.path, job.specification))
-            for cache in (job.cache, job.twin)
-            if cache is not None
-        ]
-        results = fit_caches(varied, fit)
-    if {SHALLOW, DEEP} <= set(results.scores["dimension"]):
-        yield from _of_depth(results, job.cache.label, fit.seed, settings)
-    for dimension in dict.fromkeys(results.scores["dimension"]):
-        yield from _of_scores(results, job, dimension, fit.seed, settings)
-
-
-def _of_depth(results: Results, label: str, seed: int, settings: RobustnessSettings) -> Iterator[dict[str, Any]]:
-    """Slopes, and what follows from them, each by itself."""
-    from .centroid import relevance_centroids
-    from .directions import LEVEL, Comparison, difference_of
-
-    table = relevance_centroids(results, resamples=settings.resamples, seed=seed)
-    table = table[table["model"] == label]
-    shown = table[table["scale"] == _SHOWN].set_index("dimension")
-    comparison = Comparison.of(table, SHALLOW, DEEP)
-    for dimension, slope in zip((SHALLOW, DEEP), comparison.slopes, strict=True):
-        row = _row(shown, dimension)
-        known = pd.notna(row["slope_low"])
-        decided = _RISES.get(slope.sign, UNDECIDED) if slope.p <= LEVEL else UNDECIDED
-        yield {
-            **_common(row),
-            "claim": SLOPE,
-            "dimension": dimension,
-            "estimate": row["slope"],
-            "low": row["slope_low"],
-            "high": row["slope_high"],
-            "p": slope.p,
-            "verdict": decided if known else NOT_TESTED,
-        }
-    name, sign = difference_of(table, SHALLOW, DEEP)
-    row = _row(shown, name)
-    ends = sorted((sign * row["low"], sign * row["high"]))
-    said = comparison.statement([bool(p <= LEVEL) for p in comparison.p])
-    of_claim = {1: SUPPORTED, -1: CONTRADICTED}.get(0 if said.worded else said.sign, UNDECIDED)
-    yield {
-        **_common(_row(shown, DEEP)),
-        "claim": DEPTH,
-        "dimension": "",
-        "statement": said.text if said.sign else "neither curve is known to go anywhere",
-        "estimate": sign * row["centroid"],
-        "low": ends[0],
-        "high": ends[1],
-        "p": row["p"],
-        "verdict": of_claim if pd.notna(row["low"]) else NOT_TESTED,
-    }
-
-
-def _row(table: pd.DataFrame, name: str) -> pd.Series:
-    """The one row of a name."""
-    return table.loc[[name]].iloc[0]
-
-
-def _common(row: pd.Series) -> dict[str, Any]:
-    return {name: row[name] for name in ("split", "speakers", "unit", "units", "interval")}
-
-
-def _of_scores(
-    results: Results, job: _Job, dimension: str, seed: int, settings: RobustnessSettings
-) -> Iterator[dict[str, Any]]:
-    """The chosen layer against that of the twin, and against the best of plain acoustics."""
-    from .comparison import compare_systems
-
-    systems = compare_systems(results, dimensions=[dimension])
-    layers = systems[systems["kind"] == "layer"].set_index("model")
-    if job.cache.label not in layers.index:
-        return
-    layer = _row(layers, job.cache.label)
-    one = _key(layer, job.cache.label)
-    if job.twin is not None and job.twin.label in layers.index:
-        other = _row(layers, job.twin.label)
-        rival = f"{job.twin.label}, layer {other['layer']}"
-        pair = (one, _key(other, job.twin.label))
-        yield {"claim": TWINS, "rival": rival, **_difference(results, pair, layer, dimension, seed, settings)}
-    if (baseline := _acoustics(results, systems, layer, job.cache.label)) is not None:
-        pair = (one, {**_key(baseline, job.cache.label), "layer": -1})
-        yield {
-            "claim": ACOUSTICS,
-            "rival": baseline["probe"],
-            **_difference(results, pair, layer, dimension, seed, settings),
-        }
-
-
-def _key(system: pd.Series, label: str) -> dict[str, Any]:
-    columns = ("corpus", "dimension", "probe", "features", "split")
-    place = None if pd.isna(system["layer"]) else int(system["layer"])
-    return {"model": label, "layer": place, **{column: system[column] for column in columns}}
-
-
-def _acoustics(results: Results, systems: pd.DataFrame, layer: pd.Series, label: str) -> pd.Series | None:
-    """The best of the acoustic baselines, chosen where the layer was."""
-    from emoprobe.extract.baselines.registry import as_in_a_cache
-    from emoprobe.probe.selecting import best_baseline
-
-    acoustic = [baseline.name for baseline in as_in_a_cache() if baseline.acoustic]
-    rivals = systems[(systems["kind"] == "baseline") & systems["probe"].isin(acoustic)]
-    if not len(rivals):
-        return None
-    scored = rivals.groupby("probe")["value"].max()
-    choice = best_baseline(results.scores, scored, {**layer, "model": label}, "ccc", chosen_on=str(layer["chosen_on"]))
-    return rivals[rivals["probe"] == choice.best].iloc[0]
-
-
-def _difference(
-    results: Results,
-    pair: tuple[dict[str, Any], dict[str, Any]],
-    layer: pd.Series,
-    dimension: str,
-    seed: int,
-    settings: RobustnessSettings,
-) -> dict[str, Any]:
-    from emoprobe.probe.significance import paired_differences
-
-    from .directions import LEVEL
-
-    row = paired_differences(
-        results, *pair, resamples=settings.resamples, seed=seed, smallest=settings.smallest or float("nan")
-    ).iloc[0]
-    return {
-        **_common(row),
-        "dimension": dimension,
-        "n": row["n"],
-        "layer": layer["layer"],
-        "chosen_on": layer["chosen_on"],
-        "score": row["score_one"],
-        "score_rival": row["score_other"],
-        "estimate": row["difference"],
-        "low": row["low"],
-        "high": row["high"],
-        "p": row["p"],
-        "p_equal": row["p_equal"],
-        "verdict": verdict(
-            row["difference"] if pd.notna(row["low"]) else None,
-            decided=bool(row["p"] <= LEVEL),
-            equal=bool(row["p_equal"] <= LEVEL),
-        ),
-    }
 
 
 def _with_all_claims(table: pd.DataFrame) -> pd.DataFrame:

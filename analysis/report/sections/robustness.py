@@ -7,8 +7,8 @@ from functools import partial
 import pandas as pd
 
 from ...figures.robustness import TOGETHER, plot_robustness
-from ...measures.robustness import CLAIMS
 from ...measures.specifications import CHOICES, FACTORS
+from ...measures.specified_claims import CLAIMS
 from ...tables import named_parts
 from ..content import Block, Items, Paragraph, Table, counted, interval, known, listed, number, probability
 from ..material import Material
