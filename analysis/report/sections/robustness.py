@@ -55,7 +55,7 @@ def _table(model: str, corpus: str, part: pd.DataFrame) -> Table:
     first = part.iloc[0]
     rows = []
     for row in part.to_dict("records"):
-        otherwise = [row[factor] for factor in varied if row[factor] != first[factor]]
+        otherwise = [f"{factor}: {row[factor]}" for factor in varied if row[factor] != first[factor]]
         claim = f"{row['claim']} of {row['dimension']}" if row["dimension"] else str(row["claim"])
         rows.append(
             (
@@ -72,7 +72,7 @@ def _table(model: str, corpus: str, part: pd.DataFrame) -> Table:
     estimates = "; ".join(f"{name}: {what}" for name, what in CLAIMS.items() if (part["claim"] == name).any())
     text = (
         f"Claims on {model} on {corpus} under {counted(len(part.drop_duplicates(list(FACTORS))), 'specification')}. "
-        f"Estimates: {estimates}."
+        f"Estimates: {estimates}. p of a slope is the larger of two scales; that of depth is of the difference alone."
     )
     columns = ("Claim", "Otherwise than by default", "Verdict", "Estimate", "95 % interval", "p")
     return Table(text, columns, tuple(rows), words=3)
