@@ -11,6 +11,7 @@ from .figures.layers import plot_layers as plot_layers
 from .figures.recalls import plot_recalls as plot_recalls
 from .figures.relevance import draw_relevance as draw_relevance
 from .figures.relevance import plot_relevance as plot_relevance
+from .figures.robustness import plot_robustness as plot_robustness
 from .figures.similarity import draw_similarity as draw_similarity
 from .figures.similarity import plot_feature_similarity as plot_feature_similarity
 from .figures.similarity import plot_similarity as plot_similarity
@@ -37,6 +38,7 @@ from .measures.relevance_settings import RelevanceSettings as RelevanceSettings
 from .measures.reliability import noise_ceiling as noise_ceiling
 from .measures.reliability import spearman_brown as spearman_brown
 from .measures.reliability import split_half as split_half
+from .measures.robustness import RobustnessSettings as RobustnessSettings
 from .measures.similarity import load_similarity as load_similarity
 from .measures.similarity import similarity_table as similarity_table
 from .report import write_report as write_report

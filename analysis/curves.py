@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from emoprobe.errors import UserError
-from emoprobe.probe.selecting import DEVELOPMENT, Choice, choose, headline_metric, is_pooled, reported_split
+from emoprobe.probe.selecting import CHOSEN_ON, Choice, choose, headline_metric, is_pooled, reported_split
 
 from .tables import BASELINE_LAYER, END_TO_END, METRICS, WEIGHTED, Subject, named_parts, ordered_features, subjects
 
@@ -148,12 +148,14 @@ def layer_curve(
 
 def best_of_curve(scores: pd.DataFrame, curve: Curve) -> Choice:
     """The layer of a curve that is reported, by the rule of `emoprobe.probe.selecting`."""
-    of_development = layer_curve(
-        scores, curve.subject, dimension=curve.dimension, metric=curve.metric, probe=curve.probe,
-        split=DEVELOPMENT, features=curve.features,
-    )  # fmt: skip
-    known = of_development.values if of_development else np.full(len(curve.values), np.nan)
-    return choose(pd.Series(curve.values), pd.Series(known), curve.split, curve.metric)
+    for part in CHOSEN_ON:
+        chosen_by = layer_curve(
+            scores, curve.subject, dimension=curve.dimension, metric=curve.metric, probe=curve.probe, split=part,
+            features=curve.features,
+        )  # fmt: skip
+        if chosen_by:
+            return choose(pd.Series(curve.values), pd.Series(chosen_by.values), curve.split, curve.metric, part=part)
+    return choose(pd.Series(curve.values), pd.Series(dtype=float), curve.split, curve.metric)
 
 
 def null_limits(scores: pd.DataFrame, curve: Curve) -> NDArray[np.float64]:

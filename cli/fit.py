@@ -86,6 +86,11 @@ def parser() -> argparse.ArgumentParser:
     )
     add("mdl", help="leave out the description lengths, for a third of the time")
     add("ungrouped", help="accept folds by utterance in a corpus that names no speaker")
+    add(
+        "confirm",
+        help="choose layers, penalties and rivals on one half of the speakers and score the other (a corpus's own test "
+        "part is that other half already)",
+    )
     add("rescale", help="give ridge predictions the mean and spread of the labels, fitted on training data")
     add("device", help="where mlp and weighted are trained: auto, cpu, cuda, mps")
     where = command.add_argument_group("where to")
@@ -151,9 +156,11 @@ def summary(results: Results) -> str:
     """A short table: the best layer of every run with its interval, and the baselines."""
     import pandas as pd
 
+    from emoprobe.probe.halves import EXPLORATION
     from emoprobe.probe.selecting import chosen_in_words, headline_metric
 
     best = results.best_layers()
+    best = best[best["split"] != EXPLORATION]  # what was chosen there stands with its score on the other half
     lines = []
     for key, part in best.groupby(["dimension", "model", "corpus", "split"], sort=False):
         dimension, model, corpus, split = map(str, key)

@@ -14,6 +14,7 @@ from .ceiling import plot_ceiling
 from .contribution import plot_contribution
 from .files import write_drawings
 from .kinds import AnswerKind, Wanted
+from .robustness import each_group_of_claims, plot_robustness
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +33,7 @@ ANSWERS = {
     for kind in (
         AnswerKind("ceiling", each_subject, plot_ceiling),
         AnswerKind("contribution", each_subject, plot_contribution),
+        AnswerKind("robustness", each_group_of_claims, plot_robustness),
     )
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .ceiling import CEILING
 from .contribution import CONTRIBUTION
 from .inquiry import Inquiry
+from .robustness import ROBUSTNESS
 
 #: By name, in the order of the help and of the report.
-INQUIRIES: dict[str, Inquiry] = {inquiry.name: inquiry for inquiry in (CEILING, CONTRIBUTION)}
+INQUIRIES: dict[str, Inquiry] = {inquiry.name: inquiry for inquiry in (CEILING, CONTRIBUTION, ROBUSTNESS)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,9 @@ def write_cache(
     seed : int
         Of states and labels.
     label : str
-        Of the model that the cache is said to be of.
+        Of the model that the cache is said to be of. "NAME (random 1)", as ``probe-extract`` calls it, is the twin of
+        NAME with random weights; with another `seed`, and the labels of NAME's cache as columns, it knows nothing of
+        them.
     pending : int
         The last so many utterances are not extracted yet.
     **columns
@@ -104,7 +107,7 @@ def write_cache(
     statistics = ("mean", "std", "mean_ln")
     acoustics = {"logmel": 6, "mfcc": 5}
     provenance = {
-        "model": {"label": label, "name": label, "weights_sha256": "0" * 64, "revision": None},
+        "model": {"label": label, "weights_sha256": "0" * 64, "revision": None, **_name(label)},
         "corpus": {"name": "handmade", "sha256": "1" * 64},
         "pooling": list(statistics),
         "precision": "float32",
@@ -129,6 +132,12 @@ def write_cache(
         file["utterances/status"][:] = status
     write_checksums(path)
     return table
+
+
+def _name(label: str) -> dict[str, Any]:
+    """What provenance says of a model called `label`."""
+    twin = re.fullmatch(r"(.+) \(random (\d+)\)", label)
+    return {"name": twin[1], "random_init": int(twin[2])} if twin else {"name": label}
 
 
 def write_checksums(path: Path) -> None:

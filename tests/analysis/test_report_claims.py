@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emoprobe.analysis.report.claim import Claim, verdict
+from emoprobe.analysis.measures.verdicts import verdict
+from emoprobe.analysis.report.claim import Claim
 from emoprobe.analysis.report.claims import claims
 from emoprobe.analysis.report.sections.answer import answer_section
 from emoprobe.analysis.report.settling import FIRST, MOST, Question, settle, within

@@ -15,6 +15,7 @@ from .limits import limits_section
 from .methods import methods_section
 from .protocol import protocol_section
 from .relevance import relevance_section
+from .robustness import robustness_section
 from .similarity import similarity_section
 from .systems import systems_section
 
@@ -28,6 +29,7 @@ SECTIONS = (
     # Questions that are asked by name stand where they were asked.
     SectionKind("ceiling", INQUIRIES["ceiling"].title, ceiling_section),
     SectionKind("contribution", INQUIRIES["contribution"].title, contribution_section),
+    SectionKind("robustness", INQUIRIES["robustness"].title, robustness_section),
     SectionKind("systems", "Models trained end to end, beside all others", systems_section),
     SectionKind("fairness", "Fairness across speakers", fairness_section),
     SectionKind("limits", "Limits", limits_section),
