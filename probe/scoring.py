@@ -83,9 +83,14 @@ class Scored:
     def refit(self, fit: int, split: str) -> Refit | None:
         """What a fit scores on a split without each speaker; None where nobody knows, or there is one alone."""
         left_out = self.left_out[fit] if self.left_out else None
-        if left_out is None or len(left_out.deletions.names) < 2:
+        if left_out is None:
             return None
-        return Refit(left_out.deletions.names, left_out.deletions.part, left_out.sums[split])
+        parts = left_out.deletions.parts(split)
+        some = np.flatnonzero(parts != "")
+        if len(some) < 2:
+            return None
+        names = tuple(left_out.deletions.names[k] for k in some)
+        return Refit(names, tuple(parts[some].tolist()), left_out.sums[split][some])
 
 
 @dataclass(frozen=True)
@@ -206,7 +211,7 @@ def _tables_of(refits: Sequence[Refit | None], identity: Sequence[dict], split: 
             {
                 **{name: value for name, value in about.items() if name != "depth"},
                 "split": split,
-                "part": refit.part,
+                "part": list(refit.parts),
                 "unit": list(refit.units),
                 **dict(zip(MOMENTS, refit.sums.T, strict=True)),
             }
