@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from . import jackknife
-from .drawing import MEASURES, Drawn, Sums, draw_resamples, limits, scored, sums_of
+from .drawing import MEASURES, Drawn, Sums, draw_resamples, equivalence, limits, scored, sums_of
 from .jackknife import FIXED, REFITTED
 from .permutation import holm
 from .refits import Refits
@@ -21,6 +21,7 @@ RESAMPLES_A_TEST = 40
 DIFFERENCES = (
     "corpus", "split", "model", "dimension", "probe", "features", "layer", "one", "other", "score_one", "score_other",
     "difference", "low", "high", "p", "p_holm", "n", "speakers", "chosen_on", "unit", "units", "without", "interval",
+    "p_equal",
 )  # fmt: skip
 
 
@@ -34,21 +35,44 @@ class Method:
     resamples, seed : int
         Of the bootstrap, of systems that are not in `refits`.
     refits : Refits
+    smallest : float
+        The smallest difference of interest; NaN where nobody asks whether two are practically equal.
     """
 
     metric: str
     resamples: int
     seed: int
     refits: Refits
+    smallest: float = float("nan")
 
     def for_family(self, tests: int) -> Method:
         """With resamples enough for a family of so many tests; none stay none."""
         return replace(self, resamples=max(self.resamples, RESAMPLES_A_TEST * tests) if self.resamples else 0)
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What is known of some differences, or scores.
+
+    Attributes
+    ----------
+    low, high, p : ndarray, shape (pairs,)
+    p_equal : ndarray, shape (pairs,)
+        Twice that of two one-sided tests within the smallest difference of interest; NaN where none is stated.
+    interval : list of str
+        `jackknife.REFITTED` or `jackknife.FIXED` each; empty where there is no interval.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    p: np.ndarray
+    p_equal: np.ndarray
+    interval: list[str]
+
+
 def limits_of(
     pairs: Sequence[tuple[int, ...]], names: Sequence[SystemName], sums: Sums, drawn: Drawn, method: Method
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+) -> Limits:
     """Limits and p of each difference, or of each score, and what they know of.
 
     Parameters
@@ -63,9 +87,7 @@ def limits_of(
 
     Returns
     -------
-    low, high, p : ndarray, shape (pairs,)
-    interval : list of str
-        `jackknife.REFITTED` or `jackknife.FIXED` each; empty where there is no interval.
+    Limits
     """
     places = np.array(pairs, dtype=int).T
     scale = method.metric if len(places) == 1 else None
@@ -74,6 +96,10 @@ def limits_of(
         return values[:, places[0]] - values[:, places[1]] if len(places) == 2 else values[:, places[0]]
 
     low, high, p = limits(less(drawn.drawn), less(drawn.left_out), scale=scale, with_seeds=less(drawn.with_seeds))
+    asked = not np.isnan(method.smallest)
+    equal = np.full(len(low), np.nan)
+    if asked:
+        equal = equivalence(less(drawn.drawn), less(drawn.left_out), method.smallest, with_seeds=less(drawn.with_seeds))
     kinds = np.where(np.isfinite(low), FIXED, "").tolist()
     for k, pair in enumerate(pairs):
         samples = _samples([names[place] for place in pair], [sums.sums[place] for place in pair], sums.n, method)
@@ -83,7 +109,9 @@ def limits_of(
         refitted = [value[0] for value in jackknife.limits(score, samples, scale=scale)]
         if np.isfinite(refitted).all():
             low[k], high[k], p[k], kinds[k] = *refitted, REFITTED
-    return low, high, p, kinds
+            if asked:
+                equal[k] = jackknife.equivalence(score, samples, method.smallest)[0]
+    return Limits(low, high, p, equal, kinds)
 
 
 def _samples(
@@ -124,7 +152,7 @@ def differences(
 def _rows(
     names: Sequence[SystemName], pairs: Sequence[tuple[int, int]], sums: Sums, drawn: Drawn, method: Method
 ) -> list[dict]:
-    low, high, p, interval = limits_of(pairs, names, sums, drawn, method)
+    known = limits_of(pairs, names, sums, drawn, method)
     rows = []
     for k, (one, other) in enumerate(pairs):
         first, second = names[one], names[other]
@@ -137,12 +165,13 @@ def _rows(
                 "score_one": drawn.score[one],
                 "score_other": drawn.score[other],
                 "difference": drawn.score[one] - drawn.score[other],
-                "low": low[k],
-                "high": high[k],
-                "p": p[k],
+                "low": known.low[k],
+                "high": known.high[k],
+                "p": known.p[k],
+                "p_equal": known.p_equal[k],
                 **sums.counts(),
                 "without": ", ".join(sums.rare),
-                "interval": interval[k],
+                "interval": known.interval[k],
             }
         )
     return rows

@@ -12,8 +12,8 @@ U units of a side, the n that are in a sample have the variance
 
     n/(n - 1) · ((U - 1)/U)² · Σᵤ (s₋ᵤ - mean of s₋ᵤ)²
 
-which is V for n = U; U is that of the smaller side for those on both. The interval is s ± t·√V with the quantile of Student's
-t, of correlations on Fisher's scale and of RMSE on that of the logarithm (`bootstrap.SCALES`).
+which is V for n = U; U is that of the smaller side for those on both. The interval is s ± t·√V with the quantile of
+Student's t, of correlations on Fisher's scale and of RMSE on that of the logarithm (`bootstrap.SCALES`).
 
 It errs on the wide side (Efron and Stein 1981), the more, the more a score depends on pairs of a trained and a tested
 speaker. `tests/simulated_probes.py` counts how often it holds the mean score of probes that are trained on so many.
@@ -103,6 +103,46 @@ def _sides(units: Sequence[int]) -> list[int]:
         return list(units)
     one, other, both = units
     return [one + both, other + both, min(one, other) + both]
+
+
+def equivalence(score: np.ndarray, left_out: Sequence[np.ndarray], smallest: float) -> np.ndarray:
+    """Twice the p value of two one-sided tests that each score, or difference, lies within ±`smallest`.
+
+    The null hypothesis is that it lies outside. The p value of the two tests is the larger one, and that of the nearer
+    end. Twice of it is at most 0.05 where the 95 % interval of :func:`limits` lies inside.
+
+    Parameters
+    ----------
+    score : ndarray, shape (columns,)
+        Of all units.
+    left_out : sequence of ndarray
+        See :func:`spread`.
+    smallest : float
+        The smallest difference of interest.
+
+    Returns
+    -------
+    ndarray, shape (columns,)
+        At most 1; NaN where there is no variance to be had.
+
+    References
+    ----------
+    D. J. Schuirmann, "A comparison of the two one-sided tests procedure and the power approach for assessing the
+    equivalence of average bioavailability", 1987. D. Lakens, "Equivalence tests: a practical primer", 2017.
+
+    Examples
+    --------
+    >>> without = np.linspace(-0.001, 0.001, 24)[:, None]
+    >>> p = equivalence(np.zeros(1), [without], 0.05)
+    >>> low, high, _ = limits(np.zeros(1), [without])
+    >>> bool(p[0] <= 0.05), bool(-0.05 < low[0] and high[0] < 0.05)
+    (True, True)
+    """
+    variance, freedom = spread(left_out)
+    error, room = np.sqrt(variance), smallest - np.abs(np.asarray(score, dtype=np.float64))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p = np.minimum(2 * stats.t.sf(room / error, freedom), 1.0)
+    return np.where(error == 0, np.where(room > 0, 0.0, 1.0), p)
 
 
 def limits(

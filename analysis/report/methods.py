@@ -36,7 +36,9 @@ class Account:
         return f"({'; '.join(REFERENCES[key].short for key in keys)})"
 
 
-def methods(study: Study, *, opinions: Iterable[str] = (), measures: Iterable[str] = ()) -> Account:
+def methods(
+    study: Study, *, opinions: Iterable[str] = (), measures: Iterable[str] = (), smallest: float | None = None
+) -> Account:
     """The methods text of a report.
 
     Parameters
@@ -46,6 +48,8 @@ def methods(study: Study, *, opinions: Iterable[str] = (), measures: Iterable[st
         Second opinions on relevance that the report shows.
     measures : iterable of str
         Measures of similarity that it shows.
+    smallest : float, optional
+        The smallest difference of interest, where a claim has one.
 
     Returns
     -------
@@ -59,7 +63,7 @@ def methods(study: Study, *, opinions: Iterable[str] = (), measures: Iterable[st
         account.paragraphs += [_states(study, probed, account), _probes(study, account)]
     for paragraph in (
         _controls(study, account),
-        _uncertainty(study, account),
+        _uncertainty(study, account, smallest),
         _opinions(set(opinions), account),
         _similarity(set(measures), account),
         _trained(study),
@@ -216,7 +220,7 @@ def _controls(study: Study, account: Account) -> str:
     return " ".join(sentences)
 
 
-def _uncertainty(study: Study, account: Account) -> str:
+def _uncertainty(study: Study, account: Account, smallest: float | None) -> str:
     said = dict.fromkeys(run["interval"] for run in study.results.protocol if run.get("interval"))
     resamples = [
         run["settings"]["resamples"] for run in study.results.protocol if "resamples" in run.get("settings", {})
@@ -233,7 +237,18 @@ def _uncertainty(study: Study, account: Account) -> str:
         "r², or by its odds r²/(1 − r²), the latter two less what noise adds by the jackknife. A dimension rises or "
         "falls with depth where the slope of a straight line through its curve differs from 0 on both r² and its odds, "
         "and one is called shallower than another where its curve falls and the other's rises, since a score keeps the "
-        "order of layers and little else. All claims of the report are corrected together by Holm's method."
+        "order of layers and little else. All claims of the report are corrected together by "
+        + (_equality(account, smallest) if smallest else "Holm's method.")
+    )
+
+
+def _equality(account: Account, smallest: float) -> str:
+    sources = account.cite("schuirmann1987comparison", "lakens2017equivalence")
+    return (
+        f"a step-down procedure {account.cite('holm1979simple', 'shaffer1986modified')} that controls the chance of "
+        "any wrong verdict at 5 %. Two scores are called practically equal where two one-sided tests, each at half the "
+        f"level, show that they differ by less than {smallest:g} {sources}; since a difference cannot both be 0 and be "
+        "as large as that, both tests of a claim count as one in the first step."
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -21,6 +21,10 @@ from .claim import Claim, Draft, Untested, untested
 from .content import counted, known, number
 from .settling import LEVEL, Question, Settled
 from .study import EMOTION, Model, Study
+
+#: Shares of the level of a claim's two tests: that there is a difference, and that it is smaller than the smallest of
+#: interest. Two one-sided tests at half the level read off the same interval as the test of a difference.
+SHARES = (1.0, 0.5)
 
 ACOUSTIC = tuple(baseline.name for baseline in as_in_a_cache() if baseline.acoustic)
 
@@ -53,12 +57,15 @@ class _Corpus:
         What a statement adds where there are several corpora.
     seed : int
         Of the bootstrap.
+    smallest : float
+        The smallest difference of interest; 0 where every difference is.
     """
 
     study: Study
     systems: pd.DataFrame
     on: str
     seed: int
+    smallest: float
 
     def layer(self, label: str, dimension: str) -> pd.Series | None:
         """The chosen layer of the linear probe."""
@@ -67,12 +74,14 @@ class _Corpus:
         return rows.iloc[0] if len(rows) else None
 
 
-def paired_claims(study: Study, corpus: str, trained: list[Model], on: str, seed: int) -> Iterator[Draft]:
+def paired_claims(
+    study: Study, corpus: str, trained: list[Model], on: str, seed: int, smallest: float
+) -> Iterator[Draft]:
     """Claims on the scores of one corpus."""
     systems = _systems(study, corpus)
     if systems is None:
         return
-    here = _Corpus(study, systems, on, seed)
+    here = _Corpus(study, systems, on, seed, smallest)
     for model in trained:
         for target in study.targets:
             yield from _against_baselines(here, model, target, _ACOUSTICS)
@@ -210,39 +219,44 @@ class _Difference:
     """A row of :func:`emoprobe.probe.significance.paired_differences`."""
 
     row: pd.Series
+    equality: bool
 
     @property
     def p(self) -> tuple[float, ...]:
-        return (float(self.row["p"]),)
+        return (float(self.row["p"]), float(self.row["p_equal"])) if self.equality else (float(self.row["p"]),)
 
     @property
     def exact(self) -> tuple[bool, ...]:
-        return (self.row["interval"] == REFITTED,)
+        return (self.row["interval"] == REFITTED,) * len(self.p)
 
 
 def _draft(here: _Corpus, pair: _Pair) -> Draft:
     metric = headline_metric(pair.one["dimension"])
+    equality = here.smallest > 0
+    shares = SHARES if equality else ()
 
     def ask(resamples: int) -> _Difference | Untested:
-        nothing = (float("nan"),)
+        nothing = (float("nan"),) * max(len(shares), 1)
         try:
             table = paired_differences(
-                here.study.results, pair.one, pair.other, metric=metric, resamples=resamples, seed=here.seed
-            )
+                here.study.results, pair.one, pair.other, metric=metric, resamples=resamples, seed=here.seed,
+                smallest=here.smallest if equality else float("nan"),
+            )  # fmt: skip
         except UserError as error:
             return Untested(str(error), nothing)
         row = table.iloc[0]
         if not known(row["low"]):
             few = f"one {row['unit']} alone" if row["units"] < 2 else "too many resamples have no score"
             return Untested(f"there is no interval, {few}", nothing)
-        return _Difference(row)
+        return _Difference(row, equality)
 
     def word(settled: Settled[_Difference | Untested]) -> Claim:
         if isinstance(settled.tested, Untested):
             return untested(pair.subject, pair.statement, settled.tested.reason)
-        return _claim(pair, settled.tested.row, METRICS[metric], settled)
+        claim = _claim(pair, settled.tested.row, METRICS[metric], settled)
+        return _with_equality(claim, here.smallest, settled) if equality else claim
 
-    return Draft(Question(ask), word)
+    return Draft(Question(ask, tests=max(len(shares), 1), shares=shares), word)
 
 
 def _claim(pair: _Pair, row: pd.Series, metric: str, settled: Settled[_Difference | Untested]) -> Claim:
@@ -267,6 +281,17 @@ def _claim(pair: _Pair, row: pd.Series, metric: str, settled: Settled[_Differenc
         p_holm=settled.corrected[0],
         decided=settled.decided[0],
         hindsight=hindsight,
+    )
+
+
+def _with_equality(claim: Claim, smallest: float, settled: Settled[Any]) -> Claim:
+    """A claim that may end as practically equal."""
+    return replace(
+        claim,
+        smallest=smallest,
+        p_equal=settled.tested.p[1],
+        p_equal_corrected=settled.corrected[1],
+        equal=settled.decided[1],
     )
 
 

@@ -13,9 +13,8 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 from scipy import stats
 
-from emoprobe.probe.permutation import holm
-
 from ..measures.directions import LEVEL
+from .family import corrected_together
 
 #: Chance that a p value lies beyond its error on one side.
 ERROR = 1e-4
@@ -51,10 +50,14 @@ class Question(Generic[T]):
         Takes a number of resamples. More of them begin with the same ones.
     tests : int
         How many p values it gives.
+    shares : tuple of float
+        Of a claim whose null hypotheses exclude each other: the share of the level that each is tested at, by which its
+        p value is divided already. Empty where each test is a claim of its own.
     """
 
     ask: Callable[[int], T]
     tests: int = 1
+    shares: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Settled(Generic[T]):
     tested
         What it gave on the most resamples it was asked on.
     corrected : tuple of float
-        p values after Holm's correction over all tests of all questions.
+        p values after the correction over all tests of all questions (:mod:`.family`).
     decided : tuple of bool
         Which are at most :data:`LEVEL`, up to the error of the resampling.
     resamples : int
@@ -93,16 +96,17 @@ def settle(questions: Sequence[Question[T]], *, most: int = MOST) -> list[Settle
         One a question.
     """
     owner = np.repeat(np.arange(len(questions)), [question.tests for question in questions])
+    together = _family(questions)
     asked = np.full(len(questions), min(most, max(FIRST, A_TEST * len(owner))))
     tested = [question.ask(int(resamples)) for question, resamples in zip(questions, asked, strict=True)]
     while True:
         p = np.array([value for one in tested for value in one.p], dtype=float)
         exact = np.array([flag for one in tested for flag in one.exact], dtype=bool)
         low, high = np.where(exact, p, within(p, asked[owner]))
-        surely = holm(high.tolist()) <= LEVEL
+        surely = together(high) <= LEVEL
         open_ = [
             k
-            for k in np.unique(owner[surely != (holm(low.tolist()) <= LEVEL)])
+            for k in np.unique(owner[surely != (together(low) <= LEVEL)])
             if asked[k] < most and not all(tested[k].exact)
         ]
         if not open_:
@@ -110,11 +114,22 @@ def settle(questions: Sequence[Question[T]], *, most: int = MOST) -> list[Settle
         for k in open_:
             asked[k] = min(most, TIMES * asked[k])
             tested[k] = questions[k].ask(int(asked[k]))
-    corrected = holm(p.tolist())
+    corrected = together(p)
     return [
         Settled(one, tuple(corrected[owner == k].tolist()), tuple(surely[owner == k].tolist()), int(asked[k]))
         for k, one in enumerate(tested)
     ]
+
+
+def _family(questions: Sequence[Question]) -> Callable[[np.ndarray], np.ndarray]:
+    """The correction of all tests of some questions."""
+    claims: list[int] = []
+    shares: list[float] = []
+    for question in questions:
+        first = claims[-1] + 1 if claims else 0
+        claims += [first] * question.tests if question.shares else range(first, first + question.tests)
+        shares += question.shares or (1.0,) * question.tests
+    return lambda p: corrected_together(p, claims, shares)
 
 
 def within(p: np.ndarray, resamples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -37,7 +37,7 @@ FILLED = [
     ("fit", FitSettings, 14),
     ("predict", PredictionSettings, 4),
     ("relevance", RelevanceSettings, 9),
-    ("report", ReportSettings, 3),
+    ("report", ReportSettings, 4),
     ("train", ModelSettings, 14),
     ("train", TrainingSettings, 21),
     ("transcribe", TranscriptionSettings, 6),
