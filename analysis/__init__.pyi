@@ -24,7 +24,6 @@ from .measures.categories import Categories as Categories
 from .measures.ceiling import CeilingSettings as CeilingSettings
 from .measures.centroid import relevance_centroids as relevance_centroids
 from .measures.comparison import compare_systems as compare_systems
-from .measures.directions import depth_statements as depth_statements
 from .measures.fairness import fairness_table as fairness_table
 from .measures.inquiries import INQUIRIES as INQUIRIES
 from .measures.relevance import agreement as agreement
@@ -36,5 +35,7 @@ from .measures.reliability import spearman_brown as spearman_brown
 from .measures.reliability import split_half as split_half
 from .measures.similarity import load_similarity as load_similarity
 from .measures.similarity import similarity_table as similarity_table
+from .measures.statements import depth_statements as depth_statements
+from .measures.statements import settled_depths as settled_depths
 from .report import write_report as write_report
 from .tables import read_tables as read_tables

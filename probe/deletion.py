@@ -17,6 +17,7 @@ each split that is scored, and only by its labelled rows; the members of a block
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -131,6 +132,14 @@ def _dealt(kinds: np.ndarray, seed: int) -> np.ndarray:
 def _block_name(number: int, blocks: int, members: np.ndarray) -> str:
     digest = hashlib.sha256("\x1f".join(members).encode()).hexdigest()[:12]
     return f"block {number + 1} of {blocks}: {len(members)} units ({digest})"
+
+
+def is_block(name: str) -> bool:
+    """Whether a set is a block of units, by its name."""
+    return _BLOCK.fullmatch(name) is not None
+
+
+_BLOCK = re.compile(r"block \d+ of \d+: \d+ units \([0-9a-f]{12}\)")
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ that are left out together. F. Satterthwaite, "An approximate distribution of es
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from scipy import stats
@@ -38,8 +38,12 @@ from .units import GROUP, SPEAKER
 #: Of the numbers made here. Raise it with any change that moves them beyond rounding; kept ones are then made anew.
 VERSION = 2
 
-#: What an interval knows of, as a column has it: the training sets too, or the tested speakers alone.
-REFITTED, FIXED = "refitted", "fixed probe"
+#: What an interval knows of, as a column has it: the training sets too, unit by unit or in random blocks of units; or
+#: the tested speakers alone.
+REFITTED, IN_BLOCKS, FIXED = "refitted", "refitted in blocks", "fixed probe"
+
+#: The intervals that know of other training speakers.
+OF_REFITS = (REFITTED, IN_BLOCKS)
 
 #: The interval in words for the protocol, by what is left out.
 IN_WORDS = {
@@ -47,6 +51,12 @@ IN_WORDS = {
     f"are more than 100, without each of 100 random blocks of {unit}s)"
     for unit in (SPEAKER, GROUP)
 }
+
+
+def least_known(intervals: Iterable[str]) -> str:
+    """Of several intervals, the one that knows least; "" where one is missing."""
+    order = ("", FIXED, IN_BLOCKS, REFITTED)
+    return min(intervals, key=order.index)
 
 
 def spread(left_out: Sequence[np.ndarray], *, scale: str | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from .bootstrap import leave_one_out
-from .deletion import BOTH, TESTED, TRAINING
+from .deletion import BOTH, TESTED, TRAINING, is_block
 from .drawing import Measure
+from .jackknife import IN_BLOCKS, REFITTED
 from .schema import KEY, MOMENTS
 
 #: Columns that name a system, as `selecting.SYSTEM` has them.
@@ -52,6 +53,11 @@ class Refit:
         if TRAINING in self.parts:
             return round(count[self.parts.index(TRAINING)])
         return round(count.sum() / (len(count) - 1))
+
+    @property
+    def interval(self) -> str:
+        """What an interval of it is called (`jackknife.REFITTED` or `jackknife.IN_BLOCKS`)."""
+        return IN_BLOCKS if any(map(is_block, self.units)) else REFITTED
 
     def pairs_with(self, other: Refit) -> bool:
         """Whether both leave out the same, so that their difference can be taken unit by unit."""

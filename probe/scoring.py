@@ -14,7 +14,7 @@ from emoprobe.errors import UserError
 from . import jackknife
 from .bootstrap import confusion_by_speaker, intervals, moments_by_speaker
 from .deletion import LeftOut
-from .jackknife import FIXED, REFITTED
+from .jackknife import FIXED
 from .metrics import (
     ccc_from_moments,
     macro_f1_from_confusion,
@@ -201,7 +201,7 @@ def _refitted(
         return fixed
     for name, ends in refitted.items():
         bounds[name][:, fit] = ends
-    return REFITTED
+    return refit.interval
 
 
 def _tables_of(refits: Sequence[Refit | None], identity: Sequence[dict], split: str) -> list[pd.DataFrame]:

@@ -4,13 +4,14 @@ A claim on a difference has two null hypotheses: that it is 0, and that it is no
 smallest difference of interest. At most one of them is true. A page of m claims therefore has at most m true null
 hypotheses, however many are tested, and a test of both costs the first step of Holm's procedure nothing.
 
-Let each null hypothesis h have a share s_h of the level. Tests are taken in the order of p/s; the next is rejected where
+Let each null hypothesis h have a share s_h of the level. Tests are taken in the order of p/s; the next is rejected
+where
 
     p/s ≤ α / D,    D = Σ over claims of the largest share of their null hypotheses that are not yet rejected.
 
 The chance of any false rejection is at most α, whatever is true. Up to the first false rejection no true null
-hypothesis was rejected, so D is at least the sum of the shares of all that are true, T. It happens with a chance of at most
-Σ over T of P(p_h ≤ α s_h / D) ≤ α Σ over T of s_h / D ≤ α. With all shares 1 and one test a claim this is Holm's
+hypothesis was rejected, so D is at least the sum of the shares of all that are true, T. It happens with a chance of at
+most Σ over T of P(p_h ≤ α s_h / D) ≤ α Σ over T of s_h / D ≤ α. With all shares 1 and one test a claim this is Holm's
 procedure, with several that exclude each other it is Shaffer's.
 
 References
