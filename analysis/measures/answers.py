@@ -61,8 +61,8 @@ def load_answer(folder: str | Path, name: str) -> pd.DataFrame | None:
         answer = table(read, dict(inquiry.columns))
     except Exception as error:  # a damaged file raises nearly anything
         raise UserError(f"{path} is damaged or not of this program ({reason(error)[:160]}): {_REMEDY}") from error
-    texts = {column: LONGEST_NAME for column, kind in inquiry.columns.items() if kind == TEXT}
-    longest = {column: LONGEST_TEXT if column == "reason" else most for column, most in texts.items()}
+    names = [column for column, kind in inquiry.columns.items() if kind == TEXT]
+    longest = {column: LONGEST_TEXT if column == "reason" else LONGEST_NAME for column in names}
     return check_columns(answer, path, {"layer": (-1, MOST_LAYERS)}, longest, remedy=_REMEDY)
 
 

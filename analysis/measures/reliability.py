@@ -147,7 +147,7 @@ def split_half(utterances: ArrayLike, ratings: ArrayLike, *, halves: int = 100, 
         for chosen in (place < size, (place >= size) & (place < 2 * size)):
             sums = np.bincount(utterance[order][chosen], values[order][chosen], minlength=len(counts))
             means.append(sums[some] / half[some])
-        correlations.append(np.corrcoef(*means)[0, 1])
+        correlations.append(np.corrcoef(np.stack(means))[0, 1])
     times = _harmonic(counts[some]) / _harmonic(half[some])
     return float(spearman_brown(np.mean(correlations), times))
 

@@ -31,7 +31,7 @@ from emoprobe.testing.checkpoints import WORDS, save_speech_model, save_text_mod
 from emoprobe.testing.corpora import make_corpus
 from tests.killed_training import finish
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = [pytest.mark.usefixtures("undrawn"), pytest.mark.slow]
 
 SHORT = {"epochs": 3, "batch": 4, "resamples": 50}
 KILLED = TrainingSettings(epochs=3, batch=3, save_steps=2, longest=0.5, resamples=20)

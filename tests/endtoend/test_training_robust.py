@@ -33,6 +33,8 @@ from emoprobe.extract.corpora import read_corpus
 from emoprobe.testing.checkpoints import WORDS, save_speech_model, save_text_model
 from emoprobe.testing.corpora import make_corpus
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:

@@ -362,6 +362,7 @@ def test_audformat_columns_in_another_order(tmp_path: Path, database) -> None:
         read_corpus(str(tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("storage", ["csv", "parquet"])
 def test_a_damaged_database_is_read_or_refused(tmp_path: Path, database, storage: str) -> None:
     database.save(str(tmp_path), storage_format=storage)

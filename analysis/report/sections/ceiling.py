@@ -35,7 +35,7 @@ def ceiling_section(material: Material) -> list[Block]:
         alt = f"Noise ceiling of {corpus} and the layers of {model} as a share of it; the table has the numbers."
         draw = partial(plot_ceiling, answer, model=model, corpus=corpus, split=split)
         blocks += [picture(("ceiling", model, corpus), draw, alt=alt), _table(model, corpus, split, rows, own)]
-        doubts = tuple(f"{row.dimension}: {row.reason}." for row in own.itertuples() if row.reason)
+        doubts = tuple(f"{row['dimension']}: {row['reason']}." for row in own.to_dict("records") if row["reason"])
         blocks += [Items(doubts)] if doubts else []
     return blocks
 
