@@ -4,6 +4,7 @@ from .figures.comparison import plot_comparison as plot_comparison
 from .figures.confusion import plot_confusion as plot_confusion
 from .figures.depth import plot_teacher_student as plot_teacher_student
 from .figures.drawing import draw_figures as draw_figures
+from .figures.erasure import plot_erasure as plot_erasure
 from .figures.fairness import plot_fairness as plot_fairness
 from .figures.heatmap import plot_heatmap as plot_heatmap
 from .figures.layers import plot_layers as plot_layers
@@ -24,8 +25,12 @@ from .measures.categories import Categories as Categories
 from .measures.ceiling import CeilingSettings as CeilingSettings
 from .measures.centroid import relevance_centroids as relevance_centroids
 from .measures.comparison import compare_systems as compare_systems
+from .measures.erasure import ErasureSettings as ErasureSettings
+from .measures.erasure import ask_erasure as ask_erasure
 from .measures.fairness import fairness_table as fairness_table
 from .measures.inquiries import INQUIRIES as INQUIRIES
+from .measures.leace import Eraser as Eraser
+from .measures.leace import Whitening as Whitening
 from .measures.relevance import agreement as agreement
 from .measures.relevance import load_relevance as load_relevance
 from .measures.relevance import relevance_opinions as relevance_opinions

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..tables import named_parts
 from .ceiling import plot_ceiling
+from .erasure import plot_erasure
 from .files import write_drawings
 from .kinds import AnswerKind, Wanted
 
@@ -24,7 +25,13 @@ def each_subject(answer: pd.DataFrame) -> Iterator[Wanted]:
 
 
 #: The figures of each question, by its name.
-ANSWERS = {kind.name: kind for kind in (AnswerKind("ceiling", each_subject, plot_ceiling),)}
+ANSWERS = {
+    kind.name: kind
+    for kind in (
+        AnswerKind("ceiling", each_subject, plot_ceiling),
+        AnswerKind("erasure", each_subject, plot_erasure),
+    )
+}
 
 
 def answer_drawings(answers: Mapping[str, pd.DataFrame]) -> list[tuple[tuple[str, ...], Callable[..., Any]]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .ceiling import CEILING
+from .erasure import ERASURE
 from .inquiry import Inquiry
 
 #: By name, in the order of the help and of the report.
-INQUIRIES: dict[str, Inquiry] = {inquiry.name: inquiry for inquiry in (CEILING,)}
+INQUIRIES: dict[str, Inquiry] = {inquiry.name: inquiry for inquiry in (CEILING, ERASURE)}

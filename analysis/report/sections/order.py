@@ -9,6 +9,7 @@ from .answer import answer_section
 from .categories import categories_section
 from .ceiling import ceiling_section
 from .curves import curves_section
+from .erasure import erasure_section
 from .fairness import fairness_section
 from .limits import limits_section
 from .methods import methods_section
@@ -26,6 +27,7 @@ SECTIONS = (
     SectionKind("similarity", "Similarity", similarity_section),
     # Questions that are asked by name stand where they were asked.
     SectionKind("ceiling", INQUIRIES["ceiling"].title, ceiling_section),
+    SectionKind("erasure", INQUIRIES["erasure"].title, erasure_section),
     SectionKind("systems", "Models trained end to end, beside all others", systems_section),
     SectionKind("fairness", "Fairness across speakers", fairness_section),
     SectionKind("limits", "Limits", limits_section),
