@@ -16,6 +16,7 @@ from .figures.similarity import plot_feature_similarity as plot_feature_similari
 from .figures.similarity import plot_similarity as plot_similarity
 from .figures.style import publication_style as publication_style
 from .figures.weights import plot_weights as plot_weights
+from .figures.words_or_voice import plot_words_or_voice as plot_words_or_voice
 from .measures.alignment import linear_cka as linear_cka
 from .measures.alignment import pwcca as pwcca
 from .measures.answers import load_answer as load_answer
@@ -42,5 +43,7 @@ from .measures.similarity import load_similarity as load_similarity
 from .measures.similarity import similarity_table as similarity_table
 from .measures.statements import depth_statements as depth_statements
 from .measures.statements import settled_depths as settled_depths
+from .measures.words_or_voice import WordsOrVoiceSettings as WordsOrVoiceSettings
+from .measures.words_or_voice import ask_words_or_voice as ask_words_or_voice
 from .report import write_report as write_report
 from .tables import read_tables as read_tables

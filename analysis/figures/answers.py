@@ -12,6 +12,7 @@ from .ceiling import plot_ceiling
 from .erasure import plot_erasure
 from .files import write_drawings
 from .kinds import AnswerKind, Wanted
+from .words_or_voice import plot_words_or_voice
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +31,7 @@ ANSWERS = {
     for kind in (
         AnswerKind("ceiling", each_subject, plot_ceiling),
         AnswerKind("erasure", each_subject, plot_erasure),
+        AnswerKind("words_or_voice", each_subject, plot_words_or_voice),
     )
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .ceiling import CEILING
 from .erasure import ERASURE
 from .inquiry import Inquiry
+from .words_or_voice import WORDS_OR_VOICE
 
 #: By name, in the order of the help and of the report.
-INQUIRIES: dict[str, Inquiry] = {inquiry.name: inquiry for inquiry in (CEILING, ERASURE)}
+INQUIRIES: dict[str, Inquiry] = {inquiry.name: inquiry for inquiry in (CEILING, ERASURE, WORDS_OR_VOICE)}

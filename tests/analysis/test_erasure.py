@@ -100,7 +100,7 @@ def test_what_lies_in_other_directions_is_left(planted):
     assert row["after"] > row["before"] - 0.05
     assert table.loc["arousal", "dominance", 2]["after"] > 0.8  # the labels correlate a little by chance
     of_itself = table.loc["arousal", "arousal", 1]
-    assert abs(of_itself["after"]) < 1e-6
+    assert abs(of_itself["after"]) < 0.02  # the mean label of each fold
     assert of_itself["lost"] > 0.7
     assert of_itself["p_holm"] < 0.05
     assert (table["rank"].loc[["arousal", "valence", "dominance", "gender"]] == 1).all()

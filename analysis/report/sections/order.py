@@ -17,6 +17,7 @@ from .protocol import protocol_section
 from .relevance import relevance_section
 from .similarity import similarity_section
 from .systems import systems_section
+from .words_or_voice import words_or_voice_section
 
 SECTIONS = (
     SectionKind("answer", "What was asked, and the answer", answer_section),
@@ -28,6 +29,7 @@ SECTIONS = (
     # Questions that are asked by name stand where they were asked.
     SectionKind("ceiling", INQUIRIES["ceiling"].title, ceiling_section),
     SectionKind("erasure", INQUIRIES["erasure"].title, erasure_section),
+    SectionKind("words_or_voice", INQUIRIES["words_or_voice"].title, words_or_voice_section),
     SectionKind("systems", "Models trained end to end, beside all others", systems_section),
     SectionKind("fairness", "Fairness across speakers", fairness_section),
     SectionKind("limits", "Limits", limits_section),
