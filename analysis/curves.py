@@ -301,4 +301,5 @@ def layer_weights(
     # The version that corrects by the centred states keeps the other form beside it.
     known = rows["weight_by_norm"].notna() if "weight_by_norm" in rows else pd.Series(False, index=rows.index)
     centred = known.groupby(rows["seed"]).any().reindex(seeds)
-    return LayerWeights(subject, dimension, probe, features, *arrays, centred=tuple(map(bool, centred)))
+    raw, normed = arrays
+    return LayerWeights(subject, dimension, probe, features, raw, normed, tuple(map(bool, centred)))

@@ -12,8 +12,8 @@ from emoprobe.probe.schema import ordered_dimensions
 
 from ..measures.reactions import OF_MANNERS, OF_TEXTS
 from ..tables import only
-from .canvas import dimension_legend, opened_sheet, plain_ticks
-from .layer_axis import LAYER_LABEL, layer_ticks
+from .canvas import legend, opened_sheet, plain_ticks
+from .layer_axis import layer_ticks
 from .style import FONT_SIZE, FULL_WIDTH, NEUTRAL, dimension_look, printable
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ def plot_words_or_voice(
     UserError
         If the table holds no such rows.
     """
+    from matplotlib.lines import Line2D
+
     if not len(answer):
         raise UserError("there is nothing to draw: the table of words and voice is empty")
     model = only(answer, "model", model)
@@ -69,7 +71,7 @@ def plot_words_or_voice(
     title = f"{printable(model)} trained on {printable(corpus)}"
     with opened_sheet(
         None, figure, width=FULL_WIDTH, panel_height=1.7, n_columns=len(_PANELS), titles=[title],
-        caption=_caption(rows, twin) if caption else "", legend_rows=1, share_x=True,
+        caption=_caption(rows, twin) if caption else "", legend_rows=2, share_x=True,
     ) as sheet:  # fmt: skip
         for axes, panel in zip(sheet.axes, _PANELS, strict=True):
             for dimension in dimensions:
@@ -79,12 +81,16 @@ def plot_words_or_voice(
                 style = {"color": look.color, "linewidth": 0.8, "linestyle": (0, (4, 1.5)), "zorder": 2}
                 axes.plot(thin["layer"].to_numpy(float), thin[panel[0]].to_numpy(float), **style)
             axes.axhline(panel[4], color=NEUTRAL, linewidth=0.6, linestyle=(0, (1, 1.5)), zorder=0)
-            axes.set_xlabel(LAYER_LABEL, fontsize=FONT_SIZE)
+            axes.set_xlabel("Layer", fontsize=FONT_SIZE)
             axes.set_ylabel(panel[3], fontsize=FONT_SIZE)
             layer_ticks(axes, int(rows["layer"].max()))
             plain_ticks(axes)
         sheet.axes[-1].set_ylim(-0.03, 1.03)
-        sheet.title(sheet.axes[0], title, legend_rows=dimension_legend(sheet.axes[0], dimensions))
+        handles = [Line2D([], [], **dimension_look(name).line()) for name in dimensions]
+        legend(
+            sheet.figure.legend, handles, [printable(name) for name in dimensions], loc="outside upper left",
+            ncols=len(handles), borderaxespad=0.2, title=title, alignment="left",
+        )  # fmt: skip
     return sheet.axes
 
 
@@ -98,8 +104,8 @@ def _twin(answer: pd.DataFrame, model: str) -> pd.DataFrame:
 def _draw(ax: Axes, rows: pd.DataFrame, dimension: str, value: str, low: str, high: str) -> None:
     rows, look = rows.sort_values("layer"), dimension_look(dimension)
     layers = rows["layer"].to_numpy(int)
-    ends = (rows[column].to_numpy(float) for column in (low, high))
-    ax.fill_between(layers, *ends, color=look.color, alpha=0.15, linewidth=0, zorder=1)
+    below, above = (rows[column].to_numpy(float) for column in (low, high))
+    ax.fill_between(layers, below, above, color=look.color, alpha=0.15, linewidth=0, zorder=1)
     ax.plot(layers, rows[value].to_numpy(float), gid=f"{value}-{dimension}", zorder=3, **look.line())
 
 
@@ -109,7 +115,7 @@ def _caption(rows: pd.DataFrame, twin: pd.DataFrame) -> str:
         f"What ridge probes (trained on {first['trained']} utterances) say of {printable(first['words'])}, "
         f"{first['words_units']} texts in one manner, and of {printable(first['voice'])}, {first['voice_units']} pairs "
         "of text and voice in many manners. Correlations within a voice, and within such a pair. Right: 1 where only "
-        "the voice moves the answer, 0 where only the words do. Bands: 95 % intervals over texts and over pairs, around "
-        "the fixed probe."
+        "the voice moves the answer, 0 where only the words do. Bands: 95 % intervals over texts and over pairs, "
+        "around the fixed probe."
     )
     return f"{text} Thin: {printable(twin['model'].iloc[0])}." if len(twin) else text

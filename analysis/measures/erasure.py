@@ -129,8 +129,8 @@ def ask_erasure(
         If a concept that is asked for is not known of the corpus.
     """
     (cache,) = caches
-    found, rows = problems(cache, _as_relevance(settings)), []
-    for place, problem in enumerate(found):
+    rows: list[dict] = []
+    for place, problem in enumerate(problems(cache, _as_relevance(settings))):
         concepts = _concepts(problem, settings)
         others = [one for one in concepts if one.read and one.name not in DIMENSIONS and place == 0]
         read = [*(one for one in concepts if one.name in problem.dimensions), *others]
@@ -343,7 +343,7 @@ def _told(answer: pd.DataFrame) -> Iterator[str]:
     for (model, _, erased), rows in answer.groupby(["model", "corpus", "erased"], sort=False):
         parts = []
         for read, curve in rows[rows["read"] != erased].groupby("read", sort=False):
-            best = curve.loc[curve["before"].idxmax()]
+            best = curve.iloc[curve["before"].argmax()]
             several = int(surely_lost(curve).sum())
             parts.append(
                 f"{read} {best['before']:.2f} → {best['after']:.2f} (random directions {best['control']:.2f}) in layer "

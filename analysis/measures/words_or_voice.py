@@ -231,10 +231,12 @@ def _told(answer: pd.DataFrame) -> Iterator[str]:
         for name, what in _FOLLOWED:
             if not rows[f"{name}_r"].notna().any():
                 continue
-            best = rows.loc[rows[f"{name}_r"].idxmax()]
-            sure = int(((rows[f"{name}_p_holm"] <= LEVEL) & (rows[f"{name}_r"] > 0)).sum())
-            most = f"at most r = {best[f'{name}_r']:.2f}, layer {best['layer']}"
-            parts.append(f"{what} in {sure} of {len(rows)} layers ({most})")
+            best = rows.iloc[int(np.nanargmax(np.abs(rows[f"{name}_r"])))]
+            sure = rows[rows[f"{name}_p_holm"] <= LEVEL]
+            along, against = (int((sign * sure[f"{name}_r"] > 0).sum()) for sign in (1, -1))
+            counter = f", against it in {against}" if against else ""
+            strongest = f"r = {best[f'{name}_r']:.2f} in layer {best['layer']}"
+            parts.append(f"{what} in {along} of {len(rows)} layers{counter} ({strongest})")
         low, high = rows["share"].min(), rows["share"].max()
         parts.append(f"{low:.0%} to {high:.0%} of what moves it is the voice")
         yield f"{model}, {dimension} follows {', '.join(parts)}."

@@ -16,7 +16,7 @@ from emoprobe.extract.corpora.table import empty_columns
 from emoprobe.extract.layout import Plan, checksum, lay_out, mean_layer_norms
 
 
-def write_cache(
+def write_cache(  # noqa: PLR0913 (options of the user's, each given by its name)
     path: Path,
     *,
     n: int = 120,
@@ -27,6 +27,7 @@ def write_cache(
     noise: float = 0.3,
     seed: int = 0,
     label: str = "planted",
+    corpus: str = "handmade",
     pending: int = 0,
     **columns: Any,
 ) -> pd.DataFrame:
@@ -54,6 +55,8 @@ def write_cache(
         Of states and labels.
     label : str
         Of the model that the cache is said to be of.
+    corpus : str
+        Name of the corpus.
     pending : int
         The last so many utterances are not extracted yet.
     **columns
@@ -105,7 +108,7 @@ def write_cache(
     acoustics = {"logmel": 6, "mfcc": 5}
     provenance = {
         "model": {"label": label, "name": label, "weights_sha256": "0" * 64, "revision": None},
-        "corpus": {"name": "handmade", "sha256": "1" * 64},
+        "corpus": {"name": corpus, "sha256": "1" * 64},
         "pooling": list(statistics),
         "precision": "float32",
         "versions": {},

@@ -39,7 +39,7 @@ def erasure_section(material: Material) -> list[Block]:
 def _table(model: str, corpus: str, rows: pd.DataFrame) -> Table:
     cells = []
     for (erased, read), curve in named_parts(rows[rows["erased"] != rows["read"]], "erased", "read"):
-        best = curve.loc[curve["before"].idxmax()]
+        best = curve.iloc[curve["before"].argmax()]
         cells.append(
             (
                 erased,
