@@ -10,6 +10,7 @@ from pathlib import Path
 
 from emoprobe.analysis.measures.inquiries import INQUIRIES
 from emoprobe.analysis.measures.inquiry import Inquiry
+from emoprobe.defaults import CACHE, FIGURES, RESULTS
 from emoprobe.errors import UserError
 
 from .command import CommandParser, add_setting, settings_of
@@ -47,7 +48,7 @@ def parser_of(inquiry: Inquiry) -> argparse.ArgumentParser:
     command.add_argument(
         "--results",
         type=Path,
-        default=Path("results"),
+        default=Path(RESULTS),
         metavar="FOLDER",
         help=f"of probe-fit; {inquiry.name}.csv is put there (default: %(default)s)",
     )
@@ -57,7 +58,7 @@ def parser_of(inquiry: Inquiry) -> argparse.ArgumentParser:
         help = f"of {', '.join(option.choices)} ({option.help})" if option.choices else option.help
         add_setting(command, inquiry.settings, name, help=help, option=option.name or None, metavar=shown, **more)
     command.add_argument(
-        "--figures", type=Path, default=Path("figures"), metavar="FOLDER", help="where to draw (default: %(default)s)"
+        "--figures", type=Path, default=Path(FIGURES), metavar="FOLDER", help="where to draw (default: %(default)s)"
     )
     command.add_argument("--format", nargs="+", choices=("png", "svg", "pdf"), default=["png"], help="default: png")
     command.add_argument("--overwrite", action="store_true", help="compute again what stands there")
@@ -97,7 +98,7 @@ def _ask(inquiry: Inquiry, given: argparse.Namespace) -> int:
 def _caches_of(results: Path) -> list[Path]:
     """The caches that results were fitted on, as far as they are beside them or here."""
     if not (results / "protocol.json").is_file():
-        default = Path("hidden_states.h5")
+        default = Path(CACHE)
         if not default.exists():
             raise UserError(f"there is no cache {default}, and {results} holds no results that name one: give CACHE")
         return [default]

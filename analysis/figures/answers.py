@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emoprobe.defaults import FIGURES
+
 from ..tables import named_parts
 from .ceiling import plot_ceiling
 from .erasure import plot_erasure
@@ -47,7 +49,7 @@ def answer_drawings(answers: Mapping[str, pd.DataFrame]) -> list[tuple[tuple[str
 
 
 def draw_answers(
-    answers: Mapping[str, pd.DataFrame], figures: str | Path = "figures", *, formats: Sequence[str] = ("png",)
+    answers: Mapping[str, pd.DataFrame], figures: str | Path = FIGURES, *, formats: Sequence[str] = ("png",)
 ) -> list[Path]:
     """Draw the figures of answers, ``NAME_MODEL``, and write them into a folder.
 

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from emoprobe import defaults
 from emoprobe.errors import UserError
 
 from ..measures.answers import load_answers
@@ -52,7 +53,7 @@ class NothingToDraw(UserError):
 
 def draw_figures(
     results: Any,
-    figures: str | Path = "figures",
+    figures: str | Path = defaults.FIGURES,
     *,
     formats: Sequence[str] = ("png", "svg"),
     metric: str = "ccc",

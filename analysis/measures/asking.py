@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from emoprobe.defaults import RESULTS
 from emoprobe.errors import Note, UserError, plain
 from emoprobe.extract.cache import HiddenStateCache
 from emoprobe.extract.digest import cache_digest
@@ -31,7 +32,7 @@ def ask(
     caches: Sequence[HiddenStateCache | str | Path],
     settings: Any = None,
     *,
-    results: str | Path = "results",
+    results: str | Path = RESULTS,
     overwrite: bool = False,
     progress: bool = False,
     say: Callable[[str], None] = lambda line: None,
