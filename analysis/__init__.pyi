@@ -5,6 +5,7 @@ from .figures.confusion import plot_confusion as plot_confusion
 from .figures.contribution import plot_contribution as plot_contribution
 from .figures.depth import plot_teacher_student as plot_teacher_student
 from .figures.drawing import draw_figures as draw_figures
+from .figures.erasure import plot_erasure as plot_erasure
 from .figures.fairness import plot_fairness as plot_fairness
 from .figures.heatmap import plot_heatmap as plot_heatmap
 from .figures.layers import plot_layers as plot_layers
@@ -17,6 +18,7 @@ from .figures.similarity import plot_feature_similarity as plot_feature_similari
 from .figures.similarity import plot_similarity as plot_similarity
 from .figures.style import publication_style as publication_style
 from .figures.weights import plot_weights as plot_weights
+from .figures.words_or_voice import plot_words_or_voice as plot_words_or_voice
 from .measures.alignment import linear_cka as linear_cka
 from .measures.alignment import pwcca as pwcca
 from .measures.answers import load_answer as load_answer
@@ -28,9 +30,12 @@ from .measures.centroid import relevance_centroids as relevance_centroids
 from .measures.comparison import compare_systems as compare_systems
 from .measures.contribution import ContributionSettings as ContributionSettings
 from .measures.contribution import contributions as contributions
-from .measures.directions import depth_statements as depth_statements
+from .measures.erasure import ErasureSettings as ErasureSettings
+from .measures.erasure import ask_erasure as ask_erasure
 from .measures.fairness import fairness_table as fairness_table
 from .measures.inquiries import INQUIRIES as INQUIRIES
+from .measures.leace import Eraser as Eraser
+from .measures.leace import Whitening as Whitening
 from .measures.relevance import agreement as agreement
 from .measures.relevance import load_relevance as load_relevance
 from .measures.relevance import relevance_opinions as relevance_opinions
@@ -41,5 +46,9 @@ from .measures.reliability import split_half as split_half
 from .measures.robustness import RobustnessSettings as RobustnessSettings
 from .measures.similarity import load_similarity as load_similarity
 from .measures.similarity import similarity_table as similarity_table
+from .measures.statements import depth_statements as depth_statements
+from .measures.statements import settled_depths as settled_depths
+from .measures.words_or_voice import WordsOrVoiceSettings as WordsOrVoiceSettings
+from .measures.words_or_voice import ask_words_or_voice as ask_words_or_voice
 from .report import write_report as write_report
 from .tables import read_tables as read_tables

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from emoprobe.errors import UserError
+from emoprobe.probe.jackknife import least_known
 from emoprobe.probe.selecting import CHOSEN_ON, Choice, choose, headline_metric, is_pooled, reported_split
 
 from .tables import BASELINE_LAYER, END_TO_END, METRICS, WEIGHTED, Subject, named_parts, ordered_features, subjects
@@ -36,6 +37,8 @@ class Curve:
         What that is: "speaker" or "group"; "" in a table of a version that knew speakers alone.
     n_seeds, n_folds : int
         Seeds averaged; folds averaged (0 where the table holds the score pooled over folds).
+    interval : str
+        What the intervals know of (`probe.jackknife`), that of the layer that knows least; "" where nobody says it.
     """
 
     subject: Subject
@@ -53,6 +56,7 @@ class Curve:
     n_folds: int
     unit: str = ""
     units: tuple[int, int] | None = None
+    interval: str = ""
 
     @property
     def has_interval(self) -> bool:
@@ -68,6 +72,7 @@ class Point:
     low: float
     high: float
     n_seeds: int
+    interval: str = ""
 
 
 def n_layers(table: pd.DataFrame, subject: Subject) -> int:
@@ -142,6 +147,7 @@ def layer_curve(
         n_folds=n_folds,
         unit=str(rows["unit"].iloc[0]) if "unit" in rows else "",
         units=_counts(rows, "units", n_folds),
+        interval=_interval(rows),
         **columns,
     )
 
@@ -216,7 +222,14 @@ def _point(rows: pd.DataFrame, metric: str) -> Point:
         float(rows[column].mean()) if column in rows.columns and not n_folds else np.nan
         for column in (f"{metric}_low", f"{metric}_high")
     )
-    return Point(float(rows[metric].mean()), low, high, n_seeds=rows["seed"].nunique(dropna=False))
+    seeds = rows["seed"].nunique(dropna=False)
+    return Point(float(rows[metric].mean()), low, high, n_seeds=seeds, interval=_interval(rows))
+
+
+def _interval(rows: pd.DataFrame) -> str:
+    """What the intervals of some rows know of, that which knows least."""
+    kinds = {kind for kind in rows["interval"] if isinstance(kind, str) and kind} if "interval" in rows else ()
+    return least_known(kinds) if kinds else ""
 
 
 def _pooled(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
@@ -250,6 +263,9 @@ class LayerWeights:
     dimension, probe, features : str
     raw, normed : ndarray of shape (n_seeds, n_layers)
         As learned, and norm-corrected; NaN where the table has none.
+    centred : tuple of bool
+        For each seed, whether the length of centred states corrects it: a version before took the norm with the mean
+        in it.
     """
 
     subject: Subject
@@ -258,6 +274,7 @@ class LayerWeights:
     features: str
     raw: NDArray[np.float64]
     normed: NDArray[np.float64]
+    centred: tuple[bool, ...]
 
 
 def layer_weights(
@@ -283,4 +300,8 @@ def layer_weights(
         .to_numpy(float)
         for column in ("weight", "weight_normed")
     ]
-    return LayerWeights(subject, dimension, probe, features, *arrays)
+    # The version that corrects by the centred states keeps the other form beside it.
+    known = rows["weight_by_norm"].notna() if "weight_by_norm" in rows else pd.Series(False, index=rows.index)
+    centred = known.groupby(rows["seed"]).any().reindex(seeds)
+    raw, normed = arrays
+    return LayerWeights(subject, dimension, probe, features, raw, normed, tuple(map(bool, centred)))

@@ -24,6 +24,7 @@ SUBCOMMANDS = {
     "export": "write a trained model in ONNX form",
     "predict": "predict arousal, valence and dominance of audio files *",
     "distill": "distil a speech model into one of few blocks *",
+    "probing-corpora": "speak what asks a probe whether it hears words or voice",
     "demo-corpus": "speak the demo corpus",
     "demo-pretrain": "pretrain the packaged model anew",
     "demo-evaluate": "measure the packaged models against their controls",

@@ -10,7 +10,7 @@ import pandas as pd
 
 from . import jackknife
 from .drawing import Drawn, Sums, draw_resamples, equivalence, limits, scored, sums_of
-from .jackknife import FIXED, REFITTED
+from .jackknife import FIXED
 from .metrics import DIMENSION_MEASURES
 from .permutation import holm
 from .refits import Refits
@@ -62,7 +62,7 @@ class Limits:
     p_equal : ndarray, shape (pairs,)
         Twice that of two one-sided tests within the smallest difference of interest; NaN where none is stated.
     interval : list of str
-        `jackknife.REFITTED` or `jackknife.FIXED` each; empty where there is no interval.
+        `jackknife.REFITTED`, `IN_BLOCKS` or `FIXED` each; empty where there is no interval.
     """
 
     low: np.ndarray
@@ -104,13 +104,14 @@ def limits_of(
         equal = equivalence(less(drawn.drawn), less(drawn.left_out), method.smallest, with_seeds=less(drawn.with_seeds))
     kinds = np.where(np.isfinite(low), FIXED, "").tolist()
     for k, pair in enumerate(pairs):
-        samples = _samples([names[place] for place in pair], [sums.sums[place] for place in pair], sums.n, method)
-        if samples is None or not method.resamples:
+        refitted = _samples([names[place] for place in pair], [sums.sums[place] for place in pair], sums.n, method)
+        if refitted is None or not method.resamples:
             continue
+        samples, kind = refitted
         score = less(drawn.score[None])[0, k : k + 1]
-        refitted = [value[0] for value in jackknife.limits(score, samples, scale=scale)]
-        if np.isfinite(refitted).all():
-            low[k], high[k], p[k], kinds[k] = *refitted, REFITTED
+        ends = [value[0] for value in jackknife.limits(score, samples, scale=scale)]
+        if np.isfinite(ends).all():
+            low[k], high[k], p[k], kinds[k] = *ends, kind
             if asked:
                 equal[k] = jackknife.equivalence(score, samples, method.smallest)[0]
     return Limits(low, high, p, equal, kinds)
@@ -118,8 +119,8 @@ def limits_of(
 
 def _samples(
     names: Sequence[SystemName], sums: Sequence[np.ndarray], utterances: int, method: Method
-) -> list[np.ndarray] | None:
-    """Scores, or differences of two, without each unit, its probe fitted again: shape (units, 1) a sample.
+) -> tuple[list[np.ndarray], str] | None:
+    """Scores, or differences of two, without each unit, its probe fitted again: shape (units, 1) a sample; their kind.
 
     None where a system was not refitted, has several seeds, or scores utterances that the other does not.
     """
@@ -128,7 +129,8 @@ def _samples(
         return None
     measure = DIMENSION_MEASURES[method.metric]
     each = [refit.samples(measure, one[:, 0]) for refit, one in zip(known, sums, strict=True)]
-    return [(sample[0] - sample[1] if len(sample) == 2 else sample[0])[:, None] for sample in zip(*each, strict=True)]
+    less = [(sample[0] - sample[1] if len(sample) == 2 else sample[0])[:, None] for sample in zip(*each, strict=True)]
+    return less, known[0].interval
 
 
 def differences(

@@ -18,7 +18,7 @@ from emoprobe.errors import UserError
 from emoprobe.extract.cache import HiddenStateCache
 from emoprobe.extract.corpora.cells import EMOTION
 
-from .jackknife import REFITTED
+from .jackknife import OF_REFITS
 from .permutation import FREE, WITHIN
 from .probes.base import Fit, Fitted, Task
 from .protocol import entry_of, is_of, refuse_mixture
@@ -260,7 +260,7 @@ def _run_splits(
         predictions.append(found.predictions)
         refits += found.refits
         notes = list(dict.fromkeys([*fitted.notes.get(target, ()), *found.reasons]))
-        refitted = any(row.get("interval") == REFITTED for row in found.scores)
+        refitted = any(row.get("interval") in OF_REFITS for row in found.scores)
         entries.append(entry_of(study, unit, target, notes, refitted=refitted))
     weights = [
         {

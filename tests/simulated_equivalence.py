@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from emoprobe.analysis.report.family import corrected_together
+from emoprobe.analysis.measures.family import corrected_together
 from emoprobe.analysis.report.paired_claims import SHARES
 from emoprobe.probe import jackknife
 from emoprobe.probe.metrics import ccc_from_moments

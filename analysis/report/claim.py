@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ..measures.directions import LEVEL
+from ..measures.settling import Question, Settled
 from ..measures.verdicts import verdict
 from .content import Finding, known, probability, with_interval
-from .settling import LEVEL, Question, Settled
 
 RULES = (
     "Supported: the corrected p value is at most 0.05, and the difference lies on the claimed side of zero. "
@@ -126,9 +127,9 @@ class Untested:
     p: tuple[float, ...]
 
     @property
-    def exact(self) -> tuple[bool, ...]:
-        """Nothing was resampled."""
-        return (True,) * len(self.p)
+    def intervals(self) -> tuple[str, ...]:
+        """None."""
+        return ("",) * len(self.p)
 
 
 def smallest_of(claims: Iterable[Claim]) -> float | None:

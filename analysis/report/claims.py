@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..measures.settling import settle
 from .claim import Claim, Draft
 from .depth_claims import DEEP, SHALLOW, depth_claims
 from .paired_claims import paired_claims
 from .settings import ReportSettings
-from .settling import settle
 from .study import Study
 
 
@@ -19,7 +19,7 @@ def claims(study: Study, *, seed: int = 0, smallest: float = ReportSettings.smal
     ----------
     study : Study
     seed : int
-        Of the bootstrap. Verdicts do not depend on it (:func:`.settling.settle`).
+        Of the bootstrap. Verdicts do not depend on it (:func:`~emoprobe.analysis.measures.settling.settle`).
     smallest : float
         The smallest difference of interest; 0 where every difference is.
     """

@@ -188,8 +188,8 @@ def _probes(study: Study, account: Account) -> str:
         seeds = len(weighted[0]["settings"].get("seeds", [0]))
         sentences.append(
             f"A softmax-weighted sum of all layers {account.cite('yang2021superb')} was learned with "
-            f"{counted(seeds, 'seed')}; weights are shown as learned, and times the layer's mean state norm, "
-            "renormalised."
+            f"{counted(seeds, 'seed')}; weights are shown as learned, and times the root mean square of the "
+            "layer's centred states, renormalised."
         )
     if any(run["dimension"] != EMOTION for run in study.results.protocol):
         sentences.append(

@@ -10,17 +10,18 @@ import pandas as pd
 
 from emoprobe.errors import UserError
 from emoprobe.extract.baselines.registry import as_in_a_cache
-from emoprobe.probe.jackknife import REFITTED
+from emoprobe.probe.jackknife import FIXED, OF_REFITS
 from emoprobe.probe.schema import SYSTEM
 from emoprobe.probe.selecting import Choice, best_baseline, chosen_in_words, headline_metric
 from emoprobe.probe.significance import paired_differences
 from emoprobe.probe.units import GROUP
 
 from ..measures.comparison import compare_systems
+from ..measures.directions import LEVEL
+from ..measures.settling import Question, Settled
 from ..tables import BASELINE_NAMES, END_TO_END, METRICS
 from .claim import Claim, Draft, Untested, untested
 from .content import counted, known, number
-from .settling import LEVEL, Question, Settled
 from .study import EMOTION, Model, Study
 
 #: Shares of the level of a claim's two tests: that there is a difference, and that it is smaller than the smallest of
@@ -227,8 +228,8 @@ class _Difference:
         return (float(self.row["p"]), float(self.row["p_equal"])) if self.equality else (float(self.row["p"]),)
 
     @property
-    def exact(self) -> tuple[bool, ...]:
-        return (self.row["interval"] == REFITTED,) * len(self.p)
+    def intervals(self) -> tuple[str, ...]:
+        return (str(self.row["interval"]),) * len(self.p)
 
 
 def _draft(here: _Corpus, pair: _Pair) -> Draft:
@@ -263,13 +264,13 @@ def _draft(here: _Corpus, pair: _Pair) -> Draft:
 def _claim(pair: _Pair, row: pd.Series, metric: str, settled: Settled[_Difference | Untested]) -> Claim:
     scores = f"{metric} {number(row['score_one'])} against {number(row['score_other'])}"
     rows = f"{counted(row['n'], 'utterance')} of {counted(row['speakers'], 'speaker')}{_in_groups(row)}"
-    together = "left out together, the probes fitted again" if row["interval"] == REFITTED else "resampled together"
+    together = "left out together, the probes fitted again" if row["interval"] in OF_REFITS else "resampled together"
     how = f"{scores}: {pair.about}; {rows}, {together}."
     if row["without"]:
         how += f" Left out, because too rare for an interval: {row['without']}."
     chosen, hindsight = _chosen(pair)
     if settled.corrected[0] <= LEVEL and not settled.decided[0]:
-        how += f" Undecided: p is within the error of {settled.resamples:,} resamples of the limit."
+        how += f" Undecided: p is within the error of {_error_of(row['interval'], settled.resamples)} of the limit."
     return Claim(
         pair.subject,
         pair.statement,
@@ -283,6 +284,10 @@ def _claim(pair: _Pair, row: pd.Series, metric: str, settled: Settled[_Differenc
         decided=settled.decided[0],
         hindsight=hindsight,
     )
+
+
+def _error_of(interval: str, resamples: int) -> str:
+    return f"{resamples:,} resamples" if interval == FIXED else "random blocks of speakers"
 
 
 def _with_equality(claim: Claim, smallest: float, settled: Settled[Any]) -> Claim:

@@ -17,7 +17,7 @@ from emoprobe.extract.corpora.table import empty_columns
 from emoprobe.extract.layout import Plan, checksum, lay_out, mean_layer_norms
 
 
-def write_cache(
+def write_cache(  # noqa: PLR0913 (options of the user's, each given by its name)
     path: Path,
     *,
     n: int = 120,
@@ -28,6 +28,7 @@ def write_cache(
     noise: float = 0.3,
     seed: int = 0,
     label: str = "planted",
+    corpus: str = "handmade",
     pending: int = 0,
     **columns: Any,
 ) -> pd.DataFrame:
@@ -57,6 +58,8 @@ def write_cache(
         Of the model that the cache is said to be of. "NAME (random 1)", as ``probe-extract`` calls it, is the twin of
         NAME with random weights; with another `seed`, and the labels of NAME's cache as columns, it knows nothing of
         them.
+    corpus : str
+        Name of the corpus.
     pending : int
         The last so many utterances are not extracted yet.
     **columns
@@ -108,7 +111,7 @@ def write_cache(
     acoustics = {"logmel": 6, "mfcc": 5}
     provenance = {
         "model": {"label": label, "weights_sha256": "0" * 64, "revision": None, **_name(label)},
-        "corpus": {"name": "handmade", "sha256": "1" * 64},
+        "corpus": {"name": corpus, "sha256": "1" * 64},
         "pooling": list(statistics),
         "precision": "float32",
         "versions": {},

@@ -86,7 +86,7 @@ class Task:
 
         ids = self.labels.table["id"].tolist()
         names = unit_names(ids, self.labels.speakers, self.split.units.names)
-        return Deletions.of(self.folds, names, seed=self.settings.seed)
+        return Deletions.of(self.folds, names, self.ratings(), seed=self.settings.seed)
 
     def states(self, rows: np.ndarray, layers: int | slice | None = None) -> np.ndarray:
         """Features of some layers, statistics side by side, shape (layers, rows, width); of one, (rows, width)."""

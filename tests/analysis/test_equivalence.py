@@ -8,18 +8,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from emoprobe.analysis.measures.family import corrected_together
+from emoprobe.analysis.measures.settling import Question, settle
 from emoprobe.analysis.report.claim import Claim
 from emoprobe.analysis.report.claims import claims
 from emoprobe.analysis.report.content import Document, Section
-from emoprobe.analysis.report.family import corrected_together
 from emoprobe.analysis.report.html import to_html
 from emoprobe.analysis.report.markdown import to_markdown
 from emoprobe.analysis.report.paired_claims import SHARES
 from emoprobe.analysis.report.sections.answer import answer_section
 from emoprobe.analysis.report.settings import ReportSettings
-from emoprobe.analysis.report.settling import Question, settle
 from emoprobe.errors import UserError
 from emoprobe.probe import drawing, jackknife
+from emoprobe.probe.jackknife import REFITTED
 from emoprobe.probe.permutation import holm
 from tests.analysis.test_report_claims import with_rivals
 from tests.probe.test_selecting import material_of, probed
@@ -100,8 +101,8 @@ class Exact:
     p: tuple[float, ...]
 
     @property
-    def exact(self) -> tuple[bool, ...]:
-        return (True,) * len(self.p)
+    def intervals(self) -> tuple[str, ...]:
+        return (REFITTED,) * len(self.p)
 
 
 def test_a_page_settles_both_kinds_together() -> None:

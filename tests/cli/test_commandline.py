@@ -37,6 +37,7 @@ COMMANDS = (
     "fit",
     "plot",
     "predict",
+    "probing_corpora",
     "relevance",
     "report",
     "similarity",

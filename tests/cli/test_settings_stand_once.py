@@ -18,6 +18,7 @@ from emoprobe.cli.command import CommandParser, add_setting, settings_of
 from emoprobe.demo.corpus import CorpusSettings
 from emoprobe.demo.evaluate import EvaluationSettings
 from emoprobe.demo.pretrain_settings import PretrainSettings
+from emoprobe.demo.probing import ProbingSettings
 from emoprobe.distil.settings import DistillSettings, Keeping
 from emoprobe.endtoend.settings import ModelSettings, PredictionSettings, TrainingSettings
 from emoprobe.extract.settings import ExtractionSettings
@@ -36,6 +37,7 @@ FILLED = [
     ("extract", ExtractionSettings, 12),
     ("fit", FitSettings, 15),
     ("predict", PredictionSettings, 4),
+    ("probing_corpora", ProbingSettings, 5),
     ("relevance", RelevanceSettings, 9),
     ("report", ReportSettings, 4),
     ("train", ModelSettings, 14),

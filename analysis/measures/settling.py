@@ -1,7 +1,8 @@
-"""Which tests of a page stand after correction, whatever the seed of the bootstrap.
+"""Which tests of a family stand after correction, whatever the seed.
 
 A bootstrap p value is a count, and so has an error of its own. Where that error leaves a decision open, the test is
-asked again on more resamples. What is decided is decided at the upper end of the error.
+asked again on more resamples. A p value of refits that left out random blocks of speakers has an error too: other
+blocks would have given another. What is decided is decided at the upper end of the error.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 from scipy import stats
 
-from ..measures.directions import LEVEL
+from emoprobe.probe.deletion import MOST as BLOCKS
+from emoprobe.probe.jackknife import FIXED, IN_BLOCKS
+
+from .directions import LEVEL
 from .family import corrected_together
 
 #: Chance that a p value lies beyond its error on one side.
@@ -34,7 +38,7 @@ class Tested(Protocol):
     def p(self) -> tuple[float, ...]: ...  # noqa: D102 - said above
 
     @property
-    def exact(self) -> tuple[bool, ...]: ...  # noqa: D102 - whether each p is no count of resamples
+    def intervals(self) -> tuple[str, ...]: ...  # noqa: D102 - of each, what `probe.jackknife` calls its interval
 
 
 T = TypeVar("T", bound=Tested)
@@ -81,12 +85,14 @@ class Settled(Generic[T]):
     resamples: int
 
 
-def settle(questions: Sequence[Question[T]], *, most: int = MOST) -> list[Settled[T]]:
-    """Ask all questions of a page, and those again that resampling leaves open.
+def settle(questions: Sequence[Question[T]], *, first: int = FIRST, most: int = MOST) -> list[Settled[T]]:
+    """Ask all questions of a family, and those again that resampling leaves open.
 
     Parameters
     ----------
     questions : sequence of Question
+    first : int
+        Resamples of the first round, at least.
     most : int
         Resamples after which what is still open counts as undecided.
 
@@ -97,17 +103,17 @@ def settle(questions: Sequence[Question[T]], *, most: int = MOST) -> list[Settle
     """
     owner = np.repeat(np.arange(len(questions)), [question.tests for question in questions])
     together = _family(questions)
-    asked = np.full(len(questions), min(most, max(FIRST, A_TEST * len(owner))))
+    asked = np.full(len(questions), min(most, max(first, A_TEST * len(owner))))
     tested = [question.ask(int(resamples)) for question, resamples in zip(questions, asked, strict=True)]
     while True:
         p = np.array([value for one in tested for value in one.p], dtype=float)
-        exact = np.array([flag for one in tested for flag in one.exact], dtype=bool)
-        low, high = np.where(exact, p, within(p, asked[owner]))
+        intervals = np.array([kind for one in tested for kind in one.intervals], dtype=object)
+        low, high = limits_of(p, intervals, asked[owner])
         surely = together(high) <= LEVEL
         open_ = [
             k
             for k in np.unique(owner[surely != (together(low) <= LEVEL)])
-            if asked[k] < most and not all(tested[k].exact)
+            if asked[k] < most and FIXED in tested[k].intervals
         ]
         if not open_:
             break
@@ -130,6 +136,47 @@ def _family(questions: Sequence[Question]) -> Callable[[np.ndarray], np.ndarray]
         claims += [first] * question.tests if question.shares else range(first, first + question.tests)
         shares += question.shares or (1.0,) * question.tests
     return lambda p: corrected_together(p, claims, shares)
+
+
+def limits_of(p: np.ndarray, intervals: np.ndarray, resamples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Limits of p values by the error that each has.
+
+    Parameters
+    ----------
+    p : ndarray, shape (tests,)
+    intervals : ndarray of str, shape (tests,)
+        What the interval of each is: a count of resamples, of refits without blocks of units, or exact.
+    resamples : ndarray of int, shape (tests,)
+
+    Returns
+    -------
+    low, high : ndarray, shape (tests,)
+    """
+    low, high = np.array([p, p])
+    for kind, (lower, upper) in ((FIXED, within(p, resamples)), (IN_BLOCKS, of_blocks(p))):
+        low, high = np.where(intervals == kind, lower, low), np.where(intervals == kind, upper, high)
+    return low, high
+
+
+def of_blocks(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Limits of two-sided p values by what other blocks would have given.
+
+    With H random blocks of U units, the jackknife's variance scatters about its mean over all draws of the blocks by
+    2 / H · (1 - H / U) of its square, at most as a chi-square of H degrees of freedom does; a normal quantile over its
+    standard error moves by the root of that.
+
+    Parameters
+    ----------
+    p : ndarray, shape (tests,)
+
+    Returns
+    -------
+    low, high : ndarray, shape (tests,)
+    """
+    distance = stats.norm.isf(p / 2)
+    factors = np.sqrt(stats.chi2.ppf([1 - ERROR, ERROR], BLOCKS) / BLOCKS)
+    low, high = (2 * stats.norm.sf(distance * factor) for factor in factors)
+    return low, high
 
 
 def within(p: np.ndarray, resamples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
