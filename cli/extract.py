@@ -80,7 +80,6 @@ def parser() -> argparse.ArgumentParser:
         keep,
         ExtractionSettings,
         "statistics",
-        option="pool",
         choices=STATISTICS,
         help="statistics over the frames; mean_ln is the mean of layer-normed frames (default: %(default)s)",
     )
@@ -98,7 +97,6 @@ def parser() -> argparse.ArgumentParser:
     add("device", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
     add(
         "precision",
-        option="dtype",
         choices=PRECISIONS,
         help="precision of the forward pass; what is stored is float32 (default: %(default)s, exact)",
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from emoprobe.errors import UserError
+from emoprobe.settings_as_options import called
 
 from .limits import LONGEST_SECONDS, PRECISIONS, STATISTICS
 from .options import check_positive
@@ -44,9 +45,9 @@ class ExtractionSettings:
         Threads that decode ahead.
     """
 
-    statistics: tuple[str, ...] = STATISTICS
+    statistics: tuple[str, ...] = field(default=STATISTICS, metadata=called("pool"))
     frames: bool = False
-    precision: str = "float32"
+    precision: str = field(default="float32", metadata=called("dtype"))
     device: str = "auto"
     batch_seconds: float | None = None
     longest: float = LONGEST_SECONDS
