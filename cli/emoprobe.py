@@ -11,6 +11,7 @@ from .command import CommandParser
 
 #: Subcommand to what it does; the module has its name, with `_` for `-`. Those marked * are also called `probe-NAME`.
 SUBCOMMANDS = {
+    "study": "run every stage on one corpus, from one file of settings",
     "extract": "cache the hidden states of every layer of a speech model *",
     "fit": "ask each layer of a cache what it knows about emotion *",
     "plot": "draw the figures anew from results *",

@@ -11,18 +11,20 @@ from dataclasses import Field, fields
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
-_OPTION = "option"
+_OPTION, _NOTHING = "option", "nothing"
 
 
-def called(option: str) -> dict[str, str]:
-    """Metadata of a field whose option has another name than the field.
+def called(option: str, *, nothing: str = "") -> dict[str, str]:
+    """Metadata of a field whose option is not named as the field, or has a word for no value at all.
 
     Parameters
     ----------
     option : str
         Without the dashes before it.
+    nothing : str
+        The word that stands for an empty list.
     """
-    return {_OPTION: option}
+    return {_OPTION: option, _NOTHING: nothing}
 
 
 def option_of(field: Field) -> str:
@@ -60,7 +62,8 @@ def words_of(settings: type, values: Mapping[str, Any]) -> list[str]:
         if isinstance(value, bool) and (isinstance(field.default, bool) or set(get_args(hints[field.name])) == _SWITCH):
             words.append(f"--{option}" if value else f"--no-{option}")
         else:
-            words += [f"--{option}", *map(str, value if isinstance(value, tuple | list) else (value,))]
+            given = tuple(value) if isinstance(value, tuple | list) else (value,)
+            words += [f"--{option}", *map(str, given or (field.metadata.get(_NOTHING),))]
     return words
 
 

@@ -18,7 +18,7 @@ class ExtractionSettings:
     Attributes
     ----------
     statistics : tuple of str
-        Some of :data:`.limits.STATISTICS`.
+        Over the frames: "mean", "std" and "mean_ln", the mean of layer-normed frames.
     frames : bool
         Keep every frame too, in half precision, compressed, in a folder beside the cache.
     precision : str

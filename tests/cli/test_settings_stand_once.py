@@ -22,6 +22,7 @@ from emoprobe.distil.settings import DistillSettings, Keeping
 from emoprobe.endtoend.settings import ModelSettings, PredictionSettings, TrainingSettings
 from emoprobe.extract.settings import ExtractionSettings
 from emoprobe.probe.settings import FitSettings
+from emoprobe.study.settings import ReadingSettings, StudySettings
 from emoprobe.transcribe.settings import TranscriptionSettings
 from tests.cli.test_commandline import parser_of
 
@@ -38,6 +39,8 @@ FILLED = [
     ("predict", PredictionSettings, 4),
     ("relevance", RelevanceSettings, 9),
     ("report", ReportSettings, 3),
+    ("study", StudySettings, 13),
+    ("study", ReadingSettings, 4),
     ("train", ModelSettings, 14),
     ("train", TrainingSettings, 21),
     ("transcribe", TranscriptionSettings, 6),
