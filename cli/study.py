@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from shutil import disk_usage
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 from emoprobe.claims import alone, claim
 from emoprobe.errors import UserError
@@ -26,6 +28,9 @@ from emoprobe.study.template import written
 
 from .command import CommandParser, add_beside, add_reading, add_setting
 from .running import run_command
+
+if TYPE_CHECKING:
+    from emoprobe.study.facts import Facts
 
 _FILE = "study.toml"
 _NOT_GIVEN = object()
@@ -53,8 +58,8 @@ def parser() -> argparse.ArgumentParser:
     """The options of ``emoprobe study``."""
     p = CommandParser(
         prog="emoprobe study",
-        description="Run every stage on one corpus: hidden states of a teacher, its student and random twins, baselines, "
-        "probes, end-to-end systems and the report. Each step is a command that can be run alone.",
+        description="Run every stage on one corpus: hidden states of a teacher, its student and random twins, "
+        "baselines, probes, end-to-end systems and the report. Each step is a command that can be run alone.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -93,7 +98,9 @@ def parser() -> argparse.ArgumentParser:
     )
     how = p.add_argument_group("how")
     how.add_argument("--out", type=Path, default=Path("study_out"), help="folder of everything (default: study_out)")
-    how.add_argument("--quiet", action="store_true", help="no progress within the steps")
+    output = how.add_mutually_exclusive_group()
+    output.add_argument("--quiet", action="store_true", help="the names of the steps alone, no progress within them")
+    output.add_argument("--verbose", action="store_true", help="the summary of each step too, which stands in its log")
     instead = p.add_argument_group("instead of running it").add_mutually_exclusive_group()
     instead.add_argument("--print", action="store_true", help="print the commands, ready to be pasted")
     instead.add_argument(
@@ -124,7 +131,8 @@ def _study(options: argparse.Namespace, argv: Sequence[str]) -> int:
     from emoprobe.study.facts import facts_of
     from emoprobe.study.steps import plan
 
-    planned = plan(programme, facts_of(programme), options.out)
+    facts = facts_of(programme)
+    planned = plan(programme, facts, options.out)
     for note in planned.notes:
         print(f"note: {note}", file=sys.stderr)
     if options.print:
@@ -132,6 +140,8 @@ def _study(options: argparse.Namespace, argv: Sequence[str]) -> int:
 
         print("\n".join(pasted(planned)))
         return 0
+    if options.dry_run:
+        return _tell_what_it_takes(programme, facts, planned)
     return _run(options, programme, planned, argv)
 
 
@@ -200,17 +210,52 @@ def _option(table: str, key: str) -> str:
     return f"--set {table}.{key}" if key else "--set"
 
 
-def _run(options: argparse.Namespace, programme: Programme, planned: Plan, argv: Sequence[str]) -> int:
-    from emoprobe.study.running import again_line, run_steps
+def _tell_what_it_takes(programme: Programme, facts: Facts, planned: Plan) -> int:
+    from emoprobe.study.estimate import estimate, taken_by
+    from emoprobe.study.running import told_time
 
-    if options.dry_run:
-        raise UserError("not yet")
+    with TemporaryDirectory(prefix="emoprobe-study-") as folder:
+        size, estimates = estimate(
+            planned,
+            programme,
+            facts,
+            Path(folder),
+            program=_PROGRAM,
+            say=lambda line: print(line, file=sys.stderr, flush=True),
+        )
+    unusable = f"; {size.unusable:,} others cannot be used" if size.unusable else ""
+    print(f"corpus {facts.name}: {size.utterances:,} utterances, {size.seconds / 3600:.2f} h{unusable}")
+    print(f"{'':<48} {'time':>12} {'disk':>10} {'memory':>10}")
+    for number, one in enumerate(estimates, start=1):
+        time = "?" if one.seconds is None else told_time(one.seconds)
+        disk, memory = ("" if nbytes is None else f"{nbytes / 1e6:,.1f} MB" for nbytes in (one.disk, one.memory))
+        print(f"{number:>2} {one.step.does:<45} {time:>12} {disk:>10} {memory:>10}  {one.source}")
+    known = [one for one in estimates if one.seconds is not None]
+    taken = taken_by(known)
+    disk_of_all = sum(one.disk or 0 for one in known)
+    free = _free_at(planned.out)
+    print(
+        f"together: {told_time(taken.seconds)} for the {len(known)} of {len(estimates)} steps that are estimated; disk "
+        f"{disk_of_all / 1e6:,.1f} MB, of which {free / 1e9:,.1f} GB are free; memory {taken.memory / 1e9:.1f} GB at most"
+    )
+    return 0
+
+
+def _free_at(path: Path) -> int:
+    """Bytes that are free where a folder is, or will be."""
+    there = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+    return disk_usage(there).free
+
+
+def _run(options: argparse.Namespace, programme: Programme, planned: Plan, argv: Sequence[str]) -> int:
+    from emoprobe.study.running import Shown, again_line, run_steps
+
     with _folder_of(programme, options.out):
         status = run_steps(
             planned,
             program=_PROGRAM,
             again=again_line(argv),
-            quiet=options.quiet,
+            shown=Shown.STEPS if options.quiet else Shown.ALL if options.verbose else Shown.PROGRESS,
             say=lambda line: print(line, flush=True),
         )
     from emoprobe.study.outcome import told_result
@@ -228,11 +273,20 @@ def _folder_of(programme: Programme, out: Path) -> Iterator[None]:
     from emoprobe.study.facts import place_of
 
     with alone(out, option="--out"):
-        names = ("corpus", "teacher", "student", "text")
-        identity = {name: place_of(getattr(programme.settings, name)) for name in names}
+        settings = programme.settings
+        settings = replace(
+            settings,
+            corpus=place_of(settings.corpus),
+            teacher=place_of(settings.teacher),
+            student=place_of(settings.student),
+            text=place_of(settings.text),
+        )
+        identity = {name: getattr(settings, name) for name in ("corpus", "teacher", "student", "text")}
         claim(out, identity, record="study.json", own=[], also=[_FILE], option="--out")
-        head = f"The settings of the study in this folder, as it ran last. To run it: emoprobe study {_FILE} --out FOLDER"
-        write_file(out / _FILE, written(replace(programme, settings=replace(programme.settings, **identity)), head=head))
+        head = (
+            f"The settings of the study in this folder, as it ran last. To run it: emoprobe study {_FILE} --out FOLDER"
+        )
+        write_file(out / _FILE, written(replace(programme, settings=settings), head=head))
         yield
 
 

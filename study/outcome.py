@@ -42,5 +42,7 @@ def told_result(results: Path, teacher: Path, dimensions: Sequence[str]) -> str:
         row = rows[rows["split"] == split].iloc[0]
         bounds = "" if pd.isna(row["ccc_low"]) else f" [{row['ccc_low']:.2f}, {row['ccc_high']:.2f}]"
         hindsight = ", chosen with hindsight" if row["chosen_on"] == split else ""
-        parts.append(f"{dimension} best in layer {int(row['layer'])} (CCC {row['ccc']:.2f}{bounds} on {split}{hindsight})")
+        parts.append(
+            f"{dimension} best in layer {int(row['layer'])} (CCC {row['ccc']:.2f}{bounds} on {split}{hindsight})"
+        )
     return f"{label} carries {', '.join(parts)}" if parts else ""

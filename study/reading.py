@@ -164,7 +164,8 @@ def _meant(given: str, known: Iterable[str]) -> str:
 
 def _lines(text: str) -> dict[tuple[str, str], int]:
     """The line of each table, under the key "", and of each of its keys."""
-    table, lines = "", {}
+    table = ""
+    lines: dict[tuple[str, str], int] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         if header := _TABLE.match(line):
             table = header[1].strip().strip("\"'")

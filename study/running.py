@@ -1,8 +1,8 @@
 """Run the steps of a study, one process after another.
 
-Each step is a process of its own: what it took of memory and of a GPU is free again when the next one begins, a crash in
-a library is that step's, and what is run is, word for word, what can be pasted into a shell. The price is that torch is
-loaded once a step. A step finds by itself what is done already.
+Each step is a process of its own: what it took of memory and of a GPU is free again when the next one begins, a crash
+in a library is that step's, and what is run is, word for word, what can be pasted into a shell. The price is that torch
+is loaded once a step. A step finds by itself what is done already.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import BinaryIO
 
 from emoprobe.errors import UserError
 
@@ -28,13 +31,24 @@ _ALWAYS_SHORT = frozenset({"demo-corpus", "ask"})
 
 _PR_SET_PDEATHSIG = 1
 
+#: In the folder of the study: what each step printed.
+LOGS = "logs"
+
+
+class Shown(Enum):
+    """What of the steps' own output is seen while they run."""
+
+    STEPS = "their names alone"
+    PROGRESS = "progress, notes and errors"
+    ALL = "their summaries too"
+
 
 def run_steps(
     plan: Plan,
     *,
     program: Sequence[str],
     again: str,
-    quiet: bool = False,
+    shown: Shown = Shown.PROGRESS,
     say: Callable[[str], None] = lambda line: None,
 ) -> int:
     """Run every step; the first that fails is the last.
@@ -46,8 +60,8 @@ def run_steps(
         What runs ``emoprobe``.
     again : str
         The command line that goes on with this study, for the message.
-    quiet : bool
-        Have each step show no progress.
+    shown : Shown
+        What of the steps' own output is seen. All that they print stands in the folder `logs` of the study.
     say : callable
         Told each step before it begins, and the time that all took.
 
@@ -62,26 +76,36 @@ def run_steps(
         If a step fails: which, and how to go on. Its own message stands above.
     """
     status, began, count = 0, time.monotonic(), len(plan.steps)
+    folder = plan.out / LOGS
+    folder.mkdir(exist_ok=True)
     for number, step in enumerate(plan.steps, start=1):
         say(f"step {number} of {count}: {step.does}")
         words = [*program, *step.words]
-        words += ["--quiet"] if quiet and step.command not in _ALWAYS_SHORT else []
-        ended = _run(words)
+        words += ["--quiet"] if shown is Shown.STEPS and step.command not in _ALWAYS_SHORT else []
+        log = folder / f"{number:02}-{step.command}.txt"
+        with log.open("wb") as file:
+            ended = _run(words, None if shown is Shown.ALL else file, file if shown is Shown.STEPS else None)
         if ended not in (0, LEFT_OUT):
             how = _signal_name(-ended) if ended < 0 else f"exit status {ended}"
+            said = f"the last that it said: {_last_line(log)}" if shown is Shown.STEPS else "what it says stands above"
             raise UserError(
-                f"step {number} of {count} ({step.does}) failed ({how}); what it says stands above. Once that is "
-                f"mended, go on with all that is left: {again}; or try this step alone: {step.line}"
+                f"step {number} of {count} ({step.does}) failed ({how}); {said}. Once that is mended, go on with all "
+                f"that is left: {again}; or try this step alone: {step.line}"
             )
         status = max(status, ended)
-    say(f"{count} steps in {told_time(time.monotonic() - began)}")
+    say(f"{count} steps in {told_time(time.monotonic() - began)}; what each printed is in {folder}")
     return status
 
 
-def _run(words: Sequence[str]) -> int:
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else "nothing"
+
+
+def _run(words: Sequence[str], output: BinaryIO | None, errors: BinaryIO | None) -> int:
     """Run a command to its end, and never beyond our own; its exit status, or minus the signal that ended it."""
     sys.stdout.flush()
-    process = subprocess.Popen(words, preexec_fn=_end_with_parent)  # noqa: PLW1509 - no threads are running here
+    process = subprocess.Popen(words, stdout=output, stderr=errors, preexec_fn=end_with_parent)  # noqa: PLW1509 - no threads
     try:
         return process.wait()
     except BaseException:  # interrupted or terminated: so is the step, which keeps what it has finished
@@ -91,7 +115,7 @@ def _run(words: Sequence[str]) -> int:
         raise
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Have the system end this process when the study is killed, where it can (Linux): nobody would wait for it."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

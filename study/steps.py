@@ -255,7 +255,12 @@ def _fit(planning: _Planning) -> Iterator[Step]:
         words += planning.words("fit", without=("classes", *(() if probe == "weighted" else ("head",))))
         yield Step(f"fit {probe} probes of {', '.join(planning.dimensions)}", ("fit", *words, *where), probe)
     if _fits_categories(planning):
-        words = [*(str(model.cache) for model in models), "--target", EMOTION, *planning.words("fit", without=("head",))]
+        words = [
+            *(str(model.cache) for model in models),
+            "--target",
+            EMOTION,
+            *planning.words("fit", without=("head",)),
+        ]
         yield Step("fit probes of the categories", ("fit", *words, *where), EMOTION)
 
 

@@ -28,7 +28,11 @@ def written(programme: Programme, *, head: str = "") -> str:
     lines = [*_comment(head), ""] if head else []
     about = meanings(StudySettings)
     for field in fields(StudySettings):
-        lines += [*_comment(about[field.name]), f"{field.name} = {as_toml(getattr(programme.settings, field.name))}", ""]
+        lines += [
+            *_comment(about[field.name]),
+            f"{field.name} = {as_toml(getattr(programme.settings, field.name))}",
+            "",
+        ]
     for name, table in TABLES.items():
         lines += [f"[{name}]", *_comment(table.about), ""]
         for key, (settings, field) in table.fields().items():

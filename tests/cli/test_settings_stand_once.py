@@ -22,7 +22,7 @@ from emoprobe.distil.settings import DistillSettings, Keeping
 from emoprobe.endtoend.settings import ModelSettings, PredictionSettings, TrainingSettings
 from emoprobe.extract.settings import ExtractionSettings
 from emoprobe.probe.settings import FitSettings
-from emoprobe.study.settings import ReadingSettings, StudySettings
+from emoprobe.study.settings import StudySettings
 from emoprobe.transcribe.settings import TranscriptionSettings
 from tests.cli.test_commandline import parser_of
 
@@ -40,7 +40,6 @@ FILLED = [
     ("relevance", RelevanceSettings, 9),
     ("report", ReportSettings, 3),
     ("study", StudySettings, 13),
-    ("study", ReadingSettings, 4),
     ("train", ModelSettings, 14),
     ("train", TrainingSettings, 21),
     ("transcribe", TranscriptionSettings, 6),
