@@ -14,6 +14,7 @@ from shutil import disk_usage
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from emoprobe.analysis.measures.inquiries import INQUIRIES
 from emoprobe.claims import alone, claim
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora.cells import DIMENSIONS
@@ -82,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
     add("categories", help="no probes of categories, where the corpus has them")
     add("probes", choices=PROBES, metavar="PROBE", help=f"of {', '.join(PROBES)} (default: %(default)s)")
     add("baselines", metavar="NAME", help="rivals of every layer: egemaps, text (default: %(default)s)")
-    add("ask", metavar="QUESTION", help="questions asked by name (emoprobe ask --help lists them)")
+    add("ask", choices=tuple(INQUIRIES), metavar="QUESTION", help="questions asked by name: emoprobe ask --help")
     add("systems", choices=(*SYSTEMS, NONE), metavar="SYSTEM", help=f"end to end: {', '.join(SYSTEMS)}, or none "
         "(default: %(default)s)")  # fmt: skip
     add("seeds", metavar="N", help="trainings of each system (default: %(default)s)")
@@ -235,8 +236,8 @@ def _tell_what_it_takes(programme: Programme, facts: Facts, planned: Plan) -> in
     disk_of_all = sum(one.disk or 0 for one in known)
     free = _free_at(planned.out)
     print(
-        f"together: {told_time(taken.seconds)} for the {len(known)} of {len(estimates)} steps that are estimated; disk "
-        f"{disk_of_all / 1e6:,.1f} MB, of which {free / 1e9:,.1f} GB are free; memory {taken.memory / 1e9:.1f} GB at most"
+        f"together: {told_time(taken.seconds)} for the {len(known)} of {len(estimates)} steps that are estimated; "
+        f"disk {disk_of_all / 1e6:,.1f} MB ({free / 1e9:,.1f} GB are free); memory {taken.memory / 1e9:.1f} GB at most"
     )
     return 0
 

@@ -27,7 +27,7 @@ from .steps import Plan
 LEFT_OUT = 3
 
 #: Commands without an option --quiet.
-_ALWAYS_SHORT = frozenset({"demo-corpus", "ask"})
+_ALWAYS_SHORT = frozenset({"demo-corpus"})
 
 _PR_SET_PDEATHSIG = 1
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from emoprobe.analysis.measures.inquiries import INQUIRIES
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora.cells import DIMENSIONS
 from emoprobe.extract.options import check_counts
@@ -80,7 +81,12 @@ class StudySettings:
         check_counts(self, "seeds", least=1)
         if "all" in self.dimensions:
             object.__setattr__(self, "dimensions", DIMENSIONS)
-        for name, known in (("dimensions", DIMENSIONS), ("probes", PROBES), ("systems", tuple(SYSTEMS))):
+        for name, known in (
+            ("dimensions", DIMENSIONS),
+            ("probes", PROBES),
+            ("ask", tuple(INQUIRIES)),
+            ("systems", tuple(SYSTEMS)),
+        ):
             given = getattr(self, name)
             for one in given:
                 if one not in known:

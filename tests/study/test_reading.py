@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emoprobe.analysis.measures.inquiries import INQUIRIES
 from emoprobe.cli.emoprobe import main as emoprobe
 from emoprobe.errors import UserError
 from emoprobe.study.presets import PRESETS
@@ -23,6 +24,7 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\r"), min_size=1
 SOME = {
     "dimensions": st.sets(st.sampled_from(["arousal", "valence", "dominance"]), min_size=1).map(sorted).map(tuple),
     "probes": st.sets(st.sampled_from(PROBES), min_size=1).map(sorted).map(tuple),
+    "ask": st.sets(st.sampled_from(sorted(INQUIRIES))).map(sorted).map(tuple),
     "systems": st.sets(st.sampled_from(sorted(SYSTEMS))).map(sorted).map(tuple),
 }
 
@@ -38,7 +40,7 @@ def test_a_preset_comes_back_as_it_was_written(name, tmp_path):
     st.builds(
         StudySettings,
         corpus=TEXT, teacher=TEXT, student=TEXT, text=TEXT, twins=st.integers(0, 9), seeds=st.integers(1, 9),
-        categories=st.booleans(), write_report=st.booleans(), ask=st.lists(TEXT, max_size=3).map(tuple), **SOME,
+        categories=st.booleans(), write_report=st.booleans(), **SOME,
     ),
     st.fixed_dictionaries(
         {},
@@ -81,6 +83,7 @@ WRONG = [
     ("# none\nseeds = 0", 2, "--seeds 0 must be at least 1"),
     ('dim = ["valence"]', 1, "there is no setting 'dim': did you mean 'dimensions'?"),
     ('dimensions = ["valenz"]', 1, "dimensions: there is no 'valenz', but arousal, valence, dominance"),
+    ('ask = ["ceilin"]', 1, "ask: there is no 'ceilin', but "),
     ('systems = ["student+words"]', 1, "systems: there is no 'student+words'"),
     ("permutations = 3", 1, "there is no setting 'permutations'; it stands in the table [fit]"),
     ("\n[fit]\npermutation = 3", 3, "[fit] has no option 'permutation': did you mean 'permutations'?"),

@@ -40,9 +40,8 @@ def test_steps_run_in_their_order_and_each_keeps_what_it_prints(tmp_path, capfd)
 
 @pytest.mark.parametrize("shown", Shown)
 def test_a_step_that_fails_is_the_last(tmp_path, capfd, shown):
-    said = []
+    said, plan = [], plan_of(tmp_path / "out", "one", "2", "three")
     with pytest.raises(UserError) as failed:
-        plan = plan_of(tmp_path / "out", "one", "2", "three")
         run_steps(plan, program=PROGRAM, again="emoprobe study x", shown=shown, say=said.append)
     told = str(failed.value)
     assert "step 2 of 3 (do 2) failed (exit status 2)" in told

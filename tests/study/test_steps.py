@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from emoprobe.analysis.measures.inquiries import INQUIRIES
+from emoprobe.cli.ask import parser_of as parser_of_question
 from emoprobe.cli.command import settings_of
 from emoprobe.cli.emoprobe import SUBCOMMANDS
 from emoprobe.cli.emoprobe import main as emoprobe
@@ -59,12 +61,16 @@ def test_every_option_of_a_table_is_one_of_the_command(name, monkeypatch):
 
 def test_each_step_is_taken_by_its_command(monkeypatch, capsys):
     tables = {"extract": {"limit": 9}, "fit": {"mdl": False}, "train": {"epochs": 2}, "report": {"quick": True}}
-    settings = StudySettings(corpus="speech.csv", twins=2, recogniser="whisper-tiny-en", probes=("ridge", "weighted"))
+    settings = StudySettings(corpus="speech.csv", twins=2, recogniser="whisper-tiny-en", ask=tuple(INQUIRIES))
     facts = replace(FULL, transcripts=10)
     planned = plan(Programme(settings, tables), facts, Path("out"))
     assert not planned.notes
     for step in planned.steps:
         assert step.command in SUBCOMMANDS
+        if step.command == "ask":
+            given = parser_of_question(INQUIRIES[step.words[1]]).parse_args(step.words[2:])
+            assert len(given.caches) == 4
+            continue
         given = parser_of(step.command.replace("-", "_"), monkeypatch).parse_args(step.words[1:])
         if step.command == "extract" and not given.baselines:
             assert settings_of(given, ExtractionSettings) == ExtractionSettings(limit=9)
