@@ -12,6 +12,8 @@ from .command import CommandParser
 #: Subcommand to what it does; the module has its name, with `_` for `-`. Those marked * are also called `probe-NAME`.
 SUBCOMMANDS = {
     "study": "run every stage on one corpus, from one file of settings",
+    "models": "list the models that have a short name, and which of them are here",
+    "corpora": "list the corpora that have a reader, and what each expects",
     "extract": "cache the hidden states of every layer of a speech model *",
     "fit": "ask each layer of a cache what it knows about emotion *",
     "plot": "draw the figures anew from results *",

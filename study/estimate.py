@@ -236,9 +236,8 @@ def _why_not_measured(step: Step, programme: Programme) -> str:
     """Empty where everything that a step needs is on this machine."""
     from importlib.util import find_spec
 
-    from emoprobe.extract.encoders.architectures import ARCHITECTURES
+    from emoprobe.extract.encoders.architectures import ARCHITECTURES, MINILM_PACKAGE
     from emoprobe.extract.encoders.packaged import packaged_models
-    from emoprobe.extract.encoders.text import MINILM_PACKAGE
 
     here = {*packaged_models(), NONE}
     if step.command == "extract" and "--baselines" not in step.words:

@@ -28,6 +28,7 @@ from emoprobe.version import version
 COMMANDS = (
     "ask",
     "centroid",
+    "corpora",
     "demo_corpus",
     "demo_evaluate",
     "demo_pretrain",
@@ -35,6 +36,7 @@ COMMANDS = (
     "export",
     "extract",
     "fit",
+    "models",
     "plot",
     "predict",
     "relevance",
