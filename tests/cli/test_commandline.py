@@ -28,6 +28,7 @@ from emoprobe.version import version
 COMMANDS = (
     "ask",
     "centroid",
+    "clean",
     "corpora",
     "demo_corpus",
     "demo_evaluate",
