@@ -27,6 +27,7 @@ SUBCOMMANDS = {
     "export": "write a trained model in ONNX form",
     "predict": "predict arousal, valence and dominance of audio files *",
     "distill": "distil a speech model into one of few blocks *",
+    "compare": "compare two folders of results, on the same speakers",
     "clean": "remove what killed commands have left",
     "demo-corpus": "speak the demo corpus",
     "demo-pretrain": "pretrain the packaged model anew",

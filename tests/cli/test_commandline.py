@@ -29,6 +29,7 @@ COMMANDS = (
     "ask",
     "centroid",
     "clean",
+    "compare",
     "corpora",
     "demo_corpus",
     "demo_evaluate",

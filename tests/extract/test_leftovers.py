@@ -39,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
     root = tmp_path / "study"
     root.mkdir()
     subprocess.run([sys.executable, "-c", LEAVE, str(root / "scores.csv")], check=True)
-    write_cache(root / "caches" / "states.h5", utterances=12, speakers=3)
+    write_cache(root / "caches" / "states.h5", n=12, speakers=3)
     (root / "caches" / "states.h5.lock").touch()
     claim(root / "run", {"a": 1}, record="run.json", own=[], option="--out")
     (root / "run" / ".lock").touch()
