@@ -198,7 +198,7 @@ def _spoken(planned: Plan, facts: Facts, folder: Path, program: Sequence[str]) -
     times = facts.utterances / len(files)
     size = Size(facts.utterances, sampled.seconds * times)
     nbytes = round(times * sum(file.stat().st_size for file in files))
-    seconds = again.seconds + times * max(0.0, first.seconds - again.seconds)
+    seconds = again.seconds + times * (first.more_than(again) or first.seconds)
     told = Estimate(step, seconds, nbytes, first.memory, f"measured on {len(files)} utterances")
     return told, size, root / "manifest.csv", sampled
 
@@ -214,8 +214,10 @@ def _speed(step: Step, sampled: Size, folder: Path, program: Sequence[str]) -> _
     written = Path(step.words[step.words.index("--out") + 1])
     made = [*written.parent.glob(f"{written.name}.baselines/*")] if "--baselines" in step.words else [written]
     size = sum(file.stat().st_size for file in made if file.is_file())
-    per_second = max(0.0, first.seconds - again.seconds) / sampled.seconds
-    return _Speed(again.seconds, per_second, max(first.memory, again.memory), size / sampled.utterances)
+    # Where the audio took less than a start varies, the whole of the first run is the most that it can have taken.
+    per_second = (first.more_than(again) or first.seconds) / sampled.seconds
+    start = min(first.seconds, again.seconds)
+    return _Speed(start, per_second, max(first.memory, again.memory), size / sampled.utterances)
 
 
 def _with_random_weights(step: Step) -> list[str]:
@@ -253,9 +255,7 @@ def _why_not_measured(step: Step, programme: Programme) -> str:
 
 def _told_speed(speed: _Speed, sampled: Size) -> str:
     audio = f"measured on {sampled.utterances} utterances, {sampled.seconds:.0f} s"
-    return (
-        f"{audio}: {1 / speed.per_second:.0f} times real time" if speed.per_second else f"{audio}: no time of its own"
-    )
+    return f"{audio}: {1 / speed.per_second:.3g} times real time"
 
 
 def _fitting(step: Step, planned: Plan, size: Size, programme: Programme, folder: Path) -> Estimate:

@@ -33,10 +33,18 @@ class Taken:
         By the clock.
     memory : int
         Bytes at its peak, in the machine's memory.
+    processor : float
+        Seconds of all its threads, which other work on the machine does not prolong.
     """
 
     seconds: float
     memory: int
+    processor: float = 0.0
+
+    def more_than(self, other: Taken) -> float:
+        """Seconds that this took more than another process: by the clock, or by the processor where that says more."""
+        threads = max(1.0, self.processor / self.seconds) if self.seconds else 1.0
+        return max(0.0, self.seconds - other.seconds, (self.processor - other.processor) / threads)
 
 
 def write_sample(corpus: Corpus, rows: pd.Index, path: Path) -> None:
@@ -80,4 +88,4 @@ def measure(words: Sequence[str], log: Path) -> Taken:
     if code not in (0, 3):
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         raise UserError(lines[-1].removeprefix("error: ") if lines else f"exit status {code}")
-    return Taken(time.monotonic() - began, usage.ru_maxrss * 1024)
+    return Taken(time.monotonic() - began, usage.ru_maxrss * 1024, usage.ru_utime + usage.ru_stime)
