@@ -18,6 +18,8 @@ from emoprobe.fields import is_unicode
 from emoprobe.settings_as_options import option_of
 from emoprobe.version import version
 
+from .completion import complete, is_asked
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -39,6 +41,12 @@ class CommandParser(argparse.ArgumentParser):
         self.register("type", Path, lambda given: Path(text(file_name(given))))
         self.register("action", None, Store)
         self.add_argument("--version", action=ShowVersion)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does it; where a shell asks what can follow, tell it and end."""
+        if is_asked():
+            complete(self)
+        return super().parse_args(args, namespace)
 
     def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """As argparse does it, without a trace of what was given how often.

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from importlib import import_module
 
 from .command import CommandParser
+from .completion import is_asked, subcommand_in_line
 
 #: Subcommand to what it does; the module has its name, with `_` for `-`. Those marked * are also called `probe-NAME`.
 SUBCOMMANDS = {
@@ -46,7 +47,10 @@ def parser() -> argparse.ArgumentParser:
         + "\n\n* also a command of its own: probe-NAME. emoprobe SUBCOMMAND --help tells its options.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("subcommand", metavar="SUBCOMMAND", type=_subcommand, help="one of the list below")
+    subcommand = command.add_argument(
+        "subcommand", metavar="SUBCOMMAND", type=_subcommand, help="one of the list below"
+    )
+    subcommand.completer = lambda **_: SUBCOMMANDS  # type: ignore[attr-defined] - read by argcomplete
     return command
 
 
@@ -63,7 +67,8 @@ def _subcommand(given: str) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Run one of the commands; return its exit status."""
     argv = sys.argv[1:] if argv is None else argv
-    chosen = parser().parse_args(argv[:1]).subcommand
+    asked = subcommand_in_line(SUBCOMMANDS) if is_asked() else ""
+    chosen = asked or parser().parse_args(argv[:1]).subcommand
     return import_module(f".{chosen.replace('-', '_')}", __package__).main(argv[1:])
 
 

@@ -278,7 +278,7 @@ def _fitting(step: Step, planned: Plan, size: Size, programme: Programme, folder
         work += layers * _ridge_work(size.utterances, features, dimensions, permutations, mdl=mdl)
         largest = max(largest, 8.0 * (size.utterances * features + 20 * features**2))
     rate = _multiplying()
-    told = f"a guess: {work / 1e12:.2g} tera multiply-adds at {rate / 1e9:.0f} G a second, within a factor of 3"
+    told = f"a guess: {work / 1e12:.2g} tera multiply-adds at {rate / 1e9:.0f} G a second"
     return Estimate(step, _START + work / rate, None, round(_IDLE + largest), told)
 
 
