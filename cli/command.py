@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
@@ -347,6 +348,11 @@ def conclude(
             + (f"; left out: {counts}" if counts else "")
         )
     return LEFT_OUT if len(left_out) else 0
+
+
+def tell_next(*words: str | Path) -> None:
+    """Print the command that usually comes next, ready to be pasted."""
+    print(f"next: {shlex.join(['emoprobe', *map(str, words)])}")
 
 
 def draw(results: Path, figures: Path) -> None:

@@ -26,6 +26,7 @@ from .command import (
     reading,
     settings_of,
     tell_left_out,
+    tell_next,
 )
 from .running import run_command
 
@@ -196,7 +197,10 @@ def _extract(options: argparse.Namespace) -> int:
             quiet=options.quiet,
             elsewhere="column `reason` of the utterances in",
         )
-    return max(status, _add_baselines(options, corpus.root) if options.baselines else 0)
+    status = max(status, _add_baselines(options, corpus.root) if options.baselines else 0)
+    if corpus.targets and not options.quiet:
+        tell_next("fit", options.out)
+    return status
 
 
 def _asks_for_baselines_alone(options: argparse.Namespace) -> bool:

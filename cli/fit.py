@@ -16,7 +16,7 @@ from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
 from emoprobe.probe.probes.registry import ALL, PROBES
 from emoprobe.probe.settings import HEADS, FitSettings
 
-from .command import CommandParser, add_dimensions, add_setting, dimensions_of, draw
+from .command import CommandParser, add_dimensions, add_setting, dimensions_of, draw, tell_next
 from .running import run_command
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ def _fit(given: argparse.Namespace) -> int:
     print(summary(results))
     print(f"results: {given.out}")
     draw(given.out, given.figures)
+    tell_next("report", given.out)
     return 0
 
 

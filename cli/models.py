@@ -18,6 +18,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="Beside these, --model takes any folder with config.json and weights, and any name on the hub "
         "(OWNER/NAME), of the same families.",
     )
+    command.add_argument("names", nargs="*", metavar="NAME", help="only those whose name holds one of these")
     command.add_argument("--here", action="store_true", help="only those that need no network")
     return command
 
@@ -31,7 +32,12 @@ def main(argv: list[str] | None = None) -> int:
         from emoprobe.extract.encoders.listing import listed_models
 
         models = listed_models()
-        shown = [model for model in models if model.is_here or not options.here]
+        shown = [
+            model
+            for model in models
+            if (model.is_here or not options.here)
+            and (not options.names or any(name in f"{model.name} {model.source}" for name in options.names))
+        ]
         print(f"{'name':<26} {'of':<7} {'family':<20} {'from':<40} here")
         for model in shown:
             here = "yes" if model.is_here else "no"

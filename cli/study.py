@@ -162,7 +162,7 @@ def _init(options: argparse.Namespace) -> int:
 def _programme(options: argparse.Namespace, values: dict[str, Any]) -> Programme:
     """What the file or the preset says, with what the command line gives in its place."""
     what = options.what
-    if what in PRESETS and not Path(what).exists():
+    if what in PRESETS:  # a corpus of such a name is given as a path: ./demo
         if options.preset:
             raise UserError(f"{what} is a preset too: leave --preset {options.preset} out, or give a corpus")
         base = PRESETS[what].programme

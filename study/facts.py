@@ -69,7 +69,7 @@ def corpus_of(programme: Programme) -> Corpus:
 
 def place_of(corpus: str) -> str:
     """The corpus with an absolute path, so that it is the same one from every folder."""
-    if Path(corpus).exists():
+    if corpus != DEMO and Path(corpus).exists():
         return os.path.abspath(corpus)  # noqa: PTH100 - links are the user's own
     reader, colon, root = corpus.partition(":")
     return f"{reader}:{os.path.abspath(root)}" if colon and Path(root).exists() else corpus  # noqa: PTH100

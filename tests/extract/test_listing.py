@@ -71,6 +71,17 @@ def test_a_list_needs_no_torch(command):
     assert done.stdout.splitlines()[-1].strip() == "HEAVY"
 
 
+def test_a_part_of_the_names_is_asked_for(capsys):
+    assert emoprobe(["corpora", "emo", "ravdess"]) == 0
+    names = [line for line in capsys.readouterr().out.splitlines()[:-1] if not line.startswith(" ")]
+    assert {"emodb", "emovo", "ravdess", "nemo"} <= set(names)
+    assert "iemocap" in names  # which holds "emo" too
+    assert "tar" not in names
+    assert emoprobe(["models", "wavlm"]) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:-1]]
+    assert names == ["wavlm-base", "wavlm-base-plus", "wavlm-large"]
+
+
 def test_only_what_is_here_can_be_asked_for(capsys):
     assert emoprobe(["models", "--here"]) == 0
     lines = capsys.readouterr().out.splitlines()

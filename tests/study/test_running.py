@@ -11,9 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from emoprobe.cli.emoprobe import main as emoprobe
 from emoprobe.errors import UserError
+from emoprobe.locks import hold_lock
+from emoprobe.study.facts import place_of
 from emoprobe.study.running import Shown, run_steps, told_time
 from emoprobe.study.steps import Plan, Step
+from emoprobe.testing import make_corpus
 
 #: A program of steps: prints its words, and ends with the status that the first one names.
 PROGRAM = (sys.executable, "-c", "import sys; print(*sys.argv[1:]); print('mend it', file=sys.stderr); "
@@ -96,6 +100,26 @@ def _wait_for(condition) -> None:
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.02)
+
+
+def test_a_second_process_in_the_folder_is_refused(tmp_path, monkeypatch, capsys):
+    corpus = make_corpus(tmp_path / "corpus", utterances=6, speakers=3)
+    out = tmp_path / "out"
+    out.mkdir()
+    with hold_lock(out / ".lock"):
+        assert emoprobe(["study", str(corpus), "--out", str(out)]) == 2
+    assert f"{out} is in use by another process: wait for it, or give another --out" in capsys.readouterr().err
+    assert not list(out.iterdir())
+
+
+def test_a_preset_is_not_a_folder_of_its_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()
+    assert emoprobe(["study", "demo", "--print"]) == 0
+    assert "emoprobe demo-corpus study_out/demo_corpus" in capsys.readouterr().out
+    assert place_of("demo") == "demo"
+    assert place_of("msp-podcast:demo") == f"msp-podcast:{tmp_path / 'demo'}"
+    assert place_of("facebook/hubert-base-ls960") == "facebook/hubert-base-ls960"
 
 
 def test_time_is_told_for_a_person():
