@@ -65,11 +65,11 @@ def _compare(options: argparse.Namespace) -> int:
     for (corpus, split, a, b), rows in table.groupby(["corpus", "split", "model_a", "model_b"], sort=False):
         models = a if a == b else f"{a} and {b}"
         print(f"{models} on {corpus}, {split}, n = {rows['n'].iloc[0]}")
-        for row in rows.itertuples():
-            what = f"{row.dimension}, {row.probe} ({row.features}), {row.metric.upper()}"
+        for row in rows.to_dict("records"):
+            what = f"{row['dimension']}, {row['probe']} ({row['features']}), {row['metric'].upper()}"
             print(
-                f"  {what:<38} {row.score_other:7.3f} {row.score_one:7.3f} {row.difference:+7.3f} "
-                f"[{row.low:6.3f}, {row.high:6.3f}]  {row.p:6.3f} {row.p_holm:6.3f}"
+                f"  {what:<38} {row['score_other']:7.3f} {row['score_one']:7.3f} {row['difference']:+7.3f} "
+                f"[{row['low']:6.3f}, {row['high']:6.3f}]  {row['p']:6.3f} {row['p_holm']:6.3f}"
             )
     if options.out is not None:
         refuse_stranger(options.out, begins_with_columns(list(table.columns)), "table of differences", option="--out")

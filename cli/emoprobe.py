@@ -47,10 +47,9 @@ def parser() -> argparse.ArgumentParser:
         + "\n\n* also a command of its own: probe-NAME. emoprobe SUBCOMMAND --help tells its options.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    subcommand = command.add_argument(
-        "subcommand", metavar="SUBCOMMAND", type=_subcommand, help="one of the list below"
+    command.add_argument(
+        "subcommand", metavar="SUBCOMMAND", type=_subcommand, choices=SUBCOMMANDS, help="one of the list below"
     )
-    subcommand.completer = lambda **_: SUBCOMMANDS  # type: ignore[attr-defined] - read by argcomplete
     return command
 
 

@@ -113,8 +113,8 @@ def estimate(
     estimates: dict[Step, Estimate] = {}
     if programme.settings.corpus == DEMO:
         say("speaking a sample of the demo corpus")
-        step, size, sample, sampled = _spoken(planned, facts, folder, program)
-        estimates[step.step] = step
+        spoken, size, sample, sampled = _spoken(planned, facts, folder, program)
+        estimates[spoken.step] = spoken
     else:
         say(f"reading the headers of {facts.utterances:,} utterances")
         size, sample, sampled = _drawn(programme, folder)

@@ -74,8 +74,9 @@ def folders_compared(
         joined = _joined(sides, names)
         for metric, asked in (("ccc", _numbers(joined, dimensions)), ("uar", _categories(joined, dimensions))):
             for dimension in asked:
-                options = {"split": split, "metric": metric, "resamples": resamples, "seed": seed}
-                table = models_compared(joined, **options, dimension=dimension)
+                table = models_compared(
+                    joined, split=split, metric=metric, resamples=resamples, seed=seed, dimension=dimension
+                )
                 more = {"model_a": names[0], "model_b": names[1], "metric": metric}
                 rows += [{**row, **more} for row in table.to_dict("records")]
     if not rows:
