@@ -78,6 +78,9 @@ def parser() -> argparse.ArgumentParser:
     add("student", metavar="NAME|none", help="distilled model to compare with (default: %(default)s)")
     add("text", metavar="NAME|none", help="text encoder (default: %(default)s)")
     add("recogniser", metavar="NAME|none", help="makes missing transcripts, such as whisper-tiny-en (default: none)")
+    for name in ("teacher", "student", "text"):
+        add(f"{name}_revision", metavar="REV", help=f"of the {name} on the hub")
+    add("language", metavar="CODE", help="of a multilingual recogniser, such as de")
     add("twins", metavar="N", help="random twins of the teacher (default: %(default)s)")
     add("dimensions", choices=(*DIMENSIONS, "all"), metavar="DIM", help="default: %(default)s")
     add("categories", help="no probes of categories, where the corpus has them")

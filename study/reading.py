@@ -85,6 +85,7 @@ def programme_of(values: Mapping[str, Any], place: Place, *, base: Programme | N
     base = base or Programme()
     hints = get_type_hints(StudySettings)
     keys, options = {field.name for field in fields(StudySettings)}, fields_by_option(StudySettings)
+    defaults = {field.name: field.default for field in fields(StudySettings)}
     changes: dict[str, Any] = {}
     tables = {name: dict(table) for name, table in base.tables.items()}
     for key, value in values.items():
@@ -97,6 +98,8 @@ def programme_of(values: Mapping[str, Any], place: Place, *, base: Programme | N
             hint = f"; it stands in the table [{of_table[0]}]" if of_table else _meant(key, [*keys, *TABLES])
             hint = f": did you mean {options[key].name!r}?" if key in options else hint
             raise UserError(f"{place('', key)}: there is no setting {key!r}{hint}")
+        elif value == "" and defaults[key] is None:
+            continue
         else:
             changes[key] = _typed(key, value, hints[key], place("", key))
             _made(StudySettings, {key: changes[key]}, place("", key), only=key)

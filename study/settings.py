@@ -37,6 +37,10 @@ class StudySettings:
         The text encoder of the text baseline and of the end-to-end systems; none for neither.
     recogniser : str
         Speech recogniser for utterances without a transcript, such as whisper-tiny-en; none leaves them without.
+    teacher_revision, student_revision, text_revision : str or None
+        Branch, tag or commit of each on the hub; that of text is of the end-to-end systems.
+    language : str or None
+        Of a multilingual recogniser, such as de; it tells by itself where this is empty.
     twins : int
         Random twins: the teacher's architecture with random weights, one for each seed from 0.
     dimensions : tuple of str
@@ -63,6 +67,10 @@ class StudySettings:
     student: str = "distilhubert-nano"
     text: str = "minilm"
     recogniser: str = NONE
+    teacher_revision: str | None = None
+    student_revision: str | None = None
+    text_revision: str | None = None
+    language: str | None = None
     twins: int = 1
     dimensions: tuple[str, ...] = field(default=DIMENSIONS, metadata=called("dim"))
     categories: bool = True

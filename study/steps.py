@@ -86,6 +86,7 @@ class _Model:
     role: str
     name: str
     cache: Path
+    revision: str | None = None
     seed: int | None = None
 
 
@@ -140,11 +141,13 @@ class _Planning:
         """Teacher, student and random twins."""
         settings, folder = self.programme.settings, self.out / "caches"
         stem = _file_name(settings.teacher)
-        models = [_Model("teacher", settings.teacher, folder / f"{stem}.h5")]
+        revision = settings.teacher_revision
+        models = [_Model("teacher", settings.teacher, folder / f"{stem}.h5", revision)]
         if settings.student != NONE:
-            models.append(_Model("student", settings.student, folder / f"{_file_name(settings.student)}.h5"))
+            cache = folder / f"{_file_name(settings.student)}.h5"
+            models.append(_Model("student", settings.student, cache, settings.student_revision))
         models += [
-            _Model(f"random twin {seed}", settings.teacher, folder / f"{stem}-random-{seed}.h5", seed)
+            _Model(f"random twin {seed}", settings.teacher, folder / f"{stem}-random-{seed}.h5", revision, seed)
             for seed in range(settings.twins)
         ]
         if len({model.cache for model in models}) < len(models):
@@ -198,7 +201,8 @@ def _transcribe(planning: _Planning) -> Iterator[Step]:
     words = ["--corpus", planning.programme.settings.corpus]
     words += ["--columns", *how["columns"]] if how.get("columns") else []
     words += ["--keep-words", *how["keep_words"]] if how.get("keep_words") else []
-    words += ["--model", recogniser, "--only-missing", "--out", str(planning.transcribed)]
+    words += ["--model", recogniser, *_given("--language", planning.programme.settings.language)]
+    words += ["--only-missing", "--out", str(planning.transcribed)]
     missing = planning.facts.utterances - planning.facts.transcripts
     does = f"transcribe the {missing:,} utterances without words by {recogniser}"
     yield Step(does, ("transcribe", *words, *planning.words("transcribe")), recogniser)
@@ -207,7 +211,7 @@ def _transcribe(planning: _Planning) -> Iterator[Step]:
 def _extract(planning: _Planning) -> Iterator[Step]:
     for model in planning.models():
         words = [*planning.corpus(ratings=True), "--model", model.name, "--out", str(model.cache)]
-        words += [] if model.seed is None else ["--random-init", str(model.seed)]
+        words += _given("--revision", model.revision) + _given("--random-init", model.seed)
         does = f"extract the {model.role}, {model.name}"
         yield Step(does, ("extract", *words, *planning.words("extract")), model.name)
 
@@ -285,6 +289,10 @@ def _systems(planning: _Planning) -> Iterator[tuple[str, list[str]]]:
             planning.notes.append(f"no end-to-end system {name}: {_unread(planning)}")
         else:
             words = ["--audio", audio, "--text", settings.text if system.text else NONE]
+            if system.audio:
+                words += _given("--audio-revision", getattr(settings, f"{system.audio}_revision"))
+            if system.text:
+                words += _given("--text-revision", settings.text_revision)
             yield name, [*words, "--out", str(planning.out / "models" / name.replace("+", "-and-"))]
 
 
@@ -320,6 +328,11 @@ PARTS: dict[str, Callable[[_Planning], Iterator[Step]]] = {
     "train": _train,
     "report": _report,
 }
+
+
+def _given(option: str, value: object) -> list[str]:
+    """An option and its value; nothing where it has none."""
+    return [] if value is None else [option, str(value)]
 
 
 def _file_name(name: str) -> str:

@@ -39,7 +39,7 @@ FILLED = [
     ("predict", PredictionSettings, 4),
     ("relevance", RelevanceSettings, 9),
     ("report", ReportSettings, 3),
-    ("study", StudySettings, 13),
+    ("study", StudySettings, 17),
     ("train", ModelSettings, 14),
     ("train", TrainingSettings, 21),
     ("transcribe", TranscriptionSettings, 6),

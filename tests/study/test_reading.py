@@ -40,6 +40,7 @@ def test_a_preset_comes_back_as_it_was_written(name, tmp_path):
     st.builds(
         StudySettings,
         corpus=TEXT, teacher=TEXT, student=TEXT, text=TEXT, twins=st.integers(0, 9), seeds=st.integers(1, 9),
+        teacher_revision=st.none() | TEXT, text_revision=st.none() | TEXT, language=st.none() | TEXT,
         categories=st.booleans(), write_report=st.booleans(), **SOME,
     ),
     st.fixed_dictionaries(

@@ -100,6 +100,17 @@ def test_the_systems_have_the_encoders_that_they_are_named_after(monkeypatch):
     assert ModelSettings(layers="sum")  # a value that there is
 
 
+def test_revisions_and_the_language_go_to_their_commands():
+    changes = {"teacher_revision": "t1", "student_revision": "s1", "text_revision": "x1", "language": "de"}
+    lines = steps_of(replace(FULL, transcripts=0), recogniser="whisper", systems=("text", "student+text"), **changes)
+    assert "--model whisper --language de " in lines[0]
+    assert [word for line in lines[1:4] for word in shlex.split(line) if word in ("t1", "s1")] == ["t1", "s1", "t1"]
+    trained = [line for line in lines if line.startswith("train --corpus")]
+    assert "--audio-revision" not in trained[0]
+    assert "--text-revision x1" in trained[0]
+    assert "--audio-revision s1 --text-revision x1" in trained[1]
+
+
 def test_what_cannot_be_is_left_out_and_said():
     programme = Programme(StudySettings(corpus="speech.csv", student="none"))
     planned = plan(programme, Facts("speech", 9, 0, ("valence",)), Path("out"))
