@@ -79,7 +79,8 @@ def parser() -> argparse.ArgumentParser:
     add("text", metavar="NAME|none", help="text encoder (default: %(default)s)")
     add("recogniser", metavar="NAME|none", help="makes missing transcripts, such as whisper-tiny-en (default: none)")
     for name in ("teacher", "student", "text"):
-        add(f"{name}_revision", metavar="REV", help=f"of the {name} on the hub")
+        what_it_is = "text encoder" if name == "text" else name
+        add(f"{name}_revision", metavar="REV", help=f"branch, tag or commit of the {what_it_is} on the hub")
     add("language", metavar="CODE", help="of a multilingual recogniser, such as de")
     add("twins", metavar="N", help="random twins of the teacher (default: %(default)s)")
     add("dimensions", choices=(*DIMENSIONS, "all"), metavar="DIM", help="default: %(default)s")
@@ -104,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--out", type=Path, default=Path("study_out"), help="folder of everything (default: study_out)")
     output = how.add_mutually_exclusive_group()
     output.add_argument("--quiet", action="store_true", help="the names of the steps alone, no progress within them")
-    output.add_argument("--verbose", action="store_true", help="the summary of each step too, which stands in its log")
+    output.add_argument("--verbose", action="store_true", help="the summary of each step too, and no logs")
     instead = p.add_argument_group("instead of running it").add_mutually_exclusive_group()
     instead.add_argument("--print", action="store_true", help="print the commands, ready to be pasted")
     instead.add_argument(

@@ -51,7 +51,7 @@ def words_of(settings: type, values: Mapping[str, Any]) -> list[str]:
     --------
     >>> from emoprobe.probe.settings import FitSettings
     >>> words_of(FitSettings, {"seeds": 5, "mdl": False, "penalties": (1.0, 10.0), "folds": 5})
-    ['--seeds', '5', '--no-mdl', '--penalties', '1.0', '10.0']
+    ['--seeds', '5', '--penalties', '1.0', '10.0', '--no-mdl']
     """
     hints, words = get_type_hints(settings), []
     for field in fields(settings):

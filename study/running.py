@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from enum import Enum
 from pathlib import Path
 from typing import BinaryIO
@@ -61,7 +62,7 @@ def run_steps(
     again : str
         The command line that goes on with this study, for the message.
     shown : Shown
-        What of the steps' own output is seen. All that they print stands in the folder `logs` of the study.
+        What of the steps' own output is seen; the rest stands in the folder `logs` of the study.
     say : callable
         Told each step before it begins, and the time that all took.
 
@@ -83,8 +84,8 @@ def run_steps(
         words = [*program, *step.words]
         words += ["--quiet"] if shown is Shown.STEPS and step.command not in _ALWAYS_SHORT else []
         log = folder / f"{number:02}-{step.command}.txt"
-        with log.open("wb") as file:
-            ended = _run(words, None if shown is Shown.ALL else file, file if shown is Shown.STEPS else None)
+        with nullcontext() if shown is Shown.ALL else log.open("wb") as file:
+            ended = _run(words, file, file if shown is Shown.STEPS else None)
         if ended not in (0, LEFT_OUT):
             how = _signal_name(-ended) if ended < 0 else f"exit status {ended}"
             said = f"the last that it said: {_last_line(log)}" if shown is Shown.STEPS else "what it says stands above"
@@ -93,7 +94,8 @@ def run_steps(
                 f"that is left: {again}; or try this step alone: {step.line}"
             )
         status = max(status, ended)
-    say(f"{count} steps in {told_time(time.monotonic() - began)}; what each printed is in {folder}")
+    kept = "" if shown is Shown.ALL else f"; what each printed is in {folder}"
+    say(f"{count} steps in {told_time(time.monotonic() - began)}{kept}")
     return status
 
 

@@ -47,6 +47,8 @@ def _single(value: Any, kind: type, wanted: str) -> Any:
         raise ValueError(wanted)
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(wanted)
+    if isinstance(value, str) and not value.isprintable():
+        raise ValueError(f"{wanted}, on one line and without characters that cannot be shown")
     return value
 
 

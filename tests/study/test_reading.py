@@ -18,8 +18,8 @@ from emoprobe.study.systems import SYSTEMS
 from emoprobe.study.tables import TABLES
 from emoprobe.study.template import meanings, written
 
-TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\r"), min_size=1, max_size=12).filter(
-    lambda text: text.strip() not in ("", "none")
+TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12).filter(
+    lambda text: text.isprintable() and text.strip() not in ("", "none")
 )
 SOME = {
     "dimensions": st.sets(st.sampled_from(["arousal", "valence", "dominance"]), min_size=1).map(sorted).map(tuple),
@@ -87,6 +87,7 @@ WRONG = [
     ('ask = ["ceilin"]', 1, "ask: there is no 'ceilin', but "),
     ('systems = ["student+words"]', 1, "systems: there is no 'student+words'"),
     ("permutations = 3", 1, "there is no setting 'permutations'; it stands in the table [fit]"),
+    ('corpus = "a\\u0000b"', 1, "'corpus' must be a text in quotes, on one line and without characters that"),
     ("\n[fit]\npermutation = 3", 3, "[fit] has no option 'permutation': did you mean 'permutations'?"),
     ("\n[fit]\nfolds = 5\nseeds = -1", 4, "--seeds -1 must be at least 1"),
     ("[fit]\npenalties = [1, 'two']", 2, "'penalties' must be a list of which each is a number"),
