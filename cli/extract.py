@@ -26,6 +26,7 @@ from .command import (
     reading,
     settings_of,
     tell_left_out,
+    tell_next,
 )
 from .running import run_command
 
@@ -81,7 +82,6 @@ def parser() -> argparse.ArgumentParser:
         keep,
         ExtractionSettings,
         "statistics",
-        option="pool",
         choices=STATISTICS,
         help="statistics over the frames; mean_ln is the mean of layer-normed frames (default: %(default)s)",
     )
@@ -99,7 +99,6 @@ def parser() -> argparse.ArgumentParser:
     add("device", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
     add(
         "precision",
-        option="dtype",
         choices=PRECISIONS,
         help="precision of the forward pass; what is stored is float32 (default: %(default)s, exact)",
     )
@@ -198,7 +197,10 @@ def _extract(options: argparse.Namespace) -> int:
             quiet=options.quiet,
             elsewhere="column `reason` of the utterances in",
         )
-    return max(status, _add_baselines(options, corpus.root) if options.baselines else 0)
+    status = max(status, _add_baselines(options, corpus.root) if options.baselines else 0)
+    if corpus.targets and not options.quiet:
+        tell_next("fit", options.out)
+    return status
 
 
 def _asks_for_baselines_alone(options: argparse.Namespace) -> bool:

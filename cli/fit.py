@@ -16,7 +16,7 @@ from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
 from emoprobe.probe.probes.registry import ALL, PROBES
 from emoprobe.probe.settings import HEADS, FitSettings
 
-from .command import CommandParser, add_setting, draw
+from .command import CommandParser, add_dimensions, add_setting, dimensions_of, draw, tell_next
 from .running import run_command
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("caches", metavar="CACHE", nargs="*", type=Path, help="caches that probe-extract wrote")
     what = command.add_argument_group("what is fitted")
-    what.add_argument("--dim", choices=("arousal", "valence", "dominance", "all"), help="dimension of emotion")
+    add_dimensions(what, help="arousal, valence, dominance, several of them, or all (default: all, without --target)")
     what.add_argument("--target", choices=("emotion",), help="categories, by logistic probes (UAR, recall of each)")
     about = {name: probe.about for name, probe in PROBES.items() if not probe.takes(EMOTION)}
     (default,) = FitSettings().probes
@@ -127,14 +127,13 @@ def _fit(given: argparse.Namespace) -> int:
     print(summary(results))
     print(f"results: {given.out}")
     draw(given.out, given.figures)
+    tell_next("report", given.out)
     return 0
 
 
 def _settings(given: argparse.Namespace) -> FitSettings:
     """Settings of the probes from the arguments."""
-    dimensions: tuple[str, ...] = ()
-    if given.dim:
-        dimensions = DIMENSIONS if given.dim == "all" else (given.dim,)
+    dimensions = dimensions_of(given.dim)
     if given.target:
         dimensions += (EMOTION,)
     dimensions = dimensions or DIMENSIONS

@@ -23,6 +23,7 @@ from emoprobe.distil.settings import DistillSettings, Keeping
 from emoprobe.endtoend.settings import ModelSettings, PredictionSettings, TrainingSettings
 from emoprobe.extract.settings import ExtractionSettings
 from emoprobe.probe.settings import FitSettings
+from emoprobe.study.settings import StudySettings
 from emoprobe.transcribe.settings import TranscriptionSettings
 from tests.cli.test_commandline import parser_of
 
@@ -40,6 +41,7 @@ FILLED = [
     ("probing_corpora", ProbingSettings, 5),
     ("relevance", RelevanceSettings, 9),
     ("report", ReportSettings, 4),
+    ("study", StudySettings, 17),
     ("train", ModelSettings, 14),
     ("train", TrainingSettings, 21),
     ("transcribe", TranscriptionSettings, 6),
