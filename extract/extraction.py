@@ -25,12 +25,13 @@ from .devices import choose_device
 from .encoders.speech import Backbone, load_backbone
 from .layout import PART_NAMES, Plan, frames_folder, is_cache, is_part, lay_out, part_name, told_size
 from .limits import SAMPLE_RATE
-from .pipeline import Pipeline, Progress, stop_at_problem
+from .pipeline import Files, Pipeline, stop_at_problem
 from .precision import check_backbone, is_exact, run_in_float32
 from .resuming import forget_damaged, go_on
 from .run import Run
 from .scan import scan
 from .settings import ExtractionSettings
+from .storing import Progress, store
 from .writer import CacheWriter, lock_cache
 
 # Real audio on which reduced precision is compared with float32: some utterances near this length, cut to different
@@ -143,10 +144,10 @@ def extract(
                 if not anew:
                     _check(run, samples, in_float32)
                 bar = Progress(samples / SAMPLE_RATE, todo, show=progress)
-                paths = table["path"].to_numpy()
-                pipeline = Pipeline(backbone.to(device), device, settings, writer, paths, headers)
+                files = Files(table["path"].to_numpy(), headers, writer.frames)
+                pipeline = Pipeline(backbone.to(device), device, settings, files)
                 with bar, run_in_float32(backbone.model, in_float32):
-                    pipeline.run(todo, bar)
+                    store(pipeline.run(todo), writer, bar)
             else:
                 say(f"{out} is complete; nothing to do (what was left out is tried again with --overwrite alone)")
             writer.finish()
