@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args, get_origin, 
 
 from emoprobe.distil.settings import Keeping
 from emoprobe.errors import plain
+from emoprobe.extract.cluster import ENGINES, EngineSettings
 from emoprobe.extract.corpora.cells import DIMENSIONS, TEXT_COLUMNS
 from emoprobe.fields import is_unicode
 from emoprobe.settings_as_options import option_of
@@ -252,6 +253,18 @@ def add_decoding(
     add("batch_seconds", metavar="S", help=f"audio in a batch (default: {batch})")
     add("longest", metavar="S", help="leave longer files out (default: %(default)s seconds)")
     add("workers", metavar="N", help="threads that decode ahead (default: %(default)s)")
+
+
+def add_engine(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add the settings of every command that can compute on a cluster; see :func:`add_setting`."""
+    add = partial(add_setting, parser, EngineSettings)
+    add("engine", choices=ENGINES, help="this process, or a Ray cluster (default: %(default)s); docs/cluster.md")
+    add(
+        "address",
+        metavar="HOST:PORT",
+        help="of a Ray cluster, or auto; by default what RAY_ADDRESS says, else this machine alone is one",
+    )
+    add("gpus", metavar="N", help="GPUs of the cluster to compute on, a worker each: a number, all, or 0 for CPUs")
 
 
 class ShowVersion(argparse.Action):

@@ -10,6 +10,7 @@ from pathlib import Path
 from emoprobe.defaults import CACHE
 from emoprobe.errors import UserError
 from emoprobe.extract.baselines.registry import BASELINES, kept_beside
+from emoprobe.extract.cluster import EngineSettings
 from emoprobe.extract.limits import PRECISIONS, STATISTICS
 from emoprobe.extract.settings import ExtractionSettings
 from emoprobe.ownership import refuse_inputs
@@ -19,6 +20,7 @@ from .command import (
     CommandParser,
     add_beside,
     add_decoding,
+    add_engine,
     add_reading,
     add_setting,
     conclude,
@@ -103,6 +105,7 @@ def parser() -> argparse.ArgumentParser:
         help="precision of the forward pass; what is stored is float32 (default: %(default)s, exact)",
     )
     add_decoding(how, ExtractionSettings)
+    add_engine(how)
     add("strict", help="stop at the first file that has a problem")
     add("overwrite", help="start anew where there is a cache already")
     add("repair", help="extract again what --verify finds damaged")
@@ -185,6 +188,7 @@ def _extract(options: argparse.Namespace) -> int:
         backbone,
         options.out,
         settings=settings,
+        engine=settings_of(options, EngineSettings),
         progress=not options.quiet,
         report=None if options.quiet else print,
     )
