@@ -25,7 +25,7 @@ _READ = (
 )
 
 #: Parts that the table tells of the first, the middle and the last layer.
-_TOLD = ("layer", SHARED, "beyond text", "beyond acoustics", "unique layer", "total")
+_TOLD = ("layer", SHARED, "beyond text", "unique layer")
 
 
 def contribution_section(material: Material) -> list[Block]:
@@ -52,11 +52,11 @@ def _parts(model: str, corpus: str, rows: pd.DataFrame) -> Table:
         for layer in dict.fromkeys((0, last // 2, last)):
             part = explained[(explained["dimension"] == dimension) & (explained["layer"] == layer)]
             told = {row["part"]: row for row in part.to_dict("records")}
-            alone = (number(told[name]["value"], 2) for name in ("acoustics", "text"))
+            alone = (number(told[name]["value"], 2) for name in ("acoustics", "text", "total"))
             cells.append((dimension, str(layer), *alone, *(_number(told[name], 2) for name in _TOLD)))
     columns = (
-        "Dimension", "Layer", "Acoustics", "Words", "Layer", "Words explain as well", "Beyond words",
-        "Beyond acoustics", "Layer alone", "All three",
+        "Dimension", "Layer", "Acoustics", "Words", "All three", "Layer", "Words explain as well", "Beyond words",
+        "Only the layer",
     )  # fmt: skip
     caption = f"Explained variance (R²) on {corpus} and its parts; first, middle and last layer of {model}."
     return Table(caption, columns, tuple(cells), words=2)
