@@ -11,7 +11,7 @@ import pandas as pd
 from emoprobe.probe.schema import ordered_dimensions
 
 from ...figures.contribution import plot_contribution
-from ...measures.contribution import IN_STATES, R2, SHARED, SLOPE, STATEMENT, corrected, verdict
+from ...measures.contribution import IN_STATES, LEAST, R2, SHARED, SLOPE, STATEMENT, corrected, verdict
 from ...tables import named_parts
 from ..content import Block, Finding, Findings, Paragraph, Table, number, probability, with_interval
 from ..material import Material
@@ -72,8 +72,8 @@ def _finding(model: str, corpus: str, rows: pd.DataFrame) -> Finding:
             numbers.append(f"{said} {_number(of[key], 3)}, {p}")
     how = (
         "Change of R² from the first layer to the last, on a straight line: of the layer's states that the words "
-        "explain, and of what layer and words have in common of valence. Both have to rise; p is corrected over these "
-        "slopes of all dimensions and models of this section."
+        "explain, and of what layer and words have in common of valence. Both have to rise, and not by less than "
+        f"{LEAST:g}; p is corrected over these slopes of all dimensions and models of this section."
     )
     return Finding(f"{STATEMENT} ({model} on {corpus})", verdict(rows), "; ".join(numbers), how)
 
