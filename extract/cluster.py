@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -98,11 +99,12 @@ def session(settings: EngineSettings) -> Iterator[ModuleType]:
         return
     try:
         _reach(settings.address)
+        of_our_own = settings.address is None and not os.environ.get("RAY_ADDRESS")
         ray.init(
             address=settings.address,
-            logging_level="error",
+            logging_level=logging.ERROR,
             log_to_driver=False,
-            **({} if settings.address or os.environ.get("RAY_ADDRESS") else {"include_dashboard": False}),
+            include_dashboard=False if of_our_own else None,
         )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         where = settings.address or os.environ.get("RAY_ADDRESS") or "this machine"

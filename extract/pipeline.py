@@ -113,7 +113,11 @@ class Files:
     def of(self, rows: Iterable[int]) -> Files:
         """Those of some rows alone."""
         rows = [int(row) for row in rows]
-        return Files(*({row: column[row] for row in rows} for column in (self.paths, self.headers, self.frames)))
+        return Files(
+            {row: self.paths[row] for row in rows},
+            {row: self.headers[row] for row in rows},
+            {row: self.frames[row] for row in rows},
+        )
 
 
 class Pipeline:

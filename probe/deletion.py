@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,6 +108,30 @@ class Deletions:
         if not (trained & tested).any():
             return np.where(trained, TRAINING, "")
         return np.select([trained & tested, trained, tested], [BOTH, TRAINING, TESTED], "")
+
+
+def samples(parts: np.ndarray, without: np.ndarray, tested: Callable[[], np.ndarray]) -> list[np.ndarray]:
+    """Divide what is left without each set into the samples of :func:`.jackknife.spread`.
+
+    Parameters
+    ----------
+    parts : ndarray of str, shape (sets,)
+        What each takes from the split (:meth:`Deletions.parts`).
+    without : ndarray, shape (sets, ...)
+        Scores, or the sums that they follow from, fitted again without each set.
+    tested : callable
+        The same of the fits as they are, without each tested unit; asked only where nobody is on both sides.
+
+    Returns
+    -------
+    list of ndarray
+        One of units that are all on both sides; two of trained and of tested ones; or three, the last of those on both.
+    """
+    if (parts == BOTH).all():
+        return [without]
+    if (parts != BOTH).all():
+        return [without[parts == TRAINING], tested()]
+    return [without[parts == part] for part in (TRAINING, TESTED, BOTH)]
 
 
 def _owners(member: np.ndarray, labelled: np.ndarray, count: int) -> np.ndarray:

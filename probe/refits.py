@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from .bootstrap import leave_one_out
-from .deletion import BOTH, TESTED, TRAINING, is_block
+from .deletion import TRAINING, is_block, samples
 from .drawing import Measure
 from .jackknife import IN_BLOCKS, REFITTED
 from .schema import KEY, MOMENTS, SYSTEM
@@ -69,10 +69,7 @@ class Refit:
         tested : ndarray, shape (tested units, 6) or (tested units, systems, 6)
             Sums of each unit that is tested, by the probe that knows all of the training part.
         """
-        refitted, parts = measure(self.sums), np.array(self.parts)
-        if (parts == TRAINING).all():
-            return [refitted, measure(leave_one_out(tested))]
-        return [refitted] if (parts == BOTH).all() else [refitted[parts == part] for part in (TRAINING, TESTED, BOTH)]
+        return samples(np.array(self.parts), measure(self.sums), lambda: measure(leave_one_out(tested)))
 
 
 class Refits:

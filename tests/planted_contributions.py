@@ -50,9 +50,10 @@ def contributing_cache(
     **columns
         Of :func:`write_cache`.
     """
-    rng = np.random.default_rng([seed, 7])
+    # What is mixed how is the same for every seed, so that the truth is.
+    rng, mixing = np.random.default_rng([seed, 7]), np.random.default_rng(7)
     sources = {name: rng.standard_normal((n, 4)) for name in SOURCES}
-    direction = {name: rng.standard_normal(4) for name in SOURCES}
+    direction = {name: mixing.standard_normal(4) for name in SOURCES}
     known = {name: x @ (direction[name] / np.linalg.norm(direction[name])) for name, x in sources.items()}
     who = np.arange(n) % speakers
     values = {}
@@ -72,7 +73,7 @@ def contributing_cache(
     def mixed(parts: Mapping[str, float], width: int) -> np.ndarray:
         heard = noise * rng.standard_normal((n, width))
         for name, strength in parts.items():
-            heard += strength * sources[name] @ rng.standard_normal((4, width))
+            heard += strength * sources[name] @ mixing.standard_normal((4, width))
         return heard
 
     with h5py.File(path, "r+") as file:

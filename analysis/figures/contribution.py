@@ -38,7 +38,7 @@ _LOOKS: dict[str, dict[str, Any]] = {
     "acoustics & text": {"facecolor": "white", "edgecolor": NEUTRAL, "hatch": "....."},
     "unique text": {"facecolor": "white", "edgecolor": OKABE_ITO["blue"], "hatch": "\\\\\\\\\\"},
 }
-_NAMES = {"unique layer": "layer alone", "unique acoustics": "acoustics alone", "unique text": "words alone"}
+_NAMES = {"unique layer": "only the layer", "unique acoustics": "only acoustics", "unique text": "only the words"}
 _LINES = (SHARED, "beyond text")
 
 

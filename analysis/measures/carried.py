@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from emoprobe.probe.bootstrap import leave_one_out, sum_by_group
-from emoprobe.probe.deletion import BOTH, Deletions
+from emoprobe.probe.deletion import Deletions, samples
 from emoprobe.probe.ridge_equations import accumulate
 from emoprobe.probe.splits import Fold
 
@@ -42,7 +42,7 @@ def carried_errors(
         Without one unit each; see :class:`.partition.Errors`.
     """
     states = states.astype(np.float64)
-    deletions = Deletions.of(folds, [str(unit) for unit in units], seed=seed)
+    deletions = Deletions.of(folds, [str(unit) for unit in units], states[:, :1], seed=seed)
     equations = accumulate(lambda rows: features[rows], states, folds)
     columns = tuple(range(states.shape[1]))
     mean, spread = equations.unit_y.T
@@ -79,9 +79,7 @@ def carried_errors(
                 ((slope, offset),) = next(changes)
                 known = (total - truth[some].sum(0)) / (len(fold.train) - len(some))
                 without = of(plain + x @ slope + offset, known)
-            kept = deletions.block[rows] != k if deletions.part == BOTH else np.ones(len(rows), dtype=bool)
-            refitted[k] += without[kept].sum(0)
-    if deletions.part == BOTH:
-        return whole, [refitted]
+            refitted[k] += without[deletions.block[rows] != k].sum(0)
+    ((split, _),) = folds[0].tests.items()
     tested, own = (np.concatenate(parts) for parts in zip(*squares, strict=True))
-    return whole, [refitted, leave_one_out(sum_by_group(own, tested))]
+    return whole, samples(deletions.parts(split), refitted, lambda: leave_one_out(sum_by_group(own, tested)))

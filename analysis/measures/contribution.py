@@ -40,6 +40,10 @@ IN_STATES = {"text": "words in the states", "acoustics": "acoustics in the state
 SLOPES = ("layer", "shared with text", "beyond text", "unique layer")
 SHARED = "shared with text"
 
+#: Change of explained variance over all layers that counts as one. Where a source is left out of the models, no refit
+#: takes it up again, and a slope of next to nothing has an interval of next to nothing.
+LEAST = 0.01
+
 
 @dataclass(frozen=True)
 class ContributionSettings:
@@ -322,8 +326,8 @@ def verdict(answer: pd.DataFrame) -> str:
     -------
     str
         "supported" where both slopes are above 0, of the words in the states and of what a layer has in common with
-        them of valence; "contradicted" where either is below 0; "undecided" where either may be 0; "not tested" where
-        valence has no labels, or there is no interval.
+        them of valence; "contradicted" where either is below 0; "undecided" where either may be 0, or is smaller than
+        :data:`LEAST`; "not tested" where valence has no labels, or there is no interval.
     """
     from .directions import LEVEL
 
@@ -335,9 +339,9 @@ def verdict(answer: pd.DataFrame) -> str:
     if not all(len(one) and one["p_holm"].notna().all() for one in tested):
         return "not tested"
     values = [(float(one["value"].iloc[0]), float(one["p_holm"].iloc[0])) for one in tested]
-    if any(value < 0 and p <= LEVEL for value, p in values):
+    if any(value <= -LEAST and p <= LEVEL for value, p in values):
         return "contradicted"
-    return "supported" if all(value > 0 and p <= LEVEL for value, p in values) else "undecided"
+    return "supported" if all(value >= LEAST and p <= LEVEL for value, p in values) else "undecided"
 
 
 def _told(answer: pd.DataFrame) -> Iterator[str]:

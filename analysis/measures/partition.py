@@ -31,7 +31,7 @@ from itertools import product
 import numpy as np
 
 from emoprobe.probe.bootstrap import leave_one_out, sum_by_group
-from emoprobe.probe.deletion import BOTH, Deletions
+from emoprobe.probe.deletion import Deletions, samples
 from emoprobe.probe.equations import NormalEquations, Removal, solve_penalties
 from emoprobe.probe.metrics import moments, pearson_from_moments
 from emoprobe.probe.ridge_equations import RidgeEquations, accumulate
@@ -63,8 +63,7 @@ class Scored:
     whole : ndarray, shape (targets, models, 6)
         Of `metrics.moments`; labels in the unit of their spread.
     left_out : list of ndarray, shape (units, targets, models, 6)
-        Without one unit each; of an official split two samples, of training units and of tested ones
-        (:mod:`emoprobe.probe.jackknife`).
+        Without one unit each; the samples of :func:`emoprobe.probe.deletion.samples`.
     penalties : ndarray, shape (folds, targets, models, 3)
         Chosen.
     """
@@ -105,7 +104,7 @@ class NestedModels:
     _without_layer: dict[tuple, np.ndarray] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.deletions = Deletions.of(self.folds, [str(unit) for unit in self.units], seed=self.seed)
+        self.deletions = Deletions.of(self.folds, [str(unit) for unit in self.units], self.targets, seed=self.seed)
 
     def score(self, layer: np.ndarray) -> Scored:
         """Fit and score all models of a layer, and again without each unit.
@@ -130,9 +129,7 @@ class NestedModels:
             z, origin = fit.standardised(equations, rows), fit.equations.mean_y
             truth = self._truth(equations, rows) - origin
             sets = [fold.train[self.deletions.block[fold.train] == k] for k in range(len(self.deletions.names))]
-            kept = np.ones((len(sets), len(rows)), dtype=bool)
-            if self.deletions.part == BOTH:
-                kept = self.deletions.block[rows] != np.arange(len(sets))[:, None]
+            kept = self.deletions.block[rows] != np.arange(len(sets))[:, None]
             terms = np.empty((len(rows), *refitted.shape[1:]))
             for target, model in np.ndindex(refitted.shape[1:3]):
                 penalties = GRID[best[target, model]]
@@ -143,8 +140,9 @@ class NestedModels:
             by_unit.append(np.concatenate([self.units[rows, None], terms.reshape(len(rows), -1)], axis=1))
         own = np.concatenate(by_unit)
         sums = sum_by_group(own[:, 1:], own[:, 0].astype(np.int64)).reshape(-1, *refitted.shape[1:])
-        samples = [refitted] if self.deletions.part == BOTH else [refitted, leave_one_out(sums)]
-        return Scored(sums.sum(0), samples, GRID[np.stack(chosen)])
+        ((split, _),) = self.folds[0].tests.items()
+        left_out = samples(self.deletions.parts(split), refitted, lambda: leave_one_out(sums))
+        return Scored(sums.sum(0), left_out, GRID[np.stack(chosen)])
 
     def _less_own_means(self, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Values (..., rows) less the mean of each unit, where that is asked for."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -68,7 +68,7 @@ class Engine(ABC):
     @abstractmethod
     def extract(
         self, todo: Sequence[tuple[int, np.ndarray]], files: Files, in_float32: Sequence[str]
-    ) -> Iterator[Callable[[], Extracted]]:
+    ) -> Generator[Callable[[], Extracted], None, None]:
         """Compute batches, in whatever order suits the engine.
 
         Parameters

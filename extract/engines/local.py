@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class LocalEngine(Engine):
 
     def extract(
         self, todo: Sequence[tuple[int, np.ndarray]], files: Files, in_float32: Sequence[str]
-    ) -> Iterator[Callable[[], Extracted]]:
+    ) -> Generator[Callable[[], Extracted], None, None]:
         """See :class:`.base.Engine`; in the order of the batches."""
         pipeline = Pipeline(self.backbone.to(self.device), self.device, self.settings, files)
         with run_in_float32(self.backbone.model, in_float32):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -229,7 +229,7 @@ class RayEngine(Engine):
 
     def extract(
         self, todo: Sequence[tuple[int, np.ndarray]], files: Files, in_float32: Sequence[str]
-    ) -> Iterator[Callable[[], Extracted]]:
+    ) -> Generator[Callable[[], Extracted], None, None]:
         """See :class:`.base.Engine`; in the order in which workers are done."""
         delivered: set[int] = set()
         for answer in self._answers(chunks(todo, files, workers=self.workers), in_float32):

@@ -11,7 +11,7 @@ import pandas as pd
 from emoprobe.probe.schema import ordered_dimensions
 
 from ...figures.contribution import plot_contribution
-from ...measures.contribution import IN_STATES, R2, SHARED, SLOPE, STATEMENT, corrected, verdict
+from ...measures.contribution import IN_STATES, LEAST, R2, SHARED, SLOPE, STATEMENT, corrected, verdict
 from ...tables import named_parts
 from ..content import Block, Finding, Findings, Paragraph, Table, number, probability, with_interval
 from ..material import Material
@@ -25,7 +25,7 @@ _READ = (
 )
 
 #: Parts that the table tells of the first, the middle and the last layer.
-_TOLD = ("layer", SHARED, "beyond text", "beyond acoustics", "unique layer", "total")
+_TOLD = ("layer", SHARED, "beyond text", "unique layer")
 
 
 def contribution_section(material: Material) -> list[Block]:
@@ -52,11 +52,11 @@ def _parts(model: str, corpus: str, rows: pd.DataFrame) -> Table:
         for layer in dict.fromkeys((0, last // 2, last)):
             part = explained[(explained["dimension"] == dimension) & (explained["layer"] == layer)]
             told = {row["part"]: row for row in part.to_dict("records")}
-            alone = (number(told[name]["value"], 2) for name in ("acoustics", "text"))
+            alone = (number(told[name]["value"], 2) for name in ("acoustics", "text", "total"))
             cells.append((dimension, str(layer), *alone, *(_number(told[name], 2) for name in _TOLD)))
     columns = (
-        "Dimension", "Layer", "Acoustics", "Words", "Layer", "Words explain as well", "Beyond words",
-        "Beyond acoustics", "Layer alone", "All three",
+        "Dimension", "Layer", "Acoustics", "Words", "All three", "Layer", "Words explain as well", "Beyond words",
+        "Only the layer",
     )  # fmt: skip
     caption = f"Explained variance (R²) on {corpus} and its parts; first, middle and last layer of {model}."
     return Table(caption, columns, tuple(cells), words=2)
@@ -72,8 +72,8 @@ def _finding(model: str, corpus: str, rows: pd.DataFrame) -> Finding:
             numbers.append(f"{said} {_number(of[key], 3)}, {p}")
     how = (
         "Change of R² from the first layer to the last, on a straight line: of the layer's states that the words "
-        "explain, and of what layer and words have in common of valence. Both have to rise; p is corrected over these "
-        "slopes of all dimensions and models of this section."
+        "explain, and of what layer and words have in common of valence. Both have to rise, and not by less than "
+        f"{LEAST:g}; p is corrected over these slopes of all dimensions and models of this section."
     )
     return Finding(f"{STATEMENT} ({model} on {corpus})", verdict(rows), "; ".join(numbers), how)
 
