@@ -262,7 +262,7 @@ def test_an_official_split_adds_what_the_tested_speakers_vary_by(tmp_path):
     rows = results.predictions[(results.predictions["probe"] == "ridge") & (results.predictions["layer"] == 1)]
     tested = np.array([ccc(*rows[rows["speaker"] != name][["truth", "prediction"]].to_numpy().T) for name in
                        sorted(set(rows["speaker"]))])  # fmt: skip
-    trained = refit.samples(lambda sums: np.array([sums]), np.zeros((2, 6)))[0][0]
+    trained = refit.samples(lambda sums: sums, np.zeros((2, 6)))[0]
     n, t, p, tt, pp, tp = trained.T
     trained = 2 * (tp / n - t * p / n**2) / (tt / n + pp / n - 2 * t * p / n**2)
     parts = [(len(v) - 1) / len(v) * ((np.arctanh(v) - np.arctanh(v).mean()) ** 2).sum() for v in (trained, tested)]
