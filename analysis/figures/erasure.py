@@ -122,6 +122,6 @@ def _caption(rows: pd.DataFrame) -> str:
     return (
         f"CCC of ridge probes on {split} ({n} utterances, {units} speakers or groups of them) after what is linearly "
         f"readable of one thing is erased from each layer, fitted on training rows (directions: {ranks}). Filled: more "
-        "is lost than by erasing as many random directions, corrected over the layers. Linear erasure leaves what a "
+        "is lost than by erasing it with its values permuted, corrected over the layers. Linear erasure leaves what a "
         "nonlinear reader may find, and takes with it whatever correlates with what is erased."
     )

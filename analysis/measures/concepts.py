@@ -46,6 +46,31 @@ class Concept:
         """Rows of which it is known, shape (utterances,) bool."""
         return ~np.isnan(self.values).any(1)
 
+    def permuted(self, among: np.ndarray, voices: np.ndarray, rng: np.random.Generator) -> Concept:
+        """The same values of other utterances; of other speakers, where each speaker has one of a few values.
+
+        Parameters
+        ----------
+        among : ndarray of int
+            Rows that exchange their values.
+        voices : ndarray of int, shape (utterances,)
+            Number of the speaker.
+        rng : numpy.random.Generator
+        """
+        rows, values = among[self.known[among]], self.values.copy()
+        if self.name != SPEAKER and _one_each(self.values[rows], voices[rows]):
+            _, first, member = np.unique(voices[rows], return_index=True, return_inverse=True)
+            values[rows] = self.values[rows[first]][rng.permutation(len(first))][member]
+        else:
+            values[rows] = self.values[rng.permutation(rows)]
+        return Concept(self.name, values, self.read)
+
+
+def _one_each(values: np.ndarray, voices: np.ndarray) -> bool:
+    """Whether all rows of a speaker have the same values."""
+    _, first, member = np.unique(voices, return_index=True, return_inverse=True)
+    return len(first) < len(voices) and bool((values == values[first][member]).all())
+
 
 def concept_of(cache: HiddenStateCache, name: str, *, components: int, fitted: np.ndarray) -> Concept | None:
     """A concept of a corpus; None where the corpus does not know it.

@@ -4,7 +4,9 @@ For every layer and fold an eraser (:mod:`.leace`) is fitted on the training row
 what it leaves of them; both are asked about speakers whom neither has met. The penalty of each probe is the one that
 is chosen before anything is erased, and features keep the unit that they had then.
 
-What is lost is told against erasing as many random directions, which any concept of that rank would cost by chance.
+What is lost is told against erasing a control: the same concept, its values belonging to other utterances, or to other
+speakers where each speaker has one. That costs what so many directions cost by chance. How much it scatters from
+permutation to permutation is part of the interval of a loss.
 
 Three things are not said by a loss. That the concept is used by the model; only that its directions carry what is read.
 That nothing is left of the concept: linear erasure leaves what a nonlinear reader finds (Ravfogel et al. 2022). And
@@ -66,14 +68,12 @@ class ErasureSettings:
     split : str, optional
         Part to score; by default the first test part, or all speaker-grouped folds pooled.
     folds, seed : int
-        Of the folds; the seed is also that of the bootstrap and of the random directions.
+        Of the folds; the seed is also that of the permutations.
     controls : int
-        Draws of random directions that a loss is told against.
+        Permutations of the concept that a loss is told against.
     components : int
         Principal components of the sentence embedding that stand for the words. A corpus of few texts, which all
         speakers say, has its words told by which text it is.
-    resamples : int
-        Of the bootstrap over speakers.
     ungrouped : bool
         Allow folds by utterance in a corpus that names no speaker.
     """
@@ -83,17 +83,17 @@ class ErasureSettings:
     split: str | None = None
     folds: int = 5
     seed: int = 0
-    controls: int = 3
+    controls: int = 20
     components: int = 10
-    resamples: int = 2000
     ungrouped: bool = False
 
     def __post_init__(self) -> None:
         for name in self.concepts:
             if name not in ERASABLE:
                 raise UserError(f"unknown concept '{name}': there is {', '.join(ERASABLE)}")
-        check_counts(self, "controls", "components", least=1)
-        check_counts(self, "folds", "resamples")
+        check_counts(self, "controls", least=2)
+        check_counts(self, "components", least=1)
+        check_counts(self, "folds")
         check_seed(self.seed)
 
 
@@ -119,9 +119,10 @@ def ask_erasure(
     -------
     DataFrame
         :data:`COLUMNS`: of each layer what is `erased` and `read`; `rank`, the directions that were taken away, the
-        most of the folds; CCC `before`, `after` with `low` and `high`, and `control`, the mean after erasing as many
-        random directions; `lost`, the control less what is left, with its interval, `p`, and `p_holm` over the layers;
-        `shared`, the share of the variance of what is read that the labels of what is erased explain.
+        most of the folds; CCC `before`, `after` with `low` and `high`, and `control` and `control_low`, the mean and
+        the lowest after erasing permutations of the concept; `lost`, the control less what is left, with its interval,
+        `p`, and `p_holm` over the layers; `shared`, the share of the variance of what is read that the labels of what
+        is erased explain.
 
     Raises
     ------
@@ -159,7 +160,6 @@ def _as_relevance(settings: ErasureSettings) -> RelevanceSettings:
         split=settings.split,
         folds=settings.folds,
         seed=settings.seed,
-        resamples=settings.resamples,
         ungrouped=settings.ungrouped,
     )
 
@@ -193,7 +193,7 @@ def _of_layer(
     for which, one in zip(columns, read, strict=True):
         rows = problem.scored[one.known[problem.scored]]
         fits = predicted[:, :, rows][..., which]
-        scores = _scored(one.values[rows], fits, problem.groups[rows], settings)
+        scores = _scored(one.values[rows], fits, problem.groups[rows])
         for k, concept in enumerate(concepts):
             known = rows[concept.known[rows]]
             yield {
@@ -216,7 +216,7 @@ def _shared(read: Concept, erased: Concept, rows: np.ndarray) -> float:
 def erased_predictions(
     problem: Problem, layer: int, concepts: Sequence[Concept], targets: np.ndarray, settings: ErasureSettings
 ) -> tuple[np.ndarray, list[int]]:
-    """Predictions of ridge probes of one layer, nothing being erased, each concept, and as many random directions.
+    """Predictions of ridge probes of one layer, nothing being erased, each concept, and permutations of it.
 
     Parameters
     ----------
@@ -247,16 +247,29 @@ def erased_predictions(
         states, ahead = _in_units(problem, layer, fold.train, held)
         whitening = Whitening.of(states)
         left_by = partial(_read, states, ahead, targets[fold.train], solved.penalties[f])
-        for k, concept in enumerate(concepts):
-            rng = np.random.default_rng([settings.seed, layer, f, k])
-            known = concept.known[fold.train]
-            eraser = Eraser.of_concept(states[known], concept.values[fold.train][known], whitening)
-            ranks[k] = max(ranks[k], eraser.rank)
-            predictions[1 + k, 0, held] = left_by(eraser)
-            for draw in range(settings.controls):
-                control = Eraser.at_random(states, eraser.rank, whitening, rng)
-                predictions[1 + k, 1 + draw, held] = left_by(control)
+        for k, one in enumerate(concepts):
+            for draw, concept in enumerate(_with_controls(problem, one, k, f, settings)):
+                known = concept.known[fold.train]
+                eraser = Eraser.of_concept(states[known], concept.values[fold.train][known], whitening)
+                predictions[1 + k, draw, held] = left_by(eraser)
+                ranks[k] = max(ranks[k], eraser.rank)
     return predictions, ranks
+
+
+def _with_controls(
+    problem: Problem, concept: Concept, place: int, fold: int, settings: ErasureSettings
+) -> list[Concept]:
+    """The concept, and its permutations: the same in every layer, and in every fold of a cross-validation.
+
+    Those of the speaker are exchanged among the training rows of a fold alone, which name fewer speakers than all.
+    """
+    from emoprobe.probe.units import speaker_groups
+
+    voices = speaker_groups(problem.cache.utterances["speaker"].fillna("").astype(str).tolist())
+    apart = len(problem.folds) == 1 or concept.name == "speaker"
+    among = problem.folds[fold].train if apart else np.arange(len(voices))
+    rng = np.random.default_rng([settings.seed, place, fold if apart else 0])
+    return [concept, *(concept.permuted(among, voices, rng) for _ in range(settings.controls))]
 
 
 def _in_units(problem: Problem, layer: int, train: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -287,55 +300,60 @@ def _read(
     return predicted
 
 
-def _scored(truth: np.ndarray, fits: np.ndarray, groups: np.ndarray, settings: ErasureSettings) -> list[dict]:
+def _scored(truth: np.ndarray, fits: np.ndarray, groups: np.ndarray) -> list[dict]:
     """Scores of each concept's erasure; `fits` is (1 + concepts, 1 + controls, rows, columns).
 
     Columns of one thing, such as components of the words, stand one below the other, each taken from its mean.
     """
-    from emoprobe.probe.bootstrap import leave_one_out, moments_by_speaker, resampled
-    from emoprobe.probe.drawing import limits
+    from scipy import stats
+
+    from emoprobe.probe import jackknife
+    from emoprobe.probe.bootstrap import leave_one_out, moments_by_speaker
     from emoprobe.probe.metrics import ccc_from_moments
 
-    several, draws = fits.shape[:2]
+    several, draws = len(fits) - 1, fits.shape[1] - 1
     mean = truth.mean(0)
-    below = np.repeat(groups, truth.shape[1])
     single = [fits[0, 0], *fits[1:].reshape(-1, *fits.shape[2:])]
-    sums = moments_by_speaker((truth - mean).ravel(), np.stack([(one - mean).ravel() for one in single]), below)
+    sums = moments_by_speaker(
+        (truth - mean).ravel(), np.stack([(one - mean).ravel() for one in single]), np.repeat(groups, truth.shape[1])
+    )
 
     def measured(values: np.ndarray) -> np.ndarray:
-        """After each erasure, then the control less that; shape (..., 2 (several - 1))."""
-        each = np.nan_to_num(ccc_from_moments(values))[..., 1:].reshape(*values.shape[:-2], several - 1, draws)
-        after, control = each[..., 0], each[..., 1:].mean(-1)
-        return np.concatenate([after, control - after], axis=-1)
+        """After the erasure of each concept, and of its permutations, (..., concepts, 1 + controls)."""
+        return np.nan_to_num(ccc_from_moments(values))[..., 1:].reshape(*values.shape[:-2], several, 1 + draws)
 
-    whole = measured(sums.sum(0))
-    drawn = resampled(sums, {"": measured}, resamples=settings.resamples, seed=settings.seed)[""] if (
-        settings.resamples
-    ) else np.empty((0, len(whole)))  # fmt: skip
-    left_out, half = measured(leave_one_out(sums)), several - 1
-    low, high, _ = limits(drawn[:, :half], left_out[:, :half], scale="ccc")
-    lost_low, lost_high, p = limits(drawn[:, half:], left_out[:, half:])
+    whole, left_out = measured(sums.sum(0)), measured(leave_one_out(sums))
+    after, control = whole[:, 0], whole[:, 1:].mean(1)
+    low, high, _ = jackknife.limits(after, [left_out[..., 0]], scale="ccc")
+    of_units, freedom = jackknife.spread([left_out[..., 1:].mean(-1) - left_out[..., 0]])
+    of_draws = whole[:, 1:].var(1, ddof=1) * (1 + 1 / draws)
+    variance = of_units + of_draws
+    with np.errstate(invalid="ignore", divide="ignore"):
+        freedom = variance**2 / (of_units**2 / freedom + of_draws**2 / (draws - 1))
+        p = 2 * stats.t.sf(np.abs(control - after) / np.sqrt(variance), freedom)
+        reach = stats.t.ppf(0.975, freedom) * np.sqrt(variance)
     before = float(ccc_from_moments(sums.sum(0))[0])
     return [
         {
             "before": before,
-            "after": whole[k],
+            "after": after[k],
             "low": low[k],
             "high": high[k],
-            "control": whole[k] + whole[half + k],
-            "lost": whole[half + k],
-            "lost_low": lost_low[k],
-            "lost_high": lost_high[k],
+            "control": control[k],
+            "control_low": whole[k, 1:].min(),
+            "lost": control[k] - after[k],
+            "lost_low": control[k] - after[k] - reach[k],
+            "lost_high": control[k] - after[k] + reach[k],
             "p": p[k],
             "units": len(sums),
         }
-        for k in range(half)
+        for k in range(several)
     ]
 
 
 def surely_lost(rows: pd.DataFrame) -> pd.Series:
-    """In which rows more is lost than by random directions, after correction."""
-    return (rows["p_holm"] <= LEVEL) & (rows["lost"] > 0)
+    """In which rows more is lost than by the permuted concept: after correction, and than by any permutation of it."""
+    return (rows["p_holm"] <= LEVEL) & (rows["after"] < rows["control_low"])
 
 
 def _told(answer: pd.DataFrame) -> Iterator[str]:
@@ -346,8 +364,8 @@ def _told(answer: pd.DataFrame) -> Iterator[str]:
             best = curve.iloc[curve["before"].argmax()]
             several = int(surely_lost(curve).sum())
             parts.append(
-                f"{read} {best['before']:.2f} → {best['after']:.2f} (random directions {best['control']:.2f}) in layer "
-                f"{best['layer']}, a loss beyond them in {several} of {len(curve)} layers"
+                f"{read} {best['before']:.2f} → {best['after']:.2f} (permuted {best['control']:.2f}) in layer "
+                f"{best['layer']}, a loss beyond that in {several} of {len(curve)} layers"
             )
         if parts:
             yield f"{model}, without {erased} ({rows['rank'].max()} directions): {'; '.join(parts)}."
@@ -355,9 +373,9 @@ def _told(answer: pd.DataFrame) -> Iterator[str]:
 
 COLUMNS = {
     **SUBJECT, "split": TEXT, "features": TEXT, "erased": TEXT, "read": TEXT, "layer": WHOLE, "depth": NUMBER,
-    "rank": WHOLE, "before": NUMBER, "after": NUMBER, "low": NUMBER, "high": NUMBER, "control": NUMBER, "lost": NUMBER,
-    "lost_low": NUMBER, "lost_high": NUMBER, "p": NUMBER, "p_holm": NUMBER, "shared": NUMBER, "n": WHOLE,
-    "units": WHOLE,
+    "rank": WHOLE, "before": NUMBER, "after": NUMBER, "low": NUMBER, "high": NUMBER, "control": NUMBER,
+    "control_low": NUMBER, "lost": NUMBER, "lost_low": NUMBER, "lost_high": NUMBER, "p": NUMBER, "p_holm": NUMBER,
+    "shared": NUMBER, "n": WHOLE, "units": WHOLE,
 }  # fmt: skip
 
 ERASURE = Inquiry(
@@ -370,20 +388,19 @@ ERASURE = Inquiry(
         "features": Option("statistic of the cache (default: %(default)s)"),
         "split": Option("part to score, such as test (default: the first that is held out)"),
         "folds": Option("speaker-grouped, where the corpus has no split (default: %(default)s)"),
-        "controls": Option("draws of random directions that a loss is told against (default: %(default)s)"),
+        "controls": Option("permutations of the concept that a loss is told against (default: %(default)s)"),
         "components": Option("of the sentence embedding that stand for the words (default: %(default)s)"),
-        "resamples": Option("of the bootstrap over speakers, or groups of them (default: %(default)s)"),
-        "seed": Option("of folds, bootstrap and random directions (default: %(default)s)"),
+        "seed": Option("of folds and permutations (default: %(default)s)"),
         "ungrouped": Option("allow folds by utterance where no speaker is known"),
     },
     columns=COLUMNS,
     ask=ask_erasure,
     told=lambda answer: list(_told(answer)),
     method="What is linearly readable of a concept is taken out of a layer by least-squares concept erasure, fitted on "
-    "training rows alone; ridge probes are then fitted to what is left, and what they lose is told against erasing as "
-    "many random directions.",
+    "training rows alone; ridge probes are then fitted to what is left, and what they lose is told against erasing "
+    "the concept with its values permuted.",
     cites=("belrose2023leace", "ravfogel2022kernel", "kumar2022unreliable"),
-    methods=("bootstrap", "ridge", "splits"),
+    methods=("jackknife", "ridge", "splits"),
     reads=("id", "speaker", "group", "fold", "split", "status", "gender", "transcript", *DIMENSIONS),
     uses_baselines=True,
 )

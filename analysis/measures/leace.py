@@ -99,22 +99,8 @@ class Eraser:
         centre = states.mean(0)
         covariance = (states - centre).T @ (concept - concept.mean(0)) / len(states)
         directions, sizes, _ = np.linalg.svd(whitening.forth @ covariance, full_matrices=False)
-        return cls._along(
-            directions[:, sizes > _ROUNDING * max(sizes[0], np.finfo(np.float64).tiny)], centre, whitening
-        )
-
-    @classmethod
-    def at_random(cls, states: np.ndarray, rank: int, whitening: Whitening, rng: np.random.Generator) -> Eraser:
-        """What erases as many directions, drawn at random where the states are white.
-
-        That is what a concept gives whose values belong to other utterances.
-        """
-        directions, _ = np.linalg.qr(rng.standard_normal((states.shape[1], rank)))
-        return cls._along(directions, states.mean(0), whitening)
-
-    @classmethod
-    def _along(cls, directions: np.ndarray, centre: np.ndarray, whitening: Whitening) -> Eraser:
-        return cls(whitening.back @ directions, directions.T @ whitening.forth, centre)
+        chosen = directions[:, sizes > _ROUNDING * max(sizes[0], np.finfo(np.float64).tiny)]
+        return cls(whitening.back @ chosen, chosen.T @ whitening.forth, centre)
 
     @property
     def rank(self) -> int:

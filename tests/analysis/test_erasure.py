@@ -8,7 +8,7 @@ from sklearn.linear_model import LinearRegression
 
 from emoprobe import HiddenStateCache, UserError
 from emoprobe.analysis import ErasureSettings, ask_erasure, plot_erasure
-from emoprobe.analysis.measures.concepts import shared_variance
+from emoprobe.analysis.measures.concepts import Concept, shared_variance
 from emoprobe.analysis.measures.erasure import ERASURE
 from emoprobe.analysis.measures.leace import Eraser, Whitening
 from emoprobe.testing import write_cache
@@ -73,7 +73,7 @@ def test_shared_variance_is_the_adjusted_share():
     assert np.isnan(shared_variance(y[:3], z[:3]))
 
 
-SETTINGS = {"resamples": 400, "controls": 2}
+SETTINGS = {"controls": 4}
 
 
 def asked(path, **options):
@@ -151,6 +151,22 @@ def test_what_the_corpus_does_not_know_is_refused_or_left_out(planted):
         asked(path, concepts=("words",))
     with pytest.raises(UserError, match="unknown concept 'mood'"):
         ErasureSettings(concepts=("mood",))
+
+
+def test_a_control_is_the_same_of_others():
+    """Of other utterances, or of other speakers where each has one value; and of nobody who is not among them."""
+    rng, voices = np.random.default_rng(0), np.arange(40) // 5
+    among = np.arange(30)
+    labels = Concept("arousal", rng.standard_normal((40, 1)))
+    moved = labels.permuted(among, voices, rng)
+    assert sorted(moved.values[:30, 0]) == sorted(labels.values[:30, 0])
+    assert (moved.values[30:] == labels.values[30:]).all()
+    assert (moved.values[:30] != labels.values[:30]).mean() > 0.8
+    gender = Concept("gender", (voices[:, None] % 2).astype(float))
+    drawn = [gender.permuted(among, voices, rng).values[:, 0] for _ in range(20)]
+    assert all(len(set(one[voices == speaker])) == 1 for one in drawn for speaker in range(8))
+    assert all(one[:30].sum() == 15 for one in drawn)
+    assert len({tuple(one) for one in drawn}) > 5
 
 
 def test_few_texts_are_told_apart_by_which_they_are(tmp_path):

@@ -15,11 +15,12 @@ from ..pictures import picture
 
 _READ = (
     "What a linear probe reads of one thing is taken out of a layer, by an eraser that is fitted on the training rows "
-    "alone, and probes are fitted again to what is left. What they lose beyond what random directions cost was carried "
-    "by the directions of what is gone. Three warnings. A loss does not say that the model uses what was erased. "
-    "Linear erasure leaves what a nonlinear reader may find. And where the labels of two things correlate (the last "
-    "column), taking one out takes the other with it, whether or not the layer keeps them apart. Of a thing itself no "
-    "linear probe on the training rows has anything left, by construction; such pairs are left out here."
+    "alone, and probes are fitted again to what is left. What they lose beyond what the same costs with its values "
+    "permuted was carried by the directions of what is gone. Three warnings. A loss does not say that the model uses "
+    "what was erased. Linear erasure leaves what a nonlinear reader may find. And where the labels of two things "
+    "correlate (the last column), taking one out takes the other with it, whether or not the layer keeps them apart. "
+    "Of a thing itself no linear probe on the training rows has anything left, by construction; such pairs are left "
+    "out here."
 )
 
 
@@ -55,8 +56,8 @@ def _table(model: str, corpus: str, rows: pd.DataFrame) -> Table:
             )
         )
     columns = (
-        "Erased", "Read", "Layer", "Directions", "CCC before", "CCC after", "After random directions",
-        "Lost beyond them", "Layers with a loss", "Shared variance of labels",
+        "Erased", "Read", "Layer", "Directions", "CCC before", "CCC after", "After it is permuted",
+        "Lost beyond that", "Layers with a loss", "Shared variance of labels",
     )  # fmt: skip
     text = (
         f"{model} on {corpus}: erased and read in the layer where the latter is read best before, which is chosen with "
