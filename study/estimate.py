@@ -300,16 +300,17 @@ def _ridge_work(utterances: int, features: int, dimensions: int, permutations: i
 
 
 def _multiplying() -> float:
-    """Multiply-adds a second of float64 matrix products on this machine, as it is loaded now."""
+    """Multiply-adds a second of float64 matrix products on this machine, with nothing else running."""
     import numpy as np
 
     side = np.random.default_rng(0).normal(size=(768, 768))
     side @ side
-    began, rounds = time.perf_counter(), 0
+    began, busy, rounds = time.perf_counter(), time.process_time(), 0
     while time.perf_counter() - began < 0.3:
         side @ side
         rounds += 1
-    return rounds * 768**3 / (time.perf_counter() - began)
+    taken = Taken(time.perf_counter() - began, 0, time.process_time() - busy)
+    return rounds * 768**3 / taken.more_than(Taken(0.0, 0), on_processor=True)
 
 
 def _training(step: Step, size: Size, programme: Programme, speeds: dict[str, _Speed]) -> Estimate:
