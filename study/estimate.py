@@ -110,6 +110,8 @@ def estimate(
     UserError
         If the corpus cannot be read, or none of its audio can be used.
     """
+    from emoprobe.extract.devices import choose_device
+
     estimates: dict[Step, Estimate] = {}
     if programme.settings.corpus == DEMO:
         say("speaking a sample of the demo corpus")
@@ -138,6 +140,7 @@ def estimate(
         return next(one for one in steps if one.command == step.command and one.model == step.model)
 
     speeds: dict[str, _Speed] = {}
+    on_processor = choose_device(programme.table("extract").get("device", "auto")).type == "cpu"
     for step in planned.steps:
         if step.command not in ("extract", "transcribe") or step in estimates:
             continue
@@ -149,7 +152,9 @@ def estimate(
                 continue
             say(f"measuring: {step.does}")
             try:
-                known = speeds[step.model] = _speed(on_sample(step), sampled, folder, program)
+                known = speeds[step.model] = _speed(
+                    on_sample(step), sampled, folder, program, on_processor=on_processor
+                )
             except UserError as error:
                 estimates[step] = Estimate(step, source=f"cannot be measured: {error}")
                 continue
@@ -198,7 +203,7 @@ def _spoken(planned: Plan, facts: Facts, folder: Path, program: Sequence[str]) -
     times = facts.utterances / len(files)
     size = Size(facts.utterances, sampled.seconds * times)
     nbytes = round(times * sum(file.stat().st_size for file in files))
-    seconds = again.seconds + times * (first.more_than(again) or first.seconds)
+    seconds = again.seconds + times * (first.more_than(again, on_processor=True) or first.seconds)
     told = Estimate(step, seconds, nbytes, first.memory, f"measured on {len(files)} utterances")
     return told, size, root / "manifest.csv", sampled
 
@@ -207,7 +212,7 @@ def _spoken(planned: Plan, facts: Facts, folder: Path, program: Sequence[str]) -
 DEMO_STEP = "demo-corpus"
 
 
-def _speed(step: Step, sampled: Size, folder: Path, program: Sequence[str]) -> _Speed:
+def _speed(step: Step, sampled: Size, folder: Path, program: Sequence[str], *, on_processor: bool) -> _Speed:
     """Run a step on the sample, then again with nothing left to do."""
     words = [*program, *_with_random_weights(step)]
     first, again = (measure(words, folder / "log.txt") for _ in range(2))
@@ -215,7 +220,7 @@ def _speed(step: Step, sampled: Size, folder: Path, program: Sequence[str]) -> _
     made = [*written.parent.glob(f"{written.name}.baselines/*")] if "--baselines" in step.words else [written]
     size = sum(file.stat().st_size for file in made if file.is_file())
     # Where the audio took less than a start varies, the whole of the first run is the most that it can have taken.
-    per_second = (first.more_than(again) or first.seconds) / sampled.seconds
+    per_second = (first.more_than(again, on_processor=on_processor) or first.seconds) / sampled.seconds
     start = min(first.seconds, again.seconds)
     return _Speed(start, per_second, max(first.memory, again.memory), size / sampled.utterances)
 
@@ -255,7 +260,7 @@ def _why_not_measured(step: Step, programme: Programme) -> str:
 
 def _told_speed(speed: _Speed, sampled: Size) -> str:
     audio = f"measured on {sampled.utterances} utterances, {sampled.seconds:.0f} s"
-    return f"{audio}: {1 / speed.per_second:.3g} times real time"
+    return f"{audio}: {1 / speed.per_second:.3g} times real time, with nothing else running"
 
 
 def _fitting(step: Step, planned: Plan, size: Size, programme: Programme, folder: Path) -> Estimate:
@@ -295,16 +300,17 @@ def _ridge_work(utterances: int, features: int, dimensions: int, permutations: i
 
 
 def _multiplying() -> float:
-    """Multiply-adds a second of float64 matrix products on this machine, as it is loaded now."""
+    """Multiply-adds a second of float64 matrix products on this machine, with nothing else running."""
     import numpy as np
 
     side = np.random.default_rng(0).normal(size=(768, 768))
     side @ side
-    began, rounds = time.perf_counter(), 0
+    began, busy, rounds = time.perf_counter(), time.process_time(), 0
     while time.perf_counter() - began < 0.3:
         side @ side
         rounds += 1
-    return rounds * 768**3 / (time.perf_counter() - began)
+    taken = Taken(time.perf_counter() - began, 0, time.process_time() - busy)
+    return rounds * 768**3 / taken.more_than(Taken(0.0, 0), on_processor=True)
 
 
 def _training(step: Step, size: Size, programme: Programme, speeds: dict[str, _Speed]) -> Estimate:

@@ -31,6 +31,8 @@ LEFT_OUT = 3
 _ALWAYS_SHORT = frozenset({"demo-corpus"})
 
 _PR_SET_PDEATHSIG = 1
+#: Looked up here, since between fork and exec nothing may be loaded; None where the system has no such call.
+_PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
 
 #: In the folder of the study: what each step printed.
 LOGS = "logs"
@@ -119,8 +121,8 @@ def _run(words: Sequence[str], output: BinaryIO | None, errors: BinaryIO | None)
 
 def end_with_parent() -> None:
     """Have the system end this process when the study is killed, where it can (Linux): nobody would wait for it."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if _PRCTL is not None:
+        _PRCTL(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _signal_name(number: int) -> str:

@@ -41,10 +41,20 @@ class Taken:
     memory: int
     processor: float = 0.0
 
-    def more_than(self, other: Taken) -> float:
-        """Seconds that this took more than another process: by the clock, or by the processor where that says more."""
+    def more_than(self, other: Taken, *, on_processor: bool) -> float:
+        """Seconds that this took more than another process; at least 0.
+
+        Parameters
+        ----------
+        other : Taken
+        on_processor : bool
+            Whether the processor does the work, and not a device beside it: its own time is then counted, over as many
+            threads as were busy, which other work on the machine does not prolong.
+        """
+        if not on_processor:
+            return max(0.0, self.seconds - other.seconds)
         threads = max(1.0, self.processor / self.seconds) if self.seconds else 1.0
-        return max(0.0, self.seconds - other.seconds, (self.processor - other.processor) / threads)
+        return max(0.0, (self.processor - other.processor) / threads)
 
 
 def write_sample(corpus: Corpus, rows: pd.Index, path: Path) -> None:

@@ -19,7 +19,7 @@ from emoprobe.study.settings import Programme, StudySettings
 from emoprobe.study.steps import plan
 from emoprobe.testing import make_corpus
 
-#: Takes 0.2 s for each second of audio and 1,000 bytes an utterance, unless its output is there.
+#: Takes 0.2 s of the processor for each second of audio and 1,000 bytes an utterance, unless its output is there.
 PROGRAM = """
 import csv, sys, time
 from pathlib import Path
@@ -34,7 +34,9 @@ if not out.exists():
     out.parent.mkdir(parents=True, exist_ok=True)
     import soundfile
     rows = list(csv.DictReader(corpus.open()))
-    time.sleep(0.2 * sum(soundfile.info(row["path"]).duration for row in rows))
+    busy = time.process_time() + 0.2 * sum(soundfile.info(row["path"]).duration for row in rows)
+    while time.process_time() < busy:
+        pass
     if "--model" in words and words[0] == "extract":
         out.with_suffix(".csv").write_bytes(corpus.read_bytes())
     out.write_bytes(b"x" * 1000 * len(rows))
@@ -65,14 +67,14 @@ def test_a_program_of_known_speed_is_estimated_at_it(corpus, tmp_path):
     by_step = {one.step.does: one for one in estimates}
     teacher, twin = by_step["extract the teacher, hubert-nano"], by_step["extract the random twin 0, hubert-nano"]
     assert teacher.disk == twin.disk == 48_000
-    # The clock of a busy machine only adds to the sleep; the start of Python is measured apart.
-    assert teacher.seconds == twin.seconds > 0.2 * seconds
-    assert teacher.seconds < 0.2 * seconds + 30
+    # However busy the machine is; the start of Python, and what it reads once, are all that comes to it.
+    assert teacher.seconds == twin.seconds > 0.18 * seconds
+    assert teacher.seconds < 0.4 * seconds + 30
     assert f"measured on {SAMPLED} utterances" in teacher.source
     assert teacher.memory > 1e6
     (training,) = (one for does, one in by_step.items() if "end to end" in does)
     assert training.source == "a guess, at most: 3 times the extraction, 3 epochs, 2 seeds"
-    assert training.seconds > 3 * 3 * 2 * 0.2 * seconds
+    assert training.seconds > 3 * 3 * 2 * 0.18 * seconds
     (weighted,) = (one for does, one in by_step.items() if "weighted" in does)
     assert weighted.seconds is None
     assert weighted.source == "not estimated: trained until nothing improves"
@@ -94,11 +96,12 @@ def test_what_is_not_here_is_not_measured(corpus, tmp_path):
 
 
 def test_what_a_process_took_more_than_another_is_no_matter_of_other_work():
-    busy, idle = Taken(10.0, 0, processor=8.0), Taken(12.0, 0, processor=5.0)
-    assert busy.more_than(idle) == 3.0  # by the processor, since the clock was held up by others
-    assert Taken(10.0, 0, 6.0).more_than(Taken(4.0, 0, 5.0)) == 6.0  # a device computed, and the processor waited
-    assert Taken(10.0, 0, 40.0).more_than(Taken(10.0, 0, 20.0)) == 5.0  # of four threads
-    assert Taken(4.0, 0, 4.0).more_than(Taken(5.0, 0, 5.0)) == 0.0
+    one, other = Taken(10.0, 0, processor=8.0), Taken(12.0, 0, processor=5.0)
+    assert one.more_than(other, on_processor=True) == 3.0
+    assert one.more_than(other, on_processor=False) == 0.0
+    assert Taken(10.0, 0, 40.0).more_than(Taken(10.0, 0, 20.0), on_processor=True) == 5.0  # of four threads
+    assert Taken(10.0, 0, 6.0).more_than(Taken(4.0, 0, 5.0), on_processor=False) == 6.0  # a device computed
+    assert Taken(4.0, 0, 4.0).more_than(Taken(5.0, 0, 5.0), on_processor=True) == 0.0
 
 
 def test_a_command_that_fails_is_told(tmp_path):
