@@ -25,6 +25,7 @@ SUBCOMMANDS = {
     "distill": "distil a speech model into one of few blocks *",
     "demo-corpus": "speak the demo corpus",
     "demo-pretrain": "pretrain the packaged model anew",
+    "demo-teach": "teach the packaged model by a recogniser's encoder",
     "demo-evaluate": "measure the packaged models against their controls",
 }
 

@@ -24,7 +24,7 @@ from emoprobe.extract.limits import SAMPLE_RATE
 from emoprobe.extract.options import check_count
 
 from .checkpoint import export
-from .settings import DistillSettings, Keeping
+from .settings import DistillSettings, Keeping, Running
 from .student import build_distiller
 from .training import RUN_FILES, checked, last_checkpoint, load_weights, of_speech, steps_of, trainer_for
 
@@ -218,9 +218,7 @@ def _distill(
             run,
             settings,
             stop=settings.steps,
-            save_steps=save_steps,
-            log_steps=log_steps,
-            bf16=bf16,
+            running=Running(save_steps=save_steps, log_steps=log_steps, bf16=bf16),
             say=say,
         )
         check = partial(checked, batches=batches, device=trainer.args.device, bf16=bf16, say=say)

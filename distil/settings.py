@@ -22,6 +22,31 @@ class Keeping:
 
 
 @dataclass(frozen=True)
+class Running(Keeping):
+    """How a training is run; its numbers depend on it no more than on the machine.
+
+    Parameters
+    ----------
+    bf16 : bool
+        Autocast to bfloat16, where its layers are near those of float32.
+    budget : float or None
+        Seconds of training, all starts of the run together, after which it ends by itself: the learning rate falls by
+        the clock where that is ahead of the steps. None: as long as the steps take.
+    use_cpu : bool
+        Even where there is a GPU.
+    """
+
+    bf16: bool = False
+    budget: float | None = None
+    use_cpu: bool = False
+
+    def __post_init__(self) -> None:
+        check_counts(self, "save_steps", "log_steps", least=1)
+        if self.budget is not None:
+            check_positive(self, "budget")
+
+
+@dataclass(frozen=True)
 class DistillSettings:
     """What the student is a function of, besides teacher and speech."""
 
