@@ -75,6 +75,6 @@ class Matching(nn.Module):
             cosine = nn.functional.cosine_similarity(predicted, target, dim=-1)
             loss = loss + distance - self.cosine_weight * nn.functional.logsigmoid(cosine).mean()
             frames = cosine.numel()
-            measured[f"layer{layer}_l1"] = (float(distance.detach()), frames)
-            measured[f"layer{layer}_cosine"] = (float(cosine.detach().mean()), frames)
+            measured[f"layer{asked}_tells_{layer}_l1"] = (float(distance.detach()), frames)
+            measured[f"layer{asked}_tells_{layer}_cosine"] = (float(cosine.detach().mean()), frames)
         return loss, measured
