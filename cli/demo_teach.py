@@ -20,6 +20,13 @@ def main(arguments: list[str] | None = None) -> int:
         description="Teach a small HuBERT by a recogniser's encoder, on recorded and synthetic speech.",
     )
     parser.add_argument("--packages", type=Path, help="folder of Debian packages with recorded speech, each unpacked")
+    parser.add_argument("--recorded", type=Path, help="folder of recorded speech that is packed already, or carried")
+    parser.add_argument(
+        "--carry",
+        type=Path,
+        metavar="FOLDER",
+        help="write the recorded speech there as Opus, to --recorded on a machine without a network, and stop",
+    )
     parser.add_argument("--start", default="hubert-nano", help="the student's weights to go on from (%(default)s)")
     parser.add_argument("--teacher", default="whisper-tiny-en", help="packaged model, folder or hub name (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("hubert-nano-2-run"), help="run folder (default %(default)s)")
@@ -52,6 +59,7 @@ def _run(options: argparse.Namespace) -> int:
     import torch
 
     from emoprobe.demo import recordings, shards
+    from emoprobe.demo.carrying import carry, unpack
     from emoprobe.demo.teaching import MADE_BY, teach
     from emoprobe.distil.checkpoint import check_export, export
     from emoprobe.distil.settings import Running
@@ -79,6 +87,21 @@ def _run(options: argparse.Namespace) -> int:
     def say(line: str) -> None:
         print(line, flush=True)
 
+    recorded = None
+    if options.packages is not None and options.recorded is not None:
+        raise UserError("--packages and --recorded both say where the recorded speech is: leave one out")
+    if options.packages is not None:
+        recorded = open_store(recordings.make_recordings(options.out / "recorded", options.packages, say=say))
+    elif options.recorded is not None:
+        packed = (options.recorded / "index.npz").is_file()
+        recorded = open_store(options.recorded if packed else unpack(options.recorded, options.out / "recorded"))
+    if recorded is not None:
+        say(f"recorded speech: {recorded.hours:.1f} hours, {len(recorded)} utterances")
+    if options.carry is not None:
+        if recorded is None:
+            raise UserError("--carry writes the recorded speech: say where it is, with --packages or --recorded")
+        say(f"{carry(recorded, options.carry) / 1e6:.1f} MB in {options.carry}")
+        return 0
     start, teacher = load_backbone(options.start), load_backbone(options.teacher)
     synthetic = open_store(
         shards.make_synthetic(
@@ -86,10 +109,6 @@ def _run(options: argparse.Namespace) -> int:
         )
     )
     say(f"synthetic speech: {synthetic.hours:.1f} hours, {len(synthetic)} utterances")
-    recorded = None
-    if options.packages is not None:
-        recorded = open_store(recordings.make_recordings(options.out / "recorded", options.packages, say=say))
-        say(f"recorded speech: {recorded.hours:.1f} hours, {len(recorded)} utterances")
     model = teach(
         options.out,
         settings,

@@ -128,9 +128,8 @@ def _run(options: argparse.Namespace) -> int:
     )
     save_student(taught, options.out, normalise=(student or teacher).normalise, half=options.half, card=told)
     size = sum(p.numel() for p in taught.parameters())
-    print(
-        f"student: {taught.config.num_hidden_layers} blocks, {size:,} parameters, in {options.out}; training log {run / 'log.jsonl'}"
-    )
+    depth = taught.config.num_hidden_layers
+    print(f"student: {depth} blocks, {size:,} parameters, in {options.out}; training log {run / 'log.jsonl'}")
     return 0
 
 
