@@ -139,7 +139,7 @@ SOURCES = (
     Source("tuxpaint-stamps-default", "GPL-2", "Bill Kendrick and contributors", _files("*_desc*.ogg"), every=6),
     Source("flight-of-the-amazon-queen", _GAME, "John Passfield and Steven Stamatiadis", _amazon_queen),
     Source("drascula", _GAME, "Alcachofa Soft S.L.", _drascula),
-    Source("warzone2100-data", "GPL-2+", "Pumpkin Studios and the Warzone 2100 Project", _warzone),
+    Source("warzone2100-data", "GPL-2+", "Eidos Interactive and the Warzone 2100 Project", _warzone),
 )
 
 
