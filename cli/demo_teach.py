@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from emoprobe.demo.teaching_settings import TeachingSettings
+from emoprobe.distil.settings import Running
 from emoprobe.extract.options import check_counts, check_positive
 
 from .command import CommandParser, add_keeping, add_setting, settings_of
@@ -33,9 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--export", type=Path, help="folder for the finished checkpoint")
     parser.add_argument("--hours", type=float, default=2.5, help="of synthetic speech (default %(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="processes that speak (default %(default)s)")
-    parser.add_argument("--budget", type=float, metavar="SECONDS", help="of training, after which it ends by itself")
+    add_setting(parser, Running, "budget", metavar="SECONDS", help="of training, after which it ends by itself")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
-    parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16, where the processor has it")
+    add_setting(parser, Running, "bf16", help="autocast to bfloat16, where the processor has it")
     parser.add_argument("--threads", type=int, help="of the processor")
     add_keeping(parser)
     for name, meaning in (
@@ -62,20 +63,13 @@ def _run(options: argparse.Namespace) -> int:
     from emoprobe.demo.carrying import carry, unpack
     from emoprobe.demo.teaching import MADE_BY, teach
     from emoprobe.distil.checkpoint import check_export, export
-    from emoprobe.distil.settings import Running
     from emoprobe.distil.store import open_store
     from emoprobe.errors import UserError
     from emoprobe.extract.encoders.speech import load_backbone
 
     check_positive(options, "hours")
     check_counts(options, "workers", "threads", least=1)
-    running = Running(
-        save_steps=options.save_steps,
-        log_steps=options.log_steps,
-        bf16=options.bf16,
-        budget=options.budget,
-        use_cpu=options.device == "cpu",
-    )
+    running = settings_of(options, Running, use_cpu=options.device == "cpu")
     if options.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: torch finds none here; leave it out, or install torch for your driver")
     if options.threads is not None:

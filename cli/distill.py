@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser, Running, "budget", metavar="SECONDS", help="of teaching --student, after which it ends by itself"
     )
     parser.add_argument("--half", action="store_true", help="store the weights in float16")
-    parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16, where the processor has it")
+    add_setting(parser, Running, "bf16", help="autocast to bfloat16, where the processor has it")
     parser.add_argument("--threads", type=int, help="of the processor")
     add_keeping(parser)
     options = parser.parse_args(arguments)
@@ -102,7 +102,7 @@ def _run(options: argparse.Namespace) -> int:
     hours = float(lengths.sum()) / SAMPLE_RATE / 3600
     print(f"teacher {teacher.label}: {teacher.n_layers - 1} blocks of width {teacher.width}")
     print(f"speech: {len(lengths)} utterances, {hours:.2f} hours")
-    running = Running(options.save_steps, options.log_steps, bf16=options.bf16, budget=options.budget)
+    running = settings_of(options, Running)
 
     def say(line: str) -> None:
         print(line, flush=True)
