@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict, cast
 
 import numpy as np
 import torch
@@ -102,13 +102,13 @@ class Batches(Dataset):
         if rng.random() < s.noise:
             waves = waves + 10 ** (-rng.uniform(10, 40) / 20) * rng.standard_normal(waves.shape).astype(np.float32)
         span = int(rng.integers(s.mask_frames, max(s.mask_frames, s.mask_longest) + 1))
-        return {
+        batch: Batch = {
             "waves": torch.from_numpy(waves.astype(np.float32)),
             "mask": torch.from_numpy(spans(rng, waves.shape[0], frames, s.mask_share, span)),
             "spectrum": step >= s.spectrum_from,
             "labels": {kind: torch.from_numpy(np.stack(rows).astype(np.int64)) for kind, rows in labels.items()},
-            **self.extras(recorded, parts, frames),
         }
+        return cast(Batch, batch | self.extras(recorded, parts, frames))
 
     def extras(self, recorded: bool, parts: list[tuple[int, int]], frames: int) -> dict[str, Any]:  # noqa: ARG002
         """What else the model is told of parts of utterances (number, first frame), all of so many frames."""

@@ -144,6 +144,11 @@ def grid(settings: TeachingSettings) -> Grid:
     return Grid(settings.hop, settings.field / 2, settings.field)
 
 
+def reading(store: Store) -> Callable[[int], np.ndarray]:
+    """From the number of an utterance of a store to its waveform, float32 in -1 to 1."""
+    return lambda index: store.wave(index).astype(np.float32) / 32768
+
+
 def teach(
     run: Path,
     settings: TeachingSettings,
@@ -226,7 +231,7 @@ def teach(
                 teacher,
                 model.matching.teacher_layers,
                 np.diff(s.offsets),
-                lambda index, s=s: s.wave(index).astype(np.float32) / 32768,
+                reading(s),
                 grid(settings),
                 say=say,
             )

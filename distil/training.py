@@ -176,6 +176,7 @@ def trainer_for(
         data_collator=lambda rows: rows[0],
         callbacks=[_Log(model, run / "log.jsonl", stop, clock, say)],
         clock=clock,
+        decay=settings.decay / settings.steps,
     )
 
 
@@ -215,24 +216,24 @@ def is_over(run: Path, newest: Path, *, stop: int, budget: float | None) -> bool
 class _InOrder(Trainer):
     """Every batch once, in their order; the learning rate falls by the clock where a budget is given."""
 
-    def __init__(self, *, clock: Clock, **options: Any) -> None:
+    def __init__(self, *, clock: Clock, decay: float, **options: Any) -> None:
         super().__init__(**options)
-        self.clock = clock
+        self.clock, self.decay = clock, decay
 
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
     ) -> torch.optim.lr_scheduler.LRScheduler:
         """The schedule of transformers, or one by the clock."""
-        if self.clock.budget is None or self.lr_scheduler is not None:
+        optimizer = optimizer or self.optimizer
+        if self.clock.budget is None or self.lr_scheduler is not None or optimizer is None:
             return super().create_scheduler(num_training_steps, optimizer)
         warmup = max(1, self.args.warmup_steps)
-        decay = self.args.lr_scheduler_kwargs["num_decay_steps"] / num_training_steps
 
         def share(step: int) -> float:
             done = max(step / num_training_steps, self.clock.share)
-            return min(1.0, (step + 1) / warmup, max(0.0, (1 - done) / decay))
+            return min(1.0, (step + 1) / warmup, max(0.0, (1 - done) / max(self.decay, 1e-6)))
 
-        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, share)
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
         self._created_lr_scheduler = True
         return self.lr_scheduler
 
