@@ -224,6 +224,8 @@ def make_targets(
                 say(f"{int((heard < lengths).sum())} utterances are cut to the teacher's {longest / SAMPLE_RATE:g} s")
             part = folder / _PART
             if not states.is_file():
+                size = offsets[-1] * len(layers) * teacher.width * 2 / 1e6
+                say(f"what {teacher.label} says of the speech takes {size:.1f} MB in {folder}, and is computed once")
                 _ask(part, teacher, layers, heard, read, student, longest, say)
                 part.replace(states)
             rows = np.memmap(states, "<f2", "r", shape=shape)
