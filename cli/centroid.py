@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from emoprobe.defaults import RESULTS
+
 from .command import CommandParser
 from .running import run_command
 
@@ -17,7 +19,7 @@ def main(argv: list[str] | None = None) -> int:
         "its curve over the layers, over its mean, by CCC, explained variance and its odds; differences of dimensions "
         "and of models, with 95 % intervals over speakers; and what may be said of arousal and valence.",
     )
-    parser.add_argument("results", nargs="?", type=Path, default=Path("results"), help="folder that probe-fit wrote")
+    parser.add_argument("results", nargs="?", type=Path, default=Path(RESULTS), help="folder that probe-fit wrote")
     parser.add_argument("--probe", choices=("ridge", "mlp"), default="ridge")
     parser.add_argument("--split", help="such as test or development (default: the first test split)")
     parser.add_argument("--resamples", type=int, default=2000, metavar="N")

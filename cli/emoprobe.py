@@ -18,6 +18,7 @@ SUBCOMMANDS = {
     "relevance": "ask six second opinions on which layers matter",
     "similarity": "compare layers with each other, with another model's and with features",
     "centroid": "tell how deep each dimension of emotion lies, with intervals",
+    "ask": "ask a question by its name: noise ceiling and others",
     "transcribe": "fill in the transcripts of a corpus *",
     "train": "train a speech encoder and a text encoder end to end *",
     "export": "write a trained model in ONNX form",

@@ -7,6 +7,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from emoprobe.defaults import CACHE
 from emoprobe.errors import UserError
 from emoprobe.extract.baselines.registry import BASELINES, kept_beside
 from emoprobe.extract.limits import PRECISIONS, STATISTICS
@@ -75,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--label", help="short name of the model in tables and legends")
     add_setting(what, ExtractionSettings, "limit", metavar="N", help="only N utterances, drawn by lot, always the same")
     keep = p.add_argument_group("what is kept")
-    keep.add_argument("--out", type=Path, default=Path("hidden_states.h5"), help="default: %(default)s")
+    keep.add_argument("--out", type=Path, default=Path(CACHE), help="default: %(default)s")
     add_setting(
         keep,
         ExtractionSettings,

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emoprobe.defaults import CACHE, FIGURES, RESULTS
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
 from emoprobe.probe.probes.registry import ALL, PROBES
@@ -88,8 +89,8 @@ def parser() -> argparse.ArgumentParser:
     add("rescale", help="give ridge predictions the mean and spread of the labels, fitted on training data")
     add("device", help="where mlp and weighted are trained: auto, cpu, cuda, mps")
     where = command.add_argument_group("where to")
-    where.add_argument("--out", type=Path, default=Path("results"), help="folder of the results (default results)")
-    where.add_argument("--figures", type=Path, default=Path("figures"), help="folder of the plots (default figures)")
+    where.add_argument("--out", type=Path, default=Path(RESULTS), help="folder of the results (default results)")
+    where.add_argument("--figures", type=Path, default=Path(FIGURES), help="folder of the plots (default figures)")
     where.add_argument("--overwrite", action="store_true", help="fit again what the results already hold")
     where.add_argument("--quiet", action="store_true", help="no progress bars")
     return command
@@ -102,7 +103,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _fit(given: argparse.Namespace) -> int:
-    caches = given.caches or [Path("hidden_states.h5")]
+    caches = given.caches or [Path(CACHE)]
     for cache in caches:
         if not cache.exists():
             remedy = "make it with probe-extract" if not given.caches else "give the path of a file by probe-extract"

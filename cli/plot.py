@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from emoprobe.defaults import FIGURES, RESULTS
 from emoprobe.errors import UserError
 
 from .command import CommandParser
@@ -28,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
         help="folders that probe-fit wrote (default: results); several are drawn together",
     )
     options.add_argument(
-        "--figures", type=Path, default=Path("figures"), metavar="FOLDER", help="where to (default: %(default)s)"
+        "--figures", type=Path, default=Path(FIGURES), metavar="FOLDER", help="where to (default: %(default)s)"
     )
     options.add_argument(
         "--format",
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _draw(options: argparse.Namespace) -> int:
-    folders = options.results or [Path("results")]
+    folders = options.results or [Path(RESULTS)]
     for folder in folders:
         if not folder.is_dir():
             raise UserError(

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from emoprobe.analysis.report.settings import ReportSettings
+from emoprobe.defaults import REPORT, RESULTS
 from emoprobe.errors import UserError
 
 from .command import CommandParser, add_setting, settings_of, text
@@ -42,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="CACHE",
         help="caches of these results (default: those that the protocol names, beside the results or here)",
     )
-    options.add_argument("--out", type=Path, default=Path("report"), metavar="FOLDER", help="default: %(default)s")
+    options.add_argument("--out", type=Path, default=Path(REPORT), metavar="FOLDER", help="default: %(default)s")
     add = partial(add_setting, options, ReportSettings)
     add("title", type=text, help="a title of your own")
     add(
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    folders = options.results or [Path("results")]
+    folders = options.results or [Path(RESULTS)]
     for folder in folders:
         if not folder.is_dir():
             raise UserError(

@@ -7,6 +7,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from emoprobe.defaults import FIGURES, RESULTS
 from emoprobe.endtoend.settings import FREEZABLE, LAYERS, POOLINGS, ModelSettings, TrainingSettings
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora.cells import DIMENSIONS
@@ -86,8 +87,8 @@ def parser() -> argparse.ArgumentParser:
     _add_training(p.add_argument_group("training"))
     where = p.add_argument_group("where")
     where.add_argument("--out", type=Path, default=Path("trained"), help="folder of the run (default: trained)")
-    where.add_argument("--results", type=Path, default=Path("results"), help="table of scores (default: results)")
-    where.add_argument("--figures", type=Path, default=Path("figures"), help="default: figures")
+    where.add_argument("--results", type=Path, default=Path(RESULTS), help="table of scores (default: results)")
+    where.add_argument("--figures", type=Path, default=Path(FIGURES), help="default: figures")
     where.add_argument("--overwrite", action="store_true", help="start anew where --out holds another run")
     where.add_argument("--quiet", action="store_true", help="no progress, only the summary")
     p.add_argument(

@@ -57,7 +57,7 @@ def read_baseline(file: CacheFile, name: str) -> np.ndarray:
     if name not in kept_beside() or not path.exists():
         raise UserError(
             f"{file.path} has no baseline {name!r} (it has {', '.join(baselines_of(file))}); "
-            f"{' and '.join(kept_beside())} are made with probe-extract --baselines"
+            f"probe-extract --baselines makes {', '.join(kept_beside())}"
         )
     sidecar = read_sidecar(path)
     _refuse_other_corpus(file, path, sidecar.about)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from emoprobe.defaults import CACHE
 from emoprobe.errors import UserError
 from emoprobe.ownership import files_below, refuse_stranger, refuse_strangers, remove
 from emoprobe.storage import finished_name
@@ -40,7 +41,7 @@ _CHECKED_UTTERANCES, _CHECKED_SECONDS = 4, 2.0
 def extract(
     corpus: Corpus | str | Path,
     model: Backbone | str = "hubert-nano",
-    out: str | Path = "hidden_states.h5",
+    out: str | Path = CACHE,
     *,
     settings: ExtractionSettings | None = None,
     progress: bool = True,

@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 
 from . import jackknife
-from .drawing import MEASURES, Drawn, Sums, draw_resamples, limits, scored, sums_of
+from .drawing import Drawn, Sums, draw_resamples, limits, scored, sums_of
 from .jackknife import FIXED, REFITTED
+from .metrics import DIMENSION_MEASURES
 from .permutation import holm
 from .refits import Refits
-from .selecting import SYSTEM, SystemName, in_words, same_value
+from .schema import SYSTEM
+from .selecting import SystemName, in_words, same_value
 
 #: Fewest resamples for each test of a family: the smallest p value, 2 / (1 + resamples), times its size is below 0.05.
 RESAMPLES_A_TEST = 40
@@ -93,10 +95,10 @@ def _samples(
 
     None where a system was not refitted, has several seeds, or scores utterances that the other does not.
     """
-    known = method.refits.all_of(names) if method.metric in MEASURES else None
+    known = method.refits.all_of(names) if method.metric in DIMENSION_MEASURES else None
     if known is None or known[0].utterances != utterances or any(one.shape[1] != 1 for one in sums):
         return None
-    measure = MEASURES[method.metric]
+    measure = DIMENSION_MEASURES[method.metric]
     each = [refit.samples(measure, one[:, 0]) for refit, one in zip(known, sums, strict=True)]
     return [(sample[0] - sample[1] if len(sample) == 2 else sample[0])[:, None] for sample in zip(*each, strict=True)]
 

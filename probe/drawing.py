@@ -12,25 +12,12 @@ import pandas as pd
 from emoprobe.errors import UserError
 
 from .bootstrap import confusion_by_speaker, leave_one_out, moments_by_speaker, resampled, scale_of, stretched
-from .metrics import (
-    ccc_from_moments,
-    macro_f1_from_confusion,
-    pearson_from_moments,
-    rmse_from_moments,
-    uar_from_confusion,
-)
+from .metrics import CATEGORY_MEASURES, DIMENSION_MEASURES
 from .recalls import common_classes
 from .units import SPEAKER, speaker_groups, unit_names, unit_of, with_groups
 
 #: A score as a function of sums, shape (..., 6).
 Measure = Callable[[np.ndarray], np.ndarray]
-
-#: Of dimensions, from the moments of each speaker; and of categories, from their confusion matrices.
-MEASURES: dict[str, Measure] = {"ccc": ccc_from_moments, "pearson": pearson_from_moments, "rmse": rmse_from_moments}
-CATEGORY_MEASURES: dict[str, Callable[..., np.ndarray]] = {
-    "uar": uar_from_confusion,
-    "macro_f1": macro_f1_from_confusion,
-}
 
 #: Columns of the predictions that hold label and answer.
 _RATED, _NAMED = ("truth", "prediction"), ("true_category", "predicted_category")
@@ -103,8 +90,8 @@ def columns_of(metric: str) -> tuple[str, str]:
     """
     if metric in CATEGORY_MEASURES:
         return _NAMED
-    if metric not in MEASURES:
-        known = ", ".join((*MEASURES, *CATEGORY_MEASURES))
+    if metric not in DIMENSION_MEASURES:
+        known = ", ".join((*DIMENSION_MEASURES, *CATEGORY_MEASURES))
         raise UserError(f"no score is called {metric!r}: choose one of {known}")
     return _RATED
 
@@ -178,7 +165,7 @@ def _confusions(
 
 def scores_of(systems: Sums, metric: str) -> np.ndarray:
     """Score of each system, mean over its seeds, of all categories: also of those that no comparison speaks of."""
-    measure = MEASURES[metric] if metric in MEASURES else CATEGORY_MEASURES[metric]
+    measure = DIMENSION_MEASURES[metric] if metric in DIMENSION_MEASURES else CATEGORY_MEASURES[metric]
     return np.array([measure(one.sum(0)).mean() for one in systems.sums])
 
 
@@ -204,7 +191,7 @@ def _measure(systems: Sums, metric: str) -> Callable[[np.ndarray], np.ndarray]:
         # One class alone has a recall, and no average.
         common = systems.common
         return partial(CATEGORY_MEASURES[metric], classes=None if common is None else common & (common.sum() > 1))
-    return MEASURES[metric]
+    return DIMENSION_MEASURES[metric]
 
 
 def _seed_weights(seeds: int, resamples: int, seed: int) -> np.ndarray:

@@ -7,6 +7,8 @@ pooled score, and neither needs the predictions again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -289,3 +291,15 @@ def macro_f1(truth: ArrayLike, prediction: ArrayLike) -> np.ndarray:
     0.6667
     """
     return macro_f1_from_confusion(confusion(*_as_numbers(truth, prediction)))
+
+
+#: What is measured of dimensions, from sums of shape (..., 6), and of categories, from confusion matrices.
+DIMENSION_MEASURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "ccc": ccc_from_moments,
+    "pearson": pearson_from_moments,
+    "rmse": rmse_from_moments,
+}
+CATEGORY_MEASURES: dict[str, Callable[..., np.ndarray]] = {
+    "uar": uar_from_confusion,
+    "macro_f1": macro_f1_from_confusion,
+}

@@ -16,10 +16,7 @@ import pandas as pd
 from .bootstrap import leave_one_out
 from .deletion import BOTH
 from .drawing import Measure
-from .schema import KEY, MOMENTS
-
-#: Columns that name a system, as `selecting.SYSTEM` has them.
-_SYSTEM = (*KEY, "layer", "split")
+from .schema import KEY, MOMENTS, SYSTEM
 
 
 @dataclass(frozen=True)
@@ -80,8 +77,8 @@ class Refits:
     def __init__(self, table: pd.DataFrame) -> None:
         self._table = table
         self._rows: dict[tuple, list[int]] = {}
-        for row, values in enumerate(zip(*(table[column] for column in _SYSTEM), strict=True)):
-            self._rows.setdefault(_key(dict(zip(_SYSTEM, values, strict=True))), []).append(row)
+        for row, values in enumerate(zip(*(table[column] for column in SYSTEM), strict=True)):
+            self._rows.setdefault(_key(dict(zip(SYSTEM, values, strict=True))), []).append(row)
 
     def of(self, name: Mapping[str, Any]) -> Refit | None:
         """Refits of a system; None where there are none, or too few to vary."""
@@ -110,7 +107,7 @@ class Refits:
         utterances : int
             How many each of them scores.
         """
-        columns = {column: name[column] for column in _SYSTEM}
+        columns = {column: name[column] for column in SYSTEM}
         known = self.all_of([{**columns, "layer": int(layer)} for layer in layers])
         return Refit.stacked(known) if known and known[0].utterances == utterances else None
 

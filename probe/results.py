@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from emoprobe import locks
+from emoprobe.defaults import RESULTS
 from emoprobe.errors import UserError, reason
 from emoprobe.fields import (
     LONGEST_NAME,
@@ -327,7 +328,7 @@ def update_results(folder: str | Path, new: Results) -> Results:
     return results
 
 
-def load_results(folder: str | Path | Sequence[str | Path] = "results") -> Results:
+def load_results(folder: str | Path | Sequence[str | Path] = RESULTS) -> Results:
     """Read the results that ``probe-fit`` left.
 
     Parameters
@@ -349,16 +350,15 @@ def load_results(folder: str | Path | Sequence[str | Path] = "results") -> Resul
         for one in folder:
             results = results.updated(load_results(one))
         return results
-    folder = Path(folder)
-    if not (folder / "protocol.json").is_file():
+    entries = Path(folder) / "protocol.json"
+    if not entries.is_file():
         raise UserError(f"{folder} holds no results: make them with `probe-fit --out {folder}`")
-    path = folder / "protocol.json"
-    protocol = check_list(read_json(path, remedy=_REMEDY), path, PROTOCOL, remedy=_REMEDY)
+    protocol = check_list(read_json(entries, remedy=_REMEDY), entries, PROTOCOL, remedy=_REMEDY)
     frames = {}
     for name, columns in _TABLES.items():
-        path = folder / f"{name}.parquet"
-        if not path.exists() and (folder / f"{name}.csv").exists():
-            path = folder / f"{name}.csv"
+        path = entries.with_name(f"{name}.parquet")
+        if not path.exists() and path.with_suffix(".csv").exists():
+            path = path.with_suffix(".csv")
         if name in _OPTIONAL and not path.exists():
             frames[name] = table([], columns)
             continue

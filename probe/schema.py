@@ -36,6 +36,9 @@ from emoprobe.fields import (
 #: Columns that name a run.
 KEY = ("model", "corpus", "dimension", "probe", "features")
 
+#: Columns that name a system: a layer of a run, on one part.
+SYSTEM = (*KEY, "layer", "split")
+
 #: The dimension that is categories of emotion instead of ratings on a scale.
 CATEGORIES = "emotion"
 

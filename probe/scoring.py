@@ -15,24 +15,13 @@ from . import jackknife
 from .bootstrap import confusion_by_speaker, intervals, moments_by_speaker
 from .deletion import LeftOut
 from .jackknife import FIXED, REFITTED
-from .metrics import (
-    ccc_from_moments,
-    macro_f1_from_confusion,
-    pearson_from_moments,
-    rmse_from_moments,
-    uar_from_confusion,
-)
+from .metrics import CATEGORY_MEASURES, DIMENSION_MEASURES
 from .permutation import holm, summarise
 from .recalls import TOO_RARE, common_classes, recalls, resampled_measures, told
 from .refits import Refit
 from .schema import MOMENTS
 from .splits import POOLED, Split
 from .units import unit_of
-
-Measures = dict[str, Callable[[np.ndarray], np.ndarray]]
-
-DIMENSION_MEASURES: Measures = {"ccc": ccc_from_moments, "pearson": pearson_from_moments, "rmse": rmse_from_moments}
-CATEGORY_MEASURES: Measures = {"uar": uar_from_confusion, "macro_f1": macro_f1_from_confusion}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import pandas as pd
 from emoprobe.errors import UserError
 
 from .drawing import columns_of, is_there, scores_of, sums_of
-from .schema import CATEGORIES, KEY
+from .schema import CATEGORIES, KEY, SYSTEM
 from .splits import CROSS_VALIDATION, POOLED
 
 if TYPE_CHECKING:
@@ -30,9 +30,6 @@ NOT_HELD_OUT = (DEVELOPMENT, "train")
 
 #: Scores whose lowest value is the best.
 LOWER_IS_BETTER = ("rmse",)
-
-#: Columns that name a system.
-SYSTEM = ("model", "corpus", "dimension", "probe", "features", "layer", "split")
 
 
 # Which part is reported -----------------------------------------------------------------------------------------------

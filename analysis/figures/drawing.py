@@ -7,9 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from emoprobe import defaults
 from emoprobe.errors import UserError
 
+from ..measures.answers import load_answers
 from ..tables import METRICS, read_tables
+from .answers import answer_drawings
 from .comparison import plot_comparison
 from .confusion import plot_confusion
 from .depth import plot_teacher_student
@@ -50,7 +53,7 @@ class NothingToDraw(UserError):
 
 def draw_figures(
     results: Any,
-    figures: str | Path = "figures",
+    figures: str | Path = defaults.FIGURES,
     *,
     formats: Sequence[str] = ("png", "svg"),
     metric: str = "ccc",
@@ -62,7 +65,8 @@ def draw_figures(
     ``heatmap`` (all models of a corpus), ``depth`` (two models or more on relative depth), ``comparison`` (two systems
     or more: baselines, layers, learned sums, models trained end to end). Where the results hold several corpora, each
     name says which; several probes, pooled features or test parts are told apart from the second on:
-    ``layers_MODEL_mlp``.
+    ``layers_MODEL_mlp``. Answers to questions that were asked by name, ``NAME_MODEL``, are drawn where `results` are
+    folders that hold them.
 
     Parameters
     ----------
@@ -90,13 +94,19 @@ def draw_figures(
     for name in formats:
         if name not in FORMATS:
             raise UserError(f"cannot write {name!r} figures: choose of {', '.join(FORMATS)}")
+    answers = answer_drawings(load_answers(_folders(results)))
     results = read_tables(results)
     if metric not in METRICS:
         raise UserError(f"no score is called {metric!r}: choose one of {', '.join(METRICS)}")
     wanted = [(kind, one) for kind in FIGURES for one in kind.needs(results, metric)]
-    if not wanted:
+    if not wanted and not answers:
         raise NothingToDraw("the results hold nothing to draw: no score of a layer, no learned weight, no two systems")
     drawings = [
         ((*kind.name.split("_"), *one.parts), partial(kind.draw, results, **one.options)) for kind, one in wanted
     ]
-    return write_drawings(drawings, Path(figures), formats)
+    return write_drawings([*drawings, *answers], Path(figures), formats)
+
+
+def _folders(results: Any) -> list[Path]:
+    several = [results] if isinstance(results, str | Path) else results if isinstance(results, list | tuple) else []
+    return [Path(one) for one in several if isinstance(one, str | Path)]

@@ -41,6 +41,25 @@ class FigureKind:
 
 
 @dataclass(frozen=True)
+class AnswerKind:
+    """The figures of a question that is asked by name.
+
+    Parameters
+    ----------
+    name : str
+        Of the question, and the first word of the file names.
+    needs : callable
+        Given the table of its answers, what to draw of it.
+    draw : callable
+        Given that table and the options of one, draws it on an empty `figure`.
+    """
+
+    name: str
+    needs: Callable[[pd.DataFrame], Iterator[Wanted]]
+    draw: Callable[..., Any]
+
+
+@dataclass(frozen=True)
 class Wanted:
     """One figure to be: what its file name adds to that of its kind, and the options that it is drawn with."""
 

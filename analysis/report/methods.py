@@ -9,6 +9,7 @@ from emoprobe.probe.leakage import shared_kinds
 from emoprobe.probe.units import SPEAKER
 
 from ..measures.alignment import MEASURES
+from ..measures.inquiries import INQUIRIES
 from ..measures.opinions import OPINIONS
 from ..tables import END_TO_END
 from .bibliography import ARCHITECTURES, CORPORA, PAPER, REFERENCES
@@ -62,6 +63,7 @@ def methods(study: Study, *, opinions: Iterable[str] = (), measures: Iterable[st
         _opinions(set(opinions), account),
         _similarity(set(measures), account),
         _trained(study),
+        *_asked(study, account),
     ):
         account.paragraphs += [paragraph] if paragraph else []
     account.paragraphs.append(_versions(study))
@@ -243,6 +245,14 @@ def _opinions(shown: Collection[str], account: Account) -> str:
 def _similarity(shown: Collection[str], account: Account) -> str:
     used = [_with_sources(one.method, one.cites, account) for name, one in MEASURES.items() if name in shown]
     return f"The similarity of pooled states was measured by {listed(used)}." if used else ""
+
+
+def _asked(study: Study, account: Account) -> list[str]:
+    return [
+        _with_sources(inquiry.method.removesuffix("."), inquiry.cites, account) + "."
+        for name, inquiry in INQUIRIES.items()
+        if name in study.answers and len(study.answers[name])
+    ]
 
 
 def _with_sources(text: str, keys: Sequence[str], account: Account) -> str:

@@ -11,7 +11,8 @@ import pandas as pd
 from emoprobe.errors import UserError
 from emoprobe.extract.baselines.registry import as_in_a_cache
 from emoprobe.probe.jackknife import REFITTED
-from emoprobe.probe.selecting import SYSTEM, Choice, best_baseline, chosen_in_words, headline_metric
+from emoprobe.probe.schema import SYSTEM
+from emoprobe.probe.selecting import Choice, best_baseline, chosen_in_words, headline_metric
 from emoprobe.probe.significance import paired_differences
 from emoprobe.probe.units import GROUP
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from emoprobe.probe.results import Results
 from emoprobe.probe.schema import CATEGORIES
 from emoprobe.probe.selecting import NOT_HELD_OUT, Choice, best_layer, headline_metric, reported_split
 
+from ..measures.answers import load_answers
 from ..tables import END_TO_END, ordered_features, read_complete
 
 EMOTION = CATEGORIES
@@ -74,12 +75,15 @@ class Study:
         Where the results were read from.
     quick : bool
         Whether to leave out what is computed from caches.
+    answers : mapping of str to DataFrame
+        To the questions that were asked by name, as far as they stand in the folders.
     """
 
     results: Results
     models: tuple[Model, ...]
     folders: tuple[Path, ...]
     quick: bool = False
+    answers: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
     @property
     def corpora(self) -> list[str]:
@@ -239,7 +243,14 @@ def gather(
         fields: dict[str, Spec] = {"split": TABLE} | _REPORTED.get(run["probe"], {})
         remedy = f"fit {run['probe']} of {run['dimension']}, {run['model']}, again, or draw figures alone: probe-plot"
         check_fields(run, f"the protocol of {_names(folders)}", fields, remedy=remedy)
-    return Study(results, _models(results, folders, caches), tuple(folders), quick)
+    answers = {name: _of_dimensions(answer, dimensions) for name, answer in load_answers(folders).items()}
+    return Study(results, _models(results, folders, caches), tuple(folders), quick, answers)
+
+
+def _of_dimensions(answer: pd.DataFrame, dimensions: Sequence[str]) -> pd.DataFrame:
+    if not dimensions or "dimension" not in answer:
+        return answer
+    return answer[answer["dimension"].isin(list(dimensions))].reset_index(drop=True)
 
 
 def _only(results: Results, dimensions: Sequence[str]) -> Results:

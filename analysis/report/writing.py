@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from emoprobe.defaults import REPORT, RESULTS
+
 from ..figures.files import file_stems, make_folder, replace_file
 from .claims import claims
 from .computed import compute
@@ -22,10 +24,10 @@ _LONGEST_TITLE = 160
 
 
 def write_report(
-    results: str | Path | Sequence[str | Path] = "results",
+    results: str | Path | Sequence[str | Path] = RESULTS,
     *,
     caches: Sequence[str | Path] = (),
-    out: str | Path = "report",
+    out: str | Path = REPORT,
     title: str = ReportSettings.title,
     dimensions: Sequence[str] = ReportSettings.dimensions,
     quick: bool = ReportSettings.quick,

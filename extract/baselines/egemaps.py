@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from emoprobe.errors import UserError
@@ -14,7 +12,6 @@ from .base import Baseline, Features, Resources
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..audio import AudioHeader, AudioProblem
     from ..cache import HiddenStateCache
 
 #: Robust standard deviations from the median beyond which a feature is brought back. Its coefficients of variation
@@ -33,10 +30,8 @@ def compute(cache: HiddenStateCache, resources: Resources) -> Features:
     """
     import numpy as np
 
-    from ..audio import AudioProblem, Kept, read_audio, refuse_vanished
-    from ..corpora.places import places
-    from ..scan import read_headers
     from ..versions import versions
+    from .hearing import of_waveforms
 
     try:
         import opensmile
@@ -45,35 +40,15 @@ def compute(cache: HiddenStateCache, resources: Resources) -> Features:
     smile = opensmile.Smile(
         feature_set=opensmile.FeatureSet.eGeMAPSv02, feature_level=opensmile.FeatureLevel.Functionals
     )
-    paths = [resources.root / path for path in cache.utterances["path"]]
-    parts = places(cache.utterances)
-    samples, kept = cache.samples, Kept()
     columns = tuple(smile.feature_names)
 
-    def one(row: int, header: AudioHeader | AudioProblem) -> tuple[np.ndarray, str]:
-        nothing = np.full(len(columns), np.nan, np.float32)
-        try:
-            if isinstance(header, AudioProblem):
-                raise header
-            waveform = read_audio(paths[row], header, kept)
-        except AudioProblem as problem:
-            if samples[row]:  # it was there when the cache was made
-                refuse_vanished(paths[row].parent)
-            return nothing, f"{paths[row]}: {problem}"
-        if samples[row] and len(waveform) != samples[row]:
-            return nothing, f"{paths[row]}: of another length than when the cache was made"
+    def functionals(waveform: np.ndarray) -> np.ndarray | str:
         features = smile(waveform, SAMPLE_RATE).reshape(-1)
-        if not np.isfinite(features).all():
-            return nothing, f"{paths[row]}: too short for eGeMAPS ({len(waveform) / SAMPLE_RATE:.3f} s)"
-        return features, ""
+        if np.isfinite(features).all():
+            return features
+        return f"too short for eGeMAPS ({len(waveform) / SAMPLE_RATE:.3f} s)"
 
-    def of_rows(rows: np.ndarray) -> tuple[np.ndarray, list[str]]:
-        with warnings.catch_warnings(), ThreadPoolExecutor(resources.workers) as threads:
-            warnings.simplefilter("ignore", UserWarning)  # of a signal too short, which `one` tells itself
-            headers = read_headers([str(paths[row]) for row in rows], [parts[row] for row in rows])
-            features, reasons = zip(*threads.map(one, rows, headers), strict=True)
-        return np.stack(features), list(reasons)
-
+    of_rows = of_waveforms(cache, resources, len(columns), functionals)
     settings = {
         "feature_set": "eGeMAPSv02",
         "level": "functionals",

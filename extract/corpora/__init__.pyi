@@ -21,6 +21,7 @@ from . import nemo as nemo
 from . import raters as raters
 from . import ravdess as ravdess
 from . import registry as registry
+from . import savee as savee
 from . import scales as scales
 from . import separated as separated
 from . import table as table

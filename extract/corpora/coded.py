@@ -23,6 +23,7 @@ def read_coded(
     decode: Callable[[dict[str, str]], dict[str, str]],
     *,
     example: str,
+    named: Callable[[str], str] = stem_of,
     keep_words: Collection[str] = (),
     without: Collection[str] = (),
     notes: Collection[str] = (),
@@ -35,11 +36,14 @@ def read_coded(
         Of the corpus.
     root : Path
     pattern : str
-        Regular expression with named groups, of a whole stem.
+        Regular expression with named groups, of a whole name.
     decode : callable
         From the groups to the columns that they tell.
     example : str
         A file name of this form, for errors.
+    named : callable
+        From a file's path relative to the root to the name that is read, and that is its id: where a folder tells a
+        part of it, not its stem alone.
     keep_words : collection of str
         See :class:`.cells.MissingWords`.
     without : collection of str
@@ -50,35 +54,39 @@ def read_coded(
     Returns
     -------
     Corpus
-        In the order of the stems. Files of other names are left out, with their count in the notes.
+        In the order of the names. Files of other names are left out, with their count in the notes.
 
     Raises
     ------
     UserError
-        If there is no such file, two have one stem, or a name holds a code that the corpus does not have.
+        If there is no such file, two have one name, or a name holds a code that the corpus does not have.
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give the one that the corpus was unpacked to, as {name}:ROOT")
-    tree = AudioTree(root, without=without)
-    paths = sorted(tree.without(()), key=lambda path: (stem_of(path), path))
-    named = [(path, re.fullmatch(pattern, stem_of(path))) for path in paths]
-    rows = []
-    for path, told in named:
-        if told is None:
+    names = {path: named(path) for path in AudioTree(root, without=without).without(())}
+    paths = sorted(names, key=lambda path: (names[path], path))
+    told = {path: re.fullmatch(pattern, names[path]) for path in paths}
+    rows: list[dict[str, str]] = []
+    for path, parts in told.items():
+        if parts is None:
             continue
-        tree.find(stem_of(path))  # refuses two files of one stem
+        if rows and rows[-1]["id"] == names[path]:
+            raise UserError(
+                f"{root}: {names[path]} could be {rows[-1]['path']} or {path}; remove the one that is not meant, or "
+                "give a folder that holds one of them"
+            )
         try:
-            columns = decode(told.groupdict())
+            columns = decode(parts.groupdict())
         except KeyError as problem:
             raise UserError(
                 f"{root / path}: the name holds the code {problem.args[0]!r}, which {name} does not have; "
                 "rename the file or take it away"
             ) from None
-        rows.append({"id": stem_of(path), "path": path} | columns)
+        rows.append({"id": names[path], "path": path} | columns)
     if not rows:
         instead = f" ({len(paths):,} others, such as {first(paths, 2)})" if paths else ""
         raise UserError(f"{root}: no audio file is called as in {example}{instead}; give the folder of {name}")
-    others = [path for path, told in named if told is None]
+    others = [path for path, parts in told.items() if parts is None]
     said = list(notes)
     if others:
         said.append(f"{len(others):,} audio files are not called as in {example}, and are left out: {first(others, 2)}")

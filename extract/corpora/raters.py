@@ -7,7 +7,7 @@ spread and the number, from which the best score that any model can reach follow
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -97,12 +97,31 @@ def rater_columns(summary: pd.DataFrame, ids: Iterable[str], notes: list[str]) -
     return {name: aligned[name].to_numpy() for name in RATERS}
 
 
-def add_ratings(corpus: Corpus, path: Path) -> Corpus:
-    """A corpus with the single ratings of a table ``id,rater,arousal,valence,dominance``, one row a rating.
+@dataclass(frozen=True)
+class Ratings:
+    """Single ratings, one row a rating.
+
+    Attributes
+    ----------
+    ids, raters : list of str
+        The utterance that is rated, and who rated it (``""`` for somebody unknown).
+    values : ndarray, (ratings, 3)
+        Arousal, valence and dominance, NaN for none.
+    unused : tuple of str
+        Columns that say nothing of this.
+    """
+
+    ids: list[str]
+    raters: list[str]
+    values: np.ndarray
+    unused: tuple[str, ...] = ()
+
+
+def read_ratings(path: Path) -> Ratings:
+    """Read a table ``id,rater,arousal,valence,dominance`` of single ratings.
 
     Parameters
     ----------
-    corpus : Corpus
     path : Path
         CSV. ``id`` is the utterance's in the corpus; without ``rater`` each row is by somebody else; of the dimensions
         one is enough, and an empty cell is no rating.
@@ -110,7 +129,7 @@ def add_ratings(corpus: Corpus, path: Path) -> Corpus:
     Raises
     ------
     UserError
-        Naming file, line and remedy: no such columns, a rating that is no number, no id of the corpus.
+        Naming file, line and remedy: no such columns, or a rating that is no number.
     """
     header, rows, lines = csv_rows(read_bytes(path), path)
     names = [name.strip().casefold() for name in header]
@@ -133,15 +152,27 @@ def add_ratings(corpus: Corpus, path: Path) -> Corpus:
                 raise UserError(
                     f"{path}, line {lines[index]}, column '{name}': {problem}; correct it or leave the cell empty"
                 ) from None
+    unused = tuple(name for name, low in zip(header, names, strict=True) if low not in place)
+    return Ratings(ids, raters, ratings, unused)
+
+
+def add_ratings(corpus: Corpus, path: Path) -> Corpus:
+    """A corpus with the single ratings of a table, as :func:`read_ratings` reads it.
+
+    Raises
+    ------
+    UserError
+        Naming file, line and remedy: no such columns, a rating that is no number, no id of the corpus.
+    """
+    ratings = read_ratings(path)
     notes: list[str] = []
-    summary = summarise(ids, raters, ratings, notes)
+    summary = summarise(ratings.ids, ratings.raters, ratings.values, notes)
     if not summary.index.isin(corpus.utterances["id"]).any():
         raise UserError(
-            f"{path}: none of its ids is one of {corpus.name} (here {first(ids, 2)}; there "
+            f"{path}: none of its ids is one of {corpus.name} (here {first(ratings.ids, 2)}; there "
             f"{first(corpus.utterances['id'], 2)}); write the ids of the corpus"
         )
     utterances = corpus.utterances.assign(**rater_columns(summary, corpus.utterances["id"], notes))
-    unused = [name for name, low in zip(header, names, strict=True) if low not in place]
-    if unused:
-        notes.append(f"columns not used: {first(unused, 12)}")
+    if ratings.unused:
+        notes.append(f"columns not used: {first(ratings.unused, 12)}")
     return replace(corpus, utterances=utterances, notes=(*corpus.notes, *(f"{path.name}: {note}" for note in notes)))

@@ -149,6 +149,7 @@ def test_nothing_is_cut_and_nothing_collides(plot, names, model):
     assert np.diff(middles).min() > 0.7 * max(box.height for box in ticks)
 
 
+@pytest.mark.slow
 def test_both_are_among_the_figures_of_categories(tmp_path):
     made = {path.name for path in draw_figures(some_results(), tmp_path / "figures", formats=["svg"])}
     assert {"recalls_m.svg", "confusion_m.svg", "emotion_m.svg"} <= made

@@ -50,6 +50,7 @@ def on(table: pd.DataFrame, scale: str) -> pd.DataFrame:
     return table[table["scale"] == scale]
 
 
+@pytest.mark.slow
 def test_it_equals_the_closed_form_and_a_naive_bootstrap():
     results = planted({"arousal": np.array([0.8, 0.5, 0.3, -0.1])})
     found = relevance_centroids(results, resamples=60, seed=3).iloc[0]

@@ -158,6 +158,7 @@ def test_a_baseline_that_differs_between_models_is_told_apart():
     assert "log-mel" in systems
 
 
+@pytest.mark.slow
 def test_parts_and_corpora_are_chosen():
     two = pd.concat([all_kinds(), all_kinds(corpus="other")])
     assert list(dict.fromkeys(compare_systems(two)["corpus"])) == ["speech", "other"]
@@ -208,6 +209,7 @@ def test_what_is_drawn_is_the_table():
         assert words in caption
 
 
+@pytest.mark.slow
 def test_nothing_overlaps_or_leaves_the_page_whatever_the_names():
     scores = all_kinds(models=ODD_NAMES)
     figure = Figure()

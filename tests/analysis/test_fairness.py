@@ -165,6 +165,7 @@ def test_one_speaker_has_a_score_and_no_interval():
         assert its["reason"] == "too few to resample: no interval"
 
 
+@pytest.mark.slow
 def test_a_cache_and_its_results(tmp_path):
     split = ["train" if i % 12 < 4 else "development" if i % 12 < 6 else "test" for i in range(240)]
     gender = ["female" if i % 2 else "male" for i in range(240)]

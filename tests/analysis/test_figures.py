@@ -68,6 +68,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
 # Which figures --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_everything_that_the_results_support_is_drawn(tmp_path):
     written = draw_figures(
         small_results(probes=("ridge", "mlp"), emotion=True), tmp_path / "new" / "figures", formats=["svg"]
@@ -83,6 +84,7 @@ def test_everything_that_the_results_support_is_drawn(tmp_path):
     assert sorted(path.name for path in written[0].parent.iterdir()) == sorted(names(written))
 
 
+@pytest.mark.slow
 def test_two_models_have_a_figure_of_relative_depth(tmp_path):
     both = small_results("teacher", weights=False).updated(small_results("student", 2, weights=False))
     assert names(draw_figures(both, tmp_path, formats=["png"])) == [
@@ -94,6 +96,7 @@ def test_two_models_have_a_figure_of_relative_depth(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_each_corpus_has_its_own_figures(tmp_path):
     both = small_results(weights=False).updated(small_results(corpus="b/c", weights=False))
     assert names(draw_figures(both, tmp_path, formats=["png"], metric="rmse")) == [
@@ -104,6 +107,7 @@ def test_each_corpus_has_its_own_figures(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_held_out_parts_are_told_apart_and_development_is_no_result(tmp_path):
     scores = small_results(weights=False).scores
     parts = [scores.assign(split=name) for name in ("development", "test2", "test1")]
@@ -145,6 +149,7 @@ def test_bytes_are_the_same_each_time_and_in_another_process(tmp_path):
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
 
+@pytest.mark.slow
 def test_files_are_what_their_names_say(tmp_path):
     png, svg, pdf = draw_figures(small_results().weights, tmp_path, formats=["png", "svg", "pdf"])
     with Image.open(png) as image:
@@ -210,6 +215,7 @@ def test_a_folder_that_cannot_be_is_said(tmp_path):
         draw_figures(small_results(), tmp_path / "file")
 
 
+@pytest.mark.slow
 def test_drawing_opens_no_window_and_leaves_no_figure_open(tmp_path):
     small_results(weights=False).save(tmp_path / "results")
     code = (
@@ -233,6 +239,7 @@ def test_command_draws_the_results_of_the_current_folder(tmp_path, monkeypatch, 
     assert all(Path(line).is_file() for line in printed)
 
 
+@pytest.mark.slow
 def test_command_puts_folders_together(tmp_path, capsys):
     small_results("teacher", weights=False).save(tmp_path / "one")
     small_results("student", 2, weights=False).save(tmp_path / "two")

@@ -147,6 +147,7 @@ def test_baselines_stand_left_and_learned_sums_right_of_the_layers(figure):
     ]
 
 
+@pytest.mark.slow
 def test_missing_scores_are_gaps(figure):
     scores = some_scores()
     ridge = (scores["probe"] == "ridge") & (scores["dimension"] == "valence")
@@ -215,6 +216,7 @@ def test_heatmap_of_errors_frames_the_lowest(figure):
     assert framed == {(c, int(np.argmin(values[:, c]))) for c in range(3)}
 
 
+@pytest.mark.slow
 def test_models_share_an_axis_of_relative_depth(figure):
     parts = [some_scores("teacher", 24), some_scores("student", 2, seed=1), some_scores("random", 12, seed=2)]
     scores = pd.concat(parts)
@@ -332,6 +334,7 @@ def test_results_table_and_folder_draw_the_same(tmp_path, read):
     )
 
 
+@pytest.mark.slow
 def test_what_cannot_be_read_is_said():
     with pytest.raises(UserError, match="load_results"):
         plot_layers(42)
@@ -358,6 +361,7 @@ def test_tables_are_not_changed():
 # Text -----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ODD_NAMES)
 def test_odd_names_are_drawn_as_they_are(name):
     results = Results(
@@ -383,6 +387,7 @@ def test_odd_names_are_drawn_as_they_are(name):
         assert "".join(shown[:150].split()) in drawn
 
 
+@pytest.mark.slow
 def test_text_stays_inside_the_figure():
     long = "a-very-long-model-name/" * 5
     for plot, settings in ((plot_layers, {"model": long}), (plot_heatmap, {}), (plot_teacher_student, {})):
@@ -421,6 +426,7 @@ def test_legend_covers_no_data():
         assert not any(legend.get_window_extent().overlaps(ax.get_window_extent()) for ax in axes)
 
 
+@pytest.mark.slow
 def test_smallest_text_is_legible():
     for plot, source in ((plot_layers, some_scores()), (plot_weights, some_weights()), (plot_heatmap, some_scores())):
         figure = Figure()
@@ -489,6 +495,7 @@ def test_drawing_leaves_the_global_settings_alone():
     assert dict(matplotlib.rcParams) == before
 
 
+@pytest.mark.slow
 def test_axes_of_the_caller_keep_their_size_and_get_a_caption():
     figure = Figure(figsize=(8, 4), layout="constrained")
     left, right = figure.subplots(1, 2)

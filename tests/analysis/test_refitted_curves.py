@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from emoprobe import fit_layers
 from emoprobe.analysis import relevance_centroids
@@ -15,6 +16,7 @@ from emoprobe.probe.refits import Refit
 from emoprobe.testing.caches import write_cache
 
 
+@pytest.mark.slow
 def test_refits_widen_curves_and_are_told(tmp_path):
     """In a cross-validation, where everybody is trained on; the estimate itself stays."""
     path = tmp_path / "c.h5"

@@ -41,6 +41,8 @@ from emoprobe.probe.significance import score_intervals
 from emoprobe.probe.weighted import weighted_probe
 from emoprobe.testing.caches import write_cache, write_checksums
 
+pytestmark = pytest.mark.slow
+
 PLANTED = {"arousal": 1, "valence": 3, "dominance": 2}
 FAST = RelevanceSettings(resamples=200, iterations=20, seeds=1)
 VALENCE = RelevanceSettings(dimensions=("valence",), resamples=200, iterations=20, seeds=1)

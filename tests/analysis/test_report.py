@@ -31,6 +31,8 @@ from emoprobe.probe.metrics import ccc
 from emoprobe.probe.results import PREDICTIONS, SCORES, Results, table, update_results
 from emoprobe.testing.caches import write_cache
 
+pytestmark = pytest.mark.slow
+
 EVIL = "<script>alert(1)</script>|`evil`"
 EVIL_CORPUS = "hand\"><img src=http://example.org/x onerror='alert(2)'>"
 DIMENSIONS = ("arousal", "valence", "dominance")

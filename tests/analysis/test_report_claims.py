@@ -204,6 +204,7 @@ def of_acoustics(study: Study) -> Claim:
     return acoustics
 
 
+@pytest.mark.slow
 def test_a_rival_that_was_chosen_on_the_scored_rows_is_called_so():
     fair = of_acoustics(with_rivals({"mfcc": 0.5, "logmel": 0.3}))
     assert "less MFCC" in fair.how

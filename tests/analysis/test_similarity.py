@@ -283,6 +283,7 @@ def test_utterances_without_a_feature_are_left_out_of_it_alone(tmp_path, monkeyp
     assert set(table.loc[table["other"] != "text", "n"]) == {50}
 
 
+@pytest.mark.slow
 def test_what_is_there_is_not_made_again(caches, tmp_path, monkeypatch):
     out = tmp_path / "out"
     first = similarity_table(caches[0], measures=["cka"], out=out)
@@ -368,6 +369,7 @@ def test_the_figures_show_the_table(caches):
         plot_similarity(table)
 
 
+@pytest.mark.slow
 def test_a_missing_value_is_a_gap_and_its_reason_in_the_caption(tmp_path):
     from matplotlib.figure import Figure
 
@@ -380,6 +382,7 @@ def test_a_missing_value_is_a_gap_and_its_reason_in_the_caption(tmp_path):
     assert draw_similarity(table, tmp_path / "figures")
 
 
+@pytest.mark.slow
 def test_the_command_writes_table_and_figures(caches, tmp_path, capsys):
     out = tmp_path / "out"
     assert main([*map(str, caches), "--out", str(out), "--features", "mfcc", "--quiet"]) == 0

@@ -247,6 +247,7 @@ def test_audio(tmp_path: Path, model: Path, reference: Reference, work: Worker) 
     assert "left out: " in ended.runs[0]["err"]
 
 
+@pytest.mark.slow
 def test_audio_strictly(tmp_path: Path, model: Path, reference: Reference, work: Worker) -> None:
     """With --strict the first of them stops the run, by name."""
     names = list(odd_audio(tmp_path))
@@ -310,6 +311,7 @@ def parquets(reference: Reference, rng: np.random.Generator, folder: Path) -> li
     return odd + [mutate(data, rng) for _ in range(N_PARQUET - len(odd))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_manifests(tmp_path: Path, model: Path, reference: Reference, work: Worker, kind: str) -> None:
     rng = np.random.default_rng(19184)
@@ -343,6 +345,7 @@ def test_manifests(tmp_path: Path, model: Path, reference: Reference, work: Work
     assert refused > len(made) // 3
 
 
+@pytest.mark.slow
 def test_caches(tmp_path: Path, model: Path, reference: Reference, work: Worker) -> None:
     """`--verify` and the next run on damaged caches: what is not intact is told, what is intact keeps its numbers."""
     rng = np.random.default_rng(42)
@@ -382,6 +385,7 @@ def test_caches(tmp_path: Path, model: Path, reference: Reference, work: Worker)
     assert told > len(made) // 2
 
 
+@pytest.mark.slow
 def test_numbers_in_caches(tmp_path: Path, model: Path, reference: Reference, work: Worker) -> None:
     """One bit of one number: `--verify` names the utterance and no other, and the others keep their numbers."""
     rng = np.random.default_rng(7)

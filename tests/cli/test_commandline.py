@@ -26,6 +26,7 @@ from emoprobe.version import version
 
 #: Every module that has a command, as `main(arguments)`.
 COMMANDS = (
+    "ask",
     "centroid",
     "demo_corpus",
     "demo_evaluate",

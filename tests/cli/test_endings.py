@@ -220,6 +220,7 @@ def test_a_disk_that_vanishes_while_headers_are_read_leaves_no_cache(tmp_path, m
         scan_module.scan(corpus, shortest=400, longest=60, progress=False)
 
 
+@pytest.mark.slow
 def test_a_baseline_of_vanished_audio_is_not_taken_for_finished(tmp_path):
     pytest.importorskip("opensmile")
     manifest = make_corpus(tmp_path / "disk", utterances=4)

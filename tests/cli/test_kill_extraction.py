@@ -15,6 +15,8 @@ from emoprobe.testing.checkpoints import save_speech_model
 from emoprobe.testing.corpora import make_corpus
 from tests.killed import finish, start
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:

@@ -102,6 +102,7 @@ def test_words_belong_to_parts_by_their_id(place, talk, tmp_path):
     assert {row["text_used"] for row in rows(tmp_path / "p.csv")} == {"yes"}
 
 
+@pytest.mark.slow
 def test_egemaps_is_of_the_part(talk, tmp_path):
     pytest.importorskip("opensmile")
     model = str(save_speech_model(tmp_path / "model"))

@@ -36,6 +36,7 @@ def planned():
     return corpus.plan(corpus.CorpusSettings())
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes_whatever_the_workers(small, tmp_path):
     corpus.make_corpus(tmp_path, utterances=24, speakers=6, seed=3, workers=2)
     assert contents(tmp_path) == contents(small)
@@ -47,6 +48,7 @@ def test_other_seed_other_sentences(small, tmp_path):
     assert not said & set(pd.read_csv(tmp_path / "manifest.csv")["transcript"])
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_equals_unbroken(small, tmp_path):
     """SIGKILL while speaking: whole files are left, no manifest, and the second run ends with the same bytes."""
     command = [sys.executable, "-m", "emoprobe.cli.demo_corpus", str(tmp_path), "--utterances", "24", "--speakers", "6"]

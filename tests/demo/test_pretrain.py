@@ -70,6 +70,7 @@ def unbroken(stores, tmp_path_factory):
     return run, train(run, stores, save_steps=10)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss(unbroken):
     run, _ = unbroken
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
@@ -80,6 +81,7 @@ def test_training_lowers_the_loss(unbroken):
         assert np.mean(losses[-4:]) < np.mean(losses[:4])
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_equals_unbroken(unbroken, stores, tmp_path, monkeypatch):
     """Stopped at the checkpoint of step 10 and again after the second units: weights and log as if never stopped."""
 
@@ -111,6 +113,7 @@ def test_killed_and_resumed_equals_unbroken(unbroken, stores, tmp_path, monkeypa
     assert log(tmp_path)[-1] == log(unbroken[0])[-1]
 
 
+@pytest.mark.slow
 def test_two_at_once_do_not_share_a_folder(stores, tmp_path):
     synthetic, _ = stores
     with alone(tmp_path / "run", option="--out"), pytest.raises(UserError, match=r"run is in use by .* another --out"):
@@ -120,6 +123,7 @@ def test_two_at_once_do_not_share_a_folder(stores, tmp_path):
     assert not list((tmp_path / "run").iterdir())
 
 
+@pytest.mark.slow
 def test_missing_second_units_are_told(unbroken, stores, tmp_path):
     import shutil
 
@@ -129,6 +133,7 @@ def test_missing_second_units_are_told(unbroken, stores, tmp_path):
         train(tmp_path / "run", stores)
 
 
+@pytest.mark.slow
 def test_batches_are_a_function_of_seed_and_step(stores):
     one, other = (pretrain.Batches(TINY, *stores) for _ in range(2))
     for step in (3, 0, 7):
@@ -140,6 +145,7 @@ def test_batches_are_a_function_of_seed_and_step(stores):
     assert not torch.equal(one[3]["waves"][:1, :900], one[4]["waves"][:1, :900])
 
 
+@pytest.mark.slow
 def test_frame_labels_follow_the_events(stores):
     synthetic = stores[0]
     starts, ends, names, firsts = synthetic.events["phones"]
@@ -167,6 +173,7 @@ def test_masked_spans_cover_their_share():
     assert mask.mean() == pytest.approx(0.34, abs=0.03)
 
 
+@pytest.mark.slow
 def test_front_end_alone_is_fitted(stores, tmp_path):
     settings = dataclasses.replace(TINY, frontend_only=True, steps=6, recluster=0)
     torch.manual_seed(settings.seed)
@@ -178,6 +185,7 @@ def test_front_end_alone_is_fitted(stores, tmp_path):
     assert changed == {"feature_extractor", "feature_projection"}
 
 
+@pytest.mark.slow
 def test_exported_checkpoint_loads_and_has_no_heads(unbroken, tmp_path):
     from safetensors import safe_open
     from transformers import AutoFeatureExtractor, HubertModel
@@ -198,6 +206,7 @@ def test_exported_checkpoint_loads_and_has_no_heads(unbroken, tmp_path):
     assert torch.allclose(found, wanted, atol=0.05)
 
 
+@pytest.mark.slow
 def test_a_store_is_resumed_part_by_part(tmp_path):
     first = shards.make_synthetic(tmp_path / "a", hours=0.004, seed=6, part=3)
     import shutil
@@ -260,6 +269,7 @@ def test_unknown_packaged_model_is_refused():
         zoo.model_folder("hubert-micro")
 
 
+@pytest.mark.slow
 def test_a_run_with_other_settings_or_speech_is_refused(unbroken, stores):
     with pytest.raises(UserError, match=r"steps \(there 40, now 60\)"):
         train(unbroken[0], stores, dataclasses.replace(TINY, steps=60))

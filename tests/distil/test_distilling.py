@@ -17,6 +17,8 @@ from emoprobe.distil.training import load_weights
 from emoprobe.errors import UserError
 from emoprobe.extract.encoders.speech import load_backbone
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("accelerate", reason="the recipe trains with transformers' Trainer, which needs accelerate")
 
 FAMILIES = {

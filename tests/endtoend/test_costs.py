@@ -43,6 +43,7 @@ def test_the_distilled_model_holds_a_fifth_of_the_large_ones_trainable_parameter
     assert (large.filter(like="_ratio") == 1).all(axis=None)
 
 
+@pytest.mark.slow
 def test_an_encoder_alone_counts_as_its_paper_says():
     """HuBERT base 95 M, DistilHuBERT 23.5 M, DistilRoBERTa 82 M and MiniLM-L6 22.7 M less their pooling layers."""
     counted = {}
@@ -128,6 +129,7 @@ def test_parts_add_up_and_sizes_are_those_of_the_file(tmp_path, change):
     assert table.loc["all", "bytes"] == len(data) - 8 - struct.unpack("<Q", data[:8])[0]
 
 
+@pytest.mark.slow
 def test_the_command_prints_and_writes_the_table_and_stops(tmp_path, capsys):
     assert main(["--audio", "distilhubert", "--text", "distilbert", "--count", "--out", str(tmp_path / "run")]) == 0
     shown = capsys.readouterr().out

@@ -28,6 +28,8 @@ from emoprobe.errors import UserError
 from emoprobe.testing.checkpoints import WAVEFORM_VARIANTS, make_model, save_speech_model, save_text_model
 from emoprobe.testing.corpora import tone
 
+pytestmark = pytest.mark.slow
+
 FIELD = 400  # samples of one frame in every HuBERT
 TEXTS = ["good morning", "", "the weather was so bad that no one went out", None, "oh no", "  "]
 WAVEFORMS = [tone(seconds, seed=k) for k, seconds in enumerate((0.9, 0.3, 0.6, 1.3, 2.1, 0.4))]

@@ -178,6 +178,7 @@ def test_the_loss_is_the_weighted_sum_of_one_minus_ccc_over_labelled_utterances(
     assert found["loss"].item() == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_saved_model_loads_alone_and_predicts_the_same(encoders, tmp_path, monkeypatch):
     model, reader = made(encoders, layers="sum", pooling="attentive")
     model.learn_labels([1.0, 2.0, 3.0], [0.5, 1.0, 2.0])

@@ -27,11 +27,11 @@ from emoprobe.extract.scan import scan
 from emoprobe.probe.fit import FitSettings, fit_caches
 from emoprobe.probe.results import load_results
 from emoprobe.testing.caches import write_cache
-from emoprobe.testing.checkpoints import WORDS, save_speech_model, save_text_model
-from emoprobe.testing.corpora import make_corpus
+from emoprobe.testing.checkpoints import WORDS, save_text_model
 from tests.killed_training import finish
+from tests.training_fixtures import make_encoders_and_corpus
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = [pytest.mark.usefixtures("undrawn"), pytest.mark.slow]
 
 SHORT = {"epochs": 3, "batch": 4, "resamples": 50}
 KILLED = TrainingSettings(epochs=3, batch=3, save_steps=2, longest=0.5, resamples=20)
@@ -41,16 +41,9 @@ KILLED = TrainingSettings(epochs=3, batch=3, save_steps=2, longest=0.5, resample
 def place(tmp_path_factory) -> Path:
     """Tiny encoders and a corpus of 24 utterances by 6 speakers, two of them without words."""
     root = tmp_path_factory.mktemp("place")
-    save_speech_model(root / "audio", "distilhubert")
-    save_text_model(root / "text", "distilbert")
-    manifest = make_corpus(root / "corpus", utterances=24, speakers=6)
-    table = pd.read_csv(manifest)
-    rng = np.random.default_rng(0)
-    table["transcript"] = [" ".join(rng.choice(WORDS, 5)) for _ in range(len(table))]
+    table = make_encoders_and_corpus(root)
     table.loc[[3, 9], "transcript"] = ""
-    parts = {"s0": "train", "s1": "train", "s2": "train", "s3": "development", "s4": "test", "s5": "test"}
-    table["split"] = table["speaker"].map(parts)
-    table.to_csv(manifest, index=False)
+    table.to_csv(root / "corpus" / "manifest.csv", index=False)
     return root
 
 

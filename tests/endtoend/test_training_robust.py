@@ -30,22 +30,16 @@ from emoprobe.endtoend.training import _finished, train
 from emoprobe.endtoend.workers import fitting_workers, told_of_dead_workers
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora import read_corpus
-from emoprobe.testing.checkpoints import WORDS, save_speech_model, save_text_model
-from emoprobe.testing.corpora import make_corpus
+from tests.training_fixtures import make_encoders_and_corpus
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
     """Tiny encoders, and 24 utterances by 6 speakers in three parts."""
     root = tmp_path_factory.mktemp("place")
-    save_speech_model(root / "audio", "distilhubert")
-    save_text_model(root / "text", "distilbert")
-    manifest = make_corpus(root / "corpus", utterances=24, speakers=6)
-    table = pd.read_csv(manifest)
-    rng = np.random.default_rng(0)
-    table["transcript"] = [" ".join(rng.choice(WORDS, 5)) for _ in range(len(table))]
-    parts = {"s0": "train", "s1": "train", "s2": "train", "s3": "development", "s4": "test", "s5": "test"}
-    table["split"] = table["speaker"].map(parts)
+    table = make_encoders_and_corpus(root)
     table["path"] = [str(root / "corpus" / path) for path in table["path"]]
     table.to_csv(root / "corpus.csv", index=False)
     return root

@@ -29,6 +29,8 @@ from emoprobe.errors import UserError
 from emoprobe.extract.corpora import read_corpus
 from emoprobe.testing.checkpoints import WORDS, save_text_model
 
+pytestmark = pytest.mark.slow
+
 DIMENSIONS = ("arousal", "valence", "dominance")
 
 

@@ -407,6 +407,7 @@ def test_a_file_that_changes_between_the_two_steps(tmp_path: Path) -> None:
         read_audio(path, header)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(kind=st.sampled_from(KINDS), seed=st.integers(0, 2**32 - 1))
 def test_random_damage_gives_a_waveform_or_a_reason(

@@ -282,6 +282,7 @@ assert BASELINE_NAMES["length"] == "Length" and "length" in ACOUSTIC
 """
 
 
+@pytest.mark.slow
 def test_a_new_baseline_is_one_entry(tmp_path):
     """Nothing else names it: the command, the cache, the probes, the tables and the claims ask the registry."""
     write_cache(tmp_path / "c.h5")
@@ -342,6 +343,7 @@ def beside(path: Path, name: str, features: np.ndarray) -> None:
     write_sidecar(sidecar_path(path, name), Sidecar(about, ids, reasons, columns, features.astype(np.float32)))
 
 
+@pytest.mark.slow
 def test_probes_take_the_baselines_on_the_same_rows_as_the_layers(tmp_path):
     path = tmp_path / "c.h5"
     table = write_cache(path, n=240)
@@ -363,6 +365,7 @@ def test_probes_take_the_baselines_on_the_same_rows_as_the_layers(tmp_path):
     assert rows.loc[[f"u{i:04d}" for i in range(0, 240, 6)], "prediction"].std() < 0.2 * rows["prediction"].std()
 
 
+@pytest.mark.slow
 def test_other_features_are_fitted_again_and_the_same_are_not(tmp_path):
     path = tmp_path / "c.h5"
     write_cache(path)
@@ -377,6 +380,7 @@ def test_other_features_are_fitted_again_and_the_same_are_not(tmp_path):
     assert {name for name in first if first[name] != second[name]} == {"text"}
 
 
+@pytest.mark.slow
 def test_duration_explains_a_target_that_is_duration(tmp_path):
     path = tmp_path / "c.h5"
     seconds = np.random.default_rng(0).uniform(1, 6, 120)

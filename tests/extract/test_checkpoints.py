@@ -449,6 +449,7 @@ def test_a_revision_of_what_is_not_on_the_hub_is_refused(tmp_path):
             open_checkpoint(name, revision="main")
 
 
+@pytest.mark.slow
 class TestHub:
     """Real processes against a hub on this machine, with the environment that a user would set."""
 

@@ -148,6 +148,22 @@ def test_a_damaged_list_is_read_or_refused(seed: int, tmp_path_factory: pytest.T
         str(problem).encode()
 
 
+def refusals_of_damage(folder: Path, times: int) -> int:
+    """How often a folder is refused by its name, one of its files damaged at a time; otherwise it is read."""
+    intact = {path: path.read_bytes() for path in sorted(folder.iterdir())}
+    rng = np.random.default_rng(3)
+    refused = 0
+    for number in range(times):
+        damaged = list(intact)[number % len(intact)]
+        for path, data in intact.items():
+            path.write_bytes(mutate(data, rng) if path == damaged else data)
+        try:
+            read_corpus(str(folder)).summary().encode()
+        except UserError as problem:
+            refused += str(folder) in str(problem)
+    return refused
+
+
 # ------------------------------------------------------------------------------------------------------------- Kaldi
 
 
@@ -252,18 +268,7 @@ def test_a_damaged_kaldi_folder_is_read_or_refused(tmp_path: Path) -> None:
         utt2spk="u1 a\nu2 b\n",
         utt2arousal="u1 1\n",
     )
-    intact = {path: path.read_bytes() for path in sorted(tmp_path.iterdir())}
-    rng = np.random.default_rng(3)
-    refused = 0
-    for number in range(80):
-        damaged = list(intact)[number % len(intact)]
-        for path, data in intact.items():
-            path.write_bytes(mutate(data, rng) if path == damaged else data)
-        try:
-            read_corpus(str(tmp_path)).summary().encode()
-        except UserError as problem:
-            refused += str(tmp_path) in str(problem)
-    assert refused > 20
+    assert refusals_of_damage(tmp_path, 80) > 20
 
 
 # --------------------------------------------------------------------------------------------------------- audformat
@@ -362,21 +367,11 @@ def test_audformat_columns_in_another_order(tmp_path: Path, database) -> None:
         read_corpus(str(tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("storage", ["csv", "parquet"])
 def test_a_damaged_database_is_read_or_refused(tmp_path: Path, database, storage: str) -> None:
     database.save(str(tmp_path), storage_format=storage)
-    intact = {path: path.read_bytes() for path in sorted(tmp_path.iterdir())}
-    rng = np.random.default_rng(3)
-    refused = 0
-    for number in range(60):
-        damaged = list(intact)[number % len(intact)]
-        for path, data in intact.items():
-            path.write_bytes(mutate(data, rng) if path == damaged else data)
-        try:
-            read_corpus(str(tmp_path)).summary().encode()
-        except UserError as problem:
-            refused += str(tmp_path) in str(problem)
-    assert refused > 20
+    assert refusals_of_damage(tmp_path, 60) > 20
 
 
 def test_audformat_runs_nothing_of_the_folder(tmp_path: Path, database) -> None:

@@ -201,6 +201,7 @@ ratings = st.none() | st.floats(-1e6, 1e6)
 row = st.tuples(cells, cells, cells, ratings, ratings)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(rows=st.lists(row, min_size=1, max_size=8), parquet=st.booleans())
 def test_what_is_written_is_read(rows: list, parquet: bool, tmp_path_factory: pytest.TempPathFactory) -> None:

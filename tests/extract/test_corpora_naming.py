@@ -337,6 +337,7 @@ def test_every_command_that_reads_a_corpus_takes_the_names(command: str, capsys:
     assert "--columns OURS=THEIRS" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_took_before_it_computes_and_repeats_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

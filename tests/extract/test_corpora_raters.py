@@ -166,6 +166,7 @@ def manifest(tmp_path: Path) -> Path:
     return write_csv(tmp_path / "m.csv", ("path", "arousal"), [("a.wav", 3), ("b.wav", 4)])
 
 
+@pytest.mark.slow
 def test_a_table_beside_any_corpus(tmp_path: Path, manifest: Path, capsys) -> None:
     """From the command line into the cache."""
     from emoprobe.cli.extract import main

@@ -252,6 +252,28 @@ def test_codes_mean_what_a_table_says(tmp_path: Path, shared_data: Path, reader:
     assert [name for name, theirs, ours in words if theirs != ours and "a05" not in name] == []
 
 
+def test_a_folder_that_tells_the_speaker(tmp_path: Path) -> None:
+    for path in (
+        "AudioData/KL/su15.wav",
+        "AudioData/DC/a01.wav",
+        "AudioData/JE/a01.wav",
+        "JK_n30.wav",
+        "AudioData/x.wav",
+    ):
+        write_wav(tmp_path / path, 0.1)
+    corpus = read_corpus(f"savee:{tmp_path}")
+    assert corpus.utterances[["id", "speaker", "gender", "emotion"]].to_numpy().tolist() == [
+        ["DC_a01", "DC", "male", "angry"],
+        ["JE_a01", "JE", "male", "angry"],
+        ["JK_n30", "JK", "male", "neutral"],
+        ["KL_su15", "KL", "male", "surprised"],
+    ]
+    assert any(note.startswith("1 audio files are not called as in") and "x.wav" in note for note in corpus.notes)
+    shutil.copy(tmp_path / "JK_n30.wav", tmp_path / "DC_a01.wav")
+    with pytest.raises(UserError, match=r"DC_a01 could be AudioData/DC/a01\.wav or DC_a01\.wav"):
+        read_corpus(f"savee:{tmp_path}")
+
+
 def make_nemo(root: Path) -> Path:
     lines = [
         "file_id\temotion\traw_text\tnormalized_text\tspeaker_id\tgender\tage",
@@ -411,6 +433,7 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DAMAGED)
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))

@@ -86,6 +86,7 @@ def waveforms(lengths: list[int], seed: int) -> list[np.ndarray]:
     return [(rng.normal(rng.normal(), 1, n) * 10.0 ** rng.uniform(-3, 0)).astype(np.float32) for n in lengths]
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(
     extra=st.lists(st.integers(0, 19_600), min_size=1, max_size=6),

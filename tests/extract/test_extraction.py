@@ -181,6 +181,7 @@ class TestRuns:
         assert what in capsys.readouterr().err
         assert cache_path.read_bytes() == before
 
+    @pytest.mark.slow
     def test_audio_that_changed_its_length_is_refused(self, model, tmp_path, capsys):
         manifest = make_corpus(tmp_path / "corpus", utterances=3)
         assert run(manifest, model, tmp_path / "states.h5") == 0
@@ -189,6 +190,7 @@ class TestRuns:
         assert "u001.wav" in capsys.readouterr().err
         assert run(manifest, model, tmp_path / "states.h5", "--overwrite") == 0
 
+    @pytest.mark.slow
     def test_a_file_that_is_gone_at_the_second_run_costs_its_own_utterance_alone(self, model, tmp_path, monkeypatch):
         manifest = make_corpus(tmp_path / "corpus", utterances=6)
         out = tmp_path / "states.h5"
@@ -269,6 +271,7 @@ class TestRuns:
         assert "garbled" not in table["reason"][1]
         assert headers[1].reason == table["reason"][1]
 
+    @pytest.mark.slow
     def test_problem_files_are_listed_and_the_others_go_on(self, model, tmp_path, capsys):
         manifest = make_corpus(tmp_path, utterances=8)
         (tmp_path / "u000.wav").unlink()
@@ -308,6 +311,7 @@ class TestRuns:
         assert run(manifest, model, tmp_path / "states.h5") == 2
         assert "u000.wav, is missing" in capsys.readouterr().err
 
+    @pytest.mark.slow
     def test_limit_keeps_speakers_that_come_in_turn(self, model, tmp_path):
         manifest = make_corpus(tmp_path, utterances=24, speakers=6, longest=0.3)
         found = []
@@ -400,6 +404,7 @@ class TestRuns:
         assert "NaN or infinity in 1 weight (encoder.layers.0.final_layer_norm.weight); get the checkpoint" in line
         assert not (tmp_path / "damaged.h5").exists()
 
+    @pytest.mark.slow
     def test_what_an_overflow_is_due_to_is_told_with_what_helps(self, manifest, tmp_path, monkeypatch):
         """The remedy of the message for float16, followed, ends without an overflow."""
         large = save_speech_model(tmp_path / "large")
@@ -538,6 +543,7 @@ class TestCache:
         assert copy.read_bytes() == whole.read_bytes()
         assert main(["--verify", "--out", str(copy)]) == 0
 
+    @pytest.mark.slow
     def test_a_damaged_cache_is_not_fitted_and_the_remedy_that_is_told_works(
         self, model, tmp_path, monkeypatch, capsys
     ):

@@ -141,6 +141,7 @@ def corpus(tmp_path_factory) -> Path:
     return manifest
 
 
+@pytest.mark.slow
 def test_whisper_is_extracted_window_by_window(whisper, corpus, tmp_path, monkeypatch):
     sizes, walk = [], Backbone.walk
 
@@ -165,6 +166,7 @@ def test_whisper_is_extracted_window_by_window(whisper, corpus, tmp_path, monkey
                 assert relative_error(means[layer, row], states.mean(0)) <= FLOAT32_TOLERANCE
 
 
+@pytest.mark.slow
 def test_whisper_goes_on_where_it_was_stopped(whisper, corpus, tmp_path, monkeypatch):
     options = {"device": "cpu", "progress": False, "batch_seconds": 65.0}
     backbone = load_backbone(str(whisper))

@@ -31,7 +31,7 @@ from emoprobe.testing.checkpoints import SIZES, TEXT_SIZES, make_model, save_spe
 from emoprobe.testing.corpora import make_corpus, tone
 from tests.wrong_kernels import spoil_grouped_convolutions, spoil_linear
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = [pytest.mark.usefixtures("undrawn"), pytest.mark.slow]
 
 CPU = torch.device("cpu")
 POSITION = "encoder.pos_conv_embed.conv"

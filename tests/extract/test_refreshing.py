@@ -19,6 +19,8 @@ from emoprobe.extract.sidecars import Sidecar, read_sidecar, sidecar_path, write
 from emoprobe.testing.checkpoints import save_speech_model
 from emoprobe.testing.corpora import make_corpus
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -49,6 +49,7 @@ def resampled(signal: np.ndarray, rate: int) -> np.ndarray:
 # What a part is -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rate", "kind", "subtype"),
     [
@@ -300,6 +301,7 @@ def model(tmp_path_factory) -> str:
     return str(save_speech_model(tmp_path_factory.mktemp("model") / "tiny"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "subtype"), [("WAV", "PCM_16"), ("FLAC", "PCM_16")])
 def test_states_equal_those_of_the_segments_saved_as_files(kind, subtype, model, tmp_path, monkeypatch):
     talk = make_conversation(tmp_path / "talk", turns=40, seconds=40, kind=kind, subtype=subtype)
@@ -319,6 +321,7 @@ def test_states_equal_those_of_the_segments_saved_as_files(kind, subtype, model,
                 np.testing.assert_array_equal(features, files.acoustics[name])
 
 
+@pytest.mark.slow
 def test_an_extraction_of_parts_that_was_stopped_goes_on_to_the_same_bytes(model, tmp_path, monkeypatch):
     talk = make_conversation(tmp_path / "talk", turns=30, seconds=20, kind="OGG", subtype="VORBIS")
     options = {"device": "cpu", "batch_seconds": 3, "workers": 3, "progress": False}

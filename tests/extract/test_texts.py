@@ -76,6 +76,7 @@ def test_packaged_minilm_follows_the_documented_recipe():
     assert cosine[0, 1] == np.sort(cosine, axis=None)[-5]  # persons, be they happy or sad, are nearest to each other
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join), max_size=8))
 def test_an_embedding_depends_on_no_other_text(folders, texts):

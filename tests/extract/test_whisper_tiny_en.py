@@ -124,6 +124,7 @@ def _pair(arrays, place: str) -> tuple[torch.Tensor, torch.Tensor]:
     return arrays[f"{place}/weight"], arrays[f"{place}/bias"]
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_the_converted_model_computes_what_the_stored_arrays_say(stored, model):
     """Whisper written out anew on the arrays of the wheel: every encoder layer, and the scores of the next token."""
@@ -214,6 +215,7 @@ def test_the_tokeniser_is_that_of_the_wheel(kind, folder, source):
 # Real speech ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_it_hears_the_sentences_of_ravdess_as_the_pipeline_does(folder, speech):
     heard = load_recogniser("whisper-tiny-en").transcribe([sound for _, sound in speech])
     assert heard == [sentence for sentence, _ in speech]
@@ -223,6 +225,7 @@ def test_it_hears_the_sentences_of_ravdess_as_the_pipeline_does(folder, speech):
         assert pipeline({"raw": sound, "sampling_rate": 16_000})["text"].strip() == text
 
 
+@pytest.mark.slow
 def test_the_command_writes_what_it_hears(folder, shared_data, tmp_path):
     audio = shared_data / "ravdess" / "audio" / "03-01-01-01-02-01-01.flac"
     (tmp_path / "one.csv").write_text(f"path\n{audio}\n")

@@ -145,6 +145,7 @@ def test_a_mark_counts_where_the_system_has_locks_as_well(tmp_path: Path, monkey
                 pass
 
 
+@pytest.mark.slow
 def test_every_writer_and_reader_works_without_locks(system, tmp_path: Path) -> None:
     path = tmp_path / "states.h5"
     write_cache(path, n=60, speakers=6)
@@ -183,6 +184,7 @@ def test_who_waits_for_the_dead_of_another_machine_is_told(tmp_path: Path, monke
 OPEN = "import sys\nfrom emoprobe.extract.cache import HiddenStateCache\nHiddenStateCache(sys.argv[1])\n"
 
 
+@pytest.mark.slow
 def test_a_cache_that_is_locked_by_another_program_is_read_and_is_not_called_damaged(tmp_path: Path) -> None:
     """HDF5 locks what it opens, from C; here another program holds that lock, as one without locks refuses it."""
     path = tmp_path / "blocks.h5"  # a name that holds the word
@@ -235,6 +237,7 @@ def test_what_the_system_refuses_is_not_called_damaged(
     assert "damaged" not in str(told.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [30, 4000])
 def test_a_damaged_cache_is_still_known_as_one(n: int, tmp_path: Path) -> None:
     """In the larger one the name of the format is more than 1 MiB from either end."""

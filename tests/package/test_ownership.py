@@ -205,6 +205,7 @@ def missing(folder: Path, places) -> list[str]:
     return [place for place in places if not (folder / place).is_file() or (folder / place).read_bytes() != MINE]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_what_is_in_the_way_is_refused_and_stays(inputs, tmp_path, monkeypatch, capsys, name):
     command, before = COMMANDS[name], tree(inputs)
@@ -241,6 +242,7 @@ def test_what_is_beside_stays_and_our_own_is_made_again(inputs, tmp_path, monkey
     assert tree(inputs) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in COMMANDS if COMMANDS[name].inputs])
 def test_an_input_is_never_an_output(inputs, tmp_path, monkeypatch, capsys, name):
     command, before = COMMANDS[name], tree(inputs)
@@ -281,6 +283,7 @@ def test_an_evaluation_is_made_again_in_place_of_an_own_one(tmp_path, monkeypatc
     assert "--figure e.bmp: its name must end in .png, .svg, .pdf" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_downloaded_encoder_beside_a_training_survives(inputs, tmp_path, monkeypatch, capsys):
     """As it was lost: `--audio model --out .`, where probe-train writes `model/`."""
     shutil.copytree(inputs / "speech", tmp_path / "model")
@@ -293,6 +296,7 @@ def test_a_downloaded_encoder_beside_a_training_survives(inputs, tmp_path, monke
         assert {name: data for name, data in tree(tmp_path).items() if name != ".lock"} == before
 
 
+@pytest.mark.slow
 def test_what_one_command_made_no_other_replaces(inputs, tmp_path, monkeypatch, capsys):
     """Each folder is marked as ours, by another command than the one that is to write there."""
     for name in ("model", "export"):
@@ -331,6 +335,7 @@ def test_a_marked_folder_is_ours_unless_its_model_is_another(tmp_path, config, o
     assert ("model.onnx" in own_export_files(tmp_path)) == ours
 
 
+@pytest.mark.slow
 def test_notes_in_a_trained_folder_survive_overwrite(inputs, tmp_path, monkeypatch, capsys):
     for name in ("t", "results"):
         shutil.copytree(inputs / name, tmp_path / name)
@@ -349,6 +354,7 @@ def test_notes_in_a_trained_folder_survive_overwrite(inputs, tmp_path, monkeypat
     assert "t: removing the" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_figure_says_whose_it_is(inputs, tmp_path):
     from matplotlib.figure import Figure
 

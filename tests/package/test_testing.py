@@ -60,6 +60,7 @@ def test_parts_of_a_corpus_of_another_form(tmp_path):
     assert table.read_bytes() == b'path,text\na.snd,"so, ""good"""\n1,\n'
 
 
+@pytest.mark.slow
 def test_each_dimension_is_found_in_the_layer_that_it_was_planted_in(tmp_path):
     planted = {"arousal": 0, "valence": 2, "dominance": 1}
     table = testing.write_cache(tmp_path / "planted.h5", n=400, layers=3, width=6, planted=planted, gender="f")

@@ -116,6 +116,7 @@ def rejected(datasets: int, *, official: bool, within_speakers: bool = False) ->
     return float(np.mean(low))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("official", [False, True])
 def test_a_true_null_is_rejected_about_one_time_in_twenty(official):
     # 3 standard deviations of 150 draws of 5 % are 5.3 %; the scores are coarse, which makes the test a little safer.

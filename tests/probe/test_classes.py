@@ -153,6 +153,7 @@ def renamed(path: Path, corpus: str) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_fitted_classes_are_those_of_the_rule_and_another_rule_is_another_fit(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     emotions = rng.choice(["ang", "hap", "exc", "neu", "sad", "fru"], 180)

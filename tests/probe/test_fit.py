@@ -40,6 +40,7 @@ def cache(tmp_path_factory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_planted_layers_are_found_and_the_baselines_are_there(cache):
     results = fit_layers(cache, **QUICK)
     assert list(results.scores.columns[: len(CONTRACT)]) == CONTRACT
@@ -61,6 +62,7 @@ def test_the_planted_layers_are_found_and_the_baselines_are_there(cache):
     assert abs(results.select(probe="mean", fold="all", dimension="arousal")["ccc"].item()) < 0.1
 
 
+@pytest.mark.slow
 def test_scores_follow_from_the_predictions(cache):
     results = fit_layers(cache, dimensions=("valence", "emotion"), **QUICK)
     predictions, scores = results.predictions, results.scores
@@ -112,6 +114,7 @@ def test_every_probe_finds_the_planted_layer(cache):
     np.testing.assert_allclose(normed["weight"], normed["weight_by_norm"], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_deterministic_for_a_seed_and_other_for_another(cache):
     one, same, other = (fit_layers(cache, dimensions="valence", seed=seed, **QUICK) for seed in (1, 1, 2))
     pd.testing.assert_frame_equal(one.scores, same.scores)
@@ -120,6 +123,7 @@ def test_deterministic_for_a_seed_and_other_for_another(cache):
     assert rows[0] != rows[1]
 
 
+@pytest.mark.slow
 def test_a_dimension_does_not_depend_on_its_company(cache):
     alone = fit_layers(cache, dimensions="valence", **QUICK).scores
     together = fit_layers(cache, **QUICK).select(dimension="valence")
@@ -127,6 +131,7 @@ def test_a_dimension_does_not_depend_on_its_company(cache):
     np.testing.assert_allclose(alone[numbers], together[numbers], atol=1e-9)
 
 
+@pytest.mark.slow
 def test_official_split(tmp_path):
     path = tmp_path / "c.h5"
     parts = ["train"] * 60 + ["development"] * 20 + ["test1"] * 20 + ["test3"] * 20
@@ -149,6 +154,7 @@ def test_official_split(tmp_path):
     assert entry["split"]["leakage"] == []
 
 
+@pytest.mark.slow
 def test_official_leakage_is_in_the_protocol_and_on_the_screen(tmp_path, capsys):
     path = tmp_path / "c.h5"
     write_cache(path, split=["train"] * 60 + ["development"] * 30 + ["test"] * 30)
@@ -180,6 +186,7 @@ def test_what_cannot_be_probed_is_refused(tmp_path, columns, message):
         fit_layers(path, dimensions="arousal", **QUICK)
 
 
+@pytest.mark.slow
 def test_refusals_of_the_rest(tmp_path, cache):
     write_cache(tmp_path / "c.h5", pending=3)
     with pytest.raises(UserError, match="not complete: run the same probe-extract again"):
@@ -203,6 +210,7 @@ def test_refusals_of_the_rest(tmp_path, cache):
             fit_layers(cache, **{"dimensions": "arousal", **options})
 
 
+@pytest.mark.slow
 def test_states_that_are_no_numbers_are_refused_by_every_probe(tmp_path):
     path = tmp_path / "c.h5"
     write_cache(path, n=40, speakers=8)
@@ -216,6 +224,7 @@ def test_states_that_are_no_numbers_are_refused_by_every_probe(tmp_path):
         fit_layers(path, dimensions="emotion", probe="logistic", folds=3, **QUICK)
 
 
+@pytest.mark.slow
 def test_ungrouped_counts_every_utterance_as_a_speaker(tmp_path):
     path = tmp_path / "c.h5"
     write_cache(path, speaker="")
@@ -224,6 +233,7 @@ def test_ungrouped_counts_every_utterance_as_a_speaker(tmp_path):
     assert results.protocol[0]["split"]["kind"] == "ungrouped folds"
 
 
+@pytest.mark.slow
 def test_dimensions_without_labels_are_left_out_of_all(tmp_path, capsys):
     path = tmp_path / "c.h5"
     write_cache(path, dominance=np.nan)
@@ -232,6 +242,7 @@ def test_dimensions_without_labels_are_left_out_of_all(tmp_path, capsys):
     assert set(load_results(tmp_path / "r").scores["dimension"]) == {"arousal", "valence"}
 
 
+@pytest.mark.slow
 def test_missing_labels_are_counted_and_left_out(tmp_path, capsys):
     path = tmp_path / "c.h5"
     valence = write_cache(path)["valence"].to_numpy().copy()
@@ -243,6 +254,7 @@ def test_missing_labels_are_counted_and_left_out(tmp_path, capsys):
     assert pooled.to_dict() == {"arousal": 120, "valence": 90, "dominance": 120}
 
 
+@pytest.mark.slow
 def test_a_constant_fold_has_a_reason(tmp_path):
     path = tmp_path / "c.h5"
     arousal = write_cache(path)["arousal"].to_numpy().copy()
@@ -257,6 +269,7 @@ def test_a_constant_fold_has_a_reason(tmp_path):
     assert constant["ccc"].item() == 0
 
 
+@pytest.mark.slow
 def test_rerun_skips_and_a_changed_protocol_does_not(cache, tmp_path, capsys):
     out = tmp_path / "r"
     arguments = [str(cache), "--dim", "valence", "--out", str(out), "--quiet", "--resamples", "30"]
@@ -282,6 +295,7 @@ def test_rerun_skips_and_a_changed_protocol_does_not(cache, tmp_path, capsys):
     assert "not fitted again" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_changed_label_is_fitted_again(tmp_path):
     path, out = tmp_path / "c.h5", tmp_path / "r"
     table = write_cache(path)
@@ -294,6 +308,7 @@ def test_a_changed_label_is_fitted_again(tmp_path):
     assert len(load_results(out).protocol) == len(first.protocol)
 
 
+@pytest.mark.slow
 def test_several_caches_stay_apart_and_the_same_twice_is_refused(cache, tmp_path):
     write_cache(
         tmp_path / "student.h5", label="student", layers=3, planted={"arousal": 0, "valence": 2, "dominance": 1}
@@ -307,6 +322,7 @@ def test_several_caches_stay_apart_and_the_same_twice_is_refused(cache, tmp_path
     assert main([str(cache), str(tmp_path / "again.h5"), "--out", str(tmp_path / "q"), "--quiet"]) == 2
 
 
+@pytest.mark.slow
 def test_joined_features_are_one_feature_set(cache):
     results = fit_layers(
         cache,
@@ -373,6 +389,7 @@ def test_killed_between_any_two_files_it_goes_on(cache, tmp_path):
     assert load_results(out).protocol == whole.protocol
 
 
+@pytest.mark.slow
 def test_results_on_disk(cache, tmp_path):
     out = tmp_path / "r"
     made = fit_layers(cache, dimensions="arousal", probe=("ridge", "weighted"), folds=3, out=out, **QUICK)
@@ -400,6 +417,7 @@ def test_results_on_disk(cache, tmp_path):
         load_results(tmp_path / "nowhere")
 
 
+@pytest.mark.slow
 def test_results_of_several_folders(cache, tmp_path):
     fit_layers(cache, dimensions="arousal", out=tmp_path / "a", **QUICK)
     fit_layers(cache, dimensions="valence", out=tmp_path / "b", **QUICK)
@@ -408,12 +426,14 @@ def test_results_of_several_folders(cache, tmp_path):
     assert len(Results.empty().best_layers()) == 0
 
 
+@pytest.mark.slow
 def test_an_open_cache_is_taken_and_left_open(cache):
     with HiddenStateCache(cache) as opened:
         fit_layers(opened, dimensions="arousal", **QUICK)
         assert opened.states(layers=0).shape == (120, 12)
 
 
+@pytest.mark.slow
 def test_command_without_arguments(cache, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["--dim", "valence"]) == 2
@@ -458,6 +478,7 @@ def test_help_imports_nothing_heavy():
     assert "--ungrouped" in done.stdout
 
 
+@pytest.mark.slow
 def test_other_states_are_fitted_again_and_another_corpus_is_refused(tmp_path, capsys):
     """Under one name there is one thing: changed states make other numbers, other data need another folder."""
     out = tmp_path / "results"
@@ -479,6 +500,7 @@ def test_other_states_are_fitted_again_and_another_corpus_is_refused(tmp_path, c
         fit_layers(tmp_path / "a.h5", **settings)
 
 
+@pytest.mark.slow
 def test_killed_in_a_second_fit_the_first_is_not_taken_for_it(tmp_path, monkeypatch):
     """The tables hold seed 7 and nobody says so: the next run with seed 0 must not believe them to be its own."""
     out = tmp_path / "results"

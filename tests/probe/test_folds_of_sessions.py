@@ -17,6 +17,7 @@ QUICK = ["--permutations", "0", "--no-mdl", "--resamples", "100", "--penalties",
 SESSIONS = [f"Session{number}" for number in range(1, 6)]
 
 
+@pytest.mark.slow
 def test_iemocap_leaves_one_session_out(tmp_path: Path, capsys) -> None:
     root = make_iemocap_sessions(tmp_path / "iemocap")
     cache, results = str(tmp_path / "c.h5"), tmp_path / "results"
@@ -63,6 +64,7 @@ def leaky(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_report_tells_what_folds_share_and_what_is_resampled(leaky: Path, tmp_path: Path) -> None:
     out = tmp_path / "report"
     assert report.main([str(leaky / "results"), "--out", str(out), "--quick", "--quiet"]) == 0

@@ -50,6 +50,7 @@ def cache(tmp_path) -> Path:
     return tmp_path / "c.h5"
 
 
+@pytest.mark.slow
 def test_a_new_probe_is_a_line_in_the_registry(cache, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="unknown probe 'median': there is ridge"):
         fit_layers(cache, probe="median")

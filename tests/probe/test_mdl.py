@@ -107,6 +107,7 @@ def test_nothing_is_claimed_of_too_few_speakers_or_constant_beginnings():
     assert np.isnan(found.compression[1])
 
 
+@pytest.mark.slow
 def test_the_table_has_them_for_layers_and_baselines(tmp_path):
     write_cache(tmp_path / "cache.h5", n=240)
     results = fit_layers(tmp_path / "cache.h5", dimensions=["arousal"], permutations=0, resamples=20)

@@ -198,6 +198,7 @@ def test_holm_by_hand():
     assert len(holm([])) == 0
 
 
+@pytest.mark.slow
 def test_the_table_has_the_null_of_every_ridge_probe(tmp_path):
     path = tmp_path / "c.h5"
     write_cache(path)
@@ -226,6 +227,7 @@ def test_the_table_has_the_null_of_every_ridge_probe(tmp_path):
         fit_layers(path, permutations=-1)
 
 
+@pytest.mark.slow
 def test_older_results_without_the_columns_are_read(tmp_path):
     path = tmp_path / "c.h5"
     write_cache(path)
@@ -280,6 +282,7 @@ def test_speakers_who_are_all_known_are_permuted_as_before():
     np.testing.assert_array_equal(order, expected)
 
 
+@pytest.mark.slow
 def test_unknown_speakers_in_a_test_within_speakers_are_told_with_their_count(tmp_path):
     speakers = ["" if row % 3 == 0 else f"s{row % 10}" for row in range(60)]
     write_cache(tmp_path / "c.h5", n=60, layers=2, width=4, speaker=speakers)
@@ -351,6 +354,7 @@ def test_what_neither_null_holds_is_said():
     assert "where speakers differ in their labels, p is too small" in said
 
 
+@pytest.mark.slow
 def test_the_null_that_was_taken_stands_in_the_protocol_and_in_a_column(tmp_path):
     fit = {"dimensions": ("valence",), "folds": 3, "penalties": (1.0,), "resamples": 0, "mdl": False,
            "permutations": 19}  # fmt: skip

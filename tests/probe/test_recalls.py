@@ -122,6 +122,7 @@ def test_the_interval_of_a_recall_is_that_of_a_share():
     np.testing.assert_allclose((found["recall_high"][0] + found["recall_low"][0]) / 2, recall, atol=0.01)
 
 
+@pytest.mark.slow
 def test_a_fit_keeps_recalls_and_null_in_its_folder(tmp_path):
     table = write_cache(
         tmp_path / "c.h5", n=150, layers=2, width=8, planted={"arousal": 1, "valence": 0, "dominance": 0}
@@ -149,6 +150,7 @@ def test_a_fit_keeps_recalls_and_null_in_its_folder(tmp_path):
     assert len(load_results(tmp_path / "results").recalls) == 0
 
 
+@pytest.mark.slow
 def test_scores_of_before_categories_were_tested_still_open(tmp_path):
     write_cache(tmp_path / "c.h5", n=60, layers=2, width=4)
     fit_layers(tmp_path / "c.h5", dimensions="valence", folds=3, resamples=20, permutations=9, out=tmp_path / "results")

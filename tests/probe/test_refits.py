@@ -164,6 +164,7 @@ def results(cache, tmp_path_factory):
     return load_results(folder)
 
 
+@pytest.mark.slow
 def test_scores_say_which_interval_they_have(results):
     pooled = results.select(fold="all")
     kinds = pooled.groupby("probe")["interval"].unique()
@@ -176,6 +177,7 @@ def test_scores_say_which_interval_they_have(results):
     assert "around the fitted probe" in said["mlp"]
 
 
+@pytest.mark.slow
 def test_intervals_follow_from_the_table_of_refits(results):
     row = results.select(fold="all", probe="ridge", dimension="valence", layer=1).iloc[0]
     table = results.refits
@@ -193,6 +195,7 @@ def test_intervals_follow_from_the_table_of_refits(results):
     np.testing.assert_allclose([same["low"], same["high"]], expected, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_differences_are_refitted_where_both_sides_are(results):
     layers = layers_compared(results, against=0, probe="ridge", dimension="valence", resamples=50)
     assert (layers["interval"] == REFITTED).all()
@@ -207,6 +210,7 @@ def test_differences_are_refitted_where_both_sides_are(results):
     np.testing.assert_allclose([one["low"], one["high"], one["p"]], [-other["high"], -other["low"], other["p"]])
 
 
+@pytest.mark.slow
 def test_without_refits_intervals_are_of_the_fixed_probe(results):
     old = Results(results.scores, results.weights, results.protocol, results.predictions)
     assert (layers_compared(old, against=0, probe="ridge", resamples=50)["interval"] == FIXED).all()

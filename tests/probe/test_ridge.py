@@ -60,6 +60,7 @@ def problem(n, width, n_targets, groups, missing, seed):
     return x, targets, rng.integers(0, groups, n)
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(
     n=st.integers(40, 120),

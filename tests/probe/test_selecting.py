@@ -91,6 +91,7 @@ def words(results: Results) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("development", "layer"),
     [
@@ -103,6 +104,7 @@ def test_all_name_the_same_layer(development, layer):
     assert set(answers(probed(development)).values()) == {layer}
 
 
+@pytest.mark.slow
 def test_both_layers_stand_where_development_and_scored_rows_disagree():
     results = probed({0: 0.1, 1: 0.2, 2: 0.9})
     best = results.best_layers().query("layer >= 0").set_index("split").loc["test"]
@@ -171,6 +173,7 @@ def test_where_nothing_has_a_score_nothing_is_chosen():
     assert pd.isna(best["highest_layer"])
 
 
+@pytest.mark.slow
 def test_hindsight_is_called_so_wherever_the_score_stands():
     assert "would choose another" not in words(probed({}))["curves"]
     for name, text in words(probed({})).items():

@@ -21,6 +21,7 @@ from emoprobe.testing.corpora import make_corpus
 time = st.one_of(st.none(), st.integers(0, 6))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(
     st.lists(
@@ -48,6 +49,7 @@ def test_it_is_counted_as_pair_by_pair(rows):
     assert (int(told[0].split()[1]) if told else 0) == expected
 
 
+@pytest.mark.slow
 def test_it_is_told_by_the_command(tmp_path, capsys):
     manifest = make_corpus(tmp_path / "corpus", utterances=24, speakers=8)
     table = pd.read_csv(manifest)

@@ -200,6 +200,7 @@ def test_dimensions_features_and_probes(results):
     assert not (probes["one"].str.startswith("end-to-end") & probes["other"].str.startswith("end-to-end")).any()
 
 
+@pytest.mark.slow
 def test_baselines_do_not_pad_the_family_of_models():
     """Six models, each with the same baselines: only their layers are compared, and a clear difference is found."""
     rng = np.random.default_rng(3)

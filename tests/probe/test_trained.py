@@ -34,6 +34,7 @@ def reader(states):
     return lambda rows, layers=slice(None): states[layers][:, rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("layer", "head"), [(0, "linear"), (3, "linear"), (2, "mlp")])
 def test_weighted_sum_finds_the_planted_layer(layer, head):
     states, targets = planted(layer, shared=0.0)
@@ -49,6 +50,7 @@ def test_weighted_sum_finds_the_planted_layer(layer, head):
     assert np.isnan(found.predictions[:, :190]).all()
 
 
+@pytest.mark.slow
 def test_norm_correction_undoes_a_layer_of_longer_states():
     """Two layers hold the same; one is four times as long: it gets less weight, and the same corrected weight."""
     rng = np.random.default_rng(0)
@@ -66,6 +68,7 @@ def test_norm_correction_undoes_a_layer_of_longer_states():
     np.testing.assert_allclose(corrected.sum(-1), 1, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_mean_that_all_utterances_share_is_no_part_of_a_layers_length():
     """Two layers hold the same; one lies far from the origin: its norm is ten times as long, its weight the same."""
     rng = np.random.default_rng(0)

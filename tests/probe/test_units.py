@@ -258,6 +258,7 @@ def grouped(tmp_path_factory) -> tuple[Path, object]:
     )
 
 
+@pytest.mark.slow
 def test_intervals_of_a_grouped_corpus_resample_its_groups_everywhere(grouped) -> None:
     _, results = grouped
     row = results.select(probe="ridge", dimension="valence", layer=3, fold="all").iloc[0]
@@ -287,6 +288,7 @@ def test_intervals_of_a_grouped_corpus_resample_its_groups_everywhere(grouped) -
     assert set(centroids["units"]) == {8}
 
 
+@pytest.mark.slow
 def test_genders_who_talk_to_each_other_are_drawn_together(grouped) -> None:
     cache, results = grouped
     table = fairness_table(results, cache, dimensions=["valence"], layer=3, resamples=300)
@@ -298,6 +300,7 @@ def test_genders_who_talk_to_each_other_are_drawn_together(grouped) -> None:
     assert set(table.loc[table["group_by"] == "speaker", "unit"]) == {"utterance"}
 
 
+@pytest.mark.slow
 def test_tables_of_a_version_that_knew_no_groups_are_read(grouped, tmp_path: Path) -> None:
     _, results = grouped
     results.save(tmp_path)
@@ -359,6 +362,7 @@ def test_few_groups_are_not_drawn_in_the_place_of_speakers():
     assert partition(units.resampled) == partition(speaker_groups(speakers))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("speakers", "groups", "unit"),
     [

@@ -15,6 +15,7 @@ from emoprobe.probe import fit_layers
 from emoprobe.testing.caches import write_cache
 
 
+@pytest.mark.slow
 def test_labels_that_cannot_be_scored_are_told_and_the_rest_is_drawn(tmp_path, capsys):
     """The test part has one label alone; nothing was chosen there, and what was fitted is no error."""
     varied = np.random.default_rng(0).normal(3, 1, 12)
@@ -40,6 +41,7 @@ def test_labels_that_cannot_be_scored_are_told_and_the_rest_is_drawn(tmp_path, c
     assert told in (tmp_path / "report" / "report.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scored", [True, False])
 def test_figures_are_no_reason_to_fail_and_their_folder_is(tmp_path, capsys, scored):
     write_cache(tmp_path / "c.h5", n=60, layers=3)

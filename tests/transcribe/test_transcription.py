@@ -31,6 +31,8 @@ from emoprobe.transcribe.recognisers import load_recogniser
 from emoprobe.transcribe.transcription import TranscriptionSettings, transcribe
 from tests.killed_journal import finish
 
+pytestmark = pytest.mark.slow
+
 SECONDS = (0.3, 1.0, 0.7, 2.1, 0.0251, 1.0)
 
 

@@ -32,6 +32,8 @@ from emoprobe.probe import training as trained
 from emoprobe.probe.results import Results, load_results
 from emoprobe.testing.caches import write_cache
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = Path(__file__).parents[1] / "golden_numbers.json"
 FITS = {"dimensions": ("valence", "emotion"), "probe": ("ridge", "mlp", "weighted"), "folds": 3, "seeds": 1,
         "resamples": 50, "permutations": 20, "features": "mean"}  # fmt: skip

@@ -56,6 +56,7 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_the_wheel_carries_the_package_alone(distributions):
     (wheel,) = distributions.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
@@ -71,6 +72,7 @@ def test_the_wheel_carries_the_package_alone(distributions):
         assert f"emoprobe/{path.relative_to(ROOT).as_posix()}" in names
 
 
+@pytest.mark.slow
 def test_the_sdist_carries_no_tests_and_no_notebooks(distributions):
     (sdist,) = distributions.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
@@ -79,6 +81,7 @@ def test_the_sdist_carries_no_tests_and_no_notebooks(distributions):
     assert {"setup.cfg", "pyproject.toml", "LICENSE", "README.md", *ROOMS, "emoprobe"} <= inside
 
 
+@pytest.mark.slow
 def test_the_wheel_works_where_it_is_unpacked(distributions, tmp_path):
     (wheel,) = distributions.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(tmp_path)
@@ -103,6 +106,7 @@ def test_help_needs_nothing_heavy(command):
     assert done.stdout.splitlines()[-1].strip() == "HEAVY"
 
 
+@pytest.mark.slow
 def test_the_version_goes_from_the_tree_into_the_wheel(distributions, tmp_path):
     """The tree of this test has no git, so it is the fallback; the wheel is made of the archive, which must keep it."""
     (sdist,), (wheel,) = distributions.glob("*.tar.gz"), distributions.glob("*.whl")

@@ -160,6 +160,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("name", KINDS)
 def test_a_file_that_is_something_else(name: str, damage: str, whole: Path, tmp_path: Path) -> None:
@@ -169,6 +170,7 @@ def test_a_file_that_is_something_else(name: str, damage: str, whole: Path, tmp_
     refused(kind, path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.file.endswith(".json")])
 def test_a_field_of_a_json_file(name: str, whole: Path, tmp_path: Path) -> None:
     kind = KINDS[name]
@@ -189,6 +191,7 @@ def test_a_field_of_a_json_file(name: str, whole: Path, tmp_path: Path) -> None:
             assert any(words in said for words in (last, "describes no model", "asks for", "is a ")), (field, said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.file.endswith(".csv")])
 def test_a_column_of_a_table(name: str, whole: Path, tmp_path: Path) -> None:
     kind = KINDS[name]
@@ -278,6 +281,7 @@ CACHES: dict[str, tuple[Callable[[h5py.File], object], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CACHES)
 def test_a_part_of_a_cache(name: str, whole: Path, tmp_path: Path) -> None:
     path = damaged(KINDS["cache"], whole, tmp_path)
@@ -301,6 +305,7 @@ def hashed(file: h5py.File) -> str:
         return ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [40_000_000, 10**9])
 def test_one_absurd_layer_keeps_no_figure_busy(value: int, whole: Path, tmp_path: Path, capsys) -> None:
     from emoprobe.cli.plot import main
@@ -315,6 +320,7 @@ def test_one_absurd_layer_keeps_no_figure_busy(value: int, whole: Path, tmp_path
     assert not (tmp_path / "figures").exists()
 
 
+@pytest.mark.slow
 def test_a_cell_without_an_end(whole: Path, tmp_path: Path) -> None:
     path = damaged(KINDS["scores"], whole, tmp_path)
     table = pd.read_csv(path, dtype=object)
@@ -323,6 +329,7 @@ def test_a_cell_without_an_end(whole: Path, tmp_path: Path) -> None:
     assert "row 1: the column 'reason' must be a text of at most 100,000" in refused(KINDS["scores"], path)
 
 
+@pytest.mark.slow
 def test_a_report_names_the_field_that_it_lacks(whole: Path, tmp_path: Path, capsys) -> None:
     from emoprobe.cli.report import main
 
@@ -339,6 +346,7 @@ def test_a_report_names_the_field_that_it_lacks(whole: Path, tmp_path: Path, cap
         assert "again" in said
 
 
+@pytest.mark.slow
 def test_what_no_memory_holds_is_refused_before_it_is_taken(whole: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"x\.parquet asks for 1,000,000 GB of memory, .*; mend it"):
         refuse_beyond_memory(1e15, "x.parquet", remedy="mend it")
@@ -351,6 +359,7 @@ def test_what_no_memory_holds_is_refused_before_it_is_taken(whole: Path, tmp_pat
             load_backbone(str(path.parent), random_init=random_init)
 
 
+@pytest.mark.slow
 def test_sound_files_are_read(whole: Path, tmp_path: Path) -> None:
     for name, kind in KINDS.items():
         if name != "demo corpus":  # which would be spoken
@@ -414,6 +423,7 @@ def test_fields_are_named_where_they_lie() -> None:
         assert str(caught.value) == said
 
 
+@pytest.mark.slow
 def test_a_table_that_names_one_row_twice_is_refused(whole, tmp_path):
     table = pd.read_csv(whole / "relevance.csv", dtype=str)
     again = table.assign(relevance="0.25")
@@ -422,6 +432,7 @@ def test_a_table_that_names_one_row_twice_is_refused(whole, tmp_path):
         load_table(tmp_path / "relevance.csv", RELEVANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", ["ccc", "n", "pearson", "uar_low"])
 def test_a_table_of_scores_without_a_column_of_the_first_version_is_refused(column, whole, tmp_path):
     shutil.copytree(whole / "results", tmp_path / "results")
@@ -431,6 +442,7 @@ def test_a_table_of_scores_without_a_column_of_the_first_version_is_refused(colu
         load_results(tmp_path / "results")
 
 
+@pytest.mark.slow
 def test_a_number_that_is_no_whole_one_is_refused_once(whole, tmp_path, recwarn):
     table = pd.read_csv(whole / "relevance.csv", dtype=str).assign(trained="-1e308")
     table.to_csv(tmp_path / "relevance.csv", index=False)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from ...measures.inquiries import INQUIRIES
 from ..content import Section
 from ..material import Material, SectionKind
 from .answer import answer_section
 from .categories import categories_section
+from .ceiling import ceiling_section
 from .curves import curves_section
 from .fairness import fairness_section
 from .limits import limits_section
@@ -22,6 +24,8 @@ SECTIONS = (
     SectionKind("categories", "Categories of emotion", categories_section),
     SectionKind("relevance", "Learned weights and second opinions", relevance_section),
     SectionKind("similarity", "Similarity", similarity_section),
+    # Questions that are asked by name stand where they were asked.
+    SectionKind("ceiling", INQUIRIES["ceiling"].title, ceiling_section),
     SectionKind("systems", "Models trained end to end, beside all others", systems_section),
     SectionKind("fairness", "Fairness across speakers", fairness_section),
     SectionKind("limits", "Limits", limits_section),

@@ -1,0 +1,9 @@
+"""The questions that can be asked by name. A new one is a file beside this, and a line here."""
+
+from __future__ import annotations
+
+from .ceiling import CEILING
+from .inquiry import Inquiry
+
+#: By name, in the order of the help and of the report.
+INQUIRIES: dict[str, Inquiry] = {inquiry.name: inquiry for inquiry in (CEILING,)}
