@@ -20,6 +20,8 @@ from emoprobe.errors import UserError
 from emoprobe.extract.encoders.speech import load_backbone
 from emoprobe.testing import save_whisper
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("accelerate", reason="the recipe trains with transformers' Trainer, which needs accelerate")
 pytest.importorskip("espeakng_loader", reason="synthetic speech needs espeakng-loader")
 

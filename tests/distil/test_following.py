@@ -17,6 +17,8 @@ from emoprobe.errors import UserError
 from emoprobe.extract.encoders.speech import load_backbone
 from emoprobe.testing import save_speech_model, save_whisper
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("accelerate", reason="the recipe trains with transformers' Trainer, which needs accelerate")
 
 SETTINGS = DistillSettings(

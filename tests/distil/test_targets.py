@@ -29,6 +29,7 @@ def speech(*seconds):
     return [len(wave) for wave in waves], waves.__getitem__
 
 
+@pytest.mark.slow
 def test_the_grid_of_a_model_is_its_own(whisper, hubert):
     assert grid_of(whisper) == Grid(320, 0.0, 400)
     grid = grid_of(hubert)
@@ -54,6 +55,7 @@ def test_a_slower_teacher_tells_its_nearest_frame():
     assert np.abs(640 * first[:36] - 160 * np.arange(30)).max() <= 320
 
 
+@pytest.mark.slow
 def test_targets_are_the_teachers_states_averaged(whisper, tmp_path):
     """One utterance a window: the states that the teacher gives for it alone, its frames averaged in pairs."""
     lengths, read = speech(1.0)
@@ -125,6 +127,7 @@ def test_targets_of_other_speech_are_refused(hubert, tmp_path):
         make_targets(tmp_path / "targets", hubert, (2,), lengths, read, grid_of(hubert))
 
 
+@pytest.mark.slow
 def test_what_is_longer_than_the_window_is_cut_and_said(whisper, tmp_path):
     lengths, read = speech(31.0)
     told: list[str] = []
