@@ -33,6 +33,7 @@ SUBCOMMANDS = {
     "clean": "remove what killed commands have left",
     "demo-corpus": "speak the demo corpus",
     "demo-pretrain": "pretrain the packaged model anew",
+    "demo-teach": "teach the packaged model by a recogniser's encoder",
     "demo-evaluate": "measure the packaged models against their controls",
 }
 

@@ -1,9 +1,12 @@
+from . import carrying as carrying
 from . import corpus as corpus
 from . import evaluate as evaluate
 from . import pretrain as pretrain
+from . import recordings as recordings
 from . import sentences as sentences
 from . import shards as shards
 from . import speech as speech
+from . import teaching as teaching
 from . import zoo as zoo
 from .corpus import make_corpus as make_corpus
 from .zoo import model_folder as model_folder

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict, cast
 
 import numpy as np
 import torch
@@ -87,11 +87,13 @@ class Batches(Dataset):
         frames = min(s.frames(samples), s.frames(int(s.longest * SAMPLE_RATE)))
         samples = (frames - 1) * s.hop + s.field
         cut: list[np.ndarray] = []
+        parts: list[tuple[int, int]] = []
         labels: dict[str, list[np.ndarray]] = {}
         for index in chosen:
             wave = store.wave(int(index))
             wave = np.pad(wave, (0, max(0, samples - len(wave))))
             start = int(rng.integers(s.frames(len(wave)) - frames + 1))
+            parts.append((int(index), start))
             cut.append(wave[start * s.hop : start * s.hop + samples].astype(np.float32))
             for kind, label in self.labels(recorded, int(index), start, frames, step).items():
                 labels.setdefault(kind, []).append(label)
@@ -100,12 +102,17 @@ class Batches(Dataset):
         if rng.random() < s.noise:
             waves = waves + 10 ** (-rng.uniform(10, 40) / 20) * rng.standard_normal(waves.shape).astype(np.float32)
         span = int(rng.integers(s.mask_frames, max(s.mask_frames, s.mask_longest) + 1))
-        return {
+        batch: Batch = {
             "waves": torch.from_numpy(waves.astype(np.float32)),
             "mask": torch.from_numpy(spans(rng, waves.shape[0], frames, s.mask_share, span)),
             "spectrum": step >= s.spectrum_from,
             "labels": {kind: torch.from_numpy(np.stack(rows).astype(np.int64)) for kind, rows in labels.items()},
         }
+        return cast(Batch, batch | self.extras(recorded, parts, frames))
+
+    def extras(self, recorded: bool, parts: list[tuple[int, int]], frames: int) -> dict[str, Any]:  # noqa: ARG002
+        """What else the model is told of parts of utterances (number, first frame), all of so many frames."""
+        return {}
 
     def labels(self, recorded: bool, index: int, start: int, frames: int, step: int) -> dict[str, np.ndarray]:
         """Unit of each frame of a part of an utterance, by the kind of unit, each (frames,)."""

@@ -119,6 +119,7 @@ class MaskedPrediction(Reporting):
         self, waves: torch.Tensor, mask: torch.Tensor, labels: dict[str, torch.Tensor], spectrum: bool = True
     ) -> dict[str, torch.Tensor]:
         """The loss of a batch, as :class:`.batches.Batch` names it."""
+        self.heard += waves.numel() / SAMPLE_RATE
         out = self.hubert(waves, mask_time_indices=mask, output_hidden_states=True)
         # Entry k is the output of block k in every release of transformers, for all but the last block.
         middle = self.norm(out.hidden_states[self.settings.unit_block])

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from emoprobe.claims import alone, claim
-from emoprobe.distil.settings import Keeping
+from emoprobe.distil.settings import Keeping, Running
 from emoprobe.distil.store import Store
 from emoprobe.distil.training import RUN_FILES, checked, last_checkpoint, load_weights, of_speech, steps_of, trainer_for
 from emoprobe.errors import UserError
@@ -168,9 +168,7 @@ def _pretrain(
             run,
             settings,
             stop=stop,
-            save_steps=save_steps,
-            log_steps=log_steps,
-            bf16=bf16,
+            running=Running(save_steps=save_steps, log_steps=log_steps, bf16=bf16),
             say=say,
         )
         with checked(model.hubert, batches, run / "precision.json", device=trainer.args.device, bf16=bf16, say=say):

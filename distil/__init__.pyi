@@ -1,10 +1,16 @@
+from . import card as card
 from . import checkpoint as checkpoint
 from . import distiller as distiller
+from . import following as following
+from . import matching as matching
 from . import settings as settings
 from . import store as store
 from . import student as student
+from . import targets as targets
 from . import training as training
 from .distiller import distill as distill
+from .following import follow as follow
 from .settings import DistillSettings as DistillSettings
+from .settings import Running as Running
 from .store import open_store as open_store
 from .store import write_store as write_store

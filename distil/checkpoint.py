@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,13 @@ from emoprobe.ownership import mark, marked, refuse_stranger, refuse_strangers, 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+CARD = "README.md"
 EXPORTED = ("config.json", "model.safetensors", "preprocessor_config.json")
 # In the folder itself: a checkpoint is whole before any of it takes its place, so that a full disk leaves the old one.
 _BESIDE = ".new"
 
 
-def check_export(folder: Path, *, option: str, made_by: str) -> None:
+def check_export(folder: Path, *, option: str, made_by: str, names: Sequence[str] = EXPORTED) -> None:
     """Refuse a folder in which a checkpoint would take the place of another command's, or of somebody else's.
 
     Parameters
@@ -28,19 +30,29 @@ def check_export(folder: Path, *, option: str, made_by: str) -> None:
         The option that names it.
     made_by : str
         Command that writes the checkpoint.
+    names : sequence of str
+        Files that it writes.
 
     Raises
     ------
     UserError
     """
     own = marked(folder, made_by)
-    for name in EXPORTED:
+    for name in names:
         refuse_stranger(folder / name, lambda path: path.name in own, "checkpoint", option=option)
     begun = [name.removeprefix(f"{_BESIDE}/") for name in own if name.startswith(f"{_BESIDE}/")]
     refuse_strangers(folder / _BESIDE, begun, "a checkpoint that is being written", option=option)
 
 
-def export(model: PreTrainedModel, folder: Path, *, normalise: bool = True, half: bool = True, made_by: str) -> Path:
+def export(
+    model: PreTrainedModel,
+    folder: Path,
+    *,
+    normalise: bool = True,
+    half: bool = True,
+    made_by: str,
+    card: str | None = None,
+) -> Path:
     """Write a model without head in transformers' own format: weights, configuration, preprocessor.
 
     Parameters
@@ -53,6 +65,8 @@ def export(model: PreTrainedModel, folder: Path, *, normalise: bool = True, half
         Store the weights in float16.
     made_by : str
         Command that the folder is marked with.
+    card : str, optional
+        Text of a ``README.md`` beside the weights.
 
     Raises
     ------
@@ -64,10 +78,11 @@ def export(model: PreTrainedModel, folder: Path, *, normalise: bool = True, half
     from transformers import Wav2Vec2FeatureExtractor
 
     folder = Path(folder)
-    check_export(folder, option="--out", made_by=made_by)
+    names = (*EXPORTED, *((CARD,) if card is not None else ()))
+    check_export(folder, option="--out", made_by=made_by, names=names)
     folder.mkdir(parents=True, exist_ok=True)
     beside = folder / _BESIDE
-    mark(folder, made_by, files=[*EXPORTED, *(f"{_BESIDE}/{name}" for name in EXPORTED)])
+    mark(folder, made_by, files=[*names, *(f"{_BESIDE}/{name}" for name in names)])
     stored = copy.deepcopy(model)
     stored = stored.half() if half else stored.float()
     try:
@@ -85,10 +100,12 @@ def export(model: PreTrainedModel, folder: Path, *, normalise: bool = True, half
             do_normalize=normalise,
             return_attention_mask=True,
         ).save_pretrained(beside)
-        for name in EXPORTED:
+        if card is not None:
+            (beside / CARD).write_text(card, encoding="utf-8")
+        for name in names:
             (beside / name).replace(folder / name)
         beside.rmdir()
     finally:
-        remove(beside, EXPORTED)
-    mark(folder, made_by, files=EXPORTED)
+        remove(beside, names)
+    mark(folder, made_by, files=names)
     return folder

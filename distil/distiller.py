@@ -24,7 +24,7 @@ from emoprobe.extract.limits import SAMPLE_RATE
 from emoprobe.extract.options import check_count
 
 from .checkpoint import export
-from .settings import DistillSettings, Keeping
+from .settings import DistillSettings, Keeping, Running
 from .student import build_distiller
 from .training import RUN_FILES, checked, last_checkpoint, load_weights, of_speech, steps_of, trainer_for
 
@@ -77,12 +77,26 @@ class Crops(Dataset):
         first = int(rng.integers(len(self.order)))
         length = min(int(self.lengths[self.order[first]]), int(s.longest * SAMPLE_RATE))
         count = max(1, round(s.batch_seconds * SAMPLE_RATE / length))
-        waves = []
+        waves, parts = [], []
         for index in self.order[first : first + count]:
             wave = self.read(int(index))[: self.lengths[index]]
-            start = int(rng.integers(len(wave) - length + 1))
+            start = self.start(rng, len(wave) - length)
+            parts.append((int(index), start))
             waves.append(self.prepare(wave[start : start + length].astype(np.float32)))
-        return {"waves": torch.from_numpy(np.stack(waves))}
+        return self.batch(rng, parts, np.stack(waves))
+
+    def start(self, rng: np.random.Generator, spare: int) -> int:
+        """First sample of a part of an utterance that has so many to spare."""
+        return int(rng.integers(spare + 1))
+
+    def batch(
+        self,
+        rng: np.random.Generator,  # noqa: ARG002 - for what others make of them, here and below
+        parts: list[tuple[int, int]],  # noqa: ARG002
+        waves: np.ndarray,
+    ) -> dict[str, torch.Tensor]:
+        """What the model is called with, of parts (utterance, first sample) and their waveforms (batch, samples)."""
+        return {"waves": torch.from_numpy(waves)}
 
 
 def open_speech(
@@ -218,9 +232,7 @@ def _distill(
             run,
             settings,
             stop=settings.steps,
-            save_steps=save_steps,
-            log_steps=log_steps,
-            bf16=bf16,
+            running=Running(save_steps=save_steps, log_steps=log_steps, bf16=bf16),
             say=say,
         )
         check = partial(checked, batches=batches, device=trainer.args.device, bf16=bf16, say=say)
@@ -232,6 +244,8 @@ def _distill(
     return model.student.cpu().eval()
 
 
-def save_student(student: PreTrainedModel, folder: Path, *, normalise: bool, half: bool) -> Path:
-    """Write the student as a checkpoint that transformers loads, with its preprocessor."""
-    return export(student, folder, normalise=normalise, half=half, made_by=MADE_BY)
+def save_student(
+    student: PreTrainedModel, folder: Path, *, normalise: bool, half: bool, card: str | None = None
+) -> Path:
+    """Write the student as a checkpoint that transformers loads, with its preprocessor and, where given, its card."""
+    return export(student, folder, normalise=normalise, half=half, made_by=MADE_BY, card=card)

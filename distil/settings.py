@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from emoprobe.errors import UserError
 from emoprobe.extract.options import check_counts, check_positive, check_seed
 
 
@@ -22,12 +23,41 @@ class Keeping:
 
 
 @dataclass(frozen=True)
+class Running(Keeping):
+    """How a training is run; its numbers depend on it no more than on the machine.
+
+    Parameters
+    ----------
+    bf16 : bool
+        Autocast to bfloat16, where its layers are near those of float32.
+    budget : float or None
+        Seconds of training, all starts of the run together, after which it ends by itself: the learning rate falls by
+        the clock where that is ahead of the steps. None: as long as the steps take.
+    use_cpu : bool
+        Even where there is a GPU.
+    """
+
+    bf16: bool = False
+    budget: float | None = None
+    use_cpu: bool = False
+
+    def __post_init__(self) -> None:
+        check_counts(self, "save_steps", "log_steps", least=1)
+        if self.budget is not None:
+            check_positive(self, "budget")
+
+
+@dataclass(frozen=True)
 class DistillSettings:
     """What the student is a function of, besides teacher and speech."""
 
     blocks: int = 2
     layers: tuple[int, ...] = ()
     """Teacher's layers to predict; empty: 4, 8 and 12 of 12, scaled to its depth."""
+    map: tuple[str, ...] = ()
+    """Which layer of a given student tells which of the teacher, as STUDENT:TEACHER; empty: at the same depth."""
+    noise: float = 0.0
+    """Share of batches in which a given student hears white noise, 10 to 40 dB below the speech; the teacher never."""
     cosine_weight: float = 1.0
     batch_seconds: float = 24.0
     longest: float = 6.0
@@ -43,3 +73,22 @@ class DistillSettings:
         check_counts(self, "warmup", "decay")
         check_positive(self, "batch_seconds", "longest", "learning_rate")
         check_seed(self.seed)
+        if not 0 <= self.noise <= 1:
+            raise UserError(f"--noise {self.noise}: give a share of the batches, 0 to 1")
+        self.pairs()
+
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """The map: (student's layer, teacher's layer) of each pair.
+
+        Raises
+        ------
+        UserError
+            If a pair is not written as STUDENT:TEACHER.
+        """
+        pairs = []
+        for written in self.map:
+            asked, _, told = written.partition(":")
+            if not (asked.isdecimal() and told.isdecimal()):
+                raise UserError(f"--map {written}: write STUDENT:TEACHER, such as 3:1 (layer 3 tells the teacher's 1)")
+            pairs.append((int(asked), int(told)))
+        return tuple(pairs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sized
@@ -21,6 +22,8 @@ from emoprobe.extract.limits import SAMPLE_RATE
 from emoprobe.extract.precision import train_checked
 from emoprobe.jsontext import null_for_nan, to_json
 
+from .settings import Running
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
     from transformers import PreTrainedModel
@@ -36,11 +39,14 @@ class Reporting(nn.Module, ABC):
     ----------
     tally : dict of str to list of float
         Sums since the last report.
+    heard : float
+        Seconds of audio since the last line of the log, where the module counts them.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.tally: dict[str, list[float]] = {}
+        self.heard = 0.0
 
     @abstractmethod
     def report(self) -> dict[str, float]:
@@ -118,9 +124,7 @@ def trainer_for(
     settings: Schedule,
     *,
     stop: int,
-    save_steps: int,
-    log_steps: int,
-    bf16: bool,
+    running: Running = Running(),
     say: Callable[[str], None] = lambda line: None,
 ) -> Trainer:
     """Trainer of transformers over ready batches in their order, with a log in JSON lines, told to `say` too.
@@ -135,13 +139,13 @@ def trainer_for(
     settings : Schedule
     stop : int
         The step after which training is over.
-    save_steps, log_steps : int
-        How often a checkpoint and a line of the log are written.
-    bf16 : bool
-        Autocast to bfloat16.
+    running : Running
+        Checkpoints, lines of the log, precision, budget of seconds.
     say : callable
         Told each line of the log.
     """
+    clock = Clock(run / "log.jsonl", running.budget)
+    use_cpu = running.use_cpu or not torch.cuda.is_available()
     arguments = TrainingArguments(
         output_dir=str(run / "checkpoints"),
         max_steps=settings.steps,
@@ -153,13 +157,13 @@ def trainer_for(
         weight_decay=settings.weight_decay,
         adam_beta2=0.98,
         max_grad_norm=1.0,
-        save_steps=save_steps,
+        save_steps=running.save_steps,
         save_total_limit=2,
-        logging_steps=log_steps,
-        bf16=bf16,
-        use_cpu=not torch.cuda.is_available(),
+        logging_steps=running.log_steps,
+        bf16=running.bf16,
+        use_cpu=use_cpu,
         seed=settings.seed,
-        dataloader_pin_memory=torch.cuda.is_available(),
+        dataloader_pin_memory=not use_cpu,
         remove_unused_columns=False,
         label_names=["labels"],
         report_to=[],
@@ -170,12 +174,68 @@ def trainer_for(
         args=arguments,
         train_dataset=dataset,
         data_collator=lambda rows: rows[0],
-        callbacks=[_Log(model, run / "log.jsonl", stop, say)],
+        callbacks=[_Log(model, run / "log.jsonl", stop, clock, say)],
+        clock=clock,
+        decay=settings.decay / settings.steps,
     )
 
 
+class Clock:
+    """Seconds that a run has trained, over all its starts.
+
+    Parameters
+    ----------
+    log : Path
+        Of the run, whose lines say how long each took.
+    budget : float or None
+        Seconds that it may train.
+    """
+
+    def __init__(self, log: Path, budget: float | None) -> None:
+        self.log, self.budget = log, budget
+        self.before, self.began = 0.0, time.time()
+
+    def begin(self) -> None:
+        """Start counting, from what the log says was trained before."""
+        lines = self.log.read_text().splitlines() if self.log.is_file() else []
+        self.before, self.began = sum(json.loads(line)["seconds"] for line in lines), time.time()
+
+    @property
+    def share(self) -> float:
+        """Of the budget, that has been used; 0 without one."""
+        return 0.0 if self.budget is None else (self.before + time.time() - self.began) / self.budget
+
+
+def is_over(run: Path, newest: Path, *, stop: int, budget: float | None) -> bool:
+    """Whether the newest checkpoint of a run is its last: all steps are done, or the budget of seconds is used up."""
+    clock = Clock(run / "log.jsonl", budget)
+    clock.begin()
+    return steps_of(newest) >= stop or clock.share >= 1
+
+
 class _InOrder(Trainer):
-    """Every batch once, in their order."""
+    """Every batch once, in their order; the learning rate falls by the clock where a budget is given."""
+
+    def __init__(self, *, clock: Clock, decay: float, **options: Any) -> None:
+        super().__init__(**options)
+        self.clock, self.decay = clock, decay
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """The schedule of transformers, or one by the clock."""
+        optimizer = optimizer or self.optimizer
+        if self.clock.budget is None or self.lr_scheduler is not None or optimizer is None:
+            return super().create_scheduler(num_training_steps, optimizer)
+        warmup = max(1, self.args.warmup_steps)
+
+        def share(step: int) -> float:
+            done = max(step / num_training_steps, self.clock.share)
+            return min(1.0, (step + 1) / warmup, max(0.0, (1 - done) / max(self.decay, 1e-6)))
+
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
+        self._created_lr_scheduler = True
+        return self.lr_scheduler
 
     def _get_train_sampler(self, *_: Any, **__: Any) -> SequentialSampler:
         return SequentialSampler(cast(Sized, self.train_dataset))  # given above, and of a length
@@ -184,8 +244,8 @@ class _InOrder(Trainer):
 class _Log(TrainerCallback):
     """Keep the log of a training, and end it at a step."""
 
-    def __init__(self, model: Reporting, log: Path, stop: int, say: Callable[[str], None]) -> None:
-        self.model, self.log, self.stop, self.say = model, log, stop, say
+    def __init__(self, model: Reporting, log: Path, stop: int, clock: Clock, say: Callable[[str], None]) -> None:
+        self.model, self.log, self.stop, self.clock, self.say = model, log, stop, clock, say
         self.began = time.time()
 
     def on_train_begin(
@@ -197,6 +257,7 @@ class _Log(TrainerCallback):
     ) -> None:
         """Take back lines of steps that are done again."""
         cut_log(self.log, step=state.global_step)
+        self.clock.begin()
         self.began = time.time()
 
     def on_log(
@@ -211,7 +272,11 @@ class _Log(TrainerCallback):
         if not logs or "loss" not in logs:
             return
         line = {"step": state.global_step, "loss": round(logs["loss"], 4), "learning_rate": logs.get("learning_rate")}
-        line |= self.model.report() | {"seconds": round(time.time() - self.began, 1)}
+        seconds = time.time() - self.began
+        line |= self.model.report() | {"seconds": round(seconds, 1)}
+        if self.model.heard:
+            line["audio_per_second"] = round(self.model.heard / seconds, 1)
+            self.model.heard = 0.0
         with self.log.open("a") as file:
             file.write(to_json(null_for_nan(line)) + "\n")
         self.say(to_json(null_for_nan(line)))
@@ -225,8 +290,8 @@ class _Log(TrainerCallback):
         **_: Any,
     ) -> None:
         """Save, and end, at the last step."""
-        if state.global_step >= self.stop:
-            control.should_save = control.should_training_stop = True
+        if state.global_step >= self.stop or self.clock.share >= 1:
+            control.should_log = control.should_save = control.should_training_stop = True
 
 
 def checked(

@@ -34,6 +34,7 @@ COMMANDS = (
     "demo_corpus",
     "demo_evaluate",
     "demo_pretrain",
+    "demo_teach",
     "distill",
     "export",
     "extract",

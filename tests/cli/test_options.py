@@ -80,10 +80,16 @@ def test_a_function_takes_no_more_than_its_command(tmp_path):
         ("demo-pretrain", ["synthetic", "--seed", "-1"]),
         ("demo-pretrain", ["synthetic", "--hours", "nan"]),
         ("demo-pretrain", ["synthetic", "--workers", "0"]),
+        ("demo-teach", ["--budget", "0"]),
+        ("demo-teach", ["--seed", "-1"]),
+        ("demo-teach", ["--carry", "speech"]),
         ("demo-corpus", ["--seed", "-1"]),
         ("demo-corpus", ["--workers", "0"]),
         ("distill", ["--threads", "-1"]),
         ("distill", ["--seed", "-1"]),
+        ("distill", ["--map", "3-1"]),
+        ("distill", ["--noise", "2"]),
+        ("distill", ["--budget", "60"]),
     ],
 )
 def test_a_command_tells_it_in_one_line(command, given, tmp_path, monkeypatch, capsys):

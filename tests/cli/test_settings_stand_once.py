@@ -19,7 +19,8 @@ from emoprobe.demo.corpus import CorpusSettings
 from emoprobe.demo.evaluate import EvaluationSettings
 from emoprobe.demo.pretrain_settings import PretrainSettings
 from emoprobe.demo.probing import ProbingSettings
-from emoprobe.distil.settings import DistillSettings, Keeping
+from emoprobe.demo.teaching_settings import TeachingSettings
+from emoprobe.distil.settings import DistillSettings, Keeping, Running
 from emoprobe.endtoend.settings import ModelSettings, PredictionSettings, TrainingSettings
 from emoprobe.extract.settings import ExtractionSettings
 from emoprobe.probe.settings import FitSettings
@@ -33,8 +34,10 @@ FILLED = [
     ("demo_evaluate", EvaluationSettings, 3),
     ("demo_pretrain", PretrainSettings, 15),
     ("demo_pretrain", Keeping, 2),
-    ("distill", DistillSettings, 9),
-    ("distill", Keeping, 2),
+    ("demo_teach", TeachingSettings, 10),
+    ("demo_teach", Running, 4),
+    ("distill", DistillSettings, 11),
+    ("distill", Running, 4),
     ("extract", ExtractionSettings, 12),
     ("fit", FitSettings, 15),
     ("predict", PredictionSettings, 4),
