@@ -31,7 +31,7 @@ def completed(line: str, folder: Path, *, module: str = "emoprobe") -> list[str]
     [
         ("emoprobe mod", ["models"]),
         ("emoprobe fit --dim val", ["valence"]),
-        ("emoprobe study --tea", ["--teacher"]),
+        ("emoprobe study --teach", ["--teacher", "--teacher-revision"]),
         ("emoprobe study --preset ", ["demo", "paper", "quick"]),
         ("emoprobe nothing --tea", []),
     ],
