@@ -185,6 +185,8 @@ def _of_layer(
     problem: Problem, layer: int, concepts: Sequence[Concept], read: Sequence[Concept], settings: ErasureSettings
 ) -> Iterator[dict]:
     """Rows of a layer: every pair of what is erased and what is read."""
+    from .losses import losses
+
     targets = np.concatenate([one.values for one in read], axis=1)
     columns = np.split(np.arange(targets.shape[1]), np.cumsum([one.values.shape[1] for one in read])[:-1])
     predicted, ranks = erased_predictions(problem, layer, concepts, targets, settings)
@@ -193,7 +195,7 @@ def _of_layer(
     for which, one in zip(columns, read, strict=True):
         rows = problem.scored[one.known[problem.scored]]
         fits = predicted[:, :, rows][..., which]
-        scores = _scored(one.values[rows], fits, problem.groups[rows])
+        scores = losses(one.values[rows], fits, problem.groups[rows])
         for k, concept in enumerate(concepts):
             known = rows[concept.known[rows]]
             yield {
@@ -298,57 +300,6 @@ def _read(
             cross = (x - centre).T @ (y[:, some] - mean)
             predicted[:, some] = (ahead - centre) @ np.linalg.solve(gram + penalty * np.eye(len(gram)), cross) + mean
     return predicted
-
-
-def _scored(truth: np.ndarray, fits: np.ndarray, groups: np.ndarray) -> list[dict]:
-    """Scores of each concept's erasure; `fits` is (1 + concepts, 1 + controls, rows, columns).
-
-    Columns of one thing, such as components of the words, stand one below the other, each taken from its mean.
-    """
-    from scipy import stats
-
-    from emoprobe.probe import jackknife
-    from emoprobe.probe.bootstrap import leave_one_out, moments_by_speaker
-    from emoprobe.probe.metrics import ccc_from_moments
-
-    several, draws = len(fits) - 1, fits.shape[1] - 1
-    mean = truth.mean(0)
-    single = [fits[0, 0], *fits[1:].reshape(-1, *fits.shape[2:])]
-    sums = moments_by_speaker(
-        (truth - mean).ravel(), np.stack([(one - mean).ravel() for one in single]), np.repeat(groups, truth.shape[1])
-    )
-
-    def measured(values: np.ndarray) -> np.ndarray:
-        """After the erasure of each concept, and of its permutations, (..., concepts, 1 + controls)."""
-        return np.nan_to_num(ccc_from_moments(values))[..., 1:].reshape(*values.shape[:-2], several, 1 + draws)
-
-    whole, left_out = measured(sums.sum(0)), measured(leave_one_out(sums))
-    after, control = whole[:, 0], whole[:, 1:].mean(1)
-    low, high, _ = jackknife.limits(after, [left_out[..., 0]], scale="ccc")
-    of_units, freedom = jackknife.spread([left_out[..., 1:].mean(-1) - left_out[..., 0]])
-    of_draws = whole[:, 1:].var(1, ddof=1) * (1 + 1 / draws)
-    variance = of_units + of_draws
-    with np.errstate(invalid="ignore", divide="ignore"):
-        freedom = variance**2 / (of_units**2 / freedom + of_draws**2 / (draws - 1))
-        p = 2 * stats.t.sf(np.abs(control - after) / np.sqrt(variance), freedom)
-        reach = stats.t.ppf(0.975, freedom) * np.sqrt(variance)
-    before = float(ccc_from_moments(sums.sum(0))[0])
-    return [
-        {
-            "before": before,
-            "after": after[k],
-            "low": low[k],
-            "high": high[k],
-            "control": control[k],
-            "control_low": whole[k, 1:].min(),
-            "lost": control[k] - after[k],
-            "lost_low": control[k] - after[k] - reach[k],
-            "lost_high": control[k] - after[k] + reach[k],
-            "p": p[k],
-            "units": len(sums),
-        }
-        for k in range(several)
-    ]
 
 
 def surely_lost(rows: pd.DataFrame) -> pd.Series:
