@@ -216,6 +216,32 @@ def only(rows: pd.DataFrame, column: str, wanted: str | None) -> str:
     raise UserError(f"{column}={wanted!r}: the table holds {', '.join(map(repr, there))}; name one of them")
 
 
+def rows_of_subject(
+    table: pd.DataFrame, model: str | None, corpus: str | None, *, what: str
+) -> tuple[pd.DataFrame, str, str]:
+    """Rows of one model on one corpus, and which these are: those that are wanted, or the only ones.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With columns `model` and `corpus`.
+    model, corpus : str or None
+    what : str
+        The rows in words, for the error.
+
+    Raises
+    ------
+    UserError
+        If the table is empty, they are not there, or there are several and none is named.
+    """
+    if not len(table):
+        raise UserError(f"there is nothing to draw: the table of {what} is empty")
+    model = only(table, "model", model)
+    rows = table[table["model"] == model]
+    corpus = only(rows, "corpus", corpus)
+    return rows[rows["corpus"] == corpus], model, corpus
+
+
 def ordered_baselines(names: Iterable[str]) -> list[str]:
     """Names of baselines, each once, in the order of every figure, those that it does not know last."""
     there = set(names)

@@ -11,7 +11,7 @@ from emoprobe.probe.schema import ordered_dimensions
 from emoprobe.probe.selecting import reported_split
 
 from ..measures.reliability import spearman_brown
-from ..tables import only, ordered_features
+from ..tables import ordered_features, rows_of_subject
 from .canvas import dimension_legend, opened_sheet, plain_ticks
 from .layer_axis import LAYER_LABEL, layer_ticks
 from .style import COLUMN_WIDTH, FONT_SIZE, FULL_WIDTH, NEUTRAL, dimension_look, printable
@@ -56,12 +56,7 @@ def plot_ceiling(
     UserError
         If the table holds no such rows.
     """
-    if not len(answer):
-        raise UserError("there is nothing to draw: the table of ceilings is empty")
-    model = only(answer, "model", model)
-    rows = answer[answer["model"] == model]
-    corpus = only(rows, "corpus", corpus)
-    rows = rows[rows["corpus"] == corpus]
+    rows, model, corpus = rows_of_subject(answer, model, corpus, what="ceilings")
     split = reported_split(rows["split"]) if split is None else split
     rows = rows[rows["split"] == split]
     dimensions = ordered_dimensions(rows["dimension"])

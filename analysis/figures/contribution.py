@@ -11,7 +11,7 @@ from emoprobe.probe.schema import ordered_dimensions
 
 from ..measures.contribution import IN_STATES, R2, SHARED
 from ..measures.partition import WHOLE
-from ..tables import only
+from ..tables import rows_of_subject
 from .canvas import legend, opened_sheet, plain_ticks
 from .layer_axis import layer_ticks
 from .style import (
@@ -73,12 +73,8 @@ def plot_contribution(
     UserError
         If the table holds no such rows.
     """
-    if not len(answer):
-        raise UserError("there is nothing to draw: the table of contributions is empty")
-    model = only(answer, "model", model)
-    rows = answer[answer["model"] == model]
-    corpus = only(rows, "corpus", corpus)
-    rows = rows[(rows["corpus"] == corpus) & (rows["quantity"] == R2)]
+    rows, model, corpus = rows_of_subject(answer, model, corpus, what="contributions")
+    rows = rows[rows["quantity"] == R2]
     dimensions = ordered_dimensions(name for name in rows["dimension"] if name)
     columns = len(dimensions) + 1
     title = f"{printable(model)} on {printable(corpus)}"

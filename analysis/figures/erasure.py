@@ -9,7 +9,7 @@ import numpy as np
 from emoprobe.errors import UserError
 
 from ..measures.erasure import surely_lost
-from ..tables import only
+from ..tables import rows_of_subject
 from .canvas import legend, legend_columns, legend_rows, opened_sheet, plain_ticks
 from .layer_axis import LAYER_LABEL, layer_ticks
 from .style import FONT_SIZE, FULL_WIDTH, NEUTRAL, LineLook, printable, series_look
@@ -54,12 +54,7 @@ def plot_erasure(
     UserError
         If the table holds no such rows.
     """
-    if not len(answer):
-        raise UserError("there is nothing to draw: the table of erasures is empty")
-    model = only(answer, "model", model)
-    rows = answer[answer["model"] == model]
-    corpus = only(rows, "corpus", corpus)
-    rows = rows[rows["corpus"] == corpus]
+    rows, model, corpus = rows_of_subject(answer, model, corpus, what="erasures")
     read, erased = (list(dict.fromkeys(rows[column])) for column in ("read", "erased"))
     columns = min(3, len(read))
     title = f"{printable(model)} on {printable(corpus)}"

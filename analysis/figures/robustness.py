@@ -13,7 +13,7 @@ from emoprobe.errors import UserError
 from ..measures.specifications import FACTORS
 from ..measures.specified_claims import ACOUSTICS, DEPTH, SLOPE, TWINS
 from ..measures.verdicts import CONTRADICTED, EQUAL, NOT_TESTED, SUPPORTED, UNDECIDED
-from ..tables import named_parts, only
+from ..tables import named_parts, rows_of_subject
 from .canvas import Sheet, legend, opened_sheet, plain_ticks
 from .kinds import Wanted
 from .style import FULL_WIDTH, NEUTRAL, OKABE_ITO, SMALL_FONT_SIZE, printable
@@ -89,10 +89,8 @@ def plot_robustness(
     """
     if claims not in TOGETHER:
         raise UserError(f"no claims are called {claims!r}: choose one of {', '.join(TOGETHER)}")
-    model = only(answer, "model", model)
-    rows = answer[answer["model"] == model]
-    corpus = only(rows, "corpus", corpus)
-    rows = rows[(rows["corpus"] == corpus) & rows["claim"].isin(TOGETHER[claims])]
+    rows, model, corpus = rows_of_subject(answer, model, corpus, what="robustness")
+    rows = rows[rows["claim"].isin(TOGETHER[claims])]
     if not len(rows):
         raise UserError(f"the table holds no claim on {claims} of {model} on {corpus}")
     panels = list(named_parts(rows, "claim", "dimension"))

@@ -11,7 +11,7 @@ from emoprobe.errors import UserError
 from emoprobe.probe.schema import ordered_dimensions
 
 from ..measures.reactions import OF_MANNERS, OF_TEXTS
-from ..tables import only
+from ..tables import rows_of_subject
 from .canvas import legend, opened_sheet, plain_ticks
 from .layer_axis import layer_ticks
 from .style import FONT_SIZE, FULL_WIDTH, NEUTRAL, dimension_look, printable
@@ -61,12 +61,8 @@ def plot_words_or_voice(
     """
     from matplotlib.lines import Line2D
 
-    if not len(answer):
-        raise UserError("there is nothing to draw: the table of words and voice is empty")
-    model = only(answer, "model", model)
-    rows = answer[answer["model"] == model]
-    corpus = only(rows, "corpus", corpus)
-    rows, twin = rows[rows["corpus"] == corpus], _twin(answer[answer["corpus"] == corpus], model)
+    rows, model, corpus = rows_of_subject(answer, model, corpus, what="words and voice")
+    twin = _twin(answer[answer["corpus"] == corpus], model)
     dimensions = ordered_dimensions(rows["dimension"])
     title = f"{printable(model)} trained on {printable(corpus)}"
     with opened_sheet(
