@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emoprobe.errors import UserError
 from emoprobe.probe.schema import ordered_dimensions
 from emoprobe.probe.selecting import reported_split
 

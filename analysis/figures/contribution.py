@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emoprobe.errors import UserError
 from emoprobe.probe.schema import ordered_dimensions
 
 from ..measures.contribution import IN_STATES, R2, SHARED

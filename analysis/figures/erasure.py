@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emoprobe.errors import UserError
-
 from ..measures.erasure import surely_lost
 from ..tables import rows_of_subject
 from .canvas import legend, legend_columns, legend_rows, opened_sheet, plain_ticks

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emoprobe.errors import UserError
 from emoprobe.probe.schema import ordered_dimensions
 
 from ..measures.reactions import OF_MANNERS, OF_TEXTS
