@@ -255,8 +255,11 @@ def add_decoding(
     add("workers", metavar="N", help="threads that decode ahead (default: %(default)s)")
 
 
-def add_engine(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    """Add the settings of every command that can compute on a cluster; see :func:`add_setting`."""
+def add_engine(parser: argparse.ArgumentParser | argparse._ArgumentGroup, *, gpus: bool = True) -> None:
+    """Add the settings of every command that can compute on a cluster; see :func:`add_setting`.
+
+    `gpus` tells whether it can do so on GPUs.
+    """
     add = partial(add_setting, parser, EngineSettings)
     add("engine", choices=ENGINES, help="this process, or a Ray cluster (default: %(default)s); docs/cluster.md")
     add(
@@ -264,7 +267,8 @@ def add_engine(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> Non
         metavar="HOST:PORT",
         help="of a Ray cluster, or auto; by default what RAY_ADDRESS says, else this machine alone is one",
     )
-    add("gpus", metavar="N", help="GPUs of the cluster to compute on, a worker each: a number, all, or 0 for CPUs")
+    if gpus:
+        add("gpus", metavar="N", help="GPUs of the cluster to compute on, a worker each: a number, all, or 0 for CPUs")
 
 
 class ShowVersion(argparse.Action):

@@ -12,11 +12,21 @@ from typing import TYPE_CHECKING
 
 from emoprobe.defaults import CACHE, FIGURES, RESULTS
 from emoprobe.errors import UserError
+from emoprobe.extract.cluster import EngineSettings
 from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
 from emoprobe.probe.probes.registry import ALL, PROBES
 from emoprobe.probe.settings import HEADS, FitSettings
 
-from .command import CommandParser, add_dimensions, add_setting, dimensions_of, draw, tell_next
+from .command import (
+    CommandParser,
+    add_dimensions,
+    add_engine,
+    add_setting,
+    dimensions_of,
+    draw,
+    settings_of,
+    tell_next,
+)
 from .running import run_command
 
 if TYPE_CHECKING:
@@ -63,7 +73,8 @@ def parser() -> argparse.ArgumentParser:
         "usual for the corpus, else all)",
     )
     add("head", choices=HEADS, help="what reads the weighted sum")
-    add = partial(add_setting, command.add_argument_group("how"), FitSettings)
+    how = command.add_argument_group("how")
+    add = partial(add_setting, how, FitSettings)
     add("seed", help="of folds, bootstrap and training (default %(default)s)")
     add("seeds", metavar="K", help="seeds of the weighted sum (default %(default)s)")
     add(
@@ -93,6 +104,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add("rescale", help="give ridge predictions the mean and spread of the labels, fitted on training data")
     add("device", help="where mlp and weighted are trained: auto, cpu, cuda, mps")
+    add_engine(how, gpus=False)
     where = command.add_argument_group("where to")
     where.add_argument("--out", type=Path, default=Path(RESULTS), help="folder of the results (default results)")
     where.add_argument("--figures", type=Path, default=Path(FIGURES), help="folder of the plots (default figures)")
@@ -123,6 +135,7 @@ def _fit(given: argparse.Namespace) -> int:
         overwrite=given.overwrite,
         progress=not given.quiet,
         say=lambda line: print(line, file=sys.stderr),
+        engine=settings_of(given, EngineSettings),
     )
     print(summary(results))
     print(f"results: {given.out}")

@@ -68,6 +68,10 @@ class HiddenStateCache:
         self._verified = False
         self._parts = FrameParts(self._file)
 
+    def __reduce__(self) -> tuple[type[HiddenStateCache], tuple[Path]]:
+        """As it is sent to another process: opened there anew."""
+        return HiddenStateCache, (self.path.resolve(),)
+
     def __enter__(self) -> HiddenStateCache:
         return self
 

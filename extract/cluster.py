@@ -5,12 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any, TypeVar
 
 from emoprobe.errors import UserError, reason
+
+from .versions import versions
+
+T = TypeVar("T")
 
 #: Where the work is done.
 ENGINES = ("local", "ray")
@@ -18,6 +23,9 @@ ENGINES = ("local", "ray")
 #: What of the libraries must be the same on every machine, for the same numbers.
 SAME_EVERYWHERE = ("python", "emoprobe", "torch", "torchaudio", "transformers", "numpy", "soundfile", "scikit-learn")
 
+
+#: How often work is given to another worker where one died over it, before it is taken to be what kills them.
+TRIES_AGAIN = 5
 
 #: Seconds that a cluster may take to answer.
 _PATIENCE = 20.0
@@ -129,6 +137,38 @@ def machines(ray: ModuleType) -> str:
     """The machines of a cluster, in words."""
     names = sorted(node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"])
     return f"{len(names)} machine{'s' * (len(names) != 1)} ({', '.join(dict.fromkeys(names))})"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What stops the work, told by a machine of the cluster."""
+
+    reason: str
+    machine: str
+
+    def error(self) -> UserError:
+        """As it is told to the user."""
+        return UserError(f"{self.machine}: {self.reason}")
+
+
+def answered(work: Callable[..., T], wanted: dict[str, str], *given: Any) -> T | Refusal:
+    """Do a piece of work on a machine of the cluster, where it has the libraries that are wanted.
+
+    Parameters
+    ----------
+    work : callable
+    wanted : dict of str to str
+        Versions where the work was given out.
+    *given
+        What `work` is called with.
+    """
+    machine = socket.gethostname()
+    if differ := differing(wanted, versions()):
+        return Refusal(f"the libraries differ ({differ}): install the same on every machine", machine)
+    try:
+        return work(*given)
+    except UserError as error:
+        return Refusal(str(error), machine)
 
 
 def differing(here: dict[str, str], there: dict[str, str]) -> str:

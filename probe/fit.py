@@ -16,6 +16,7 @@ import pandas as pd
 
 from emoprobe.errors import UserError
 from emoprobe.extract.cache import HiddenStateCache
+from emoprobe.extract.cluster import EngineSettings
 from emoprobe.extract.corpora.cells import EMOTION
 
 from .jackknife import OF_REFITS
@@ -38,6 +39,7 @@ from .results import (
 from .scoring import Scored, score
 from .settings import FitSettings
 from .splits import Split
+from .spreading import Spread, in_turn, spread_over
 from .study import Study, Unit
 
 
@@ -95,6 +97,7 @@ def fit_caches(
     overwrite: bool = False,
     progress: bool = False,
     say: Callable[[str], None] = lambda line: None,
+    engine: EngineSettings = EngineSettings(),
 ) -> Results:
     """Fit the same probes on several caches; see :func:`fit_layers`.
 
@@ -108,6 +111,8 @@ def fit_caches(
     overwrite, progress : bool
     say : callable
         Told what is left out and why, a line at a time.
+    engine : EngineSettings
+        Where the layers of ridge and logistic probes are fitted: here, or each as a task of a Ray cluster.
 
     Returns
     -------
@@ -123,33 +128,34 @@ def fit_caches(
     fitted = Results.empty()
     wanted: set[tuple[str, ...]] = set()
     paths: dict[tuple[str, str], Path] = {}
-    for given in caches:
-        with nullcontext(given) if isinstance(given, HiddenStateCache) else HiddenStateCache(given) as cache:
-            name = (cache.label, cache.corpus)
-            if name in paths:
-                raise UserError(
-                    f"{paths[name]} and {cache.path} are both '{cache.label}' on '{cache.corpus}', so their results "
-                    "could not be told apart: fit them into different folders, or give one another --label when it "
-                    "is extracted"
-                )
-            paths[name] = cache.path
-            refuse_mixture(there, cache, out)
-            study = Study.of(cache, settings, say=say)
-            not_again = []
-            for unit in study.units:
-                targets = study.targets_of(unit)
-                wanted.update(study.key(unit, target) for target in targets)
-                done = {entry["dimension"] for entry in usable.protocol if is_of(entry, study, unit)}
-                lacking = [target for target in targets if target not in done]
-                if done:
-                    not_again.append(study.name(unit) + (f" ({', '.join(sorted(done))})" if lacking else ""))
-                if lacking:
-                    new = run_unit(study, unit, lacking, progress=progress)
-                    fitted = fitted.updated(new)
-                    if out is not None:
-                        update_results(out, new)
-            if not_again:
-                say(f"not fitted again, {out} has it with this protocol: {'; '.join(not_again)}")
+    with spread_over(engine) as spread:
+        for given in caches:
+            with nullcontext(given) if isinstance(given, HiddenStateCache) else HiddenStateCache(given) as cache:
+                name = (cache.label, cache.corpus)
+                if name in paths:
+                    raise UserError(
+                        f"{paths[name]} and {cache.path} are both '{cache.label}' on '{cache.corpus}', so their "
+                        "results could not be told apart: fit them into different folders, or give one another --label "
+                        "when it is extracted"
+                    )
+                paths[name] = cache.path
+                refuse_mixture(there, cache, out)
+                study = Study.of(cache, settings, say=say)
+                not_again = []
+                for unit in study.units:
+                    targets = study.targets_of(unit)
+                    wanted.update(study.key(unit, target) for target in targets)
+                    done = {entry["dimension"] for entry in usable.protocol if is_of(entry, study, unit)}
+                    lacking = [target for target in targets if target not in done]
+                    if done:
+                        not_again.append(study.name(unit) + (f" ({', '.join(sorted(done))})" if lacking else ""))
+                    if lacking:
+                        new = run_unit(study, unit, lacking, progress=progress, spread=spread)
+                        fitted = fitted.updated(new)
+                        if out is not None:
+                            update_results(out, new)
+                if not_again:
+                    say(f"not fitted again, {out} has it with this protocol: {'; '.join(not_again)}")
     return _only(usable.updated(fitted), wanted)
 
 
@@ -173,7 +179,9 @@ def _only(results: Results, keys: set[tuple[str, ...]]) -> Results:
 # Running -------------------------------------------------------------------------------------------------------------
 
 
-def run_unit(study: Study, unit: Unit, targets: Sequence[str], *, progress: bool = False) -> Results:
+def run_unit(
+    study: Study, unit: Unit, targets: Sequence[str], *, progress: bool = False, spread: Spread = in_turn
+) -> Results:
     """Fit one unit for the given targets, and score it.
 
     Parameters
@@ -183,6 +191,8 @@ def run_unit(study: Study, unit: Unit, targets: Sequence[str], *, progress: bool
     targets : sequence of str
     progress : bool
         Show bars on standard error.
+    spread : Spread
+        Fits layers, here or elsewhere.
 
     Returns
     -------
@@ -200,7 +210,7 @@ def run_unit(study: Study, unit: Unit, targets: Sequence[str], *, progress: bool
     results = Results.empty()
     for group in together.values():
         try:
-            results = results.updated(_run_together(study, unit, tuple(group), progress))
+            results = results.updated(_run_together(study, unit, tuple(group), progress, spread))
         except UserError as error:
             raise UserError(f"{study.cache.path}: {error}") from error
     return results
@@ -216,16 +226,16 @@ def _signature(split: Split) -> str:
     return digest.hexdigest()
 
 
-def _run_together(study: Study, unit: Unit, targets: tuple[str, ...], progress: bool) -> Results:
+def _run_together(study: Study, unit: Unit, targets: tuple[str, ...], progress: bool, spread: Spread) -> Results:
     """Fit a unit for targets that share their fits, and where layers are chosen by other fits, those too."""
     splits = {target: study.splits[target] for target in targets}
-    results = _run_splits(study, unit, splits, study.settings_for(targets[0]), progress)
+    results = _run_splits(study, unit, splits, study.settings_for(targets[0]), progress, spread)
     explored = {target: split.exploration for target, split in splits.items() if split.exploration}
     if not explored:
         return results
     # What a choice is made by is the score alone.
     settings = replace(study.settings_for(targets[0]), permutations=0, mdl=False)
-    chosen_by = _run_splits(study, unit, explored, settings, progress)
+    chosen_by = _run_splits(study, unit, explored, settings, progress, spread)
     return Results(
         scores=table(pd.concat([results.scores, chosen_by.scores]), SCORES),
         weights=results.weights,
@@ -237,7 +247,12 @@ def _run_together(study: Study, unit: Unit, targets: tuple[str, ...], progress: 
 
 
 def _run_splits(
-    study: Study, unit: Unit, splits: Mapping[str, Split], settings: FitSettings, progress: bool
+    study: Study,
+    unit: Unit,
+    splits: Mapping[str, Split],
+    settings: FitSettings,
+    progress: bool,
+    spread: Spread,
 ) -> Results:
     """Fit and score a unit for targets that share their fits, on the split of each."""
     targets = tuple(splits)
@@ -249,6 +264,7 @@ def _run_splits(
         labels=study.labels,
         split=splits[targets[0]],
         bar=partial(_bar, study.name(unit)) if progress else lambda items, _: items,
+        spread=spread,
     )
     fitted = unit.probe.fit(task)
     scores, predictions, of_classes, refits, entries = [], [], [], [], []

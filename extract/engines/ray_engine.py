@@ -19,7 +19,7 @@ import numpy as np
 
 from emoprobe.errors import UserError, reason
 
-from ..cluster import EngineSettings, differing, machines
+from ..cluster import TRIES_AGAIN, EngineSettings, Refusal, answered, machines
 from ..encoders.speech import Backbone, load_backbone
 from ..pipeline import Extracted, Files
 from ..precision import PrecisionCheck
@@ -34,9 +34,6 @@ _CHUNK = 16
 #: Chunks for each worker, at least, so that none waits long for the last.
 _CHUNKS_A_WORKER = 4
 
-#: How often a chunk is tried again whose worker died, before it is taken to be what kills them.
-_TRIES_AGAIN = 5
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -47,8 +44,6 @@ class Recipe:
     name, revision, random_init, normalise, label
         As :func:`..encoders.speech.load_backbone` takes them.
     weights_sha256 : str
-    versions : dict of str to str
-        Of the libraries where the run was started.
     """
 
     name: str
@@ -57,7 +52,6 @@ class Recipe:
     normalise: bool
     label: str
     weights_sha256: str
-    versions: dict[str, str]
 
     @classmethod
     def of(cls, backbone: Backbone) -> Recipe:
@@ -66,7 +60,7 @@ class Recipe:
         told = {name: about[name] for name in ("revision", "random_init", "normalise", "label", "weights_sha256")}
         # A worker has another current folder.
         name = str(Path(about["name"]).resolve()) if Path(about["name"]).is_dir() else about["name"]
-        return cls(name=name, versions=versions(), **told)
+        return cls(name=name, **told)
 
     def make(self) -> Backbone:
         """Load it.
@@ -74,11 +68,8 @@ class Recipe:
         Raises
         ------
         UserError
-            If this machine has other libraries, or another model of that name.
+            If this machine has another model of that name.
         """
-        differ = differing(self.versions, versions())
-        if differ:
-            raise UserError(f"the libraries differ ({differ}): install the same on every machine")
         backbone = load_backbone(
             self.name,
             revision=self.revision,
@@ -89,14 +80,6 @@ class Recipe:
         if backbone.provenance()["weights_sha256"] != self.weights_sha256:
             raise UserError(f"{self.name} has other weights there than where the run was started")
         return backbone
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """What stops the run, told by a worker."""
-
-    reason: str
-    machine: str
 
 
 @dataclass(frozen=True)
@@ -122,12 +105,14 @@ def chunks(todo: Sequence[tuple[int, np.ndarray]], files: Files, *, workers: int
     return [Chunk(part, files.of(np.concatenate([rows for _, rows in part]))) for part in parts]
 
 
-def _answer(work: Callable[[LocalEngine], Any], recipe: Recipe, settings: ExtractionSettings) -> Any:
-    """Do something with an engine on a worker's own machine; a :class:`Refusal` where that cannot be."""
-    try:
-        return work(LocalEngine(recipe.make(), settings))
-    except UserError as error:
-        return Refusal(str(error), socket.gethostname())
+def _opened(recipe: Recipe, settings: ExtractionSettings) -> LocalEngine:
+    """The engine of a worker's own machine."""
+    return LocalEngine(recipe.make(), settings)
+
+
+def _with_engine(work: Callable[[LocalEngine], Any], recipe: Recipe, settings: ExtractionSettings) -> Any:
+    """Do something with it."""
+    return work(_opened(recipe, settings))
 
 
 def _site(engine: LocalEngine) -> Site:
@@ -141,8 +126,10 @@ def _check(engine: LocalEngine, *, waveforms: Sequence[np.ndarray], in_float32: 
 class Worker:
     """An actor: loads the model once, then computes chunks."""
 
-    def __init__(self, recipe: Recipe, settings: ExtractionSettings, in_float32: Sequence[str]) -> None:
-        self._recipe, self._settings, self._in_float32 = recipe, settings, in_float32
+    def __init__(
+        self, recipe: Recipe, settings: ExtractionSettings, in_float32: Sequence[str], wanted: dict[str, str]
+    ) -> None:
+        self._recipe, self._settings, self._in_float32, self._wanted = recipe, settings, in_float32, wanted
         self._engine: LocalEngine | None = None
 
     def __call__(self, batch: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
@@ -155,9 +142,13 @@ class Worker:
 
     def _compute(self, chunk: Chunk) -> Iterator[Delivered | Refusal]:
         machine = socket.gethostname()
+        if self._engine is None:
+            opened = answered(_opened, self._wanted, self._recipe, self._settings)
+            if isinstance(opened, Refusal):
+                yield opened
+                return
+            self._engine = opened
         try:
-            if self._engine is None:
-                self._engine = LocalEngine(self._recipe.make(), self._settings)
             for fetch in self._engine.extract(chunk.todo, chunk.files, self._in_float32):
                 yield Delivered(fetch(), machine)
         except UserError as error:
@@ -221,10 +212,10 @@ class RayEngine(Engine):
         return self._ask(partial(_check, waveforms=list(waveforms), in_float32=in_float32))
 
     def _ask(self, work: Callable[[LocalEngine], Any]) -> Any:
-        task = self._ray.remote(num_cpus=self._cpus, num_gpus=self._gpus, max_retries=_TRIES_AGAIN)(_answer)
-        answer = self._ray.get(task.remote(work, self._recipe, self._there))
+        task = self._ray.remote(num_cpus=self._cpus, num_gpus=self._gpus, max_retries=TRIES_AGAIN)(answered)
+        answer = self._ray.get(task.remote(_with_engine, versions(), work, self._recipe, self._there))
         if isinstance(answer, Refusal):
-            raise _refused(answer)
+            raise answer.error()
         return answer
 
     def extract(
@@ -234,7 +225,7 @@ class RayEngine(Engine):
         delivered: set[int] = set()
         for answer in self._answers(chunks(todo, files, workers=self.workers), in_float32):
             if isinstance(answer, Refusal):
-                raise _refused(answer)
+                raise answer.error()
             _refuse_unseen(answer, files)
             if answer.extracted.index not in delivered:
                 delivered.add(answer.extracted.index)
@@ -252,7 +243,7 @@ class RayEngine(Engine):
             Worker,
             batch_size=1,
             compute=data.ActorPoolStrategy(min_size=1, max_size=self.workers, initial_size=self.workers),
-            fn_constructor_args=(self._recipe, self._there, tuple(in_float32)),
+            fn_constructor_args=(self._recipe, self._there, tuple(in_float32), versions()),
             num_cpus=self._cpus,
             num_gpus=self._gpus,
             ray_remote_args_fn=_patience,
@@ -262,7 +253,7 @@ class RayEngine(Engine):
                 yield row["answer"]
         except exceptions.RayError as error:
             raise UserError(
-                f"the cluster gave up ({reason(error)[:300]}): a worker died {_TRIES_AGAIN + 1} times over the same "
+                f"the cluster gave up ({reason(error)[:300]}): a worker died {TRIES_AGAIN + 1} times over the same "
                 "batches, or there was none left (memory? ray status tells); run the same command again, what is "
                 "finished is kept"
             ) from error
@@ -270,15 +261,11 @@ class RayEngine(Engine):
 
 def _patience() -> dict[str, int]:
     """What an actor is made with: Ray Data itself would give a chunk to others for ever."""
-    return {"max_task_retries": _TRIES_AGAIN}
+    return {"max_task_retries": TRIES_AGAIN}
 
 
 def _already_here(extracted: Extracted) -> Extracted:
     return extracted
-
-
-def _refused(refusal: Refusal) -> UserError:
-    return UserError(f"{refusal.machine}: {refusal.reason}")
 
 
 def _refuse_unseen(answer: Delivered, files: Files) -> None:

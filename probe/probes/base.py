@@ -6,12 +6,14 @@ A probe is light to import: what it computes with is loaded when it is fitted, s
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from emoprobe.extract.corpora.cells import EMOTION
+
+from ..spreading import Bar, Spread, in_turn
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,6 +57,8 @@ class Task:
         That of each of the targets.
     bar : callable
         ``bar(items, unit)`` returns the items, and may show how far they are.
+    spread : Spread
+        Fits layers, here or elsewhere.
     """
 
     cache: HiddenStateCache
@@ -63,7 +67,8 @@ class Task:
     targets: tuple[str, ...]
     labels: Labels
     split: Split
-    bar: Callable[[Iterable, str], Iterable]
+    bar: Bar
+    spread: Spread = in_turn
 
     @property
     def folds(self) -> tuple[Fold, ...]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora.cells import EMOTION
 
+from ..spreading import in_turn
 from .base import Fit, Fitted, Inputs, Probe, Task, single_layer_features, versions_of
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ class Solved:
     notes: tuple[str, ...] = ()
 
 
+def _unwatched(items: Iterable, unit: str) -> Iterable:  # noqa: ARG001 - the unit of a bar that nobody sees
+    return items
+
+
 class LinearProbe(Probe):
     """A probe of one layer, or of a baseline's features, whose penalty is chosen on held-out speakers."""
 
@@ -67,12 +72,21 @@ class LinearProbe(Probe):
 
     def fit(self, task: Task) -> Fitted:
         """Fit one probe a layer."""
+        # Where it is sent to, nobody watches.
+        fit = partial(self._fit_layer, replace(task, bar=_unwatched, spread=in_turn))
+        fits: list[Fit] = []
         notes: dict[str, list[str]] = {target: [] for target in task.targets}
-        fits = []
-        for layer in task.bar(range(task.cache.n_layers), "layer"):
-            read = partial(task.states, layers=layer)
-            fits.append(self.fit_features(read, task, notes, layer=layer, where=f"layer {layer}"))
+        for of_layer, said in task.spread(fit, range(task.cache.n_layers), task.bar):
+            fits.append(of_layer)
+            for target in task.targets:
+                notes[target] += said[target]
         return Fitted(fits, notes)
+
+    def _fit_layer(self, task: Task, layer: int) -> tuple[Fit, dict[str, list[str]]]:
+        """The fit of one layer, and what is to be said of each target."""
+        notes: dict[str, list[str]] = {target: [] for target in task.targets}
+        read = partial(task.states, layers=layer)
+        return self.fit_features(read, task, notes, layer=layer, where=f"layer {layer}"), notes
 
     def fit_features(self, read: Reader, task: Task, notes: dict[str, list[str]], *, layer: int, where: str) -> Fit:
         """Fit one set of features.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,11 +20,15 @@ from emoprobe.cli.extract import main
 from emoprobe.errors import UserError
 from emoprobe.extract import HiddenStateCache, extract
 from emoprobe.extract.audio import AudioProblem
-from emoprobe.extract.cluster import EngineSettings, differing, session
+from emoprobe.extract.cluster import EngineSettings, Refusal, answered, differing, session
 from emoprobe.extract.corpora import read_corpus
 from emoprobe.extract.engines import ray_engine
 from emoprobe.extract.engines.ray_engine import chunks
 from emoprobe.extract.pipeline import Extracted, Files
+from emoprobe.extract.versions import versions
+from emoprobe.probe.fit import fit_caches
+from emoprobe.probe.settings import FitSettings
+from emoprobe.testing.caches import write_cache
 from emoprobe.testing.checkpoints import save_speech_model
 from emoprobe.testing.corpora import make_corpus
 
@@ -155,8 +161,6 @@ def test_what_a_cluster_lacks_is_said(cluster, place, tmp_path, capsys):
 @pytest.mark.slow
 def test_other_weights_on_a_worker_are_refused(cluster, place, tmp_path):
     """A folder that was changed since the run began: its name is the same, its weights are not."""
-    from dataclasses import replace
-
     from emoprobe.extract.encoders.speech import load_backbone
 
     shutil.copytree(place / "model", tmp_path / "model")
@@ -168,9 +172,6 @@ def test_other_weights_on_a_worker_are_refused(cluster, place, tmp_path):
     engine = EngineSettings(engine="ray", address=cluster.address)
     with pytest.raises(UserError, match="has other weights there than where the run was started"):
         extract(corpus, backbone, tmp_path / "states.h5", engine=engine, device="cpu", progress=False)
-    recipe = ray_engine.Recipe.of(backbone)
-    with pytest.raises(UserError, match=r"libraries differ \(torch .* there, 0\.1 here\)"):
-        replace(recipe, versions={**recipe.versions, "torch": "0.1"}).make()
 
 
 def test_an_unknown_engine_and_too_few_gpus_are_refused():
@@ -219,6 +220,37 @@ def test_audio_that_a_machine_does_not_see_is_no_missing_file(tmp_path):
     ray_engine._refuse_unseen(delivered(0), files)
     with pytest.raises(UserError, match=r"here\.wav is here, and node7 does not see it: .*same place"):
         ray_engine._refuse_unseen(delivered(1), files)
+
+
+def test_work_is_refused_where_the_libraries_differ_and_errors_are_told_with_their_machine():
+    assert answered(divmod, versions(), 7, 3) == (2, 1)
+    refusal = answered(divmod, {**versions(), "torch": "0.1"}, 7, 3)
+    assert isinstance(refusal, Refusal)
+    assert re.fullmatch(r"the libraries differ \(torch .* there, 0\.1 here\): install .*", refusal.reason)
+
+    def fail() -> None:
+        raise UserError("there is no layer")
+
+    told = answered(fail, versions())
+    assert isinstance(told, Refusal)
+    assert str(told.error()) == f"{socket.gethostname()}: there is no layer"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["dimensions", "categories"])
+def test_layers_fitted_on_a_cluster_have_the_same_numbers(cluster, tmp_path, target):
+    """Two caches, so that they are opened anew by the tasks of each."""
+    caches = [tmp_path / name for name in ("one.h5", "other.h5")]
+    for seed, path in enumerate(caches):
+        write_cache(path, layers=3, width=6, n=90, speakers=9, seed=seed, label=path.stem)
+    asked = {"dimensions": ("arousal", "valence")} if target == "dimensions" else {"dimensions": ("emotion",)}
+    settings = FitSettings.of(resamples=100, permutations=50, **asked)
+    here = fit_caches(caches, settings, out=tmp_path / "here")
+    there = fit_caches(caches, settings, out=tmp_path / "there", engine=EngineSettings(address=cluster.address))
+    for table in ("scores", "predictions", "recalls", "refits"):
+        pd.testing.assert_frame_equal(getattr(here, table), getattr(there, table), rtol=1e-9, atol=1e-12)
+    assert [run["hash"] for run in here.protocol] == [run["hash"] for run in there.protocol]
+    assert [run["notes"] for run in here.protocol] == [run["notes"] for run in there.protocol]
 
 
 def test_libraries_that_differ_are_named():

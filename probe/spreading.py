@@ -1,0 +1,78 @@
+"""Where the layers of a probe are fitted: one after the other here, or each as a task of a Ray cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from types import ModuleType
+from typing import Protocol, TypeVar
+
+from emoprobe.errors import UserError, reason
+from emoprobe.extract.cluster import TRIES_AGAIN, EngineSettings, Refusal, answered, session
+from emoprobe.extract.versions import versions
+
+T = TypeVar("T")
+
+#: ``bar(items, unit)`` returns the items, and may show how far they are.
+Bar = Callable[[Iterable, str], Iterable]
+
+
+class Spread(Protocol):
+    """Fits layers."""
+
+    def __call__(self, fit: Callable[[int], T], layers: Sequence[int], bar: Bar) -> Iterator[T]:
+        """Fit each layer; what came of them, in their order.
+
+        Parameters
+        ----------
+        fit : callable
+            From the number of a layer to what came of it; it is sent to other processes where there are any.
+        layers : sequence of int
+        bar : callable
+            Shows how far it is.
+        """
+
+
+def in_turn(fit: Callable[[int], T], layers: Sequence[int], bar: Bar) -> Iterator[T]:
+    """In this process, one after the other."""
+    for layer in bar(layers, "layer"):
+        yield fit(layer)
+
+
+@contextmanager
+def spread_over(engine: EngineSettings) -> Iterator[Spread]:
+    """Open where layers are fitted, and close it at the end.
+
+    Raises
+    ------
+    UserError
+        If there is no such cluster.
+    """
+    if not engine.on_ray:
+        yield in_turn
+        return
+    with session(engine) as ray:
+        yield partial(_as_tasks, ray)
+
+
+def _as_tasks(ray: ModuleType, fit: Callable[[int], T], layers: Sequence[int], bar: Bar) -> Iterator[T]:
+    """A task of one processor for each layer; they are waited for in their order."""
+    task = ray.remote(num_cpus=1, max_retries=TRIES_AGAIN)(answered)
+    shared = ray.put(fit)
+    waiting = [task.remote(shared, versions(), layer) for layer in layers]
+    try:
+        for _, reference in zip(bar(layers, "layer"), list(waiting), strict=True):
+            answer = ray.get(reference)
+            waiting.remove(reference)
+            if isinstance(answer, Refusal):
+                raise answer.error()
+            yield answer
+    except ray.exceptions.RayError as error:
+        raise UserError(
+            f"the cluster gave up ({reason(error)[:300]}): a worker died {TRIES_AGAIN + 1} times over the same layer, "
+            "or there was none left (memory? ray status tells); run the same command again, what is finished is kept"
+        ) from error
+    finally:
+        for reference in waiting:
+            ray.cancel(reference)
