@@ -8,6 +8,7 @@ from typing import Any, get_type_hints
 
 from emoprobe.analysis.report.settings import ReportSettings
 from emoprobe.endtoend.settings import ModelSettings, TrainingSettings
+from emoprobe.extract.cluster import EngineSettings
 from emoprobe.extract.settings import ExtractionSettings
 from emoprobe.probe.settings import FitSettings
 from emoprobe.settings_as_options import fields_by_option, words_of
@@ -65,8 +66,14 @@ TABLES: dict[str, Table] = {
         (TranscriptionSettings,),
         frozenset({"only_missing", "overwrite", "keep_words", "columns"}),
     ),
-    "extract": Table("Options of emoprobe extract, for each model.", (ExtractionSettings,), frozenset({"overwrite"})),
-    "fit": Table("Options of emoprobe fit, for each probe.", (FitSettings,), frozenset({"dimensions", "probes"})),
+    "extract": Table(
+        "Options of emoprobe extract, for each model.", (ExtractionSettings, EngineSettings), frozenset({"overwrite"})
+    ),
+    "fit": Table(
+        "Options of emoprobe fit, for each probe.",
+        (FitSettings, EngineSettings),
+        frozenset({"dimensions", "probes", "gpus"}),
+    ),
     "train": Table(
         "Options of emoprobe train, for each end-to-end system.",
         (ModelSettings, TrainingSettings),

@@ -39,6 +39,8 @@ OTHER = {
     ("fit", "permute_within_speakers"): False, ("train", "freeze"): (), ("train", "pooling"): "attentive",
     ("train", "layers"): "sum", ("train", "precision"): "bfloat16", ("train", "weights"): (1.0, 2.0, 1.0),
     ("fit", "penalties"): (1.0, 10.0),
+    ("extract", "engine"): "ray", ("fit", "engine"): "ray", ("extract", "address"): "auto", ("fit", "address"): "auto",
+    ("extract", "gpus"): "2",
 }  # fmt: skip
 
 
