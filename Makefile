@@ -24,7 +24,7 @@ TRAINING := --epochs 12 --audio-rate 5e-4 --seeds 3 --freeze frontend text --dro
 # A strict installation links each file, so that a type checker finds the package too; one file more or less is a reason
 # to install again, and so are changed requirements. The folders end in "/.", for a folder `demo` is not the target.
 STRICT := --config-settings editable_mode=strict --editable
-ROOMS  := $(addsuffix /.,$(shell find emoprobe extract probe transcribe distil endtoend analysis demo cli \
+ROOMS  := $(addsuffix /.,$(shell find emoprobe extract probe transcribe distil endtoend analysis demo study cli \
 	-type d -not -name __pycache__))
 $(VENV)/installed-demo: setup.cfg pyproject.toml $(ROOMS)
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from emoprobe.errors import UserError
-from emoprobe.probe.selecting import DEVELOPMENT, Choice, choose, headline_metric, is_pooled, reported_split
+from emoprobe.probe.jackknife import least_known
+from emoprobe.probe.selecting import CHOSEN_ON, Choice, choose, headline_metric, is_pooled, reported_split
 
 from .tables import BASELINE_LAYER, END_TO_END, METRICS, WEIGHTED, Subject, named_parts, ordered_features, subjects
 
@@ -36,6 +37,8 @@ class Curve:
         What that is: "speaker" or "group"; "" in a table of a version that knew speakers alone.
     n_seeds, n_folds : int
         Seeds averaged; folds averaged (0 where the table holds the score pooled over folds).
+    interval : str
+        What the intervals know of (`probe.jackknife`), that of the layer that knows least; "" where nobody says it.
     """
 
     subject: Subject
@@ -53,6 +56,7 @@ class Curve:
     n_folds: int
     unit: str = ""
     units: tuple[int, int] | None = None
+    interval: str = ""
 
     @property
     def has_interval(self) -> bool:
@@ -68,6 +72,7 @@ class Point:
     low: float
     high: float
     n_seeds: int
+    interval: str = ""
 
 
 def n_layers(table: pd.DataFrame, subject: Subject) -> int:
@@ -142,18 +147,21 @@ def layer_curve(
         n_folds=n_folds,
         unit=str(rows["unit"].iloc[0]) if "unit" in rows else "",
         units=_counts(rows, "units", n_folds),
+        interval=_interval(rows),
         **columns,
     )
 
 
 def best_of_curve(scores: pd.DataFrame, curve: Curve) -> Choice:
     """The layer of a curve that is reported, by the rule of `emoprobe.probe.selecting`."""
-    of_development = layer_curve(
-        scores, curve.subject, dimension=curve.dimension, metric=curve.metric, probe=curve.probe,
-        split=DEVELOPMENT, features=curve.features,
-    )  # fmt: skip
-    known = of_development.values if of_development else np.full(len(curve.values), np.nan)
-    return choose(pd.Series(curve.values), pd.Series(known), curve.split, curve.metric)
+    for part in CHOSEN_ON:
+        chosen_by = layer_curve(
+            scores, curve.subject, dimension=curve.dimension, metric=curve.metric, probe=curve.probe, split=part,
+            features=curve.features,
+        )  # fmt: skip
+        if chosen_by:
+            return choose(pd.Series(curve.values), pd.Series(chosen_by.values), curve.split, curve.metric, part=part)
+    return choose(pd.Series(curve.values), pd.Series(dtype=float), curve.split, curve.metric)
 
 
 def null_limits(scores: pd.DataFrame, curve: Curve) -> NDArray[np.float64]:
@@ -214,7 +222,14 @@ def _point(rows: pd.DataFrame, metric: str) -> Point:
         float(rows[column].mean()) if column in rows.columns and not n_folds else np.nan
         for column in (f"{metric}_low", f"{metric}_high")
     )
-    return Point(float(rows[metric].mean()), low, high, n_seeds=rows["seed"].nunique(dropna=False))
+    seeds = rows["seed"].nunique(dropna=False)
+    return Point(float(rows[metric].mean()), low, high, n_seeds=seeds, interval=_interval(rows))
+
+
+def _interval(rows: pd.DataFrame) -> str:
+    """What the intervals of some rows know of, that which knows least."""
+    kinds = {kind for kind in rows["interval"] if isinstance(kind, str) and kind} if "interval" in rows else ()
+    return least_known(kinds) if kinds else ""
 
 
 def _pooled(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
@@ -248,6 +263,9 @@ class LayerWeights:
     dimension, probe, features : str
     raw, normed : ndarray of shape (n_seeds, n_layers)
         As learned, and norm-corrected; NaN where the table has none.
+    centred : tuple of bool
+        For each seed, whether the length of centred states corrects it: a version before took the norm with the mean
+        in it.
     """
 
     subject: Subject
@@ -256,6 +274,7 @@ class LayerWeights:
     features: str
     raw: NDArray[np.float64]
     normed: NDArray[np.float64]
+    centred: tuple[bool, ...]
 
 
 def layer_weights(
@@ -281,4 +300,8 @@ def layer_weights(
         .to_numpy(float)
         for column in ("weight", "weight_normed")
     ]
-    return LayerWeights(subject, dimension, probe, features, *arrays)
+    # The version that corrects by the centred states keeps the other form beside it.
+    known = rows["weight_by_norm"].notna() if "weight_by_norm" in rows else pd.Series(False, index=rows.index)
+    centred = known.groupby(rows["seed"]).any().reindex(seeds)
+    raw, normed = arrays
+    return LayerWeights(subject, dimension, probe, features, raw, normed, tuple(map(bool, centred)))

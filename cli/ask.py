@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 
 from emoprobe.analysis.measures.inquiries import INQUIRIES
-from emoprobe.analysis.measures.inquiry import Inquiry
+from emoprobe.analysis.measures.inquiry import SUBJECT, Inquiry
 from emoprobe.defaults import CACHE, FIGURES, RESULTS
 from emoprobe.errors import UserError
 
-from .command import CommandParser, add_setting, settings_of
+from .command import LEFT_OUT, CommandParser, add_setting, settings_of
 from .running import run_command
 
 
@@ -78,9 +78,10 @@ def _ask(inquiry: Inquiry, given: argparse.Namespace) -> int:
     from emoprobe.analysis.figures.answers import draw_answers
     from emoprobe.analysis.measures.asking import ask
 
+    caches = given.caches or _caches_of(given.results)
     answer = ask(
         inquiry.name,
-        given.caches or _caches_of(given.results),
+        caches,
         settings_of(given, inquiry.settings),
         results=given.results,
         overwrite=given.overwrite,
@@ -92,7 +93,7 @@ def _ask(inquiry: Inquiry, given: argparse.Namespace) -> int:
         print(path)
     for sentence in inquiry.told(answer):
         print(sentence)
-    return 0
+    return LEFT_OUT if len(answer[list(SUBJECT)].drop_duplicates()) < len(caches) else 0
 
 
 def _caches_of(results: Path) -> list[Path]:

@@ -22,15 +22,21 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("results", nargs="?", type=Path, default=Path(RESULTS), help="folder that probe-fit wrote")
     parser.add_argument("--probe", choices=("ridge", "mlp"), default="ridge")
     parser.add_argument("--split", help="such as test or development (default: the first test split)")
-    parser.add_argument("--resamples", type=int, default=2000, metavar="N")
+    parser.add_argument(
+        "--resamples",
+        type=int,
+        default=2000,
+        metavar="N",
+        help="at first; more, where their error leaves open what may be said (default: %(default)s)",
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
 
     def body() -> int:
-        from emoprobe.analysis import depth_statements, relevance_centroids
+        from emoprobe.analysis import settled_depths
         from emoprobe.probe import load_results
 
-        table = relevance_centroids(
+        table, statements = settled_depths(
             load_results(options.results),
             probe=options.probe,
             split=options.split,
@@ -38,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
             seed=options.seed,
         )
         print(table.to_string(index=False, float_format=lambda x: f"{x:.3f}"))
-        for row in depth_statements(table).itertuples():
+        for row in statements.itertuples():
             claim = f"{row.model}, {row.corpus}, {row.split}: {row.statement} ({row.verdict}"
             print(f"{claim}; p = {row.p:.3f}, corrected {row.p_holm:.3f})")
         return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
@@ -13,9 +14,13 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args, get_origin, 
 
 from emoprobe.distil.settings import Keeping
 from emoprobe.errors import plain
-from emoprobe.extract.corpora.cells import TEXT_COLUMNS
+from emoprobe.extract.cluster import ENGINES, EngineSettings
+from emoprobe.extract.corpora.cells import DIMENSIONS, TEXT_COLUMNS
 from emoprobe.fields import is_unicode
+from emoprobe.settings_as_options import option_of
 from emoprobe.version import version
+
+from .completion import complete, is_asked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,11 +44,33 @@ class CommandParser(argparse.ArgumentParser):
         self.register("action", None, Store)
         self.add_argument("--version", action=ShowVersion)
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does it; where a shell asks what can follow, tell it and end."""
+        if is_asked():
+            complete(self)
+        return super().parse_args(args, namespace)
+
     def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """As argparse does it, without a trace of what was given how often."""
-        parsed, rest = super().parse_known_args(args, namespace)
+        """As argparse does it, without a trace of what was given how often.
+
+        A place behind the names of an option (``--dim arousal valence states.h5``) is none of these names.
+        """
+        words = list(sys.argv[1:] if args is None else args)
+        parsed, rest = super().parse_known_args(self._places_first(words), namespace)
         parsed.__dict__.pop(_GIVEN, None)
         return parsed, rest
+
+    def _places_first(self, words: list[str]) -> list[str]:
+        """The same words, the first file or folder behind an option's choices, and what follows it, before them all."""
+        for action in self._actions:
+            if action.nargs != "+" or not action.choices or "--" in words:
+                continue
+            for start in (k for k, word in enumerate(words) if word in action.option_strings):
+                end = next((k for k in range(start + 1, len(words)) if words[k].startswith("-")), len(words))
+                behind = (k for k in range(start + 2, end) if words[k] not in action.choices and _is_place(words[k]))
+                place = next(behind, end)
+                words = [*words[place:end], *words[:place], *words[end:]]
+        return words
 
     def error(self, message: str) -> NoReturn:
         """Exit with status 2 and one line, whatever the arguments hold."""
@@ -51,6 +78,10 @@ class CommandParser(argparse.ArgumentParser):
 
 
 _GIVEN = "options that were given"
+
+
+def _is_place(word: str) -> bool:
+    return "/" in word or "." in word or Path(word).exists()
 
 
 class Store(argparse.Action):
@@ -114,12 +145,12 @@ def add_setting(
     help : str
         ``%(default)s`` stands for the default.
     option : str, optional
-        What the option is called, where not as the field.
+        What the option is called, where not as :func:`.settings_as_options.option_of` has it.
     **more
         Of :meth:`argparse.ArgumentParser.add_argument`.
     """
-    default = next(field.default for field in fields(settings) if field.name == name)
-    option = (option or name).replace("_", "-")
+    field = next(field for field in fields(settings) if field.name == name)
+    default, option = field.default, option or option_of(field)
     if isinstance(default, bool):
         action = "store_false" if default else "store_true"
         parser.add_argument(f"--no-{option}" if default else f"--{option}", dest=name, action=action, help=help)
@@ -224,6 +255,18 @@ def add_decoding(
     add("workers", metavar="N", help="threads that decode ahead (default: %(default)s)")
 
 
+def add_engine(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add the settings of every command that can compute on a cluster; see :func:`add_setting`."""
+    add = partial(add_setting, parser, EngineSettings)
+    add("engine", choices=ENGINES, help="this process, or a Ray cluster (default: %(default)s); docs/cluster.md")
+    add(
+        "address",
+        metavar="HOST:PORT",
+        help="of a Ray cluster, or auto; by default what RAY_ADDRESS says, else this machine alone is one",
+    )
+    add("gpus", metavar="N", help="GPUs of the cluster to compute on, a worker each: a number, all, or 0 for CPUs")
+
+
 class ShowVersion(argparse.Action):
     """An option that prints the version and ends the command; the version is looked up only then."""
 
@@ -234,6 +277,22 @@ class ShowVersion(argparse.Action):
         """Print the version, and end."""
         print(f"emoprobe {version()}")
         parser.exit()
+
+
+def add_dimensions(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup,
+    *,
+    help: str,
+    known: Sequence[str] = DIMENSIONS,
+) -> None:
+    """Add ``--dim``, the same in every command: one or several dimensions, or all; see :func:`dimensions_of`."""
+    choices = (*known, "all")
+    parser.add_argument("--dim", nargs="+", choices=choices, default=[], metavar="DIM", help=help)
+
+
+def dimensions_of(given: Sequence[str], *, known: Sequence[str] = DIMENSIONS) -> tuple[str, ...]:
+    """What ``--dim`` asks for, each once; nothing where it is left out."""
+    return tuple(known) if "all" in given else tuple(dict.fromkeys(given))
 
 
 def add_keeping(parser: argparse.ArgumentParser) -> None:
@@ -302,6 +361,11 @@ def conclude(
             + (f"; left out: {counts}" if counts else "")
         )
     return LEFT_OUT if len(left_out) else 0
+
+
+def tell_next(*words: str | Path) -> None:
+    """Print the command that usually comes next, ready to be pasted."""
+    print(f"next: {shlex.join(['emoprobe', *map(str, words)])}")
 
 
 def draw(results: Path, figures: Path) -> None:

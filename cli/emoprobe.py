@@ -8,9 +8,13 @@ from difflib import get_close_matches
 from importlib import import_module
 
 from .command import CommandParser
+from .completion import is_asked, subcommand_in_line
 
 #: Subcommand to what it does; the module has its name, with `_` for `-`. Those marked * are also called `probe-NAME`.
 SUBCOMMANDS = {
+    "study": "run every stage on one corpus, from one file of settings",
+    "models": "list the models that have a short name, and which of them are here",
+    "corpora": "list the corpora that have a reader, and what each expects",
     "extract": "cache the hidden states of every layer of a speech model *",
     "fit": "ask each layer of a cache what it knows about emotion *",
     "plot": "draw the figures anew from results *",
@@ -24,6 +28,9 @@ SUBCOMMANDS = {
     "export": "write a trained model in ONNX form",
     "predict": "predict arousal, valence and dominance of audio files *",
     "distill": "distil a speech model into one of few blocks *",
+    "probing-corpora": "speak what asks a probe whether it hears words or voice",
+    "compare": "compare two folders of results, on the same speakers",
+    "clean": "remove what killed commands have left",
     "demo-corpus": "speak the demo corpus",
     "demo-pretrain": "pretrain the packaged model anew",
     "demo-teach": "teach the packaged model by a recogniser's encoder",
@@ -42,7 +49,9 @@ def parser() -> argparse.ArgumentParser:
         + "\n\n* also a command of its own: probe-NAME. emoprobe SUBCOMMAND --help tells its options.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("subcommand", metavar="SUBCOMMAND", type=_subcommand, help="one of the list below")
+    command.add_argument(
+        "subcommand", metavar="SUBCOMMAND", type=_subcommand, choices=SUBCOMMANDS, help="one of the list below"
+    )
     return command
 
 
@@ -59,7 +68,8 @@ def _subcommand(given: str) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Run one of the commands; return its exit status."""
     argv = sys.argv[1:] if argv is None else argv
-    chosen = parser().parse_args(argv[:1]).subcommand
+    asked = subcommand_in_line(SUBCOMMANDS) if is_asked() else ""
+    chosen = asked or parser().parse_args(argv[:1]).subcommand
     return import_module(f".{chosen.replace('-', '_')}", __package__).main(argv[1:])
 
 

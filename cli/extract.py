@@ -10,6 +10,7 @@ from pathlib import Path
 from emoprobe.defaults import CACHE
 from emoprobe.errors import UserError
 from emoprobe.extract.baselines.registry import BASELINES, kept_beside
+from emoprobe.extract.cluster import EngineSettings
 from emoprobe.extract.limits import PRECISIONS, STATISTICS
 from emoprobe.extract.settings import ExtractionSettings
 from emoprobe.ownership import refuse_inputs
@@ -19,6 +20,7 @@ from .command import (
     CommandParser,
     add_beside,
     add_decoding,
+    add_engine,
     add_reading,
     add_setting,
     conclude,
@@ -26,6 +28,7 @@ from .command import (
     reading,
     settings_of,
     tell_left_out,
+    tell_next,
 )
 from .running import run_command
 
@@ -81,7 +84,6 @@ def parser() -> argparse.ArgumentParser:
         keep,
         ExtractionSettings,
         "statistics",
-        option="pool",
         choices=STATISTICS,
         help="statistics over the frames; mean_ln is the mean of layer-normed frames (default: %(default)s)",
     )
@@ -99,11 +101,11 @@ def parser() -> argparse.ArgumentParser:
     add("device", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
     add(
         "precision",
-        option="dtype",
         choices=PRECISIONS,
         help="precision of the forward pass; what is stored is float32 (default: %(default)s, exact)",
     )
     add_decoding(how, ExtractionSettings)
+    add_engine(how)
     add("strict", help="stop at the first file that has a problem")
     add("overwrite", help="start anew where there is a cache already")
     add("repair", help="extract again what --verify finds damaged")
@@ -186,6 +188,7 @@ def _extract(options: argparse.Namespace) -> int:
         backbone,
         options.out,
         settings=settings,
+        engine=settings_of(options, EngineSettings),
         progress=not options.quiet,
         report=None if options.quiet else print,
     )
@@ -198,7 +201,10 @@ def _extract(options: argparse.Namespace) -> int:
             quiet=options.quiet,
             elsewhere="column `reason` of the utterances in",
         )
-    return max(status, _add_baselines(options, corpus.root) if options.baselines else 0)
+    status = max(status, _add_baselines(options, corpus.root) if options.baselines else 0)
+    if corpus.targets and not options.quiet:
+        tell_next("fit", options.out)
+    return status
 
 
 def _asks_for_baselines_alone(options: argparse.Namespace) -> bool:

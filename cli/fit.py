@@ -16,7 +16,7 @@ from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
 from emoprobe.probe.probes.registry import ALL, PROBES
 from emoprobe.probe.settings import HEADS, FitSettings
 
-from .command import CommandParser, add_setting, draw
+from .command import CommandParser, add_dimensions, add_setting, dimensions_of, draw, tell_next
 from .running import run_command
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("caches", metavar="CACHE", nargs="*", type=Path, help="caches that probe-extract wrote")
     what = command.add_argument_group("what is fitted")
-    what.add_argument("--dim", choices=("arousal", "valence", "dominance", "all"), help="dimension of emotion")
+    add_dimensions(what, help="arousal, valence, dominance, several of them, or all (default: all, without --target)")
     what.add_argument("--target", choices=("emotion",), help="categories, by logistic probes (UAR, recall of each)")
     about = {name: probe.about for name, probe in PROBES.items() if not probe.takes(EMOTION)}
     (default,) = FitSettings().probes
@@ -86,6 +86,11 @@ def parser() -> argparse.ArgumentParser:
     )
     add("mdl", help="leave out the description lengths, for a third of the time")
     add("ungrouped", help="accept folds by utterance in a corpus that names no speaker")
+    add(
+        "confirm",
+        help="choose layers, penalties and rivals on one half of the speakers and score the other (a corpus's own test "
+        "part is that other half already)",
+    )
     add("rescale", help="give ridge predictions the mean and spread of the labels, fitted on training data")
     add("device", help="where mlp and weighted are trained: auto, cpu, cuda, mps")
     where = command.add_argument_group("where to")
@@ -122,14 +127,13 @@ def _fit(given: argparse.Namespace) -> int:
     print(summary(results))
     print(f"results: {given.out}")
     draw(given.out, given.figures)
+    tell_next("report", given.out)
     return 0
 
 
 def _settings(given: argparse.Namespace) -> FitSettings:
     """Settings of the probes from the arguments."""
-    dimensions: tuple[str, ...] = ()
-    if given.dim:
-        dimensions = DIMENSIONS if given.dim == "all" else (given.dim,)
+    dimensions = dimensions_of(given.dim)
     if given.target:
         dimensions += (EMOTION,)
     dimensions = dimensions or DIMENSIONS
@@ -151,9 +155,11 @@ def summary(results: Results) -> str:
     """A short table: the best layer of every run with its interval, and the baselines."""
     import pandas as pd
 
+    from emoprobe.probe.halves import EXPLORATION
     from emoprobe.probe.selecting import chosen_in_words, headline_metric
 
     best = results.best_layers()
+    best = best[best["split"] != EXPLORATION]  # what was chosen there stands with its score on the other half
     lines = []
     for key, part in best.groupby(["dimension", "model", "corpus", "split"], sort=False):
         dimension, model, corpus, split = map(str, key)

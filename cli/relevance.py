@@ -9,9 +9,9 @@ from pathlib import Path
 
 from emoprobe.analysis.measures.opinions import OPINIONS
 from emoprobe.analysis.measures.relevance import AGREEMENT_FILE, FILE, keep_agreement, relevance_opinions
-from emoprobe.analysis.measures.relevance_settings import DIMENSIONS, RelevanceSettings
+from emoprobe.analysis.measures.relevance_settings import RelevanceSettings
 
-from .command import CommandParser, add_setting, settings_of
+from .command import CommandParser, add_dimensions, add_setting, dimensions_of, settings_of
 from .running import run_command
 
 
@@ -24,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="Run again: opinions that the folder holds, of the same cache and settings, are not asked again.",
     )
     command.add_argument("cache", type=Path, metavar="CACHE", help="cache that probe-extract wrote")
-    command.add_argument("--dim", choices=(*DIMENSIONS, "all"), default="all", help="default: all that have labels")
+    add_dimensions(command, help="arousal, valence, dominance, several of them, or all (default: all with labels)")
     command.add_argument("--out", type=Path, default=Path("relevance"), metavar="FOLDER", help="default: %(default)s")
     command.add_argument("--opinions", nargs="+", choices=tuple(OPINIONS), default=list(OPINIONS), help="default: all")
     add = partial(add_setting, command, RelevanceSettings)
@@ -53,7 +53,9 @@ def main(argv: list[str] | None = None) -> int:
     def body() -> int:
         from emoprobe.analysis.figures.relevance import draw_relevance
 
-        settings = settings_of(given, RelevanceSettings, dimensions=() if given.dim == "all" else (given.dim,))
+        settings = settings_of(
+            given, RelevanceSettings, dimensions=() if "all" in given.dim else dimensions_of(given.dim)
+        )
         table = relevance_opinions(
             given.cache,
             settings,

@@ -53,6 +53,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIM",
         help=f"of {', '.join(_CHOICES)} (default: all that have scores)",
     )
+    add(
+        "smallest",
+        metavar="D",
+        help="the smallest difference of interest, in CCC, and UAR of categories: what is sure to be smaller is called "
+        "practically equal (default %(default)s; 0: every difference is of interest)",
+    )
     add("quick", help="leave out what is computed from caches: second opinions and similarity")
     options.add_argument("--quiet", action="store_true", help="no progress")
     return options

@@ -27,6 +27,7 @@ from .command import (
     reading,
     settings_of,
     tell_left_out,
+    tell_next,
 )
 from .running import run_command
 
@@ -219,6 +220,7 @@ def _train(options: argparse.Namespace) -> int:
     print(f"model: {options.out / 'model'}")
     print(f"results: {options.results}")
     draw(options.results, options.figures)
+    tell_next("predict", options.out / "model", "FILES")
     return LEFT_OUT if len(left_out) else 0
 
 

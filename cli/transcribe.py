@@ -20,6 +20,7 @@ from .command import (
     quiet_transformers,
     reading,
     settings_of,
+    tell_next,
 )
 from .running import run_command
 
@@ -96,7 +97,10 @@ def _transcribe(options: argparse.Namespace) -> int:
         progress=not options.quiet,
         report=None if options.quiet else print,
     )
-    return conclude(table[~table["status"].isin(["done", "kept"])], table, options.out, quiet=options.quiet)
+    status = conclude(table[~table["status"].isin(["done", "kept"])], table, options.out, quiet=options.quiet)
+    if not options.quiet:
+        tell_next("extract", "--corpus", options.out)
+    return status
 
 
 if __name__ == "__main__":

@@ -156,7 +156,7 @@ def make_speakers(settings: CorpusSettings) -> list[Speaker]:
     return speakers
 
 
-def _pitch(speaker: Speaker, wanted: float) -> tuple[int, float]:
+def pitch_setting(speaker: Speaker, wanted: float) -> tuple[int, float]:
     """Setting that brings the voice to the wanted pitch as near as it goes, and the pitch that it comes to."""
     from . import speech
 
@@ -167,7 +167,8 @@ def _pitch(speaker: Speaker, wanted: float) -> tuple[int, float]:
     return setting, ((setting - 50) * speech.PITCH_STEP - away) / half_octave
 
 
-def _score(settings: CorpusSettings, weights: tuple, manner: tuple, error: float) -> float:
+def score_of(settings: CorpusSettings, weights: tuple, manner: tuple, error: float) -> float:
+    """Rating of a manner (rate, pitch and range, -1 to 1 each) by weights, with an error in standard deviations."""
     length = sum(weight**2 for weight in weights) ** 0.5
     z = 3**0.5 * sum(weight * x for weight, x in zip(weights, manner, strict=True)) / length
     return round(max(1.0, min(7.0, 4 + settings.spread * (z + settings.noise * error))), 4)
@@ -192,7 +193,7 @@ def plan(settings: CorpusSettings) -> list[Row]:
         said.add(sentence.text)
 
         r = max(-1.0, min(1.0, rng.uniform(-1, 1) + speaker.rate))
-        pitch, p = _pitch(speaker, max(-1.0, min(1.0, rng.uniform(-1, 1) + speaker.pitch)))
+        pitch, p = pitch_setting(speaker, max(-1.0, min(1.0, rng.uniform(-1, 1) + speaker.pitch)))
         g = rng.uniform(-1, 1)
         rows.append(
             Row(
@@ -207,15 +208,16 @@ def plan(settings: CorpusSettings) -> list[Row]:
                 pitch=pitch,
                 pitch_range=round(50 + 45 * g),
                 volume=rng.randint(20, 50),
-                arousal=_score(settings, settings.arousal_weights, (r, p, g), rng.gauss(0, 1)),
-                dominance=_score(settings, settings.dominance_weights, (r, p, g), rng.gauss(0, 1)),
+                arousal=score_of(settings, settings.arousal_weights, (r, p, g), rng.gauss(0, 1)),
+                dominance=score_of(settings, settings.dominance_weights, (r, p, g), rng.gauss(0, 1)),
                 valence=round(4 + 0.75 * sentence.rating, 4),
             )
         )
     return rows
 
 
-def _table(columns: tuple[str, ...], rows: list[tuple]) -> bytes:
+def csv_table(columns: tuple[str, ...], rows: list[tuple]) -> bytes:
+    """A table as the bytes of a CSV file."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -223,7 +225,8 @@ def _table(columns: tuple[str, ...], rows: list[tuple]) -> bytes:
     return text.getvalue().encode()
 
 
-def _speak(task: tuple[str, Row, str]) -> str:
+def speak_row(task: tuple[str, Row, str]) -> str:
+    """Speak one utterance into the folder of its corpus; folder, utterance and language in, its id out."""
     from . import speech
 
     root, row, language = task
@@ -296,13 +299,13 @@ def make_corpus(
     write_file(root / "settings.json", stated)
     missing = [(str(root), row, settings.language) for row in rows if not (root / row.path).is_file()]
     done = len(rows) - len(missing)
-    for _ in _each(_speak, missing, workers):
+    for _ in each_done(speak_row, missing, workers):
         done += 1
         if progress is not None:
             progress(done, len(rows))
     write_file(
         root / "truth.csv",
-        _table(
+        csv_table(
             TRUTH_COLUMNS,
             [
                 (r.id, r.speaker.variant, r.rate, r.pitch, r.pitch_range, r.volume, r.clauses, r.fillers, r.rating,
@@ -313,7 +316,7 @@ def make_corpus(
     )  # fmt: skip
     write_file(
         manifest,
-        _table(
+        csv_table(
             COLUMNS,
             [
                 (r.id, r.path, r.speaker.name, r.speaker.gender, r.speaker.split, r.emotion, r.arousal, r.valence,
@@ -325,7 +328,8 @@ def make_corpus(
     return manifest
 
 
-def _each(function: Callable[[Any], object], tasks: list, workers: int) -> Iterator[object]:
+def each_done(function: Callable[[Any], object], tasks: list, workers: int) -> Iterator[object]:
+    """What a function makes of each task, one process or several."""
     if workers <= 1 or len(tasks) < 2:
         yield from map(function, tasks)
         return

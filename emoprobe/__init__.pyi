@@ -10,6 +10,7 @@ from .analysis import plot_layers as plot_layers
 from .analysis import plot_teacher_student as plot_teacher_student
 from .analysis import plot_weights as plot_weights
 from .analysis import relevance_centroids as relevance_centroids
+from .analysis import settled_depths as settled_depths
 from .endtoend import predict as predict
 from .errors import UserError as UserError
 from .extract import HiddenStateCache as HiddenStateCache

@@ -136,6 +136,11 @@ def claim(
     return settings
 
 
+def is_claimed(folder: Path) -> bool:
+    """Whether a folder holds the record of a run, by whichever name its command gives it."""
+    return any(path.is_file() and _read(path, lambda old: None) is not None for path in folder.glob("*.json"))
+
+
 def _read(path: Path, before: Callable[[dict], dict | None]) -> tuple[dict, bool] | None:
     """Settings of a record, and whether what stood there before it is gone; None where there is no record of ours."""
     try:

@@ -101,7 +101,16 @@ def _remove_abandoned(path: Path) -> None:
     except PermissionError:  # a folder to put files into, whose names are not to be seen
         return
     for name in names:
-        if name.startswith(begun) and (unfinished := _UNFINISHED.fullmatch(name)) and unfinished["name"] == path.name:
-            process = unfinished["process"]
-            if process is None or (unfinished["place"] == _place() and not is_alive(int(process, 16))):
-                path.with_name(name).unlink(missing_ok=True)
+        unfinished = _UNFINISHED.fullmatch(name) if name.startswith(begun) else None
+        if unfinished is None or unfinished["name"] != path.name:
+            continue
+        if unfinished["process"] is None or is_abandoned(path.with_name(name)):
+            path.with_name(name).unlink(missing_ok=True)
+
+
+def is_abandoned(path: Path) -> bool:
+    """Whether a file has a name of :func:`beside`, given by a process of this machine that is known to be gone."""
+    unfinished = _UNFINISHED.fullmatch(path.name)
+    if unfinished is None or unfinished["process"] is None:
+        return False
+    return unfinished["place"] == _place() and not is_alive(int(unfinished["process"], 16))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora.cells import DIMENSIONS
 from emoprobe.extract.limits import LONGEST_SECONDS, PRECISIONS
 from emoprobe.extract.options import check_counts, check_positive, check_seed
+from emoprobe.settings_as_options import called
 
 #: What can be kept as it was pretrained: the convolutions of the speech encoder, the embeddings of the text encoder,
 #: or a whole encoder.
@@ -55,7 +56,7 @@ class ModelSettings:
     text_revision: str | None = None
     audio_random: int | None = None
     text_random: int | None = None
-    freeze: tuple[str, ...] = ("frontend", "embeddings")
+    freeze: tuple[str, ...] = field(default=("frontend", "embeddings"), metadata=called("freeze", nothing="none"))
     pooling: str = "mean"
     layers: str = "last"
     hidden: int = 256

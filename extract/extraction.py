@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from emoprobe.defaults import CACHE
 from emoprobe.errors import UserError
@@ -19,18 +21,21 @@ from emoprobe.storage import finished_name
 from .acoustics import ACOUSTIC_WIDTHS
 from .audio import AudioHeader, AudioProblem, Kept, read_audio
 from .cache import HiddenStateCache
+from .cluster import EngineSettings
 from .corpora import Corpus, read_corpus
 from .corpora.values import below_root, printable
-from .devices import choose_device
 from .encoders.speech import Backbone, load_backbone
+from .engines.base import Engine
+from .engines.opening import opened_engine
 from .layout import PART_NAMES, Plan, frames_folder, is_cache, is_part, lay_out, part_name, told_size
 from .limits import SAMPLE_RATE
-from .pipeline import Pipeline, Progress, stop_at_problem
-from .precision import check_backbone, is_exact, run_in_float32
+from .pipeline import Files, stop_at_problem
+from .precision import is_exact
 from .resuming import forget_damaged, go_on
 from .run import Run
 from .scan import scan
 from .settings import ExtractionSettings
+from .storing import Progress, store
 from .writer import CacheWriter, lock_cache
 
 # Real audio on which reduced precision is compared with float32: some utterances near this length, cut to different
@@ -44,6 +49,7 @@ def extract(
     out: str | Path = CACHE,
     *,
     settings: ExtractionSettings | None = None,
+    engine: EngineSettings = EngineSettings(),
     progress: bool = True,
     report: Callable[[str], None] | None = None,
     **changes: Any,
@@ -60,6 +66,8 @@ def extract(
         The cache.
     settings : ExtractionSettings, optional
         The defaults if left out.
+    engine : EngineSettings
+        Where to compute: in this process, or on a Ray cluster.
     progress : bool
         Show a bar on standard error.
     report : callable, optional
@@ -88,10 +96,9 @@ def extract(
     # What was taken for what is told before anything is computed.
     for line in corpus.summary().splitlines():
         say(line)
-    device = choose_device(settings.device)
     backbone = load_backbone(model) if isinstance(model, str) else model
     refuse_stranger(out, is_cache, "cache of hidden states", option="--out", inputs=corpus.utterances["path"])
-    with lock_cache(out):
+    with lock_cache(out), opened_engine(backbone, settings, engine, say) as place:
         table, headers = scan(
             corpus,
             shortest=backbone.receptive_field,
@@ -113,7 +120,7 @@ def extract(
             corpus=corpus,
             backbone=backbone,
             settings=settings,
-            device=device,
+            site=place.site,
             table=table,
             headers=headers,
             say=say,
@@ -122,7 +129,7 @@ def extract(
         anew = settings.overwrite or not out.exists() or out.stat().st_size == 0
         if anew:
             samples = table["samples"].to_numpy()
-            provenance["precision_check"] = _check(run, samples)
+            provenance["precision_check"] = _check(run, place, samples)
             batches = _start(run, provenance)
         else:
             batches, samples = go_on(run, provenance)
@@ -141,12 +148,11 @@ def extract(
             todo = [(i, rows) for i, rows in enumerate(batches) if writer.pending(rows)]
             if todo:
                 if not anew:
-                    _check(run, samples, in_float32)
+                    _check(run, place, samples, in_float32)
                 bar = Progress(samples / SAMPLE_RATE, todo, show=progress)
-                paths = table["path"].to_numpy()
-                pipeline = Pipeline(backbone.to(device), device, settings, writer, paths, headers)
-                with bar, run_in_float32(backbone.model, in_float32):
-                    pipeline.run(todo, bar)
+                files = Files(table["path"].to_numpy(), headers, writer.frames)
+                with bar, closing(place.extract(todo, files, in_float32)) as extracted:
+                    store(extracted, writer, bar)
             else:
                 say(f"{out} is complete; nothing to do (what was left out is tried again with --overwrite alone)")
             writer.finish()
@@ -166,15 +172,14 @@ def _limit(corpus: Corpus, limit: int | None) -> Corpus:
     return replace(corpus, utterances=corpus.utterances.iloc[rows].reset_index(drop=True))
 
 
-def _check(run: Run, samples: np.ndarray, in_float32: list[str] | None = None) -> dict | None:
+def _check(run: Run, place: Engine, samples: np.ndarray, in_float32: list[str] | None = None) -> dict | None:
     """How far a short batch is from float32 on the CPU, as JSON; None where nothing else is to be computed."""
-    precision = run.settings.precision
-    if is_exact(run.device, precision):
+    if is_exact(torch.device(run.site.kind), run.settings.precision):
         return None
     waveforms = _short_batch(run.backbone, run.table["path"].to_numpy(), run.headers, samples)
     if not waveforms:  # every file turns out to be damaged when it is decoded, and will be listed
         return None
-    check = check_backbone(run.backbone, waveforms, device=run.device, precision=precision, in_float32=in_float32)
+    check = place.check(waveforms, in_float32)
     run.say(str(check))
     return check.provenance()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from .cache_file import CacheFile
@@ -67,3 +68,24 @@ class FrameParts:
         # Not through the virtual dataset, which names the folder as it was called at first and hides a loss.
         with open_hdf5(self.path(index)) as part:
             return part["states"][layers, start : start + int(columns["frames"][row])]
+
+
+def frames_file(states: np.ndarray) -> bytes:
+    """The file of one part.
+
+    Parameters
+    ----------
+    states : ndarray, (layers, frames, width), float16
+    """
+    import hdf5plugin
+
+    # HDF5 crashes when a disk fills up under it; so it writes to memory, and plain writes go to the disk.
+    with h5py.File.in_memory(libver="earliest") as file:
+        file.create_dataset(
+            "states",
+            data=states,
+            chunks=(1, min(512, states.shape[1]), states.shape[2]),
+            **hdf5plugin.Blosc2(cname="zstd", clevel=3, filters=hdf5plugin.Blosc2.BITSHUFFLE),
+        )
+        file.flush()
+        return file.id.get_file_image()

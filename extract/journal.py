@@ -138,6 +138,13 @@ def is_journal(path: Path) -> bool:
         return re.match(rb'[0-9a-f]{8} {"format": "emoprobe journal ', file.read(100)) is not None
 
 
+def is_written(path: Path) -> bool:
+    """Whether the output of a journal stands beside it, with the very content that its last line tells."""
+    out = path.with_name(path.name.removesuffix(".journal"))
+    last = _parsed(path.read_bytes().rstrip(b"\n").rpartition(b"\n")[2])
+    return last is not None and last.get(_WRITTEN) is not None and out.is_file() and _sha256(out) == last[_WRITTEN]
+
+
 def _read(path: Path, made_by: dict, out: Path) -> tuple[Journal, str | None]:
     """A journal that is there, and the hash that `out` must have; None where any will do."""
     remedy = f"give another place than {out} with --out, or --overwrite to start anew"

@@ -1,15 +1,15 @@
-"""Decode, compute and write at the same time: the inner part of an extraction."""
+"""Decode and compute at the same time: the inner part of an extraction, wherever it runs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from emoprobe.errors import UserError
 
@@ -17,12 +17,18 @@ from .acoustics import ACOUSTIC_WIDTHS, acoustic_statistics
 from .audio import AudioHeader, AudioProblem, Kept, read_audio
 from .devices import WIDER_TYPES, is_out_of_memory, numerics
 from .encoders.speech import Backbone
+from .frame_parts import frames_file
 from .limits import SAMPLE_RATE
 from .pooling import pool
-from .writer import CacheWriter
 
 if TYPE_CHECKING:
     from .settings import ExtractionSettings
+    from .writer import CacheWriter
+
+_Value = TypeVar("_Value")
+
+#: Values by row.
+Rows: TypeAlias = Sequence[_Value] | np.ndarray | Mapping[int, _Value]
 
 
 def stop_at_problem(problems: Iterable[tuple[str, str, str]]) -> None:
@@ -30,38 +36,6 @@ def stop_at_problem(problems: Iterable[tuple[str, str, str]]) -> None:
     for path, status, reason in problems:
         if reason:
             raise UserError(f"{path} is {status}: {reason}; mend it, or leave --strict out to go on without it")
-
-
-class Progress:
-    """A bar in hours of audio, with the speed as times real time."""
-
-    def __init__(self, seconds: np.ndarray, todo: list[tuple[int, np.ndarray]], *, show: bool) -> None:
-        # Whole numbers, so that the parts add up to the whole in whatever order.
-        self._milliseconds = np.rint(np.asarray(seconds) * 1000).astype(np.int64)
-        total = int(self._milliseconds.sum())
-        self._bar = tqdm(
-            total=total,
-            initial=total - sum(int(self._milliseconds[rows].sum()) for _, rows in todo),
-            disable=not show,
-            unit="h",
-            unit_scale=1 / 3_600_000,
-            mininterval=0.5,
-            bar_format="extracting {percentage:3.0f}%|{bar}| {n:.2f} of {total:.2f} h [{elapsed}<{remaining}{postfix}]",
-        )
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.close()
-
-    def advance(self, rows: np.ndarray) -> None:
-        """Count a batch that is on disk."""
-        self._bar.update(int(self._milliseconds[rows].sum()))
-        elapsed = self._bar.format_dict["elapsed"]
-        if elapsed:
-            speed = (self._bar.n - self._bar.initial) / 1000 / elapsed
-            self._bar.set_postfix_str(f"{speed:.0f} x real time", refresh=False)
 
 
 @dataclass(frozen=True)
@@ -82,8 +56,72 @@ class _Result:
     frames: list[torch.Tensor]  # (layers, frames, width) a row, if every frame is kept
 
 
+@dataclass(frozen=True)
+class Extracted:
+    """What came of one batch, in the memory of this machine.
+
+    Attributes
+    ----------
+    index : int
+        Number of the batch.
+    batch : ndarray of int
+        Its utterances.
+    rows : list of int
+        Those of them that came out well.
+    states : ndarray, (statistics, layers, rows, width), float32
+    norms : ndarray, (layers, rows), float32
+    acoustics : dict of str to ndarray, (rows, width)
+    problems : dict of int to (status, reason)
+        Of the others.
+    frames : bytes
+        The file of all their frames, where they are kept.
+    """
+
+    index: int
+    batch: np.ndarray
+    rows: list[int]
+    states: np.ndarray
+    norms: np.ndarray
+    acoustics: dict[str, np.ndarray]
+    problems: dict[int, tuple[str, str]]
+    frames: bytes = b""
+
+    def write(self, writer: CacheWriter) -> None:
+        """Have it on disk, and marked as done."""
+        if self.frames:
+            writer.write_frames(self.index, self.frames)
+        writer.write(self.rows, self.states, self.norms, self.acoustics, self.problems)
+
+
+@dataclass(frozen=True)
+class Files:
+    """The audio of the utterances, each by its row.
+
+    Attributes
+    ----------
+    paths : sequence or mapping of str
+    headers : sequence or mapping of AudioHeader or AudioProblem
+        What a file holds, or why it cannot be used.
+    frames : sequence or mapping of int
+        Frames of the model that an utterance was laid out for.
+    """
+
+    paths: Rows[str]
+    headers: Rows[AudioHeader | AudioProblem]
+    frames: Rows[int]
+
+    def of(self, rows: Iterable[int]) -> Files:
+        """Those of some rows alone."""
+        rows = [int(row) for row in rows]
+        return Files(
+            {row: self.paths[row] for row in rows},
+            {row: self.headers[row] for row in rows},
+            {row: self.frames[row] for row in rows},
+        )
+
+
 class Pipeline:
-    """Threads decode ahead, the calling thread feeds the device, one thread writes.
+    """Threads decode ahead, the calling thread feeds the device.
 
     Parameters
     ----------
@@ -91,30 +129,28 @@ class Pipeline:
         On its device.
     device : torch.device
     settings : ExtractionSettings
-    writer : CacheWriter
-    paths : ndarray of str, (utterances,)
-    headers : list of AudioHeader or AudioProblem
-        One an utterance: what its file holds, or why it cannot be used.
+    files : Files
     """
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        device: torch.device,
-        settings: ExtractionSettings,
-        writer: CacheWriter,
-        paths: np.ndarray,
-        headers: list[AudioHeader | AudioProblem],
-    ) -> None:
+    def __init__(self, backbone: Backbone, device: torch.device, settings: ExtractionSettings, files: Files) -> None:
         self.backbone, self.device, self.settings = backbone, device, settings
-        self.writer, self.paths, self.headers = writer, paths, headers
+        self.paths, self.headers, self.frames = files.paths, files.headers, files.frames
         self._kept = Kept()
 
-    def run(self, todo: list[tuple[int, np.ndarray]], bar: Progress) -> None:
-        """Extract the batches in their order."""
+    def run(self, todo: Iterable[tuple[int, np.ndarray]]) -> Iterator[Callable[[], Extracted]]:
+        """Compute the batches in their order.
+
+        Parameters
+        ----------
+        todo : iterable of (int, ndarray of int)
+            Number and utterances of each.
+
+        Yields
+        ------
+        callable
+            Fetches what came of a batch from the device; the next one is computed meanwhile where another thread does.
+        """
         decoders = ThreadPoolExecutor(self.settings.workers, thread_name_prefix="decode")
-        disk = ThreadPoolExecutor(1, thread_name_prefix="write")
-        writing: list[tuple[Future, np.ndarray]] = []
         try:
             for index, rows, decoded in self._decode_ahead(decoders, todo):
                 problems = {row: (p.status, p.reason) for row, p in decoded.items() if isinstance(p, AudioProblem)}
@@ -123,29 +159,17 @@ class Pipeline:
                 good = {row: d for row, d in decoded.items() if isinstance(d, _Decoded)}
                 with numerics(self.device, self.settings.precision):
                     results = self._compute(list(good), good, problems)
-                writing.append((disk.submit(self._store, index, rows, results, good, problems), rows))
-                # One batch may wait for the disk while the next is computed; more would only take memory.
-                while len(writing) > 1:
-                    self._wait(writing, bar)
-            while writing:
-                self._wait(writing, bar)
+                yield partial(self._fetch, index, rows, results, good, problems)
         finally:
             decoders.shutdown(cancel_futures=True)
-            disk.shutdown(cancel_futures=True)
-
-    @staticmethod
-    def _wait(writing: list[tuple[Future, np.ndarray]], bar: Progress) -> None:
-        future, rows = writing.pop(0)
-        future.result()
-        bar.advance(rows)
 
     def _decode_ahead(
-        self, decoders: ThreadPoolExecutor, todo: list[tuple[int, np.ndarray]]
+        self, decoders: ThreadPoolExecutor, todo: Iterable[tuple[int, np.ndarray]]
     ) -> Iterator[tuple[int, np.ndarray, dict[int, _Decoded | AudioProblem]]]:
         """Decode two batches ahead of the one that the device works on."""
         waiting: list[tuple[int, np.ndarray, list[Future]]] = []
         for index, rows in todo:
-            waiting.append((index, rows, [decoders.submit(self._decode, row) for row in rows]))
+            waiting.append((index, rows, [decoders.submit(self._decode, int(row)) for row in rows]))
             if len(waiting) > 2:
                 yield self._collect(*waiting.pop(0))
         while waiting:
@@ -205,17 +229,16 @@ class Pipeline:
             rows, torch.stack([p for p, _ in pooled], dim=1), torch.stack([norm for _, norm in pooled]), singles
         )
 
-    def _store(
+    def _fetch(
         self,
         index: int,
         batch: np.ndarray,
         results: list[_Result],
         decoded: dict[int, _Decoded],
         problems: dict[int, tuple[str, str]],
-    ) -> None:
-        """Fetch what the device computed and write it; runs in the writing thread."""
-        if self.settings.frames:
-            self._store_frames(index, batch, results)
+    ) -> Extracted:
+        """Fetch what the device computed."""
+        frames = self._frames_file(batch, results) if self.settings.frames else b""
         rows = [row for result in results for row in result.rows]
         shape = (len(self.settings.statistics), self.backbone.n_layers, 0, self.backbone.width)
         states = np.concatenate([np.empty(shape, np.float32), *(r.states.cpu().numpy() for r in results)], axis=2)
@@ -231,7 +254,7 @@ class Pipeline:
             name: np.stack([decoded[row].acoustics[name] for row in rows]) if rows else np.empty((0, width), np.float32)
             for name, width in ACOUSTIC_WIDTHS.items()
         }
-        self.writer.write(rows, states[:, :, finite], norms[:, finite], acoustics, problems)
+        return Extracted(index, batch, rows, states[:, :, finite], norms[:, finite], acoustics, problems, frames=frames)
 
     def _overflow(self) -> str:
         """Why states are not finite, and what helps; weights that are not finite were refused when they were loaded."""
@@ -241,12 +264,12 @@ class Pipeline:
             return f"{told}; use --dtype {WIDER_TYPES[precision]} (and --overwrite)"
         return f"{told}, its widest type, from finite weights; leave this audio out, or take another model"
 
-    def _store_frames(self, index: int, batch: np.ndarray, results: list[_Result]) -> None:
+    def _frames_file(self, batch: np.ndarray, results: list[_Result]) -> bytes:
         """One part of the single frames, in the order of the batch; NaN for an utterance that did not come out."""
         singles = {row: single for result in results for row, single in zip(result.rows, result.frames, strict=True)}
         parts = []
         for row in batch:
-            count = int(self.writer.frames[row])
+            count = int(self.frames[int(row)])
             missing = torch.full((self.backbone.n_layers, count, self.backbone.width), torch.nan, dtype=torch.half)
             parts.append(singles.get(int(row), missing))
-        self.writer.write_frames(index, torch.cat(parts, dim=1).numpy())
+        return frames_file(torch.cat(parts, dim=1).numpy())

@@ -9,15 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from . import acoustics, pooling
 from .audio import AudioHeader, AudioProblem, gathered
 from .batching import plan_batches
 from .corpora import Corpus
 from .corpora.places import places
-from .devices import default_batch_seconds
 from .encoders.speech import Backbone
+from .engines.base import Site
 from .limits import SAMPLE_RATE
 from .settings import ExtractionSettings
 from .versions import versions
@@ -34,7 +33,8 @@ class Run:
     corpus : Corpus
     backbone : Backbone
     settings : ExtractionSettings
-    device : torch.device
+    site : Site
+        Where batches are computed.
     table : pandas.DataFrame
     headers : list of AudioHeader or AudioProblem
         Both as :func:`.scan.scan` gives them.
@@ -46,7 +46,7 @@ class Run:
     corpus: Corpus
     backbone: Backbone
     settings: ExtractionSettings
-    device: torch.device
+    site: Site
     table: pd.DataFrame
     headers: list[AudioHeader | AudioProblem]
     say: Callable[[str], None]
@@ -66,7 +66,7 @@ class Run:
 
     def provenance(self) -> dict:
         """What a cache is to say of its making, as JSON."""
-        corpus, settings, device = self.corpus, self.settings, self.device
+        corpus, settings, site = self.corpus, self.settings, self.site
         return {
             "model": self.backbone.provenance(),
             "corpus": {
@@ -79,8 +79,8 @@ class Run:
             "frames": settings.frames,
             "precision": settings.precision,
             "longest_seconds": settings.longest,
-            "batch_seconds": settings.batch_seconds or default_batch_seconds(device, self.backbone.channels),
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            "batch_seconds": settings.batch_seconds or site.batch_seconds,
+            "device": site.name,
             "methods": {"pooling": pooling.VERSION, "acoustics": acoustics.VERSION},
             "acoustics": "mean and population standard deviation over time of log-mel and MFCC",
             "versions": versions(),

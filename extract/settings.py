@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from emoprobe.errors import UserError
+from emoprobe.settings_as_options import called
 
 from .limits import LONGEST_SECONDS, PRECISIONS, STATISTICS
 from .options import check_positive
@@ -17,7 +18,7 @@ class ExtractionSettings:
     Attributes
     ----------
     statistics : tuple of str
-        Some of :data:`.limits.STATISTICS`.
+        Over the frames: "mean", "std" and "mean_ln", the mean of layer-normed frames.
     frames : bool
         Keep every frame too, in half precision, compressed, in a folder beside the cache.
     precision : str
@@ -44,9 +45,9 @@ class ExtractionSettings:
         Threads that decode ahead.
     """
 
-    statistics: tuple[str, ...] = STATISTICS
+    statistics: tuple[str, ...] = field(default=STATISTICS, metadata=called("pool"))
     frames: bool = False
-    precision: str = "float32"
+    precision: str = field(default="float32", metadata=called("dtype"))
     device: str = "auto"
     batch_seconds: float | None = None
     longest: float = LONGEST_SECONDS

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from emoprobe.errors import UserError
@@ -165,28 +164,17 @@ class CacheWriter:
             self._mark(row, PENDING)
         _sync(self._fd)
 
-    def write_frames(self, index: int, states: np.ndarray) -> None:
+    def write_frames(self, index: int, image: bytes) -> None:
         """Write one part of the single frames, atomically.
 
         Parameters
         ----------
         index : int
             Number of the batch.
-        states : ndarray, (layers, frames, width), float16
+        image : bytes
+            Of :func:`.frame_parts.frames_file`.
         """
-        import hdf5plugin
-
         folder, name = frames_folder(self.path), part_name(index)
-        # HDF5 crashes when a disk fills up under it; so it writes to memory, and plain writes go to the disk.
-        with h5py.File.in_memory(libver="earliest") as file:
-            file.create_dataset(
-                "states",
-                data=states,
-                chunks=(1, min(512, states.shape[1]), self.width),
-                **hdf5plugin.Blosc2(cname="zstd", clevel=3, filters=hdf5plugin.Blosc2.BITSHUFFLE),
-            )
-            file.flush()
-            image = file.id.get_file_image()
         try:
             folder.mkdir(exist_ok=True)
             write_file(folder / name, image)

@@ -10,13 +10,15 @@ The penalty of each fit stays, and so does the unit in which it weighs each feat
 training rows: both are choices made before. With `rescale`, mean and spread that the predictions are given stay too.
 
 With more than :data:`MOST` units, blocks of them are left out together (the delete-a-group jackknife), drawn by the
-seed; the name of a block tells its members apart from those of another draw.
+seed; the name of a block tells its members apart from those of another draw. A unit is trained on, tested, or both, in
+each split that is scored, and only by its labelled rows; the members of a block are alike in that.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,13 +28,13 @@ from .ridge_equations import RidgeEquations
 from .splits import Fold
 
 #: Of the numbers made here. Raise it with any change that moves them beyond rounding; kept ones are then made anew.
-VERSION = 1
+VERSION = 2
 
 #: Most sets that are left out, one after the other.
 MOST = 100
 
-#: What a deletion takes away: a training unit, or a unit from both sides, where the same are trained on and tested.
-TRAINING, BOTH = "train", "both"
+#: What a deletion takes from a split: training rows, tested rows, or both.
+TRAINING, TESTED, BOTH = "train", "test", "both"
 
 
 @dataclass(frozen=True)
@@ -45,46 +47,123 @@ class Deletions:
         Number of the set that each row is left out with; -1 for rows that stay.
     names : tuple of str
         Of the sets, by number: of the unit, or of the block of units.
-    part : str
-        :data:`TRAINING` or :data:`BOTH`.
+    trained : ndarray of bool, shape (sets, targets)
+        Which have a labelled row to train on.
+    tested : dict of str to ndarray of bool, shape (sets, targets)
+        By the name of the split: which have a labelled row to score.
     """
 
     block: np.ndarray
     names: tuple[str, ...]
-    part: str
+    trained: np.ndarray
+    tested: dict[str, np.ndarray]
 
     @classmethod
-    def of(cls, folds: Sequence[Fold], units: Sequence[str], *, seed: int = 0) -> Deletions:
-        """What to leave out of the training sets of some folds.
+    def of(cls, folds: Sequence[Fold], units: Sequence[str], targets: np.ndarray, *, seed: int = 0) -> Deletions:
+        """What to leave out of some folds: every unit that is trained on, and where any of them is tested all that are.
 
         Parameters
         ----------
         folds : sequence of Fold
         units : sequence of str, shape (utterances,)
             Name of the unit of each row.
+        targets : ndarray, shape (utterances, targets)
+            NaN where there is no label.
         seed : int
             Of the blocks.
         """
-        named = np.asarray(units, dtype=object)
-        train = np.unique(np.concatenate([fold.train for fold in folds]))
-        tests = np.unique(np.concatenate([rows for fold in folds for rows in fold.tests.values()]))
-        both = bool(set(named[train]) & set(named[tests]))
-        rows = np.union1d(train, tests) if both else train
-        there, member = np.unique(named[rows].astype(str), return_inverse=True)
-        block = np.full(len(named), -1)
-        if len(there) <= MOST:
-            block[rows] = member
-            names = tuple(map(str, there))
+        labelled = ~np.isnan(targets)
+        splits = list(dict.fromkeys(name for fold in folds for name in fold.tests))
+        parts = [np.unique(np.concatenate([fold.train for fold in folds]))]
+        parts += [_rows_of(name, folds) for name in splits]
+        there, member = np.unique(np.asarray(units, dtype=object).astype(str), return_inverse=True)
+        owned = np.stack([_owners(member[rows], labelled[rows], len(there)) for rows in parts])  # of units
+        trained, tested = owned[0].any(-1), owned[1:].any(-1)
+        left = trained | ((trained & tested).any(1, keepdims=True) & tested).any(0)
+        units_left, flags = there[left], owned[:, left]
+        if len(units_left) <= MOST:
+            number, blocks = np.arange(len(units_left)), tuple(map(str, units_left))
         else:
-            dealt = np.random.default_rng([seed, len(there)]).permutation(len(there)) % MOST
-            block[rows] = dealt[member]
-            names = tuple(_block_name(k, there[dealt == k]) for k in range(MOST))
-        return cls(block, names, BOTH if both else TRAINING)
+            _, alike = np.unique(flags.any(-1), axis=1, return_inverse=True)
+            number = _dealt(alike.reshape(-1), seed)
+            n_sets = number.max() + 1
+            blocks = tuple(_block_name(k, n_sets, units_left[number == k]) for k in range(n_sets))
+        block = np.full(len(there), -1)
+        block[left] = number
+        of_sets = [_owners(number, of_units, len(blocks)) for of_units in flags]
+        return cls(block[member], blocks, of_sets[0], dict(zip(splits, of_sets[1:], strict=True)))
+
+    def of_target(self, column: int) -> Deletions:
+        """Those of one of the targets."""
+        tested = {name: flags[:, [column]] for name, flags in self.tested.items()}
+        return Deletions(self.block, self.names, self.trained[:, [column]], tested)
+
+    def parts(self, split: str) -> np.ndarray:
+        """What each set takes from a split of the first target: a part, or "" where it has no labelled row of it.
+
+        Shape (sets,). Tested units are told only where one is trained on too: else they vary independently of those
+        that are trained on, and what a score would be without each follows from the predictions.
+        """
+        trained, tested = self.trained[:, 0], self.tested[split][:, 0]
+        if not (trained & tested).any():
+            return np.where(trained, TRAINING, "")
+        return np.select([trained & tested, trained, tested], [BOTH, TRAINING, TESTED], "")
 
 
-def _block_name(number: int, members: np.ndarray) -> str:
+def samples(parts: np.ndarray, without: np.ndarray, tested: Callable[[], np.ndarray]) -> list[np.ndarray]:
+    """Divide what is left without each set into the samples of :func:`.jackknife.spread`.
+
+    Parameters
+    ----------
+    parts : ndarray of str, shape (sets,)
+        What each takes from the split (:meth:`Deletions.parts`).
+    without : ndarray, shape (sets, ...)
+        Scores, or the sums that they follow from, fitted again without each set.
+    tested : callable
+        The same of the fits as they are, without each tested unit; asked only where nobody is on both sides.
+
+    Returns
+    -------
+    list of ndarray
+        One of units that are all on both sides; two of trained and of tested ones; or three, the last of those on both.
+    """
+    if (parts == BOTH).all():
+        return [without]
+    if (parts != BOTH).all():
+        return [without[parts == TRAINING], tested()]
+    return [without[parts == part] for part in (TRAINING, TESTED, BOTH)]
+
+
+def _owners(member: np.ndarray, labelled: np.ndarray, count: int) -> np.ndarray:
+    """Which of `count` sets has anything labelled, shape (sets, targets); `member` is the set of each row."""
+    owners = np.zeros((count, labelled.shape[1]), dtype=bool)
+    np.logical_or.at(owners, member, labelled)
+    return owners
+
+
+def _dealt(kinds: np.ndarray, seed: int) -> np.ndarray:
+    """Number of the block of each unit: about :data:`MOST` blocks of units of one kind, of even size."""
+    order = np.random.default_rng([seed, len(kinds)]).permutation(len(kinds))
+    dealt, start = np.empty(len(kinds), dtype=int), 0
+    for kind in np.unique(kinds):
+        members = np.flatnonzero(kinds == kind)
+        count = min(len(members), max(2, round(MOST * len(members) / len(kinds))))
+        dealt[members] = start + np.argsort(np.argsort(order[members])) % count
+        start += count
+    return dealt
+
+
+def _block_name(number: int, blocks: int, members: np.ndarray) -> str:
     digest = hashlib.sha256("\x1f".join(members).encode()).hexdigest()[:12]
-    return f"block {number + 1} of {MOST}: {len(members)} units ({digest})"
+    return f"block {number + 1} of {blocks}: {len(members)} units ({digest})"
+
+
+def is_block(name: str) -> bool:
+    """Whether a set is a block of units, by its name."""
+    return _BLOCK.fullmatch(name) is not None
+
+
+_BLOCK = re.compile(r"block \d+ of \d+: \d+ units \([0-9a-f]{12}\)")
 
 
 @dataclass(frozen=True)
@@ -103,7 +182,7 @@ class LeftOut:
 
     def of_target(self, column: int) -> LeftOut:
         """Those of one of the targets, shape (sets, 6)."""
-        return LeftOut(self.deletions, {name: sums[:, column] for name, sums in self.sums.items()})
+        return LeftOut(self.deletions.of_target(column), {name: sums[:, column] for name, sums in self.sums.items()})
 
 
 def moments_without(
@@ -137,9 +216,7 @@ def moments_without(
             for some, x in equations.chunks(rows):
                 change = (x @ flat).reshape(len(some), n_sets, n_targets) + offset
                 predicted = solved.predictions[some][:, None] + change - origins[name]
-                kept = np.ones((len(some), n_sets, 1), dtype=bool)
-                if deletions.part == BOTH:
-                    kept[:, :, 0] = deletions.block[some][:, None] != np.arange(n_sets)
+                kept = (deletions.block[some][:, None] != np.arange(n_sets))[..., None]
                 sums[name] += _sums(targets[some] - origins[name], predicted, kept)
     return sums
 

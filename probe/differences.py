@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from . import jackknife
-from .drawing import Drawn, Sums, draw_resamples, limits, scored, sums_of
-from .jackknife import FIXED, REFITTED
+from .drawing import Drawn, Sums, draw_resamples, equivalence, limits, scored, sums_of
+from .jackknife import FIXED
 from .metrics import DIMENSION_MEASURES
 from .permutation import holm
 from .refits import Refits
@@ -23,6 +23,7 @@ RESAMPLES_A_TEST = 40
 DIFFERENCES = (
     "corpus", "split", "model", "dimension", "probe", "features", "layer", "one", "other", "score_one", "score_other",
     "difference", "low", "high", "p", "p_holm", "n", "speakers", "chosen_on", "unit", "units", "without", "interval",
+    "p_equal",
 )  # fmt: skip
 
 
@@ -36,21 +37,44 @@ class Method:
     resamples, seed : int
         Of the bootstrap, of systems that are not in `refits`.
     refits : Refits
+    smallest : float
+        The smallest difference of interest; NaN where nobody asks whether two are practically equal.
     """
 
     metric: str
     resamples: int
     seed: int
     refits: Refits
+    smallest: float = float("nan")
 
     def for_family(self, tests: int) -> Method:
         """With resamples enough for a family of so many tests; none stay none."""
         return replace(self, resamples=max(self.resamples, RESAMPLES_A_TEST * tests) if self.resamples else 0)
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What is known of some differences, or scores.
+
+    Attributes
+    ----------
+    low, high, p : ndarray, shape (pairs,)
+    p_equal : ndarray, shape (pairs,)
+        Twice that of two one-sided tests within the smallest difference of interest; NaN where none is stated.
+    interval : list of str
+        `jackknife.REFITTED`, `IN_BLOCKS` or `FIXED` each; empty where there is no interval.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    p: np.ndarray
+    p_equal: np.ndarray
+    interval: list[str]
+
+
 def limits_of(
     pairs: Sequence[tuple[int, ...]], names: Sequence[SystemName], sums: Sums, drawn: Drawn, method: Method
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+) -> Limits:
     """Limits and p of each difference, or of each score, and what they know of.
 
     Parameters
@@ -65,9 +89,7 @@ def limits_of(
 
     Returns
     -------
-    low, high, p : ndarray, shape (pairs,)
-    interval : list of str
-        `jackknife.REFITTED` or `jackknife.FIXED` each; empty where there is no interval.
+    Limits
     """
     places = np.array(pairs, dtype=int).T
     scale = method.metric if len(places) == 1 else None
@@ -76,22 +98,29 @@ def limits_of(
         return values[:, places[0]] - values[:, places[1]] if len(places) == 2 else values[:, places[0]]
 
     low, high, p = limits(less(drawn.drawn), less(drawn.left_out), scale=scale, with_seeds=less(drawn.with_seeds))
+    asked = not np.isnan(method.smallest)
+    equal = np.full(len(low), np.nan)
+    if asked:
+        equal = equivalence(less(drawn.drawn), less(drawn.left_out), method.smallest, with_seeds=less(drawn.with_seeds))
     kinds = np.where(np.isfinite(low), FIXED, "").tolist()
     for k, pair in enumerate(pairs):
-        samples = _samples([names[place] for place in pair], [sums.sums[place] for place in pair], sums.n, method)
-        if samples is None or not method.resamples:
+        refitted = _samples([names[place] for place in pair], [sums.sums[place] for place in pair], sums.n, method)
+        if refitted is None or not method.resamples:
             continue
+        samples, kind = refitted
         score = less(drawn.score[None])[0, k : k + 1]
-        refitted = [value[0] for value in jackknife.limits(score, samples, scale=scale)]
-        if np.isfinite(refitted).all():
-            low[k], high[k], p[k], kinds[k] = *refitted, REFITTED
-    return low, high, p, kinds
+        ends = [value[0] for value in jackknife.limits(score, samples, scale=scale)]
+        if np.isfinite(ends).all():
+            low[k], high[k], p[k], kinds[k] = *ends, kind
+            if asked:
+                equal[k] = jackknife.equivalence(score, samples, method.smallest)[0]
+    return Limits(low, high, p, equal, kinds)
 
 
 def _samples(
     names: Sequence[SystemName], sums: Sequence[np.ndarray], utterances: int, method: Method
-) -> list[np.ndarray] | None:
-    """Scores, or differences of two, without each unit, its probe fitted again: shape (units, 1) a sample.
+) -> tuple[list[np.ndarray], str] | None:
+    """Scores, or differences of two, without each unit, its probe fitted again: shape (units, 1) a sample; their kind.
 
     None where a system was not refitted, has several seeds, or scores utterances that the other does not.
     """
@@ -100,7 +129,8 @@ def _samples(
         return None
     measure = DIMENSION_MEASURES[method.metric]
     each = [refit.samples(measure, one[:, 0]) for refit, one in zip(known, sums, strict=True)]
-    return [(sample[0] - sample[1] if len(sample) == 2 else sample[0])[:, None] for sample in zip(*each, strict=True)]
+    less = [(sample[0] - sample[1] if len(sample) == 2 else sample[0])[:, None] for sample in zip(*each, strict=True)]
+    return less, known[0].interval
 
 
 def differences(
@@ -126,7 +156,7 @@ def differences(
 def _rows(
     names: Sequence[SystemName], pairs: Sequence[tuple[int, int]], sums: Sums, drawn: Drawn, method: Method
 ) -> list[dict]:
-    low, high, p, interval = limits_of(pairs, names, sums, drawn, method)
+    known = limits_of(pairs, names, sums, drawn, method)
     rows = []
     for k, (one, other) in enumerate(pairs):
         first, second = names[one], names[other]
@@ -139,12 +169,13 @@ def _rows(
                 "score_one": drawn.score[one],
                 "score_other": drawn.score[other],
                 "difference": drawn.score[one] - drawn.score[other],
-                "low": low[k],
-                "high": high[k],
-                "p": p[k],
+                "low": known.low[k],
+                "high": known.high[k],
+                "p": known.p[k],
+                "p_equal": known.p_equal[k],
                 **sums.counts(),
                 "without": ", ".join(sums.rare),
-                "interval": interval[k],
+                "interval": known.interval[k],
             }
         )
     return rows

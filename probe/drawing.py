@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -231,18 +231,53 @@ def limits(
     """
     columns = drawn.shape[1]
     low, high, p = np.full((3, columns), np.nan)
+    for k, values in _widened(drawn, left_out, scale, with_seeds):
+        low[k], high[k] = np.quantile(values, [0.025, 0.975])
+        p[k] = _twice(min((values <= 0).sum(), (values >= 0).sum()), len(values))
+    return low, high, p
+
+
+def equivalence(
+    drawn: np.ndarray, left_out: np.ndarray, smallest: float, *, with_seeds: np.ndarray | None = None
+) -> np.ndarray:
+    """Twice the p value of two one-sided tests that each column lies within ±`smallest` (`jackknife.equivalence`).
+
+    Parameters
+    ----------
+    drawn, left_out, with_seeds
+        See :func:`limits`.
+    smallest : float
+        The smallest difference of interest.
+
+    Returns
+    -------
+    ndarray, shape (columns,)
+        NaN where :func:`limits` has none.
+    """
+    p = np.full(drawn.shape[1], np.nan)
+    for k, values in _widened(drawn, left_out, None, with_seeds):
+        p[k] = _twice(max((values >= smallest).sum(), (values <= -smallest).sum()), len(values))
+    return p
+
+
+def _twice(beyond: int, resamples: int) -> float:
+    """Twice the share of resamples beyond a limit, the sample itself counted as one of them."""
+    return min(1.0, 2 * (1 + int(beyond)) / (1 + resamples))
+
+
+def _widened(
+    drawn: np.ndarray, left_out: np.ndarray, scale: str | None, with_seeds: np.ndarray | None
+) -> Iterator[tuple[int, np.ndarray]]:
+    """The widened resamples of each column that has values enough, with its number; see :func:`limits`."""
     if len(left_out) < 2 or not len(drawn):
-        return low, high, p
+        return
     wide = stretched(drawn, left_out, scale=scale)
     if with_seeds is not None:
         forth, back = scale_of(scale)
         wide = back(forth(wide) + forth(with_seeds) - forth(drawn))
     scored = np.isfinite(wide).mean(0) >= 0.9
     for k in np.flatnonzero(scored):
-        values = wide[np.isfinite(wide[:, k]), k]
-        low[k], high[k] = np.quantile(values, [0.025, 0.975])
-        p[k] = min(1.0, 2 * (1 + min((values <= 0).sum(), (values >= 0).sum())) / (1 + len(values)))
-    return low, high, p
+        yield int(k), wide[np.isfinite(wide[:, k]), k]
 
 
 def scored(frame: pd.DataFrame, metric: str = "ccc") -> frozenset:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import linalg
@@ -87,6 +87,12 @@ class NormalEquations:
     inverse: np.ndarray
     mean_y: np.ndarray
     rows: np.ndarray | None = None
+
+    def primal(self) -> NormalEquations:
+        """The same in the features, which are of any number; a copy, so that later equations leave it as it is."""
+        if self.rows is None:
+            return replace(self, matrix=self.matrix.copy())
+        return replace(self, matrix=self.rows.T @ self.rows, right=self.rows.T @ self.right, rows=None)
 
     def fit(self, solution: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients and intercepts, leading axes as `solution` has them."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from emoprobe.errors import UserError
 from emoprobe.extract.cache import HiddenStateCache
 from emoprobe.extract.corpora.cells import EMOTION
 
-from .jackknife import REFITTED
+from .jackknife import OF_REFITS
 from .permutation import FREE, WITHIN
 from .probes.base import Fit, Fitted, Task
 from .protocol import entry_of, is_of, refuse_mixture
@@ -208,7 +209,7 @@ def run_unit(study: Study, unit: Unit, targets: Sequence[str], *, progress: bool
 def _signature(split: Split) -> str:
     """Hash of the rows of every fit."""
     digest = hashlib.sha256()
-    for fold in split.folds:
+    for fold in (*split.folds, *(split.exploration.folds if split.exploration else ())):
         for rows in (fold.train, *(rows for pair in fold.inner for rows in pair), *fold.tests.values()):
             digest.update(np.ascontiguousarray(rows).tobytes() + b"|")
         digest.update("|".join(fold.tests).encode())
@@ -216,27 +217,50 @@ def _signature(split: Split) -> str:
 
 
 def _run_together(study: Study, unit: Unit, targets: tuple[str, ...], progress: bool) -> Results:
-    """Fit a unit for targets that share their fits."""
+    """Fit a unit for targets that share their fits, and where layers are chosen by other fits, those too."""
+    splits = {target: study.splits[target] for target in targets}
+    results = _run_splits(study, unit, splits, study.settings_for(targets[0]), progress)
+    explored = {target: split.exploration for target, split in splits.items() if split.exploration}
+    if not explored:
+        return results
+    # What a choice is made by is the score alone.
+    settings = replace(study.settings_for(targets[0]), permutations=0, mdl=False)
+    chosen_by = _run_splits(study, unit, explored, settings, progress)
+    return Results(
+        scores=table(pd.concat([results.scores, chosen_by.scores]), SCORES),
+        weights=results.weights,
+        protocol=results.protocol,
+        predictions=table(pd.concat([results.predictions, chosen_by.predictions]), PREDICTIONS),
+        recalls=table(pd.concat([results.recalls, chosen_by.recalls]), RECALLS),
+        refits=table(pd.concat([results.refits, chosen_by.refits]), REFITS),
+    )
+
+
+def _run_splits(
+    study: Study, unit: Unit, splits: Mapping[str, Split], settings: FitSettings, progress: bool
+) -> Results:
+    """Fit and score a unit for targets that share their fits, on the split of each."""
+    targets = tuple(splits)
     task = Task(
         cache=study.cache,
-        settings=study.settings_for(targets[0]),
+        settings=settings,
         features=unit.features,
         targets=targets,
         labels=study.labels,
-        split=study.splits[targets[0]],
+        split=splits[targets[0]],
         bar=partial(_bar, study.name(unit)) if progress else lambda items, _: items,
     )
     fitted = unit.probe.fit(task)
     scores, predictions, of_classes, refits, entries = [], [], [], [], []
     for column, target in enumerate(targets):
-        scored = _to_score(study, unit, fitted, column, target)
+        scored = _to_score(study, unit, fitted, column, target, splits[target])
         found = score(scored, resamples=study.settings.resamples, seed=study.settings.seed)
         scores += found.scores
         of_classes += found.recalls
         predictions.append(found.predictions)
         refits += found.refits
         notes = list(dict.fromkeys([*fitted.notes.get(target, ()), *found.reasons]))
-        refitted = any(row.get("interval") == REFITTED for row in found.scores)
+        refitted = any(row.get("interval") in OF_REFITS for row in found.scores)
         entries.append(entry_of(study, unit, target, notes, refitted=refitted))
     weights = [
         {
@@ -256,7 +280,7 @@ def _run_together(study: Study, unit: Unit, targets: tuple[str, ...], progress: 
     )
 
 
-def _to_score(study: Study, unit: Unit, fitted: Fitted, column: int, target: str) -> Scored:
+def _to_score(study: Study, unit: Unit, fitted: Fitted, column: int, target: str, split: Split) -> Scored:
     """Predictions of one of the targets that were fitted together, beside its labels."""
     labels = study.labels
 
@@ -265,7 +289,7 @@ def _to_score(study: Study, unit: Unit, fitted: Fitted, column: int, target: str
         return {**key, "layer": fit.layer, "depth": _depth(study, fit.layer), "seed": fit.seed}
 
     return Scored(
-        split=study.splits[target],
+        split=split,
         truth=labels.truth(target),
         labelled=labels.labelled(target),
         predictions=np.stack([fit.predictions[:, column] for fit in fitted.fits]),

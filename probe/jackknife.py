@@ -7,8 +7,13 @@ blocks of either, :mod:`.deletion`):
 
 Where the same units are trained on and tested (a cross-validation) each is taken out of both sides at once. Where they
 are not (an official split), those of the training part and those of the tested part are two samples, and their
-variances add up; the degrees of freedom are Satterthwaite's. The interval is s ± t·√V with the quantile of Student's
-t, of correlations on Fisher's scale and of RMSE on that of the logarithm (`bootstrap.SCALES`).
+variances add up; the degrees of freedom are Satterthwaite's. Where some are on both sides, they are a third sample: of
+U units of a side, the n that are in a sample have the variance
+
+    n/(n - 1) · ((U - 1)/U)² · Σᵤ (s₋ᵤ - mean of s₋ᵤ)²
+
+which is V for n = U; U is that of the smaller side for those on both. The interval is s ± t·√V with the quantile of
+Student's t, of correlations on Fisher's scale and of RMSE on that of the logarithm (`bootstrap.SCALES`).
 
 It errs on the wide side (Efron and Stein 1981), the more, the more a score depends on pairs of a trained and a tested
 speaker. `tests/simulated_probes.py` counts how often it holds the mean score of probes that are trained on so many.
@@ -22,7 +27,7 @@ that are left out together. F. Satterthwaite, "An approximate distribution of es
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from scipy import stats
@@ -31,10 +36,14 @@ from .bootstrap import scale_of
 from .units import GROUP, SPEAKER
 
 #: Of the numbers made here. Raise it with any change that moves them beyond rounding; kept ones are then made anew.
-VERSION = 1
+VERSION = 2
 
-#: What an interval knows of, as a column has it: the training sets too, or the tested speakers alone.
-REFITTED, FIXED = "refitted", "fixed probe"
+#: What an interval knows of, as a column has it: the training sets too, unit by unit or in random blocks of units; or
+#: the tested speakers alone.
+REFITTED, IN_BLOCKS, FIXED = "refitted", "refitted in blocks", "fixed probe"
+
+#: The intervals that know of other training speakers.
+OF_REFITS = (REFITTED, IN_BLOCKS)
 
 #: The interval in words for the protocol, by what is left out.
 IN_WORDS = {
@@ -44,20 +53,28 @@ IN_WORDS = {
 }
 
 
+def least_known(intervals: Iterable[str]) -> str:
+    """Of several intervals, the one that knows least; "" where one is missing."""
+    order = ("", FIXED, IN_BLOCKS, REFITTED)
+    return min(intervals, key=order.index)
+
+
 def spread(left_out: Sequence[np.ndarray], *, scale: str | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Variance of scores by the jackknife, and its degrees of freedom.
 
     Parameters
     ----------
     left_out : sequence of ndarray, shape (units, columns)
-        Scores without one unit each; of several samples that vary independently, one array each.
+        Scores without one unit each. One array of units that are on both sides; or two, of units of one side each; or
+        three, the third of units that are on both.
     scale : str, optional
         A key of `bootstrap.SCALES`, on which the variance is wanted.
 
     Returns
     -------
     variance, freedom : ndarray, shape (columns,)
-        NaN where a sample has fewer than 2 units, or a score is missing.
+        NaN where a sample has fewer than 2 units, or a score is missing. A third sample of one unit is taken from the
+        mean of all.
 
     Examples
     --------
@@ -70,16 +87,72 @@ def spread(left_out: Sequence[np.ndarray], *, scale: str | None = None) -> tuple
     forth, _ = scale_of(scale)
     variances, freedoms = [], []
     with np.errstate(invalid="ignore", divide="ignore"):
-        for values in left_out:
+        for values, side in zip(left_out, _sides([len(values) for values in left_out]), strict=True):
             units = len(values)
+            if not units and len(left_out) == 3:
+                continue
             scaled = forth(values)
-            variances.append((units - 1) / units * ((scaled - scaled.mean(0)) ** 2).sum(0) if units > 1 else np.nan)
-            freedoms.append(units - 1)
+            if units > 1:
+                squares = units / (units - 1) * ((scaled - scaled.mean(0)) ** 2).sum(0)
+            elif len(left_out) == 3:
+                squares = ((scaled - forth(np.concatenate(left_out)).mean(0)) ** 2)[0]
+            else:
+                squares = np.full(values.shape[1:], np.nan)
+            variances.append(((side - 1) / side) ** 2 * squares)
+            freedoms.append(max(units - 1, 1))
         variance = np.sum(np.broadcast_arrays(*variances), axis=0)
         shares = [each**2 / freedom for each, freedom in zip(variances, freedoms, strict=True) if freedom]
         freedom = variance**2 / np.sum(np.broadcast_arrays(*shares), axis=0) if shares else np.nan * variance
     # No variance at all: the quantile multiplies nothing, whatever it is.
     return variance, np.where(variance == 0, sum(freedoms), freedom)
+
+
+def _sides(units: Sequence[int]) -> list[int]:
+    """How many units the side of each sample has; see :func:`spread`."""
+    if len(units) < 3:
+        return list(units)
+    one, other, both = units
+    return [one + both, other + both, min(one, other) + both]
+
+
+def equivalence(score: np.ndarray, left_out: Sequence[np.ndarray], smallest: float) -> np.ndarray:
+    """Twice the p value of two one-sided tests that each score, or difference, lies within ±`smallest`.
+
+    The null hypothesis is that it lies outside. The p value of the two tests is the larger one, and that of the nearer
+    end. Twice of it is at most 0.05 where the 95 % interval of :func:`limits` lies inside.
+
+    Parameters
+    ----------
+    score : ndarray, shape (columns,)
+        Of all units.
+    left_out : sequence of ndarray
+        See :func:`spread`.
+    smallest : float
+        The smallest difference of interest.
+
+    Returns
+    -------
+    ndarray, shape (columns,)
+        At most 1; NaN where there is no variance to be had.
+
+    References
+    ----------
+    D. J. Schuirmann, "A comparison of the two one-sided tests procedure and the power approach for assessing the
+    equivalence of average bioavailability", 1987. D. Lakens, "Equivalence tests: a practical primer", 2017.
+
+    Examples
+    --------
+    >>> without = np.linspace(-0.001, 0.001, 24)[:, None]
+    >>> p = equivalence(np.zeros(1), [without], 0.05)
+    >>> low, high, _ = limits(np.zeros(1), [without])
+    >>> bool(p[0] <= 0.05), bool(-0.05 < low[0] and high[0] < 0.05)
+    (True, True)
+    """
+    variance, freedom = spread(left_out)
+    error, room = np.sqrt(variance), smallest - np.abs(np.asarray(score, dtype=np.float64))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p = np.minimum(2 * stats.t.sf(room / error, freedom), 1.0)
+    return np.where(error == 0, np.where(room > 0, 0.0, 1.0), p)
 
 
 def limits(

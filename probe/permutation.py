@@ -64,8 +64,8 @@ def exchangeable(folds: Sequence[Fold], groups: np.ndarray, *, within_speakers: 
     Parameters
     ----------
     folds : sequence of Fold
-        Of a cross-validation, whose rows are all one set, or the one fit of an official split, each of whose parts is
-        a set.
+        Of a cross-validation, whose rows are all one set (and what penalties are chosen on elsewhere another), or the
+        one fit of an official split, each of whose parts is a set.
     groups : ndarray of int, shape (utterances,)
         Number of each row's speaker; for sets of one speaker, rows of unknown speaker share one (`Units.voices`): a row
         that is alone in its set keeps its label, and a null in which labels stay is none.
@@ -81,6 +81,8 @@ def exchangeable(folds: Sequence[Fold], groups: np.ndarray, *, within_speakers: 
     if len(folds) > 1:
         for fold in folds:
             part[np.concatenate([fold.train, *fold.tests.values()])] = 0
+        elsewhere = np.concatenate([rows for fold in folds for pair in fold.inner for rows in pair])
+        part[elsewhere[part[elsewhere] < 0]] = 1
     else:
         rows = [*folds[0].tests.values(), *(rows for pair in folds[0].inner for rows in pair), folds[0].train]
         for number, some in enumerate(rows):

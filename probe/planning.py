@@ -11,8 +11,20 @@ from numpy.typing import ArrayLike
 
 from emoprobe.errors import UserError
 
+from .halves import CONFIRMATION, EXPLORATION, HALVES, folds_within, halves
 from .leakage import cannot_be_told, folds_in_words, in_words, leaks, pairs_of, refuse_leakage
-from .splits import CROSS_VALIDATION, OFFICIAL, POOLED, Fold, Pairs, Split, cross_validation, each_held_out, inner_folds
+from .splits import (
+    CROSS_VALIDATION,
+    DEVELOPMENT,
+    OFFICIAL,
+    POOLED,
+    Fold,
+    Pairs,
+    Split,
+    cross_validation,
+    each_held_out,
+    inner_folds,
+)
 from .units import GROUP, SPEAKER, Units, is_unknown
 
 #: Known speakers of a training part from which its own folds choose a penalty better than a development part would.
@@ -33,6 +45,7 @@ def plan(
     n_folds: int = 5,
     seed: int = 0,
     ungrouped: bool = False,
+    alike: Sequence[str] | None = None,
 ) -> Split:
     """Plan the fits of a corpus.
 
@@ -41,6 +54,10 @@ def plan(
     development part; on the development part only where the training part names fewer than five speakers. A corpus that
     names folds is cross-validated in them. What either shares between its parts is told. Any other corpus is
     cross-validated in folds that keep speakers and groups whole.
+
+    With `alike`, layers and rivals are chosen on rows that are not scored (:mod:`.halves`). A corpus's own test part
+    confirms as it is: the choice is made on its development part, or in folds of its training part where it has none.
+    In any other corpus one half of the speakers explores and the other confirms, each cross-validated by itself.
 
     Parameters
     ----------
@@ -59,6 +76,9 @@ def plan(
     seed : int
     ungrouped : bool
         Allow folds by utterance in a corpus that names no speaker.
+    alike : sequence of str, shape (utterances,), optional
+        To have layers and rivals chosen on rows that are not scored: what both halves are to have in common, such as
+        the gender of the speaker.
 
     Returns
     -------
@@ -84,13 +104,18 @@ def plan(
         n_folds=n_folds,
         seed=seed,
         ungrouped=ungrouped,
+        alike=np.asarray([str(value) for value in (nothing if alike is None else alike)]),
     )
     if ungrouped and asked.named.any():
         raise UserError(
             "--ungrouped is for a corpus that names no speaker, and this one does: without it the folds are grouped "
             "by speaker"
         )
-    planned = _official(asked) or _given(asked) or _dealt(asked)
+    official = _official(asked)
+    if alike is not None:
+        planned = _confirmed(official, asked) if official else _halved(asked)
+    else:
+        planned = official or _given(asked) or _dealt(asked)
     notes = asked.unknown_told(planned.kind) + planned.notes + units.told(rows)
     return replace(planned, notes=notes, unknown_speakers=int((~asked.known[rows]).sum()))
 
@@ -109,6 +134,7 @@ class _Asked:
     n_folds: int
     seed: int
     ungrouped: bool
+    alike: np.ndarray
 
     @property
     def named(self) -> np.ndarray:
@@ -153,7 +179,7 @@ def _held_out(asked: _Asked) -> tuple[dict[str, np.ndarray], np.ndarray, list[st
             tests[name] = part
         else:
             notes.append(f"split '{name}' has no labels of what is fitted: it is not scored")
-    development = asked.part("development")
+    development = asked.part(DEVELOPMENT)
     if len(development) and not asked.labelled[development].any():
         notes.append("split 'development' has no labels of what is fitted: it is not used")
         development = development[:0]
@@ -172,12 +198,12 @@ def _official(asked: _Asked) -> Split | None:
     if (asked.fold[asked.rows] != "").any():
         notes.append("the column 'fold' is not used: the corpus has a training part, and parts to score")
     if tests and len(development):
-        tests = {"development": development, **tests}
+        tests = {DEVELOPMENT: development, **tests}
         stop = development
         notes.append("probes trained by epochs stop on 'development', so their score of that part is optimistic")
     else:
         asked.need_speakers()
-        tests = tests or {"development": development}
+        tests = tests or {DEVELOPMENT: development}
         stop = None
     named = train[asked.known[train] | (units.groups[train] >= 0)]
     whole, by, why = _kept_whole(train, asked)
@@ -189,7 +215,7 @@ def _official(asked: _Asked) -> Split | None:
     else:
         inner = _inner(train, whole, asked)
         notes.append(f"the penalty is chosen on {len(inner)} inner folds of 'train', grouped by {by}{why}")
-    parts = {"train": train, "development": development, **tests}
+    parts = {"train": train, DEVELOPMENT: development, **tests}
     leakage = leaks(pairs_of(parts), units, asked.names)
     notes += in_words(leakage)
     if not asked.known[asked.rows].any():
@@ -266,6 +292,63 @@ def _dealt(asked: _Asked) -> Split:
     kind = "speaker-grouped folds" if asked.named.any() else "ungrouped folds"
     kind = "speaker- and group-wise folds" if units.grouped else kind
     return Split(kind, folds, units, units.whole, [], notes, kept_whole=asked.by)
+
+
+def _confirmed(official: Split, asked: _Asked) -> Split:
+    """A corpus's own split, whose scored part confirms what was chosen elsewhere.
+
+    The score is that of a probe whose training speakers the layer was chosen on: of this probe it is right, and others
+    that are trained on other speakers may have less.
+    """
+    (fold,) = official.folds
+    if fold.development is not None:
+        said = "layers and rivals are chosen on 'development', and nothing on a test part: that confirms (--confirm)"
+        return replace(official, notes=[*official.notes, said])
+    whole, by, _ = _kept_whole(fold.train, asked)
+    folds = folds_within(fold.train, whole, asked.n_folds, seed=asked.seed, name=EXPLORATION)
+    explored = Split("folds of 'train'", folds, asked.units, whole, kept_whole=by)
+    tests = {CONFIRMATION if name == DEVELOPMENT else name: rows for name, rows in fold.tests.items()}
+    said = (
+        f"layers and rivals are chosen in {len(folds)} folds of 'train' that keep every {by} whole, and nothing on "
+        f"{' or '.join(repr(str(name)) for name in fold.tests)}: that confirms (--confirm)"
+    )
+    if DEVELOPMENT in fold.tests:
+        said += f", and is called '{CONFIRMATION}'"
+    fold = replace(fold, tests=tests)
+    return replace(official, folds=(fold,), notes=[*official.notes, said], exploration=explored)
+
+
+def _halved(asked: _Asked) -> Split:
+    """One half of the speakers to explore, the other to confirm."""
+    asked.need_speakers()
+    rows, units = asked.rows, asked.units
+    if len(rows) == 0:
+        raise UserError("no utterance has both hidden states and a label")
+    first, second = halves(rows, units.whole, asked.alike.tolist(), seed=asked.seed)
+    inner = _inner(first, units.whole, asked)
+    explored, confirmed = (
+        folds_within(half, units.whole, asked.n_folds, seed=asked.seed, name=name)
+        for half, name in ((first, EXPLORATION), (second, CONFIRMATION))
+    )
+    folds = tuple(replace(fold, inner=inner, development=first) for fold in confirmed)
+    refuse_leakage((*folds, *explored), units.whole, asked.names[SPEAKER])
+    gender = "gender and " if len(np.unique(asked.alike[rows])) > 1 else ""
+    notes = [
+        f"{_who(first, asked)} explore and {_who(second, asked)} confirm, drawn by seed {asked.seed} in pairs alike in "
+        f"{gender}number of utterances: layers, penalties and rivals are chosen on the first, in {len(explored)} folds "
+        f"that keep every {asked.by} whole; with these, probes are fitted and scored on the others, in {len(folds)} "
+        "such folds, and nothing is chosen on them"
+    ]
+    if (asked.fold[rows] != "").any():
+        notes.append("the column 'fold' is not used: --confirm parts the speakers anew")
+    chosen_by = Split("folds of the exploration", explored, units, units.whole, kept_whole=asked.by)
+    return Split(HALVES, folds, units, units.whole, [], notes, kept_whole=asked.by, exploration=chosen_by)
+
+
+def _who(rows: np.ndarray, asked: _Asked) -> str:
+    sets, speakers = len(np.unique(asked.units.whole[rows])), len(np.unique(asked.units.speakers[rows]))
+    together = f" in {sets} sets" if asked.units.grouped else ""
+    return f"{speakers} speakers{together} ({len(rows)} utterances)"
 
 
 def _too_few(asked: _Asked, sets: int) -> str:

@@ -14,7 +14,7 @@ from emoprobe.extract.corpora.cells import EMOTION
 from emoprobe.extract.versions import versions
 from emoprobe.jsontext import to_json
 
-from . import bootstrap, jackknife, metrics, recalls, splits
+from . import bootstrap, halves, jackknife, metrics, recalls, splits
 from .bootstrap import INTERVALS
 from .classes import Classes
 from .probes.base import versions_of
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def settings_of(study: Study, unit: Unit, target: str) -> dict:
     """Settings on which the numbers of a unit depend, as JSON."""
     settings, probe = study.settings_for(target), unit.probe
-    of_categories = [recalls] if target == EMOTION else []
+    others = [recalls] * (target == EMOTION) + [halves] * settings.confirm
     return {
         "probe": probe.name,
         "features": unit.features,
@@ -38,9 +38,10 @@ def settings_of(study: Study, unit: Unit, target: str) -> dict:
         "folds_asked": settings.folds,
         "resamples": settings.resamples,
         "ungrouped": settings.ungrouped,
-        "methods": {**versions_of(splits, metrics, bootstrap, *of_categories), **probe.versions(settings, target)},
+        "methods": {**versions_of(splits, metrics, bootstrap, *others), **probe.versions(settings, target)},
         **probe.identity(settings, target, study.inputs),
         **_classes(study, target),
+        **({"confirm": True} if settings.confirm else {}),
     }
 
 
@@ -100,6 +101,7 @@ def entry_of(study: Study, unit: Unit, target: str, notes: list[str], *, refitte
             "inner_folds": len(split.folds[0].inner),
             **({} if split.kept_whole == SPEAKER else {"kept_whole": split.kept_whole}),
             "counts": _counts(split, labelled),
+            **_exploration(split, labelled),
             "leakage": split.leakage,
             "notes": split.notes,
         },
@@ -119,11 +121,24 @@ def _groups(split: Split, labelled: np.ndarray) -> dict[str, int]:
     return {"groups": len(np.unique(groups[groups >= 0]))} if split.units.grouped else {}
 
 
+def _exploration(split: Split, labelled: np.ndarray) -> dict[str, dict]:
+    """The fits that layers and rivals are chosen by, where they are not those of the split."""
+    if split.exploration is None:
+        return {}
+    explored = split.exploration
+    return {"exploration": {"kind": explored.kind, "folds": len(explored.folds), "counts": _counts(explored, labelled)}}
+
+
 def _counts(split: Split, labelled: np.ndarray) -> dict[str, int]:
-    """Labelled utterances of each part of a corpus's own split, or of each fold."""
+    """Labelled utterances of each part of a corpus's own split or of the halves, or of each fold."""
     first = split.folds[0]
     if split.kind == "official":
         parts = {"train": first.train, **first.tests}
+    elif split.kind == halves.HALVES and split.exploration:
+        parts = {
+            name: np.concatenate([fold.tests[name] for fold in folds])
+            for name, folds in ((halves.EXPLORATION, split.exploration.folds), (halves.CONFIRMATION, split.folds))
+        }
     else:
         parts = {fold.name: np.concatenate(list(fold.tests.values())) for fold in split.folds}
     return {name: int(labelled[rows].sum()) for name, rows in parts.items()}

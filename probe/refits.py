@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from .bootstrap import leave_one_out
-from .deletion import BOTH
+from .deletion import TRAINING, is_block, samples
 from .drawing import Measure
+from .jackknife import IN_BLOCKS, REFITTED
 from .schema import KEY, MOMENTS, SYSTEM
 
 
@@ -27,33 +28,40 @@ class Refit:
     ----------
     units : tuple of str
         What was left out.
-    part : str
-        `deletion.TRAINING` or `deletion.BOTH`.
+    parts : tuple of str
+        What each takes from the split: `deletion.TRAINING`, `deletion.TESTED` or `deletion.BOTH`.
     sums : ndarray, shape (units, 6), or (units, systems, 6)
         Of `metrics.moments`, of the rows that remain; of several systems at once, see :meth:`stacked`.
     """
 
     units: tuple[str, ...]
-    part: str
+    parts: tuple[str, ...]
     sums: np.ndarray
 
     @classmethod
     def stacked(cls, refits: Sequence[Refit]) -> Refit:
         """Several systems that leave out the same, for a measure of all of them, such as a centroid of layers."""
-        return cls(refits[0].units, refits[0].part, np.stack([refit.sums for refit in refits], axis=1))
+        return cls(refits[0].units, refits[0].parts, np.stack([refit.sums for refit in refits], axis=1))
 
     @property
     def utterances(self) -> int:
         """How many the system scores, of which each unit takes its own where it is tested too."""
         count = self.sums[..., 0].reshape(len(self.units), -1)[:, 0]
-        return round(count.sum() / (len(count) - 1) if self.part == BOTH else count[0])
+        if TRAINING in self.parts:
+            return round(count[self.parts.index(TRAINING)])
+        return round(count.sum() / (len(count) - 1))
+
+    @property
+    def interval(self) -> str:
+        """What an interval of it is called (`jackknife.REFITTED` or `jackknife.IN_BLOCKS`)."""
+        return IN_BLOCKS if any(map(is_block, self.units)) else REFITTED
 
     def pairs_with(self, other: Refit) -> bool:
         """Whether both leave out the same, so that their difference can be taken unit by unit."""
-        return (self.units, self.part, self.utterances) == (other.units, other.part, other.utterances)
+        return (self.units, self.parts, self.utterances) == (other.units, other.parts, other.utterances)
 
     def samples(self, measure: Measure, tested: np.ndarray) -> list[np.ndarray]:
-        """Scores without each unit, for :func:`.jackknife.limits`: one array (units,) for each independent sample.
+        """Scores without each unit, for :func:`.jackknife.limits`: one array (units,) for each sample of units.
 
         Parameters
         ----------
@@ -61,8 +69,7 @@ class Refit:
         tested : ndarray, shape (tested units, 6) or (tested units, systems, 6)
             Sums of each unit that is tested, by the probe that knows all of the training part.
         """
-        refitted = measure(self.sums)
-        return [refitted] if self.part == BOTH else [refitted, measure(leave_one_out(tested))]
+        return samples(np.array(self.parts), measure(self.sums), lambda: measure(leave_one_out(tested)))
 
 
 class Refits:
@@ -88,7 +95,7 @@ class Refits:
         found = self._table.iloc[rows]
         if found["seed"].nunique(dropna=False) > 1:
             return None
-        return Refit(tuple(found["unit"]), found["part"].iloc[0], found[list(MOMENTS)].to_numpy(np.float64))
+        return Refit(tuple(found["unit"]), tuple(found["part"]), found[list(MOMENTS)].to_numpy(np.float64))
 
     def all_of(self, names: Sequence[Mapping[str, Any]]) -> list[Refit] | None:
         """Refits of several systems that leave out the same; None where one has none, or they do not."""

@@ -19,7 +19,6 @@ from .splits import Fold
 CHUNK_ROWS = 2048
 
 Reader = Callable[[np.ndarray], np.ndarray]
-
 #: What holds labels: sums of each cell, or the rows' own.
 L = TypeVar("L", LabelSums, np.ndarray)
 #: Blocks that make up a training set, and targets whose labels are missing in the same rows.
@@ -64,10 +63,8 @@ def accumulate(
     cells, cell = np.unique(np.stack([block.ravel(), pattern.ravel()], 1), axis=0, return_inverse=True)
     block_of_row = np.full(n_rows, -1)
     block_of_row[used] = block.ravel()
-
     y = targets[used]
     unit_y = np.array([_unit(column[~np.isnan(column)]) for column in y.T])
-
     first = np.asarray(read(used[:chunk_rows]), dtype=np.float64)
     check_finite(first, used[:chunk_rows])
     shift, spread = first.mean(0), first.std(0)
@@ -198,6 +195,10 @@ class RidgeEquations(ABC, Generic[L]):
             blocks = np.unique(self.block_of_row[rows])
             self._blocks[key] = frozenset(blocks[blocks >= 0].tolist())
         return self._blocks[key]
+
+    def normal_equations(self, blocks: Blocks, columns: Columns) -> NormalEquations:
+        """Of the features, standardised on a training set, and its own labels in the unit of the equations."""
+        return self._equations(blocks, columns, self._own(columns)).primal()
 
     def fit(self, blocks: Blocks, columns: Columns, penalties: np.ndarray) -> Fits:
         """Coefficients and intercepts in the units of the equations."""

@@ -14,7 +14,7 @@ from emoprobe.errors import UserError
 from . import jackknife
 from .bootstrap import confusion_by_speaker, intervals, moments_by_speaker
 from .deletion import LeftOut
-from .jackknife import FIXED, REFITTED
+from .jackknife import FIXED
 from .metrics import CATEGORY_MEASURES, DIMENSION_MEASURES
 from .permutation import holm, summarise
 from .recalls import TOO_RARE, common_classes, recalls, resampled_measures, told
@@ -72,9 +72,14 @@ class Scored:
     def refit(self, fit: int, split: str) -> Refit | None:
         """What a fit scores on a split without each speaker; None where nobody knows, or there is one alone."""
         left_out = self.left_out[fit] if self.left_out else None
-        if left_out is None or len(left_out.deletions.names) < 2:
+        if left_out is None:
             return None
-        return Refit(left_out.deletions.names, left_out.deletions.part, left_out.sums[split])
+        parts = left_out.deletions.parts(split)
+        some = np.flatnonzero(parts != "")
+        if len(some) < 2:
+            return None
+        names = tuple(left_out.deletions.names[k] for k in some)
+        return Refit(names, tuple(parts[some].tolist()), left_out.sums[split][some])
 
 
 @dataclass(frozen=True)
@@ -185,7 +190,7 @@ def _refitted(
         return fixed
     for name, ends in refitted.items():
         bounds[name][:, fit] = ends
-    return REFITTED
+    return refit.interval
 
 
 def _tables_of(refits: Sequence[Refit | None], identity: Sequence[dict], split: str) -> list[pd.DataFrame]:
@@ -195,7 +200,7 @@ def _tables_of(refits: Sequence[Refit | None], identity: Sequence[dict], split: 
             {
                 **{name: value for name, value in about.items() if name != "depth"},
                 "split": split,
-                "part": refit.part,
+                "part": list(refit.parts),
                 "unit": list(refit.units),
                 **dict(zip(MOMENTS, refit.sums.T, strict=True)),
             }

@@ -1,7 +1,8 @@
 """Which rows of the results are compared: the part that is reported, and the best layer.
 
-Every table, figure and claim asks here. The first test part is reported. A layer is chosen on the development part
-where that has a score of every layer, and else on the very rows that are reported: that is hindsight, and is called so.
+Every table, figure and claim asks here. The first test part is reported. A layer is chosen on the exploration, or else
+the development part, where that has a score of every layer, and else on the very rows that are reported: that is
+hindsight, and is called so.
 """
 
 from __future__ import annotations
@@ -16,17 +17,18 @@ import pandas as pd
 from emoprobe.errors import UserError
 
 from .drawing import columns_of, is_there, scores_of, sums_of
+from .halves import EXPLORATION
 from .schema import CATEGORIES, KEY, SYSTEM
-from .splits import CROSS_VALIDATION, POOLED
+from .splits import CROSS_VALIDATION, DEVELOPMENT, POOLED
 
 if TYPE_CHECKING:
     from .results import Results
 
-#: The part that layers, penalties and epochs are chosen on.
-DEVELOPMENT = "development"
+#: Parts that layers and rivals are chosen on, the first of them that a run has scores of.
+CHOSEN_ON = (EXPLORATION, DEVELOPMENT)
 
 #: Parts that choices were made on: reported only where nothing else was scored.
-NOT_HELD_OUT = (DEVELOPMENT, "train")
+NOT_HELD_OUT = (*CHOSEN_ON, "train")
 
 #: Scores whose lowest value is the best.
 LOWER_IS_BETTER = ("rmse",)
@@ -87,7 +89,8 @@ class Choice:
     chosen_on : str
         The split that it was chosen on; empty where nothing could be chosen.
     highest : int or str or None
-        What is best on the rows that are reported, whatever was chosen: with hindsight.
+        What is best on the rows that are reported, whatever was chosen: with hindsight. The same as `best` where the
+        choice was made in an exploration: what the confirmation alone would choose is not looked at.
     highest_score : float
         Its score on these rows.
     split : str
@@ -111,19 +114,21 @@ class Choice:
         return self.best != self.highest
 
 
-def choose(scored: pd.Series, development: pd.Series, split: str, metric: str) -> Choice:
-    """The best of several layers: on the development part where that has a score of each, else with hindsight.
+def choose(scored: pd.Series, development: pd.Series, split: str, metric: str, *, part: str = DEVELOPMENT) -> Choice:
+    """The best of several layers: on the part to choose on where that has a score of each, else with hindsight.
 
     Parameters
     ----------
     scored : Series
         Score of each layer on the rows that are reported; a layer without one is not chosen. Of equals the first wins.
     development : Series
-        Score of each layer on the development part, as far as it has any.
+        Score of each layer on the part to choose on, as far as it has any.
     split : str
         Name of the split that is reported.
     metric : str
         Name of the score.
+    part : str
+        The part to choose on, of :data:`CHOSEN_ON`.
 
     Returns
     -------
@@ -135,19 +140,40 @@ def choose(scored: pd.Series, development: pd.Series, split: str, metric: str) -
     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
     highest: Any = (sign * scored).idxmax()
     known = development.astype(float).reindex(scored.index)
-    fair = split != DEVELOPMENT and known.notna().all()
+    fair = split not in CHOSEN_ON[: CHOSEN_ON.index(part) + 1] and known.notna().all()
     best = (sign * known).idxmax() if fair else highest
-    return Choice(best, DEVELOPMENT if fair else split, highest, float(scored[highest]), split)
+    if fair and part == EXPLORATION:
+        highest = best
+    return Choice(best, part if fair else split, highest, float(scored[highest]), split)
 
 
-def development_scores(scores: pd.DataFrame, name: Mapping[str, Any], metric: str) -> pd.Series:
-    """Score of each layer of a run on the development part, averaged over seeds; empty where there is none."""
+def scores_to_choose_by(scores: pd.DataFrame, name: Mapping[str, Any], metric: str) -> tuple[pd.Series, str]:
+    """Score of each layer of a run on the part to choose on, averaged over seeds, and that part.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        All scores.
+    name : mapping
+        Values of `schema.KEY`.
+    metric : str
+        Name of the score.
+
+    Returns
+    -------
+    scores : Series
+        By layer; empty where there is none.
+    part : str
+        Of :data:`CHOSEN_ON`.
+    """
     if not len(scores) or metric not in scores:
-        return pd.Series(dtype=float)
-    same = (scores["split"] == DEVELOPMENT) & is_pooled(scores) & scores["layer"].ge(0)
+        return pd.Series(dtype=float), DEVELOPMENT
+    same = is_pooled(scores) & scores["layer"].ge(0)
     for column in KEY:
         same &= scores[column] == name[column]
-    return scores[same.fillna(False).to_numpy(bool)].groupby("layer")[metric].mean()
+    run = scores[same.fillna(False).to_numpy(bool)]
+    part = next((part for part in CHOSEN_ON if (run["split"] == part).any()), DEVELOPMENT)
+    return run[run["split"] == part].groupby("layer")[metric].mean(), part
 
 
 def best_layer(scores: pd.DataFrame, fits: pd.DataFrame, metric: str) -> Choice:
@@ -156,7 +182,7 @@ def best_layer(scores: pd.DataFrame, fits: pd.DataFrame, metric: str) -> Choice:
     Parameters
     ----------
     scores : DataFrame
-        All scores, in which those of the development part are looked up.
+        All scores, in which those of the part to choose on are looked up.
     fits : DataFrame
         Rows of one run on the split that is reported, one a layer and seed.
     metric : str
@@ -169,7 +195,8 @@ def best_layer(scores: pd.DataFrame, fits: pd.DataFrame, metric: str) -> Choice:
     first = fits.iloc[0]
     scored = fits.groupby("layer")[metric].mean()
     name = {column: first[column] for column in KEY}
-    return choose(scored, development_scores(scores, name, metric), first["split"], metric)
+    known, part = scores_to_choose_by(scores, name, metric)
+    return choose(scored, known, first["split"], metric, part=part)
 
 
 def best_baseline(
@@ -193,14 +220,15 @@ def best_baseline(
     Choice
         Of names of probes.
     """
-    same = (scores["split"] == DEVELOPMENT) & is_pooled(scores) & scores["probe"].isin(scored.index)
+    same = (scores["split"] == chosen_on) & is_pooled(scores) & scores["probe"].isin(scored.index)
     for column in ("corpus", "dimension"):
         same &= scores[column] == layer[column]
-    there = scores[same & (chosen_on == DEVELOPMENT)]
+    there = scores[same & (chosen_on in CHOSEN_ON)]
     own = there[there["model"] == layer["model"]].groupby("probe")[metric].mean()
     # A baseline does not depend on the model: what its cache lacks, another cache of the corpus may have.
     known = own.combine_first(there.groupby("probe")[metric].mean())
-    return choose(scored, known, layer["split"], metric)
+    part = chosen_on if chosen_on in CHOSEN_ON else DEVELOPMENT
+    return choose(scored, known, layer["split"], metric, part=part)
 
 
 def headline_metric(dimension: str) -> str:
@@ -329,7 +357,8 @@ def best_of_run(results: Results, run: Run, metric: str) -> tuple[int, str]:
         return 0, ""
     layers = [name["layer"] for name in run.names]
     scored = pd.Series(scores_of(sums_of(run.frames, metric), metric), index=layers)
-    chosen = choose(scored, development_scores(results.scores, run.names[0], metric), run.names[0]["split"], metric)
+    known, part = scores_to_choose_by(results.scores, run.names[0], metric)
+    chosen = choose(scored, known, run.names[0]["split"], metric, part=part)
     return 0 if chosen.best is None else layers.index(chosen.best), chosen.chosen_on
 
 

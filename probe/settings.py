@@ -56,6 +56,8 @@ class FitSettings:
         so where speakers are known and have rows enough (`permutation.within_by_rule`).
     rescale : bool
         Give ridge predictions the mean and spread of the labels, fitted on inner validation rows.
+    confirm : bool
+        Choose layers, penalties and rivals on speakers other than those that claims are made on (:mod:`.halves`).
     head : str
         "linear" or "mlp": what reads the weighted sum.
     device : str
@@ -75,6 +77,7 @@ class FitSettings:
     mdl: bool = True
     ungrouped: bool = False
     rescale: bool = False
+    confirm: bool = False
     head: str = "linear"
     classes: str | None = None
     device: str = "auto"

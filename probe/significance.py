@@ -76,17 +76,17 @@ def score_intervals(
     for name, frame in systems_of(selected(results, where, metric)).items():
         sums = sums_of([frame], metric)
         drawn = draw_resamples(sums, metric, resamples, seed)
-        low, high, _, interval = limits_of([(0,)], [name], sums, drawn, method)
+        known = limits_of([(0,)], [name], sums, drawn, method)
         rows.append(
             {
                 **name,
                 **sums.counts(),
                 "seeds": sums.sums[0].shape[1],
                 "score": drawn.score[0],
-                "low": low[0],
-                "high": high[0],
+                "low": known.low[0],
+                "high": known.high[0],
                 "without": ", ".join(sums.rare),
-                "interval": interval[0],
+                "interval": known.interval[0],
             }
         )
     return tidy(rows, INTERVALS)
@@ -100,6 +100,7 @@ def paired_differences(
     metric: str = "ccc",
     resamples: int = 2000,
     seed: int = 0,
+    smallest: float = float("nan"),
 ) -> pd.DataFrame:
     """Differences of scores between systems, one minus other, on the same speakers.
 
@@ -114,6 +115,8 @@ def paired_differences(
         Columns of `SYSTEM` with the values of each side. ``None`` as layer is a system of no layer.
     metric, resamples, seed
         See :func:`score_intervals`.
+    smallest : float
+        The smallest difference of interest, in the metric, for `p_equal`; NaN for none.
 
     Returns
     -------
@@ -123,7 +126,8 @@ def paired_differences(
         difference of zero; `p_holm`, Holm's correction over the rows of the same corpus and split; `n` utterances that
         both score, `speakers`; `unit` and `units`, see :func:`score_intervals`. Where models are compared, baselines
         are left out unless a side names them: they are the same for all models of a corpus. `without` names the
-        categories that are too rare to take part.
+        categories that are too rare to take part. `p_equal` is twice the p value of two one-sided tests that the
+        difference lies within ±`smallest` (`jackknife.equivalence`): at most 0.05 where the interval lies inside.
 
     Raises
     ------
@@ -152,7 +156,7 @@ def paired_differences(
     family = ("corpus", "split")
     sizes = Counter(tuple(a[c] if same_value(a[c], b[c]) else "" for c in family) for a, b in pairs)
     places = [(place[a], place[b]) for a, b in pairs]
-    method = Method(metric, resamples, seed, Refits(results.refits)).for_family(max(sizes.values()))
+    method = Method(metric, resamples, seed, Refits(results.refits), smallest).for_family(max(sizes.values()))
     return corrected(differences(names, frames, places, method), family)
 
 

@@ -20,6 +20,9 @@ CROSS_VALIDATION = "cross-validation"
 #: What the column `fold` says of a score that is not of one fold alone: no fold can be called so.
 POOLED = "all"
 
+#: A corpus's own part that layers, penalties and epochs are chosen on.
+DEVELOPMENT = "development"
+
 #: A corpus's own parts, one to train on and others to score.
 OFFICIAL = "official"
 
@@ -42,7 +45,8 @@ class Fold:
     tests : dict of str to ndarray of int
         Rows to score by the name of their split.
     development : ndarray of int, optional
-        Rows of the corpus's own development part, on which probes that are trained by epochs stop.
+        Rows of the corpus's own development part, or of the exploration, on which probes that are trained by epochs
+        stop.
     """
 
     name: str
@@ -65,7 +69,7 @@ class Split:
     ----------
     kind : str
         "official" (a corpus's own parts), "folds of the corpus", or what its folds keep whole: "speaker-grouped folds",
-        "speaker- and group-wise folds", "ungrouped folds".
+        "speaker- and group-wise folds", "ungrouped folds"; or :data:`.halves.HALVES`.
     folds : tuple of Fold
     units : Units
         Speakers, groups, and what an interval resamples.
@@ -80,6 +84,8 @@ class Split:
         Utterances that take part and have no known speaker.
     kept_whole : str
         What no inner fold splits: "speaker", "speaker and group", or nothing, where the corpus's own folds are taken.
+    exploration : Split, optional
+        Other fits, that score rows that none of these does: by them layers and rivals are chosen (:mod:`.halves`).
     """
 
     kind: str
@@ -90,6 +96,7 @@ class Split:
     notes: list[str] = field(default_factory=list)
     unknown_speakers: int = 0
     kept_whole: str = SPEAKER
+    exploration: Split | None = None
 
     @property
     def groups(self) -> np.ndarray:

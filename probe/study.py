@@ -82,7 +82,7 @@ class Study:
         _refuse_what_is_not_there(cache, settings)
         labels = _labels(cache, settings)
         inputs = Inputs(tuple(cache.statistics), cache.baselines)
-        digest = cache_digest(cache, labels.table, _READ)
+        digest = cache_digest(cache, labels.table, (*_READ, "gender") if settings.confirm else _READ)
         splits, problems = _plan(cache, settings, labels)
         if not splits:
             raise UserError("; ".join(problems.values()))
@@ -143,7 +143,7 @@ def _plan(cache: HiddenStateCache, settings: FitSettings, labels: Labels) -> tup
     splits, problems = {}, {}
     for target in settings.dimensions:
         try:
-            splits[target] = plan_target(labels, target, settings, corpus=cache.corpus)
+            splits[target] = plan_target(labels, target, settings, corpus=cache.corpus, confirm=settings.confirm)
         except UserError as error:
             problems[target] = f"{cache.path}: {error}"
     return splits, problems

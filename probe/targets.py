@@ -126,7 +126,7 @@ class Labels:
         """Ratings of several dimensions, shape (utterances, dimensions); NaN where there is none."""
         return np.stack([self.values[name] for name in dimensions], axis=1)
 
-    def plan(self, targets: Sequence[str], folding: Folding, *, among: Sequence[str]) -> Split:
+    def plan(self, targets: Sequence[str], folding: Folding, *, among: Sequence[str], confirm: bool = False) -> Split:
         """Plan the fits of targets.
 
         Parameters
@@ -136,6 +136,8 @@ class Labels:
         folding : Folding
         among : sequence of str
             Whoever has a label of any of these is dealt to the folds, so that all of these share them.
+        confirm : bool
+            Whether layers and rivals are chosen on other speakers than those that are scored.
 
         Returns
         -------
@@ -156,11 +158,12 @@ class Labels:
             n_folds=folding.folds,
             seed=folding.seed,
             ungrouped=folding.ungrouped,
+            alike=self.table["gender"].fillna("").astype(str).tolist() if confirm else None,
         )
         return replace(planned, notes=[*shared_audio(self.table, planned.folds), *planned.notes])
 
 
-def plan_target(labels: Labels, target: str, folding: Folding, *, corpus: str) -> Split:
+def plan_target(labels: Labels, target: str, folding: Folding, *, corpus: str, confirm: bool = False) -> Split:
     """Plan the fits of one target, in the folds that all targets share.
 
     Parameters
@@ -170,6 +173,8 @@ def plan_target(labels: Labels, target: str, folding: Folding, *, corpus: str) -
     folding : Folding
     corpus : str
         Its name, for the message.
+    confirm : bool
+        See :meth:`Labels.plan`.
 
     Returns
     -------
@@ -181,7 +186,7 @@ def plan_target(labels: Labels, target: str, folding: Folding, *, corpus: str) -
         If there is nothing to fit or to tell apart, or too few speakers have a label.
     """
     _refuse_unfit(labels, target, corpus)
-    split = labels.plan([target], folding, among=TARGETS)
+    split = labels.plan([target], folding, among=TARGETS, confirm=confirm)
     if corpus in GROUPED and not split.units.grouped:
         said = (
             f"'{corpus}' has no groups here, so two who talk to each other may be on both sides: take them over with "
@@ -190,7 +195,7 @@ def plan_target(labels: Labels, target: str, folding: Folding, *, corpus: str) -
         )
         split = replace(split, notes=[said, *split.notes])
     labelled = labels.labelled(target)
-    for fold in split.folds:
+    for fold in (*split.folds, *(split.exploration.folds if split.exploration else ())):
         if not labelled[fold.train].any() or not all(labelled[train].any() for train, _ in fold.inner):
             speakers = len(np.unique(split.units.speakers[labelled]))
             raise UserError(

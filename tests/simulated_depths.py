@@ -130,7 +130,8 @@ def read(
     resamples: int,
 ) -> tuple[list[dict[str, Centroid]], list[Estimate]]:
     """Of each label, centroid and slope on each scale; and the centroid by CCC of the fits as they are."""
-    deletions = Deletions.of(folds, [f"{number:03d}" for number in speaker])
+    deletions = Deletions.of(folds, [f"{number:03d}" for number in speaker], labels)
+    parts = tuple(deletions.parts(next(iter(folds[0].tests))).tolist())
     predictions, left_out = [], []
     for x in states:
         equations = accumulate(lambda rows, x=x: x[rows], labels, folds)
@@ -149,7 +150,7 @@ def read(
         centred = moments_by_speaker(truth, predicted - training_means(truth, member), groups)
         refit = None
         if refitted:
-            refit = Refit(deletions.names, deletions.part, np.stack([one[:, k] for one in left_out], axis=1))
+            refit = Refit(deletions.names, parts, np.stack([one[:, k] for one in left_out], axis=1))
         curves.append(
             {
                 name: centroid_of_sums(

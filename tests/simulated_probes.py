@@ -86,11 +86,37 @@ class World:
 STRONG, MODERATE = World(label=0.3, voice=1.0, each=15), World(label=0.05, voice=0.2, each=30)
 
 
-def official(speaker: np.ndarray) -> tuple[Fold, ...]:
-    """The first half of the speakers to train on, the second to test."""
-    train, test = (np.flatnonzero((speaker <= speaker.max() // 2) == side) for side in (True, False))
-    inner = group_folds(speaker[train], 5)
-    return (Fold("all", train, tuple((train[inner != k], train[inner == k]) for k in range(5)), {"test": test}),)
+@dataclass(frozen=True)
+class Design:
+    """Who is trained on and tested.
+
+    Attributes
+    ----------
+    name : str
+    trained : int
+        Speakers to train on, as a multiple of those that are tested; 0 is a cross-validation.
+    shared : int
+        How many of the tested speakers are trained on too.
+    """
+
+    name: str
+    trained: int = 0
+    shared: int = 0
+
+    def folds(self, speaker: np.ndarray) -> tuple[Fold, ...]:
+        """Of rows whose speakers are numbered; those to train on come first."""
+        if not self.trained:
+            return cross_validation(np.arange(len(speaker)), speaker, 5)
+        first = (speaker.max() + 1) * self.trained // (self.trained + 1)
+        train, test = np.flatnonzero(speaker < first + self.shared), np.flatnonzero(speaker >= first)
+        inner = group_folds(speaker[train], 5)
+        return (Fold("all", train, tuple((train[inner != k], train[inner == k]) for k in range(5)), {"test": test}),)
+
+
+CROSSED, OFFICIAL = Design("cross-validation"), Design("official", trained=1)
+
+#: Many to train on and few to test, so that degrees of freedom matter; nobody, and one speaker, on both sides.
+UNEVEN, SHARED = Design("official, 5 to 1", trained=5), Design("official, 5 to 1, one shared", trained=5, shared=1)
 
 
 @dataclass(frozen=True)
@@ -112,19 +138,20 @@ class Replication:
     truth: np.ndarray
 
 
-def replicate(world: World, speakers: int, design: str, rng: np.random.Generator) -> Replication:
-    """Draw, fit and refit; an official split tests as many speakers as it trains on."""
-    x, y, speaker = world.draw(2 * speakers if design == "official" else speakers, rng)
-    folds = official(speaker) if design == "official" else cross_validation(np.arange(len(y)), speaker, 5)
+def replicate(world: World, speakers: int, design: Design, rng: np.random.Generator) -> Replication:
+    """Draw, fit and refit, with so many speakers to test."""
+    x, y, speaker = world.draw((design.trained + 1) * speakers, rng)
+    folds = design.folds(speaker)
     rows = np.concatenate([rows for fold in folds for rows in fold.tests.values()])
-    deletions = Deletions.of(folds, [f"{number:03d}" for number in speaker])
+    deletions = Deletions.of(folds, [f"{number:03d}" for number in speaker], y[:, None])
+    parts = tuple(deletions.parts(next(iter(folds[0].tests))).tolist())
     predictions, refits, truths = [], [], []
     for k, layer in enumerate(x):
         equations = accumulate(lambda some, layer=layer: layer[some], y[:, None], folds)
         solved = solve(equations, penalties=PENALTIES)
         predictions.append(solved.predictions[rows, 0])
         (sums,) = moments_without(equations, solved, y[:, None], deletions).values()
-        refits.append(Refit(deletions.names, deletions.part, sums[:, 0]))
+        refits.append(Refit(deletions.names, parts, sums[:, 0]))
         truths.append(world.moments(solved.coef[:, 0], solved.intercept[:, 0], k))
     tested = moments_by_speaker(y[rows], np.stack(predictions), speaker[rows])
     return Replication(tested, Refit.stacked(refits), np.stack(truths, axis=1))
@@ -153,23 +180,25 @@ STATISTICS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str | None]] = {
 
 
 def coverage(
-    world: World, speakers: int, design: str, replications: int, seed: int
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Of each statistic, how many intervals hold the truth: with refits, and of the fixed probe."""
-    rng = np.random.default_rng([seed, speakers, design == "official"])
+    world: World, speakers: int, design: Design, replications: int, seed: int
+) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Of each statistic, how many intervals hold the truth: with refits, and of the fixed probe; and the mean width."""
+    # Nobody shared, or some: the same speakers and labels.
+    rng = np.random.default_rng([seed, speakers, design.trained])
     drawn = [replicate(world, speakers, design, rng) for _ in range(replications)]
     truths = np.stack([one.truth for one in drawn])
     counts = {}
     for name, (measure, scale) in STATISTICS.items():
         true = np.nanmean(measure(truths), axis=(0, 1))
-        held = np.zeros((2, len(true)), dtype=int)
+        held, width = np.zeros((2, len(true)), dtype=int), np.zeros(len(true))
         for one in drawn:
             score = measure(one.tested.sum(0))
             fixed = [measure(leave_one_out(one.tested))]
             for k, samples in enumerate((one.refit.samples(measure, one.tested), fixed)):
                 low, high, _ = jackknife.limits(score, samples, scale=scale)
                 held[k] += (low <= true) & (true <= high)
-        counts[name] = (held[0], held[1])
+                width += (high - low) / replications if k == 0 else 0
+        counts[name] = (held[0], held[1], width)
     return counts
 
 
@@ -180,12 +209,13 @@ def main() -> None:
     options.add_argument("--seed", type=int, default=1)
     given = options.parse_args()
     for name, world in (("moderate", MODERATE), ("strong", STRONG)):
-        for design in ("cross-validation", "official"):
+        for design in (CROSSED, OFFICIAL, UNEVEN, SHARED):
             for speakers in (12, 24, 50):
                 counts = coverage(world, speakers, design, given.replications, given.seed)
-                print(f"{name} speakers, {design}, {speakers} of them, held of {given.replications}:")
-                for statistic, (refitted, fixed) in counts.items():
-                    print(f"    {statistic:20} refitted {refitted.tolist()}, fixed probe {fixed.tolist()}", flush=True)
+                print(f"{name} speakers, {design.name}, {speakers} tested, held of {given.replications}:")
+                for statistic, (refitted, fixed, width) in counts.items():
+                    told = f"refitted {refitted.tolist()} (wide {np.round(width, 3).tolist()})"
+                    print(f"    {statistic:20} {told}, fixed probe {fixed.tolist()}", flush=True)
 
 
 if __name__ == "__main__":

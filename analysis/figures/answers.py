@@ -11,8 +11,12 @@ from emoprobe.defaults import FIGURES
 
 from ..tables import named_parts
 from .ceiling import plot_ceiling
+from .contribution import plot_contribution
+from .erasure import plot_erasure
 from .files import write_drawings
 from .kinds import AnswerKind, Wanted
+from .robustness import each_group_of_claims, plot_robustness
+from .words_or_voice import plot_words_or_voice
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +30,16 @@ def each_subject(answer: pd.DataFrame) -> Iterator[Wanted]:
 
 
 #: The figures of each question, by its name.
-ANSWERS = {kind.name: kind for kind in (AnswerKind("ceiling", each_subject, plot_ceiling),)}
+ANSWERS = {
+    kind.name: kind
+    for kind in (
+        AnswerKind("ceiling", each_subject, plot_ceiling),
+        AnswerKind("contribution", each_subject, plot_contribution),
+        AnswerKind("robustness", each_group_of_claims, plot_robustness),
+        AnswerKind("erasure", each_subject, plot_erasure),
+        AnswerKind("words_or_voice", each_subject, plot_words_or_voice),
+    )
+}
 
 
 def answer_drawings(answers: Mapping[str, pd.DataFrame]) -> list[tuple[tuple[str, ...], Callable[..., Any]]]:

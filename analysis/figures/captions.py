@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from emoprobe.probe.jackknife import FIXED, IN_BLOCKS, REFITTED
 from emoprobe.probe.leakage import shared_kinds
 from emoprobe.probe.recalls import TOO_RARE
 from emoprobe.probe.units import GROUP
@@ -37,7 +38,9 @@ def series_names(drawn: Sequence[Subject]) -> list[str]:
     return [subject_name(subject) for subject in drawn]
 
 
-def curve_caption(curves: Sequence[Curve], protocol: Sequence[dict], *, band: str) -> str:
+def curve_caption(
+    curves: Sequence[Curve], protocol: Sequence[dict], *, band: str, beside: Iterable[tuple[str, str]] = ()
+) -> str:
     """Caption of a figure of scores.
 
     Parameters
@@ -48,6 +51,8 @@ def curve_caption(curves: Sequence[Curve], protocol: Sequence[dict], *, band: st
         Runs of the results; where none fits, what only they know (speakers) is left out.
     band : str
         What shows the interval, e.g. ``"Bands"``; empty where nothing does.
+    beside : iterable of tuple of str
+        Of what stands beside the curves, its name and what its interval knows of.
     """
     drawn = _unique(curve.subject for curve in curves)
     if len({subject.corpus for subject in drawn}) == 1 and drawn[0].corpus:
@@ -66,7 +71,8 @@ def curve_caption(curves: Sequence[Curve], protocol: Sequence[dict], *, band: st
         sentences.append(f"Means of {n_seeds} seeds.")
     if band and any(curve.has_interval for curve in curves):
         mean = ", limits averaged over seeds" if n_seeds > 1 else ""
-        sentences.append(f"{band}: 95 % intervals over {interval_unit(curves)}{mean}.")
+        kinds = intervals_in_words([*((_probe_noun(curve), curve.interval) for curve in curves), *beside])
+        sentences.append(f"{band}: 95 % intervals over {interval_unit(curves)}{mean}{kinds}.")
     return " ".join([*sentences, *corpus_remarks(runs)])
 
 
@@ -99,13 +105,24 @@ def n_categories(curve: Curve, protocol: Sequence[dict]) -> int | None:
 
 
 def weights_caption(
-    subject: Subject, probe: str, features: Sequence[str], n_seeds: int, protocol: Sequence[dict], *, centred: bool
+    subject: Subject,
+    probe: str,
+    features: Sequence[str],
+    n_seeds: int,
+    protocol: Sequence[dict],
+    *,
+    older: Sequence[str],
+    newer: Sequence[str],
 ) -> str:
-    """Caption of a figure of learned weights; `centred` says whether the length of centred states corrects them.
+    """Caption of a figure of learned weights.
 
-    Results of a version that corrected by the norm with the mean in it still open.
+    `newer` are the dimensions of which some are corrected by the length of centred states, `older` those of which some
+    are of a version that took the norm with the mean in it.
     """
-    by = "root mean square of the layer's centred states" if centred else "layer's mean state norm, its mean included"
+    of_centred, of_norm = "root mean square of the layer's centred states", "layer's mean state norm, its mean included"
+    by = of_centred if newer else of_norm
+    if older and newer:
+        by += f"; of some or all seeds of {_listed(older)}, fitted by an earlier version, times the {of_norm}"
     spread = f"Means of {n_seeds} fits; bands: lowest to highest." if n_seeds > 1 else "One fit."
     pooled = ", ".join(printable(name) for name in features if name)
     of = f" of {pooled} states" if pooled else ""
@@ -117,8 +134,32 @@ def weights_caption(
     return " ".join([text, *corpus_remarks([run for run in runs if run["probe"] == probe])])
 
 
+def intervals_in_words(named: Iterable[tuple[str, str]]) -> str:
+    """What intervals know of, as the end of a sentence; empty where the table is of a version that does not say it.
+
+    Parameters
+    ----------
+    named : iterable of tuple of str
+        Name of what has an interval, and what it knows of (`probe.jackknife`).
+    """
+    names: dict[str, list[str]] = {}
+    for name, kind in named:
+        names.setdefault(kind, []).append(name)
+    again = ""
+    if IN_BLOCKS in names or REFITTED in names:
+        without = "each of them" if IN_BLOCKS not in names else "each of them, or blocks of them"
+        again = f", the probes fitted again without {without}"
+    if FIXED not in names:
+        return again
+    return f"{again}; of {_listed(_unique(names[FIXED]))} around the fixed fit" if again else ", around the fixed fits"
+
+
+def _probe_noun(curve: Curve) -> str:
+    return PROBE_NAMES.get(curve.probe, printable(curve.probe))
+
+
 def _probe_name(curve: Curve) -> str:
-    name = PROBE_NAMES.get(curve.probe, printable(curve.probe))
+    name = _probe_noun(curve)
     return f"{name} on pooled states ({printable(curve.features)})" if curve.features else name
 
 

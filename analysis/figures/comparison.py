@@ -15,7 +15,7 @@ from emoprobe.probe.units import GROUP
 from ..measures.comparison import compare_systems
 from ..tables import CATEGORY_METRICS, METRICS, read_tables, records
 from .canvas import of_categories, opened_sheet, plain_ticks
-from .captions import corpus_remarks
+from .captions import corpus_remarks, intervals_in_words
 from .style import (
     FONT_SIZE,
     FULL_WIDTH,
@@ -163,7 +163,8 @@ def _caption(systems: pd.DataFrame, metric: str, protocol: Sequence[dict], *, wi
     if systems["low"].notna().any():
         unit = "utterances" if len(n) and len(speakers) and (n == speakers).all() else "speakers"
         unit = "groups" if by_group else unit
-        sentences.append(f"Bars: 95 % intervals over {unit}.")
+        kinds = intervals_in_words(systems[["system", "interval"]].itertuples(index=False, name=None))
+        sentences.append(f"Bars: 95 % intervals over {unit}{kinds}.")
     seeds = int(systems["seeds"].max())
     if seeds > 1:
         limits = (

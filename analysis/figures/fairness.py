@@ -143,8 +143,8 @@ def _caption(panels: Sequence[pd.DataFrame], measure: str) -> str:
         f"{subject_name(Subject(first['model'], first['corpus']))}: {probe}"
         + (f" (layer: {', '.join(layers)})" if layers else "")
         + f", {printable(first['split'])} ({whole['n']} utterances, {whole['speakers']} speakers).",
-        f"Bars: 95 % bootstrap intervals, left over {whole.get('unit', 'speaker')}s, right over the utterances of one "
-        "speaker.",
+        f"Bars: 95 % bootstrap intervals around the fixed probe, left over {whole.get('unit', 'speaker')}s, right over "
+        "the utterances of one speaker.",
         f"Dotted: {'no bias' if measure == 'bias' else 'all'}.",
     ]
     for part in panels:

@@ -145,7 +145,14 @@ def plot_layers(  # noqa: PLR0913 (options of the user's, each given by its name
     title = subject_name(subject)
     text = ""
     if caption:
-        text = curve_caption(curves, tables.protocol, band="Bands and bars") + rare_remark(tables.recalls, curves)
+        intervals = [
+            (BASELINE_NAMES.get(name, name).lower() if side == 0 else _kind_of(name), point.interval)
+            for sides in beside.values()
+            for side, points in enumerate(sides)
+            for name, point in points.items()
+        ]
+        text = curve_caption(curves, tables.protocol, band="Bands and bars", beside=intervals)
+        text += rare_remark(tables.recalls, curves)
     if text and any(left for left, _ in beside.values()):
         text += " Left: baselines without the model."
     right = [(name, point) for _, points in beside.values() for name, point in points.items()]
@@ -231,6 +238,11 @@ def _controls(scores: pd.DataFrame, curves: Sequence[Curve]) -> _Controls:
     null = np.where(np.isfinite(limits).any(0), np.nanmax(np.where(np.isfinite(limits), limits, -np.inf), 0), np.nan)
     of_categories = curves[0].metric in CATEGORY_METRICS
     return _Controls(null if known else None, [curve for curve in of_twin if curve], of_categories)
+
+
+def _kind_of(name: str) -> str:
+    """What stands right of the layers, by its name, in the plural."""
+    return "models trained end to end" if name.startswith(END_TO_END) else "learned weighted sums"
 
 
 def _right_caption(named: Sequence[tuple[str, Point]]) -> str:

@@ -154,7 +154,7 @@ def _caption(rows: pd.DataFrame, features: str) -> str:
     others = rows[~first]
     best = others.loc[others.groupby(["dimension", "opinion"])["relevance"].idxmax()]
     if ((best["low"] <= 0) & (best["relevance"] > 0)).any():
-        text += f" {_HOLLOW}: its 95 % interval includes 0."
+        text += f" {_HOLLOW}: its 95 % interval, around the fixed fits, includes 0."
     return f"{text} {_START}: where a cumulative opinion starts." if first.any() else text
 
 

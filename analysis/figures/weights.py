@@ -79,8 +79,9 @@ def plot_weights(
     title = subject_name(subject)
     n_fits = max(len(weights.raw) for weights in learned)
     kinds = list(dict.fromkeys(weights.features for weights in learned))
-    centred = "weight_by_norm" in rows and bool(rows["weight_by_norm"].notna().any())
-    text = weights_caption(subject, probe, kinds, n_fits, tables.protocol, centred=centred) if caption else ""
+    older = [weights.dimension for weights in learned if not all(weights.centred)]
+    newer = [weights.dimension for weights in learned if any(weights.centred)]
+    text = weights_caption(subject, probe, kinds, n_fits, tables.protocol, older=older, newer=newer) if caption else ""
     with opened_sheet(
         ax, figure, width=COLUMN_WIDTH, panel_height=1.2, n_rows=2, titles=[title], caption=text, legend_rows=1,
         share_x=True, share_y=True,

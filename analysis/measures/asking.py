@@ -65,8 +65,8 @@ def ask(
     Raises
     ------
     UserError
-        If there is no such inquiry, two caches are of one model and corpus, the question cannot be answered of one of
-        them, or the folder cannot be written.
+        If there is no such inquiry, two caches are of one model and corpus, the question cannot be answered of any of
+        them, or the folder cannot be written. Of several, what it cannot be answered of is left out and told.
     """
     inquiry, folder = inquiry_of(name), Path(results)
     settings = inquiry.settings() if settings is None else settings
@@ -77,26 +77,48 @@ def ask(
         ]
         _refuse_unfit(asked)
         known = load_results(folder) if (folder / "protocol.json").is_file() else Results.empty()
-        answers = []
-        for group in [asked] if inquiry.together else [[cache] for cache in asked]:
-            entry = _entry(inquiry, group, settings, known)
-            kept = None if overwrite else kept_answer(folder, inquiry, entry)
-            if kept is not None:
-                say(f"{_names(group)}: {inquiry.name} stands in {folder}")
-                answers.append(kept)
-                continue
-            bar = progress_bar(f"{_names(group)}, {inquiry.name}", progress)
-            with warnings.catch_warnings(record=True) as noted:
-                warnings.simplefilter("always", Note)
-                new = table(inquiry.ask(group, settings, results=known, bar=bar), dict(inquiry.columns))
-            notes = list(dict.fromkeys(str(one.message) for one in noted if issubclass(one.category, Note)))
-            for other in (one for one in noted if not issubclass(one.category, Note)):
-                warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
-            for note in notes:
-                say(f"note: {plain(note)}")
-            keep_answer(folder, inquiry, new, {**entry, "notes": notes})
-            answers.append(new)
+        groups = [asked] if inquiry.together else [[cache] for cache in asked]
+        answers, refused = [], []
+        for group in groups:
+            try:
+                answers.append(_answer(inquiry, group, settings, known, folder, overwrite, progress, say))
+            except UserError as error:
+                if len(groups) == 1:
+                    raise
+                refused.append(error)
+                say(f"left out: {_names(group)}: {plain(str(error))}")
+        if not answers:
+            raise refused[0]
     return pd.concat(answers, ignore_index=True)
+
+
+def _answer(
+    inquiry: Inquiry,
+    caches: Sequence[HiddenStateCache],
+    settings: Any,
+    results: Results,
+    folder: Path,
+    overwrite: bool,
+    progress: bool,
+    say: Callable[[str], None],
+) -> pd.DataFrame:
+    """The answer that stands in the folder; else a new one, which is then kept there."""
+    entry = _entry(inquiry, caches, settings, results)
+    kept = None if overwrite else kept_answer(folder, inquiry, entry)
+    if kept is not None:
+        say(f"{_names(caches)}: {inquiry.name} stands in {folder}")
+        return kept
+    bar = progress_bar(f"{_names(caches)}, {inquiry.name}", progress)
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always", Note)
+        new = table(inquiry.ask(caches, settings, results=results, bar=bar), dict(inquiry.columns))
+    notes = list(dict.fromkeys(str(one.message) for one in noted if issubclass(one.category, Note)))
+    for other in (one for one in noted if not issubclass(one.category, Note)):
+        warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
+    for note in notes:
+        say(f"note: {plain(note)}")
+    keep_answer(folder, inquiry, new, {**entry, "notes": notes})
+    return new
 
 
 def _names(caches: Sequence[HiddenStateCache]) -> str:

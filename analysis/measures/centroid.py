@@ -78,9 +78,9 @@ def relevance_centroids(
         difference; empty for a centroid), `slope`, `slope_low`, `slope_high`, `slope_p` (of no slope; empty for a
         difference), `weighted_by`, `defined`, the share of resamples that have a centroid at all (below 0.9 there is
         no interval), and `unit` ("speaker" or "group"), what is resampled, with how many `units` there are. `interval`
-        is "refitted" where it knows of other training speakers too (`probe.jackknife`), else "fixed probe". A
-        difference of sides that are weighed by different things, such as nulls of different kinds, is empty, and
-        `weighted_by` says so.
+        is "refitted" or "refitted in blocks" where it knows of other training speakers too (`probe.jackknife`), else
+        "fixed probe". A difference of sides that are weighed by different things, such as nulls of different kinds, is
+        empty, and `weighted_by` says so.
 
     Notes
     -----

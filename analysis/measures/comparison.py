@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 COLUMNS = (
     "corpus", "split", "kind", "model", "system", "dimension", "probe", "features", "layer", "chosen_on", "seeds", "n",
     "speakers", "value", "low", "high", "highest_layer", "highest", "unit", "units",
+    "interval",
 )  # fmt: skip
 _RUN = ["model", "corpus", "dimension", "probe", "features", "split"]
 _LINEAR = ("ridge", "logistic")
@@ -75,7 +76,7 @@ def compare_systems(
         `low, high` of its 95 % interval: over speakers and seeds together where the results hold the predictions, else
         the mean of the seeds' limits; `highest_layer` and `highest`, the layer that is best on the scored rows,
         whatever was chosen, and its score, with hindsight; `unit` ("speaker" or "group"), what is resampled, with how
-        many `units` there are. In the order of the figure.
+        many `units` there are; `interval`, what the limits know of (`probe.jackknife`). In the order of the figure.
 
     Raises
     ------
@@ -124,7 +125,7 @@ def _with_limits_over_seeds(systems: pd.DataFrame, results: Results, metric: str
             layer = systems.loc[place, "layer"]
             run["layer"] = None if pd.isna(layer) else int(layer)
             (row,) = score_intervals(results, metric=metric, **run).to_dict("records")
-            systems.loc[place, ["low", "high"]] = row["low"], row["high"]
+            systems.loc[place, ["low", "high", "interval"]] = row["low"], row["high"], row["interval"]
     return systems
 
 
@@ -189,6 +190,7 @@ def _score(fits: pd.DataFrame, metric: str) -> dict:
     row: dict = {"probe": fits["probe"].iloc[0], "features": fits["features"].iloc[0]}
     row["seeds"] = int(fits["seed"].nunique(dropna=False))
     row["unit"] = str(fits["unit"].iloc[0]) if "unit" in fits else ""
+    row["interval"] = str(fits["interval"].iloc[0]) if "interval" in fits else ""
     for column in ("n", "speakers", "units"):
         row[column] = int(fits[column].iloc[0]) if column in fits and fits[column].notna().iloc[0] else None
     row["value"] = float(fits[metric].mean())

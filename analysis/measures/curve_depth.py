@@ -34,24 +34,30 @@ class Estimate:
     samples : tuple of ndarray, shape (units,)
         Without each unit, the probes fitted again; one array for each independent sample (`probe.jackknife`), none
         where there are no refits.
+    refitted : str
+        What an interval of the samples is called.
     """
 
     value: float
     drawn: np.ndarray
     left_out: np.ndarray
     samples: tuple[np.ndarray, ...] = ()
+    refitted: str = jackknife.REFITTED
 
     def __sub__(self, other: Estimate) -> Estimate:
         """The difference, on the same resamples and without the same units."""
         samples: tuple[np.ndarray, ...] = ()
         if len(self.samples) == len(other.samples):
             samples = tuple(one - two for one, two in zip(self.samples, other.samples, strict=True))
-        return Estimate(self.value - other.value, self.drawn - other.drawn, self.left_out - other.left_out, samples)
+        refitted = jackknife.least_known((self.refitted, other.refitted))
+        left_out = self.left_out - other.left_out
+        return Estimate(self.value - other.value, self.drawn - other.drawn, left_out, samples, refitted)
 
     def moved(self, *, by: float, over: float) -> Estimate:
         """The same in another unit."""
         samples = tuple((sample + by) / over for sample in self.samples)
-        return Estimate((self.value + by) / over, (self.drawn + by) / over, (self.left_out + by) / over, samples)
+        left_out = (self.left_out + by) / over
+        return Estimate((self.value + by) / over, (self.drawn + by) / over, left_out, samples, self.refitted)
 
     @property
     def defined(self) -> float:
@@ -69,7 +75,7 @@ class Estimate:
             refitted = jackknife.limits(np.array([self.value]), [sample[:, None] for sample in self.samples])
             if np.isfinite(refitted).all():
                 low, high, p = (float(number[0]) for number in refitted)
-                return low, high, p, jackknife.REFITTED
+                return low, high, p, self.refitted
         # A ratio, a square or odds of what is uncertain are biased. The resamples carry that bias once more than the
         # estimate.
         moved = self.drawn - self.drawn[np.isfinite(self.drawn)].mean() + self.value
@@ -212,6 +218,7 @@ def centroid_of_sums(
         resampled(sums, {"": of}, resamples=resamples, seed=seed)[""] if resamples else np.empty(0),
         of(fixed),
         () if refit is None else tuple(refit.samples(partial(of, more=scale.weights(kept.sum(0)) - whole), kept)),
+        jackknife.REFITTED if refit is None else refit.interval,
     )
     return Centroid(
         depth=centroid,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emoprobe.errors import UserError
+from emoprobe.probe.jackknife import FIXED
 from emoprobe.probe.schema import ordered_dimensions
 from emoprobe.probe.selecting import best_layer, is_pooled, on_reported_split
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from emoprobe.extract.cache import HiddenStateCache
+    from emoprobe.probe.refits import Refit
     from emoprobe.probe.results import Results
 
 
@@ -29,7 +31,7 @@ FEWEST_UTTERANCES = 20
 COLUMNS = (
     "model", "corpus", "dimension", "probe", "features", "layer", "split", "group_by", "group", "gender", "speakers",
     "n", "ccc", "ccc_low", "ccc_high", "pearson", "rmse", "bias", "bias_low", "bias_high", "truth_std", "reason",
-    "chosen_on", "highest_layer", "unit", "units",
+    "chosen_on", "highest_layer", "unit", "units", "interval",
 )  # fmt: skip
 _RUN = ["model", "corpus", "dimension", "probe", "features"]
 
@@ -53,7 +55,8 @@ def fairness_table(  # noqa: PLR0913 (options of the user's, each given by its n
     The interval of all and of a gender is a bootstrap over its speakers, that of a speaker over their utterances. The
     genders have no speaker in common, so their difference draws the speakers of each independently. In a corpus of
     groups (:mod:`emoprobe.probe.units`), in which men and women talk to each other, the groups are drawn instead, and
-    the same ones for both genders. Where a run has several seeds, scores are means over them.
+    the same ones for both genders. Where a run has several seeds, scores are means over them. These intervals are of
+    the fixed probe; that of all is of probes fitted again without each speaker, where the results have refits.
 
     CCC falls with the spread of the labels: of two groups with the same errors, the one that was rated within a
     narrower range scores lower. Read it beside `rmse` and `truth_std`.
@@ -92,7 +95,8 @@ def fairness_table(  # noqa: PLR0913 (options of the user's, each given by its n
         `bias_low, bias_high`; `truth_std`; `reason` (why a CCC or its interval is missing);
         `chosen_on`, the split that the layer was chosen on, empty where there was nothing to choose;
         `highest_layer`, that of highest CCC on the scored rows, with hindsight; `unit` ("speaker", "group", or
-        "utterance" for a speaker), what is resampled, with how many `units` there are.
+        "utterance" for a speaker), what is resampled, with how many `units` there are; `interval`, what the limits know
+        of (`probe.jackknife`).
 
     Raises
     ------
@@ -101,6 +105,7 @@ def fairness_table(  # noqa: PLR0913 (options of the user's, each given by its n
     """
     import pandas as pd
 
+    from emoprobe.probe.refits import Refits
     from emoprobe.probe.results import Results, load_results
 
     results = results if isinstance(results, Results) else load_results(results)
@@ -123,7 +128,7 @@ def fairness_table(  # noqa: PLR0913 (options of the user's, each given by its n
             )
             + ": fit it with probe-fit, or choose another"
         )
-    rows = []
+    rows, refits = [], Refits(results.refits)
     for (name, of_corpus), part in chosen.groupby(["model", "corpus"], sort=False):
         for dimension in ordered_dimensions(part["dimension"]):
             run = part[part["dimension"] == dimension]
@@ -131,7 +136,8 @@ def fairness_table(  # noqa: PLR0913 (options of the user's, each given by its n
             run, choice = _at_best_layer(run, results.scores) if layer is None else (run, {})
             about = dict(zip(_RUN, (name, of_corpus, dimension, probe, run["features"].iloc[0]), strict=True))
             about |= {"layer": run["layer"].iloc[0], "split": run["split"].iloc[0], "chosen_on": "", **choice}
-            rows += [about | row for row in _groups(run, genders, resamples, seed, fewest)]
+            refit = refits.of(about) if resamples else None
+            rows += [about | row for row in _groups(run, genders, refit, resamples, seed, fewest)]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.astype({"layer": "Int64", "highest_layer": "Int64"})
 
@@ -169,8 +175,11 @@ def _at_best_layer(run: pd.DataFrame, scores: pd.DataFrame) -> tuple[pd.DataFram
     return run[run["layer"] == choice.best], told
 
 
-def _groups(run: pd.DataFrame, genders: pd.Series, resamples: int, seed: int, fewest: int) -> Iterator[dict]:
+def _groups(
+    run: pd.DataFrame, genders: pd.Series, refit: Refit | None, resamples: int, seed: int, fewest: int
+) -> Iterator[dict]:
     """Rows of one run: all, each gender, their differences, each speaker."""
+    from emoprobe.probe.bootstrap import moments_by_speaker
     from emoprobe.probe.units import is_unknown, speaker_groups, unit_names, unit_of, with_groups
 
     wide = run.pivot(index=["id", "speaker"], columns="seed", values="prediction")
@@ -199,7 +208,10 @@ def _groups(run: pd.DataFrame, genders: pd.Series, resamples: int, seed: int, fe
         return scores.row(speaker[rows]) | {"unit": unit, "units": len(np.unique(drawn[rows]))}
 
     everyone = np.arange(len(truth))
-    yield {"group_by": "all", "group": "all", "gender": ""} | row(scored(everyone, drawn), everyone)
+    of_all = row(scored(everyone, drawn), everyone)
+    if refit is not None and refit.utterances == len(truth) and len(predicted) == 1:
+        of_all |= _refitted(refit, moments_by_speaker(truth, predicted, drawn)[:, 0])
+    yield {"group_by": "all", "group": "all", "gender": ""} | of_all
     by_gender = {}
     for position, name in enumerate(sorted({name for name in gender if name})):
         rows = np.flatnonzero(gender == name)
@@ -225,6 +237,19 @@ def _groups(run: pd.DataFrame, genders: pd.Series, resamples: int, seed: int, fe
             its_row["reason"] = f"fewer than {fewest} utterances"
         its = set(gender[rows])
         yield {"group_by": "speaker", "group": name, "gender": its.pop() if len(its) == 1 else ""} | its_row
+
+
+def _refitted(refit: Refit, sums: np.ndarray) -> dict:
+    """Limits from what the scores would be without each unit; nothing where one has none."""
+    from emoprobe.probe.jackknife import limits
+    from emoprobe.probe.metrics import ccc_from_moments
+
+    ends: dict = {}
+    for name, measure in (("ccc", ccc_from_moments), ("bias", _bias)):
+        samples = [values[:, None] for values in refit.samples(measure, sums)]
+        low, high, _ = limits(measure(sums.sum(0, keepdims=True)), samples, scale=name)
+        ends |= {f"{name}_low": low[0], f"{name}_high": high[0]}
+    return ends | {"interval": refit.interval} if np.isfinite(list(ends.values())).all() else {}
 
 
 @dataclass(frozen=True)
@@ -289,7 +314,7 @@ class _Scores:
             row["reason"] = "labels or predictions are constant"
         elif np.isnan(row["ccc_low"]):
             row["reason"] = "too few to resample: no interval"
-        return row
+        return row | {"interval": FIXED if np.isfinite(row["ccc_low"]) else ""}
 
 
 def _bias(sums: np.ndarray) -> np.ndarray:

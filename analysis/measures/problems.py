@@ -91,8 +91,18 @@ class Problem:
         return pd.DataFrame(values).astype(dict.fromkeys(("layer", "n", "trained"), "Int64"))
 
 
-def problems(cache: HiddenStateCache, settings: RelevanceSettings, *, kernels: bool = False) -> list[Problem]:
-    """Fits for the dimensions of the settings; for `kernels` on no more training rows than the settings allow."""
+def problems(
+    cache: HiddenStateCache,
+    settings: RelevanceSettings,
+    *,
+    kernels: bool = False,
+    among: Sequence[str] = DIMENSIONS,
+) -> list[Problem]:
+    """Fits for the dimensions of the settings; for `kernels` on no more training rows than the settings allow.
+
+    Whoever has a label of any target `among` is dealt to the folds; of all that can be one, they are those of the
+    probes.
+    """
     from emoprobe.probe.targets import Labels
 
     if not cache.complete:
@@ -112,7 +122,7 @@ def problems(cache: HiddenStateCache, settings: RelevanceSettings, *, kernels: b
     for names in together.values():
         labelled = labels.labelled(names[0])
         try:
-            split = labels.plan(names, settings, among=DIMENSIONS)
+            split = labels.plan(names, settings, among=among)
         except UserError as error:
             raise UserError(f"{cache.path}: {error}") from error
         part = _part_to_score(cache, split.folds, settings.split)

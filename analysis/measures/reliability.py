@@ -27,6 +27,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from emoprobe.probe.metrics import pearson
+
 
 @dataclass(frozen=True)
 class NoiseCeiling:
@@ -147,7 +149,7 @@ def split_half(utterances: ArrayLike, ratings: ArrayLike, *, halves: int = 100, 
         for chosen in (place < size, (place >= size) & (place < 2 * size)):
             sums = np.bincount(utterance[order][chosen], values[order][chosen], minlength=len(counts))
             means.append(sums[some] / half[some])
-        correlations.append(np.corrcoef(np.stack(means))[0, 1])
+        correlations.append(pearson(*means))
     times = _harmonic(counts[some]) / _harmonic(half[some])
     return float(spearman_brown(np.mean(correlations), times))
 

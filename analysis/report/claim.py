@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ..measures.directions import LEVEL
+from ..measures.settling import Question, Settled
+from ..measures.verdicts import verdict
 from .content import Finding, known, probability, with_interval
-from .settling import LEVEL, Question, Settled
 
 RULES = (
     "Supported: the corrected p value is at most 0.05, and the difference lies on the claimed side of zero. "
     "Contradicted: it is at most 0.05, and the difference lies on the other side. Undecided: it is larger, whatever "
     "the interval of that claim alone says. Not tested: there is no interval, or nothing to compare."
+)
+
+#: What is said beside :data:`RULES` where a smallest difference of interest is stated.
+EQUALITY = (
+    "Practically equal: no difference is decided, and that it is smaller than {smallest} in {metrics}, the smallest of "
+    "interest, is: by two one-sided tests, each at half the level, so that the interval of one claim alone would have "
+    "to lie within ±{smallest}. A difference can be decided and be smaller than that; the verdict then says both. None "
+    "applies to depth, which is claimed by directions."
 )
 
 
@@ -40,6 +50,12 @@ class Claim:
         Whether the corrected p value is at most 0.05, up to the error of the resampling.
     hindsight : bool
         Whether a layer or a baseline was chosen on the very rows that are compared.
+    smallest : float
+        The smallest difference of interest; NaN where none applies.
+    p_equal, p_equal_corrected : float
+        Of the test that the difference is smaller, of this claim alone and corrected; over its share of the level.
+    equal : bool
+        Whether that is decided.
     """
 
     subject: str
@@ -53,16 +69,25 @@ class Claim:
     p_holm: float = np.nan
     decided: bool = False
     hindsight: bool = False
+    smallest: float = np.nan
+    p_equal: float = np.nan
+    p_equal_corrected: float = np.nan
+    equal: bool = False
 
     @property
     def verdict(self) -> str:
-        """By :data:`RULES`."""
-        return verdict(self.value, decided=self.decided)
+        """By :data:`RULES` and :data:`EQUALITY`."""
+        return verdict(self.value, decided=self.decided, equal=self.equal)
+
+    @property
+    def beside(self) -> str:
+        """What is decided beside the verdict: that a difference is there, and too small to matter."""
+        return f"and smaller than {self.smallest:g}" if self.decided and self.equal else ""
 
     @property
     def decided_alone(self) -> bool:
         """Whether it is undecided, and would not be if it were the only claim of the page."""
-        return self.verdict == "undecided" and known(self.p) and self.p <= LEVEL
+        return self.verdict == "undecided" and any(known(p) and p <= LEVEL for p in (self.p, self.p_equal))
 
     def finding(self) -> Finding:
         """As the report shows it."""
@@ -71,8 +96,11 @@ class Claim:
         numbers = f"{self.measure}: {with_interval(self.value, self.low, self.high, _digits(self.low, self.high))}"
         if known(self.p):
             numbers += f"; p {_equals(self.p)}, corrected {_equals(self.p_holm)}"
-            numbers += ": decided alone, not after correction" if self.decided_alone else ""
-        return Finding(self.statement, self.verdict, numbers, self.how)
+        if known(self.p_equal) and abs(self.value) < self.smallest:
+            numbers += f"; smaller than {self.smallest:g}: p {_equals(self.p_equal)}, corrected "
+            numbers += _equals(self.p_equal_corrected)
+        numbers += ": decided alone, not after correction" if self.decided_alone else ""
+        return Finding(self.statement, self.verdict, numbers, self.how, self.beside)
 
 
 @dataclass(frozen=True)
@@ -99,25 +127,14 @@ class Untested:
     p: tuple[float, ...]
 
     @property
-    def exact(self) -> tuple[bool, ...]:
-        """Nothing was resampled."""
-        return (True,) * len(self.p)
+    def intervals(self) -> tuple[str, ...]:
+        """None."""
+        return ("",) * len(self.p)
 
 
-def verdict(value: float, *, decided: bool) -> str:
-    """Verdict on a value whose claimed side is the positive one, by whether it stands after correction.
-
-    Examples
-    --------
-    >>> from emoprobe.analysis.report.claim import verdict
-    >>> verdict(0.2, decided=True), verdict(-0.2, decided=True), verdict(0.2, decided=False)
-    ('supported', 'contradicted', 'undecided')
-    >>> verdict(float("nan"), decided=False)
-    'not tested'
-    """
-    if not known(value):
-        return "not tested"
-    return "undecided" if not decided else "supported" if value > 0 else "contradicted"
+def smallest_of(claims: Iterable[Claim]) -> float | None:
+    """The smallest difference of interest of a page; None where no claim has one."""
+    return next((claim.smallest for claim in claims if known(claim.smallest)), None)
 
 
 def untested(subject: str, statement: str, reason: str) -> Claim:

@@ -114,16 +114,19 @@ class Finding:
     ----------
     statement : str
     verdict : str
-        "supported", "contradicted", "undecided" or "not tested".
+        "supported", "contradicted", "practically equal", "undecided" or "not tested".
     numbers : str
     how : str
         What was compared with what.
+    beside : str
+        What is said beside the verdict.
     """
 
     statement: str
     verdict: str
     numbers: str
     how: str
+    beside: str = ""
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pandas as pd
 
 from emoprobe.errors import UserError
-from emoprobe.probe.jackknife import REFITTED
 
 from ..measures.centroid import relevance_centroids
-from ..measures.directions import DECIDING, Comparison, difference_of
+from ..measures.directions import LEVEL, difference_of
 from ..measures.scales import SCALES
+from ..measures.settling import Question, Settled
+from ..measures.statements import Depths
 from .claim import Claim, Draft, Untested, untested
 from .content import interval, known, number, probability
-from .settling import LEVEL, Question, Settled
 from .study import Model, Study
 
 SHALLOW, DEEP = "arousal", "valence"
@@ -25,27 +25,6 @@ NOTHING = (float("nan"),) * 3
 
 #: The scale whose numbers a claim shows first.
 _SHOWN = "r2"
-
-
-@dataclass(frozen=True)
-class _Depths:
-    """Centroids and slopes of one model, and their comparison."""
-
-    table: pd.DataFrame
-    comparison: Comparison
-
-    @property
-    def p(self) -> tuple[float, ...]:
-        return self.comparison.p
-
-    @property
-    def exact(self) -> tuple[bool, ...]:
-        names = (SHALLOW, DEEP, difference_of(self.table, SHALLOW, DEEP)[0])
-        return tuple(all(self.row(name, scale)["interval"] == REFITTED for scale in DECIDING) for name in names)
-
-    def row(self, name: str, scale: str) -> pd.Series:
-        rows = self.table[(self.table["dimension"] == name) & (self.table["scale"] == scale)]
-        return rows.iloc[0]
 
 
 def depth_claims(study: Study, corpus: str, trained: list[Model], on: str, seed: int) -> Iterator[Draft]:
@@ -65,7 +44,7 @@ def depth_claims(study: Study, corpus: str, trained: list[Model], on: str, seed:
 def _draft(study: Study, model: Model, predictions: pd.DataFrame, on: str, seed: int) -> Draft:
     own = replace(study.results, predictions=predictions)
 
-    def ask(resamples: int) -> _Depths | Untested:
+    def ask(resamples: int) -> Depths | Untested:
         if unread := [name for name in (SHALLOW, DEEP) if not _is_read(study.layers(model, name))]:
             return Untested(
                 f"no layer of {model.label} reads {' or '.join(unread)} better than permuted labels allow", NOTHING
@@ -79,13 +58,12 @@ def _draft(study: Study, model: Model, predictions: pd.DataFrame, on: str, seed:
             return Untested(str(error), NOTHING)
         except KeyError:
             return Untested("the two dimensions were not scored on the same speakers", NOTHING)
-        comparison = Comparison.of(table, SHALLOW, DEEP)
-        depths = _Depths(table, comparison)
-        if not (known(depths.row(name, _SHOWN)["low"]) and all(known(p) for p in comparison.p[:2])):
+        depths = Depths.of(table, SHALLOW, DEEP)
+        if not (known(depths.row(name, _SHOWN)["low"]) and all(known(p) for p in depths.p[:2])):
             return Untested("a slope, or the difference of the centroids, has no interval", NOTHING)
         return depths
 
-    def word(settled: Settled[_Depths | Untested]) -> Claim:
+    def word(settled: Settled[Depths | Untested]) -> Claim:
         if isinstance(settled.tested, Untested):
             statement = f"In {model.label}, {SHALLOW} is carried by shallower layers than {DEEP}{on}."
             return untested("depth", statement, settled.tested.reason)
@@ -101,7 +79,7 @@ def _is_read(layers: pd.DataFrame) -> bool:
     return bool((layers["ccc_low"] > 0).any())
 
 
-def _claim(label: str, on: str, depths: _Depths, settled: Settled[_Depths | Untested]) -> Claim:
+def _claim(label: str, on: str, depths: Depths, settled: Settled[Depths | Untested]) -> Claim:
     """The statement that the decided tests allow."""
     comparison = depths.comparison
     said = comparison.statement(settled.decided)
@@ -129,7 +107,7 @@ def _claim(label: str, on: str, depths: _Depths, settled: Settled[_Depths | Unte
     )
 
 
-def _how(depths: _Depths, worded: bool) -> str:
+def _how(depths: Depths, worded: bool) -> str:
     """Slopes and centroids on every scale, with what each difference would say alone."""
     slopes, apart = [], []
     difference, sign = difference_of(depths.table, SHALLOW, DEEP)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_MARKS = {"supported": "✓", "contradicted": "✗", "undecided": "?", "not tested": "–"}
+_MARKS = {"supported": "✓", "contradicted": "✗", "practically equal": "=", "undecided": "?", "not tested": "–"}
 
 
 def to_html(document: Document) -> str:

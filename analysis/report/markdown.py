@@ -83,7 +83,8 @@ def _block(block: Block, paths: Iterator[str]) -> list[str]:
 
 
 def _finding(finding: Finding) -> str:
-    parts = [f"**{escaped(finding.verdict.capitalize())}**: {escaped(finding.statement)}"]
+    verdict = finding.verdict.capitalize() + (f", {finding.beside}" if finding.beside else "")
+    parts = [f"**{escaped(verdict)}**: {escaped(finding.statement)}"]
     parts += [escaped(part) for part in (finding.numbers, finding.how) if part]
     return "- " + "  \n  ".join(parts)
 

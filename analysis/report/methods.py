@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 from emoprobe.extract.baselines.registry import as_in_a_cache
+from emoprobe.probe.halves import CONFIRMATION, HALVES
 from emoprobe.probe.leakage import shared_kinds
 from emoprobe.probe.units import SPEAKER
 
@@ -36,7 +37,9 @@ class Account:
         return f"({'; '.join(REFERENCES[key].short for key in keys)})"
 
 
-def methods(study: Study, *, opinions: Iterable[str] = (), measures: Iterable[str] = ()) -> Account:
+def methods(
+    study: Study, *, opinions: Iterable[str] = (), measures: Iterable[str] = (), smallest: float | None = None
+) -> Account:
     """The methods text of a report.
 
     Parameters
@@ -46,6 +49,8 @@ def methods(study: Study, *, opinions: Iterable[str] = (), measures: Iterable[st
         Second opinions on relevance that the report shows.
     measures : iterable of str
         Measures of similarity that it shows.
+    smallest : float, optional
+        The smallest difference of interest, where a claim has one.
 
     Returns
     -------
@@ -59,7 +64,7 @@ def methods(study: Study, *, opinions: Iterable[str] = (), measures: Iterable[st
         account.paragraphs += [_states(study, probed, account), _probes(study, account)]
     for paragraph in (
         _controls(study, account),
-        _uncertainty(study, account),
+        _uncertainty(study, account, smallest),
         _opinions(set(opinions), account),
         _similarity(set(measures), account),
         _trained(study),
@@ -88,6 +93,10 @@ def _data(study: Study, corpus: str, account: Account) -> str:
         if run["split"]["kind"] == "official":
             said = listed(f"{whole(n)} {name}" for name, n in counts.items())
             parts.append((dimension, f"the corpus's own split ({said} utterances)"))
+        elif run["split"]["kind"] == HALVES:
+            folds = f"{run['split']['folds']} folds of a confirmation half of the speakers"
+            drawn = f"({whole(counts[CONFIRMATION])} utterances, drawn by seed {run['settings']['seed']})"
+            parts.append((dimension, f"{folds} {drawn}"))
         else:
             folds = run["split"]["folds"]
             parts.append((dimension, f"{folds} {run['split']['kind']} over {whole(sum(counts.values()))} utterances"))
@@ -96,9 +105,21 @@ def _data(study: Study, corpus: str, account: Account) -> str:
         text += f"Probes were scored on {next(iter(same))}."
     else:
         text += "Probes were scored on " + listed(f"{how} for {dimension}" for dimension, how in parts) + "."
+    text += _explored(runs)
     if shared := shared_kinds(run["split"] for run in runs):
         text += f" That split shares {shared} between its parts."
     return text
+
+
+def _explored(runs: Sequence[dict]) -> str:
+    """On what choices were made, where that is rows apart from the scored ones."""
+    explored = [run["split"]["exploration"] for run in runs if "exploration" in run["split"]]
+    if not explored:
+        return ""
+    return (
+        f" Layers and rivals were chosen on other speakers ({whole(sum(explored[0]['counts'].values()))} utterances in "
+        f"{explored[0]['folds']} folds)."
+    )
 
 
 def _states(study: Study, probed: Sequence[Model], account: Account) -> str:
@@ -147,7 +168,8 @@ def _probes(study: Study, account: Account) -> str:
         kept = split.get("kept_whole", SPEAKER)
         apart = f" that keep every {kept} on one side" if kept and not settings.get("ungrouped") else ""
         inner = split.get("inner_folds", 0)
-        chosen = f"{inner} inner folds of the training part{apart}" if inner > 1 else "the development part"
+        part = "exploration half" if split["kind"] == HALVES else "training part"
+        chosen = f"{inner} inner folds of the {part}{apart}" if inner > 1 else "the development part"
         sentences.append(
             f"Each layer was read by a ridge regression on {features}; its penalty was chosen from {grid} on {chosen}, "
             "for each dimension by itself."
@@ -166,8 +188,8 @@ def _probes(study: Study, account: Account) -> str:
         seeds = len(weighted[0]["settings"].get("seeds", [0]))
         sentences.append(
             f"A softmax-weighted sum of all layers {account.cite('yang2021superb')} was learned with "
-            f"{counted(seeds, 'seed')}; weights are shown as learned, and times the layer's mean state norm, "
-            "renormalised."
+            f"{counted(seeds, 'seed')}; weights are shown as learned, and times the root mean square of the "
+            "layer's centred states, renormalised."
         )
     if any(run["dimension"] != EMOTION for run in study.results.protocol):
         sentences.append(
@@ -216,7 +238,7 @@ def _controls(study: Study, account: Account) -> str:
     return " ".join(sentences)
 
 
-def _uncertainty(study: Study, account: Account) -> str:
+def _uncertainty(study: Study, account: Account, smallest: float | None) -> str:
     said = dict.fromkeys(run["interval"] for run in study.results.protocol if run.get("interval"))
     resamples = [
         run["settings"]["resamples"] for run in study.results.protocol if "resamples" in run.get("settings", {})
@@ -233,7 +255,18 @@ def _uncertainty(study: Study, account: Account) -> str:
         "r², or by its odds r²/(1 − r²), the latter two less what noise adds by the jackknife. A dimension rises or "
         "falls with depth where the slope of a straight line through its curve differs from 0 on both r² and its odds, "
         "and one is called shallower than another where its curve falls and the other's rises, since a score keeps the "
-        "order of layers and little else. All claims of the report are corrected together by Holm's method."
+        "order of layers and little else. All claims of the report are corrected together by "
+        + (_equality(account, smallest) if smallest else "Holm's method.")
+    )
+
+
+def _equality(account: Account, smallest: float) -> str:
+    sources = account.cite("schuirmann1987comparison", "lakens2017equivalence")
+    return (
+        f"a step-down procedure {account.cite('holm1979simple', 'shaffer1986modified')} that controls the chance of "
+        "any wrong verdict at 5 %. Two scores are called practically equal where two one-sided tests, each at half the "
+        f"level, show that they differ by less than {smallest:g} {sources}; since a difference cannot both be 0 and be "
+        "as large as that, both tests of a claim count as one in the first step."
     )
 
 

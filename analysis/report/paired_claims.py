@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
 from emoprobe.errors import UserError
 from emoprobe.extract.baselines.registry import as_in_a_cache
-from emoprobe.probe.jackknife import REFITTED
+from emoprobe.probe.jackknife import FIXED, OF_REFITS
 from emoprobe.probe.schema import SYSTEM
 from emoprobe.probe.selecting import Choice, best_baseline, chosen_in_words, headline_metric
 from emoprobe.probe.significance import paired_differences
 from emoprobe.probe.units import GROUP
 
 from ..measures.comparison import compare_systems
+from ..measures.directions import LEVEL
+from ..measures.settling import Question, Settled
 from ..tables import BASELINE_NAMES, END_TO_END, METRICS
 from .claim import Claim, Draft, Untested, untested
 from .content import counted, known, number
-from .settling import LEVEL, Question, Settled
 from .study import EMOTION, Model, Study
+
+#: Shares of the level of a claim's two tests: that there is a difference, and that it is smaller than the smallest of
+#: interest. Two one-sided tests at half the level read off the same interval as the test of a difference.
+SHARES = (1.0, 0.5)
 
 ACOUSTIC = tuple(baseline.name for baseline in as_in_a_cache() if baseline.acoustic)
 
@@ -54,12 +59,15 @@ class _Corpus:
         What a statement adds where there are several corpora.
     seed : int
         Of the bootstrap.
+    smallest : float
+        The smallest difference of interest; 0 where every difference is.
     """
 
     study: Study
     systems: pd.DataFrame
     on: str
     seed: int
+    smallest: float
 
     def layer(self, label: str, dimension: str) -> pd.Series | None:
         """The chosen layer of the linear probe."""
@@ -68,12 +76,14 @@ class _Corpus:
         return rows.iloc[0] if len(rows) else None
 
 
-def paired_claims(study: Study, corpus: str, trained: list[Model], on: str, seed: int) -> Iterator[Draft]:
+def paired_claims(
+    study: Study, corpus: str, trained: list[Model], on: str, seed: int, smallest: float
+) -> Iterator[Draft]:
     """Claims on the scores of one corpus."""
     systems = _systems(study, corpus)
     if systems is None:
         return
-    here = _Corpus(study, systems, on, seed)
+    here = _Corpus(study, systems, on, seed, smallest)
     for model in trained:
         for target in study.targets:
             yield from _against_baselines(here, model, target, _ACOUSTICS)
@@ -211,51 +221,56 @@ class _Difference:
     """A row of :func:`emoprobe.probe.significance.paired_differences`."""
 
     row: pd.Series
+    equality: bool
 
     @property
     def p(self) -> tuple[float, ...]:
-        return (float(self.row["p"]),)
+        return (float(self.row["p"]), float(self.row["p_equal"])) if self.equality else (float(self.row["p"]),)
 
     @property
-    def exact(self) -> tuple[bool, ...]:
-        return (self.row["interval"] == REFITTED,)
+    def intervals(self) -> tuple[str, ...]:
+        return (str(self.row["interval"]),) * len(self.p)
 
 
 def _draft(here: _Corpus, pair: _Pair) -> Draft:
     metric = headline_metric(pair.one["dimension"])
+    equality = here.smallest > 0
+    shares = SHARES if equality else ()
 
     def ask(resamples: int) -> _Difference | Untested:
-        nothing = (float("nan"),)
+        nothing = (float("nan"),) * max(len(shares), 1)
         try:
             table = paired_differences(
-                here.study.results, pair.one, pair.other, metric=metric, resamples=resamples, seed=here.seed
-            )
+                here.study.results, pair.one, pair.other, metric=metric, resamples=resamples, seed=here.seed,
+                smallest=here.smallest if equality else float("nan"),
+            )  # fmt: skip
         except UserError as error:
             return Untested(str(error), nothing)
         row = table.iloc[0]
         if not known(row["low"]):
             few = f"one {row['unit']} alone" if row["units"] < 2 else "too many resamples have no score"
             return Untested(f"there is no interval, {few}", nothing)
-        return _Difference(row)
+        return _Difference(row, equality)
 
     def word(settled: Settled[_Difference | Untested]) -> Claim:
         if isinstance(settled.tested, Untested):
             return untested(pair.subject, pair.statement, settled.tested.reason)
-        return _claim(pair, settled.tested.row, METRICS[metric], settled)
+        claim = _claim(pair, settled.tested.row, METRICS[metric], settled)
+        return _with_equality(claim, here.smallest, settled) if equality else claim
 
-    return Draft(Question(ask), word)
+    return Draft(Question(ask, tests=max(len(shares), 1), shares=shares), word)
 
 
 def _claim(pair: _Pair, row: pd.Series, metric: str, settled: Settled[_Difference | Untested]) -> Claim:
     scores = f"{metric} {number(row['score_one'])} against {number(row['score_other'])}"
     rows = f"{counted(row['n'], 'utterance')} of {counted(row['speakers'], 'speaker')}{_in_groups(row)}"
-    together = "left out together, the probes fitted again" if row["interval"] == REFITTED else "resampled together"
+    together = "left out together, the probes fitted again" if row["interval"] in OF_REFITS else "resampled together"
     how = f"{scores}: {pair.about}; {rows}, {together}."
     if row["without"]:
         how += f" Left out, because too rare for an interval: {row['without']}."
     chosen, hindsight = _chosen(pair)
     if settled.corrected[0] <= LEVEL and not settled.decided[0]:
-        how += f" Undecided: p is within the error of {settled.resamples:,} resamples of the limit."
+        how += f" Undecided: p is within the error of {_error_of(row['interval'], settled.resamples)} of the limit."
     return Claim(
         pair.subject,
         pair.statement,
@@ -268,6 +283,21 @@ def _claim(pair: _Pair, row: pd.Series, metric: str, settled: Settled[_Differenc
         p_holm=settled.corrected[0],
         decided=settled.decided[0],
         hindsight=hindsight,
+    )
+
+
+def _error_of(interval: str, resamples: int) -> str:
+    return f"{resamples:,} resamples" if interval == FIXED else "random blocks of speakers"
+
+
+def _with_equality(claim: Claim, smallest: float, settled: Settled[Any]) -> Claim:
+    """A claim that may end as practically equal."""
+    return replace(
+        claim,
+        smallest=smallest,
+        p_equal=settled.tested.p[1],
+        p_equal_corrected=settled.corrected[1],
+        equal=settled.decided[1],
     )
 
 

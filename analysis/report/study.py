@@ -250,7 +250,8 @@ def gather(
 def _of_dimensions(answer: pd.DataFrame, dimensions: Sequence[str]) -> pd.DataFrame:
     if not dimensions or "dimension" not in answer:
         return answer
-    return answer[answer["dimension"].isin(list(dimensions))].reset_index(drop=True)
+    # What is of no dimension, such as the states themselves, has none.
+    return answer[answer["dimension"].isin([*dimensions, ""])].reset_index(drop=True)
 
 
 def _only(results: Results, dimensions: Sequence[str]) -> Results:

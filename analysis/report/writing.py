@@ -31,6 +31,7 @@ def write_report(
     title: str = ReportSettings.title,
     dimensions: Sequence[str] = ReportSettings.dimensions,
     quick: bool = ReportSettings.quick,
+    smallest: float = ReportSettings.smallest,
     progress: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[Path]:
@@ -51,6 +52,8 @@ def write_report(
         Of "arousal", "valence", "dominance" and "emotion"; all that there are by default.
     quick : bool
         Leave out what is computed from caches: second opinions on relevance, and similarity.
+    smallest : float
+        The smallest difference of interest, in CCC and UAR; 0 where every difference is.
     progress : bool
         Show bars on standard error.
     say : callable
@@ -70,12 +73,13 @@ def write_report(
     --------
     >>> write_report("results", out="report")  # doctest: +SKIP
     """
+    ReportSettings(title=title, dimensions=tuple(dimensions), quick=quick, smallest=smallest)  # refuses what is none
     folders = [Path(one) for one in ([results] if isinstance(results, str | Path) else results)]
     out = Path(out)
     study = gather(folders, caches=[Path(cache) for cache in caches], dimensions=dimensions, quick=quick)
     make_folder(out)
     say("claims")
-    tested = claims(study)
+    tested = claims(study, smallest=smallest)
     computed = compute(study, out, progress=progress, say=say)
     say("figures and tables")
     document = Document(title or _title(study), _subtitle(study), sections(Material(study, tested, computed)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from emoprobe.extract.corpora.table import empty_columns
 from emoprobe.extract.layout import Plan, checksum, lay_out, mean_layer_norms
 
 
-def write_cache(
+def write_cache(  # noqa: PLR0913 (options of the user's, each given by its name)
     path: Path,
     *,
     n: int = 120,
@@ -27,6 +28,7 @@ def write_cache(
     noise: float = 0.3,
     seed: int = 0,
     label: str = "planted",
+    corpus: str = "handmade",
     pending: int = 0,
     **columns: Any,
 ) -> pd.DataFrame:
@@ -53,7 +55,11 @@ def write_cache(
     seed : int
         Of states and labels.
     label : str
-        Of the model that the cache is said to be of.
+        Of the model that the cache is said to be of. "NAME (random 1)", as ``probe-extract`` calls it, is the twin of
+        NAME with random weights; with another `seed`, and the labels of NAME's cache as columns, it knows nothing of
+        them.
+    corpus : str
+        Name of the corpus.
     pending : int
         The last so many utterances are not extracted yet.
     **columns
@@ -104,8 +110,8 @@ def write_cache(
     statistics = ("mean", "std", "mean_ln")
     acoustics = {"logmel": 6, "mfcc": 5}
     provenance = {
-        "model": {"label": label, "name": label, "weights_sha256": "0" * 64, "revision": None},
-        "corpus": {"name": "handmade", "sha256": "1" * 64},
+        "model": {"label": label, "weights_sha256": "0" * 64, "revision": None, **_name(label)},
+        "corpus": {"name": corpus, "sha256": "1" * 64},
         "pooling": list(statistics),
         "precision": "float32",
         "versions": {},
@@ -129,6 +135,12 @@ def write_cache(
         file["utterances/status"][:] = status
     write_checksums(path)
     return table
+
+
+def _name(label: str) -> dict[str, Any]:
+    """What provenance says of a model called `label`."""
+    twin = re.fullmatch(r"(.+) \(random (\d+)\)", label)
+    return {"name": twin[1], "random_init": int(twin[2])} if twin else {"name": label}
 
 
 def write_checksums(path: Path) -> None:

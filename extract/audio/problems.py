@@ -40,6 +40,10 @@ class AudioProblem(ValueError):
         self.status = status
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type[AudioProblem], tuple[str, str]]:
+        """As it is sent to another process: it is made anew of its status and reason."""
+        return AudioProblem, (self.status, self.reason)
+
 
 class BehindEnd(AudioProblem):
     """A part of a file that lies behind its end."""

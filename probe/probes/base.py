@@ -86,7 +86,7 @@ class Task:
 
         ids = self.labels.table["id"].tolist()
         names = unit_names(ids, self.labels.speakers, self.split.units.names)
-        return Deletions.of(self.folds, names, seed=self.settings.seed)
+        return Deletions.of(self.folds, names, self.ratings(), seed=self.settings.seed)
 
     def states(self, rows: np.ndarray, layers: int | slice | None = None) -> np.ndarray:
         """Features of some layers, statistics side by side, shape (layers, rows, width); of one, (rows, width)."""
@@ -205,8 +205,12 @@ def versions_of(*methods: ModuleType) -> dict[str, int]:
 
 def single_layer_features(asked: Sequence[str], inputs: Inputs) -> list[str]:
     """Feature sets of probes of single layers: those asked for, or mean and spread as far as they are there."""
-    there = inputs.statistics
-    return list(asked) or ["+".join(name for name in ("mean", "std") if name in there) or there[0]]
+    return list(asked) or [features_by_default(inputs.statistics)]
+
+
+def features_by_default(statistics: Sequence[str]) -> str:
+    """Mean and spread together, as far as a cache holds them; else the first statistic that it has."""
+    return "+".join(name for name in ("mean", "std") if name in statistics) or statistics[0]
 
 
 def _as_slice(rows: np.ndarray) -> np.ndarray | slice:

@@ -135,6 +135,18 @@ def test_a_question_cannot_be_asked_of_the_same_twice_or_of_none(asked):
         ask("floor", [asked / "planted.h5"])
 
 
+def test_what_cannot_be_answered_is_left_out_and_told(asked, tmp_path, capsys):
+    write_cache(tmp_path / "unrated.h5", n=40, layers=2, label="unrated")
+    where = ["--results", str(tmp_path / "results"), "--figures", str(tmp_path / "figures"), "--quiet"]
+    assert main(["ceiling", str(tmp_path / "unrated.h5"), str(asked / "planted.h5"), *where]) == 3
+    said = capsys.readouterr()
+    assert "left out: unrated on handmade: " in said.err
+    assert "planted, arousal" in said.out
+    assert set(load_answer(tmp_path / "results", "ceiling")["model"]) == {"planted"}
+    assert main(["ceiling", str(tmp_path / "unrated.h5"), *where]) == 2
+    assert "--ratings FILE" in capsys.readouterr().err
+
+
 def test_the_command_answers_draws_and_says(asked, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     results = asked / "results"

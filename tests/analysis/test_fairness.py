@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +12,7 @@ from emoprobe import HiddenStateCache, fit_layers
 from emoprobe.analysis.figures.fairness import plot_fairness
 from emoprobe.analysis.measures.fairness import COLUMNS, fairness_table
 from emoprobe.errors import UserError
+from emoprobe.probe.jackknife import FIXED, REFITTED
 from emoprobe.probe.metrics import ccc, pearson, rmse
 from emoprobe.probe.results import PREDICTIONS, SCORES, Results, table
 from emoprobe.probe.significance import score_intervals
@@ -177,9 +176,11 @@ def test_a_cache_and_its_results(tmp_path):
         found = fairness_table(tmp_path / "results", source, resamples=50)
         assert list(dict.fromkeys(found["dimension"])) == ["arousal", "valence", "dominance"]
         best = results.best_layers().query("probe == 'ridge' and split == 'development'").set_index("dimension")
-        # Groups are resampled around the fixed probe, and so is everybody together.
-        fixed = replace(results, refits=results.refits.iloc[:0])
-        scores = score_intervals(fixed, probe="ridge", split="test", resamples=50).set_index(["dimension", "layer"])
+        # Groups are resampled around the fixed probe; of all there are refits, as of the scores.
+        assert found.groupby("group_by")["interval"].unique().map(set).to_dict() == {
+            "all": {REFITTED}, "gender": {FIXED}, "gender difference": {FIXED}, "speaker": {FIXED}
+        }  # fmt: skip
+        scores = score_intervals(results, probe="ridge", split="test", resamples=50).set_index(["dimension", "layer"])
         for dimension, part in found[found["group_by"] == "all"].set_index("dimension").iterrows():
             assert part["layer"] == best.loc[dimension, "layer"]
             assert part["chosen_on"] == "development"

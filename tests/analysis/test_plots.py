@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -29,6 +30,7 @@ from emoprobe.analysis.figures.style import (
 from emoprobe.analysis.figures.weights import plot_weights
 from emoprobe.analysis.tables import Subject, ordered_features, read_tables
 from emoprobe.errors import UserError
+from emoprobe.probe.jackknife import FIXED, IN_BLOCKS, REFITTED
 from emoprobe.probe.results import KEY, PREDICTIONS, SCORES, WEIGHTS, Results, table
 from emoprobe.probe.selecting import ordered_splits
 
@@ -452,10 +454,38 @@ def test_caption_says_what_was_measured():
         "(412 utterances, 10 speakers). "
         "Bands: 95 % intervals over speakers."
     )
+    for kinds, told in (
+        ((REFITTED,), "over speakers, the probes fitted again without each of them."),
+        ((FIXED,), "over speakers, around the fixed fits."),
+        ((REFITTED, FIXED), "without each of them; of MLP probes around the fixed fit."),
+        ((IN_BLOCKS,), "without each of them, or blocks of them."),
+    ):
+        curves = [replace(curve, interval=kind, probe=("ridge", "mlp")[k]) for k, kind in enumerate(kinds)]
+        assert curve_caption(curves, runs_of(scores, split=split), band="Bands").endswith(told)
     leaking = runs_of(scores, split=split | {"leakage": [{"parts": ["train", "test"]}]}, settings={"rescale": True})
     text = curve_caption([curve], leaking, band="Bands")
     assert "shares speakers" in text
     assert "rescaled" in text
+
+
+def test_caption_of_weights_tells_which_length_corrected_those_that_are_drawn(figure):
+    weights = some_weights()
+    of_centred, of_norm = "root mean square of the layer's centred states", "mean state norm, its mean included"
+
+    def caption(by_norm, **options):
+        figure.clear()
+        plot_weights(weights.assign(weight_by_norm=by_norm), figure=figure, **options)
+        return figure.get_supxlabel().replace("\n", " ")
+
+    assert of_norm in caption(np.nan)
+    assert of_centred not in caption(np.nan)
+    assert of_norm not in caption(weights["weight_normed"])
+    assert of_centred in caption(weights["weight_normed"])
+    mixed = weights["weight_normed"].where(weights["dimension"] != "arousal")
+    assert f"{of_centred}; of some or all seeds of arousal, fitted by an earlier version, times the" in caption(mixed)
+    # What is not drawn does not count.
+    assert of_norm not in caption(mixed, dimensions=["valence"])
+    assert of_centred not in caption(mixed, dimensions=["arousal"])
 
 
 def test_interval_over_utterances_is_not_said_to_be_over_speakers(figure):

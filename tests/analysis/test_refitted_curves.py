@@ -42,7 +42,7 @@ def test_curves_whose_refits_leave_out_others_are_compared_around_the_fixed_prob
     curves = []
     for count in (8, 7):
         left_out = sums.sum(0) - np.abs(np.random.default_rng(count).standard_normal((count, 3, 6))) / 10
-        refit = Refit(tuple(f"t{k}" for k in range(count)), TRAINING, left_out)
+        refit = Refit(tuple(f"t{k}" for k in range(count)), (TRAINING,) * count, left_out)
         curves.append(centroid_of_sums(sums, depth, refit=refit, resamples=50))
     row = curves[0].less(curves[1])
     assert np.isfinite(row["centroid"])

@@ -9,11 +9,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emoprobe.analysis.report.claim import Claim, verdict
+from emoprobe.analysis.measures.centroid import relevance_centroids
+from emoprobe.analysis.measures.directions import Comparison
+from emoprobe.analysis.measures.settling import FIRST, MOST, Question, of_blocks, settle, within
+from emoprobe.analysis.measures.statements import depth_statements, settled_depths
+from emoprobe.analysis.measures.verdicts import verdict
+from emoprobe.analysis.report.claim import Claim
 from emoprobe.analysis.report.claims import claims
 from emoprobe.analysis.report.sections.answer import answer_section
-from emoprobe.analysis.report.settling import FIRST, MOST, Question, settle, within
 from emoprobe.analysis.report.study import Model, Study
+from emoprobe.probe import jackknife
+from emoprobe.probe.jackknife import FIXED, IN_BLOCKS, REFITTED
 from emoprobe.probe.permutation import holm
 from emoprobe.probe.significance import paired_differences
 from tests.analysis.test_centroid import planted
@@ -27,8 +33,8 @@ class Given:
     p: tuple[float, ...]
 
     @property
-    def exact(self) -> tuple[bool, ...]:
-        return (False,) * len(self.p)
+    def intervals(self) -> tuple[str, ...]:
+        return (FIXED,) * len(self.p)
 
 
 def normal(shift: float, seed: int) -> Question[Given]:
@@ -138,8 +144,8 @@ class Exact:
     p: tuple[float, ...]
 
     @property
-    def exact(self) -> tuple[bool, ...]:
-        return (True,) * len(self.p)
+    def intervals(self) -> tuple[str, ...]:
+        return (REFITTED,) * len(self.p)
 
 
 def test_a_p_value_without_an_error_of_its_own_is_taken_as_it_is():
@@ -243,3 +249,63 @@ def test_the_command_for_a_missing_baseline_names_cache_and_corpus(tmp_path):
 
     options = parser().parse_args(shlex.split(extract)[1:])
     assert (options.corpus, options.baselines) == (given[1], ["egemaps"])
+
+
+# Blocks of speakers ---------------------------------------------------------------------------------------------------
+
+
+def test_the_error_of_blocks_holds_what_other_blocks_give():
+    """A mean over 300 units: its jackknife by 100 random blocks of them, and by the units themselves."""
+    rng = np.random.default_rng(4)
+    values = rng.standard_normal(300)
+    values += 0.15 - values.mean()  # two and a half standard errors
+    (_, _, (exact,)) = jackknife.limits(np.array([values.mean()]), [without(values, np.arange(300))])
+    assert 0.005 < exact < 0.05
+    by_blocks = np.array(
+        [
+            jackknife.limits(np.array([values.mean()]), [without(values, rng.permutation(300) % 100)])[2][0]
+            for _ in range(200)
+        ]
+    )
+    low, high = of_blocks(by_blocks)
+    assert by_blocks.max() / by_blocks.min() > 3  # the number that a seed gives is another with the next
+    assert (low <= exact).all()
+    assert (exact <= high).all()
+
+
+def without(values: np.ndarray, block: np.ndarray) -> np.ndarray:
+    left = [values[block != number] for number in np.unique(block)]
+    return np.array([[rows.mean()] for rows in left])
+
+
+def test_a_p_value_of_blocks_decides_beyond_what_other_blocks_would_give():
+    def decided(p: float, kind: str) -> bool:
+        @dataclass(frozen=True)
+        class Of:
+            p: tuple[float, ...]
+            intervals: tuple[str, ...]
+
+        return settle([Question(lambda resamples: Of((p,), (kind,)))])[0].decided[0]
+
+    assert decided(0.03, REFITTED)
+    assert not decided(0.03, IN_BLOCKS)
+    assert decided(0.001, IN_BLOCKS)
+
+
+# Statements of depth --------------------------------------------------------------------------------------------------
+
+
+def test_statements_of_depth_have_one_verdict_by_any_seed():
+    """Curves whose slopes 2,000 resamples put on either side of the limit."""
+    results = planted({"arousal": np.array([0.62, 0.45]), "valence": np.array([0.45, 0.62])}, speakers=12, each=30)
+    counted, settled = set(), set()
+    for seed in range(4):
+        table = relevance_centroids(results, resamples=400, seed=seed)
+        naive = Comparison.of(table, "arousal", "valence")
+        counted.add(naive.statement(holm(naive.p) <= 0.05).text)
+        table, statements = settled_depths(results, resamples=400, seed=seed)
+        settled.add((statements["statement"].item(), statements["verdict"].item()))
+        # On one table alone what its resamples leave open is not decided.
+        once = depth_statements(relevance_centroids(results, resamples=400, seed=seed), resamples=400)
+        assert once["verdict"].item() in {"undecided", statements["verdict"].item()}
+    assert len(settled) == 1

@@ -28,6 +28,9 @@ from emoprobe.version import version
 COMMANDS = (
     "ask",
     "centroid",
+    "clean",
+    "compare",
+    "corpora",
     "demo_corpus",
     "demo_evaluate",
     "demo_pretrain",
@@ -36,11 +39,14 @@ COMMANDS = (
     "export",
     "extract",
     "fit",
+    "models",
     "plot",
     "predict",
+    "probing_corpora",
     "relevance",
     "report",
     "similarity",
+    "study",
     "train",
     "transcribe",
 )
@@ -68,7 +74,7 @@ def parser_of(name: str, monkeypatch: pytest.MonkeyPatch) -> CommandParser:
 def test_every_command_is_listed_here() -> None:
     """Arguments are read in `cli/` alone, one file a command, and each is a subcommand of `emoprobe`."""
     root = Path(__file__).parents[2]
-    rooms = ("analysis", "cli", "demo", "distil", "emoprobe", "endtoend", "extract", "probe", "transcribe")
+    rooms = ("analysis", "cli", "demo", "distil", "emoprobe", "endtoend", "extract", "probe", "study", "transcribe")
     files = [path for room in rooms for path in (root / room).rglob("*.py")]
     readers = [path.relative_to(root) for path in files if "Parser(" in path.read_text(encoding="utf-8")]
     shared = {Path("cli/command.py"), Path("cli/emoprobe.py")}

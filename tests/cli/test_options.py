@@ -6,15 +6,19 @@ import pytest
 
 from emoprobe.analysis import relevance_centroids
 from emoprobe.analysis.measures.relevance_settings import RelevanceSettings
+from emoprobe.cli.command import dimensions_of
 from emoprobe.cli.emoprobe import main
+from emoprobe.cli.fit import parser as fit_parser
 from emoprobe.demo.corpus import make_corpus
 from emoprobe.demo.pretrain_settings import PretrainSettings
 from emoprobe.distil.distiller import DistillSettings
 from emoprobe.endtoend.settings import TrainingSettings
 from emoprobe.errors import UserError
+from emoprobe.extract.corpora.cells import DIMENSIONS
 from emoprobe.extract.options import MOST_REPEATS
 from emoprobe.probe.results import Results, update_results
 from emoprobe.probe.settings import FitSettings
+from tests.cli.test_commandline import parser_of
 
 COUNTS = [
     *((FitSettings, name, least) for name, least in (("seeds", 1), ("resamples", 0), ("permutations", 0))),
@@ -98,3 +102,39 @@ def test_a_command_tells_it_in_one_line(command, given, tmp_path, monkeypatch, c
     assert error.startswith("error: ")
     assert given[-2].removeprefix("--") in error or "phones" in error
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("words", "dimensions", "caches"),
+    [
+        (["--dim", "arousal", "valence"], ("arousal", "valence"), []),
+        (["a.h5", "--dim", "valence"], ("valence",), ["a.h5"]),
+        (["--dim", "valence", "a.h5", "b.h5"], ("valence",), ["a.h5", "b.h5"]),  # as when it took one name
+        (["--dim", "valence", "arousal", "here", "--seed", "3"], ("valence", "arousal"), ["here"]),
+        (["--dim", "valence", "--dim", "arousal", "valence"], ("valence", "arousal"), []),
+        (["--dim", "all", "x/y"], DIMENSIONS, ["x/y"]),
+        ([], (), []),
+    ],
+)
+def test_a_place_may_stand_behind_the_dimensions(words, dimensions, caches, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    given = fit_parser().parse_args(words)
+    assert dimensions_of(given.dim) == dimensions
+    assert list(map(str, given.caches)) == caches
+    assert given.seed == (3 if "--seed" in words else 0)
+
+
+def test_a_misspelt_dimension_is_none_of_the_places(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        fit_parser().parse_args(["--dim", "valence", "arousl"])
+    assert "invalid choice: 'arousl'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["fit", "relevance", "report", "train"])
+def test_every_command_takes_several_dimensions(command, monkeypatch):
+    places = ["cache.h5"] if command == "relevance" else []
+    given = parser_of(command, monkeypatch).parse_args([*places, "--dim", "arousal", "valence"])
+    asked = given.dim if hasattr(given, "dim") else given.dimensions
+    assert tuple(asked) == ("arousal", "valence")

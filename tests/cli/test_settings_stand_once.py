@@ -18,11 +18,13 @@ from emoprobe.cli.command import CommandParser, add_setting, settings_of
 from emoprobe.demo.corpus import CorpusSettings
 from emoprobe.demo.evaluate import EvaluationSettings
 from emoprobe.demo.pretrain_settings import PretrainSettings
+from emoprobe.demo.probing import ProbingSettings
 from emoprobe.demo.teaching_settings import TeachingSettings
 from emoprobe.distil.settings import DistillSettings, Keeping, Running
 from emoprobe.endtoend.settings import ModelSettings, PredictionSettings, TrainingSettings
 from emoprobe.extract.settings import ExtractionSettings
 from emoprobe.probe.settings import FitSettings
+from emoprobe.study.settings import StudySettings
 from emoprobe.transcribe.settings import TranscriptionSettings
 from tests.cli.test_commandline import parser_of
 
@@ -37,10 +39,12 @@ FILLED = [
     ("distill", DistillSettings, 11),
     ("distill", Running, 4),
     ("extract", ExtractionSettings, 12),
-    ("fit", FitSettings, 14),
+    ("fit", FitSettings, 15),
     ("predict", PredictionSettings, 4),
+    ("probing_corpora", ProbingSettings, 5),
     ("relevance", RelevanceSettings, 9),
-    ("report", ReportSettings, 3),
+    ("report", ReportSettings, 4),
+    ("study", StudySettings, 17),
     ("train", ModelSettings, 14),
     ("train", TrainingSettings, 21),
     ("transcribe", TranscriptionSettings, 6),

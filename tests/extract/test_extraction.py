@@ -30,8 +30,8 @@ from emoprobe.extract.batching import plan_batches
 from emoprobe.extract.cache_file import CacheFile
 from emoprobe.extract.corpora import read_corpus
 from emoprobe.extract.encoders.speech import Backbone
-from emoprobe.extract.pipeline import Progress
 from emoprobe.extract.scan import scan
+from emoprobe.extract.storing import Progress
 from emoprobe.extract.writer import CacheWriter, lock_cache
 from emoprobe.probe.fit import fit_layers
 from emoprobe.probe.results import load_results

@@ -81,8 +81,8 @@ def test_a_run_that_was_stopped_takes_labels_over_and_goes_on(manifest, model, t
     out = tmp_path / "states.h5"
     extract_all = Pipeline.run
 
-    def stop_half_way(self, todo, bar):
-        extract_all(self, todo[: len(todo) // 2], bar)
+    def stop_half_way(self, todo):
+        yield from extract_all(self, todo[: len(todo) // 2])
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

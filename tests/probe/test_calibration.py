@@ -165,18 +165,27 @@ def test_the_null_within_speakers_holds_what_the_free_one_does_not(design, free)
 LEAST, REFITS = 177, 200
 
 
-@pytest.mark.parametrize("design", ["cross-validation", "official"])
+@pytest.mark.parametrize("design", [simulated_probes.CROSSED, simulated_probes.OFFICIAL], ids=lambda one: one.name)
 @pytest.mark.parametrize("speakers", [12, 24])
 def test_intervals_with_refits_hold_what_probes_score_on_average(speakers, design):
     """Ridge probes of simulated states; the same over 50 speakers: ``python -m tests.simulated_probes``."""
     counts = simulated_probes.coverage(simulated_probes.MODERATE, speakers, design, REFITS, seed=3)
-    for statistic, (refitted, _) in counts.items():
+    for statistic, (refitted, _, _) in counts.items():
         assert (refitted >= LEAST).all(), (statistic, refitted)
     # Layers of one truth are told apart 10 times of 200, as far as chance allows.
     assert REFITS - counts["difference in CCC"][0][0] <= 21
     # Around the fixed probes it is far less in cross-validation, where everybody is trained on and tested.
-    if design == "cross-validation":
+    if design is simulated_probes.CROSSED:
         assert counts["difference in CCC"][1].mean() < 0.88 * REFITS
+
+
+def test_one_speaker_on_both_sides_narrows_no_interval():
+    """60 speakers to train on and 12 to test: those tested vary by far more, and one shared makes them no 71."""
+    designs = (simulated_probes.UNEVEN, simulated_probes.SHARED)
+    alone, shared = (simulated_probes.coverage(simulated_probes.MODERATE, 12, one, 100, seed=1) for one in designs)
+    for statistic, (refitted, _, width) in shared.items():
+        assert (refitted >= 86).all(), (statistic, refitted)  # of 100, of which 95 should hold: four standard errors
+        np.testing.assert_allclose(width, alone[statistic][2], rtol=0.1)
 
 
 def test_the_planted_layer_is_found_among_correlated_ones():

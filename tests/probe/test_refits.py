@@ -10,7 +10,7 @@ from sklearn.linear_model import Ridge
 from emoprobe import fit_layers
 from emoprobe.probe import jackknife
 from emoprobe.probe.bootstrap import leave_one_out
-from emoprobe.probe.deletion import BOTH, MOST, TRAINING, Deletions, moments_without
+from emoprobe.probe.deletion import BOTH, MOST, TESTED, TRAINING, Deletions, moments_without
 from emoprobe.probe.jackknife import FIXED, REFITTED
 from emoprobe.probe.metrics import ccc, moments
 from emoprobe.probe.refits import Refit, Refits
@@ -63,10 +63,11 @@ def test_sums_without_a_speaker_are_those_of_a_fit_without_them(width, each, des
     folds = official(speaker) if design == "official" else cross_validation(np.arange(len(y)), speaker, 3)
     equations = accumulate(lambda rows: x[rows], y, folds, chunk_rows=25)
     solved = solve(equations, penalties=PENALTIES, rescale=rescale)
-    deletions = Deletions.of(folds, names)
+    deletions = Deletions.of(folds, names, y)
     (sums,) = moments_without(equations, solved, y, deletions).values()
     tested = np.concatenate([rows for fold in folds for rows in fold.tests.values()])
-    assert deletions.part == (TRAINING if design == "official" else BOTH)
+    (split,) = deletions.tested
+    assert set(deletions.parts(split)) == {TRAINING if design == "official" else BOTH}
     assert set(deletions.names) == {
         name for name, number in zip(names, speaker, strict=True) if number % 4 or design != "official"
     }
@@ -88,15 +89,15 @@ def test_sums_without_a_speaker_are_those_of_a_fit_without_them(width, each, des
 
 def test_many_units_are_left_out_in_blocks_that_their_names_tell_apart():
     units = [f"s{k:03d}" for k in range(250)]
-    folds = cross_validation(np.arange(250), np.arange(250), 5)
-    drawn = Deletions.of(folds, units, seed=1)
+    folds, labels = cross_validation(np.arange(250), np.arange(250), 5), np.zeros((250, 1))
+    drawn = Deletions.of(folds, units, labels, seed=1)
     assert len(set(drawn.names)) == MOST
     assert set(np.bincount(drawn.block)) == {2, 3}
-    assert drawn.names == Deletions.of(folds, units, seed=1).names
-    assert not set(drawn.names) & set(Deletions.of(folds, units, seed=2).names)
+    assert drawn.names == Deletions.of(folds, units, labels, seed=1).names
+    assert not set(drawn.names) & set(Deletions.of(folds, units, labels, seed=2).names)
     # The blocks are of the units, wherever their rows stand.
     shuffled = np.random.default_rng(0).permutation(250)
-    again = Deletions.of(folds, [units[k] for k in shuffled], seed=1)
+    again = Deletions.of(folds, [units[k] for k in shuffled], labels, seed=1)
     assert again.names == drawn.names
     np.testing.assert_array_equal(again.block, drawn.block[shuffled])
 
@@ -107,7 +108,7 @@ def test_one_speaker_to_train_on_leaves_nothing_to_fit_again():
     alone = np.where(np.isin(np.arange(len(y)), folds[0].train), "s01", names)
     equations = accumulate(lambda rows: x[rows], y, folds)
     solved = solve(equations, penalties=PENALTIES)
-    deletions = Deletions.of(folds, alone.tolist())
+    deletions = Deletions.of(folds, alone.tolist(), y)
     (sums,) = moments_without(equations, solved, y, deletions).values()
     assert deletions.names == ("s01",)
     assert np.isnan(sums[0, :, 2]).all()
@@ -132,6 +133,26 @@ def test_of_a_mean_it_is_the_t_interval_and_of_two_samples_welchs():
     expected = stats.ttest_ind(one, other, equal_var=False)
     np.testing.assert_allclose([low[0], high[0]], expected.confidence_interval(), rtol=1e-12)
     assert p[0] == pytest.approx(expected.pvalue)
+
+
+def test_units_on_both_sides_are_a_sample_of_their_own():
+    """Of a sum of two means, one over each side of ten: the variance is that of three samples of terms."""
+    rng = np.random.default_rng(1)
+    trained, tested, shared = np.arange(10), np.arange(7, 17), np.arange(7, 10)
+    one, other = rng.standard_normal(17), 3 * rng.standard_normal(17)
+
+    def without(unit):
+        return one[trained[trained != unit]].mean() + other[tested[tested != unit]].mean()
+
+    samples = [np.array([[without(unit)] for unit in units]) for units in (trained[:7], tested[3:], shared)]
+    variance, freedom = jackknife.spread(samples)
+    parts = np.array([7 * one[:7].var(ddof=1), 7 * other[10:].var(ddof=1), 3 * (one + other)[shared].var(ddof=1)]) / 100
+    assert variance[0] == pytest.approx(parts.sum())
+    assert freedom[0] == pytest.approx(parts.sum() ** 2 / (parts**2 / [6, 6, 2]).sum())
+    # Where nobody is shared they are two samples, and where everybody is, one.
+    nobody, two = np.empty((0, 1)), [rng.standard_normal((6, 1)), rng.standard_normal((9, 1))]
+    assert jackknife.spread([*two, nobody]) == jackknife.spread(two)
+    assert jackknife.spread([nobody, nobody, two[0]]) == jackknife.spread(two[:1])
 
 
 def test_limits_of_a_correlation_stay_below_one_and_identical_systems_do_not_differ():
@@ -236,18 +257,55 @@ def test_an_official_split_adds_what_the_tested_speakers_vary_by(tmp_path):
          "features": "mean", "layer": 1, "split": "test"}
     )  # fmt: skip
     assert isinstance(refit, Refit)
-    assert (refit.part, refit.units, refit.utterances) == (TRAINING, tuple(f"s{k:02d}" for k in range(5)), 36)
+    assert (refit.parts, refit.units, refit.utterances) == ((TRAINING,) * 5, tuple(f"s{k:02d}" for k in range(5)), 36)
     row = results.select(fold="all", probe="ridge", layer=1).iloc[0]
     rows = results.predictions[(results.predictions["probe"] == "ridge") & (results.predictions["layer"] == 1)]
     tested = np.array([ccc(*rows[rows["speaker"] != name][["truth", "prediction"]].to_numpy().T) for name in
                        sorted(set(rows["speaker"]))])  # fmt: skip
-    trained = refit.samples(lambda sums: np.array([sums]), np.zeros((2, 6)))[0][0]
+    trained = refit.samples(lambda sums: sums, np.zeros((2, 6)))[0]
     n, t, p, tt, pp, tp = trained.T
     trained = 2 * (tp / n - t * p / n**2) / (tt / n + pp / n - 2 * t * p / n**2)
     parts = [(len(v) - 1) / len(v) * ((np.arctanh(v) - np.arctanh(v).mean()) ** 2).sum() for v in (trained, tested)]
     freedom = sum(parts) ** 2 / (parts[0] ** 2 / 4 + parts[1] ** 2 / 2)
     expected = np.tanh(np.arctanh(row["ccc"]) + stats.t.ppf([0.025, 0.975], freedom) * np.sqrt(sum(parts)))
     np.testing.assert_allclose([row["ccc_low"], row["ccc_high"]], expected, rtol=1e-9)
+
+
+def test_a_speaker_on_both_sides_and_one_without_labels_are_told_apart(tmp_path):
+    """Speakers 0 to 4 are trained on, 4 to 7 tested; of speaker 0 nothing is labelled."""
+    path = tmp_path / "c.h5"
+    speaker = np.arange(96) % 8
+    split = np.where(speaker < 4, "train", np.where((speaker == 4) & (np.arange(96) < 48), "train", "test"))
+    labels = write_cache(path, layers=2, width=6, n=96, speakers=8)["valence"].to_numpy(float).copy()
+    labels[speaker == 0] = np.nan
+    write_cache(path, layers=2, width=6, n=96, speakers=8, split=split, valence=labels)
+    results = fit_layers(path, resamples=100, **{**SETTINGS, "dimensions": "valence"})
+    table = results.refits
+    table = table[(table["probe"] == "ridge") & (table["layer"] == 1)].sort_values("unit")
+    parts = {"s01": TRAINING, "s02": TRAINING, "s03": TRAINING, "s04": BOTH, "s05": TESTED, "s06": TESTED,
+             "s07": TESTED}  # fmt: skip
+    assert dict(zip(table["unit"], table["part"], strict=True)) == parts
+    assert table["n"].tolist() == [42, 42, 42, 36, 30, 30, 30]
+    row = results.select(fold="all", probe="ridge", layer=1).iloc[0]
+    n, t, p, tt, pp, tp = table[list(MOMENTS)].to_numpy(float).T
+    without = (2 * (tp / n - t * p / n**2) / (tt / n + pp / n - 2 * t * p / n**2))[:, None]
+    part = table["part"].to_numpy(str)
+    samples = [without[part == one] for one in (TRAINING, TESTED, BOTH)]
+    low, high, _ = jackknife.limits(np.array([row["ccc"]]), samples, scale="ccc")
+    np.testing.assert_allclose([row["ccc_low"], row["ccc_high"]], [low[0], high[0]], rtol=1e-9)
+
+
+def test_many_units_of_unlike_parts_share_no_block():
+    """Of 300 units the first 200 are trained on and the last 101 tested."""
+    train, test = np.arange(200), np.arange(199, 300)
+    folds = (Fold("all", train, ((train[::2], train[1::2]),), {"test": test}),)
+    deletions = Deletions.of(folds, [f"s{k:03d}" for k in range(300)], np.zeros((300, 1)))
+    parts = deletions.parts("test")
+    assert {part: int((parts == part).sum()) for part in (TRAINING, TESTED, BOTH)} == {
+        TRAINING: 66, TESTED: 33, BOTH: 1
+    }  # fmt: skip
+    assert (deletions.block == np.flatnonzero(parts == BOTH)[0]).tolist() == (np.arange(300) == 199).tolist()
+    assert set(parts[deletions.block[:199]]) == {TRAINING}
 
 
 def test_no_resamples_no_intervals(cache):
@@ -260,7 +318,7 @@ def test_no_resamples_no_intervals(cache):
 
 def test_samples_of_several_systems_are_those_of_each():
     rng = np.random.default_rng(0)
-    refits = [Refit(("a", "b", "c"), TRAINING, rng.random((3, 6))) for _ in range(2)]
+    refits = [Refit(("a", "b", "c"), (TRAINING,) * 3, rng.random((3, 6))) for _ in range(2)]
     tested = rng.random((4, 2, 6))
     together = Refit.stacked(refits).samples(lambda sums: sums[..., 1], tested)
     for k, refit in enumerate(refits):

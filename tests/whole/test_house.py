@@ -20,7 +20,8 @@ MAY_IMPORT = {
     "endtoend": {"extract", "probe"},
     "analysis": {"extract", "probe"},
     "demo": {"extract", "distil"},
-    "cli": {"extract", "probe", "transcribe", "distil", "endtoend", "analysis", "demo"},
+    "study": {"extract", "probe", "transcribe", "distil", "endtoend", "analysis", "demo"},
+    "cli": {"extract", "probe", "transcribe", "distil", "endtoend", "analysis", "demo", "study"},
     "testing": {"extract", "probe"},
 }
 

@@ -32,7 +32,7 @@ COMMANDS = (
     "probe-predict",
 )
 
-ROOMS = ("analysis", "cli", "demo", "distil", "endtoend", "extract", "probe", "transcribe")
+ROOMS = ("analysis", "cli", "demo", "distil", "endtoend", "extract", "probe", "study", "transcribe")
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...measures.directions import RULE
+from ...measures.verdicts import VERDICTS
 from ...tables import END_TO_END
-from ..claim import RULES, Claim
+from ..claim import EQUALITY, RULES, Claim, smallest_of
 from ..content import (
     Block,
     Findings,
@@ -33,28 +34,42 @@ def answer_section(material: Material) -> list[Block]:
         return [*blocks, Missing("These results allow no claim to be tested.", study.fit_command("--dim all"))]
     blocks += [Paragraph(_tally(claims)), Findings(tuple(claim.finding() for claim in claims))]
     depth = f" {RULE}" if any(claim.subject == "depth" for claim in claims) else ""
-    return [*blocks, Paragraph(f"{RULES} {_family(claims)}{depth}")]
+    return [*blocks, Paragraph(f"{RULES}{_equality(claims)} {_family(claims)}{depth}")]
 
 
 def _tally(claims: Sequence[Claim]) -> str:
     by_verdict: dict[str, list[Claim]] = {}
     for claim in claims:
         by_verdict.setdefault(claim.verdict, []).append(claim)
-    counts = [
-        f"{len(by_verdict[name])} {name}"
-        for name in ("supported", "contradicted", "undecided", "not tested")
-        if name in by_verdict
-    ]
+    counts = [f"{len(by_verdict[name])} {name}" for name in VERDICTS if name in by_verdict]
     text = f"Of {counted(len(claims), 'claim')}, {listed(counts)}."
+    if small := sum(bool(claim.beside) for claim in claims):
+        text += f" Of the differences that are decided, {small} {'is' if small == 1 else 'are'} too small to matter."
     if alone := sum(claim.decided_alone for claim in claims):
         text += f" Taken alone, before the correction for all claims, {alone} of the undecided would be decided."
     return text
 
 
+def _equality(claims: Sequence[Claim]) -> str:
+    """The rule of what is practically equal, where any claim has it."""
+    smallest = smallest_of(claims)
+    if smallest is None:
+        return ""
+    metrics = dict.fromkeys(claim.measure.rpartition(" ")[2] for claim in claims if known(claim.smallest))
+    return f" {EQUALITY.format(smallest=f'{smallest:g}', metrics=listed(metrics))}"
+
+
 def _family(claims: Sequence[Claim]) -> str:
     tested = sum(known(claim.p) for claim in claims)
+    both = any(known(claim.p_equal) for claim in claims)
+    two = (
+        " Of the two tests of a difference, that it is there and that it is small, at most one can be wrong, so that "
+        "they count as one; where the difference is decided, the other still counts as half."
+        if both
+        else ""
+    )
     return (
         f"p values are corrected by Holm over all tests of this page, for {counted(tested, 'claim')}; a claim on depth "
-        "has three. Intervals are of each claim alone. Where the error of the resampling left a verdict open, it was "
-        "computed again on more resamples."
+        f"has three.{two} Intervals are of each claim alone. Where the error of the resampling left a verdict open, it "
+        "was computed again on more resamples."
     )

@@ -149,9 +149,11 @@ def _best_table(study: Study, corpus: str, chosen: Sequence[_Chosen]) -> Table:
                "p, corrected", "Selectivity", "Compression")  # fmt: skip
     on = chosen_in_words((one.choice.chosen_on, one.choice.split) for one in chosen)
     text = (
-        f"Best layer of each model on {corpus}, {study.split(corpus)}, chosen on {on}. No interval covers a choice "
-        "with hindsight. p is corrected over layers. Compression above 1: the layer shortens the code of the labels."
+        f"Best layer of each model on {corpus}, {study.split(corpus)}, chosen on {on}. p is corrected over layers. "
+        "Compression above 1: the layer shortens the code of the labels."
     )
+    if any(one.choice.hindsight for one in chosen):
+        text += " No interval covers a choice with hindsight."
     return Table(text, columns, tuple(rows), words=2)
 
 
@@ -208,8 +210,10 @@ def _rivals_table(study: Study, corpus: str, chosen: Sequence[_Chosen]) -> list[
     on = chosen_in_words((choice.chosen_on, choice.split) for choice in choices)
     text = (
         f"Rival explanations on {corpus}: what is reached without the model, or without its training. The best of each "
-        f"is chosen on {on}; in brackets, where it is another: the best of the scored rows, with hindsight."
+        f"is chosen on {on}."
     )
+    if any(choice.differs for choice in choices):
+        text = f"{text[:-1]}; in brackets, where it is another: the best of the scored rows, with hindsight."
     return [Table(text, columns, tuple(rows), words=2)]
 
 

@@ -79,7 +79,8 @@ def _fairness_blocks(corpus: str, model: Model, table: pd.DataFrame) -> list[Blo
     on = chosen_in_words(zip(table["chosen_on"], table["split"], strict=True))
     text = (
         f"The best layer of {model.label}{f', chosen on {on}' if on else ''}, by gender, on {corpus}. A group whose "
-        f"labels spread less scores a lower CCC at the same error.{_drawn_together(table)}{_other_layers(table)}"
+        f"labels spread less scores a lower CCC at the same error. Intervals of genders and of their differences are "
+        f"around the fixed probe.{_drawn_together(table)}{_other_layers(table)}"
     )
     blocks.append(Table(text, columns, rows, words=2))
     speakers = table[(table["group_by"] == "speaker") & table["ccc"].notna()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..bibliography import bibtex
+from ..claim import smallest_of
 from ..content import Block, Code
 from ..material import Material
 from ..methods import methods, version_of
@@ -11,6 +12,7 @@ from ..methods import methods, version_of
 def methods_section(material: Material) -> list[Block]:
     """The methods in sentences, and the entries of BibTeX that they cite."""
     study, computed = material.study, material.computed
-    account = methods(study, opinions=computed.opinions, measures=computed.measures)
+    smallest = smallest_of(material.claims)
+    account = methods(study, opinions=computed.opinions, measures=computed.measures, smallest=smallest)
     text = "\n\n".join(account.paragraphs)
     return [Code(text, "Methods"), Code(bibtex(account.cited, version_of(study)), "BibTeX")]

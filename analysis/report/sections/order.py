@@ -8,14 +8,18 @@ from ..material import Material, SectionKind
 from .answer import answer_section
 from .categories import categories_section
 from .ceiling import ceiling_section
+from .contribution import contribution_section
 from .curves import curves_section
+from .erasure import erasure_section
 from .fairness import fairness_section
 from .limits import limits_section
 from .methods import methods_section
 from .protocol import protocol_section
 from .relevance import relevance_section
+from .robustness import robustness_section
 from .similarity import similarity_section
 from .systems import systems_section
+from .words_or_voice import words_or_voice_section
 
 SECTIONS = (
     SectionKind("answer", "What was asked, and the answer", answer_section),
@@ -26,6 +30,10 @@ SECTIONS = (
     SectionKind("similarity", "Similarity", similarity_section),
     # Questions that are asked by name stand where they were asked.
     SectionKind("ceiling", INQUIRIES["ceiling"].title, ceiling_section),
+    SectionKind("contribution", INQUIRIES["contribution"].title, contribution_section),
+    SectionKind("erasure", INQUIRIES["erasure"].title, erasure_section),
+    SectionKind("words_or_voice", INQUIRIES["words_or_voice"].title, words_or_voice_section),
+    SectionKind("robustness", INQUIRIES["robustness"].title, robustness_section),
     SectionKind("systems", "Models trained end to end, beside all others", systems_section),
     SectionKind("fairness", "Fairness across speakers", fairness_section),
     SectionKind("limits", "Limits", limits_section),

@@ -1,0 +1,74 @@
+"""Write what is extracted while more is computed, and show how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+from tqdm import tqdm
+
+from .pipeline import Extracted
+from .writer import CacheWriter
+
+
+class Progress:
+    """A bar in hours of audio, with the speed as times real time."""
+
+    def __init__(self, seconds: np.ndarray, todo: list[tuple[int, np.ndarray]], *, show: bool) -> None:
+        # Whole numbers, so that the parts add up to the whole in whatever order.
+        self._milliseconds = np.rint(np.asarray(seconds) * 1000).astype(np.int64)
+        total = int(self._milliseconds.sum())
+        self._bar = tqdm(
+            total=total,
+            initial=total - sum(int(self._milliseconds[rows].sum()) for _, rows in todo),
+            disable=not show,
+            unit="h",
+            unit_scale=1 / 3_600_000,
+            mininterval=0.5,
+            bar_format="extracting {percentage:3.0f}%|{bar}| {n:.2f} of {total:.2f} h [{elapsed}<{remaining}{postfix}]",
+        )
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+    def advance(self, rows: np.ndarray) -> None:
+        """Count a batch that is on disk."""
+        self._bar.update(int(self._milliseconds[rows].sum()))
+        elapsed = self._bar.format_dict["elapsed"]
+        if elapsed:
+            speed = (self._bar.n - self._bar.initial) / 1000 / elapsed
+            self._bar.set_postfix_str(f"{speed:.0f} x real time", refresh=False)
+
+
+def store(extracted: Iterable[Callable[[], Extracted]], writer: CacheWriter, bar: Progress) -> None:
+    """Fetch batches and write them in a thread of its own, one after the other.
+
+    Parameters
+    ----------
+    extracted : iterable of callable
+        Each gives what came of a batch; the next one is asked for while a batch is written.
+    writer : CacheWriter
+    bar : Progress
+    """
+    disk = ThreadPoolExecutor(1, thread_name_prefix="write")
+    writing: list[Future[np.ndarray]] = []
+
+    def write(fetch: Callable[[], Extracted]) -> np.ndarray:
+        batch = fetch()
+        batch.write(writer)
+        return batch.batch
+
+    try:
+        for fetch in extracted:
+            writing.append(disk.submit(write, fetch))
+            # One batch may wait for the disk while the next is computed; more would only take memory.
+            while len(writing) > 1:
+                bar.advance(writing.pop(0).result())
+        while writing:
+            bar.advance(writing.pop(0).result())
+    finally:
+        disk.shutdown(cancel_futures=True)

@@ -1,0 +1,10 @@
+from .facts import Facts as Facts
+from .facts import facts_of as facts_of
+from .presets import PRESETS as PRESETS
+from .reading import read_programme as read_programme
+from .running import run_steps as run_steps
+from .settings import Programme as Programme
+from .settings import StudySettings as StudySettings
+from .steps import Step as Step
+from .steps import plan as plan
+from .template import written as written
