@@ -296,7 +296,11 @@ def draw(scores: pd.DataFrame, *, pool: str = "mean") -> Figure:
         ax.set_ylabel("accuracy" if target == "phone" else "CCC", fontsize=8)
         ax.tick_params(labelsize=8)
         ax.grid(alpha=0.3)
-    handles, labels = axes.flat[0].get_legend_handles_labels()
+    # A model that one task alone knows is in the legend too.
+    shown_in = [ax.get_legend_handles_labels() for ax in axes.flat]
+    by_label = {label: handle for handles, labels in shown_in for handle, label in zip(handles, labels, strict=True)}
+    labels = [model for model in models if model in by_label]
+    handles = [by_label[label] for label in labels]
     if columns * lines - len(panels) >= 1:
         axes.flat[-1].set_visible(True)
         axes.flat[-1].axis("off")

@@ -11,10 +11,11 @@ import torch
 
 from emoprobe.claims import alone
 from emoprobe.cli import demo_pretrain
-from emoprobe.demo import batches, hubert, pretrain, shards, units, zoo
+from emoprobe.demo import batches, hubert, pretrain, recordings, shards, units, zoo
 from emoprobe.distil.checkpoint import export
 from emoprobe.distil.store import open_store, write_store
 from emoprobe.errors import UserError
+from emoprobe.extract.encoders.speech import load_backbone
 
 pytest.importorskip("accelerate", reason="the recipe trains with transformers' Trainer, which needs accelerate")
 pytest.importorskip("espeakng_loader", reason="synthetic speech needs espeakng-loader")
@@ -262,6 +263,29 @@ def test_packaged_models_load_and_give_finite_states(name):
     for state in states:
         assert torch.isfinite(state).all()
         assert state.std() > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", zoo.MODELS)
+def test_packaged_models_do_not_feel_a_padded_batch(name):
+    backbone = load_backbone(name)
+    rng = np.random.default_rng(3)
+    waves = [rng.standard_normal(n).astype(np.float32) for n in (9_000, 31_000, 20_500)]
+    together, frames = backbone.hidden_states(waves)
+    for row, wave in enumerate(waves):
+        alone, _ = backbone.hidden_states([wave])
+        size = alone.abs().amax()
+        assert (together[:, row, : frames[row]] - alone[:, 0]).abs().amax() < 1e-4 * size
+
+
+def test_the_model_that_a_recogniser_taught_says_so_and_credits_its_sources():
+    folder = zoo.model_folder("hubert-nano-2")
+    card, notice = ((folder / name).read_text(encoding="utf-8") for name in ("README.md", "NOTICE.md"))
+    assert "not\nself-supervised alone" in card or "not self-supervised alone" in card
+    for source in recordings.SOURCES:
+        named = source.package in notice or f"-{source.package.split('-')[3]}-g722" in notice
+        assert named, source.package
+        assert all(name in notice for name in source.credit.split(" and ")), source.package
 
 
 def test_unknown_packaged_model_is_refused():
