@@ -59,7 +59,9 @@ def least_known(intervals: Iterable[str]) -> str:
     return min(intervals, key=order.index)
 
 
-def spread(left_out: Sequence[np.ndarray], *, scale: str | None = None) -> tuple[np.ndarray, np.ndarray]:
+def spread(
+    left_out: Sequence[np.ndarray], *, scale: str | None = None, crossed: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Variance of scores by the jackknife, and its degrees of freedom.
 
     Parameters
@@ -69,6 +71,9 @@ def spread(left_out: Sequence[np.ndarray], *, scale: str | None = None) -> tuple
         three, the third of units that are on both.
     scale : str, optional
         A key of `bootstrap.SCALES`, on which the variance is wanted.
+    crossed : bool
+        The samples are of factors that are crossed, such as texts and voices, however many there are: their variances
+        add up to no less than that over new units of all.
 
     Returns
     -------
@@ -85,16 +90,17 @@ def spread(left_out: Sequence[np.ndarray], *, scale: str | None = None) -> tuple
     (True, 3.0)
     """
     forth, _ = scale_of(scale)
+    three = len(left_out) == 3 and not crossed
     variances, freedoms = [], []
     with np.errstate(invalid="ignore", divide="ignore"):
-        for values, side in zip(left_out, _sides([len(values) for values in left_out]), strict=True):
+        for values, side in zip(left_out, _sides([len(values) for values in left_out], three=three), strict=True):
             units = len(values)
-            if not units and len(left_out) == 3:
+            if not units and three:
                 continue
             scaled = forth(values)
             if units > 1:
                 squares = units / (units - 1) * ((scaled - scaled.mean(0)) ** 2).sum(0)
-            elif len(left_out) == 3:
+            elif three:
                 squares = ((scaled - forth(np.concatenate(left_out)).mean(0)) ** 2)[0]
             else:
                 squares = np.full(values.shape[1:], np.nan)
@@ -107,9 +113,9 @@ def spread(left_out: Sequence[np.ndarray], *, scale: str | None = None) -> tuple
     return variance, np.where(variance == 0, sum(freedoms), freedom)
 
 
-def _sides(units: Sequence[int]) -> list[int]:
+def _sides(units: Sequence[int], *, three: bool) -> list[int]:
     """How many units the side of each sample has; see :func:`spread`."""
-    if len(units) < 3:
+    if not three:
         return list(units)
     one, other, both = units
     return [one + both, other + both, min(one, other) + both]
@@ -156,7 +162,12 @@ def equivalence(score: np.ndarray, left_out: Sequence[np.ndarray], smallest: flo
 
 
 def limits(
-    score: np.ndarray, left_out: Sequence[np.ndarray], *, scale: str | None = None, level: float = 0.95
+    score: np.ndarray,
+    left_out: Sequence[np.ndarray],
+    *,
+    scale: str | None = None,
+    level: float = 0.95,
+    crossed: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Interval of each score, and the two-sided p value of zero.
 
@@ -164,7 +175,7 @@ def limits(
     ----------
     score : ndarray, shape (columns,)
         Of all units.
-    left_out, scale
+    left_out, scale, crossed
         See :func:`spread`.
     level : float
 
@@ -174,7 +185,7 @@ def limits(
         NaN where there is no variance to be had.
     """
     forth, back = scale_of(scale)
-    variance, freedom = spread(left_out, scale=scale)
+    variance, freedom = spread(left_out, scale=scale, crossed=crossed)
     middle, error = forth(np.asarray(score, dtype=np.float64)), np.sqrt(variance)
     reach = stats.t.ppf((1 + level) / 2, freedom) * error
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -114,7 +114,7 @@ def _caption(rows: pd.DataFrame, layers: pd.DataFrame, split: str) -> str:
     where = f" on {printable(split)}" if split else ""
     text = (
         f"Noise ceiling{where} ({own['n'].min()} utterances of {own['units'].min()} "
-        f"{own['unit'].iloc[0]}s): the highest CCC that any model can have. "
+        f"{own['unit'].iloc[0]}s): the highest CCC to be expected of any model. "
     )
     if len(layers):
         text += "Left: share of it that each layer reaches, bands: 95 % intervals. Right: "

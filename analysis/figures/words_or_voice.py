@@ -108,9 +108,9 @@ def _caption(rows: pd.DataFrame, twin: pd.DataFrame) -> str:
     first = rows.iloc[0]
     text = (
         f"What ridge probes (trained on {first['trained']} utterances) say of {printable(first['words'])}, "
-        f"{first['words_units']} texts in one manner, and of {printable(first['voice'])}, {first['voice_units']} pairs "
-        "of text and voice in many manners. Correlations within a voice, and within such a pair. Right: 1 where only "
-        "the voice moves the answer, 0 where only the words do. Bands: 95 % intervals over texts and over pairs, "
-        "around the fixed probe."
+        f"texts in one manner, and of {printable(first['voice'])}, texts in many manners. Correlations within a voice, "
+        "and within a voice and text. Right: 1 where only the voice moves the answer, 0 where only the words do. "
+        "Bands: 95 % intervals over texts and over voices (of the fewer, there are "
+        f"{first['words_units']} and {first['voice_units']}), around the fixed probe."
     )
     return f"{text} Thin: {printable(twin['model'].iloc[0])}." if len(twin) else text

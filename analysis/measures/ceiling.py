@@ -100,7 +100,8 @@ def ask_ceiling(
     for dimension in bar(settings.dimensions or rated):
         scores = _scores(results, cache, dimension)
         for split in list(dict.fromkeys(scores["split"])) or [""]:
-            of_ceiling = _of_part(utterances, dimension, split, settings, single)
+            part = _scored_there(utterances, _scored_ids(results, cache, dimension, split), split)
+            of_ceiling = _of_part(utterances, dimension, part, settings, single)
             if of_ceiling is None:
                 continue
             common = {"model": cache.label, "corpus": cache.corpus, "dimension": dimension, "split": split}
@@ -146,8 +147,23 @@ def _scores(results: Results, cache: HiddenStateCache, dimension: str) -> pd.Dat
     return chosen[columns].rename(columns=names)
 
 
+def _scored_ids(results: Results, cache: HiddenStateCache, dimension: str, split: str) -> set[str]:
+    """Of a part, the utterances that have predictions."""
+    of = results.predictions
+    mine = (of["model"] == cache.label) & (of["corpus"] == cache.corpus)
+    return set(of.loc[mine & (of["dimension"] == dimension) & (of["split"] == split), "id"])
+
+
+def _scored_there(utterances: pd.DataFrame, scored: set[str], split: str) -> np.ndarray:
+    """Which utterances the scores of a part are of: by its predictions, or else by the corpus's own split."""
+    if scored:
+        return utterances["id"].isin(scored).to_numpy()
+    named = (utterances["split"] == split).to_numpy()
+    return named if named.any() else np.ones(len(utterances), dtype=bool)
+
+
 def _of_part(
-    utterances: pd.DataFrame, dimension: str, split: str, settings: CeilingSettings, single: Ratings | None
+    utterances: pd.DataFrame, dimension: str, part: np.ndarray, settings: CeilingSettings, single: Ratings | None
 ) -> dict[str, Any] | None:
     """Ceiling of the labels of a part that can be scored, with its interval; None where none of them is rated."""
     from emoprobe.probe.bootstrap import intervals, sum_by_group
@@ -158,9 +174,7 @@ def _of_part(
     units = Units.of(utterances["speaker"].fillna("").tolist(), utterances["group"].fillna("").tolist())
     label = utterances[dimension].to_numpy(float)
     mean, spread, number = (utterances[f"{dimension}_{what}"].to_numpy(float) for what in ("mean", "sd", "n"))
-    used = (utterances["status"] == "done").to_numpy() & np.isfinite(label)
-    if split in set(utterances["split"]):
-        used &= (utterances["split"] == split).to_numpy()
+    used = (utterances["status"] == "done").to_numpy() & np.isfinite(label) & part
     rows = np.flatnonzero(used & np.isfinite(mean) & (number > 0))
     if not len(rows) or not (number[rows] > 1).any():
         return None
@@ -229,7 +243,8 @@ def _told(answer: pd.DataFrame) -> Iterator[str]:
         yield (
             f"{model}, {dimension}{f' on {split}' if split else ''}: the mean of {own['raters']:.1f} ratings has a "
             f"reliability of {own['reliability']:.3f} [{own['reliability_low']:.3f}, {own['reliability_high']:.3f}], "
-            f"so no model can have a CCC above {own['ceiling']:.3f}.{reached}"
+            f"so the highest CCC that is to be expected of any model is {own['ceiling']:.3f} "
+            f"[{own['ceiling_low']:.3f}, {own['ceiling_high']:.3f}].{reached}"
         )
 
 

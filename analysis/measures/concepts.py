@@ -46,6 +46,11 @@ class Concept:
         """Rows of which it is known, shape (utterances,) bool."""
         return ~np.isnan(self.values).any(1)
 
+    def varies_in(self, rows: np.ndarray) -> bool:
+        """Whether two values of it are known among some rows."""
+        known = rows[self.known[rows]]
+        return len(known) > 1 and bool((self.values[known] != self.values[known[0]]).any())
+
     def permuted(self, among: np.ndarray, voices: np.ndarray, rng: np.random.Generator) -> Concept:
         """The same values of other utterances; of other speakers, where each speaker has one of a few values.
 

@@ -171,8 +171,10 @@ def _concepts(problem: Problem, settings: ErasureSettings) -> list[Concept]:
     concepts = []
     for name in settings.concepts or ERASABLE:
         one = concept_of(problem.cache, name, components=settings.components, fitted=train)
+        if one is not None and not all(one.varies_in(fold.train) for fold in problem.folds):
+            one = None
         if one is None and name in settings.concepts:
-            need = "the baseline 'text'" if name == "words" else f"two values of {name}"
+            need = "the baseline 'text'" if name == "words" else f"two values of {name} to train on in every fold"
             raise UserError(f"{problem.cache.path}: {name} cannot be erased, the cache has not {need}")
         concepts += [] if one is None else [one]
     return concepts
@@ -348,8 +350,9 @@ ERASURE = Inquiry(
     ask=ask_erasure,
     told=lambda answer: list(_told(answer)),
     method="What is linearly readable of a concept is taken out of a layer by least-squares concept erasure, fitted on "
-    "training rows alone; ridge probes are then fitted to what is left, and what they lose is told against erasing "
-    "the concept with its values permuted.",
+    "training rows alone (which components stand for the words is told by all rows that any fold trains on); ridge "
+    "probes are then fitted to what is left, and what they lose is told against erasing the concept with its values "
+    "permuted.",
     cites=("belrose2023leace", "ravfogel2022kernel", "kumar2022unreliable"),
     methods=("jackknife", "ridge", "splits"),
     reads=("id", "speaker", "group", "fold", "split", "status", "gender", "transcript", *DIMENSIONS),

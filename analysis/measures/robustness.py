@@ -149,7 +149,10 @@ def _with_all_claims(table: pd.DataFrame) -> pd.DataFrame:
             about = {"model": str(model), "corpus": str(corpus), **dict(zip(FACTORS, map(str, chosen), strict=True))}
             full["verdict"] = full["verdict"].fillna(NOT_TESTED)
             reasons = rows["reason"].dropna()
-            full["reason"] = reasons.iloc[0] if len(reasons) else full["reason"]
+            if len(reasons):  # of a claim that was not tested, and has no reason of its own
+                full["reason"] = full["reason"].where(
+                    full["reason"].notna() | (full["verdict"] != NOT_TESTED), reasons.iloc[0]
+                )
             whole.append(full.assign(**about))
     return pd.concat(whole, ignore_index=True)[list(table.columns)]
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import lazy_loader as _lazy
 
+from emoprobe.errors import UserError
+
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
@@ -94,7 +96,10 @@ def of_like_duration(table: pd.DataFrame) -> pd.DataFrame:
     """The utterances whose duration is between the quartiles of those that are done; the others are left out."""
     done = (table["status"] == "done").to_numpy()
     seconds = table["seconds"].to_numpy(np.float64)
-    low, high = np.quantile(seconds[done], [0.25, 0.75])
+    known = done & np.isfinite(seconds)
+    if not known.any():
+        raise UserError("no duration is known, so none is like the others")
+    low, high = np.quantile(seconds[known], [0.25, 0.75])
     status = np.where(done & ~((low <= seconds) & (seconds <= high)), LEFT_OUT, table["status"])
     return table.assign(status=status)
 

@@ -26,13 +26,14 @@ A. Triantafyllopoulos, J. Wagner, H. Wierstorf, M. Schmitt, U. Reichel, F. Eyben
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import lazy_loader as _lazy
 
-from emoprobe.errors import UserError
+from emoprobe.errors import Note, UserError
 from emoprobe.extract.corpora.cells import DIMENSIONS
 from emoprobe.extract.options import check_counts, check_seed
 
@@ -158,26 +159,40 @@ def _as_relevance(settings: WordsOrVoiceSettings) -> RelevanceSettings:
 
 def _roles(
     caches: Sequence[HiddenStateCache], settings: WordsOrVoiceSettings
-) -> Iterator[tuple[HiddenStateCache, HiddenStateCache, HiddenStateCache]]:
-    """Training corpus, words and voice of each model."""
+) -> list[tuple[HiddenStateCache, HiddenStateCache, HiddenStateCache]]:
+    """Training corpus, words and voice of each model that has all three; the others are told."""
     models: dict[str, dict[str, HiddenStateCache]] = {}
     for cache in caches:
         models.setdefault(cache.label, {})[cache.corpus] = cache
+    roles, lacking = [], []
     for label, corpora in models.items():
-        trained = [cache for name, cache in corpora.items() if name not in (settings.words, settings.voice)]
-        for name in (settings.words, settings.voice):
-            if name not in corpora:
-                raise UserError(
-                    f"there is no cache of the corpus '{name}' by {label}: speak it with emoprobe probing-corpora, "
-                    f"extract it with probe-extract --corpus probing_corpora/{name}.csv and the same model, and name "
-                    "its cache too; or name another corpus with --words or --voice"
-                )
-        if not trained:
-            raise UserError(f"there is no cache by {label} to train probes on: name that of a corpus with labels, too")
-        for cache in trained:
-            for other in (corpora[settings.words], corpora[settings.voice]):
+        if lack := _lacking(label, corpora, settings):
+            lacking.append(lack)
+            continue
+        words, voice = corpora[settings.words], corpora[settings.voice]
+        for cache in (one for one in corpora.values() if one not in (words, voice)):
+            for other in (words, voice):
                 _refuse_another_model(cache, other)
-            yield cache, corpora[settings.words], corpora[settings.voice]
+            roles.append((cache, words, voice))
+    if not roles:
+        raise UserError(lacking[0])
+    for lack in lacking:
+        warnings.warn(f"left out: {lack}", Note, stacklevel=2)
+    return roles
+
+
+def _lacking(label: str, corpora: dict[str, HiddenStateCache], settings: WordsOrVoiceSettings) -> str:
+    """What the caches of a model lack for it to be asked, with the remedy; empty where all are there."""
+    for name in (settings.words, settings.voice):
+        if name not in corpora:
+            return (
+                f"there is no cache of the corpus '{name}' by {label}: speak it with emoprobe probing-corpora, "
+                f"extract it with probe-extract --corpus probing_corpora/{name}.csv and the same model, and name "
+                "its cache too; or name another corpus with --words or --voice"
+            )
+    if set(corpora) == {settings.words, settings.voice}:
+        return f"there is no cache by {label} to train probes on: name that of a corpus with labels, too"
+    return ""
 
 
 def _refuse_another_model(one: HiddenStateCache, other: HiddenStateCache) -> None:

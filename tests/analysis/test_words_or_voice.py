@@ -12,7 +12,7 @@ from sklearn.linear_model import LinearRegression
 
 from emoprobe import HiddenStateCache, UserError
 from emoprobe.analysis import WordsOrVoiceSettings, ask_words_or_voice, plot_words_or_voice
-from emoprobe.analysis.measures.reactions import Changed, reaction
+from emoprobe.analysis.measures.reactions import Changed, crossed, reaction
 from emoprobe.analysis.measures.words_or_voice import WORDS_OR_VOICE
 from emoprobe.testing import write_cache
 from emoprobe.testing.caches import write_checksums
@@ -22,7 +22,7 @@ def changed(cells: int, units: int, each: int, rating: np.ndarray, *, by_cell: b
     """Rows of each unit in each cell; of voices every unit is a cell."""
     cell = np.repeat(np.arange(cells), each)
     unit = cell if by_cell else np.tile(np.arange(units), cells)
-    return Changed(None, np.arange(len(cell)), cell, unit, rating)
+    return Changed(None, np.arange(len(cell)), cell, (unit,), rating)
 
 
 def test_correlations_are_those_within_a_voice():
@@ -35,14 +35,37 @@ def test_correlations_are_those_within_a_voice():
     row = reaction(words, voice, answers, to_voice)
     within = np.concatenate([answers[words.cells == k] - answers[words.cells == k].mean() for k in range(3)])
     assert row["words_r"] == pytest.approx(stats.pearsonr(within, rating).statistic)
-    assert row["words_sd"] == pytest.approx(within.std())
+    assert row["words_sd"] == pytest.approx(np.sqrt((within**2).sum() / 87))  # a mean of each voice is taken
     assert row["words_low"] < row["words_r"] < row["words_high"]
     assert row["words_p"] < 0.001
     # Nobody rated the manners: there is a spread, and no correlation.
     assert np.isnan(row["voice_r"])
     moved = np.concatenate([to_voice[voice.cells == k] - to_voice[voice.cells == k].mean() for k in range(12)])
-    assert row["voice_sd"] == pytest.approx(moved.std())
-    assert row["share"] == pytest.approx(moved.var() / (moved.var() + within.var()))
+    assert row["voice_sd"] == pytest.approx(np.sqrt((moved**2).sum() / 108))
+    assert row["share"] == pytest.approx(row["voice_sd"] ** 2 / (row["voice_sd"] ** 2 + row["words_sd"] ** 2))
+
+
+def test_texts_and_voices_are_left_out_each_on_their_own():
+    """Crossed factors: their variances add up. A factor of two units counts as fixed, and two of two as pairs."""
+    texts, voices = np.repeat(np.arange(5), 12), np.tile(np.repeat(np.arange(4), 3), 5)
+    both = crossed(texts, voices)
+    assert [one.max() + 1 for one in both] == [5, 4]
+    assert [one.max() + 1 for one in crossed(texts, voices % 2)] == [5]
+    assert [one.max() + 1 for one in crossed(texts % 2, voices % 2)] == [4]
+    assert crossed(texts % 2, voices * 0) == ()
+    rng = np.random.default_rng(2)
+    rating = rng.standard_normal(60)
+    alone = [Changed(None, np.arange(60), texts * 4 + voices, (one,), rating) for one in both]
+    together = Changed(None, np.arange(60), texts * 4 + voices, both, rating)
+    answers = rating + rng.standard_normal(60)
+    of = [reaction(one, one, answers, answers) for one in (*alone, together)]
+    width = [np.arctanh(row["voice_high"]) - np.arctanh(row["voice_low"]) for row in of]
+    freedom = [4, 3]
+    error = [w / 2 / stats.t.ppf(0.975, f) for w, f in zip(width, freedom, strict=False)]
+    total = sum(e**2 for e in error)
+    of_both = total**2 / sum(e**4 / f for e, f in zip(error, freedom, strict=True))
+    assert width[2] / 2 == pytest.approx(stats.t.ppf(0.975, of_both) * np.sqrt(total))
+    assert [row["voice_units"] for row in of] == [5, 4, 4]
 
 
 def test_intervals_of_the_share_hold_the_planted_one():
@@ -53,9 +76,9 @@ def test_intervals_of_the_share_hold_the_planted_one():
     held, apart = 0, 0
     for _ in range(200):
         text = np.tile(rng.standard_normal(60), 4) + 0.2 * rng.standard_normal(240)
-        row = reaction(words, voice, text, 2 * np.sqrt(1.04 * 20 / 19) * rng.standard_normal(400))
+        row = reaction(words, voice, text, 2 * np.sqrt(1.04) * rng.standard_normal(400))
         held += row["share_low"] < 0.8 < row["share_high"]
-        equal = reaction(words, voice, text, np.sqrt(1.04 * 20 / 19) * rng.standard_normal(400))
+        equal = reaction(words, voice, text, np.sqrt(1.04) * rng.standard_normal(400))
         apart += equal["share_p"] <= 0.05
     assert held >= 178  # nominally 190, standard error 3
     assert apart <= 22
@@ -154,5 +177,5 @@ def test_a_corpus_that_is_missing_or_of_another_model_is_refused(caches, tmp_pat
     with pytest.raises(UserError, match="different models that have one name"):
         asked([*caches[:2], tmp_path / "other.h5"])
     write_cache(tmp_path / "mute.h5", n=40, layers=LAYERS, corpus="probing-voice")
-    with pytest.raises(UserError, match="fewer than 3 pairs of text and voice"):
+    with pytest.raises(UserError, match="there is too little to compare"):
         asked([*caches[:2], tmp_path / "mute.h5"])
