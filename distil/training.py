@@ -273,7 +273,7 @@ class _Log(TrainerCallback):
             return
         line = {"step": state.global_step, "loss": round(logs["loss"], 4), "learning_rate": logs.get("learning_rate")}
         seconds = time.time() - self.began
-        line |= self.model.report() | {"seconds": round(seconds, 1)}
+        line |= self.model.report() | {"seconds": round(seconds, 3)}
         if self.model.heard:
             line["audio_per_second"] = round(self.model.heard / seconds, 1)
             self.model.heard = 0.0
