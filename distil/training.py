@@ -207,10 +207,13 @@ class Clock:
 
 
 def is_over(run: Path, newest: Path, *, stop: int, budget: float | None) -> bool:
-    """Whether the newest checkpoint of a run is its last: all steps are done, or the budget of seconds is used up."""
+    """Whether the newest checkpoint of a run is its last: all steps are done, or the budget of seconds is used up.
+
+    It counts as used up when less than a hundredth is left, since the log rounds.
+    """
     clock = Clock(run / "log.jsonl", budget)
     clock.begin()
-    return steps_of(newest) >= stop or clock.share >= 1
+    return steps_of(newest) >= stop or clock.share >= 0.99
 
 
 class _InOrder(Trainer):
@@ -272,15 +275,15 @@ class _Log(TrainerCallback):
         if not logs or "loss" not in logs:
             return
         line = {"step": state.global_step, "loss": round(logs["loss"], 4), "learning_rate": logs.get("learning_rate")}
-        seconds = time.time() - self.began
+        now = time.time()
+        seconds, self.began = now - self.began, now
         line |= self.model.report() | {"seconds": round(seconds, 3)}
         if self.model.heard:
-            line["audio_per_second"] = round(self.model.heard / seconds, 1)
+            line["audio_per_second"] = round(self.model.heard / max(seconds, 1e-6), 1)
             self.model.heard = 0.0
         with self.log.open("a") as file:
             file.write(to_json(null_for_nan(line)) + "\n")
         self.say(to_json(null_for_nan(line)))
-        self.began = time.time()
 
     def on_step_end(
         self,
