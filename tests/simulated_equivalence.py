@@ -21,7 +21,7 @@ from emoprobe.analysis.measures.family import corrected_together
 from emoprobe.analysis.report.paired_claims import SHARES
 from emoprobe.probe import jackknife
 from emoprobe.probe.metrics import ccc_from_moments
-from tests.simulated_probes import MODERATE, less_first, replicate
+from tests.simulated_probes import CROSSED, MODERATE, OFFICIAL, Design, less_first, replicate
 
 #: Layers 1, 2 and 3, each less layer 0.
 DIFFERENCES = less_first(ccc_from_moments)
@@ -57,9 +57,9 @@ class Counts:
     any_wrong: int
 
 
-def count(speakers: int, design: str, replications: int, seed: int = 1) -> Counts:
+def count(speakers: int, design: Design, replications: int, seed: int = 1) -> Counts:
     """Fit so many draws of speakers, and count."""
-    rng = np.random.default_rng([seed, speakers, design == "official"])
+    rng = np.random.default_rng([seed, speakers, design.trained])
     drawn = [replicate(MODERATE, speakers, design, rng) for _ in range(replications)]
     true = np.mean([DIFFERENCES(one.truth).mean(0) for one in drawn], axis=0)
     margin = float(abs(true[1]))
@@ -121,9 +121,9 @@ def main() -> None:
     options.add_argument("--replications", type=int, default=400)
     options.add_argument("--seed", type=int, default=1)
     given = options.parse_args()
-    for design in ("cross-validation", "official"):
+    for design in (CROSSED, OFFICIAL):
         for speakers in (12, 24, 50, 100):
-            print(speakers, design, count(speakers, design, given.replications, given.seed), flush=True)
+            print(speakers, design.name, count(speakers, design, given.replications, given.seed), flush=True)
     for name, sizes in PAGES.items():
         for error in (0.01, 0.02, 0.05):
             for correlation in (0.0, 0.5):

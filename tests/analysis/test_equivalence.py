@@ -25,6 +25,7 @@ from emoprobe.probe.permutation import holm
 from tests.analysis.test_report_claims import with_rivals
 from tests.probe.test_selecting import material_of, probed
 from tests.simulated_equivalence import PAGES, SMALLEST, count, wrong_pages
+from tests.simulated_probes import CROSSED, OFFICIAL, Design
 
 # The test ------------------------------------------------------------------------------------------------------------
 
@@ -135,8 +136,8 @@ def test_two_families_would_be_wrong_more_often() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("design", ["cross-validation", "official"])
-def test_layers_that_differ_by_the_margin_are_not_called_equal(design: str) -> None:
+@pytest.mark.parametrize("design", [CROSSED, OFFICIAL], ids=lambda design: design.name)
+def test_layers_that_differ_by_the_margin_are_not_called_equal(design: Design) -> None:
     counts = count(24, design, 80)
     limit = stats.binom.ppf(0.999, 80, 0.05)
     assert counts.equal_at_margin <= limit

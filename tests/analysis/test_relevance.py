@@ -466,7 +466,7 @@ def test_the_figure_marks_the_best_and_what_is_uncertain():
         (1, 0): "•", (1, 1): "☆", (1, 2): "0", (1, 3): "20",
     }  # fmt: skip
     caption = figure.get_supxlabel().replace("\n", " ")
-    assert "☆: its 95 % interval includes 0" in caption
+    assert "☆: its 95 % interval, around the fixed fits, includes 0" in caption
     assert "9 utterances" in caption
     with pytest.raises(UserError, match="name one of them"):
         plot_relevance(pd.concat([table, table.assign(model="other")]))

@@ -25,6 +25,7 @@ from emoprobe.endtoend.saved import load_model
 from emoprobe.errors import UserError
 from emoprobe.extract import HiddenStateCache, extraction, precision
 from emoprobe.extract.encoders.speech import Backbone, load_backbone
+from emoprobe.extract.engines import local
 from emoprobe.extract.precision import TOLERANCES, check_backbone, check_precision, run_in_float32
 from emoprobe.extract.writer import CacheWriter
 from emoprobe.testing.checkpoints import SIZES, TEXT_SIZES, make_model, save_speech_model, save_text_model
@@ -92,7 +93,7 @@ class TestExtraction:
         # A mean over frames averages the roundings, which the tolerance bounds frame by frame.
         assert off <= 0.1 * np.linalg.norm(exact)
         # Without the check it is garbage that would have been stored.
-        monkeypatch.setattr(extraction, "check_backbone", lambda *_, **__: precision.PrecisionCheck(
+        monkeypatch.setattr(local, "check_backbone", lambda *_, **__: precision.PrecisionCheck(
             precision="bfloat16", device="cpu", errors={"layer 0": 0.0}, tolerance=1.0, frames=1, in_float32=()
         ))  # fmt: skip
         spoil_grouped_convolutions(monkeypatch)

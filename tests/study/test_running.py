@@ -65,13 +65,14 @@ def test_a_step_that_the_system_ends_is_told(tmp_path):
 
 
 STUDY = """
-import sys
+import signal, sys
 from pathlib import Path
 from emoprobe.study.running import run_steps
 from emoprobe.study.steps import Plan, Step
 out = Path(sys.argv[1])
 child = "import os, sys, time; open(sys.argv[2], 'w').write(str(os.getpid())); time.sleep(600)"
 plan = Plan((Step("sleep", ("sleep", str(out / "pid"))),), (), out, out / "teacher.h5")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it
 run_steps(plan, program=(sys.executable, "-c", child), again="")
 """
 
