@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from emoprobe.study.facts import Facts
 
 _FILE = "study.toml"
+
+#: Begins the settings that a study keeps in its folder.
+_HEAD = "The settings of the study in this folder"
 _NOT_GIVEN = object()
 _PROGRAM = (sys.executable, "-m", "emoprobe.cli.emoprobe")
 
@@ -277,7 +280,13 @@ def _folder_of(programme: Programme, out: Path) -> Iterator[None]:
     """Hold the folder for this study and no other, and keep its settings there."""
     from emoprobe.study.facts import place_of
 
+    kept = out / _FILE
     with alone(out, option="--out"):
+        if kept.is_file() and not kept.read_text(encoding="utf-8", errors="replace").startswith(f"# {_HEAD}"):
+            raise UserError(
+                f"{kept} was written by somebody else, and a study keeps its own settings under that name: give --out "
+                "another folder, such as --out study_out, or rename the file"
+            )
         settings = programme.settings
         settings = replace(
             settings,
@@ -288,10 +297,8 @@ def _folder_of(programme: Programme, out: Path) -> Iterator[None]:
         )
         identity = {name: getattr(settings, name) for name in ("corpus", "teacher", "student", "text")}
         claim(out, identity, record="study.json", own=[], also=[_FILE], option="--out")
-        head = (
-            f"The settings of the study in this folder, as it ran last. To run it: emoprobe study {_FILE} --out FOLDER"
-        )
-        write_file(out / _FILE, written(replace(programme, settings=settings), head=head))
+        head = f"{_HEAD}, as it ran last. To run it: emoprobe study {_FILE} --out FOLDER"
+        write_file(kept, written(replace(programme, settings=settings), head=head))
         yield
 
 

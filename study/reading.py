@@ -42,7 +42,7 @@ def read_programme(path: str | Path) -> Programme:
     try:
         if path.stat().st_size > _LARGEST:
             raise UserError(f"{path} has {path.stat().st_size:,} bytes and is no file of settings; name another")
-        text = path.read_bytes().decode("utf-8")
+        text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise UserError(
             f"{path} cannot be read ({error.strerror or reason(error)}); emoprobe study {path} --init writes one"
@@ -99,7 +99,7 @@ def programme_of(values: Mapping[str, Any], place: Place, *, base: Programme | N
             hint = f": did you mean {options[key].name!r}?" if key in options else hint
             raise UserError(f"{place('', key)}: there is no setting {key!r}{hint}")
         elif value == "" and defaults[key] is None:
-            continue
+            changes[key] = None
         else:
             changes[key] = _typed(key, value, hints[key], place("", key))
             _made(StudySettings, {key: changes[key]}, place("", key), only=key)
@@ -122,6 +122,7 @@ def _options(name: str, values: Mapping[str, Any], place: Place) -> dict[str, An
             raise UserError(f"{where}: [{name}] has no option {key!r}{hint}")
         kind, field = known[option]
         if value == "" and field.default is None:
+            changes[field.name] = None
             continue
         changes[field.name] = _typed(key, value, table.hint(option), where)
         _made(kind, {field.name: changes[field.name], **_companions(field.name)}, where)

@@ -11,6 +11,7 @@ from typing import Any
 
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
+from emoprobe.extract.encoders.architectures import ARCHITECTURES
 
 from .facts import DEMO, Facts
 from .settings import NONE, Programme
@@ -211,7 +212,9 @@ def _transcribe(planning: _Planning) -> Iterator[Step]:
 def _extract(planning: _Planning) -> Iterator[Step]:
     for model in planning.models():
         words = [*planning.corpus(ratings=True), "--model", model.name, "--out", str(model.cache)]
-        words += _given("--revision", model.revision) + _given("--random-init", model.seed)
+        # A shape that is known by its name is of no revision.
+        pinned = None if model.seed is not None and model.name in ARCHITECTURES else model.revision
+        words += _given("--revision", pinned) + _given("--random-init", model.seed)
         does = f"extract the {model.role}, {model.name}"
         yield Step(does, ("extract", *words, *planning.words("extract")), model.name)
 

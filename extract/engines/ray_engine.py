@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from emoprobe.errors import UserError, reason
 
 from ..cluster import TRIES_AGAIN, EngineSettings, Refusal, answered, machines
 from ..encoders.speech import Backbone, load_backbone
-from ..pipeline import Extracted, Files
+from ..pipeline import Extracted, Files, stop_at_problem
 from ..precision import PrecisionCheck
 from ..settings import ExtractionSettings
 from ..versions import versions
@@ -179,22 +180,24 @@ class RayEngine(Engine):
         self._ray = ray
         if settings.device not in ("auto", "cpu", "cuda"):
             raise UserError(f"--device {settings.device} is of one machine: say cuda or cpu, and how many with --gpus")
-        if settings.device == "cpu" and engine.gpus is None:
+        if (settings.device, engine.gpus) == ("cuda", "0") or (
+            settings.device == "cpu" and engine.gpus not in (None, "0")
+        ):
+            raise UserError(f"--device {settings.device} and --gpus {engine.gpus} contradict each other: leave one out")
+        if settings.device == "cpu":
             engine = replace(engine, gpus="0")
-        there = ray.cluster_resources()
-        gpus = engine.workers_of(int(there.get("GPU", 0)), machines=machines(ray))
-        if settings.device == "cuda" and not gpus:
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        there = sum(int(node.get("GPU", 0)) for node in nodes)
+        if settings.device == "cuda" and not there:
             raise UserError(f"--device cuda: Ray sees no GPU on {machines(ray)}")
-        smallest = min(int(node["Resources"].get("CPU", 0)) or 1 for node in ray.nodes() if node["Alive"])
-        cpus = int(there.get("CPU", 1))
-        if gpus:
-            self.workers, self._cpus = gpus, max(1, min(settings.workers, cpus // gpus))
-        else:
-            self._cpus = max(1, min(settings.workers, smallest))
-            self.workers = max(1, cpus // self._cpus)
-        self._gpus = 1 if gpus else 0
-        # On a worker's own machine; its decoding threads are those that Ray counts.
-        self._there = replace(settings, device="cuda" if gpus else "cpu", workers=self._cpus)
+        self._gpus = 1 if engine.workers_of(there, machines=machines(ray)) else 0
+        self.workers, self._cpus = places(nodes, of_gpus=bool(self._gpus), threads=settings.workers)
+        if not self.workers:
+            raise UserError(f"no worker fits on {machines(ray)}: there is no processor free beside the devices")
+        if self._gpus:
+            self.workers = min(self.workers, engine.workers_of(there, machines=machines(ray)))
+        # On a worker's own machine; its decoding threads are those that Ray counts, and what stops is decided here.
+        self._there = replace(settings, device="cuda" if self._gpus else "cpu", workers=self._cpus, strict=False)
         self._recipe = Recipe.of(backbone)
         self._where = self._ask(_site)
 
@@ -213,7 +216,8 @@ class RayEngine(Engine):
 
     def _ask(self, work: Callable[[LocalEngine], Any]) -> Any:
         task = self._ray.remote(num_cpus=self._cpus, num_gpus=self._gpus, max_retries=TRIES_AGAIN)(answered)
-        answer = self._ray.get(task.remote(_with_engine, versions(), work, self._recipe, self._there))
+        with _told_of_loss(self._ray):
+            answer = self._ray.get(task.remote(_with_engine, versions(), work, self._recipe, self._there))
         if isinstance(answer, Refusal):
             raise answer.error()
         return answer
@@ -227,12 +231,14 @@ class RayEngine(Engine):
             if isinstance(answer, Refusal):
                 raise answer.error()
             _refuse_unseen(answer, files)
+            if self.settings.strict:
+                stop_at_problem((files.paths[row], *problem) for row, problem in answer.extracted.problems.items())
             if answer.extracted.index not in delivered:
                 delivered.add(answer.extracted.index)
                 yield partial(_already_here, answer.extracted)
 
     def _answers(self, plan: list[Chunk], in_float32: Sequence[str]) -> Iterator[Delivered | Refusal]:
-        from ray import data, exceptions
+        from ray import data
 
         context = data.DataContext.get_current()
         context.enable_progress_bars = False  # ours counts what is on disk
@@ -248,15 +254,49 @@ class RayEngine(Engine):
             num_gpus=self._gpus,
             ray_remote_args_fn=_patience,
         )
-        try:
+        with _told_of_loss(self._ray):
             for row in answers.iter_rows():
                 yield row["answer"]
-        except exceptions.RayError as error:
-            raise UserError(
-                f"the cluster gave up ({reason(error)[:300]}): a worker died {TRIES_AGAIN + 1} times over the same "
-                "batches, or there was none left (memory? ray status tells); run the same command again, what is "
-                "finished is kept"
-            ) from error
+
+
+def places(nodes: Sequence[Mapping[str, float]], *, of_gpus: bool, threads: int) -> tuple[int, int]:
+    """How many workers find a place on the machines of a cluster, and how many processors each one has.
+
+    Parameters
+    ----------
+    nodes : sequence of mapping
+        ``"CPU"`` and ``"GPU"`` of each machine, where it has any.
+    of_gpus : bool
+        Whether a worker is one of a GPU.
+    threads : int
+        Processors that a worker has at most.
+
+    Returns
+    -------
+    workers, processors : int
+        No worker where none finds a place. A worker has no more processors than the machine with fewest can give each
+        of its own.
+    """
+    has = [(int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in nodes]
+    has = [(cpus, gpus) for cpus, gpus in has if cpus and (gpus or not of_gpus)]
+    if not has:
+        return 0, 1
+    each = max(1, min(threads, *(cpus // gpus if of_gpus else cpus for cpus, gpus in has)))
+    return sum(min(gpus, cpus // each) if of_gpus else cpus // each for cpus, gpus in has), each
+
+
+@contextmanager
+def _told_of_loss(ray: ModuleType) -> Iterator[None]:
+    """Say what to do where workers or machines are lost for good; a fault of this program is shown as one."""
+    lost = ray.exceptions
+    try:
+        yield
+    except (lost.RayActorError, lost.WorkerCrashedError, lost.NodeDiedError, lost.ObjectLostError,
+            lost.OutOfMemoryError) as error:  # fmt: skip
+        raise UserError(
+            f"the cluster gave up ({reason(error)[:300]}): a worker died {TRIES_AGAIN + 1} times over the same work, "
+            "or there was none left (memory? ray status tells); run the same command again, what is finished is kept"
+        ) from error
 
 
 def _patience() -> dict[str, int]:

@@ -23,7 +23,7 @@ from emoprobe.extract.audio import AudioProblem
 from emoprobe.extract.cluster import EngineSettings, Refusal, answered, differing, session
 from emoprobe.extract.corpora import read_corpus
 from emoprobe.extract.engines import ray_engine
-from emoprobe.extract.engines.ray_engine import chunks
+from emoprobe.extract.engines.ray_engine import chunks, places
 from emoprobe.extract.pipeline import Extracted, Files
 from emoprobe.extract.versions import versions
 from emoprobe.probe.fit import fit_caches
@@ -251,6 +251,45 @@ def test_layers_fitted_on_a_cluster_have_the_same_numbers(cluster, tmp_path, tar
         pd.testing.assert_frame_equal(getattr(here, table), getattr(there, table), rtol=1e-9, atol=1e-12)
     assert [run["hash"] for run in here.protocol] == [run["hash"] for run in there.protocol]
     assert [run["notes"] for run in here.protocol] == [run["notes"] for run in there.protocol]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "of_gpus", "threads", "expected"),
+    [
+        ([{"CPU": 64}, {"CPU": 2, "GPU": 8}], True, 4, (2, 1)),  # two processors feed no more than two GPUs
+        ([{"CPU": 64}, {"CPU": 8, "GPU": 8}], True, 4, (8, 1)),
+        ([{"CPU": 64, "GPU": 8}, {"CPU": 32, "GPU": 2}], True, 4, (10, 4)),
+        ([{"CPU": 6}, {"CPU": 6}], False, 4, (2, 4)),
+        ([{}, {"CPU": 32}, {"CPU": 32}], False, 8, (8, 8)),  # a head without processors, as KubeRay makes it
+        ([{"CPU": 1}, {"CPU": 1}], False, 4, (2, 1)),
+        ([{"GPU": 8}], True, 4, (0, 1)),
+    ],
+)
+def test_workers_are_as_many_as_fit_on_the_machines(nodes, of_gpus, threads, expected):
+    assert places(nodes, of_gpus=of_gpus, threads=threads) == expected
+
+
+@pytest.mark.slow
+def test_devices_that_contradict_each_other_are_refused(cluster, place, tmp_path, capsys):
+    assert main([*arguments(place, tmp_path / "states.h5"), "--gpus", "2"]) == 2  # the device is cpu there
+    assert "--device cpu and --gpus 2 contradict each other" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_strictly_the_first_problem_stops_a_cluster_too(cluster, place, tmp_path, capsys):
+    """The headers tell of both bad files before; what only decoding finds is told by a worker."""
+    import soundfile
+
+    shutil.copytree(place / "corpus", tmp_path / "corpus")
+    table = pd.read_csv(tmp_path / "corpus/manifest.csv")
+    table = table.drop([7, 11])
+    table.to_csv(tmp_path / "corpus/manifest.csv", index=False)
+    sound, rate = soundfile.read(tmp_path / "corpus" / table["path"].iloc[3])
+    soundfile.write(tmp_path / "corpus" / table["path"].iloc[3], np.full_like(sound, np.nan), rate, subtype="FLOAT")
+    given = arguments(place, tmp_path / "states.h5", *on(cluster), "--strict")
+    given[1] = str(tmp_path / "corpus/manifest.csv")
+    assert main(given) == 2
+    assert f"{table['path'].iloc[3]} is non-finite" in capsys.readouterr().err
 
 
 def test_libraries_that_differ_are_named():

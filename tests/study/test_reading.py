@@ -144,6 +144,15 @@ def test_init_writes_a_file_and_never_over_one(tmp_path, monkeypatch, capsys):
     assert read_programme("other.toml") == PRESETS["paper"].programme
 
 
+def test_an_empty_value_takes_back_what_the_file_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.toml").write_bytes(b'\xef\xbb\xbfcorpus = "demo"\n[extract]\nlimit = 300\n')  # as Windows writes it
+    assert emoprobe(["study", "a.toml", "--print"]) == 0
+    assert "--limit 300" in capsys.readouterr().out
+    assert emoprobe(["study", "a.toml", "--print", "--set", "extract.limit="]) == 0
+    assert "--limit" not in capsys.readouterr().out
+
+
 def test_the_command_line_stands_above_the_file(tmp_path, monkeypatch, capsys):
     """Also where it gives what is the default: `--teacher hubert-nano` is not the file's teacher."""
     monkeypatch.chdir(tmp_path)

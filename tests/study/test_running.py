@@ -113,6 +113,16 @@ def test_a_second_process_in_the_folder_is_refused(tmp_path, monkeypatch, capsys
     assert not list(out.iterdir())
 
 
+def test_settings_that_the_user_wrote_are_not_replaced(tmp_path, monkeypatch, capsys):
+    make_corpus(tmp_path / "corpus", utterances=6, speakers=3)
+    monkeypatch.chdir(tmp_path)
+    mine = 'corpus = "corpus/manifest.csv"  # not the other one\ntwins = 0\n'
+    (tmp_path / "study.toml").write_text(mine)
+    assert emoprobe(["study", "--out", ".", "--twins", "3"]) == 2
+    assert "study.toml was written by somebody else" in capsys.readouterr().err
+    assert (tmp_path / "study.toml").read_text() == mine
+
+
 def test_a_preset_is_not_a_folder_of_its_name(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "demo").mkdir()
