@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import signal
@@ -10,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ from emoprobe.testing.checkpoints import save_speech_model
 from emoprobe.testing.corpora import make_corpus
 
 ray = pytest.importorskip("ray")
+psutil = pytest.importorskip("psutil")
 
 UTTERANCES = 60
 
@@ -109,11 +110,12 @@ def test_a_worker_that_is_killed_costs_its_batches(cluster, place, tmp_path):
     def kill_one() -> None:
         """The first worker that has come up."""
         for _ in range(1200):
-            found = subprocess.run(["pgrep", "-f", "ray::MapWorker"], capture_output=True, text=True, check=False)
-            if found.stdout.split():
-                os.kill(int(found.stdout.split()[0]), signal.SIGKILL)
-                killed.append(found.stdout.split()[0])
-                return
+            for process in psutil.Process().children(recursive=True):  # of this cluster, and of no other on the machine
+                with suppress(psutil.NoSuchProcess):
+                    if "ray::MapWorker" in " ".join(process.cmdline()):
+                        process.kill()
+                        killed.append(process.pid)
+                        return
             time.sleep(0.1)
 
     killer = threading.Thread(target=kill_one)
@@ -153,8 +155,8 @@ def done(out: Path) -> bool:
 
 @pytest.mark.slow
 def test_what_a_cluster_lacks_is_said(cluster, place, tmp_path, capsys):
-    assert main(arguments(place, tmp_path / "states.h5", *on(cluster, "--gpus", "2"))) == 2
-    assert "Ray sees 0 GPUs on 2 machines" in capsys.readouterr().err
+    assert main(arguments(place, tmp_path / "states.h5", *on(cluster, "--gpus", "2"), "--device", "cuda")) == 2
+    assert "Ray sees no GPU on 2 machines" in capsys.readouterr().err
     assert not (tmp_path / "states.h5").exists()
 
 
