@@ -111,7 +111,8 @@ def programme_of(values: Mapping[str, Any], place: Place, *, base: Programme | N
 
 def _options(name: str, values: Mapping[str, Any], place: Place) -> dict[str, Any]:
     """The fields that a table of options sets."""
-    table, changes = TABLES[name], {}
+    table = TABLES[name]
+    changes: dict[str, Any] = {}
     known = table.fields()
     for key, value in values.items():
         where = place(name, key)
