@@ -13,8 +13,6 @@ from typing import Any, TypeVar
 
 from emoprobe.errors import UserError, reason
 
-from .versions import versions
-
 T = TypeVar("T")
 
 #: Where the work is done.
@@ -162,6 +160,8 @@ def answered(work: Callable[..., T], wanted: dict[str, str], *given: Any) -> T |
     *given
         What `work` is called with.
     """
+    from .versions import versions
+
     machine = socket.gethostname()
     if differ := differing(wanted, versions()):
         return Refusal(f"the libraries differ ({differ}): install the same on every machine", machine)

@@ -10,7 +10,6 @@ from typing import Protocol, TypeVar
 
 from emoprobe.errors import UserError, reason
 from emoprobe.extract.cluster import TRIES_AGAIN, EngineSettings, Refusal, answered, session
-from emoprobe.extract.versions import versions
 
 T = TypeVar("T")
 
@@ -58,6 +57,8 @@ def spread_over(engine: EngineSettings) -> Iterator[Spread]:
 
 def _as_tasks(ray: ModuleType, fit: Callable[[int], T], layers: Sequence[int], bar: Bar) -> Iterator[T]:
     """A task of one processor for each layer; they are waited for in their order."""
+    from emoprobe.extract.versions import versions
+
     task = ray.remote(num_cpus=1, max_retries=TRIES_AGAIN)(answered)
     shared = ray.put(fit)
     waiting = [task.remote(shared, versions(), layer) for layer in layers]

@@ -103,7 +103,7 @@ def fitted_again(cache: Path, kept: Path, monkeypatch) -> set[tuple[str, str]]:
 
     fitted = set()
 
-    def note(study, unit, targets, *, progress):
+    def note(study, unit, targets, *, progress, spread):
         fitted.update((unit.probe.name, target) for target in targets)
         return Results.empty()
 
