@@ -13,9 +13,10 @@ from emoprobe.claims import alone
 from emoprobe.cli import demo_pretrain
 from emoprobe.demo import batches, hubert, pretrain, recordings, shards, units, zoo
 from emoprobe.distil.checkpoint import export
-from emoprobe.distil.store import open_store, write_store
+from emoprobe.distil.store import open_store
 from emoprobe.errors import UserError
 from emoprobe.extract.encoders.speech import load_backbone
+from tests.store_fixtures import make_stores, one_thread  # noqa: F401 - a fixture
 
 pytest.importorskip("accelerate", reason="the recipe trains with transformers' Trainer, which needs accelerate")
 pytest.importorskip("espeakng_loader", reason="synthetic speech needs espeakng-loader")
@@ -43,22 +44,9 @@ TINY = pretrain.PretrainSettings(
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory):
-    root = tmp_path_factory.mktemp("stores")
-    synthetic = open_store(shards.make_synthetic(root / "synthetic", hours=0.02, seed=5, part=8))
-    recorded = open_store(
-        write_store(root / "recorded", [synthetic.wave(i)[:24_000] for i in range(0, len(synthetic), 2)])
-    )
-    return synthetic, recorded
+    return make_stores(tmp_path_factory.mktemp("stores"))
 
 
 def train(run, stores, settings=TINY, **options):

@@ -10,15 +10,15 @@ import pytest
 import torch
 
 from emoprobe.cli import demo_teach
-from emoprobe.demo import shards, teaching
+from emoprobe.demo import teaching
 from emoprobe.demo.hubert import hubert_config
 from emoprobe.demo.teaching_settings import TeachingSettings
 from emoprobe.distil.checkpoint import export
 from emoprobe.distil.settings import Running
-from emoprobe.distil.store import open_store, write_store
 from emoprobe.errors import UserError
 from emoprobe.extract.encoders.speech import load_backbone
 from emoprobe.testing import save_whisper
+from tests.store_fixtures import make_stores, one_thread  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.slow
 
@@ -46,21 +46,10 @@ TINY = TeachingSettings(
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def speech(tmp_path_factory):
     root = tmp_path_factory.mktemp("stores")
-    synthetic = open_store(shards.make_synthetic(root / "synthetic", hours=0.02, seed=5, part=8))
-    recorded = open_store(
-        write_store(root / "recorded", [synthetic.wave(i)[:24_000] for i in range(0, len(synthetic), 2)])
-    )
+    synthetic, recorded = make_stores(root)
     return {"synthetic": synthetic, "recorded": recorded}
 
 

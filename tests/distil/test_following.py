@@ -16,6 +16,7 @@ from emoprobe.distil.settings import DistillSettings, Running
 from emoprobe.errors import UserError
 from emoprobe.extract.encoders.speech import load_backbone
 from emoprobe.testing import save_speech_model, save_whisper
+from tests.store_fixtures import one_thread  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.slow
 
@@ -24,14 +25,6 @@ pytest.importorskip("accelerate", reason="the recipe trains with transformers' T
 SETTINGS = DistillSettings(
     steps=12, warmup=1, decay=4, batch_seconds=3.0, longest=1.0, learning_rate=3e-3, noise=0.5, map=("1:2", "2:1")
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
