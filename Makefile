@@ -1,7 +1,7 @@
 # make demo   install, then extract, probe, plot and report on the offline demonstration corpus
 # make test   install, then lint and run the tests
 # make install      install what the tests need: after a new file, or a new line in setup.cfg
-# make test-fast    the tests that take about half a second at most each: for while you work
+# make test-fast    the tests that take about a third of a second at most each: for while you work
 # make coverage  all tests, and which lines and branches of extract/ and probe/ none of them runs
 # make test-matrix  every test under each instruction set and number of threads that could change a result (hours)
 # make test-oldest  every test with the lowest versions that setup.cfg allows, in an environment of its own

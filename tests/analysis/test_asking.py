@@ -87,6 +87,7 @@ def test_an_answer_stands_beside_the_results_with_its_protocol(asked):
     pd.testing.assert_frame_equal(load_answer(asked / "csv_alone", "ceiling"), answer)
 
 
+@pytest.mark.slow
 def test_what_stands_is_not_asked_again_and_what_changed_is(asked, tmp_path):
     folder = tmp_path / "results"
     shutil.copytree(asked / "results", folder)
@@ -135,6 +136,7 @@ def test_a_question_cannot_be_asked_of_the_same_twice_or_of_none(asked):
         ask("floor", [asked / "planted.h5"])
 
 
+@pytest.mark.slow
 def test_what_cannot_be_answered_is_left_out_and_told(asked, tmp_path, capsys):
     write_cache(tmp_path / "unrated.h5", n=40, layers=2, label="unrated")
     where = ["--results", str(tmp_path / "results"), "--figures", str(tmp_path / "figures"), "--quiet"]
@@ -147,6 +149,7 @@ def test_what_cannot_be_answered_is_left_out_and_told(asked, tmp_path, capsys):
     assert "--ratings FILE" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_command_answers_draws_and_says(asked, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     results = asked / "results"
@@ -162,6 +165,7 @@ def test_the_command_answers_draws_and_says(asked, tmp_path, monkeypatch, capsys
     assert (tmp_path / "again" / "ceiling_planted.svg").is_file()
 
 
+@pytest.mark.slow
 def test_the_report_shows_what_was_asked_and_nothing_else(asked, tmp_path):
     write_report(asked / "results", out=tmp_path / "with", quick=True)
     page = (tmp_path / "with" / "report.md").read_text()

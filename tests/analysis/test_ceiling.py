@@ -30,6 +30,7 @@ def summary(ratings: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarr
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reliability", [0.2, 0.5, 0.8, 0.95])
 def test_a_planted_reliability_comes_out_without_bias(reliability):
     """Over 200 small corpora of 60 utterances with 1 to 6 ratings each: within 4 standard errors of their mean."""
@@ -94,6 +95,7 @@ def test_a_share_has_the_interval_of_a_ratio():
     assert value == 0.5
 
 
+@pytest.mark.slow
 def test_an_interval_holds_the_planted_ceiling(tmp_path):
     """The ceiling of 60 small corpora of 12 speakers: held 95 times in 100, up to the error of so many."""
     from emoprobe.analysis.measures.reliability import ceiling_of, rating_terms
@@ -108,6 +110,7 @@ def test_an_interval_holds_the_planted_ceiling(tmp_path):
     assert 0.91 <= held / 300 <= 0.985
 
 
+@pytest.mark.slow
 def test_the_answer_names_the_planted_ceiling_and_shares(tmp_path):
     """Errors of variance 1/5 on labels of variance 1.16 or so: what a layer can reach is known."""
     single = rated_cache(tmp_path / "c.h5", n=600, layers=3, noise=0.0)

@@ -205,6 +205,7 @@ def test_slope_and_centroid_equal_closed_forms_on_every_scale():
         assert found.loc[scale, "centroid"] == pytest.approx(weight @ depth / weight.sum(), abs=tolerance)
 
 
+@pytest.mark.slow
 def test_what_noise_adds_to_a_square_is_taken_away():
     """Of weak layers, few utterances: explained variance is too high by a known amount, and not after correction."""
     from emoprobe.analysis.measures.scales import SCALES, noise_bias

@@ -100,6 +100,7 @@ def test_values_are_those_of_the_scores_and_means_over_seeds():
     assert pd.isna(words["layer"])
 
 
+@pytest.mark.slow
 def test_limits_of_several_seeds_are_over_speakers_and_seeds_where_there_are_predictions():
     scores = all_kinds(models=("teacher",))
     run = {"model": "student", "corpus": "speech", "dimension": "valence", "probe": "end-to-end", "features": "audio"}
@@ -138,6 +139,7 @@ def test_the_layer_is_chosen_on_development_and_scored_on_test(metric):
     assert mine["value"] == rows[(rows["split"] == "test") & (rows["layer"] == best)][metric].item()
 
 
+@pytest.mark.slow
 def test_without_development_the_choice_has_hindsight_and_says_so():
     scores = all_kinds(development=False)
     mine = one(compare_systems(scores), model="teacher", system="best layer, MLP", dimension="arousal")
@@ -181,6 +183,7 @@ def marks(axes) -> dict[str, float]:
     return {line.get_gid(): line.get_xdata()[0] for line in axes.get_lines() if "-" in str(line.get_gid())}
 
 
+@pytest.mark.slow
 def test_what_is_drawn_is_the_table():
     scores = all_kinds()
     found = compare_systems(scores).query("probe != 'mean'")
@@ -262,6 +265,7 @@ def test_it_is_among_the_figures_where_there_are_two_systems(tmp_path):
 # Beside the layers ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_models_trained_end_to_end_stand_right_of_the_layers_and_new_baselines_left():
     scores = all_kinds()
     figure = Figure()

@@ -21,6 +21,8 @@ from emoprobe.probe.splits import cross_validation
 from emoprobe.testing import write_cache
 from tests.planted_contributions import contributing_cache
 
+pytestmark = pytest.mark.slow
+
 
 def asked_of(path: Path, **settings) -> pd.DataFrame:
     with HiddenStateCache(path) as cache:

@@ -60,6 +60,7 @@ def test_two_that_are_one_are_equal_for_sure() -> None:
     assert np.isnan(jackknife.equivalence(np.zeros(1), [without[:1]], 0.05)[0])
 
 
+@pytest.mark.slow
 def test_resamples_are_counted_beyond_the_nearer_end() -> None:
     """Of normal resamples the count is the tail of the normal distribution."""
     rng = np.random.default_rng(2)
@@ -172,6 +173,7 @@ def test_a_small_difference_that_is_there_is_said_to_be_both() -> None:
     assert "**Contradicted, and smaller than 0.05**" in to_markdown(document, [])
 
 
+@pytest.mark.slow
 def test_two_layers_of_one_truth_are_practically_equal_within_a_wide_margin() -> None:
     """The claims of real predictions: undecided without a margin, equal within one that the interval lies inside."""
     study = with_rivals({"mfcc": 0.5, "logmel": 0.3})

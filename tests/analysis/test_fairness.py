@@ -230,6 +230,7 @@ def test_what_is_drawn_is_the_table(measure):
     assert f"{row(found, 'female − male')[measure]:+.2f}".replace("-", "−") in caption
 
 
+@pytest.mark.slow
 def test_many_speakers_are_not_named_and_those_without_ccc_are_counted():
     results, genders = handmade(speakers=60)
     few = results.predictions.query("speaker != 's07' or id == 'u210'")

@@ -160,6 +160,7 @@ def test_files_are_what_their_names_say(tmp_path):
     assert pdf.read_bytes().startswith(b"%PDF-")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["../../up", "/abs", "a<script>&\"'$x$", "--", "nul\x00\x07", "é" * 300, ".."])
 def test_no_name_leaves_the_folder_or_breaks_a_file(tmp_path, model):
     folder = tmp_path / "deep" / "figures"
@@ -192,6 +193,7 @@ def test_any_name_makes_a_safe_file_name(parts):
         assert ".." not in stem
 
 
+@pytest.mark.slow
 def test_a_figure_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     weights = small_results().weights
     (path,) = draw_figures(weights, tmp_path, formats=["png"])
@@ -229,6 +231,7 @@ def test_drawing_opens_no_window_and_leaves_no_figure_open(tmp_path):
 # The command ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_command_draws_the_results_of_the_current_folder(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     small_results(weights=False).save("results")

@@ -14,6 +14,8 @@ from emoprobe.errors import UserError
 from emoprobe.probe import fit_layers, load_results, models_compared
 from emoprobe.testing import write_cache
 
+pytestmark = pytest.mark.slow
+
 FIT = {"dimensions": ("arousal", "valence"), "permutations": 0, "mdl": False, "folds": 3, "resamples": 50}
 
 

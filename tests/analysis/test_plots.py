@@ -105,6 +105,7 @@ def figure():
 # The numbers ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("last", [2, 12, 24])
 @pytest.mark.parametrize("metric", ["ccc", "pearson", "rmse"])
 def test_layer_lines_are_the_scores(figure, last, metric):
@@ -268,6 +269,7 @@ def test_pooled_scores_are_drawn_and_folds_only_where_there_are_no_others(figure
     assert "Means of 2 folds" in ax.figure.get_supxlabel().replace("\n", " ")
 
 
+@pytest.mark.slow
 def test_seeds_are_averaged(figure):
     seeds = pd.concat([some_scores(seed=seed).assign(probe="mlp", seed=seed) for seed in range(3)])
     seeds = seeds[seeds["layer"].notna()]
@@ -313,6 +315,7 @@ def test_test_parts_come_before_others():
     assert ordered_features(["mean_ln", "mean+std", "mean"]) == ["mean", "mean+std", "mean_ln"]
 
 
+@pytest.mark.slow
 def test_one_split_and_one_feature_set_at_a_time(figure):
     first = some_scores()
     other = some_scores(seed=1, split="test2")
@@ -407,6 +410,7 @@ def test_text_stays_inside_the_figure():
                 assert extent.y1 <= box.y1 + 0.5, text.get_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("last", [2, 12, 24, 48])
 def test_tick_labels_do_not_touch_and_name_the_last_layer(last):
     figure = Figure()
@@ -419,6 +423,7 @@ def test_tick_labels_do_not_touch_and_name_the_last_layer(last):
     assert all(left.x1 <= right.x0 for left, right in itertools.pairwise(boxes))
 
 
+@pytest.mark.slow
 def test_legend_covers_no_data():
     for plot in (plot_layers, plot_teacher_student):
         figure = Figure()
@@ -468,6 +473,7 @@ def test_caption_says_what_was_measured():
     assert "rescaled" in text
 
 
+@pytest.mark.slow
 def test_caption_of_weights_tells_which_length_corrected_those_that_are_drawn(figure):
     weights = some_weights()
     of_centred, of_norm = "root mean square of the layer's centred states", "mean state norm, its mean included"

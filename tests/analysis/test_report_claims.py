@@ -295,6 +295,7 @@ def test_a_p_value_of_blocks_decides_beyond_what_other_blocks_would_give():
 # Statements of depth --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_statements_of_depth_have_one_verdict_by_any_seed():
     """Curves whose slopes 2,000 resamples put on either side of the limit."""
     results = planted({"arousal": np.array([0.62, 0.45]), "valence": np.array([0.45, 0.62])}, speakers=12, each=30)

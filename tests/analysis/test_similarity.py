@@ -321,6 +321,7 @@ def test_what_cannot_be_compared_is_said(caches, given, message):
         similarity_table(caches[0], **given)
 
 
+@pytest.mark.slow
 def test_caches_that_cannot_be_told_apart_or_hold_other_audio_are_refused(tmp_path, monkeypatch):
     write_cache(tmp_path / "a.h5", n=40, label="a")
     write_cache(tmp_path / "b.h5", n=40, label="a")

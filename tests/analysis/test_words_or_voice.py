@@ -68,6 +68,7 @@ def test_texts_and_voices_are_left_out_each_on_their_own():
     assert [row["voice_units"] for row in of] == [5, 4, 4]
 
 
+@pytest.mark.slow
 def test_intervals_of_the_share_hold_the_planted_one():
     """Answers move by 1 with the text, by 2 with the manner: 4/5; and of two that are equal few are told apart."""
     rng = np.random.default_rng(1)
@@ -166,6 +167,7 @@ def test_the_answer_is_drawn(caches):
         np.testing.assert_allclose(drawn[f"{column}-valence"].get_ydata(), rows[column])
 
 
+@pytest.mark.slow
 def test_a_corpus_that_is_missing_or_of_another_model_is_refused(caches, tmp_path):
     with pytest.raises(UserError, match=r"no cache of the corpus 'probing-voice' by planted: speak it with emoprobe"):
         asked(caches[:2])

@@ -178,6 +178,7 @@ def test_a_file_that_is_gone_is_a_problem_of_its_own_and_a_folder_is_not(tmp_pat
         read_audio(second, header)
 
 
+@pytest.mark.slow
 def test_a_disk_that_vanishes_stops_an_extraction_which_then_goes_on(tmp_path, monkeypatch):
     manifest = make_corpus(tmp_path / "disk", utterances=12)
     model = str(save_speech_model(tmp_path / "model"))

@@ -55,6 +55,7 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_transcription_hears_the_part_and_its_manifest_names_it(place, talk, tmp_path, monkeypatch):
     settings = TranscriptionSettings(device="cpu", batch_seconds=4)
     recogniser = str(place / "recogniser")
@@ -76,6 +77,7 @@ def test_transcription_hears_the_part_and_its_manifest_names_it(place, talk, tmp
     assert sum(counts) == round(0.09 * 16_000)
 
 
+@pytest.mark.slow
 def test_prediction_is_of_the_part_and_its_row_tells_which(place, talk, tmp_path):
     found = {}
     for name, manifest in (("parts", talk.whole), ("files", talk.turns)):

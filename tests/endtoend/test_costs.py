@@ -29,6 +29,7 @@ def by_part(table: pd.DataFrame) -> pd.DataFrame:
     return table.set_index("part")
 
 
+@pytest.mark.slow
 def test_the_distilled_model_holds_a_fifth_of_the_large_ones_trainable_parameters():
     table = count_model(PAPER)
     ours = by_part(table[table["model"] == "this model"])
@@ -80,6 +81,7 @@ def bert_by_hand(tokens: int, *, width: int, feed: int, blocks: int) -> int:
     return blocks * tokens * (4 * width**2 + 2 * width * feed + 2 * tokens * width)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [2.0, 8.0])
 @pytest.mark.parametrize(
     ("name", "sizes"),

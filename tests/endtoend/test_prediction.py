@@ -279,6 +279,7 @@ def test_a_model_of_text_alone(models, tmp_path, capsys):
     assert "give --transcripts" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_texts_that_do_not_fit_are_refused(models, audio, tmp_path, capsys):
     def told(data: bytes | None, *paths: Path) -> str:
         place = tmp_path / "t.csv"
@@ -404,6 +405,7 @@ def test_nothing_is_computed_twice(models, audio, tmp_path):
     assert len(set(second.decode().splitlines()) - before) == 3
 
 
+@pytest.mark.slow
 def test_predictions_of_another_model_are_refused(models, audio, tmp_path, capsys):
     out = tmp_path / "p.csv"
     assert run(models / "audio", audio / "u1.flac", out=out) == 0

@@ -197,6 +197,7 @@ def test_blocks_join_without_a_seam(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     np.testing.assert_array_equal(read(path), whole)
 
 
+@pytest.mark.slow
 def test_threads(tmp_path: Path) -> None:
     paths = [
         write(tmp_path / f"{index}.{ending}", tone(0.5, seed=index, rate=rate), rate, container, coding)

@@ -68,6 +68,7 @@ def cache(extracted, tmp_path):
 # What they hold -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_egemaps_is_what_opensmile_computes(cache):
     opensmile = pytest.importorskip("opensmile")
     made = add_baselines(cache, ["egemaps"], progress=False)["egemaps"]
@@ -196,6 +197,7 @@ def test_another_encoder_takes_the_place_and_says_so(cache, encoder, tmp_path):
 # Refusals -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_baseline_of_another_corpus_is_refused(cache, encoder, tmp_path):
     add_baselines(cache, [f"text={encoder}"], progress=False)
     write_cache(tmp_path / "other.h5", n=12)

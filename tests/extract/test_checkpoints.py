@@ -382,6 +382,7 @@ def test_text_encoders_in_a_pickle(family, tmp_path):
     assert encoder.provenance()["weights_format"] == "pickle"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("save", [save_ctc, save_whisper])
 def test_recognisers_in_a_pickle(save, tmp_path):
     folder = save(tmp_path / "model")

@@ -260,6 +260,7 @@ def test_kaldi_refused(tmp_path: Path, files: dict[str, str], parts: list[str]) 
     assert {path.name for path in folder.iterdir()} == {name.replace("__", ".") for name in files}  # nothing was run
 
 
+@pytest.mark.slow
 def test_a_damaged_kaldi_folder_is_read_or_refused(tmp_path: Path) -> None:
     kaldi(
         tmp_path,
@@ -303,6 +304,7 @@ def add(db, table: str, column: str, scheme: str | None, values: list) -> None:
     db[table][column].set(values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("storage", ["csv", "parquet"])
 def test_an_audformat_database(tmp_path: Path, database, storage: str) -> None:
     database.save(str(tmp_path), storage_format=storage)

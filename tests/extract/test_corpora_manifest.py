@@ -140,6 +140,7 @@ def test_a_relative_path_stays_below_the_manifest(tmp_path: Path, given: str) ->
         read_manifest(manifest(inside, f"path,id\n{given},x\n"))
 
 
+@pytest.mark.slow
 def test_an_absolute_path_is_the_users_choice(tmp_path: Path) -> None:
     corpus = read_manifest(manifest(tmp_path, "path\n/somewhere/else/a.wav\nb.wav\n"))
     assert corpus.utterances["path"][0] == "/somewhere/else/a.wav"

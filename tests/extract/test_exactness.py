@@ -113,6 +113,7 @@ def test_padded_batch_equals_each_utterance_alone(pair, extra, seed):
                 assert relative_error(found, exact) <= 16 * relative_error(reference, exact)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["hubert-base", "wavlm-base", "data2vec-audio", "wav2vec2-conformer-rotary", "sew"])
 def test_plain_padding_would_not_do(variant):
     """What the exactness is for: transformers' own padded batch with its mask is off by far more than the tolerance."""
@@ -168,6 +169,7 @@ def test_layers_agree_with_the_tuple_of_transformers_before_its_last(variant):
         assert relative_error(states[layer, 0, :frames].numpy(), tuple_[layer][0, :frames].numpy()) <= tolerance
 
 
+@pytest.mark.slow
 @given(samples=st.integers(0, 60_000))
 def test_number_of_frames_is_that_of_transformers(samples):
     backbone = Backbone(make_model("hubert-base"), name="tiny", normalise=False)

@@ -629,6 +629,7 @@ class TestCache:
             np.testing.assert_array_equal(renamed.frames("u003"), cache.frames("u003"))
             assert np.isfinite(renamed.frames("u003")).all()
 
+    @pytest.mark.slow
     def test_an_open_cache_stays_itself_when_the_file_is_replaced(self, manifest, model, tmp_path):
         out = tmp_path / "states.h5"
         assert run(manifest, model, out, "--limit", "3") == 0

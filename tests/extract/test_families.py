@@ -54,6 +54,7 @@ def test_every_family_is_under_the_property_test_of_exactness():
     assert {architecture.model_type for architecture in ARCHITECTURES.values()} <= tested
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [

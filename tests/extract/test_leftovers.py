@@ -90,6 +90,7 @@ def _hold(path: Path, held, done) -> None:
         done.wait(60)
 
 
+@pytest.mark.slow
 def test_a_lock_that_is_held_is_let_be(folder):
     context = multiprocessing.get_context("spawn")
     held, done = context.Event(), context.Event()

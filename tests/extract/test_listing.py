@@ -61,6 +61,7 @@ def test_a_broken_reader_is_listed_all_the_same(monkeypatch, tmp_path):
     assert told["gone",].startswith("cannot be read: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["models", "corpora"])
 def test_a_list_needs_no_torch(command):
     code = (

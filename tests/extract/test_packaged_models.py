@@ -57,6 +57,7 @@ def start(wheel: Path, when: str = "never") -> subprocess.Popen:
 # Converted once, whole or not at all ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_model_is_converted_once_for_each_version(wheel):
     folder = made_up_model(SHA256)()
     assert folder.is_relative_to(cache_folder())
@@ -67,6 +68,7 @@ def test_a_model_is_converted_once_for_each_version(wheel):
     assert conversions(wheel) == 2
 
 
+@pytest.mark.slow
 def test_what_was_damaged_since_is_converted_again(wheel):
     folder = made_up_model(SHA256)()
     (folder / "model.safetensors").write_bytes(WEIGHTS[:5])
@@ -76,6 +78,7 @@ def test_what_was_damaged_since_is_converted_again(wheel):
     assert conversions(wheel) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["half-way", "before it takes its place"])
 def test_killed_while_it_converts_nothing_half_is_left(when, wheel):
     process = start(wheel, when)
@@ -88,6 +91,7 @@ def test_killed_while_it_converts_nothing_half_is_left(when, wheel):
     assert {path.name for path in models.iterdir() if path.is_dir()} == {folder.name}
 
 
+@pytest.mark.slow
 def test_processes_at_once_convert_once(wheel):
     outputs = [process.communicate()[0].strip() for process in [start(wheel) for _ in range(3)]]
     assert set(outputs) == {str(made_up_model(SHA256)())}

@@ -39,6 +39,7 @@ def refuse_to_open(*_: object, **__: object) -> None:
     raise AssertionError("HDF5 was given a file that had changed")
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_any_byte_outside_the_arrays_is_told_before_hdf5_reads_it(data, whole: Path, tmp_path_factory) -> None:

@@ -200,6 +200,7 @@ def test_parts_have_names_and_what_they_share_is_told(tmp_path):
     assert any("1 parts of files are named by more than one row" in note for note in twice.notes)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(
     st.lists(

@@ -94,6 +94,7 @@ def test_the_hash_of_a_data_set_moves_with_it(form, tmp_path):
     assert read_corpus(str(tmp_path / "set2")).sha256 == before
 
 
+@pytest.mark.slow
 @FORMS
 def test_extraction_of_a_data_set_equals_that_of_its_files_and_writes_none(form, tmp_path):
     folder, model = form(tmp_path / "set"), str(save_speech_model(tmp_path / "model"))
@@ -281,6 +282,7 @@ def test_a_table_without_audio_is_a_manifest_still(tmp_path):
         read_corpus(f"datasets:{tmp_path / 'm.parquet'}")
 
 
+@pytest.mark.slow
 @FORMS
 def test_a_damaged_shard_is_refused_or_its_rows_are_listed(form, tmp_path):
     form(tmp_path / "set")

@@ -60,6 +60,7 @@ def test_an_embedding_is_the_masked_mean_of_its_text_alone(folders, family):
     np.testing.assert_allclose(found, expected, **CLOSE)
 
 
+@pytest.mark.slow
 def test_packaged_minilm_follows_the_documented_recipe():
     folder = packaged_minilm()
     if folder is None:

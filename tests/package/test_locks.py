@@ -270,6 +270,7 @@ def test_no_message_on_damage_advises_what_destroys(tmp_path: Path) -> None:
         load_results(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_cache_with_any_byte_changed_is_still_known_as_one(tmp_path: Path) -> None:
     """Reading the attribute that says so raises nearly anything then."""
     path = tmp_path / "states.h5"

@@ -25,6 +25,7 @@ def test_the_examples_of_the_docstrings_hold(name):
     assert outcome.attempted > 0 or name == "recognisers"
 
 
+@pytest.mark.slow
 def test_neither_torch_nor_transformers_is_loaded_until_a_model_is_made():
     code = "import sys, emoprobe.testing as t; dir(t); t.make_corpus, t.write_cache, t.save_ctc, t.save_speech_model"
     show = "print(sorted({'torch', 'transformers'} & set(sys.modules)))"

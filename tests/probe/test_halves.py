@@ -21,6 +21,8 @@ from emoprobe.probe.selecting import choose, reported_split
 from emoprobe.testing.caches import write_cache
 from tests.simulated_choices import gains
 
+pytestmark = pytest.mark.slow
+
 QUICK = {"dimensions": ("arousal", "valence"), "folds": 3, "resamples": 50, "permutations": 0, "mdl": False}
 
 # Who explores --------------------------------------------------------------------------------------------------------

@@ -247,6 +247,7 @@ def test_without_refits_intervals_are_of_the_fixed_probe(results):
     assert (layers_compared(lacking, against=0, probe="ridge", resamples=50)["interval"] == FIXED).all()
 
 
+@pytest.mark.slow
 def test_an_official_split_adds_what_the_tested_speakers_vary_by(tmp_path):
     path = tmp_path / "c.h5"
     split = np.where(np.arange(96) % 8 < 5, "train", "test")
@@ -271,6 +272,7 @@ def test_an_official_split_adds_what_the_tested_speakers_vary_by(tmp_path):
     np.testing.assert_allclose([row["ccc_low"], row["ccc_high"]], expected, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_speaker_on_both_sides_and_one_without_labels_are_told_apart(tmp_path):
     """Speakers 0 to 4 are trained on, 4 to 7 tested; of speaker 0 nothing is labelled."""
     path = tmp_path / "c.h5"
@@ -308,6 +310,7 @@ def test_many_units_of_unlike_parts_share_no_block():
     assert set(parts[deletions.block[:199]]) == {TRAINING}
 
 
+@pytest.mark.slow
 def test_no_resamples_no_intervals(cache):
     results = fit_layers(cache, resamples=0, **{**SETTINGS, "dimensions": "valence"})
     assert not len(results.refits)

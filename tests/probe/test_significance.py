@@ -90,6 +90,7 @@ def results() -> Results:
     return planted()
 
 
+@pytest.mark.slow
 def test_intervals_equal_a_loop_over_speakers_and_seeds(results):
     found = score_intervals(results, probe="weighted", resamples=60, seed=5)
     assert tuple(found.columns) == INTERVALS
@@ -260,6 +261,7 @@ def test_the_seeds_vary_as_much_as_they_do_and_leave_the_speakers_their_correcti
     assert high[0] - low[0] == pytest.approx(2 * 1.96 * np.hypot(widened, seeds), rel=0.05)
 
 
+@pytest.mark.slow
 def test_many_speakers_are_resampled_in_parts():
     """Counts of all resamples at once would take 8 x 2,000 x 20,000 bytes, 320 MB."""
     rng = np.random.default_rng(0)
@@ -272,6 +274,7 @@ def test_many_speakers_are_resampled_in_parts():
     assert peak < 200e6  # a part of 250 resamples is 40 MB, held in three forms while it is made
 
 
+@pytest.mark.slow
 def test_pairs_that_score_other_utterances_do_not_narrow_each_other():
     rng = np.random.default_rng(4)
     truth = rng.standard_normal(N)

@@ -87,6 +87,7 @@ def test_a_mean_that_all_utterances_share_is_no_part_of_a_layers_length():
     assert norm_corrected(found.weights, norms)[:, 0, 0, 1].min() > 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normed", [False, True])
 def test_pooling_commutes_with_the_weighted_sum(normed):
     """The probe trained on pooled states is, on frames, the weighted sum of frames, pooled, then the head."""
@@ -139,6 +140,7 @@ def test_streaming_equals_memory_and_a_seed_repeats():
     np.testing.assert_allclose(runs[0].weights, runs[2].weights, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_mlp_beats_a_line_where_the_truth_is_bent():
     rng = np.random.default_rng(0)
     states = rng.standard_normal((3, 600, 4)).astype("f4")

@@ -336,6 +336,7 @@ def test_groups_that_everybody_shares_leave_the_inner_folds_to_the_speakers():
     assert [tuple(map(len, pair)) for pair in fold.inner] == [(1400, 300)]
 
 
+@pytest.mark.slow
 def test_blocks_and_folds_made_elsewhere_keep_what_inner_folds_keep(tmp_path: Path) -> None:
     """Description lengths and banded ridges part the training rows again, where two speakers are not all one set."""
     speakers = [f"s{row % 4}" for row in range(120)]

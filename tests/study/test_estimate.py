@@ -19,6 +19,8 @@ from emoprobe.study.settings import Programme, StudySettings
 from emoprobe.study.steps import plan
 from emoprobe.testing import make_corpus
 
+pytestmark = pytest.mark.slow
+
 #: Takes 0.2 s of the processor for each second of audio and 1,000 bytes an utterance, unless its output is there.
 PROGRAM = """
 import csv, sys, time

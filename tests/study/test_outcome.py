@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from emoprobe.probe import fit_layers, load_results
 from emoprobe.study.outcome import told_result
 from emoprobe.testing import write_cache
 
 
+@pytest.mark.slow
 def test_the_planted_layers_are_told_with_their_scores(tmp_path):
     splits = ["train"] * 80 + ["development"] * 40 + ["test"] * 40
     speakers = [f"{split}{k % 4}" for k, split in enumerate(splits)]
@@ -28,6 +31,7 @@ def test_the_planted_layers_are_told_with_their_scores(tmp_path):
     assert told_result(tmp_path / "results", tmp_path / "c.h5", ()) == ""
 
 
+@pytest.mark.slow
 def test_a_layer_chosen_on_the_scored_rows_is_called_so(tmp_path):
     write_cache(tmp_path / "c.h5", n=90, speakers=9)
     fit_layers(

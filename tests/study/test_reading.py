@@ -36,6 +36,7 @@ def test_a_preset_comes_back_as_it_was_written(name, tmp_path):
     assert read_programme(path) == PRESETS[name].programme
 
 
+@pytest.mark.slow
 @given(
     st.builds(
         StudySettings,

@@ -77,6 +77,7 @@ run_steps(plan, program=(sys.executable, "-c", child), again="")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not end an orphan")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_no_step_outlives_its_study(tmp_path, number):
