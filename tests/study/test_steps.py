@@ -34,7 +34,7 @@ def steps_of(facts: Facts = FULL, tables: dict | None = None, **changes) -> list
 
 #: A value that is not the default, by table and key.
 OTHER = {
-    ("transcribe", "device"): "cpu", ("extract", "pool"): ("mean",), ("extract", "dtype"): "bfloat16",
+    ("transcribe", "device"): "cpu", ("extract", "pool"): ("mean",), ("extract", "precision"): "bfloat16",
     ("fit", "features"): ("mean", "std"), ("fit", "classes"): "angry sad", ("fit", "head"): "mlp",
     ("fit", "permute_within_speakers"): False, ("train", "freeze"): (), ("train", "pooling"): "attentive",
     ("train", "layers"): "sum", ("train", "precision"): "bfloat16", ("train", "weights"): (1.0, 2.0, 1.0),
