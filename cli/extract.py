@@ -99,7 +99,8 @@ def parser() -> argparse.ArgumentParser:
         "statistics",
         choices=STATISTICS,
         metavar="STATISTIC",
-        help=f"pool frames by {', '.join(STATISTICS)}; mean_ln is the mean of layer-normed frames (default: %(default)s)",
+        help=f"pool frames by {', '.join(STATISTICS)}; mean_ln is the mean of layer-normed frames (default: "
+        "%(default)s)",
     )
     add_setting(keep, ExtractionSettings, "frames", help="keep every frame too (float16, compressed; large)")
     keep.add_argument(
@@ -107,8 +108,8 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="NAME",
-        help=f"keep these beside the cache, as rivals of every layer: {', '.join(map(_baseline, kept_beside()))}. With no "
-        "other choice than --out they are added to a cache that is finished",
+        help=f"keep these beside the cache, as rivals of every layer: {', '.join(map(_baseline, kept_beside()))}. With "
+        "no other choice than --out they are added to a cache that is finished",
     )
     how = p.add_argument_group("how")
     add = partial(add_setting, how, ExtractionSettings)
@@ -117,7 +118,8 @@ def parser() -> argparse.ArgumentParser:
         "precision",
         choices=PRECISIONS,
         metavar="PRECISION",
-        help=f"compute the forward pass in {', '.join(PRECISIONS)}; what is stored is float32 (default: %(default)s, exact)",
+        help=f"compute the forward pass in {', '.join(PRECISIONS)}; what is stored is float32 (default: "
+        "%(default)s, exact)",
     )
     add_decoding(how, ExtractionSettings)
     add_engine(how)

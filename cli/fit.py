@@ -78,14 +78,14 @@ def parser() -> argparse.ArgumentParser:
     add(
         "features",
         metavar="SET",
-        help="read these statistics of the cache, each a feature set of its own (mean, std, mean_ln), or joined by + (default: "
-        "mean+std for probes of single layers, mean for the weighted sum)",
+        help="read these statistics of the cache, each a feature set of its own (mean, std, mean_ln), or joined by + "
+        "(default: mean+std for probes of single layers, mean for the weighted sum)",
     )
     add(
         "classes",
         metavar="CLASSES",
-        help="fit these categories, and say which names make one, in quotes: 'ang hap=hap+exc neu sad'; or all (default: those "
-        "usual for the corpus, else all)",
+        help="fit these categories, and say which names make one, in quotes: 'ang hap=hap+exc neu sad'; or all "
+        "(default: those usual for the corpus, else all)",
     )
     add("head", choices=HEADS, help="read the weighted sum by this (default: %(default)s)")
     how = command.add_argument_group("how")

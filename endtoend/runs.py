@@ -52,6 +52,8 @@ class Run:
         Whether this process writes; of several it is one.
     progress : bool
         Show bars.
+    trackers : tuple of str
+        Where to report each epoch, too (:data:`.settings.TRACKERS`).
     say : callable
         Told what is going on, a line at a time.
     """
@@ -64,6 +66,7 @@ class Run:
     stated: dict
     leads: bool
     progress: bool
+    trackers: tuple[str, ...]
     say: Callable[[str], None]
 
 
@@ -122,6 +125,7 @@ def run_fold(run: Run, fold: Fold, *, seed: int, folder: Path) -> None:
         folder=folder,
         say=run.say,
         progress=run.progress,
+        trackers=run.trackers,
     )
     if not run.leads:
         return

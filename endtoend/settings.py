@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora.cells import DIMENSIONS
@@ -206,6 +207,23 @@ class PredictionSettings:
 
     def __post_init__(self) -> None:
         check_positive(self, "batch_seconds", "longest", "workers")
+
+
+#: What can show a training while it runs, and the package that it needs.
+TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb"}
+
+
+def refuse_absent_trackers(trackers: Sequence[str]) -> None:
+    """Refuse a tracker that is not known or not installed, before anything is trained.
+
+    Raises
+    ------
+    UserError
+    """
+    one_of("--report-to", trackers, tuple(TRACKERS))
+    for tracker in trackers:
+        if find_spec(TRACKERS[tracker]) is None:
+            raise UserError(f"--report-to {tracker} needs a package: pip install {TRACKERS[tracker]}")
 
 
 def one_of(flag: str, given: Sequence[str], known: Sequence[str]) -> None:

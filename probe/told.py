@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -32,9 +33,8 @@ def told_depths(
         Such as ``hubert-nano carries arousal best in layer 3 (CCC 0.71 [0.62, 0.80] on test), …``, without a full stop;
         empty where no layer has a score.
     """
-    best = results.best_layers()
+    best = _scored(results)
     best = best[(best["layer"] >= 0).fillna(False).to_numpy(bool)]
-    best = best[[_score_of(row) == _score_of(row) for _, row in best.iterrows()]]
     if not len(best):
         return ""
     model = best["model"].iloc[0] if model is None else model
@@ -49,16 +49,42 @@ def told_depths(
     return f"{model} carries {', '.join(parts)}" if parts else ""
 
 
-def _score_of(row: pd.Series) -> float:
-    return float(row[headline_metric(row["dimension"])])
-
-
 def _told(row: pd.Series) -> str:
+    hindsight = ", chosen with hindsight" if row["chosen_on"] == row["split"] else ""
+    return f"{row['dimension']} best in layer {int(row['layer'])} ({_score(row)} on {row['split']}{hindsight})"
+
+
+def told_scores(results: Results) -> str:
+    """How well a model that was trained end to end predicts each dimension.
+
+    Parameters
+    ----------
+    results : Results
+        Of that model alone.
+
+    Returns
+    -------
+    str
+        Such as ``distilhubert-nano (audio+text) predicts arousal with CCC 0.71 [0.62, 0.80], … on test``, without a
+        full stop; empty where nothing has a score.
+    """
+    best = _scored(results)
+    if not len(best):
+        return ""
+    split = reported_split(best["split"])
+    rows = [row for _, row in best[best["split"] == split].iterrows()]
+    scores = ", ".join(f"{row['dimension']} with {_score(row)}" for row in rows)
+    return f"{rows[0]['model']} ({rows[0]['features']}) predicts {scores} on {split}"
+
+
+def _scored(results: Results) -> pd.DataFrame:
+    """The best layers that have a score."""
+    best = results.best_layers()
+    return best[[not math.isnan(row[headline_metric(row["dimension"])]) for _, row in best.iterrows()]]
+
+
+def _score(row: pd.Series) -> str:
     metric = headline_metric(row["dimension"])
     low, high = row[f"{metric}_low"], row[f"{metric}_high"]
-    bounds = f" [{low:.2f}, {high:.2f}]" if low == low and high == high else ""
-    hindsight = ", chosen with hindsight" if row["chosen_on"] == row["split"] else ""
-    return (
-        f"{row['dimension']} best in layer {int(row['layer'])} ({metric.upper()} {row[metric]:.2f}{bounds} on "
-        f"{row['split']}{hindsight})"
-    )
+    bounds = "" if math.isnan(low) or math.isnan(high) else f" [{low:.2f}, {high:.2f}]"
+    return f"{metric.upper()} {row[metric]:.2f}{bounds}"
