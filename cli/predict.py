@@ -108,6 +108,7 @@ def _predict(options: argparse.Namespace) -> int:
         raise UserError("give audio files or --corpus, not both")
     if options.int8 and not options.onnx:
         raise UserError("--int8 is a form of --onnx: give both")
+    from emoprobe.endtoend.familiar import BEYOND, told_beyond, told_training
     from emoprobe.endtoend.prediction import model_identity, predict_files
 
     settings = settings_of(options, PredictionSettings)
@@ -122,7 +123,8 @@ def _predict(options: argparse.Namespace) -> int:
         say(f"{len(paths)} utterances, {told} with a transcript{unread}")
     else:
         say(f"{len(paths)} utterances" + (", none with a transcript" if model.uses_text else ""))
-    say(_units(model))
+    if not options.quiet:
+        print(f"note: {told_training(model.config)}", file=sys.stderr)
     table = predict_files(
         model,
         paths,
@@ -135,6 +137,8 @@ def _predict(options: argparse.Namespace) -> int:
         report=say,
     )
     left_out = table[table["status"] != "done"]
+    if beyond := told_beyond(table.loc[table["status"] == "done", BEYOND]):
+        print(f"note: {beyond}; see the column {BEYOND}, and do not rely on these", file=sys.stderr)
     return conclude(left_out, table, options.out, quiet=options.quiet, elsewhere="column `reason` of")
 
 
@@ -184,18 +188,6 @@ def _inputs(
         raise UserError(f"{model.label} hears speech: give audio files, folders of them, or --corpus")
     paths = find_audio(options.audio)
     return paths, None if texts is None else texts.for_files(paths), None
-
-
-def _units(model: EmotionModel | OnnxModel) -> str:
-    """The scale of the predictions, as the range of the labels that the model learned from."""
-    scale = model.config.get("scale", {})
-    ranges = [
-        f"{dimension} {scale[dimension][0]:g} to {scale[dimension][1]:g}"
-        for dimension in model.dimensions
-        if dimension in scale
-    ]
-    absent = [f"; no {name}: {reason}" for name, reason in model.config.get("dimensions_left_out", {}).items()]
-    return f"model {model.label}; range of its training labels: {', '.join(ranges) or 'not told'}{''.join(absent)}"
 
 
 if __name__ == "__main__":
