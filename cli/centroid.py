@@ -10,15 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emoprobe.defaults import RESULTS
+from emoprobe.extract.corpora.cells import DIMENSIONS
 from emoprobe.ownership import begins_with_columns, refuse_stranger
 from emoprobe.storage import replacing
 
-from .command import CommandParser, add_output, tell_end
+from .command import CommandParser, add_dimensions, add_output, dimensions_of, tell_end
 from .running import run_command
 from .screen import table_lines, wrapped
 
 if TYPE_CHECKING:
     import pandas as pd
+
+#: Between two names, of a row that is their difference.
+_MINUS = " − "
 
 _EPILOG = """\
 examples:
@@ -47,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--probe", choices=("ridge", "mlp"), default="ridge", help="take the scores of this probe (default: ridge)"
     )
+    add_dimensions(what, help="print arousal, valence, dominance, several of them, or all (default: all)")
     what.add_argument("--split", metavar="PART", help="take this part, such as test (default: the first test part)")
     how = command.add_argument_group("how")
     how.add_argument(
@@ -81,7 +86,9 @@ def _tell(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     if not options.quiet:
-        print("\n".join(_lines(table)))
+        wanted = set(dimensions_of(options.dim) or DIMENSIONS)
+        shown = [wanted.issuperset(dimension.split(_MINUS)) for dimension in table["dimension"]]
+        print("\n".join(_lines(table[shown])))
     if options.out is not None:
         refuse_stranger(options.out, begins_with_columns(list(table.columns)), "table of depths", option="--out")
         with replacing(options.out) as temporary:

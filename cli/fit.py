@@ -30,6 +30,7 @@ from .command import (
     tell_end,
 )
 from .running import run_command
+from .screen import told_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -201,9 +202,7 @@ def summary(results: Results) -> str:
         measure = headline_metric(dimension)
         lines.append(f"{dimension}, {model} on {corpus}, {split}, n = {int(part['n'].iloc[0])}, {measure.upper()}")
         for _, row in part.sort_values(measure, ascending=False, kind="stable").iterrows():
-            name = row["probe"]
-            if row["features"] and row["features"] != name:
-                name += f" ({row['features']})"
+            name = told_run(row["probe"], row["features"])
             if pd.isna(row[measure]):
                 subject = "no layer has a score" if pd.notna(row["layer"]) and row["layer"] >= 0 else "no score"
                 lines.append(f"  {name:<20} {subject}" + (f": {row['reason']}" if row["reason"] else ""))

@@ -10,8 +10,17 @@ from pathlib import Path
 from emoprobe.defaults import FIGURES, RESULTS
 from emoprobe.errors import UserError
 
-from .command import CommandParser
+from .command import CommandParser, add_formats, add_output, counted, tell_end
 from .running import run_command
+
+_EPILOG = """\
+examples:
+  emoprobe plot                                   the results in this folder
+  emoprobe plot results --format pdf --metric pearson
+  emoprobe plot results_base results_large --figures both
+
+The results alone are needed, no cache and no model.
+"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -19,36 +28,30 @@ def parser() -> argparse.ArgumentParser:
     options = CommandParser(
         prog="probe-plot",
         description="Draw scores per layer, learned weights, a heat map and, of several models, their relative depth.",
-        epilog="The results alone are needed, no cache and no model.",
+        epilog=_EPILOG,
     )
     options.add_argument(
         "results",
         nargs="*",
         type=Path,
         metavar="RESULTS",
-        help="folders that probe-fit wrote (default: results); several are drawn together",
+        help="draw these folders of probe-fit (default: results); several are drawn together",
     )
     options.add_argument(
-        "--figures", type=Path, default=Path(FIGURES), metavar="FOLDER", help="where to (default: %(default)s)"
+        "--figures", type=Path, default=Path(FIGURES), metavar="FOLDER", help="draw there (default: %(default)s)"
     )
+    add_formats(options, default=("png", "svg"))
     options.add_argument(
-        "--format",
-        nargs="+",
-        choices=("png", "svg", "pdf"),
-        default=["png", "svg"],
-        metavar="FORMAT",
-        help="of png, svg, pdf (default: png svg)",
+        "--metric", choices=("ccc", "pearson", "rmse"), default="ccc", help="draw this score (default: %(default)s)"
     )
-    options.add_argument(
-        "--metric", choices=("ccc", "pearson", "rmse"), default="ccc", help="score to draw (default: %(default)s)"
-    )
+    add_output(options)
     return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``probe-plot``; returns its exit status."""
     options = parser().parse_args(arguments)
-    return run_command(lambda: _draw(options))
+    return run_command(lambda: _draw(options), verbose=options.verbose)
 
 
 def _draw(options: argparse.Namespace) -> int:
@@ -61,8 +64,10 @@ def _draw(options: argparse.Namespace) -> int:
     # Matplotlib and pandas take their time: only now, when there is something to draw.
     from emoprobe.analysis.figures.drawing import draw_figures
 
-    for path in draw_figures(folders, options.figures, formats=options.format, metric=options.metric):
+    drawn = draw_figures(folders, options.figures, formats=options.format, metric=options.metric)
+    for path in () if options.quiet else drawn:
         print(path)
+    tell_end(f"{counted(len(drawn), 'file')} in {options.figures}.", "report", *folders, quiet=options.quiet)
     return 0
 
 

@@ -7,6 +7,8 @@ import shutil
 import textwrap
 from collections.abc import Sequence
 
+from emoprobe.extract.baselines.registry import BASELINES
+
 _WIDEST, _GAP, _NARROWEST = 100, "  ", 12
 
 #: What is written to the right of its column: a number, with an interval or none.
@@ -65,3 +67,9 @@ def table_lines(headings: Sequence[str], rows: Sequence[Sequence[str]], *, width
 def wrapped(text: str) -> str:
     """A sentence in as many lines as it takes."""
     return textwrap.fill(text, screen_width(), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+def told_run(probe: str, features: str) -> str:
+    """A probe and its features as the figures call them: a baseline by its label, such as MFCC."""
+    label = BASELINES[probe].label if probe in BASELINES else probe
+    return label if not features or features == probe else f"{label} ({features})"
