@@ -68,8 +68,8 @@ class CorpusSettings:
     speakers: int = 52
     seed: int = 0
     test_seed: int = 0x4960b4e8
-    """Of everything of the test part, beside ``seed``: its voices, sentences, manners and ratings. It is the beginning of
-    the hash of the commit before it, which fixed everything else."""
+    """Of everything of the test part, beside ``seed``: its voices, sentences, manners and ratings.  It is the beginning
+    of the hash of the commit before it, which fixed everything else."""
     language: str = "en-us"
     arousal_weights: tuple[float, float, float] = (0.75, 0.60, 0.25)
     dominance_weights: tuple[float, float, float] = (0.50, -0.75, 0.35)
