@@ -28,9 +28,13 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="FOLDER",
         help="write the recorded speech there as Opus, to --recorded on a machine without a network, and stop",
     )
-    parser.add_argument("--start", default="hubert-nano", help="the student's weights to go on from (%(default)s)")
+    parser.add_argument(
+        "--start",
+        default="hubert-nano",
+        help="the student's weights to go on from (%(default)s, which itself began with what demo-pretrain exports)",
+    )
     parser.add_argument("--teacher", default="whisper-tiny-en", help="packaged model, folder or hub name (%(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("hubert-nano-2-run"), help="run folder (default %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("hubert-nano-taught"), help="run folder (default %(default)s)")
     parser.add_argument("--export", type=Path, help="folder for the finished checkpoint")
     parser.add_argument("--hours", type=float, default=2.5, help="of synthetic speech (default %(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="processes that speak (default %(default)s)")
