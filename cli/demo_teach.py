@@ -41,7 +41,10 @@ def main(arguments: list[str] | None = None) -> int:
     what.add_argument("--workers", type=int, default=1, metavar="N", help="speak in N processes (default: %(default)s)")
     how = parser.add_argument_group("how it is taught")
     how.add_argument(
-        "--start", default="hubert-nano", metavar="NAME", help="go on from these weights (default: %(default)s)"
+        "--start",
+        default="hubert-nano",
+        metavar="NAME",
+        help="go on from these weights (default: %(default)s, which began with what demo-pretrain exports)",
     )
     how.add_argument(
         "--teacher",
@@ -68,7 +71,11 @@ def main(arguments: list[str] | None = None) -> int:
         add_setting(how, TeachingSettings, name, metavar=shown, help=f"{meaning} (default: %(default)s)")
     where = parser.add_argument_group("where to")
     where.add_argument(
-        "--out", type=Path, default=Path("hubert-nano-2-run"), metavar="FOLDER", help="keep the run there (%(default)s)"
+        "--out",
+        type=Path,
+        default=Path("hubert-nano-taught"),
+        metavar="FOLDER",
+        help="keep the run there (%(default)s)",
     )
     where.add_argument("--export", type=Path, metavar="FOLDER", help="write the finished checkpoint there")
     add_keeping(where)

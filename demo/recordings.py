@@ -1,4 +1,4 @@
-"""Recorded speech of Debian packages, as one packed store: what ``hubert-nano-2`` was trained on.
+"""Recorded speech of Debian packages, as one packed store: what ``hubert-nano`` was taught on.
 
 Voice prompts, spoken picture descriptions and voiced free games.  Each source names its package, the licence under
 which its sound may be used and changed, and whom to credit; what of it is no speech (tones, silence, music, effects) is

@@ -38,6 +38,7 @@ _SYNCHRONOUS = 2
 _PHONEME_EVENTS, _DONT_EXIT = 0x0001, 0x8000
 _RATE, _VOLUME, _PITCH, _RANGE, _WORDGAP = 1, 2, 3, 4, 7
 _CHARS_UTF8, _POS_CHARACTER = 1, 1
+_FINENESS = 50  # Hz, of the rates at which it may be played: finer ones take longer to resample
 _EVENT_WORD, _EVENT_PHONEME = 1, 7
 
 
@@ -77,6 +78,9 @@ class Manner:
     """0 to 200; above 50 several voices clip."""
     word_gap: int = 0
     """Extra pause between words, in units of 10 ms."""
+    formants: float = 1.0
+    """How many times as high as the variant's: it is spoken so much slower and then played so much faster, and what
+    it speaks at its own pitch setting is so much higher."""
 
     @property
     def voice(self) -> str:
@@ -166,7 +170,7 @@ def _speak(library: ctypes.CDLL, data: str, text: str, manner: Manner) -> Speech
     if library.espeak_SetVoiceByName(manner.voice.encode()) != 0:
         raise UserError(f"eSpeak NG has no voice {manner.voice!r}: choose one of emoprobe.demo.speech.voices()")
     for parameter, value in (
-        (_RATE, manner.rate),
+        (_RATE, round(manner.rate / manner.formants)),
         (_VOLUME, manner.volume),
         (_PITCH, manner.pitch),
         (_RANGE, manner.pitch_range),
@@ -188,6 +192,8 @@ def _speak(library: ctypes.CDLL, data: str, text: str, manner: Manner) -> Speech
     if synth(encoded, len(encoded) + 1, 0, _POS_CHARACTER, 0, _CHARS_UTF8, None, None) != 0 or not chunks:
         raise UserError(f"eSpeak NG could not speak {text!r}")
     wave = np.concatenate(chunks)
+    if manner.formants != 1:
+        rate = _FINENESS * round(rate * manner.formants / _FINENESS)
     seconds = len(wave) / rate
 
     def intervals(kind: int) -> list[tuple[float, float, tuple]]:

@@ -1,4 +1,4 @@
-"""Everything that the weights of ``hubert-nano-2`` depend on, besides the speech and the models it began from."""
+"""Everything that the weights of ``hubert-nano`` depend on, besides the speech and the models it began from."""
 
 from dataclasses import dataclass
 

