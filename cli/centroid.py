@@ -95,9 +95,9 @@ def _tell(options: argparse.Namespace) -> int:
             table.to_csv(temporary, index=False)
         if not options.quiet:
             print(f"written: {options.out}")
-    for row in statements.itertuples():
-        claim = f"{row.model} on {row.corpus}, {row.split}: {row.statement} ({row.verdict}"
-        print(wrapped(f"{claim}; p {_told(row.p)}, corrected {_told(row.p_holm)})."))
+    for row in statements.to_dict("records"):
+        claim = f"{row['model']} on {row['corpus']}, {row['split']}: {row['statement']} ({row['verdict']}"
+        print(wrapped(f"{claim}; p {_told(row['p'])}, corrected {_told(row['p_holm'])})."))
     tell_end("", "report", options.results, quiet=options.quiet)
     return 0
 

@@ -7,12 +7,10 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable
-from typing import IO, TYPE_CHECKING, TypeVar
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tqdm import tqdm
-
-Thing = TypeVar("Thing")
 
 #: What a bar writes beside its text: back to the line's begin, a line up.
 _CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|\r")
@@ -21,7 +19,7 @@ _LINE = "{desc}: {n_fmt} of {total_fmt} {unit}, {elapsed} gone, {remaining} to g
 
 
 def progress_bar(
-    things: Iterable[Thing] | None = None,
+    things: Iterable[Any] | None = None,
     *,
     show: bool = True,
     total: float | None = None,
@@ -31,7 +29,7 @@ def progress_bar(
     unit_scale: float | bool = False,
     bar_format: str | None = None,
     stream: IO[str] | io.TextIOBase | None = None,
-) -> tqdm[Thing]:
+) -> tqdm[Any]:
     """A progress bar on standard error, where it can be drawn over; else a line at each full minute.
 
     A log of a cluster, and a file, are then not filled with thousands of states of a bar, and what takes less than a

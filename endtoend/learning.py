@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -45,7 +46,7 @@ def learning_curves(out: str | Path) -> pd.DataFrame:
         raise UserError(f"{out} holds no training: give the folder that probe-train wrote (--out)")
     rows = [row for log in logs for row in _rows(log)]
     table = pd.DataFrame(rows)
-    dimensions = sorted(name for name in table if name.startswith("ccc_"))
+    dimensions = sorted(name for name in map(str, table) if name.startswith("ccc_"))
     return table.reindex(columns=[*COLUMNS, *dimensions])
 
 
@@ -54,7 +55,7 @@ def _rows(log: Path) -> list[dict]:
     rows: dict[int, dict] = {}
     for number, line in enumerate(log.read_text(encoding="utf-8").splitlines(), start=1):
         try:
-            logged = from_json(line)
+            logged: Any = from_json(line)
             step, epoch = int(logged["step"]), float(logged["epoch"])
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(

@@ -210,7 +210,7 @@ class HiddenStateCache:
             If the cache holds no such statistic or layer.
         """
         if statistic not in STATISTICS:
-            raise UserError(f"there is no statistic {statistic!r}: {meant(statistic, self.statistics)}")
+            raise UserError(f"there is no statistic {statistic!r}: {meant(statistic, STATISTICS)}")
         if statistic not in self.statistics:
             raise UserError(
                 f"{self.path} holds {', '.join(self.statistics)} and no {statistic!r}; extract it with "

@@ -53,7 +53,7 @@ def plot_learning(
     """
     if not len(curves):
         raise UserError("there is nothing to draw: no epoch has been logged yet")
-    dimensions = ordered_dimensions(name.removeprefix(_SCORE) for name in curves if str(name).startswith(_SCORE))
+    dimensions = ordered_dimensions(name.removeprefix(_SCORE) for name in map(str, curves) if name.startswith(_SCORE))
     trainings = [part.sort_values("epoch") for _, part in curves.groupby("training", sort=False)]
     text = _caption(len(trainings)) if caption else ""
     with opened_sheet(

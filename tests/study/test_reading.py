@@ -103,7 +103,7 @@ WRONG = [
     ("[fit]\npenalties = [1, 'two']", 2, "'penalties' must be a list of which each is a number"),
     ('[fit]\ndimensions = ["valence"]', 2, "[fit] has no option 'dimensions'; the study sets that itself"),
     ("[fit]\nmdl = 0", 2, "'mdl' must be true or false, and is 0"),
-    ('[extract]\ndtype = "float8"', 2, "no precision 'float8'; did you mean float"),
+    ('[extract]\ndtype = "float8"', 2, "no precision 'float8'; did you mean float32? There are float32"),
     ("[extract]\nworkers = inf", 2, "'workers' must be a whole number"),
     ("[train]\ntext_dropout = 0.6\naudio_dropout = 0.7", 1, "together they are at most 1"),
     ('baselines = ["egemap"]', 1, "baselines: there is no 'egemap': did you mean egemaps?"),
