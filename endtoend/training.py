@@ -28,12 +28,12 @@ from emoprobe.probe.results import (
     SCORES,
     Results,
     load_results,
-    refuse_other_results,
     table,
     update_results,
 )
 from emoprobe.probe.scoring import Scored, score
 from emoprobe.probe.splits import POOLED, Split
+from emoprobe.probe.strangers import refuse_other_results
 
 from .card import run_modality, write_card
 from .material import Material, prepare, refuse_too_few_speakers

@@ -20,6 +20,7 @@ from emoprobe.extract.cluster import EngineSettings
 from emoprobe.extract.corpora.cells import EMOTION
 
 from .jackknife import OF_REFITS
+from .keeping import keeping
 from .permutation import FREE, WITHIN
 from .probes.base import Fit, Fitted, Task
 from .protocol import entry_of, is_of, refuse_mixture
@@ -31,15 +32,15 @@ from .results import (
     SCORES,
     WEIGHTS,
     Results,
+    has_results,
     load_results,
-    refuse_other_results,
     table,
-    update_results,
 )
 from .scoring import Scored, score
 from .settings import FitSettings
 from .splits import Split
 from .spreading import Spread, in_turn, spread_over
+from .strangers import refuse_other_results
 from .study import Study, Unit
 
 
@@ -122,13 +123,13 @@ def fit_caches(
     there = Results.empty()
     if out is not None:
         refuse_other_results(out)
-        if (Path(out) / "protocol.json").exists():
+        if has_results(out):
             there = load_results(out)
     usable = Results.empty() if overwrite else there
-    fitted = Results.empty()
+    fitted: list[Results] = []
     wanted: set[tuple[str, ...]] = set()
     paths: dict[tuple[str, str], Path] = {}
-    with spread_over(engine) as spread:
+    with keeping(out) as keep, spread_over(engine) as spread:
         for given in caches:
             with nullcontext(given) if isinstance(given, HiddenStateCache) else HiddenStateCache(given) as cache:
                 name = (cache.label, cache.corpus)
@@ -151,29 +152,11 @@ def fit_caches(
                         not_again.append(study.name(unit) + (f" ({', '.join(sorted(done))})" if lacking else ""))
                     if lacking:
                         new = run_unit(study, unit, lacking, progress=progress, spread=spread)
-                        fitted = fitted.updated(new)
-                        if out is not None:
-                            update_results(out, new)
+                        fitted.append(new)
+                        keep(new)
                 if not_again:
                     say(f"not fitted again, {out} has it with this protocol: {'; '.join(not_again)}")
-    return _only(usable.updated(fitted), wanted)
-
-
-def _only(results: Results, keys: set[tuple[str, ...]]) -> Results:
-    def rows(frame: pd.DataFrame) -> pd.DataFrame:
-        if not len(frame):
-            return frame
-        mask = [key in keys for key in zip(*(frame[name].astype(str) for name in KEY), strict=True)]
-        return frame[np.array(mask)].reset_index(drop=True)
-
-    return Results(
-        rows(results.scores),
-        rows(results.weights),
-        [entry for entry in results.protocol if tuple(str(entry[name]) for name in KEY) in keys],
-        rows(results.predictions),
-        rows(results.recalls),
-        rows(results.refits),
-    )
+    return usable.updated(*fitted).of(wanted)
 
 
 # Running -------------------------------------------------------------------------------------------------------------
@@ -207,13 +190,14 @@ def run_unit(
     for target in targets:
         # Dimensions with the same fits are solved together; categories always alone.
         together.setdefault((target == EMOTION, _signature(study.splits[target])), []).append(target)
-    results = Results.empty()
+    parts = []
     for group in together.values():
         try:
-            results = results.updated(_run_together(study, unit, tuple(group), progress, spread))
+            parts.append(_run_together(study, unit, tuple(group), progress, spread))
         except UserError as error:
             raise UserError(f"{study.cache.path}: {error}") from error
-    return results
+    first, *more = parts
+    return first.updated(*more) if more else first
 
 
 def _signature(split: Split) -> str:

@@ -55,7 +55,7 @@ WITHIN, FREE = "within speakers", "among utterances"
 ENOUGH_ROWS = 5
 
 #: Bytes that the permuted labels and their sums may take at once.
-MEMORY = 256 * 2**20
+MEMORY = 2**30
 
 
 def exchangeable(folds: Sequence[Fold], groups: np.ndarray, *, within_speakers: bool = False) -> np.ndarray:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,10 +25,10 @@ from emoprobe.fields import (
     refuse_beyond_memory,
     refuse_cut_short,
 )
-from emoprobe.jsontext import from_json, to_json
-from emoprobe.ownership import refuse_file, refuse_foreign_lock, refuse_stranger
+from emoprobe.jsontext import to_json
 from emoprobe.storage import replacing
 
+from . import pending
 from .schema import (
     ADDED,
     AVERAGED,
@@ -39,19 +41,13 @@ from .schema import (
     REFITS,
     SCORES,
     STRING,
+    TABLES,
     WEIGHTS,
     ordered_dimensions,
     table,
 )
 from .selecting import best_layer, headline_metric, is_pooled
-
-_TABLES = {
-    "scores": SCORES,
-    "weights": WEIGHTS,
-    "predictions": PREDICTIONS,
-    "recalls": RECALLS,
-    "refits": REFITS,
-}
+from .strangers import read_entries, refuse_other_results
 
 #: Tables that stand as Parquet alone: large, and read by this program.
 _PARQUET_ALONE = ("predictions", "refits")
@@ -104,16 +100,47 @@ class Results:
         """Results of no run."""
         return Results(table([], SCORES), table([], WEIGHTS), [], table([], PREDICTIONS))
 
-    def updated(self, new: Results) -> Results:
-        """These results with the runs of `new` in place of the runs of the same key, or after them."""
-        keys = {tuple(str(entry[name]) for name in KEY) for entry in new.protocol}
+    def updated(self, *new: Results) -> Results:
+        """These results with the runs of `new` in place of the runs of the same key, or after them; the last counts."""
+        kept = {key: number for number, results in enumerate((self, *new)) for key in results.keys}
+        runs = []
+        for number, results in enumerate((self, *new)):
+            replaced = {key for key, last in kept.items() if last > number}
+            # A folder may hold rows of runs that its protocol does not know: of a fit that was killed.
+            runs.append(results.without(replaced) if number == 0 or replaced & results.keys else results)
+
+        def joined(name: str) -> pd.DataFrame:
+            parts = [getattr(results, name) for results in runs]
+            parts = [part for part in parts if len(part)] or parts[-1:]
+            return parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
+
+        tables = {name: joined(name) for name in TABLES}
+        return Results(protocol=[entry for results in runs for entry in results.protocol], **tables)
+
+    @property
+    def keys(self) -> set[tuple[str, ...]]:
+        """Of the runs: `model, corpus, dimension, probe, features`."""
+        return {tuple(str(entry[name]) for name in KEY) for entry in self.protocol}
+
+    def without(self, keys: Container[tuple[str, ...]]) -> Results:
+        """The runs whose keys are not among `keys`."""
+        return self._only(lambda key: key not in keys)
+
+    def of(self, keys: Container[tuple[str, ...]]) -> Results:
+        """The runs whose keys are among `keys`."""
+        return self._only(lambda key: key in keys)
+
+    def _only(self, wanted: Callable[[tuple[str, ...]], bool]) -> Results:
+        def rows(frame: pd.DataFrame) -> pd.DataFrame:
+            if not len(frame):
+                return frame
+            # A table has few keys and many rows.
+            codes, keys = pd.MultiIndex.from_frame(frame[list(KEY)].astype(str)).factorize()
+            return frame[np.array([wanted(key) for key in keys])[codes]].reset_index(drop=True)
+
+        tables = {name: rows(getattr(self, name)) for name in TABLES}
         return Results(
-            _replaced(self.scores, new.scores, keys),
-            _replaced(self.weights, new.weights, keys),
-            [entry for entry in self.protocol if tuple(str(entry[name]) for name in KEY) not in keys] + new.protocol,
-            _replaced(self.predictions, new.predictions, keys),
-            _replaced(self.recalls, new.recalls, keys),
-            _replaced(self.refits, new.refits, keys),
+            protocol=[entry for entry in self.protocol if wanted(tuple(str(entry[name]) for name in KEY))], **tables
         )
 
     @property
@@ -163,35 +190,17 @@ class Results:
     def save(self, folder: str | Path) -> Path:
         """Write all files to `folder`, each at once or not at all; the protocol, which says what is there, last."""
         folder = Path(folder)
-        try:
+        with told_of_the_folder(folder):
             folder.mkdir(parents=True, exist_ok=True)
             refuse_other_results(folder)
             self._strike_out_changed(folder)
-            tables = {
-                "predictions": self.predictions,
-                "refits": self.refits,
-                "recalls": self.recalls,
-                "weights": self.weights,
-                "scores": self.scores,
-            }
-            for name, frame in tables.items():
-                if name in ("refits", "recalls") and not len(frame) and not (folder / f"{name}.parquet").exists():
-                    continue  # of nothing that these results hold
-                _write(folder / f"{name}.parquet", partial(frame.to_parquet, index=False))
-                if name not in _PARQUET_ALONE:
-                    _write(folder / f"{name}.csv", partial(frame.to_csv, index=False))
-            _write_protocol(folder, self.protocol)
-        except OSError as error:
-            raise UserError(
-                f"the results cannot be written to {folder} ({error.strerror or error}): free the disk or give "
-                "another folder with --out"
-            ) from error
+            write_tables(self, folder)
         return folder
 
     def _strike_out_changed(self, folder: Path) -> None:
         """Take runs whose rows are about to change out of the protocol on disk: killed here, they are fitted again."""
         path = folder / "protocol.json"
-        there = _read_entries(path) if path.exists() else []
+        there = read_entries(path) if path.exists() else []
         unchanged = [entry for entry in there if entry in self.protocol]
         if unchanged != there:
             _write_protocol(folder, unchanged)
@@ -221,66 +230,17 @@ def _best_of(run: pd.DataFrame, fits: pd.DataFrame) -> tuple[int, dict]:
     return run.index[0 if choice.best is None else int((run["layer"] == choice.best).to_numpy(bool).argmax())], told
 
 
-def _replaced(old: pd.DataFrame, new: pd.DataFrame, keys: set) -> pd.DataFrame:
-    if len(old):
-        same = np.array([key in keys for key in zip(*(old[name].astype(str) for name in KEY), strict=True)])
-        old = old[~same]
-    parts = [part for part in (old, new) if len(part)]
-    return pd.concat(parts, ignore_index=True) if parts else new
-
-
-def refuse_other_results(folder: str | Path) -> None:
-    """Refuse a folder in which a file of the same name as one of ours is not ours.
-
-    Parameters
-    ----------
-    folder : str or Path
-        It may be absent.
-
-    Raises
-    ------
-    UserError
-    """
-    folder = Path(folder)
-    refuse_file(folder, option="--out")
-    refuse_foreign_lock(folder / ".lock")
-    if (folder / "protocol.json").exists():
-        refuse_stranger(folder / "protocol.json", _is_protocol, "protocol of results", option="--out")
-        return
-    # A run that was killed before its first protocol has left tables.
-    for name, columns in _TABLES.items():
-        for ending in ("csv", "parquet"):
-            is_own = partial(_has_columns, columns=list(columns)[:5])
-            refuse_stranger(folder / f"{name}.{ending}", is_own, f"table of {name}", option="--out")
-
-
-def _read_entries(path: Path) -> list[dict]:
-    """Entries of a protocol; ValueError or TypeError if the file is no protocol."""
-    entries = from_json(path.read_text(encoding="utf-8"))
-    if not isinstance(entries, list) or not all(set(KEY) <= set(entry) for entry in entries):
-        raise ValueError("no list of runs")
-    return entries
-
-
-def _is_protocol(path: Path) -> bool:
-    try:
-        _read_entries(path)
-    except (ValueError, TypeError):
-        return False
-    return True
-
-
-def _has_columns(path: Path, *, columns: list[str]) -> bool:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        if path.suffix == ".parquet":
-            return pq.read_schema(path).names[: len(columns)] == columns
-        with path.open(encoding="utf-8") as file:
-            return file.readline(1000).rstrip().split(",")[: len(columns)] == columns
-    except (pa.ArrowException, OSError, ValueError):
-        return False
+def write_tables(results: Results, folder: Path, *, csv: bool = True) -> None:
+    """Write the files of a folder of results, the protocol last; `csv` leaves out what is for other programs."""
+    # What is small and read first comes last.
+    for name in reversed(TABLES):
+        frame = getattr(results, name)
+        if name in ("refits", "recalls") and not len(frame) and not (folder / f"{name}.parquet").exists():
+            continue  # of nothing that these results hold
+        _write(folder / f"{name}.parquet", partial(frame.to_parquet, index=False))
+        if csv and name not in _PARQUET_ALONE:
+            _write(folder / f"{name}.csv", partial(frame.to_csv, index=False))
+    _write_protocol(folder, results.protocol)
 
 
 def _write_protocol(folder: Path, protocol: list[dict]) -> None:
@@ -294,14 +254,18 @@ def _write(path: Path, write: Callable[[Path], object]) -> None:
         write(temporary)
 
 
-def update_results(folder: str | Path, new: Results) -> Results:
-    """Put new runs into a folder of results, one process at a time.
+def update_results(
+    folder: str | Path, new: Results | None = None, *, known: Mapping[Path, Results] = MappingProxyType({})
+) -> Results:
+    """Put new runs into the tables of a folder of results, and those that were kept beside them; one process at a time.
 
     Parameters
     ----------
     folder : str or Path
         Made if absent.
-    new : Results
+    new : Results, optional
+    known : mapping of Path to Results
+        Runs that were kept beside them, by their place; those of other commands are read.
 
     Returns
     -------
@@ -310,22 +274,34 @@ def update_results(folder: str | Path, new: Results) -> Results:
     """
     folder = Path(folder)
     try:
-        refuse_other_results(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        with locks.hold_lock(folder / ".lock", wait=locks.PATIENCE):
-            old = load_results(folder) if (folder / "protocol.json").exists() else Results.empty()
-            results = old.updated(new)
-            results.save(folder)
+        with told_of_the_folder(folder):
+            refuse_other_results(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            with locks.hold_lock(folder / ".lock", wait=locks.PATIENCE):
+                kept = pending.places(folder)
+                there = [_load_tables(folder)] if (folder / "protocol.json").exists() else []
+                runs = [known[place] if place in known else _load_tables(place) for place in kept]
+                results = Results.empty().updated(*there, *runs, *([new] if new else []))
+                results.save(folder)
+                pending.remove(kept)
     except locks.LockHeld as holder:
         raise UserError(
             f"{folder} has been in use for {locks.PATIENCE:.0f} seconds by {holder}: wait for it, or give another "
             "folder with --out"
         ) from None
+    return results
+
+
+@contextmanager
+def told_of_the_folder(folder: str | Path) -> Iterator[None]:
+    """Say what to do where a folder of results cannot be written."""
+    try:
+        yield
     except OSError as error:
         raise UserError(
-            f"the results cannot be written to {folder} ({error.strerror or error}): give another folder with --out"
+            f"the results cannot be written to {folder} ({error.strerror or error}): free the disk or give another "
+            "folder with --out"
         ) from error
-    return results
 
 
 def load_results(folder: str | Path | Sequence[str | Path] = RESULTS) -> Results:
@@ -346,16 +322,25 @@ def load_results(folder: str | Path | Sequence[str | Path] = RESULTS) -> Results
         If a folder holds no results, or a file is damaged.
     """
     if not isinstance(folder, str | Path):
-        results = Results.empty()
-        for one in folder:
-            results = results.updated(load_results(one))
-        return results
-    entries = Path(folder) / "protocol.json"
-    if not entries.is_file():
+        return Results.empty().updated(*map(load_results, folder))
+    kept = pending.places(folder)
+    there = [Path(folder)] if (Path(folder) / "protocol.json").is_file() else []
+    if not there and not kept:
         raise UserError(f"{folder} holds no results: make them with `probe-fit --out {folder}`")
+    first, *more = map(_load_tables, [*there, *kept])
+    return first.updated(*more) if more else first
+
+
+def has_results(folder: str | Path) -> bool:
+    """Whether a folder holds the results of any run."""
+    return (Path(folder) / "protocol.json").is_file() or bool(pending.places(folder))
+
+
+def _load_tables(folder: Path) -> Results:
+    entries = folder / "protocol.json"
     protocol = check_list(read_json(entries, remedy=_REMEDY), entries, PROTOCOL, remedy=_REMEDY)
     frames = {}
-    for name, columns in _TABLES.items():
+    for name, columns in TABLES.items():
         path = entries.with_name(f"{name}.parquet")
         if not path.exists() and path.with_suffix(".csv").exists():
             path = path.with_suffix(".csv")
@@ -371,7 +356,10 @@ def load_results(folder: str | Path | Sequence[str | Path] = RESULTS) -> Results
 def _of_known_runs(refits: pd.DataFrame, protocol: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """The refits of runs that the protocol holds: of another, a kill may have left those of an earlier fit."""
     known = {tuple(run.get(name) for name in KEY) for run in protocol}
-    return refits.loc[np.array([run in known for run in zip(*(refits[name] for name in KEY), strict=True)], dtype=bool)]
+    if not len(refits):
+        return refits
+    codes, keys = pd.MultiIndex.from_frame(refits[list(KEY)]).factorize()
+    return refits[np.array([key in known for key in keys])[codes]]
 
 
 _REMEDY = "bring it back, or fit again with another --out, or move the folder away and run the same `probe-fit` again"

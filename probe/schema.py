@@ -86,6 +86,15 @@ REFITS = {
     "n": _INTEGER,
 }  # fmt: skip
 
+#: Columns of each table, by its name.
+TABLES = {
+    "scores": SCORES,
+    "weights": WEIGHTS,
+    "predictions": PREDICTIONS,
+    "recalls": RECALLS,
+    "refits": REFITS,
+}
+
 #: Columns that a version after 0.1 added; a table that lacks another one is damaged.
 ADDED = frozenset(
     ["null_mean", "null_high", "p", "p_holm", "selectivity", "permutations", "mdl_bits", "compression", "text_source",
@@ -121,16 +130,19 @@ def table(rows: Any, columns: dict[str, str]) -> pd.DataFrame:
     ValueError
         If a column holds something else.
     """
-    frame = pd.DataFrame(rows).reindex(columns=list(columns))
-    for name, kind in columns.items():
-        if kind == STRING:
-            frame[name] = frame[name].astype("object").where(frame[name].notna(), "").astype("str")
-        else:
-            try:
-                frame[name] = frame[name].astype(pd.api.types.pandas_dtype(kind))
-            except (ValueError, TypeError, OverflowError) as error:
-                raise ValueError(f"the column '{name}' holds what is no {kind}: {error}") from error
-    return frame
+    given = pd.DataFrame(rows)
+    empty = pd.Series(None, index=given.index, dtype="object")
+    return pd.DataFrame({name: _as(kind, given.get(name, empty)) for name, kind in columns.items()}, index=given.index)
+
+
+def _as(kind: str, column: pd.Series) -> pd.Series:
+    if kind == STRING:
+        text = column if column.dtype == "str" else column.astype("object").where(column.notna(), "").astype("str")
+        return text.fillna("")
+    try:
+        return column.astype(pd.api.types.pandas_dtype(kind))
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"the column '{column.name}' holds what is no {kind}: {error}") from error
 
 
 _SHARE, _CORRELATION = (0.0, 1.0), (-1.0, 1.0)

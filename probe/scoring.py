@@ -165,7 +165,7 @@ def score(scored: Scored, *, resamples: int, seed: int) -> Outcome:
         several = [part for part in of_folds if len(part.rows)] if len(of_folds) > 1 else []
         parts = [pooled, *(_rows(scored, name, part, _sums(scored, part.rows).sum(0)) for part in several)]
         rows_out += [row for of_fit in zip(*parts, strict=True) for row in of_fit]
-        frames += [_predictions(scored, fit, name, of_folds) for fit in range(len(scored.identity))]
+        frames.append(_predictions(scored, name, of_folds))
     return Outcome(rows_out, pd.concat(frames, ignore_index=True), of_classes, refits, reasons)
 
 
@@ -339,19 +339,31 @@ def _reason(row: dict[str, Any], truth: np.ndarray, *, wanted: bool) -> str:
     return ""
 
 
-def _predictions(scored: Scored, fit: int, split_name: str, of_folds: Sequence[_Part]) -> pd.DataFrame:
+def _predictions(scored: Scored, name: str, of_folds: Sequence[_Part]) -> pd.DataFrame:
+    """Of every scored row, one fit after the other."""
     rows = np.concatenate([part.rows for part in of_folds])
-    fold_of_row = np.concatenate([np.full(len(part.rows), part.fold, dtype=object) for part in of_folds])
-    frame = pd.DataFrame({"split": split_name, "fold": fold_of_row, "id": np.asarray(scored.ids, dtype=object)[rows]})
-    frame["speaker"] = np.asarray(scored.speakers, dtype=object)[rows]
-    frame["group"] = np.asarray(scored.split.units.names, dtype=object)[rows]
-    for name, value in scored.identity[fit].items():
-        if name != "depth":
-            frame[name] = value
+    fold = np.repeat(np.arange(len(of_folds)), [len(part.rows) for part in of_folds])
+    fits = len(scored.identity)
+    of_fit = np.repeat(np.arange(fits), len(rows))
+
+    def of_rows(values: Sequence[str] | np.ndarray, places: np.ndarray = rows) -> pd.api.extensions.ExtensionArray:
+        return pd.array(list(values), dtype="str").take(np.tile(places, fits))
+
+    columns = {
+        "split": name,
+        "fold": of_rows([part.fold for part in of_folds], fold),
+        "id": of_rows(scored.ids),
+        "speaker": of_rows(scored.speakers),
+        "group": of_rows(scored.split.units.names),
+    }
+    for column in dict.fromkeys(column for about in scored.identity for column in about):
+        if column != "depth":
+            columns[column] = pd.Series([about[column] for about in scored.identity]).array.take(of_fit)
+    predicted = scored.predictions[:, rows].ravel()
     if scored.categories is None:
-        frame["truth"], frame["prediction"] = scored.truth[rows], scored.predictions[fit, rows]
+        columns |= {"truth": np.tile(scored.truth[rows], fits), "prediction": predicted}
     else:
-        names = np.array(scored.categories, dtype=object)
-        frame["true_category"] = names[scored.truth[rows].astype(int)]
-        frame["predicted_category"] = names[scored.predictions[fit, rows].astype(int)]
-    return frame
+        names = pd.array(list(scored.categories), dtype="str")
+        columns["true_category"] = names.take(np.tile(scored.truth[rows].astype(int), fits))
+        columns["predicted_category"] = names.take(predicted.astype(int))
+    return pd.DataFrame(columns)

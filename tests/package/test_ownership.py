@@ -19,7 +19,7 @@ from emoprobe.demo import evaluate
 from emoprobe.endtoend.exported import own_export_files
 from emoprobe.errors import UserError
 from emoprobe.ownership import mark, marked, refuse_inputs, refuse_stranger, remove, strangers
-from emoprobe.probe.results import refuse_other_results
+from emoprobe.probe.strangers import refuse_other_results
 from emoprobe.testing.checkpoints import WORDS, save_speech_model, save_text_model
 from emoprobe.testing.corpora import make_corpus
 from emoprobe.testing.recognisers import save_ctc

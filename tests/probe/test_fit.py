@@ -17,10 +17,10 @@ from emoprobe.cli.fit import main
 from emoprobe.errors import UserError
 from emoprobe.extract import HiddenStateCache
 from emoprobe.extract.layout import layout_sha256, seal_layout
-from emoprobe.probe import fit_layers, load_results
+from emoprobe.probe import fit_layers, load_results, pending
 from emoprobe.probe import results as results_module
 from emoprobe.probe.metrics import ccc, uar
-from emoprobe.probe.results import KEY, Results
+from emoprobe.probe.results import KEY, Results, has_results
 from emoprobe.testing.caches import write_cache, write_checksums
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -369,24 +369,23 @@ def test_killed_between_any_two_files_it_goes_on(cache, tmp_path):
     """After SIGKILL the folder loads, at most the unit under way is lost, and the end is what an unbroken run finds."""
     out = tmp_path / "r"
     arguments = [str(cache), "--resamples", "50", "--quiet", "--out", str(out)]
-    done = 0
-    # A unit writes six files (seven with refits), the protocol last. The instants fall into the first unit (nothing is
-    # there yet), after its scores and before its protocol, and into later units.
-    for left, units in ((3, 0), (6, 0), (8, 1), (17, 3)):
+    # A run writes four files (five with refits), the protocol last; the end writes seven, and each run but once. The
+    # instants fall into the first run, into later ones, and twice into the tables.
+    for left, kept in ((3, 0), (6, 1), (17, 4), (8, 5), (3, 5)):
         run = subprocess.run([sys.executable, "-c", KILLED, str(left), *arguments], capture_output=True)
         assert run.returncode == -signal.SIGKILL
-        if units == 0:
-            assert not (out / "protocol.json").exists()
+        if kept == 0:
+            assert not has_results(out)
             continue
-        kept = load_results(out)
-        assert len({entry["probe"] for entry in kept.protocol}) == units > done
-        assert not kept.scores.duplicated([*KEY, "layer", "fold", "seed", "split"]).any()
-        done = units
+        there = load_results(out)
+        assert len(there.protocol) == 3 * kept  # a dimension each
+        assert not there.scores.duplicated([*KEY, "layer", "fold", "seed", "split"]).any()
     found = fit_layers(cache, out=out, **QUICK)
     whole = fit_layers(cache, **QUICK)
     pd.testing.assert_frame_equal(found.scores, whole.scores)
     pd.testing.assert_frame_equal(load_results(out).scores, whole.scores)
     assert load_results(out).protocol == whole.protocol
+    assert not pending.places(out)
 
 
 @pytest.mark.slow
