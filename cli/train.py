@@ -43,14 +43,14 @@ from .running import run_command
 
 _EPILOG = """\
 examples:
-  emoprobe train                                                                 the demo corpus
+  emoprobe train                                          the demo corpus
   emoprobe train --corpus ratings.csv --audio distilhubert --text distilbert --seeds 3
-  emoprobe train --text none                                                     the speech encoder alone
-  emoprobe train --audio none                                                    the text encoder alone
-  emoprobe train --audio hubert-large --text none --layers sum --freeze frontend    the teacher
-  emoprobe train --audio distilhubert --text distilbert --count                  what it would cost
-  emoprobe train --report-to tensorboard                                         curves while it trains
-  emoprobe train export trained/model --int8                                     ONNX, float32 and dynamic int8
+  emoprobe train --text none                              the speech encoder alone
+  emoprobe train --audio none                             the text encoder alone
+  emoprobe train --audio hubert-large --text none --layers sum --freeze frontend
+  emoprobe train --audio distilhubert --count             what it would cost
+  emoprobe train --report-to tensorboard                  curves while it trains
+  emoprobe train export trained/model --int8              ONNX, float32 and dynamic int8
 
 With no argument: the offline demonstration corpus, distilhubert-nano with minilm, trained/ and results/ in this folder.
 Run the same command again after an interruption: finished trainings are kept, the one under way goes on.
