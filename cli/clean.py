@@ -25,7 +25,11 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "folders", nargs="*", type=Path, metavar="FOLDER", help="look below these (default: the current one)"
     )
-    command.add_argument("--journals", action="store_true", help="list journals of outputs that are finished, too")
+    command.add_argument(
+        "--journals",
+        action="store_true",
+        help="list journals of outputs that are finished, too; those of a study stay, for it goes on from them",
+    )
     command.add_argument("--yes", action="store_true", help="remove what is listed")
     add_output(command, quiet="print the last sentence alone")
     return command

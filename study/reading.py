@@ -39,6 +39,8 @@ def read_programme(path: str | Path) -> Programme:
         Naming file, line and key: of what is no TOML, no setting, or none of its values.
     """
     path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, and its name that of a file of settings: give a corpus as {path}/.")
     try:
         if path.stat().st_size > _LARGEST:
             raise UserError(f"{path} has {path.stat().st_size:,} bytes and is no file of settings; name another")
