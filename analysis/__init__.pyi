@@ -1,4 +1,5 @@
 from .figures.answers import draw_answers as draw_answers
+from .figures.captions import caption_of as caption_of
 from .figures.ceiling import plot_ceiling as plot_ceiling
 from .figures.comparison import plot_comparison as plot_comparison
 from .figures.confusion import plot_confusion as plot_confusion

@@ -16,7 +16,7 @@ from emoprobe.probe.selecting import reported_split
 
 from ..curves import Curve, layer_curve
 from ..tables import CATEGORY_METRICS, METRICS, Subject, subjects
-from .captions import interval_unit, n_categories
+from .captions import interval_unit, keep_caption, n_categories
 from .style import (
     FONT_SIZE,
     NEUTRAL,
@@ -251,7 +251,9 @@ class Layout(TypedDict, total=False):
     titles : sequence of str
         Of which the one with most lines counts.
     caption : str
-        Below everything else; empty for none.
+        Kept with a figure of its own (:func:`.captions.caption_of`).
+    caption_inside : bool
+        Whether it is written below everything else, too.
     n_rows, n_columns, n_panels : int
         One panel by default; where there are fewer than rows times columns, the last places stay empty.
     legend_rows : int
@@ -266,6 +268,7 @@ class Layout(TypedDict, total=False):
     panel_height: Required[float]
     titles: Required[Sequence[str]]
     caption: Required[str]
+    caption_inside: bool
     n_rows: int
     n_columns: int
     n_panels: int
@@ -277,7 +280,7 @@ class Layout(TypedDict, total=False):
 
 @contextmanager
 def opened_sheet(ax: Any, figure: Figure | None, **layout: Unpack[Layout]) -> Iterator[Sheet]:
-    """A sheet to draw on in the house style for the length of a ``with`` block, which ends with the caption.
+    """A sheet to draw on in the house style for the length of a ``with`` block; it ends with the caption.
 
     Parameters
     ----------
@@ -297,7 +300,10 @@ def opened_sheet(ax: Any, figure: Figure | None, **layout: Unpack[Layout]) -> It
     with publication_style():
         sheet = Sheet.open(ax, figure, **layout)
         yield sheet
-        sheet.caption_below(layout["caption"])
+        if sheet.own:
+            keep_caption(sheet.figure, layout["caption"])
+        if layout.get("caption_inside", True):
+            sheet.caption_below(layout["caption"])
 
 
 @dataclass(frozen=True)
@@ -325,7 +331,8 @@ class Sheet:
             height, panel_width = box.height / dpi, box.width / dpi
             # The layout will take room from the Axes for what is written around them.
             return cls(axes[0].figure, axes, panel_width, 0.75 * height, panel_width, own=False)
-        width, panel_height, caption = layout["width"], layout["panel_height"], layout["caption"]
+        width, panel_height = layout["width"], layout["panel_height"]
+        caption = layout["caption"] if layout.get("caption_inside", True) else ""
         panel_width = (width - 0.6) / n_columns
         title_rows = max(len(title_lines(title, panel_width)) for title in layout["titles"])
         furniture = (title_rows + layout.get("legend_rows", 0) + 0.6) * LINE_HEIGHT * n_rows + 0.62

@@ -79,10 +79,10 @@ def plot_comparison(
     lines = _lines(systems)
     title = printable(corpora[0]) or "unnamed corpus"
     with_predictions = metric not in CATEGORY_METRICS and len(tables.predictions) > 0
-    text = _caption(systems, metric, tables.protocol, with_predictions=with_predictions) if caption else ""
+    text = _caption(systems, metric, tables.protocol, with_predictions=with_predictions)
     with opened_sheet(
         None, figure, width=FULL_WIDTH, panel_height=max(1.0, _ROW * (len(lines) + 1)), n_columns=len(panels),
-        titles=[""], caption=text, share_x=True, share_y=True,
+        titles=[""], caption=text, caption_inside=caption, share_x=True, share_y=True,
     ) as sheet:  # fmt: skip
         for axes, dimension in zip(sheet.axes, panels, strict=True):
             _draw_panel(axes, systems[systems["dimension"] == dimension], lines, metric)

@@ -62,15 +62,14 @@ def plot_confusion(
     run = Categories.of(results, model=model, corpus=corpus, probe=probe, split=split, features=features)
     matrix = run.confusion(layer)
     title = f"{subject_name(run.subject)}, layer {matrix.layer}"
-    text = ""
-    if caption:
-        chosen = f" Layer {matrix.layer}: {chosen_caption(run.choice)}" if layer is None else ""
-        text = curve_caption([run.curve], run.results.protocol, band="")
-        text += f" In per cent of the true category, in brackets its utterances.{chosen}"
+    chosen = f" Layer {matrix.layer}: {chosen_caption(run.choice)}" if layer is None else ""
+    text = curve_caption([run.curve], run.results.protocol, band="")
+    text += f" In per cent of the true category, in brackets its utterances.{chosen}"
     names = [short(name) for name in matrix.names]
     upright = max(text_width(name, SMALL_FONT_SIZE) for name in names)
     with opened_sheet(
-        ax, figure, width=COLUMN_WIDTH, panel_height=max(1.2, 0.2 * len(names)), titles=[title], caption=text,
+        ax, figure, width=COLUMN_WIDTH, panel_height=max(1.2, 0.2 * len(names)), titles=[title],
+        caption=text, caption_inside=caption,
         below=upright,
     ) as sheet:  # fmt: skip
         axes = sheet.axes[0]

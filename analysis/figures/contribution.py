@@ -79,7 +79,7 @@ def plot_contribution(
     title = f"{printable(model)} on {printable(corpus)}"
     with opened_sheet(
         None, figure, width=FULL_WIDTH, panel_height=1.55, n_rows=2, n_columns=columns, titles=[title],
-        caption=_caption(rows) if caption else "", share_x=False,
+        caption=_caption(rows), caption_inside=caption, share_x=False,
     ) as sheet:  # fmt: skip
         upper, lower = sheet.axes[:columns], sheet.axes[columns:]
         for place, dimension in enumerate(dimensions):

@@ -82,12 +82,13 @@ def plot_teacher_student(  # noqa: PLR0913 (options of the user's, each given by
     names = series_names([subject for subject, _ in grid])
     all_curves = [curve for _, curves in grid for curve in curves]
     panels = ordered_dimensions(curve.dimension for curve in all_curves)
-    text = curve_caption(all_curves, tables.protocol, band="Bands") if caption else ""
-    if text and all_curves[0].metric == "uar" and (number := n_categories(all_curves[0], tables.protocol)):
+    text = curve_caption(all_curves, tables.protocol, band="Bands")
+    if all_curves[0].metric == "uar" and (number := n_categories(all_curves[0], tables.protocol)):
         text += f" Dashed: chance (1/{number})."
     width = COLUMN_WIDTH if len(panels) == 1 else FULL_WIDTH
     with opened_sheet(
-        ax, figure, width=width, panel_height=1.75, n_columns=len(panels), titles=[""], caption=text,
+        ax, figure, width=width, panel_height=1.75, n_columns=len(panels), titles=[""],
+        caption=text, caption_inside=caption,
         legend_rows=legend_rows(names, width), share_y=True,
     ) as sheet:  # fmt: skip
         for axes, dimension in zip(sheet.axes, panels, strict=True):

@@ -71,12 +71,12 @@ def plot_fairness(
     if not panels:
         raise UserError(f"the table holds nothing of model={model!r}, dimensions={wanted}")
     looks = _gender_looks(table["gender"])
-    text = _caption(panels, measure) if caption else ""
+    text = _caption(panels, measure)
     title = subject_name(Subject(panels[0]["model"].iloc[0], panels[0]["corpus"].iloc[0]))
     named = max((part["group_by"] == "speaker").sum() for part in panels) <= _MOST_NAMED
     with opened_sheet(
         None, figure, width=COLUMN_WIDTH, panel_height=1.45 if named else 1.15, n_rows=len(panels),
-        titles=[title], caption=text, legend_rows=1,
+        titles=[title], caption=text, caption_inside=caption, legend_rows=1,
     ) as sheet:  # fmt: skip
         for axes, part in zip(sheet.axes, panels, strict=True):
             _draw_panel(axes, part, measure, looks, named=named)

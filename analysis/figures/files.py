@@ -13,7 +13,8 @@ from emoprobe.errors import UserError
 from emoprobe.ownership import refuse_stranger
 from emoprobe.storage import write_file
 
-from .style import printable, publication_style
+from .captions import caption_of
+from .style import publication_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -101,7 +102,7 @@ def is_own_page(path: Path) -> bool:
 
 def encoded(figure: Figure, kind: str) -> bytes:
     """The file's bytes: no date in them, and the caption with them wherever the image goes."""
-    caption = printable(figure.get_supxlabel().replace("\n", " "))
+    caption = caption_of(figure)
     metadata = {
         "png": {"Description": caption, "Source": "emoprobe"},
         "svg": {"Date": None, "Description": caption, "Source": "emoprobe"},

@@ -70,10 +70,9 @@ def plot_heatmap(  # noqa: PLR0913 (options of the user's, each given by its nam
     metric = all_curves[0].metric
     columns = ordered_dimensions(curve.dimension for curve in all_curves)
     depths = [n_layers(tables.scores, subject) for subject, _ in grid]
-    text = curve_caption(all_curves, tables.protocol, band="") if caption else ""
+    text = curve_caption(all_curves, tables.protocol, band="")
     choices = {id(curve): best_of_curve(tables.scores, curve) for curve in all_curves}
-    if text:
-        text += f" {_frames_in_words(list(choices.values()), metric)}"
+    text += f" {_frames_in_words(list(choices.values()), metric)}"
     values = np.concatenate([curve.values for curve in all_curves])
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     if high <= low:
@@ -81,7 +80,8 @@ def plot_heatmap(  # noqa: PLR0913 (options of the user's, each given by its nam
     width = COLUMN_WIDTH if len(grid) == 1 else FULL_WIDTH
     per_row = min(len(grid), 4)
     with opened_sheet(
-        ax, figure, width=width, panel_height=max(1.3, 0.145 * max(depths)), titles=names, caption=text,
+        ax, figure, width=width, panel_height=max(1.3, 0.145 * max(depths)), titles=names,
+        caption=text, caption_inside=caption,
         n_rows=math.ceil(len(grid) / per_row), n_columns=per_row, n_panels=len(grid),
     ) as sheet:  # fmt: skip
         for axes, (_, curves), name, depth in zip(sheet.axes, grid, names, depths, strict=True):

@@ -143,27 +143,26 @@ def plot_layers(  # noqa: PLR0913 (options of the user's, each given by its name
         for curve in curves
     }
     title = subject_name(subject)
-    text = ""
-    if caption:
-        intervals = [
-            (BASELINE_NAMES.get(name, name).lower() if side == 0 else _kind_of(name), point.interval)
-            for sides in beside.values()
-            for side, points in enumerate(sides)
-            for name, point in points.items()
-        ]
-        text = curve_caption(curves, tables.protocol, band="Bands and bars", beside=intervals)
-        text += rare_remark(tables.recalls, curves)
-    if text and any(left for left, _ in beside.values()):
+    intervals = [
+        (BASELINE_NAMES.get(name, name).lower() if side == 0 else _kind_of(name), point.interval)
+        for sides in beside.values()
+        for side, points in enumerate(sides)
+        for name, point in points.items()
+    ]
+    text = curve_caption(curves, tables.protocol, band="Bands and bars", beside=intervals)
+    text += rare_remark(tables.recalls, curves)
+    if any(left for left, _ in beside.values()):
         text += " Left: baselines without the model."
     right = [(name, point) for _, points in beside.values() for name, point in points.items()]
-    if text and right:
+    if right:
         text += f" Right: {_right_caption(right)}."
     controls = _controls(tables.scores, curves) if baselines else _Controls(None, [])
-    text += controls.caption() if text else ""
+    text += controls.caption()
     names = [_place_name(name, curves) for sides in beside.values() for side in sides for name in side]
     longest = max((text_width(name, SMALL_FONT_SIZE) for name in names), default=0.0)
     with opened_sheet(
-        ax, figure, width=COLUMN_WIDTH, panel_height=1.75, titles=[title], caption=text, legend_rows=1,
+        ax, figure, width=COLUMN_WIDTH, panel_height=1.75, titles=[title],
+        caption=text, caption_inside=caption, legend_rows=1,
         below=max(0.0, longest - _UPRIGHT),
     ) as sheet:  # fmt: skip
         axes = sheet.axes[0]

@@ -59,14 +59,13 @@ def plot_recalls(
     n = table.drop_duplicates("category").set_index("category")["n"]
     names = [f"{short(name)} ({n[name]})" for name in wide.columns]
     title = subject_name(run.subject)
-    text = ""
-    if caption:
-        text = curve_caption([run.curve], run.results.protocol, band="")
-        text += " Recall of each category; in brackets its scored utterances. Grey: their mean, UAR."
-        text += f" Dotted: the layer that is reported; {chosen_caption(run.choice)}"
+    text = curve_caption([run.curve], run.results.protocol, band="")
+    text += " Recall of each category; in brackets its scored utterances. Grey: their mean, UAR."
+    text += f" Dotted: the layer that is reported; {chosen_caption(run.choice)}"
     names.append("mean (UAR)")
     with opened_sheet(
-        ax, figure, width=COLUMN_WIDTH, panel_height=1.9, titles=[title], caption=text,
+        ax, figure, width=COLUMN_WIDTH, panel_height=1.9, titles=[title],
+        caption=text, caption_inside=caption,
         legend_rows=legend_rows(names, COLUMN_WIDTH),
     ) as sheet:  # fmt: skip
         axes = sheet.axes[0]

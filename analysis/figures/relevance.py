@@ -87,12 +87,12 @@ def plot_relevance(
         raise UserError(f"the table holds no opinion on {', '.join(wanted)} of {model}")
     names = [name for name in OPINIONS if name in set(rows["opinion"])]
     depth = int(rows["layer"].max()) + 1
-    text = _caption(rows, features) if caption else ""
+    text = _caption(rows, features)
     compared = agreement(rows)
     title = f"{printable(model)} on {printable(corpus)}"
     with opened_sheet(
         ax, figure, width=COLUMN_WIDTH if depth <= 16 else FULL_WIDTH, panel_height=0.165 * len(names),
-        n_rows=len(wanted), titles=[title], caption=text, share_x=True,
+        n_rows=len(wanted), titles=[title], caption=text, caption_inside=caption, share_x=True,
     ) as sheet:  # fmt: skip
         for axes, dimension in zip(sheet.axes, wanted, strict=True):
             part = rows[rows["dimension"] == dimension]

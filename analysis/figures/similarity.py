@@ -77,12 +77,13 @@ def plot_similarity(
     wide = rows.pivot(index="layer", columns="other_layer", values="value").astype(float)
     values = wide.to_numpy()
     title = printable(model) if other == model else f"{printable(model)} and {printable(other)}"
-    text = _caption(rows, measure) if caption else ""
-    if text and MEASURES[measure].weighted:
+    text = _caption(rows, measure)
+    if MEASURES[measure].weighted:
         text += f" Weighted by the layers of the rows; chance {_range(rows['chance'])}."
     height = max(0.9, min(2.5, 0.19 * len(wide)))
     with opened_sheet(
-        ax, figure, width=COLUMN_WIDTH, panel_height=height, titles=[title], caption=text
+        ax, figure, width=COLUMN_WIDTH, panel_height=height, titles=[title],
+        caption=text, caption_inside=caption
     ) as sheet:  # fmt: skip
         axes = sheet.axes[0]
         cells = _draw_layers_by_layers(axes, values, cell=0.8 * sheet.panel_width / values.shape[1])
@@ -164,14 +165,15 @@ def plot_feature_similarity(
     rows = rows[rows["other"].isin(names)]
     if not len(rows):
         raise UserError(f"the table compares no layer of {', '.join(models)} with {', '.join(names)}")
-    text = _caption(rows, measure) if caption else ""
-    if text and MEASURES[measure].weighted:
+    text = _caption(rows, measure)
+    if MEASURES[measure].weighted:
         text += " Weighted by the layer. Dotted: chance."
     shown = [BASELINE_NAMES.get(name, printable(name)) for name in names]
     width = COLUMN_WIDTH if len(models) == 1 else FULL_WIDTH
     with opened_sheet(
         ax, figure, width=width, panel_height=1.5, n_rows=math.ceil(len(models) / 3), n_columns=min(len(models), 3),
-        n_panels=len(models), titles=models, caption=text, legend_rows=legend_rows(shown, width),
+        n_panels=len(models), titles=models,
+        caption=text, caption_inside=caption, legend_rows=legend_rows(shown, width),
         share_y=True,
     ) as sheet:  # fmt: skip
         for axes, model in zip(sheet.axes, models, strict=True):

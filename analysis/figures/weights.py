@@ -81,9 +81,10 @@ def plot_weights(
     kinds = list(dict.fromkeys(weights.features for weights in learned))
     older = [weights.dimension for weights in learned if not all(weights.centred)]
     newer = [weights.dimension for weights in learned if any(weights.centred)]
-    text = weights_caption(subject, probe, kinds, n_fits, tables.protocol, older=older, newer=newer) if caption else ""
+    text = weights_caption(subject, probe, kinds, n_fits, tables.protocol, older=older, newer=newer)
     with opened_sheet(
-        ax, figure, width=COLUMN_WIDTH, panel_height=1.2, n_rows=2, titles=[title], caption=text, legend_rows=1,
+        ax, figure, width=COLUMN_WIDTH, panel_height=1.2, n_rows=2, titles=[title],
+        caption=text, caption_inside=caption, legend_rows=1,
         share_x=True, share_y=True,
     ) as sheet:  # fmt: skip
         layers = np.arange(depth)

@@ -66,7 +66,7 @@ def plot_words_or_voice(
     title = f"{printable(model)} trained on {printable(corpus)}"
     with opened_sheet(
         None, figure, width=FULL_WIDTH, panel_height=1.7, n_columns=len(_PANELS), titles=[title],
-        caption=_caption(rows, twin) if caption else "", legend_rows=2, share_x=True,
+        caption=_caption(rows, twin), caption_inside=caption, legend_rows=2, share_x=True,
     ) as sheet:  # fmt: skip
         for axes, panel in zip(sheet.axes, _PANELS, strict=True):
             for dimension in dimensions:
