@@ -20,6 +20,7 @@ METRICS = {
     "ccc": "CCC",
     "pearson": "Pearson r",
     "rmse": "RMSE",
+    "share": "Explained variance",
     "uar": "UAR",
     "macro_f1": "Macro F1",
 }
@@ -148,7 +149,18 @@ def _plain(table: pd.DataFrame) -> pd.DataFrame:
     for column in numbers:
         if column in table.columns:
             table[column] = pd.to_numeric(table[column], errors="coerce").astype(float)
+    for ending in ("", "_low", "_high"):
+        if f"pearson{ending}" in table.columns:
+            table[f"share{ending}"] = explained_share(table[f"pearson{ending}"])
     return table
+
+
+def explained_share(pearson: Any) -> Any:
+    """Share of the labels' variance that a line through the predictions explains, r², with the sign of r.
+
+    It grows with r, so the limits of an interval of r give those of the share.
+    """
+    return pearson * abs(pearson)
 
 
 def records(table: pd.DataFrame) -> Iterator[Any]:

@@ -19,7 +19,8 @@ def parser() -> argparse.ArgumentParser:
     options = CommandParser(
         prog="probe-plot",
         description="Draw scores per layer, learned weights, a heat map and, of several models, their relative depth.",
-        epilog="The results alone are needed, no cache and no model.",
+        epilog="The results alone are needed, no cache and no model. Beside each picture stands its caption: .txt to paste, "
+        ".tex for LaTeX. Example: probe-plot results --dim arousal valence --width page --format pdf",
     )
     options.add_argument(
         "results",
@@ -40,7 +41,39 @@ def parser() -> argparse.ArgumentParser:
         help="of png, svg, pdf (default: png svg)",
     )
     options.add_argument(
-        "--metric", choices=("ccc", "pearson", "rmse"), default="ccc", help="score to draw (default: %(default)s)"
+        "--dim", nargs="+", metavar="DIM", help="dimensions to draw, such as arousal valence (default: all)"
+    )
+    options.add_argument(
+        "--models",
+        nargs="+",
+        metavar="MODEL",
+        help="models to draw, each with its random twin as a control (default: all)",
+    )
+    options.add_argument(
+        "--metric",
+        choices=("ccc", "pearson", "rmse", "uar", "share"),
+        default="ccc",
+        help="score to draw: of ratings CCC, Pearson's r, RMSE or the share of variance that is explained, with "
+        "categories by UAR beside; uar draws categories alone (default: %(default)s)",
+    )
+    options.add_argument(
+        "--width",
+        choices=("column", "page"),
+        help="draw figures of scores as wide as a column (3.35 in) or a page (7 in); by default each kind has its own "
+        "width, which answers to questions always keep",
+    )
+    options.add_argument(
+        "--speakers", action="store_true", help="add a thin line for each speaker, from the predictions"
+    )
+    options.add_argument(
+        "--caption",
+        action="store_true",
+        help="write captions below the pictures, too; they always stand beside them, as .txt and .tex",
+    )
+    options.add_argument(
+        "--tables",
+        action="store_true",
+        help="write the numbers with their intervals beside the figures, as .csv, .md and .tex (booktabs)",
     )
     return options
 
@@ -61,7 +94,19 @@ def _draw(options: argparse.Namespace) -> int:
     # Matplotlib and pandas take their time: only now, when there is something to draw.
     from emoprobe.analysis.figures.drawing import draw_figures
 
-    for path in draw_figures(folders, options.figures, formats=options.format, metric=options.metric):
+    drawn = draw_figures(
+        folders,
+        options.figures,
+        formats=options.format,
+        metric=options.metric,
+        dimensions=options.dim,
+        models=options.models,
+        width=options.width,
+        speakers=options.speakers,
+        caption=options.caption,
+        tables=options.tables,
+    )
+    for path in drawn:
         print(path)
     return 0
 

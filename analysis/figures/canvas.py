@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Required, TypedDict, Unpack
@@ -16,7 +16,7 @@ from emoprobe.probe.selecting import reported_split
 
 from ..curves import Curve, layer_curve
 from ..tables import CATEGORY_METRICS, METRICS, Subject, subjects
-from .captions import interval_unit, keep_caption, n_categories
+from .captions import keep_caption, n_categories
 from .style import (
     FONT_SIZE,
     NEUTRAL,
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
     from emoprobe.probe.results import Results
 
-
-DEPTH_LABEL = "Relative depth\n(0 = input of the first block, 1 = last layer)"
 
 LINE_HEIGHT = SMALL_FONT_SIZE * 1.25 / 72  # height of a line of small text, in inches
 MAX_NAME = 160  # characters of a name in a title; more would leave no room for the plot
@@ -71,20 +69,11 @@ def plain_ticks(ax: Axes) -> None:
     ax.tick_params(labelsize=SMALL_FONT_SIZE, labelfontfamily="DejaVu Sans", width=0.6, length=2.5)
 
 
-def score_label(curves: Sequence[Curve], height: float) -> str:
-    """Axis label of a score: its name, where it was measured, and what the band is; broken to fit `height`."""
-    metric = METRICS[curves[0].metric]
-    inside = ", ".join(dict.fromkeys(printable(curve.split) for curve in curves if curve.split))
-    if any(curve.has_interval for curve in curves):
-        interval = f"95 % interval over {interval_unit(curves)}"
-        inside = f"{inside}, {interval}" if inside else interval
-    if curves[0].metric == "rmse":
-        metric = f"{metric} in label units"
-    label = f"{metric} ({inside})" if inside else metric
-    if text_width(label, FONT_SIZE) <= height:
-        return label
-    head, comma, interval = label.rpartition(", ")
-    return "\n".join([*wrap(head + comma.rstrip(), height, FONT_SIZE), *wrap(interval, height, FONT_SIZE)])
+def score_label(curves: Sequence[Curve]) -> str:
+    """Axis label of a score, in one line: its name, and where it was measured. What the band is, the caption says."""
+    splits = ", ".join(dict.fromkeys(printable(curve.split) for curve in curves if curve.split))
+    metric = METRICS[curves[0].metric] + (" in label units" if curves[0].metric == "rmse" else "")
+    return f"{metric} ({splits})" if splits else metric
 
 
 def chance_lines(ax: Axes, curves: Sequence[Curve], protocol: Sequence[dict]) -> dict[str, Any]:
@@ -97,13 +86,23 @@ def chance_lines(ax: Axes, curves: Sequence[Curve], protocol: Sequence[dict]) ->
         low, high = ax.get_ylim()
         if low < 0 < high:
             ax.axhline(0, color=NEUTRAL, linewidth=0.5, zorder=0)
-    number = n_categories(curves[0], protocol) if metric == "uar" else None
-    if not number:
-        return {}
     # A constant answer recalls one category wholly and no other. The commonest category of the training part, drawn
     # as a baseline, can fall below: where folds differ in it, it recalls none of them wholly.
-    style: dict[str, Any] = {"color": NEUTRAL, "linewidth": 1.1, "linestyle": (0, (1, 1.5)), "zorder": 0}
-    return {f"chance (1/{number})": ax.axhline(1 / number, gid="chance", **style)}
+    number = n_categories(curves[0], protocol) if metric == "uar" else None
+    if number:
+        ax.axhline(1 / number, gid="chance", **_CHANCE)
+    return chance_key(curves, protocol)
+
+
+_CHANCE: dict[str, Any] = {"color": NEUTRAL, "linewidth": 1.1, "linestyle": (0, (1, 1.5)), "zorder": 0}
+
+
+def chance_key(curves: Sequence[Curve], protocol: Sequence[dict]) -> dict[str, Any]:
+    """Name and handle of the line of chance for the legend; nothing where there is none."""
+    from matplotlib.lines import Line2D
+
+    number = n_categories(curves[0], protocol) if curves[0].metric == "uar" else None
+    return {f"chance (1/{number})": Line2D([], [], **_CHANCE)} if number else {}
 
 
 def dimension_legend(ax: Axes, dimensions: Sequence[str], others: dict[str, Any] | None = None) -> int:
@@ -126,6 +125,27 @@ def dimension_legend(ax: Axes, dimensions: Sequence[str], others: dict[str, Any]
     return math.ceil(len(handles) / columns)
 
 
+def titled_legend(sheet: Sheet, dimensions: Sequence[str], title: str) -> None:
+    """The title of a whole figure, and under it a legend of its dimensions; of the caller's Axes the legend alone."""
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], **dimension_look(dimension).line()) for dimension in dimensions]
+    legend_above(sheet, dict(zip(map(printable, dimensions), handles, strict=True)), title)
+
+
+def legend_above(sheet: Sheet, keys: Mapping[str, Any], title: str) -> None:
+    """The title of a whole figure, and under it a legend, by its names; of the caller's Axes the legend alone."""
+    names, handles = list(keys), list(keys.values())
+    if not sheet.own:
+        legend(sheet.axes[0].legend, handles, names, loc="best")
+        return
+    legend(
+        sheet.figure.legend, handles, names, loc="outside upper left", borderaxespad=0.2,
+        ncols=legend_columns(names, sheet.width), title="\n".join(title_lines(title, sheet.width)), alignment="left",
+        title_fontproperties={"weight": "bold", "size": FONT_SIZE},
+    )  # fmt: skip
+
+
 def legend(make: Callable[..., Legend], handles: Sequence[Artist], names: Sequence[str], **settings: Any) -> Legend:
     """A legend made by `make`, of Axes or of a figure, whose names are drawn whatever they begin with."""
     legend = make(handles, ["x"] * len(handles), **settings)
@@ -133,13 +153,6 @@ def legend(make: Callable[..., Legend], handles: Sequence[Artist], names: Sequen
     for text, name in zip(legend.get_texts(), names, strict=True):
         text.set_text(name)
     return legend
-
-
-def score_label_plain(curves: Sequence[Curve]) -> str:
-    """Label of a score without an interval: its name, and where it was measured."""
-    splits = ", ".join(dict.fromkeys(printable(curve.split) for curve in curves if curve.split))
-    metric = METRICS[curves[0].metric] + (" in label units" if curves[0].metric == "rmse" else "")
-    return f"{metric} ({splits})" if splits else metric
 
 
 def legend_rows(names: Sequence[str], width: float) -> int:
@@ -256,7 +269,7 @@ class Layout(TypedDict, total=False):
         Whether it is written below everything else, too.
     n_rows, n_columns, n_panels : int
         One panel by default; where there are fewer than rows times columns, the last places stay empty.
-    legend_rows : int
+    legend_rows : float
         Rows of legends above each row of panels.
     share_x, share_y : bool
         Whether panels have axes in common.
@@ -272,7 +285,7 @@ class Layout(TypedDict, total=False):
     n_rows: int
     n_columns: int
     n_panels: int
-    legend_rows: int
+    legend_rows: float
     share_x: bool
     share_y: bool
     below: float

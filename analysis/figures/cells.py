@@ -45,6 +45,18 @@ def write_in_cell(ax: Axes, row: int, column: int, text: str, colour: str) -> No
     ax.text(column, row, text, color=colour, fontsize=SMALL_FONT_SIZE, **place)
 
 
+def written(value: float, digits: int = 2) -> str:
+    """A number as figures write it: with a true minus, and none before zero.
+
+    Examples
+    --------
+    >>> written(-0.004), written(-0.25)
+    ('0.00', '−0.25')
+    """
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+
+
 def readable_on(colour: Sequence[float]) -> str:
     """Black or white, whichever has the higher contrast on `colour` (WCAG 2, relative luminance)."""
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour[:3]]

@@ -17,7 +17,7 @@ from ..measures.opinions import OPINIONS
 from ..measures.relevance import agreement, starts
 from ..tables import named_parts, only
 from .canvas import opened_sheet, plain_ticks
-from .cells import colour_cells, readable_on, write_in_cell
+from .cells import colour_cells, readable_on, write_in_cell, written
 from .files import write_drawings
 from .layer_axis import LAYER_LABEL
 from .style import COLUMN_WIDTH, FONT_SIZE, FULL_WIDTH, printable
@@ -99,7 +99,7 @@ def plot_relevance(
             part = part.assign(start=starts(part)).set_index(["opinion", "layer"])
             _draw_opinions(axes, part, names, depth)
             tau = compared.loc[compared["dimension"] == dimension, "kendall"].mean()
-            agreed = f" (mean τ {tau:.2f})".replace("-", "−") if math.isfinite(tau) else ""
+            agreed = f" (mean τ {written(tau)})" if math.isfinite(tau) else ""
             heading = f"{printable(dimension)}{agreed}"
             sheet.title(axes, f"{title}: {heading}" if len(wanted) == 1 else heading)
         if len(wanted) > 1 and sheet.own:
