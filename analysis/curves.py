@@ -244,7 +244,7 @@ def speaker_curves(predictions: pd.DataFrame, curve: Curve) -> tuple[dict[str, N
                 float(score(one["truth"].to_numpy(float), one["prediction"].to_numpy(float)))
                 for _, one in fits.groupby("seed", dropna=False)
             ]
-            values[int(layer)] = np.mean(scored)
+            values[int(str(layer))] = np.mean(scored)
         curves[name] = values
     return curves, left_out
 

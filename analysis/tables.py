@@ -27,6 +27,8 @@ METRICS = {
 """The scores that can be drawn, with the names that the axes show."""
 
 CATEGORY_METRICS = ("uar", "macro_f1")
+#: Of these the mean label has a score of zero by definition: it is no news, and takes a place.
+ZERO_OF_MEAN = ("ccc", "pearson", "share")
 BASELINE_LAYER = -1
 WEIGHTED = "weighted"
 END_TO_END = "end-to-end"

@@ -19,8 +19,8 @@ def parser() -> argparse.ArgumentParser:
     options = CommandParser(
         prog="probe-plot",
         description="Draw scores per layer, learned weights, a heat map and, of several models, their relative depth.",
-        epilog="The results alone are needed, no cache and no model. Beside each picture stands its caption: .txt to paste, "
-        ".tex for LaTeX. Example: probe-plot results --dim arousal valence --width page --format pdf",
+        epilog="The results alone are needed, no cache and no model. Beside each picture stands its caption, as .txt "
+        "and .tex. Example: probe-plot results --dim arousal valence --width page --format pdf",
     )
     options.add_argument(
         "results",

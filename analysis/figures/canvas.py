@@ -69,11 +69,15 @@ def plain_ticks(ax: Axes) -> None:
     ax.tick_params(labelsize=SMALL_FONT_SIZE, labelfontfamily="DejaVu Sans", width=0.6, length=2.5)
 
 
-def score_label(curves: Sequence[Curve]) -> str:
-    """Axis label of a score, in one line: its name, and where it was measured. What the band is, the caption says."""
+def score_label(curves: Sequence[Curve], height: float = math.inf) -> str:
+    """Axis label of a score, in one line: its name, and where it was measured if `height` inches have room for that.
+
+    What the band is, the caption says.
+    """
     splits = ", ".join(dict.fromkeys(printable(curve.split) for curve in curves if curve.split))
     metric = METRICS[curves[0].metric] + (" in label units" if curves[0].metric == "rmse" else "")
-    return f"{metric} ({splits})" if splits else metric
+    label = f"{metric} ({splits})" if splits else metric
+    return label if text_width(label, FONT_SIZE) <= height else metric
 
 
 def chance_lines(ax: Axes, curves: Sequence[Curve], protocol: Sequence[dict]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from emoprobe.probe.selecting import LOWER_IS_BETTER, chosen_in_words
 from emoprobe.probe.units import GROUP
 
 from ..measures.comparison import compare_systems
-from ..tables import CATEGORY_METRICS, METRICS, read_tables, records
+from ..tables import CATEGORY_METRICS, METRICS, ZERO_OF_MEAN, read_tables, records
 from .canvas import of_categories, opened_sheet, plain_ticks
 from .captions import corpus_remarks, intervals_in_words
 from .style import (
@@ -74,7 +74,7 @@ def plot_comparison(
     if len(corpora) > 1:
         raise UserError(f"scores on different corpora do not compare: choose by corpus= among {', '.join(corpora)}")
     metric, _ = of_categories(systems["dimension"], metric, "ridge")
-    if metric in ("ccc", "pearson"):  # the mean label has a CCC of zero by definition, and takes a row
+    if metric in ZERO_OF_MEAN:  # the mean label has a CCC of zero by definition, and takes a row
         systems = systems[systems["probe"] != "mean"]
     if not len(systems):
         raise UserError("the results hold no system but the mean label: fit more with probe-fit")

@@ -108,7 +108,7 @@ def plot_teacher_student(  # noqa: PLR0913 (options of the user's, each given by
         for axes in sheet.axes[-columns:]:
             axes.set_xlabel("Relative depth", fontsize=FONT_SIZE)
         for axes in sheet.axes[::columns]:
-            axes.set_ylabel(score_label(all_curves), fontsize=FONT_SIZE)
+            axes.set_ylabel(score_label(all_curves, sheet.panel_height), fontsize=FONT_SIZE)
         model_legend(sheet, names, total)
     return sheet.axes
 

@@ -89,7 +89,7 @@ def plot_layers(  # noqa: PLR0913 (options of the user's, each given by its name
     controls = _Controls.of(profiles)
     title = subject_name(subject)
     text = profiles_caption(profiles, tables) + controls.caption()
-    names = [place_name(name, profiles) for side in names_beside(profiles) for name in side]
+    names = [_in_one_line(name, profiles) for side in names_beside(profiles) for name in side]
     longest = max((name_length(name) for name in names), default=0.0)
     with opened_sheet(
         ax, figure, width=COLUMN_WIDTH, panel_height=1.75, titles=[title], caption=text, caption_inside=caption,
@@ -97,7 +97,7 @@ def plot_layers(  # noqa: PLR0913 (options of the user's, each given by its name
     ) as sheet:  # fmt: skip
         axes = sheet.axes[0]
         _draw_layers(axes, profiles, n_layers(tables.scores, subject))
-        axes.set_ylabel(score_label(curves), fontsize=FONT_SIZE)
+        axes.set_ylabel(score_label(curves, sheet.panel_height), fontsize=FONT_SIZE)
         others = chance_lines(axes, curves, tables.protocol) | controls.draw(axes)
         rows_of_legend = dimension_legend(axes, [curve.dimension for curve in curves], others)
         sheet.title(axes, title, legend_rows=rows_of_legend)
@@ -179,11 +179,15 @@ def _draw_layers(ax: Axes, profiles: Sequence[Profile], depth: int) -> None:
     for edge, shown in ((-0.65 * pitch, left), (last + 0.65 * pitch, right)):
         if shown:
             ax.axvline(edge, color=NEUTRAL, linewidth=0.5, linestyle=(0, (1, 2)), zorder=0)
-    layer_ticks(ax, last, {place: place_name(name, profiles) for name, place in places.items()})
+    layer_ticks(ax, last, {place: _in_one_line(name, profiles) for name, place in places.items()})
     margin = 0.75 * pitch
     ax.set_xlim(min([0, *places.values()]) - margin, max([last, *places.values()]) + margin)
     layer_label(ax, last)
     plain_ticks(ax)
+
+
+def _in_one_line(name: str, profiles: Sequence[Profile]) -> str:
+    return place_name(name, profiles).replace("\n", " ")
 
 
 def draw_beside(ax: Axes, profile: Profile, places: dict[str, float], pitch: float, *, shift: float = 0.0) -> None:

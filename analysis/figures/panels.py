@@ -126,7 +126,7 @@ def plot_layer_panels(  # noqa: PLR0913 (options of the user's, each given by it
             if last_row:
                 layer_label(axes, depth - 1)
             if stacked or position == 0:
-                axes.set_ylabel(score_label(curves), fontsize=FONT_SIZE)
+                axes.set_ylabel(score_label(curves, sheet.panel_height), fontsize=FONT_SIZE)
             _fill_null(axes, profile)
             axes.set_title(printable(profile.curve.dimension), loc="left")
         legend_above(sheet, keys, title)
@@ -174,7 +174,7 @@ def _draw_panel(
     layers = np.arange(depth)
     curve, look = profile.curve, dimension_look(profile.curve.dimension)
     for name, values in lines.items():
-        thin = {"color": look.color, "linewidth": 0.4, "alpha": 0.45, "zorder": 1.8}
+        thin: dict[str, Any] = {"color": look.color, "linewidth": 0.4, "alpha": 0.45, "zorder": 1.8}
         ax.plot(layers, values, gid=f"speaker-{name}-{curve.dimension}", **thin)
     draw_band(ax, layers, curve, look, alpha=0.25)
     every = max(1, math.ceil(0.065 / spacing))

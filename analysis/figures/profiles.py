@@ -19,9 +19,11 @@ from ..tables import (
     END_TO_END,
     METRICS,
     WEIGHTED,
+    ZERO_OF_MEAN,
     Subject,
     one_subject,
     ordered_baselines,
+    subjects,
 )
 from .canvas import of_categories
 from .captions import curve_caption, rare_remark, subject_name
@@ -29,9 +31,6 @@ from .style import SMALL_FONT_SIZE, printable, text_width
 
 if TYPE_CHECKING:
     from emoprobe.probe.results import Results
-
-#: Of these the mean label has a score of zero by definition: it is no news, and takes a place.
-_ZERO_OF_MEAN = ("ccc", "pearson", "share")
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,8 @@ class Profile:
         Score that 95 % of permuted labels stay below; NaN where the table has none.
     twin : Curve or None
         Of the same architecture with random weights.
+    borrowed : tuple of str
+        Baselines that stand in another cache of the corpus: they do not depend on the model.
     """
 
     curve: Curve
@@ -54,6 +55,7 @@ class Profile:
     right: dict[str, Point]
     null: np.ndarray
     twin: Curve | None
+    borrowed: tuple[str, ...] = ()
 
     @property
     def has_null(self) -> bool:
@@ -102,12 +104,22 @@ def layer_profiles(
             profiles.append(Profile(curve, {}, {}, np.full(len(curve.values), np.nan), None))
             continue
         left, right = side_points(scores, subject, dimension=dimension, metric=metric, split=curve.split)
-        if metric in _ZERO_OF_MEAN:
+        borrowed = []
+        for other in subjects(scores):
+            if other.corpus == subject.corpus and other != subject:
+                others, _ = side_points(scores, other, dimension=dimension, metric=metric, split=curve.split)
+                borrowed += [name for name in others if name not in left]
+                left = others | left
+        if metric in ZERO_OF_MEAN:
             left.pop("mean", None)
-        of_twin = twin and layer_curve(
-            scores, twin, dimension=dimension, metric=metric, probe=probe, split=curve.split, features=curve.features
-        )
-        profiles.append(Profile(curve, left, right, null_limits(scores, curve), of_twin))
+        of_twin = None
+        if twin is not None:
+            of_twin = layer_curve(
+                scores, twin, dimension=dimension, metric=metric, probe=probe, split=curve.split,
+                features=curve.features,
+            )  # fmt: skip
+        borrowed = [name for name in borrowed if name in left]
+        profiles.append(Profile(curve, left, right, null_limits(scores, curve), of_twin, tuple(borrowed)))
     if not profiles:
         raise UserError(
             f"{subject_name(subject)}: no {METRICS[metric]} of probe={probe!r} for any of {wanted}: "
@@ -129,6 +141,8 @@ def place_name(name: str, profiles: Sequence[Profile]) -> str:
     curve = profiles[0].curve
     if name.startswith(WEIGHTED):
         reads = next(profile.right[name].features for profile in profiles if name in profile.right)
+        if reads == f"{curve.features}_ln":
+            return "weighted LN"
         return "weighted" if reads in ("", curve.features) else f"weighted\n({_features_in_words(reads)})"
     if name.startswith(END_TO_END):
         return printable(name).replace(f"{END_TO_END} ", "end to end, ")
@@ -156,9 +170,17 @@ def profiles_caption(profiles: Sequence[Profile], tables: Results) -> str:
     text += rare_remark(tables.recalls, curves)
     text += " Layer 0: input of the first block."
     if any(profile.left for profile in profiles):
-        text += " Left: baselines without the model."
+        text += " Left: baselines without the model"
+        borrowed = ordered_baselines(name for profile in profiles for name in profile.borrowed)
+        named = ", ".join(BASELINE_NAMES.get(name, printable(name)) for name in borrowed)
+        text += f", {named} from another cache of the corpus." if borrowed else "."
     if right:
-        text += f" Right: {_right_caption(right, curves[0])}."
+        text += f" Right: {_right_caption(right)}."
+        reads = {point.features for name, point in right if name.startswith(WEIGHTED)} - {curves[0].features, ""}
+        if reads and curves[0].features:
+            others = " or ".join(sorted(map(_features_in_words, reads)))
+            of_curve = _features_in_words(curves[0].features)
+            text += f" A sum of {others} does not compare with the curves, which read {of_curve}."
     return text
 
 
@@ -171,20 +193,14 @@ def _kind_of(name: str) -> str:
     return "models trained end to end" if name.startswith(END_TO_END) else "learned weighted sums"
 
 
-def _right_caption(named: Sequence[tuple[str, Point]], curve: Curve) -> str:
-    """What stands right of the layers, of how many seeds it is the mean, and what it reads."""
+def _right_caption(named: Sequence[tuple[str, Point]]) -> str:
+    """What stands right of the layers, and of how many seeds it is the mean."""
     kinds = []
     for kind, is_one in (("learned weighted sum of all layers", False), ("models trained end to end", True)):
         points = [point for name, point in named if name.startswith(END_TO_END) == is_one]
         if points:
             seeds = max(point.n_seeds for point in points)
-            said = kind + (f" (mean of {seeds} seeds)" if seeds > 1 else "")
-            others = sorted({point.features for point in points} - {curve.features, ""})
-            curve_reads = _features_in_words(curve.features)
-            if not is_one and others and curve.features:
-                reads = " and ".join(map(_features_in_words, others))
-                said += f"; one of {reads} states does not compare with the curve, which reads {curve_reads}"
-            kinds.append(said)
+            kinds.append(kind + (f" (mean of {seeds} seeds)" if seeds > 1 else ""))
     return "; ".join(kinds)
 
 

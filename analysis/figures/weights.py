@@ -87,9 +87,9 @@ def plot_weights(
     text = weights_caption(subject, probe, kinds, n_fits, tables.protocol, older=older, newer=newer)
     total = inches(width, "column")
     beside = total == inches("page")
-    rows, columns = (1, 2) if beside else (2, 1)
+    n_rows, n_columns = (1, 2) if beside else (2, 1)
     with opened_sheet(
-        ax, figure, width=total, panel_height=1.2 if rows > 1 else 1.6, n_rows=rows, n_columns=columns,
+        ax, figure, width=total, panel_height=1.6 if beside else 1.2, n_rows=n_rows, n_columns=n_columns,
         titles=["", title], caption=text, caption_inside=caption, legend_rows=1, share_x=True, share_y=True,
     ) as sheet:  # fmt: skip
         layers = np.arange(depth)
