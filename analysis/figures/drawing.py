@@ -133,7 +133,7 @@ def draw_figures(
     chosen = _narrowed(everything, "model", models, answers, "--models")
     if metric in CATEGORY_METRICS and len(chosen.scores) and CATEGORIES not in set(chosen.scores["dimension"]):
         raise UserError(
-            f"{METRICS[metric]} is a score of categories, and the results hold none: fit them with probe-fit --dim "
+            f"{METRICS[metric]} is a score of categories, and the results hold none: fit them with probe-fit --target "
             "emotion, or choose ccc, pearson, rmse or share"
         )
     wanted = [(kind, one) for kind in FIGURES for one in kind.needs(chosen, metric)]
