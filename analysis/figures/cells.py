@@ -45,6 +45,17 @@ def write_in_cell(ax: Axes, row: int, column: int, text: str, colour: str) -> No
     ax.text(column, row, text, color=colour, fontsize=SMALL_FONT_SIZE, **place)
 
 
+def frame_cell(ax: Axes, row: int, column: int, *, dashed: bool = False, inset: float = 0.0) -> None:
+    """Frame a cell, white below black: one of them stands out from any colour."""
+    from matplotlib.patches import Rectangle
+
+    corner, size = (column - 0.5 + inset, row - 0.5 + inset), 1 - 2 * inset
+    for edge, linewidth in (("white", 3.0), ("black", 1.3)):
+        style: Any = (0, (2, 1.5)) if dashed and edge == "black" else "-"
+        frame: dict[str, Any] = {"edgecolor": edge, "linewidth": linewidth, "linestyle": style, "zorder": 3}
+        ax.add_patch(Rectangle(corner, size, size, facecolor="none", clip_on=False, **frame))
+
+
 def written(value: float, digits: int = 2) -> str:
     """A number as figures write it: with a true minus, and none before zero.
 

@@ -203,6 +203,10 @@ def comparison_caption(
         sentences.append(f"{'Numbers on the right: the layer,' if drawn else 'The layer is'} chosen on {chosen}.")
         if drawn and (systems["layer"] != systems["highest_layer"]).fillna(False).any():
             sentences.append("In brackets, where it is another: the best layer of these rows, with hindsight.")
+    reads = {kind: dict.fromkeys(systems.loc[systems["kind"] == kind, "features"]) for kind in ("layer", "sum")}
+    if all(reads.values()) and reads["layer"].keys() != reads["sum"].keys():
+        layers, sums = (" or ".join(map(printable, reads[kind])) for kind in ("layer", "sum"))
+        sentences.append(f"Layers read {layers}, learned sums {sums}: the two do not compare.")
     if drawn and (systems["kind"] == "baseline").any():
         sentences.append("Dotted: the best baseline of these rows.")
     runs = [run for run in protocol if run["corpus"] == systems["corpus"].iloc[0]]

@@ -15,7 +15,7 @@ from ..curves import Curve, best_of_curve, n_layers
 from ..tables import read_tables
 from .canvas import curves_of_models, opened_sheet, score_label
 from .captions import curve_caption, series_names
-from .cells import colour_bar, colour_cells, readable_on, write_in_cell, written
+from .cells import colour_bar, colour_cells, frame_cell, readable_on, write_in_cell, written
 from .style import FONT_SIZE, SMALL_FONT_SIZE, inches, printable
 
 if TYPE_CHECKING:
@@ -125,20 +125,12 @@ def _draw_heatmap(
 
 def _frame_best(ax: Axes, choices: Mapping[int, Choice]) -> None:
     """Frame the layer that is reported in each column, and with dashes the one that is best with hindsight."""
-    from matplotlib.patches import Rectangle
-
     for column, choice in choices.items():
         if choice.best is None:
             continue
-        frames: list[tuple[int, Any, float]] = [(choice.best, "-", 0.0)]
-        frames += [(choice.highest, (0, (2, 1.5)), 0.04)] if choice.differs else []
-        for layer, style, inset in frames:
-            # White below black: one of them stands out from any colour.
-            for edge, linewidth in (("white", 3.0), ("black", 1.3)):
-                frame: dict[str, Any] = {"edgecolor": edge, "linewidth": linewidth, "zorder": 3, "clip_on": False}
-                frame["linestyle"] = "-" if edge == "white" else style
-                corner, size = (column - 0.5 + inset, layer - 0.5 + inset), 1 - 2 * inset
-                ax.add_patch(Rectangle(corner, size, size, facecolor="none", **frame))
+        frame_cell(ax, choice.best, column)
+        if choice.differs:
+            frame_cell(ax, choice.highest, column, dashed=True, inset=0.04)
 
 
 def _frames_in_words(choices: Sequence[Choice], metric: str) -> str:
