@@ -11,8 +11,9 @@ from emoprobe.probe.schema import ordered_dimensions
 from ..measures.contribution import IN_STATES, R2, SHARED
 from ..measures.partition import WHOLE
 from ..tables import rows_of_subject
-from .canvas import legend, opened_sheet, plain_ticks
+from .canvas import opened_sheet, plain_ticks
 from .layer_axis import layer_ticks
+from .legends import legend
 from .style import (
     FONT_SIZE,
     FULL_WIDTH,

@@ -23,16 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-from .canvas import (
-    chance_lines,
-    curves_of_models,
-    draw_band,
-    legend_rows,
-    model_legend,
-    opened_sheet,
-    plain_ticks,
-    score_label,
-)
+from .canvas import chance_lines, curves_of_models, draw_band, opened_sheet, plain_ticks, score_label
+from .legends import legend_rows, model_legend
 
 
 def plot_teacher_student(  # noqa: PLR0913 (options of the user's, each given by its name)

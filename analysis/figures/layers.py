@@ -10,9 +10,10 @@ import numpy as np
 
 from ..curves import Curve, n_layers
 from ..tables import CATEGORY_METRICS, read_tables
-from .canvas import chance_lines, dimension_legend, draw_band, opened_sheet, plain_ticks, score_label
+from .canvas import chance_lines, draw_band, opened_sheet, plain_ticks, score_label
 from .captions import subject_name
 from .layer_axis import layer_label, layer_ticks
+from .legends import dimension_legend
 from .profiles import Profile, finite, layer_profiles, name_length, names_beside, place_name, profiles_caption
 from .style import COLUMN_WIDTH, FONT_SIZE, NEUTRAL, dimension_look, printable
 

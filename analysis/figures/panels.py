@@ -12,20 +12,11 @@ from emoprobe.errors import UserError
 
 from ..curves import FEWEST_OF_SPEAKER, n_layers, speaker_curves
 from ..tables import CATEGORY_METRICS, read_tables
-from .canvas import (
-    chance_key,
-    chance_lines,
-    draw_band,
-    legend_above,
-    legend_rows,
-    opened_sheet,
-    plain_ticks,
-    score_label,
-    title_lines,
-)
+from .canvas import chance_key, chance_lines, draw_band, opened_sheet, plain_ticks, score_label, title_lines
 from .captions import subject_name
 from .layer_axis import layer_label, layer_ticks
 from .layers import draw_beside
+from .legends import legend_above, legend_rows
 from .profiles import Profile, layer_profiles, name_length, names_beside, place_name, profiles_caption
 from .style import FONT_SIZE, NEUTRAL, dimension_look, inches, printable
 

@@ -8,10 +8,11 @@ import numpy as np
 
 from ..curves import n_layers
 from ..measures.categories import Categories
-from .canvas import legend, legend_columns, legend_rows, opened_sheet, plain_ticks
+from .canvas import opened_sheet, plain_ticks
 from .captions import curve_caption, subject_name
 from .confusion import chosen_caption, short
 from .layer_axis import layer_label, layer_ticks
+from .legends import legend, legend_columns, legend_rows
 from .style import FONT_SIZE, NEUTRAL, inches, printable, series_look
 
 if TYPE_CHECKING:

@@ -14,10 +14,11 @@ from emoprobe.errors import UserError
 
 from ..measures.alignment import MEASURES
 from ..tables import BASELINE_NAMES, named_parts, only, ordered_baselines
-from .canvas import legend_rows, model_legend, opened_sheet, plain_ticks
+from .canvas import opened_sheet, plain_ticks
 from .cells import colour_bar, colour_cells, readable_on, write_in_cell, written
 from .files import write_drawings
 from .layer_axis import layer_ticks
+from .legends import legend_rows, model_legend
 from .style import COLUMN_WIDTH, FONT_SIZE, FULL_WIDTH, SMALL_FONT_SIZE, printable, series_look, text_width
 
 if TYPE_CHECKING:

@@ -12,9 +12,10 @@ from emoprobe.probe.schema import ordered_dimensions
 
 from ..curves import layer_weights, n_layers
 from ..tables import WEIGHTED, one_subject, read_tables
-from .canvas import opened_sheet, plain_ticks, titled_legend
+from .canvas import opened_sheet, plain_ticks
 from .captions import subject_name, weights_caption
 from .layer_axis import layer_ticks
+from .legends import titled_legend
 from .style import FONT_SIZE, NEUTRAL, dimension_look, inches
 
 if TYPE_CHECKING:

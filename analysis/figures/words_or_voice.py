@@ -11,8 +11,9 @@ from emoprobe.probe.schema import ordered_dimensions
 
 from ..measures.reactions import OF_MANNERS, OF_TEXTS
 from ..tables import rows_of_subject
-from .canvas import legend, opened_sheet, plain_ticks
+from .canvas import opened_sheet, plain_ticks
 from .layer_axis import layer_ticks
+from .legends import legend
 from .style import FONT_SIZE, FULL_WIDTH, NEUTRAL, dimension_look, printable
 
 if TYPE_CHECKING:
