@@ -56,16 +56,16 @@ def frame_cell(ax: Axes, row: int, column: int, *, dashed: bool = False, inset: 
         ax.add_patch(Rectangle(corner, size, size, facecolor="none", clip_on=False, **frame))
 
 
-def written(value: float, digits: int = 2) -> str:
-    """A number as figures write it: with a true minus, and none before zero.
+def written(value: float, digits: int = 2, *, signed: bool = False) -> str:
+    """A number as figures write it: with a true minus, and no sign before zero; a plus where it is `signed`.
 
     Examples
     --------
-    >>> written(-0.004), written(-0.25)
-    ('0.00', '−0.25')
+    >>> written(-0.004), written(-0.25), written(0.25, signed=True)
+    ('0.00', '−0.25', '+0.25')
     """
-    text = f"{value:.{digits}f}"
-    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+    text = f"{value:{'+' if signed else ''}.{digits}f}"
+    return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
 
 
 def readable_on(colour: Sequence[float]) -> str:

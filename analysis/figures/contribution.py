@@ -91,7 +91,7 @@ def plot_contribution(
             lower[place].set_xlabel("Layer", fontsize=FONT_SIZE)
         _lines(upper[-1], rows[rows["dimension"] == ""], tuple(IN_STATES.values()))
         upper[-1].set_title("the states themselves", loc="left")
-        upper[0].set_ylabel("Explained variance\nof the labels (R²)", fontsize=FONT_SIZE)
+        upper[0].set_ylabel("Explained variance (R²)", fontsize=FONT_SIZE)
         lower[0].set_ylabel("What the layer knows (R²)", fontsize=FONT_SIZE)
         for row in (upper[:-1], lower[:-1]):
             limits = [axes.get_ylim() for axes in row]
