@@ -106,6 +106,14 @@ def parser() -> argparse.ArgumentParser:
     )
     how = p.add_argument_group("how")
     how.add_argument("--out", type=Path, default=Path("study_out"), help="folder of everything (default: study_out)")
+    how.add_argument(
+        "--again",
+        nargs="+",
+        type=int,
+        default=[],
+        metavar="STEP",
+        help="make these steps anew, which replaces what they made: by their numbers, as --print shows them",
+    )
     output = how.add_mutually_exclusive_group()
     output.add_argument("--quiet", action="store_true", help="the names of the steps alone, no progress within them")
     output.add_argument("--verbose", action="store_true", help="the summary of each step too, and no logs")
@@ -136,11 +144,12 @@ def _study(options: argparse.Namespace, argv: Sequence[str]) -> int:
     if options.init:
         return _init(options)
     programme = _programme(options, dict(_given(options, argv)))
+    _refuse_misspelt(programme.settings)
     from emoprobe.study.facts import facts_of
     from emoprobe.study.steps import plan
 
     facts = facts_of(programme)
-    planned = plan(programme, facts, options.out)
+    planned = plan(programme, facts, options.out).with_anew(options.again)
     for note in planned.notes:
         print(f"note: {note}", file=sys.stderr)
     if options.print:
@@ -151,6 +160,30 @@ def _study(options: argparse.Namespace, argv: Sequence[str]) -> int:
     if options.dry_run:
         return _tell_what_it_takes(programme, facts, planned)
     return _run(options, programme, planned, argv)
+
+
+def _refuse_misspelt(settings: StudySettings) -> None:
+    """Answer a misspelt model before the first of many steps."""
+    from emoprobe.extract.encoders.architectures import refuse_misspelt_speech, refuse_misspelt_text
+    from emoprobe.extract.encoders.names import refuse_misspelt
+    from emoprobe.extract.encoders.packaged import packaged_names
+
+    def refuse_misspelt_recogniser(name: str) -> None:
+        refuse_misspelt(name, packaged_names(), ())
+
+    for role, refuse in (
+        ("teacher", refuse_misspelt_speech),
+        ("student", refuse_misspelt_speech),
+        ("text", refuse_misspelt_text),
+        ("recogniser", refuse_misspelt_recogniser),
+    ):
+        name = getattr(settings, role)
+        if name == NONE:
+            continue
+        try:
+            refuse(name)
+        except UserError as error:
+            raise UserError(f"{role}: {error}") from error
 
 
 def _init(options: argparse.Namespace) -> int:
@@ -249,6 +282,15 @@ def _tell_what_it_takes(programme: Programme, facts: Facts, planned: Plan) -> in
     return 0
 
 
+def _without_again(argv: Sequence[str]) -> list[str]:
+    """The same command line, which makes nothing anew that has been made anew already."""
+    kept, dropping = [], False
+    for word in argv:
+        dropping = word.startswith("--again") or (dropping and word.isdecimal())
+        kept += [] if dropping else [word]
+    return kept
+
+
 def _free_at(path: Path) -> int:
     """Bytes that are free where a folder is, or will be."""
     there = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
@@ -262,7 +304,7 @@ def _run(options: argparse.Namespace, programme: Programme, planned: Plan, argv:
         status = run_steps(
             planned,
             program=_PROGRAM,
-            again=again_line(argv),
+            again=again_line(_without_again(argv)),
             shown=Shown.STEPS if options.quiet else Shown.ALL if options.verbose else Shown.PROGRESS,
             say=lambda line: print(line, flush=True),
         )
@@ -294,11 +336,14 @@ def _folder_of(programme: Programme, out: Path) -> Iterator[None]:
             teacher=place_of(settings.teacher),
             student=place_of(settings.student),
             text=place_of(settings.text),
+            recogniser=place_of(settings.recogniser),
         )
+        reading = dict(programme.table("reading"))
+        reading |= {name: place_of(reading[name]) for name in ("ratings", "splits") if reading.get(name)}
         identity = {name: getattr(settings, name) for name in ("corpus", "teacher", "student", "text")}
         claim(out, identity, record="study.json", own=[], also=[_FILE], option="--out")
         head = f"{_HEAD}, as it ran last. To run it: emoprobe study {_FILE} --out FOLDER"
-        write_file(kept, written(replace(programme, settings=settings), head=head))
+        write_file(kept, written(Programme(settings, {**programme.tables, "reading": reading}), head=head))
         yield
 
 

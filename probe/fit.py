@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -18,6 +17,7 @@ from emoprobe.errors import UserError
 from emoprobe.extract.cache import HiddenStateCache
 from emoprobe.extract.cluster import EngineSettings
 from emoprobe.extract.corpora.cells import EMOTION
+from emoprobe.progress import progress_bar
 
 from .jackknife import OF_REFITS
 from .keeping import keeping
@@ -320,6 +320,4 @@ def _depth(study: Study, layer: int | None) -> float | None:
 
 def _bar(name: str, items: Iterable, unit: str) -> Iterable:
     """A progress bar on standard error."""
-    from tqdm import tqdm
-
-    return tqdm(items, desc=name, unit=unit, file=sys.stderr)
+    return progress_bar(items, desc=name, unit=unit)

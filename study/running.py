@@ -91,9 +91,10 @@ def run_steps(
         if ended not in (0, LEFT_OUT):
             how = _signal_name(-ended) if ended < 0 else f"exit status {ended}"
             said = f"the last that it said: {_last_line(log)}" if shown is Shown.STEPS else "what it says stands above"
+            anew = f"; to replace what it made with other settings: {again} --again {number}"
             raise UserError(
                 f"step {number} of {count} ({step.does}) failed ({how}); {said}. Once that is mended, go on with all "
-                f"that is left: {again}; or try this step alone: {step.line}"
+                f"that is left: {again}{anew if step.can_be_made_anew else ''}; or try this step alone: {step.line}"
             )
         status = max(status, ended)
     kept = "" if shown is Shown.ALL else f"; what each printed is in {folder}"
@@ -148,7 +149,7 @@ def told_time(seconds: float) -> str:
 
 def pasted(plan: Plan) -> list[str]:
     """The commands of a plan, each with what it does as a comment before it, ready to be pasted into a shell."""
-    return [line for step in plan.steps for line in (f"# {step.does}", step.line)]
+    return [line for k, step in enumerate(plan.steps, start=1) for line in (f"# {k}: {step.does}", step.line)]
 
 
 def again_line(words: Sequence[str]) -> str:

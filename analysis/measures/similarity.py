@@ -6,7 +6,6 @@ memory is that of one width × width matrix a layer, however many utterances the
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import lazy_loader as _lazy
 
 from emoprobe.errors import UserError
 from emoprobe.extract.digest import cache_digest
+from emoprobe.progress import progress_bar
 
 from .alignment import MEASURES, VARIANCE, check_settings, compare
 from .stored import MADE_FROM, READ, fingerprint, load_table, update_table
@@ -269,8 +269,4 @@ def _rows(
 
 
 def _bar(label: str, progress: bool) -> Callable[[Any], Any]:
-    if not progress:
-        return iter
-    from tqdm import tqdm
-
-    return lambda items: tqdm(items, desc=label, unit="layer", file=sys.stderr)
+    return lambda items: progress_bar(items, desc=label, unit="layer", show=progress)

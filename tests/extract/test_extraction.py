@@ -384,7 +384,7 @@ class TestRuns:
             assert np.isfinite(cache.states("mean", rows=cache.done)).all()
             (reason,) = [reason for reason in cache.utterances["reason"] if reason]
         assert "in float32, its widest type, from finite weights" in reason  # where float32 is no remedy
-        assert "--dtype" not in reason
+        assert "--precision" not in reason
 
     def test_an_empty_file_at_out_holds_nothing_to_lose(self, manifest, model, tmp_path):
         (tmp_path / "states.h5").touch()  # as mktemp makes one
@@ -417,7 +417,7 @@ class TestRuns:
             assert run(manifest, large, tmp_path / "large.h5", "--dtype", "float16") == 3
         with HiddenStateCache(tmp_path / "large.h5") as cache:
             (reason,) = set(cache.utterances["reason"])
-        assert "in float16; use --dtype bfloat16 or float32 (and --overwrite)" in reason
+        assert "in float16; use --precision bfloat16 or float32 (and --overwrite)" in reason
         assert run(manifest, large, tmp_path / "large.h5", "--dtype", "float32", "--overwrite") == 0
 
 

@@ -9,6 +9,7 @@ from functools import partial
 import pandas as pd
 
 from emoprobe.extract.baselines.registry import BASELINES, kept_beside
+from emoprobe.probe.choosing import rows_of
 from emoprobe.probe.selecting import Choice, best_baseline, chosen_in_words, headline_metric
 
 from ...figures.depth import plot_teacher_student
@@ -174,7 +175,7 @@ def _other_choices(study: Study, corpus: str, chosen: Sequence[_Chosen]) -> list
 
 
 def _rivals_table(study: Study, corpus: str, chosen: Sequence[_Chosen]) -> list[Table]:
-    scores = study.results.select(corpus=corpus, fold="all", split=study.split(corpus))
+    scores = rows_of(study.results.scores, corpus=corpus, fold="all", split=study.split(corpus))
     baselines = scores[scores["layer"].eq(-1).fillna(False).to_numpy(bool)]
     rows, choices = [], []
     for one in chosen:
