@@ -46,7 +46,9 @@ def test_the_results_of_the_gallery_are_those_of_make_demo(capsys):
             (model,) = values(words, "--model") or ["hubert-nano"]
             seed = values(words, "--random-init")
             labels.setdefault(cache, f"{model} (random {seed[0]})" if seed else model)
-            baselines.setdefault(cache, set(ALWAYS)).update(values(words, "--baselines"))
+            baselines.setdefault(cache, set(ALWAYS)).update(
+                name.partition("=")[0] for name in values(words, "--baselines")
+            )
             continue
         caches = words[: next(place for place, word in enumerate(words) if word.startswith("--"))]
         (probe,) = values(words, "--probe") or ["ridge"]
