@@ -370,9 +370,9 @@ def test_killed_between_any_two_files_it_goes_on(cache, tmp_path):
     """After SIGKILL the folder loads, at most the unit under way is lost, and the end is what an unbroken run finds."""
     out = tmp_path / "r"
     arguments = [str(cache), "--resamples", "50", "--quiet", "--out", str(out)]
-    # A run writes four files (five with refits), the protocol last, and gets its name; the end writes seven, and then
-    # takes the name of each run away. The instants fall into the first run, before its name, into later ones, into the tables,
-    # and before and between those names.
+    # A run writes four files (five with refits), the protocol last, and gets its name. The end writes seven, and then
+    # takes the name of each run away. The instants fall into the first run, before its name, into later ones, into the
+    # tables, and before and between those names.
     for left, kept in ((3, 0), (5, 0), (8, 1), (20, 4), (9, 5), (3, 5), (8, 5), (10, 5)):
         run = subprocess.run([sys.executable, "-c", KILLED, str(left), *arguments], capture_output=True)
         assert run.returncode == -signal.SIGKILL
