@@ -478,12 +478,15 @@ def test_the_figure_marks_the_best_and_what_is_uncertain():
 
 
 def test_the_command_writes_tables_and_a_figure(planted, tmp_path, capsys):
-    arguments = [str(planted), "--dim", "valence", "--out", str(tmp_path), "--quiet", "--resamples", "50"]
+    arguments = [str(planted), "--dim", "valence", "--out", str(tmp_path), "--resamples", "50"]
     arguments += ["--opinions", "best_layer", "cumulative_bottom"]
     assert main(arguments) == 0
-    written = {line.rsplit("/", 1)[1] for line in capsys.readouterr().out.split()}
+    said = capsys.readouterr().out
+    written = {path.name for path in tmp_path.iterdir() if f"{path}\n" in said}
     assert written == {"relevance.csv", "agreement.csv", "relevance_planted.png"}
-    assert written <= {path.name for path in tmp_path.iterdir()}
+    assert "2 opinions on 5 layers, of valence, in" in said
+    assert main([*arguments, "--quiet"]) == 0
+    assert capsys.readouterr().out == ""
     assert main(arguments) == 0
     assert len(load_relevance(tmp_path)) == 10
     assert main([str(tmp_path / "none.h5"), "--quiet"]) == 2
