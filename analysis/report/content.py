@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeGuard
 
@@ -21,6 +21,14 @@ class Paragraph:
 
     text: str
     kind: ClassVar[str] = "paragraph"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Sentences that answer, each with the word that it is about."""
+
+    entries: tuple[tuple[str, str], ...]
+    kind: ClassVar[str] = "answers"
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,8 @@ class Figure:
     caption : str
     wide : bool
         Whether it is made for the width of a page rather than of a column.
+    svg : bytes
+        The same without pixels, where the page shows that.
     """
 
     parts: tuple[str, ...]
@@ -72,6 +82,7 @@ class Figure:
     alt: str
     caption: str
     wide: bool = False
+    svg: bytes = field(default=b"", repr=False)
     kind: ClassVar[str] = "figure"
 
     @property
@@ -116,10 +127,13 @@ class Finding:
     verdict : str
         "supported", "contradicted", "practically equal", "undecided" or "not tested".
     numbers : str
+        The estimate with its interval; empty where nothing was tested.
     how : str
         What was compared with what.
     beside : str
         What is said beside the verdict.
+    p : str
+        After correction.
     """
 
     statement: str
@@ -127,6 +141,7 @@ class Finding:
     numbers: str
     how: str
     beside: str = ""
+    p: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,16 +152,26 @@ class Findings:
     kind: ClassVar[str] = "findings"
 
 
-Block = Paragraph | Items | Table | Figure | Gallery | Missing | Code | Findings
+@dataclass(frozen=True)
+class Folded:
+    """Blocks that are shown when asked for."""
+
+    label: str
+    blocks: tuple[Block, ...]
+    kind: ClassVar[str] = "folded"
+
+
+Block = Paragraph | Answers | Items | Table | Figure | Gallery | Missing | Code | Findings | Folded
 
 
 @dataclass(frozen=True)
 class Section:
-    """A numbered part of the report; its `name` is its anchor."""
+    """A numbered part of the report; its `name` is its anchor, and it is shown at once where it is `open`."""
 
     name: str
     title: str
     blocks: tuple[Block, ...]
+    open: bool = False
 
 
 @dataclass(frozen=True)
@@ -159,11 +184,18 @@ class Document:
 
     def figures(self) -> list[Figure]:
         """Every figure, in order."""
-        figures: list[Figure] = []
-        for section in self.sections:
-            for block in section.blocks:
-                figures += block.figures if isinstance(block, Gallery) else [block] if isinstance(block, Figure) else []
-        return figures
+        return [figure for section in self.sections for figure in _figures_in(section.blocks)]
+
+
+def _figures_in(blocks: Iterable[Block]) -> Iterator[Figure]:
+    for block in blocks:
+        match block:
+            case Figure():
+                yield block
+            case Gallery():
+                yield from block.figures
+            case Folded():
+                yield from _figures_in(block.blocks)
 
 
 def clean(text: object) -> str:
@@ -199,6 +231,29 @@ def probability(p: object) -> str:
     if not known(p):
         return NOTHING
     return "< 0.001" if float(p) < 0.0005 else number(p)
+
+
+def counted_probability(p: object, alone: object, draws: object) -> str:
+    """A p value that was counted among permutations: a bound, as a fraction, where none of them reached the score.
+
+    Parameters
+    ----------
+    p : float
+        After correction.
+    alone : float
+        Before it. Never below 1 / (`draws` + 1), however far the score lies above its null.
+    draws : int
+        The number of permutations.
+
+    Examples
+    --------
+    >>> from emoprobe.analysis.report.content import counted_probability
+    >>> counted_probability(13 / 1001, 1 / 1001, 1000), counted_probability(0.5, 0.25, 1000)
+    ('≤ 13/1001', '0.500')
+    """
+    if not (known(p) and known(alone) and known(draws)) or float(alone) * (int(draws) + 1) > 1.001:
+        return probability(p)
+    return f"≤ {round(float(p) * (int(draws) + 1))}/{int(draws) + 1}"
 
 
 def whole(value: object) -> str:

@@ -22,9 +22,9 @@ from ..content import (
     Gallery,
     Missing,
     Table,
+    counted_probability,
     listed,
     number,
-    probability,
     with_interval,
 )
 from ..material import Material
@@ -48,13 +48,28 @@ class _Chosen:
         return f"{value} ({number(self.choice.highest_score)})" if self.choice.differs else value
 
 
+def main_figures(study: Study) -> list[Block]:
+    """The layers of the deepest trained model of each corpus: what the page begins with."""
+    figures: list[Figure] = []
+    for corpus in study.corpora:
+        models = study.of(corpus, random=False) or study.of(corpus)
+        if models:
+            figures += _layer_figures(study, _deepest(models))
+    return [Gallery(tuple(figures))] if figures else []
+
+
+def _deepest(models: Sequence[Model]) -> Model:
+    return max(models, key=lambda model: model.blocks or 0)
+
+
 def curves_section(material: Material) -> list[Block]:
-    """Curves of each model, its best layers, what else would explain them, and the controls that are lacking."""
+    """Curves of the other models, best layers, what else would explain them, and the controls that are lacking."""
     study = material.study
     blocks: list[Block] = []
     for corpus in study.corpora:
         trained, everyone = study.of(corpus, random=False), study.of(corpus)
-        figures = [figure for model in trained or everyone for figure in _layer_figures(study, model)]
+        shown = trained or everyone
+        figures = [figure for model in shown if model != _deepest(shown) for figure in _layer_figures(study, model)]
         figures += _depth_figure(study, corpus, everyone)
         if figures:
             blocks.append(Gallery(tuple(figures)))
@@ -139,7 +154,7 @@ def _best_table(study: Study, corpus: str, chosen: Sequence[_Chosen]) -> Table:
                 with_interval(best[score], best[f"{score}_low"], best[f"{score}_high"]),
                 number(best["pearson"]),
                 number(best["null_high"]),
-                probability(best["p_holm"]),
+                counted_probability(best["p_holm"], best["p"], best["permutations"]),
                 number(best["selectivity"]),
                 number(best["compression"]),
             )
