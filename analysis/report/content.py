@@ -100,6 +100,26 @@ class Gallery:
 
 
 @dataclass(frozen=True)
+class Chart:
+    """Figures that can be asked, where a browser may run what is in the page; elsewhere they are as they are.
+
+    Parameters
+    ----------
+    figures : tuple of Figure
+        What is printed, and shown without scripts.
+    specification : dict, optional
+        Of Vega-Lite; None where nothing here can draw it.
+    note : str
+        How to ask, or how to get what draws it.
+    """
+
+    figures: tuple[Figure, ...]
+    specification: dict[str, Any] | None = field(repr=False)
+    note: str
+    kind: ClassVar[str] = "chart"
+
+
+@dataclass(frozen=True)
 class Missing:
     """What a section lacks, and the command that would fill it."""
 
@@ -161,7 +181,7 @@ class Folded:
     kind: ClassVar[str] = "folded"
 
 
-Block = Paragraph | Answers | Items | Table | Figure | Gallery | Missing | Code | Findings | Folded
+Block = Paragraph | Answers | Items | Table | Figure | Gallery | Chart | Missing | Code | Findings | Folded
 
 
 @dataclass(frozen=True)
@@ -182,6 +202,12 @@ class Document:
     subtitle: str
     sections: tuple[Section, ...]
 
+    @property
+    def charts(self) -> bool:
+        """Whether anything of it can be asked."""
+        blocks = (block for section in self.sections for block in section.blocks)
+        return any(isinstance(block, Chart) and block.specification is not None for block in blocks)
+
     def figures(self) -> list[Figure]:
         """Every figure, in order."""
         return [figure for section in self.sections for figure in _figures_in(section.blocks)]
@@ -192,7 +218,7 @@ def _figures_in(blocks: Iterable[Block]) -> Iterator[Figure]:
         match block:
             case Figure():
                 yield block
-            case Gallery():
+            case Gallery() | Chart():
                 yield from block.figures
             case Folded():
                 yield from _figures_in(block.blocks)

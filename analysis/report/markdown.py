@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from .content import (
     Answers,
     Block,
+    Chart,
     Code,
     Document,
     Figure,
@@ -81,7 +82,7 @@ def _block(block: Block, paths: Iterator[str]) -> list[str]:
             lines = [escaped(block.caption), "", _row(map(escaped, block.columns)), _row(rule), *rows]
         case Figure():
             lines = _figures([block], paths)
-        case Gallery():
+        case Gallery() | Chart():
             lines = _figures(block.figures, paths)
         case Missing():
             lines = [f"> {escaped(block.text)}", *(["", *_fenced(block.command)] if block.command else [])]

@@ -37,8 +37,12 @@ def answer_section(material: Material) -> list[Block]:
     depth = [RULE] if any(claim.subject == "depth" for claim in claims) else []
     tested = Items(tuple(f"{finding.statement} {finding.how}" for finding in findings if finding.numbers))
     rules = [RULES, *_equality(claims), _family(claims), *depth]
-    blocks.append(Folded("How each claim was tested, and what the verdicts mean", (Paragraph(question), tested,
-                                                                                  *map(Paragraph, rules))))
+    blocks.append(
+        Folded(
+            "How each claim was tested, and what the verdicts mean",
+            (Paragraph(question), tested, *map(Paragraph, rules)),
+        )
+    )
     return blocks
 
 

@@ -15,13 +15,17 @@ from ...figures.depth import plot_teacher_student
 from ...figures.files import file_stems
 from ...figures.layers import plot_layers
 from ...tables import BASELINE_NAMES
+from ..chart import REMEDY, can_be_asked, note, specification
+from ..chart_data import chart_data
 from ..content import (
     NOTHING,
     Block,
+    Chart,
     Figure,
     Gallery,
     Missing,
     Table,
+    clean,
     counted_probability,
     listed,
     number,
@@ -49,13 +53,26 @@ class _Chosen:
 
 
 def main_figures(study: Study) -> list[Block]:
-    """The layers of the deepest trained model of each corpus: what the page begins with."""
-    figures: list[Figure] = []
+    """The layers of the deepest trained model of each corpus: what the page begins with, and what can be asked."""
+    blocks: list[Block] = []
     for corpus in study.corpora:
         models = study.of(corpus, random=False) or study.of(corpus)
-        if models:
-            figures += _layer_figures(study, _deepest(models))
-    return [Gallery(tuple(figures))] if figures else []
+        if models and (figures := _ratings_figures(study, _deepest(models))):
+            blocks.append(_asked(study, _deepest(models), tuple(figures)))
+        elif models and (figures := _categories_figures(study, _deepest(models))):
+            blocks.append(Gallery(tuple(figures)))
+    return blocks
+
+
+def _asked(study: Study, model: Model, figures: tuple[Figure, ...]) -> Chart:
+    choices = {name: choice for name in study.dimensions if (choice := study.choice(model, name))}
+    if not can_be_asked():
+        text = "This figure can be asked, layer by layer, on a page that is made where Vega is installed:"
+        return Chart(figures, None, f"{text} {REMEDY}, and probe-report again.")
+    data = chart_data(study, model.corpus)
+    name = "valence" if "valence" in choices else next(iter(choices))
+    start = (clean(model.label), name, choices[name].best)
+    return Chart(figures, specification(data, start=start), note(data))
 
 
 def _deepest(models: Sequence[Model]) -> Model:
@@ -69,7 +86,7 @@ def curves_section(material: Material) -> list[Block]:
     for corpus in study.corpora:
         trained, everyone = study.of(corpus, random=False), study.of(corpus)
         shown = trained or everyone
-        figures = [figure for model in shown if model != _deepest(shown) for figure in _layer_figures(study, model)]
+        figures = [figure for model in shown for figure in _layer_figures(study, model, first=model == _deepest(shown))]
         figures += _depth_figure(study, corpus, everyone)
         if figures:
             blocks.append(Gallery(tuple(figures)))
@@ -101,20 +118,33 @@ def _without_score(study: Study, model: Model, dimension: str, rows: pd.DataFram
     return Missing(f"No layer of {model.label} has a score of {scored}{reason}.")
 
 
-def _layer_figures(study: Study, model: Model) -> list[Figure]:
-    figures = []
-    for dimensions, metric, name in ((study.dimensions, "ccc", "layers"), ([EMOTION], "uar", "emotion")):
-        drawn = [dimension for dimension in dimensions if study.choice(model, dimension)]
-        if not drawn or (dimensions == [EMOTION] and not study.has_emotion):
-            continue
-        draw = partial(
-            plot_layers, study.results, model=model.label, corpus=model.corpus, metric=metric, dimensions=drawn,
-            split=study.split(model.corpus),
-        )  # fmt: skip
-        said = "; ".join(_curve_in_words(study.layers(model, dimension), dimension, metric) for dimension in drawn)
-        alt = f"{metric.upper()} of each layer of {model.label} on {model.corpus}: {said}."
-        figures.append(picture((name, model.label, model.corpus), draw, alt=alt))
-    return figures
+def _layer_figures(study: Study, model: Model, *, first: bool) -> list[Figure]:
+    """Ratings, then categories; of the `first` model without what the page begins with."""
+    ratings, categories = _ratings_figures(study, model), _categories_figures(study, model)
+    if not first:
+        return [*ratings, *categories]
+    return categories if ratings else []
+
+
+def _ratings_figures(study: Study, model: Model) -> list[Figure]:
+    return _layer_figure(study, model, study.dimensions, "ccc", "layers")
+
+
+def _categories_figures(study: Study, model: Model) -> list[Figure]:
+    return _layer_figure(study, model, [EMOTION] if study.has_emotion else [], "uar", "emotion")
+
+
+def _layer_figure(study: Study, model: Model, dimensions: Sequence[str], metric: str, name: str) -> list[Figure]:
+    drawn = [dimension for dimension in dimensions if study.choice(model, dimension)]
+    if not drawn:
+        return []
+    draw = partial(
+        plot_layers, study.results, model=model.label, corpus=model.corpus, metric=metric, dimensions=drawn,
+        split=study.split(model.corpus),
+    )  # fmt: skip
+    said = "; ".join(_curve_in_words(study.layers(model, dimension), dimension, metric) for dimension in drawn)
+    alt = f"{metric.upper()} of each layer of {model.label} on {model.corpus}: {said}."
+    return [picture((name, model.label, model.corpus), draw, alt=alt)]
 
 
 def _curve_in_words(rows: pd.DataFrame, dimension: str, metric: str) -> str:
