@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -37,8 +38,10 @@ def library() -> str:
 
 def note(data: ChartData) -> str:
     """How the chart is asked, and what of the utterances and speakers it shows."""
-    text = "Point at a mark for its numbers; click on a layer to see what it predicts, and of whom. Bars are 95 % intervals."
-    text += " Dashed: the same network with random weights. Short lines: 95 % of permuted labels stay below."
+    text = (
+        "Point at a mark for its numbers; click on a layer to see what it predicts, and of whom. Bars are 95 % "
+        "intervals. Dashed: the same network with random weights. Short lines: 95 % of permuted labels stay below."
+    )
     for (shown, there), noun in ((data.utterances, "utterance"), (data.speakers_there, "speaker")):
         if shown < there:
             which = "drawn at random, the same for every layer" if noun == "utterance" else "those with most utterances"
@@ -103,14 +106,19 @@ def _beside_each_other(panels: list[Any]) -> Any:
         return alt.hconcat(*panels, spacing=18).resolve_scale(y="shared", color="shared")
 
 
+@dataclass(frozen=True)
 class _Shown:
-    """What the reader chooses."""
+    """What the reader chooses: parameters of altair."""
 
-    def __init__(self, **parameters: Any):
-        self.__dict__.update(parameters)
+    metric: Any
+    model: Any
+    twin: Any
+    null: Any
+    baselines: Any
+    picked: Any
 
 
-def _panel(data: ChartData, dimension: str, show: Any, *, first: bool) -> Any:
+def _panel(data: ChartData, dimension: str, show: _Shown, *, first: bool) -> Any:
     """Layers of all models for one dimension, with null, twins and baselines."""
     import altair as alt
 
@@ -129,7 +137,8 @@ def _panel(data: ChartData, dimension: str, show: Any, *, first: bool) -> Any:
     )  # fmt: skip
     y = alt.Y("value:Q", title=None, axis=alt.Axis(labels=first, ticks=first))
     color = alt.Color(
-        "of:N", title=None, scale=alt.Scale(domain=data.models, range=[series_look(place).color for place in range(len(data.models))]),
+        "of:N", title=None,
+        scale=alt.Scale(domain=data.models, range=[series_look(place).color for place in range(len(data.models))]),
         legend=alt.Legend(orient="top", symbolType="circle", symbolOpacity=1, labelFontSize=12),
     )  # fmt: skip
     told = [
@@ -169,7 +178,7 @@ def _panel(data: ChartData, dimension: str, show: Any, *, first: bool) -> Any:
     return alt.layer(*layers).properties(width=_WIDTH, height=_HEIGHT, title=dimension)
 
 
-def _utterances(data: ChartData, show: Any) -> Any:
+def _utterances(data: ChartData, show: _Shown) -> Any:
     """Predicted against rated, of the layer that was picked."""
     import altair as alt
 
@@ -188,7 +197,7 @@ def _utterances(data: ChartData, show: Any) -> Any:
         .encode(
             x=alt.X("truth:Q", title="rated", scale=alt.Scale(zero=False)),
             y=alt.Y("predictions:Q", title="predicted", scale=alt.Scale(zero=False)),
-            opacity=alt.condition("!isValid(pointed.name) || indexof(pointed.name, datum.speaker) >= 0", alt.value(0.6), alt.value(0.05)),
+            opacity=alt.condition(_POINTED, alt.value(0.6), alt.value(0.05)),
             tooltip=[
                 alt.Tooltip("id:N", title="utterance"), alt.Tooltip("speaker:N"),
                 alt.Tooltip("truth:Q", title="rated"), alt.Tooltip("predictions:Q", title="predicted"),
@@ -199,6 +208,9 @@ def _utterances(data: ChartData, show: Any) -> Any:
     return alt.layer(line, points).properties(width=_DETAIL + 200, height=_DETAIL, title=title)
 
 
+#: Whether an utterance is of the speaker that is pointed at, or none is.
+_POINTED = "!isValid(pointed.name) || indexof(pointed.name, datum.speaker) >= 0"
+
 #: Which layer was picked, in the words of Vega.
 _TOLD = (
     "length(data('picked_store')) ? 'Each utterance: ' + data('picked_store')[0].values[0] + ', ' + "
@@ -206,7 +218,7 @@ _TOLD = (
 )
 
 
-def _speakers(show: Any) -> Any:
+def _speakers(show: _Shown) -> Any:
     """Mean prediction against mean rating of each speaker, of the layer that was picked."""
     import altair as alt
 

@@ -301,6 +301,25 @@ def listed(names: Iterable[object]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
+def layers_in_words(layers: Iterable[int]) -> str:
+    """Layers by their numbers, neighbours as a range.
+
+    Examples
+    --------
+    >>> from emoprobe.analysis.report.content import layers_in_words
+    >>> layers_in_words([1, 2, 3, 7]), layers_in_words([4])
+    ('Layers 1 to 3 and 7', 'Layer 4')
+    """
+    runs: list[list[int]] = []
+    for layer in layers:
+        if runs and layer == runs[-1][-1] + 1:
+            runs[-1].append(layer)
+        else:
+            runs.append([layer])
+    said = listed(f"{run[0]} to {run[-1]}" if len(run) > 1 else run[0] for run in runs)
+    return f"{'Layer' if len(runs) == 1 and len(runs[0]) == 1 else 'Layers'} {said}"
+
+
 def counted(n: int, noun: str) -> str:
     """A count and its noun, in the plural where it must be."""
     return f"{whole(n)} {noun}" + ("" if n == 1 else "s")

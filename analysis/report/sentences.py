@@ -11,7 +11,7 @@ from emoprobe.probe.selecting import Choice, headline_metric
 from ..measures.directions import LEVEL
 from ..tables import METRICS
 from .claim import Claim
-from .content import counted, known, listed, number, with_interval
+from .content import counted, known, layers_in_words, listed, number, with_interval
 from .study import EMOTION, Model, Study
 
 #: How a model stands against its rivals, by verdict: a verb that the rivals follow.
@@ -87,26 +87,8 @@ def _read_in(layers: pd.DataFrame, model: Model, target: str, choice: Choice) ->
     read = layers.loc[(layers["p_holm"] <= LEVEL).fillna(False).to_numpy(bool), "layer"].astype(int).tolist()
     if not read:
         return f"No layer of {model.label} reads it better than permuted labels allow. {reported}"
-    which = f"All {len(layers)} layers" if len(read) == len(layers) else f"{_layers(read)} of {len(layers)}"
+    which = f"All {len(layers)} layers" if len(read) == len(layers) else f"{layers_in_words(read)} of {len(layers)}"
     return f"{which} of {model.label} read it better than permuted labels allow. {reported}"
-
-
-def _layers(numbers: Sequence[int]) -> str:
-    """Layers by their numbers, neighbours as a range.
-
-    Examples
-    --------
-    >>> _layers([1, 2, 3, 7])
-    'Layers 1 to 3 and 7'
-    """
-    runs: list[list[int]] = []
-    for layer in numbers:
-        if runs and layer == runs[-1][-1] + 1:
-            runs[-1].append(layer)
-        else:
-            runs.append([layer])
-    said = listed(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
-    return f"{'Layers' if len(numbers) > 1 else 'Layer'} {said}"
 
 
 def _as_claimed(claims: Sequence[Claim], subject: str) -> Iterator[str]:

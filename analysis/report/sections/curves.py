@@ -230,7 +230,7 @@ def _rivals_table(study: Study, corpus: str, chosen: Sequence[_Chosen]) -> list[
         # A baseline does not depend on the model: what its cache lacks, another cache of the corpus may have.
         first = (baselines["model"] != model.label).sort_values(kind="stable").index
         of_corpus = baselines.loc[first].query("dimension == @dimension").drop_duplicates(["probe", "features", "seed"])
-        acoustic = of_corpus[of_corpus["probe"].isin(ACOUSTIC) & (of_corpus["probe"] != "duration")]
+        acoustic = of_corpus[of_corpus["probe"].isin(ACOUSTIC)]
         acoustic = acoustic[acoustic[score].notna()]
         cells = [model.label, dimension, one.score()]
         if len(acoustic):
@@ -276,7 +276,8 @@ def _lacking_controls(study: Study) -> list[Block]:
                 f"{model.label} has no random twin on {model.corpus}: how much its architecture reads untrained is not "
                 "known. Extract one on the same corpus, and fit it beside the others."
             )
-            lacking.append(Missing(text, study.twin_command(model, f"{file}.h5")))
+            command = f"{study.twin_command(model, f'{file}.h5')} && {study.fit_of(f'{file}.h5')}"
+            lacking.append(Missing(text, command))
     for corpus in study.corpora:
         probed = study.of(corpus)
         there = set(scores.loc[scores["corpus"] == corpus, "probe"])
