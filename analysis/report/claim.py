@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -154,9 +154,12 @@ def smallest_of(claims: Iterable[Claim]) -> float | None:
     return next((claim.smallest for claim in claims if known(claim.smallest)), None)
 
 
-def untested(subject: str, statement: str, reason: str, **about: str) -> Claim:
-    """A claim without a test; `about` are fields that say what it is about."""
-    return Claim(subject, statement, "", np.nan, np.nan, np.nan, np.nan, f"Not tested: {reason}.", **about)
+def untested(
+    subject: str, statement: str, reason: str, *, model: str = "", dimension: str = "", rival: str = ""
+) -> Claim:
+    """A claim without a test."""
+    how, about = f"Not tested: {reason}.", {"model": model, "dimension": dimension, "rival": rival}
+    return replace(Claim(subject, statement, "", np.nan, np.nan, np.nan, np.nan, how), **about)
 
 
 def _equals(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeGuard
 
 from ..figures.style import printable
@@ -57,6 +57,20 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     words: int = 1
     kind: ClassVar[str] = "table"
+
+    def filled(self) -> Table:
+        """The same without columns that no row fills."""
+        kept = [
+            k
+            for k in range(len(self.columns))
+            if not self.rows or any(row[k] not in ("", NOTHING) for row in self.rows)
+        ]
+        return replace(
+            self,
+            columns=tuple(self.columns[k] for k in kept),
+            rows=tuple(tuple(row[k] for k in kept) for row in self.rows),
+            words=sum(k < self.words for k in kept),
+        )
 
 
 @dataclass(frozen=True)

@@ -245,6 +245,8 @@ def _draft(here: _Corpus, pair: _Pair) -> Draft:
 
     def ask(resamples: int) -> _Difference | Untested:
         nothing = (float("nan"),) * max(len(shares), 1)
+        if lacking := _without_predictions(here.study.results.predictions, pair):
+            return Untested(lacking, nothing)
         try:
             table = paired_differences(
                 here.study.results, pair.one, pair.other, metric=metric, resamples=resamples, seed=here.seed,
@@ -268,13 +270,28 @@ def _draft(here: _Corpus, pair: _Pair) -> Draft:
     return Draft(Question(ask, tests=max(len(shares), 1), shares=shares), word)
 
 
+def _without_predictions(predictions: pd.DataFrame, pair: _Pair) -> str:
+    """Which of two systems has no predictions, where the results hold some at all; empty where both have."""
+    one = f"layer {pair.one['layer']} of {pair.one['model']}" if pair.layers else pair.one["model"]
+    for key, words in ((pair.one, one), (pair.other, pair.words)):
+        same = pd.Series(len(predictions) > 0, index=predictions.index)
+        for column, value in key.items():
+            same &= predictions[column].isna() if value is None else (predictions[column] == value).fillna(False)
+        if len(predictions) and not same.any():
+            return f"the results hold no predictions of {words} for {key['dimension']}; fit it again to have them"
+    return ""
+
+
 def _claim(pair: _Pair, row: pd.Series, metric: str, settled: Settled[_Difference | Untested]) -> Claim:
     scores = f"{metric} {number(row['score_one'])} against {number(row['score_other'])}"
     rows = f"{counted(row['n'], 'utterance')} of {counted(row['speakers'], 'speaker')}{_in_groups(row)}"
     together = "left out together, the probes fitted again" if row["interval"] in OF_REFITS else "resampled together"
     how = f"{scores}: {pair.about}; {rows}, {together}."
+    rival = number(row["score_other"])
     if row["without"]:
         how += f" Left out, because too rare for an interval: {row['without']}."
+        # Of fewer categories, so that it is not compared with the score of all of them.
+        rival += f" against {number(row['score_one'])}, both without {row['without']}"
     chosen, hindsight = _chosen(pair)
     if settled.corrected[0] <= LEVEL and not settled.decided[0]:
         how += f" Undecided: p is within the error of {_error_of(row['interval'], settled.resamples)} of the limit."
@@ -292,7 +309,7 @@ def _claim(pair: _Pair, row: pd.Series, metric: str, settled: Settled[_Differenc
         hindsight=hindsight,
         model=pair.one["model"],
         dimension=pair.one["dimension"],
-        rival=f"{pair.words} ({number(row['score_other'])})",
+        rival=f"{pair.words} ({rival})",
         floor=2 / (settled.resamples + 1) if row["interval"] == FIXED else float("nan"),
     )
 

@@ -48,7 +48,7 @@ def fewer_colours(png: bytes) -> bytes:
     with Image.open(io.BytesIO(png)) as picture:
         about = PngImagePlugin.PngInfo()
         for name, text in picture.info.items():
-            if isinstance(text, str):
+            if isinstance(name, str) and isinstance(text, str):
                 about.add_text(name, text)
         buffer = io.BytesIO()
         few = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)

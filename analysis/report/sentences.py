@@ -64,20 +64,28 @@ def _of_target(study: Study, model: Model, target: str, claims: Sequence[Claim])
     for claim in claims:
         if (claim.model, claim.dimension) == (model.label, target) and claim.subject in ("acoustics", "words", "twin"):
             rivals.setdefault(claim.verdict, []).append(claim.rival)
-    against = {"dimension": target, "corpus": model.corpus}
     for verdict, verb in _STANDS.items():
         if verdict in rivals:
             yield f"{verb} {listed(rivals[verdict])}."
+    if not model.random and study.twin(model) is None:
+        yield "No untrained twin was fitted."
     if not any(claim.subject == "words" and claim.dimension == target for claim in claims):
-        words = study.results.select(probe="text", fold="all", split=study.split(model.corpus), **against)
-        score = words[headline_metric(target)].dropna()
-        if len(score):
-            yield f"The words alone reach {number(score.iloc[0])}."
+        yield from _words(study, model, target)
+
+
+def _words(study: Study, model: Model, target: str) -> Iterator[str]:
+    """What the words alone reach, where no claim on them says it."""
+    rows = study.results.select(
+        probe="text", fold="all", dimension=target, corpus=model.corpus, split=study.split(model.corpus)
+    )
+    score = rows[headline_metric(target)].dropna()
+    if len(score):
+        yield f"The words alone reach {number(score.iloc[0])}."
 
 
 def _read_in(layers: pd.DataFrame, model: Model, target: str, choice: Choice) -> str:
     """Which layers read the target above chance, and which one is reported with what score."""
-    metric = headline_metric(target)
+    metric, it = headline_metric(target), "them" if target == EMOTION else "it"
     best = layers.set_index("layer").loc[choice.best]
     score = with_interval(best[metric], best[f"{metric}_low"], best[f"{metric}_high"])
     how = "with hindsight" if choice.hindsight else f"on {choice.chosen_on}"
@@ -86,9 +94,9 @@ def _read_in(layers: pd.DataFrame, model: Model, target: str, choice: Choice) ->
         return f"{model.label}: permuted labels were not tried. {reported}"
     read = layers.loc[(layers["p_holm"] <= LEVEL).fillna(False).to_numpy(bool), "layer"].astype(int).tolist()
     if not read:
-        return f"No layer of {model.label} reads it better than permuted labels allow. {reported}"
+        return f"No layer of {model.label} reads {it} better than permuted labels allow. {reported}"
     which = f"All {len(layers)} layers" if len(read) == len(layers) else f"{layers_in_words(read)} of {len(layers)}"
-    return f"{which} of {model.label} read it better than permuted labels allow. {reported}"
+    return f"{which} of {model.label} read {it} better than permuted labels allow. {reported}"
 
 
 def _as_claimed(claims: Sequence[Claim], subject: str) -> Iterator[str]:

@@ -15,7 +15,19 @@ from ...figures.confusion import plot_confusion
 from ...figures.recalls import plot_recalls
 from ...measures.categories import Categories, Confusion
 from ...tables import records
-from ..content import Block, Figure, Gallery, Missing, Paragraph, Table, counted, layers_in_words, number, whole, with_interval
+from ..content import (
+    Block,
+    Figure,
+    Gallery,
+    Missing,
+    Paragraph,
+    Table,
+    counted,
+    layers_in_words,
+    number,
+    whole,
+    with_interval,
+)
 from ..material import Material
 from ..pictures import picture
 from ..study import EMOTION, Model, Study
@@ -133,6 +145,4 @@ def _table(study: Study, corpus: str, runs: list[tuple[Model, Categories]]) -> T
         f"Recall of each category on {corpus}, {study.split(corpus)}, at the layer of highest UAR, chosen on {on}. UAR "
         "is the mean of these recalls; its interval leaves out categories that are too rare for one."
     )
-    if not any(cells[-1] for cells in rows):
-        return Table(text, columns[:-1], tuple(cells[:-1] for cells in rows), words=2)
-    return Table(text, columns, tuple(rows), words=2)
+    return Table(text, columns, tuple(rows), words=2).filled()

@@ -193,13 +193,12 @@ def _best_table(study: Study, corpus: str, chosen: Sequence[_Chosen]) -> Table:
     columns = ("Model", "Dimension", "Best layer", f"{score}, 95 % interval", "Pearson r", "Null, 95th percentile",
                "p, corrected", "Selectivity", "Compression")  # fmt: skip
     on = chosen_in_words((one.choice.chosen_on, one.choice.split) for one in chosen)
-    text = (
-        f"Best layer of each model on {corpus}, {study.split(corpus)}, chosen on {on}. p is corrected over layers. "
-        "Compression above 1: the layer shortens the code of the labels."
-    )
+    text = f"Best layer of each model on {corpus}, {study.split(corpus)}, chosen on {on}. p is corrected over layers."
+    if any(one.target != EMOTION for one in chosen):
+        text += " Compression above 1: the layer shortens the code of the labels."
     if any(one.choice.hindsight for one in chosen):
         text += " No interval covers a choice with hindsight."
-    return Table(text, columns, tuple(rows), words=2)
+    return Table(text, columns, tuple(rows), words=2).filled()
 
 
 def _other_choices(study: Study, corpus: str, chosen: Sequence[_Chosen]) -> list[Table]:
