@@ -31,7 +31,7 @@ def library() -> str:
     """Vega, Vega-Lite and vega-embed as one script, which defines ``vegaEmbed``."""
     import vl_convert
 
-    script = vl_convert.javascript_bundle(None)
+    script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     # The only text that could end the element that holds it.
     return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 

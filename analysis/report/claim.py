@@ -158,8 +158,8 @@ def untested(
     subject: str, statement: str, reason: str, *, model: str = "", dimension: str = "", rival: str = ""
 ) -> Claim:
     """A claim without a test."""
-    how, about = f"Not tested: {reason}.", {"model": model, "dimension": dimension, "rival": rival}
-    return replace(Claim(subject, statement, "", np.nan, np.nan, np.nan, np.nan, how), **about)
+    claim = Claim(subject, statement, "", np.nan, np.nan, np.nan, np.nan, f"Not tested: {reason}.")
+    return replace(claim, model=model, dimension=dimension, rival=rival)
 
 
 def _equals(text: str) -> str:

@@ -587,7 +587,7 @@ const measure = (page, pictures) => {
     narrow: pictures.filter(image => image.clientHeight > 0 && image.clientWidth < 250).length,
     boxes: [...page.querySelectorAll(".scroll")].filter(box => box.scrollWidth > box.clientWidth).length,
     ground: getComputedStyle(page.querySelector("details details")).backgroundColor,
-    hints: [...page.querySelectorAll("main > section > .hint, .asked .hint")].filter(hint => hint.clientHeight > 0).length,
+    hints: [...page.querySelectorAll(".hint")].filter(hint => hint.clientHeight > 0).length,
     drawn: page.querySelectorAll(".asked.drawn canvas").length,
   });
 };
