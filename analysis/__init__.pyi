@@ -10,6 +10,7 @@ from .figures.erasure import plot_erasure as plot_erasure
 from .figures.fairness import plot_fairness as plot_fairness
 from .figures.heatmap import plot_heatmap as plot_heatmap
 from .figures.layers import plot_layers as plot_layers
+from .figures.panels import plot_layer_panels as plot_layer_panels
 from .figures.recalls import plot_recalls as plot_recalls
 from .figures.relevance import draw_relevance as draw_relevance
 from .figures.relevance import plot_relevance as plot_relevance

@@ -13,8 +13,12 @@ from emoprobe.analysis.measures.inquiry import SUBJECT, Inquiry
 from emoprobe.defaults import CACHE, FIGURES, RESULTS
 from emoprobe.errors import UserError
 
-from .command import LEFT_OUT, CommandParser, add_setting, settings_of
+from .command import LEFT_OUT, CommandParser, add_formats, add_output, add_setting, settings_of, tell_end
 from .running import run_command
+from .screen import wrapped
+
+#: Of dimensions: those that a question is asked of by default.
+_ALL = "all"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,9 +28,15 @@ def parser() -> argparse.ArgumentParser:
         usage="emoprobe ask [-h] NAME [CACHE ...] [options]",
         description="Ask a question by its name; its table, its figure and its part of the report follow.",
         epilog="\n".join(
-            ["questions:", *map(_listed, INQUIRIES.values()), "", "emoprobe ask NAME --help: its options"]
+            [
+                "questions:",
+                *map(_listed, INQUIRIES.values()),
+                "",
+                "examples:",
+                "  emoprobe ask ceiling",
+                "  emoprobe ask ceiling --help     its options",
+            ]
         ),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("inquiry", metavar="NAME", choices=tuple(INQUIRIES), help="one of the list below")
     return command
@@ -41,28 +51,32 @@ def parser_of(inquiry: Inquiry) -> argparse.ArgumentParser:
     command = CommandParser(
         prog=f"emoprobe ask {inquiry.name}",
         description=f"{inquiry.question} {inquiry.method}",
-        epilog="Without CACHE: those that the results were fitted on, else hidden_states.h5. Run again: what stands "
-        "there with the same protocol is not computed again.",
+        epilog=f"examples:\n  emoprobe ask {inquiry.name}\n  emoprobe ask {inquiry.name} hidden_states.h5\n\n"
+        "Without CACHE: those that the results were fitted on, else hidden_states.h5. Run again: what stands there with"
+        " the same protocol is not computed again.",
     )
-    command.add_argument("caches", nargs="*", type=Path, metavar="CACHE", help="caches that probe-extract wrote")
-    command.add_argument(
+    command.add_argument("caches", nargs="*", type=Path, metavar="CACHE", help="read these caches of probe-extract")
+    asked = command.add_argument_group("what is asked")
+    where = command.add_argument_group("where to")
+    where.add_argument(
         "--results",
         type=Path,
         default=Path(RESULTS),
         metavar="FOLDER",
-        help=f"of probe-fit; {inquiry.name}.csv is put there (default: %(default)s)",
+        help=f"read results there, and put {inquiry.name}.csv beside them (default: %(default)s)",
     )
     for name, option in inquiry.options.items():
-        more = {"choices": option.choices} if option.choices else {}
+        choices = (*option.choices, _ALL) if option.name == "dim" else option.choices
+        more = {"choices": choices} if choices else {}
         shown = option.shown or (option.name or name).upper()
-        help = f"of {', '.join(option.choices)} ({option.help})" if option.choices else option.help
-        add_setting(command, inquiry.settings, name, help=help, option=option.name or None, metavar=shown, **more)
-    command.add_argument(
-        "--figures", type=Path, default=Path(FIGURES), metavar="FOLDER", help="where to draw (default: %(default)s)"
+        help = f"take {', '.join(choices)} ({option.help})" if option.choices else option.help
+        add_setting(asked, inquiry.settings, name, help=help, option=option.name or None, metavar=shown, **more)
+    where.add_argument(
+        "--figures", type=Path, default=Path(FIGURES), metavar="FOLDER", help="draw there (default: %(default)s)"
     )
-    command.add_argument("--format", nargs="+", choices=("png", "svg", "pdf"), default=["png"], help="default: png")
-    command.add_argument("--overwrite", action="store_true", help="compute again what stands there")
-    command.add_argument("--quiet", action="store_true", help="no progress bars")
+    add_formats(where)
+    where.add_argument("--overwrite", action="store_true", help="compute again what stands there")
+    add_output(command, quiet="print the answer alone")
     return command
 
 
@@ -71,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     inquiry = INQUIRIES[parser().parse_args(argv[:1]).inquiry]
     given = parser_of(inquiry).parse_args(argv[1:])
-    return run_command(partial(_ask, inquiry, given))
+    return run_command(partial(_ask, inquiry, given), verbose=given.verbose)
 
 
 def _ask(inquiry: Inquiry, given: argparse.Namespace) -> int:
@@ -79,20 +93,22 @@ def _ask(inquiry: Inquiry, given: argparse.Namespace) -> int:
     from emoprobe.analysis.measures.asking import ask
 
     caches = given.caches or _caches_of(given.results)
+    everything = {"dimensions": ()} if _ALL in getattr(given, "dimensions", ()) else {}
     answer = ask(
         inquiry.name,
         caches,
-        settings_of(given, inquiry.settings),
+        settings_of(given, inquiry.settings, **everything),
         results=given.results,
         overwrite=given.overwrite,
         progress=not given.quiet,
         say=lambda line: print(line, file=sys.stderr),
     )
-    print(given.results / f"{inquiry.name}.csv")
-    for path in draw_answers({inquiry.name: answer}, given.figures, formats=given.format):
+    drawn = draw_answers({inquiry.name: answer}, given.figures, formats=given.format)
+    for path in () if given.quiet else [given.results / f"{inquiry.name}.csv", *drawn]:
         print(path)
     for sentence in inquiry.told(answer):
-        print(sentence)
+        print(wrapped(sentence))
+    tell_end("", "report", given.results, quiet=given.quiet)
     return LEFT_OUT if len(answer[list(SUBJECT)].drop_duplicates()) < len(caches) else 0
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from emoprobe.errors import UserError, plain
 
-from .command import CommandParser
+from .command import CommandParser, add_output
 from .running import run_command
 
 
@@ -18,14 +18,20 @@ def parser() -> argparse.ArgumentParser:
         prog="emoprobe clean",
         description="List what killed commands have left below folders: files that were being written, and locks that "
         "nobody holds. What is not proven to be of this program is let be.",
-        epilog="Without its journal an output is an end: the command that made it does not go on with it any more, and "
+        epilog="examples:\n  emoprobe clean\n  emoprobe clean runs --yes\n\n"
+        "Without its journal an output is an end: the command that made it does not go on with it any more, and "
         "asks for --overwrite.",
     )
     command.add_argument(
-        "folders", nargs="*", type=Path, metavar="FOLDER", help="default: the current one, with all below"
+        "folders", nargs="*", type=Path, metavar="FOLDER", help="look below these (default: the current one)"
     )
-    command.add_argument("--journals", action="store_true", help="journals of outputs that are finished, too")
+    command.add_argument(
+        "--journals",
+        action="store_true",
+        help="list journals of outputs that are finished, too; those of a study stay, for it goes on from them",
+    )
     command.add_argument("--yes", action="store_true", help="remove what is listed")
+    add_output(command, quiet="print the last sentence alone")
     return command
 
 
@@ -44,7 +50,8 @@ def main(argv: list[str] | None = None) -> int:
         for folder in folders:
             for leftover in find_leftovers(folder, journals=options.journals):
                 count, size = count + 1, size + leftover.size
-                print(plain(f"{leftover.path}: {leftover.reason}"))
+                if not options.quiet:
+                    print(plain(f"{leftover.path}: {leftover.reason}"))
                 if options.yes:
                     leftover.remove()
         told = f"{count} file{'s' * (count != 1)}, {size / 1e6:,.1f} MB"
@@ -54,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{told}; nothing has been removed: --yes removes them")
         return 0
 
-    return run_command(body)
+    return run_command(body, verbose=options.verbose)
 
 
 if __name__ == "__main__":

@@ -5,118 +5,55 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from emoprobe.distil.settings import Keeping
 from emoprobe.errors import plain
 from emoprobe.extract.cluster import ENGINES, EngineSettings
 from emoprobe.extract.corpora.cells import DIMENSIONS, TEXT_COLUMNS
-from emoprobe.fields import is_unicode
-from emoprobe.settings_as_options import option_of
-from emoprobe.version import version
+from emoprobe.settings_as_options import former_option_of, option_of
 
-from .completion import complete, is_asked
+from .parsing import CommandParser, add_output, file_name, text
+from .screen import wrapped
 
 if TYPE_CHECKING:
     import pandas as pd
 
+#: What a command takes from here; how it is parsed stands in :mod:`.parsing`.
+__all__ = [
+    "LEFT_OUT",
+    "CommandParser",
+    "add_beside",
+    "add_decoding",
+    "add_device",
+    "add_dimensions",
+    "add_engine",
+    "add_formats",
+    "add_keeping",
+    "add_output",
+    "add_reading",
+    "add_setting",
+    "conclude",
+    "counted",
+    "dimensions_of",
+    "draw",
+    "file_name",
+    "in_lines",
+    "quiet_transformers",
+    "reading",
+    "settings_of",
+    "tell_end",
+    "tell_left_out",
+    "tell_next",
+    "text",
+]
+
 LEFT_OUT = 3  # exit status when some files were left out
-
-
-class CommandParser(argparse.ArgumentParser):
-    """An argument parser that refuses empty names and paths, and those of bytes that are no UTF-8.
-
-    ``--corpus "$CORPUS"`` with a variable that is not set is an empty word: it must not mean the default, and an empty
-    path must not mean the current folder. What is written down (in a cache, a protocol, a figure) is written in UTF-8.
-    It holds for every argument of type text or :class:`~pathlib.Path`; one for which an empty text has a meaning says
-    ``type=text``, one that names a file which is only read ``type=file_name``.
-    """
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.register("type", None, lambda given: text(file_name(given)))
-        self.register("type", Path, lambda given: Path(text(file_name(given))))
-        self.register("action", None, Store)
-        self.add_argument("--version", action=ShowVersion)
-
-    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse does it; where a shell asks what can follow, tell it and end."""
-        if is_asked():
-            complete(self)
-        return super().parse_args(args, namespace)
-
-    def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """As argparse does it, without a trace of what was given how often.
-
-        A place behind the names of an option (``--dim arousal valence states.h5``) is none of these names.
-        """
-        words = list(sys.argv[1:] if args is None else args)
-        parsed, rest = super().parse_known_args(self._places_first(words), namespace)
-        parsed.__dict__.pop(_GIVEN, None)
-        return parsed, rest
-
-    def _places_first(self, words: list[str]) -> list[str]:
-        """The same words, the first file or folder behind an option's choices, and what follows it, before them all."""
-        for action in self._actions:
-            if action.nargs != "+" or not action.choices or "--" in words:
-                continue
-            for start in (k for k, word in enumerate(words) if word in action.option_strings):
-                end = next((k for k in range(start + 1, len(words)) if words[k].startswith("-")), len(words))
-                behind = (k for k in range(start + 2, end) if words[k] not in action.choices and _is_place(words[k]))
-                place = next(behind, end)
-                words = [*words[place:end], *words[:place], *words[end:]]
-        return words
-
-    def error(self, message: str) -> NoReturn:
-        """Exit with status 2 and one line, whatever the arguments hold."""
-        super().error(plain(message))
-
-
-_GIVEN = "options that were given"
-
-
-def _is_place(word: str) -> bool:
-    return "/" in word or "." in word or Path(word).exists()
-
-
-class Store(argparse.Action):
-    """Keep what is given; an option of several values that is given again adds its values to the others."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,  # noqa: ARG002 - argparse gives it, and the name of the option
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,  # noqa: ARG002
-    ) -> None:
-        """Take the values of an option, one after another."""
-        given = vars(namespace).setdefault(_GIVEN, set())
-        again = self.dest in given and isinstance(values, list)
-        setattr(namespace, self.dest, [*getattr(namespace, self.dest), *values] if again else values)
-        given.add(self.dest)
-
-
-def text(given: str) -> str:
-    """What was given, in UTF-8."""
-    if not is_unicode(given):
-        raise argparse.ArgumentTypeError(
-            f"{given!a} holds bytes that are no UTF-8; rename the file or folder (mv), or give another name"
-        )
-    return given
-
-
-def file_name(given: str) -> str:
-    """What was given, and not nothing; a file's name may be of any bytes."""
-    if not given.strip():
-        raise argparse.ArgumentTypeError(
-            "is empty; give a value, or leave it out (is the shell variable that should hold it set?)"
-        )
-    return given
 
 
 Settings = TypeVar("Settings")
@@ -151,6 +88,7 @@ def add_setting(
     """
     field = next(field for field in fields(settings) if field.name == name)
     default, option = field.default, option or option_of(field)
+    names = [f"--{name}" for name in (option, former_option_of(field)) if name]
     if isinstance(default, bool):
         action = "store_false" if default else "store_true"
         parser.add_argument(f"--no-{option}" if default else f"--{option}", dest=name, action=action, help=help)
@@ -159,7 +97,7 @@ def add_setting(
     shown = " ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
     help = help.replace("%(default)s", shown)
     more = {"dest": name, "default": default, "help": help, **_values(get_type_hints(settings)[name]), **more}
-    parser.add_argument(f"--{option}", **more)
+    parser.add_argument(*names, **more)
 
 
 def _values(hint: Any) -> dict[str, Any]:
@@ -195,7 +133,7 @@ def add_reading(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> No
         nargs="+",
         default=[],
         metavar="OURS=THEIRS",
-        help="what the columns of a manifest are called, where no common name tells it: path=file,arousal=EmoAct "
+        help="name the columns of a manifest, where no common name tells it: path=file,arousal=EmoAct "
         "(docs/corpora.md lists the names; NAME= takes none)",
     )
     parser.add_argument(
@@ -204,8 +142,8 @@ def add_reading(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> No
         choices=TEXT_COLUMNS,
         default=[],
         metavar="COLUMN",
-        help="columns of the corpus in which words such as None, NA or - are meant (a speaker called None), and stand "
-        f"for no missing value: {', '.join(TEXT_COLUMNS)}",
+        help="take words such as None, NA or - in these columns as they stand (a speaker called None), and not for a "
+        f"missing value: {', '.join(TEXT_COLUMNS)}",
     )
 
 
@@ -216,14 +154,14 @@ def add_beside(parser: argparse.ArgumentParser | argparse._ArgumentGroup, *, rat
             "--ratings",
             type=Path,
             metavar="FILE",
-            help="table of single ratings of the corpus, id,rater,arousal,valence,dominance: their mean, spread and "
+            help="read single ratings from this table, id,rater,arousal,valence,dominance: their mean, spread and "
             "number are kept with each utterance",
         )
     parser.add_argument(
         "--splits",
         type=Path,
         metavar="FOLDER",
-        help="folds of EmoBox or EMO-SUPERB for this corpus, in place of its own splits",
+        help="take the folds of EmoBox or EMO-SUPERB for this corpus, in place of its own splits",
     )
 
 
@@ -250,9 +188,9 @@ def add_decoding(
         How a batch is chosen by default.
     """
     add = partial(add_setting, parser, settings)
-    add("batch_seconds", metavar="S", help=f"audio in a batch (default: {batch})")
-    add("longest", metavar="S", help="leave longer files out (default: %(default)s seconds)")
-    add("workers", metavar="N", help="threads that decode ahead (default: %(default)s)")
+    add("batch_seconds", metavar="S", help=f"put at most S seconds of audio in a batch (default: {batch})")
+    add("longest", metavar="S", help="leave out files longer than S seconds (default: %(default)s)")
+    add("workers", metavar="N", help="decode ahead in N threads (default: %(default)s)")
 
 
 def add_engine(parser: argparse.ArgumentParser | argparse._ArgumentGroup, *, gpus: bool = True) -> None:
@@ -261,26 +199,18 @@ def add_engine(parser: argparse.ArgumentParser | argparse._ArgumentGroup, *, gpu
     `gpus` tells whether it can do so on GPUs.
     """
     add = partial(add_setting, parser, EngineSettings)
-    add("engine", choices=ENGINES, help="this process, or a Ray cluster (default: %(default)s); docs/cluster.md")
+    add(
+        "engine",
+        choices=ENGINES,
+        help="compute in this process, or on a Ray cluster (default: %(default)s); docs/cluster.md",
+    )
     add(
         "address",
         metavar="HOST:PORT",
-        help="of a Ray cluster, or auto; by default what RAY_ADDRESS says, else this machine alone is one",
+        help="join the Ray cluster at this address, or auto (default: what RAY_ADDRESS says, else this machine alone)",
     )
     if gpus:
-        add("gpus", metavar="N", help="GPUs of the cluster to compute on, a worker each: a number, all, or 0 for CPUs")
-
-
-class ShowVersion(argparse.Action):
-    """An option that prints the version and ends the command; the version is looked up only then."""
-
-    def __init__(self, option_strings: Sequence[str], **_: Any) -> None:
-        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help="show the version and exit")
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        """Print the version, and end."""
-        print(f"emoprobe {version()}")
-        parser.exit()
+        add("gpus", metavar="N", help="compute on N GPUs of the cluster, a worker each: a number, all, or 0 for CPUs")
 
 
 def add_dimensions(
@@ -299,17 +229,46 @@ def dimensions_of(given: Sequence[str], *, known: Sequence[str] = DIMENSIONS) ->
     return tuple(known) if "all" in given else tuple(dict.fromkeys(given))
 
 
-def add_keeping(parser: argparse.ArgumentParser) -> None:
+def add_device(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup, settings: type | None = None, *, does: str = "compute"
+) -> None:
+    """Add ``--device``, the same in every command: that of `settings`, where it has one."""
+    help = f"{does} on auto, cpu, cuda, cuda:1 or mps (default: %(default)s)"
+    if settings is None:
+        parser.add_argument("--device", default="auto", help=help)
+    else:
+        add_setting(parser, settings, "device", help=help)
+
+
+def add_formats(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup, *, default: Sequence[str] = ("png",)
+) -> None:
+    """Add ``--format`` of figures, the same in every command."""
+    parser.add_argument(
+        "--format",
+        nargs="+",
+        choices=("png", "svg", "pdf"),
+        default=list(default),
+        metavar="FORMAT",
+        help=f"write figures as png, svg or pdf, or several of them (default: {' '.join(default)})",
+    )
+
+
+def add_keeping(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """Add what of a training is kept on the way."""
-    add_setting(parser, Keeping, "save_steps", metavar="N", help="between checkpoints (default %(default)s)")
-    add_setting(parser, Keeping, "log_steps", metavar="N", help="between lines of the log (default %(default)s)")
+    add_setting(
+        parser, Keeping, "save_steps", metavar="N", help="write a checkpoint every N steps (default: %(default)s)"
+    )
+    add_setting(
+        parser, Keeping, "log_steps", metavar="N", help="write a line of the log every N steps (default: %(default)s)"
+    )
 
 
-def quiet_transformers() -> None:
-    """Its progress bars and notes on unused heads would bury the summary."""
+def quiet_transformers(*, verbose: bool = False) -> None:
+    """Its progress bars and notes on unused heads would bury the summary; notes are what `verbose` asks for."""
     from transformers.utils import logging
 
-    logging.set_verbosity_error()
+    logging.set_verbosity_info() if verbose else logging.set_verbosity_error()
     logging.disable_progress_bar()
 
 
@@ -367,17 +326,51 @@ def conclude(
     return LEFT_OUT if len(left_out) else 0
 
 
+def tell_end(sentence: str, *words: str | Path, quiet: bool = False) -> None:
+    """Print what a command found or made, in one sentence, and the command that usually comes next.
+
+    Parameters
+    ----------
+    sentence : str
+        With its full stop; nothing is printed of an empty one.
+    *words : str or Path
+        Of the next command, ready to be pasted; nothing where none usually follows.
+    quiet : bool
+        Print neither.
+    """
+    if quiet:
+        return
+    if sentence:
+        print(wrapped(sentence))
+    if words:
+        tell_next(*words)
+
+
 def tell_next(*words: str | Path) -> None:
     """Print the command that usually comes next, ready to be pasted."""
     print(f"next: {shlex.join(['emoprobe', *map(str, words)])}")
 
 
-def draw(results: Path, figures: Path) -> None:
-    """Draw every figure that the results hold enough for, and print its path; say where there is none yet."""
+def counted(count: int, thing: str) -> str:
+    """A number of things, such as ``1 figure`` or ``3 figures``."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
+def draw(results: Path, figures: Path, *, run: Path | None = None, quiet: bool = False) -> None:
+    """Draw every figure that the results hold enough for, and print where; say where there is none yet.
+
+    Of a `run` of ``probe-train`` its learning curves are drawn, too.
+    """
     from emoprobe.analysis.figures.drawing import NothingToDraw, draw_figures
 
     try:
-        for path in draw_figures(results, figures):
-            print(f"figure: {path}")
+        drawn = draw_figures(results, figures)
     except NothingToDraw as nothing:  # no layer has a score, or one system alone has nothing to stand beside
+        drawn = []
         print(f"no figure yet: {nothing}", file=sys.stderr)
+    if run is not None:
+        from emoprobe.analysis.figures.learning import draw_learning_curves
+
+        drawn += draw_learning_curves(run, figures)
+    for path in () if quiet else drawn:
+        print(f"figure: {path}")

@@ -7,24 +7,42 @@ from pathlib import Path
 
 from emoprobe.demo import corpus
 from emoprobe.demo.corpus import CorpusSettings, make_corpus
+from emoprobe.progress import progress_bar
 
-from .command import CommandParser, add_setting
+from .command import CommandParser, add_output, add_setting, tell_end
 from .running import run_command
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Speak the demo corpus; return the exit status."""
-    parser = CommandParser(prog="emoprobe demo-corpus", description=corpus.__doc__.split("\n")[0])
-    parser.add_argument("root", nargs="?", type=Path, default=Path("demo_corpus"), help="folder (default %(default)s)")
-    for name in ("utterances", "speakers", "seed"):
-        add_setting(parser, CorpusSettings, name, help="default %(default)s")
-    parser.add_argument("--workers", type=int, default=1, help="processes that speak (default %(default)s)")
+    parser = CommandParser(
+        prog="emoprobe demo-corpus",
+        description=corpus.__doc__.split("\n")[0],
+        epilog="examples:\n  emoprobe demo-corpus\n  emoprobe demo-corpus small --utterances 100 --speakers 10",
+    )
+    parser.add_argument(
+        "root",
+        nargs="?",
+        type=Path,
+        default=Path("demo_corpus"),
+        metavar="FOLDER",
+        help="write there (default: %(default)s)",
+    )
+    what = parser.add_argument_group("what is spoken")
+    for name, meaning in (
+        ("utterances", "speak N utterances"),
+        ("speakers", "speak as N speakers"),
+        ("seed", "draw all from this seed"),
+    ):
+        add_setting(what, CorpusSettings, name, metavar="N", help=f"{meaning} (default: %(default)s)")
+    how = parser.add_argument_group("how")
+    how.add_argument("--workers", type=int, default=1, metavar="N", help="speak in N processes (default: %(default)s)")
+    add_output(parser)
     options = parser.parse_args(arguments)
 
     def body() -> int:
-        from tqdm import tqdm
-
-        with tqdm(total=options.utterances, unit="utterance", desc="speaking") as bar:
+        total, show = options.utterances, not options.quiet
+        with progress_bar(total=total, unit="utterance", desc="speaking", show=show) as bar:
             manifest = make_corpus(
                 options.root,
                 utterances=options.utterances,
@@ -33,10 +51,11 @@ def main(arguments: list[str] | None = None) -> int:
                 workers=options.workers,
                 progress=lambda done, _: bar.update(done - bar.n),
             )
-        print(f"{options.utterances} utterances in {manifest}")
+        told = f"{options.utterances} utterances in {manifest}."
+        tell_end(told, "extract", "--corpus", manifest, quiet=options.quiet)
         return 0
 
-    return run_command(body)
+    return run_command(body, verbose=options.verbose)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from emoprobe.demo.evaluate import EvaluationSettings
@@ -11,7 +12,7 @@ from emoprobe.errors import UserError
 from emoprobe.ownership import begins_with_columns, refuse_stranger
 from emoprobe.storage import replacing, write_file
 
-from .command import CommandParser, add_setting, settings_of
+from .command import CommandParser, add_output, add_setting, settings_of, tell_end
 from .running import run_command
 
 
@@ -19,20 +20,37 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure the packaged models against their controls; return the exit status."""
     parser = CommandParser(
         prog="emoprobe demo-evaluate",
+        epilog="examples:\n  emoprobe demo-evaluate\n  emoprobe demo-evaluate --manifest emodb=emodb.csv",
         description="Ask each layer of the packaged models for phones and emotion, beside its controls.",
     )
-    parser.add_argument("--model", help="folder (default: the packaged hubert-nano)")
-    parser.add_argument("--student", help="folder (default: the packaged distilhubert-nano)")
-    parser.add_argument("--front-end", help="folder of the twin whose front end alone was fitted")
-    parser.add_argument("--corpus", type=Path, default=Path("demo_corpus"), help="demo corpus, made if absent")
-    parser.add_argument("--manifest", action="append", default=[], metavar="NAME=CSV", help="further corpora")
-    add_setting(parser, EvaluationSettings, "limit", help="utterances of each corpus")
-    add_setting(parser, EvaluationSettings, "seeds", help="of each probe (default %(default)s)")
-    add_setting(parser, EvaluationSettings, "phones", help="utterances to learn from, to test on (default %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("evaluation.csv"))
-    parser.add_argument("--figure", type=Path, default=Path("evaluation.png"))
+    what = parser.add_argument_group("what is measured")
+    what.add_argument("--model", metavar="FOLDER", help="measure this model (default: the packaged hubert-nano)")
+    what.add_argument(
+        "--student", metavar="FOLDER", help="measure this student, too (default: the packaged distilhubert-nano)"
+    )
+    what.add_argument("--front-end", metavar="FOLDER", help="measure the twin whose front end alone was fitted, too")
+    what.add_argument(
+        "--corpus",
+        type=Path,
+        default=Path("demo_corpus"),
+        metavar="FOLDER",
+        help="hear the demo corpus, made if absent",
+    )
+    what.add_argument("--manifest", action="append", default=[], metavar="NAME=CSV", help="hear further corpora, too")
+    add = partial(add_setting, parser.add_argument_group("how"), EvaluationSettings)
+    add("limit", metavar="N", help="take N utterances of each corpus")
+    add("seeds", metavar="N", help="fit each probe with N seeds (default: %(default)s)")
+    add("phones", metavar="N", help="learn phones from N utterances, test on N others (default: %(default)s)")
+    where = parser.add_argument_group("where to")
+    where.add_argument(
+        "--out", type=Path, default=Path("evaluation.csv"), metavar="FILE", help="write scores there (%(default)s)"
+    )
+    where.add_argument(
+        "--figure", type=Path, default=Path("evaluation.png"), metavar="FILE", help="draw them there (%(default)s)"
+    )
+    add_output(parser)
     options = parser.parse_args(arguments)
-    return run_command(lambda: _run(options))
+    return run_command(lambda: _run(options), verbose=options.verbose)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -56,12 +74,15 @@ def _run(options: argparse.Namespace) -> int:
     teacher = options.model or zoo.model_folder("hubert-nano")
     student = options.student or (None if options.model else zoo.model_folder("distilhubert-nano"))
     models, hop, field = load_models(teacher, student=student, front_end=options.front_end)
-    scores = evaluate(models, corpora, hop=hop, field=field, settings=settings, say=print)
+    scores = evaluate(
+        models, corpora, hop=hop, field=field, settings=settings, say=(lambda line: None) if options.quiet else print
+    )
     with replacing(options.out) as temporary:
         scores.to_csv(temporary, index=False)
-    print(summary(scores).to_string())
+    if not options.quiet:
+        print(summary(scores).to_string())
     write_file(options.figure, encoded(draw(scores), options.figure.suffix[1:]))
-    print(f"{options.out} {options.figure}")
+    tell_end(f"The scores are in {options.out}, their figure is {options.figure}.", quiet=options.quiet)
     return 0
 
 

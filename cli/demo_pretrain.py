@@ -10,42 +10,57 @@ from emoprobe.demo.pretrain_settings import PretrainSettings
 from emoprobe.errors import UserError
 from emoprobe.extract.options import check_counts, check_positive
 
-from .command import CommandParser, add_keeping, add_setting, settings_of
+from .command import CommandParser, add_keeping, add_output, add_setting, settings_of, tell_end
 from .running import run_command
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Pretrain, or go on; return the exit status."""
     parser = CommandParser(
-        prog="emoprobe demo-pretrain", description="Pretrain a small HuBERT by masked prediction of units."
+        prog="emoprobe demo-pretrain",
+        description="Pretrain a small HuBERT by masked prediction of units.",
+        epilog="examples:\n  emoprobe demo-pretrain synthetic --hours 1 --steps 2000\n  emoprobe demo-pretrain "
+        "synthetic recordings --export hubert-mine\n\nRun the same command again after an interruption: it goes on.",
     )
-    parser.add_argument("sources", nargs="+", help="'synthetic', folders of audio, or both")
-    parser.add_argument("--out", type=Path, default=Path("hubert-nano-run"), help="run folder (default %(default)s)")
-    parser.add_argument("--export", type=Path, help="folder for the finished checkpoint")
-    parser.add_argument("--hours", type=float, default=14.0, help="of synthetic speech (default %(default)s)")
-    parser.add_argument("--workers", type=int, default=1, help="processes that speak (default %(default)s)")
-    parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16, where the processor has it")
-    add_keeping(parser)
-    for name, meaning in (
-        ("steps", "batches in all"),
-        ("warmup", "steps over which the learning rate rises"),
-        ("decay", "last steps, over which it falls to zero"),
-        ("learning_rate", "between the two"),
-        ("seed", "of all that is drawn"),
-        ("batch_seconds", "audio in a batch"),
-        ("recorded_share", "of the batches"),
-        ("mask_share", "of the frames"),
-        ("spectrum_from", "step from which the log spectrum is told too"),
-        ("recluster", "step from which recorded speech has units of the model's own; 0: never"),
-        ("word_units", "the most frequent words"),
-        ("word_weight", "of their loss"),
-        ("discovered_units", "of recorded speech"),
-        ("unit_block", "whose output predicts phones and discovered units"),
+    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="hear 'synthetic', a folder of audio, or both")
+    what = parser.add_argument_group("what is heard")
+    what.add_argument(
+        "--hours",
+        type=float,
+        default=14.0,
+        metavar="H",
+        help="speak H hours of synthetic speech (default: %(default)s)",
+    )
+    what.add_argument("--workers", type=int, default=1, metavar="N", help="speak in N processes (default: %(default)s)")
+    how = parser.add_argument_group("how it is trained")
+    how.add_argument("--bf16", action="store_true", help="autocast to bfloat16, where the processor has it")
+    for name, shown, meaning in (
+        ("steps", "N", "train N batches in all"),
+        ("warmup", "N", "let the learning rate rise over N steps"),
+        ("decay", "N", "let it fall to zero over the last N steps"),
+        ("learning_rate", "RATE", "train at this rate between the two"),
+        ("seed", "N", "draw all from this seed"),
+        ("batch_seconds", "S", "put at most S seconds of audio in a batch"),
+        ("recorded_share", "P", "take this share of the batches from recorded speech"),
+        ("mask_share", "P", "mask this share of the frames"),
+        ("spectrum_from", "N", "let the log spectrum be told, too, from step N on"),
+        ("recluster", "N", "give recorded speech units of the model's own from step N on; 0: never"),
+        ("word_units", "N", "predict the N most frequent words"),
+        ("word_weight", "W", "weigh their loss so"),
+        ("discovered_units", "N", "find N units in recorded speech"),
+        ("unit_block", "N", "predict phones and discovered units from the output of block N"),
     ):
-        add_setting(parser, PretrainSettings, name, help=f"{meaning} (default %(default)s)")
-    add_setting(parser, PretrainSettings, "frontend_only", help="the control whose front end alone is fitted")
+        add_setting(how, PretrainSettings, name, metavar=shown, help=f"{meaning} (default: %(default)s)")
+    add_setting(how, PretrainSettings, "frontend_only", help="train the control whose front end alone is fitted")
+    where = parser.add_argument_group("where to")
+    where.add_argument(
+        "--out", type=Path, default=Path("hubert-nano-run"), metavar="FOLDER", help="keep the run there (%(default)s)"
+    )
+    where.add_argument("--export", type=Path, metavar="FOLDER", help="write the finished checkpoint there")
+    add_keeping(where)
+    add_output(parser)
     options = parser.parse_args(arguments)
-    return run_command(lambda: _run(options))
+    return run_command(lambda: _run(options), verbose=options.verbose)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -57,6 +72,11 @@ def _run(options: argparse.Namespace) -> int:
     check_positive(options, "hours")
     check_counts(options, "workers", least=1)
     settings = settings_of(options, PretrainSettings)
+
+    def say(line: str) -> None:
+        if not options.quiet:
+            print(line, flush=True)
+
     synthetic = recorded = None
     folders = [Path(source) for source in options.sources if source != "synthetic"]
     if "synthetic" in options.sources:
@@ -64,12 +84,12 @@ def _run(options: argparse.Namespace) -> int:
         synthetic = open_store(
             shards.make_synthetic(target, hours=options.hours, seed=settings.seed + 1, workers=options.workers)
         )
-        print(f"synthetic speech: {synthetic.hours:.1f} hours, {len(synthetic)} utterances")
+        say(f"synthetic speech: {synthetic.hours:.1f} hours, {len(synthetic)} utterances")
     if len(folders) > 1:
         raise UserError("one folder of audio at most: put the others inside it")
     for folder in folders:
-        recorded = open_store(shards.make_recorded(options.out / "recorded", folder, say=print))
-        print(f"recorded speech: {recorded.hours:.1f} hours, {len(recorded)} utterances")
+        recorded = open_store(shards.make_recorded(options.out / "recorded", folder, say=say))
+        say(f"recorded speech: {recorded.hours:.1f} hours, {len(recorded)} utterances")
     model = pretrain(
         options.out,
         settings,
@@ -78,11 +98,14 @@ def _run(options: argparse.Namespace) -> int:
         save_steps=options.save_steps,
         log_steps=options.log_steps,
         bf16=options.bf16,
-        say=lambda line: print(line, flush=True),
+        say=say,
     )
     if options.export:
         export(model.hubert, options.export, made_by=MADE_BY)
-        print(f"checkpoint in {options.export}")
+        told = f"The checkpoint is in {options.export}."
+        tell_end(told, "extract", "--model", options.export, quiet=options.quiet)
+    else:
+        tell_end(f"The run is in {options.out}; --export FOLDER writes its checkpoint.", quiet=options.quiet)
     return 0
 
 

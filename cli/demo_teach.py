@@ -10,7 +10,7 @@ from emoprobe.demo.teaching_settings import TeachingSettings
 from emoprobe.distil.settings import Running
 from emoprobe.extract.options import check_counts, check_positive
 
-from .command import CommandParser, add_keeping, add_setting, settings_of
+from .command import CommandParser, add_keeping, add_output, add_setting, settings_of, tell_end
 from .running import run_command
 
 
@@ -19,45 +19,69 @@ def main(arguments: list[str] | None = None) -> int:
     parser = CommandParser(
         prog="emoprobe demo-teach",
         description="Teach a small HuBERT by a recogniser's encoder, on recorded and synthetic speech.",
+        epilog="examples:\n  emoprobe demo-teach --budget 3600 --export hubert-mine\n  emoprobe demo-teach --recorded "
+        "speech --device cuda --bf16\n\nRun the same command again after an interruption: it goes on.",
     )
-    parser.add_argument("--packages", type=Path, help="folder of Debian packages with recorded speech, each unpacked")
-    parser.add_argument("--recorded", type=Path, help="folder of recorded speech that is packed already, or carried")
-    parser.add_argument(
+    what = parser.add_argument_group("what is heard")
+    what.add_argument(
+        "--packages", type=Path, metavar="FOLDER", help="hear the recorded speech of unpacked Debian packages"
+    )
+    what.add_argument(
+        "--recorded", type=Path, metavar="FOLDER", help="hear recorded speech that is packed already, or carried"
+    )
+    what.add_argument(
         "--carry",
         type=Path,
         metavar="FOLDER",
         help="write the recorded speech there as Opus, to --recorded on a machine without a network, and stop",
     )
-    parser.add_argument(
+    what.add_argument(
+        "--hours", type=float, default=2.5, metavar="H", help="speak H hours of synthetic speech (default: %(default)s)"
+    )
+    what.add_argument("--workers", type=int, default=1, metavar="N", help="speak in N processes (default: %(default)s)")
+    how = parser.add_argument_group("how it is taught")
+    how.add_argument(
         "--start",
         default="hubert-nano",
-        help="the student's weights to go on from (%(default)s, which itself began with what demo-pretrain exports)",
+        metavar="NAME",
+        help="go on from these weights (default: %(default)s, which began with what demo-pretrain exports)",
     )
-    parser.add_argument("--teacher", default="whisper-tiny-en", help="packaged model, folder or hub name (%(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("hubert-nano-taught"), help="run folder (default %(default)s)")
-    parser.add_argument("--export", type=Path, help="folder for the finished checkpoint")
-    parser.add_argument("--hours", type=float, default=2.5, help="of synthetic speech (default %(default)s)")
-    parser.add_argument("--workers", type=int, default=1, help="processes that speak (default %(default)s)")
-    add_setting(parser, Running, "budget", metavar="SECONDS", help="of training, after which it ends by itself")
-    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
-    add_setting(parser, Running, "bf16", help="autocast to bfloat16, where the processor has it")
-    parser.add_argument("--threads", type=int, help="of the processor")
-    add_keeping(parser)
-    for name, meaning in (
-        ("steps", "batches in all"),
-        ("warmup", "steps over which the learning rate rises"),
-        ("decay", "last steps (with --budget their share of the time), over which it falls to zero"),
-        ("learning_rate", "between the two"),
-        ("seed", "of all that is drawn"),
-        ("batch_seconds", "audio in a batch"),
-        ("recorded_share", "of the batches"),
-        ("cosine_weight", "of the teacher's loss"),
-        ("word_weight", "of their loss"),
-        ("spectrum_weight", "of its loss"),
+    how.add_argument(
+        "--teacher",
+        default="whisper-tiny-en",
+        metavar="NAME",
+        help="learn from this packaged model, folder or hub name (default: %(default)s)",
+    )
+    add_setting(how, Running, "budget", metavar="S", help="end by itself after S seconds of training")
+    how.add_argument("--device", choices=("cpu", "cuda"), help="train there (default: cuda where there is one)")
+    add_setting(how, Running, "bf16", help="autocast to bfloat16, where the processor has it")
+    how.add_argument("--threads", type=int, metavar="N", help="compute in N threads (default: what torch takes)")
+    for name, shown, meaning in (
+        ("steps", "N", "teach N batches in all"),
+        ("warmup", "N", "let the learning rate rise over N steps"),
+        ("decay", "N", "let it fall to zero over the last N steps (with --budget over their share of the time)"),
+        ("learning_rate", "RATE", "teach at this rate between the two"),
+        ("seed", "N", "draw all from this seed"),
+        ("batch_seconds", "S", "put at most S seconds of audio in a batch"),
+        ("recorded_share", "P", "take this share of the batches from recorded speech"),
+        ("cosine_weight", "W", "weigh the cosine in the teacher's loss so"),
+        ("word_weight", "W", "weigh the loss of the words so"),
+        ("spectrum_weight", "W", "weigh the loss of the spectrum so"),
     ):
-        add_setting(parser, TeachingSettings, name, help=f"{meaning} (default %(default)s)")
+        add_setting(how, TeachingSettings, name, metavar=shown, help=f"{meaning} (default: %(default)s)")
+    where = parser.add_argument_group("where to")
+    where.add_argument(
+        "--out",
+        type=Path,
+        default=Path("hubert-nano-taught"),
+        metavar="FOLDER",
+        help="keep the run there (%(default)s)",
+    )
+    where.add_argument("--export", type=Path, metavar="FOLDER", help="write the finished checkpoint there")
+    add_keeping(where)
+    add_output(parser)
     options = parser.parse_args(arguments)
-    return run_command(lambda: _run(options))
+    return run_command(lambda: _run(options), verbose=options.verbose)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -83,7 +107,8 @@ def _run(options: argparse.Namespace) -> int:
         check_export(options.export, option="--export", made_by=MADE_BY)  # before hours of training
 
     def say(line: str) -> None:
-        print(line, flush=True)
+        if not options.quiet:
+            print(line, flush=True)
 
     recorded = None
     if options.packages is not None and options.recorded is not None:
@@ -119,7 +144,10 @@ def _run(options: argparse.Namespace) -> int:
     )
     if options.export:
         export(model.hubert, options.export, made_by=MADE_BY)
-        print(f"checkpoint in {options.export}")
+        told = f"The checkpoint is in {options.export}."
+        tell_end(told, "extract", "--model", options.export, quiet=options.quiet)
+    else:
+        tell_end(f"The run is in {options.out}; --export FOLDER writes its checkpoint.", quiet=options.quiet)
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from emoprobe.distil.settings import DistillSettings, Running
@@ -11,8 +12,17 @@ from emoprobe.extract.limits import SAMPLE_RATE
 from emoprobe.extract.options import check_counts
 from emoprobe.ownership import refuse_inputs
 
-from .command import CommandParser, add_keeping, add_reading, add_setting, reading, settings_of
+from .command import CommandParser, add_keeping, add_output, add_reading, add_setting, reading, settings_of, tell_end
 from .running import run_command
+
+_EPILOG = """\
+examples:
+  emoprobe distill --corpus ratings.csv --out student
+  emoprobe distill --teacher hubert-base --blocks 2 --steps 20000 --corpus ratings.csv
+  emoprobe distill --teacher whisper-tiny-en --student hubert-nano --map 3:1 6:2 --budget 3600
+
+Run the same command again after an interruption: it goes on from its last checkpoint.
+"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,53 +31,63 @@ def main(arguments: list[str] | None = None) -> int:
         prog="probe-distill",
         description="Distil a speech model into one of few blocks, as DistilHuBERT was made; or teach a given student, "
         "layer by layer, by any other model.",
+        epilog=_EPILOG,
     )
-    parser.add_argument("--teacher", default="hubert-nano", help="packaged model, folder or hub name (%(default)s)")
-    parser.add_argument("--revision", help="of a teacher on the hub")
-    parser.add_argument(
+    what = parser.add_argument_group("what")
+    what.add_argument(
+        "--teacher",
+        default="hubert-nano",
+        metavar="NAME",
+        help="learn from this packaged model, folder or hub name (default: %(default)s)",
+    )
+    what.add_argument("--revision", metavar="REV", help="take this branch, tag or commit of a teacher on the hub")
+    what.add_argument(
         "--student",
-        help="whose weights to go on from: packaged model, folder or hub name (default: the teacher's first blocks)",
+        metavar="NAME",
+        help="go on from the weights of this packaged model, folder or hub name (default: the teacher's first blocks)",
     )
-    parser.add_argument(
-        "--corpus", default="demo", help="as in probe-extract, or a folder of packed speech; default %(default)s"
+    what.add_argument(
+        "--corpus",
+        default="demo",
+        metavar="CORPUS",
+        help="hear this corpus, as in emoprobe extract, or a folder of packed speech (default: %(default)s)",
     )
-    add_reading(parser)
-    parser.add_argument("--out", type=Path, default=Path("student"), help="folder of the checkpoint (%(default)s)")
-    parser.add_argument("--run", type=Path, help="folder of the training (default: OUT-run)")
-    for name, meaning in (
-        ("blocks", "of a student that is made of the teacher"),
-        ("steps", "batches in all"),
-        ("warmup", "steps over which the learning rate rises"),
-        ("decay", "last steps, over which it falls to zero"),
-        ("seed", "of heads and batches"),
-        ("learning_rate", "between the two"),
-        ("batch_seconds", "audio in a batch"),
-        ("longest", "seconds of an utterance in training"),
-    ):
-        add_setting(parser, DistillSettings, name, help=f"{meaning} (default %(default)s)")
-    add_setting(parser, DistillSettings, "layers", help="of the teacher, to predict (default: 4, 8, 12 of 12)")
-    add_setting(
-        parser,
-        DistillSettings,
+    add_reading(what)
+    add = partial(add_setting, parser.add_argument_group("what the student is"), DistillSettings)
+    add("blocks", metavar="N", help="give a student that is made of the teacher N blocks (default: %(default)s)")
+    add("layers", metavar="LAYER", help="predict these layers of the teacher (default: 4, 8, 12 of 12)")
+    add(
         "map",
         metavar="STUDENT:TEACHER",
-        help="which layer of --student tells which of the teacher, such as 3:1 6:2 (default: four at the same depth)",
+        help="say which layer of --student tells which of the teacher, such as 3:1 6:2 (default: four at the same "
+        "depth)",
     )
-    add_setting(
-        parser,
-        DistillSettings,
-        "noise",
-        help="share of batches in which --student hears noise that the teacher does not (default %(default)s)",
+    how = parser.add_argument_group("how it is taught")
+    add = partial(add_setting, how, DistillSettings)
+    for name, shown, meaning in (
+        ("steps", "N", "teach N batches in all"),
+        ("warmup", "N", "let the learning rate rise over N steps"),
+        ("decay", "N", "let it fall to zero over the last N steps"),
+        ("learning_rate", "RATE", "teach at this rate between the two"),
+        ("batch_seconds", "S", "put at most S seconds of audio in a batch"),
+        ("longest", "S", "cut longer utterances to S seconds in training"),
+        ("noise", "P", "let --student hear noise in this share of the batches, which the teacher does not hear"),
+        ("seed", "N", "draw heads and batches from this seed"),
+    ):
+        add(name, metavar=shown, help=f"{meaning} (default: %(default)s)")
+    add_setting(how, Running, "budget", metavar="S", help="end the teaching of --student by itself after S seconds")
+    add_setting(how, Running, "bf16", help="autocast to bfloat16, where the processor has it")
+    how.add_argument("--threads", type=int, metavar="N", help="compute in N threads (default: what torch takes)")
+    where = parser.add_argument_group("where to")
+    where.add_argument(
+        "--out", type=Path, default=Path("student"), metavar="FOLDER", help="write the checkpoint there (%(default)s)"
     )
-    add_setting(
-        parser, Running, "budget", metavar="SECONDS", help="of teaching --student, after which it ends by itself"
-    )
-    parser.add_argument("--half", action="store_true", help="store the weights in float16")
-    add_setting(parser, Running, "bf16", help="autocast to bfloat16, where the processor has it")
-    parser.add_argument("--threads", type=int, help="of the processor")
-    add_keeping(parser)
+    where.add_argument("--run", type=Path, metavar="FOLDER", help="keep the training there (default: OUT-run)")
+    where.add_argument("--half", action="store_true", help="store the weights in float16")
+    add_keeping(where)
+    add_output(parser)
     options = parser.parse_args(arguments)
-    return run_command(lambda: _run(options))
+    return run_command(lambda: _run(options), verbose=options.verbose)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -98,15 +118,16 @@ def _run(options: argparse.Namespace) -> int:
         )
     if student is None and (settings.map or settings.noise or options.budget is not None):
         raise UserError("--map, --noise and --budget are for a student that is given: add --student NAME")
-    lengths, read = open_speech(options.corpus, **reading(options), say=print)
-    hours = float(lengths.sum()) / SAMPLE_RATE / 3600
-    print(f"teacher {teacher.label}: {teacher.n_layers - 1} blocks of width {teacher.width}")
-    print(f"speech: {len(lengths)} utterances, {hours:.2f} hours")
-    running = settings_of(options, Running)
 
     def say(line: str) -> None:
-        print(line, flush=True)
+        if not options.quiet:
+            print(line, flush=True)
 
+    lengths, read = open_speech(options.corpus, **reading(options), say=say)
+    hours = float(lengths.sum()) / SAMPLE_RATE / 3600
+    say(f"teacher {teacher.label}: {teacher.n_layers - 1} blocks of width {teacher.width}")
+    say(f"speech: {len(lengths)} utterances, {hours:.2f} hours")
+    running = settings_of(options, Running)
     if student is None:
         pairs: tuple[tuple[int, int], ...] = ()
         taught = distill(
@@ -129,7 +150,9 @@ def _run(options: argparse.Namespace) -> int:
     save_student(taught, options.out, normalise=(student or teacher).normalise, half=options.half, card=told)
     size = sum(p.numel() for p in taught.parameters())
     depth = taught.config.num_hidden_layers
-    print(f"student: {depth} blocks, {size:,} parameters, in {options.out}; training log {run / 'log.jsonl'}")
+    say(f"training log: {run / 'log.jsonl'}")
+    told = f"The student has {depth} blocks and {size:,} parameters, and is in {options.out}."
+    tell_end(told, "extract", "--model", options.out, "--corpus", options.corpus, quiet=options.quiet)
     return 0
 
 

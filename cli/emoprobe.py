@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from difflib import get_close_matches
 from importlib import import_module
+
+from emoprobe.misspelt import nearest
 
 from .command import CommandParser
 from .completion import is_asked, subcommand_in_line
@@ -59,8 +60,8 @@ def _subcommand(given: str) -> str:
     """The name of a subcommand, also with the ``probe-`` of the command of its own."""
     name = given.removeprefix("probe-")
     if name not in SUBCOMMANDS:
-        near = get_close_matches(name, SUBCOMMANDS, 1)
-        hint = f"did you mean {near[0]}?" if near else "emoprobe --help lists the subcommands"
+        near = nearest(name, SUBCOMMANDS, cutoff=0.6)
+        hint = f"did you mean {near}?" if near else "emoprobe --help lists the subcommands"
         raise argparse.ArgumentTypeError(f"there is no {given!r}: {hint}")
     return name
 

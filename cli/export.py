@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from emoprobe.errors import UserError
 from emoprobe.ownership import refuse_inputs
 
-from .command import CommandParser, add_reading, quiet_transformers, reading
+from .command import CommandParser, add_output, add_reading, quiet_transformers, reading, tell_end
 from .running import run_command
 
 if TYPE_CHECKING:
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from emoprobe.endtoend.saved import EmotionModel
 
 _EPILOG = """\
-probe-predict MODEL AUDIO --onnx, or emoprobe.endtoend.OnnxModel in Python, uses what is written.
+examples:
+  emoprobe export trained/model
+  emoprobe export trained/model --int8 --corpus ratings.csv
+
+emoprobe predict MODEL AUDIO --onnx, or emoprobe.endtoend.OnnxModel in Python, uses what is written.
 The ONNX form is compared with torch on the corpus's test split (on all of it where it has none). Where the float32
 predictions differ, or those of 8 bits are far from them, nothing is written; the agreement of 8 bits is told.
 
@@ -33,30 +37,32 @@ def parser() -> argparse.ArgumentParser:
         prog="probe-train export",
         description="Write a trained model in ONNX form, for ONNX Runtime without torch.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("model", metavar="MODEL", type=Path, help="folder of a saved model")
-    p.add_argument("--out", type=Path, metavar="FOLDER", help="default: onnx in MODEL")
-    p.add_argument("--int8", action="store_true", help="write the form of 8 bits (dynamic quantisation) as well")
-    p.add_argument(
+    p.add_argument("model", metavar="MODEL", type=Path, help="take the model in this folder")
+    where = p.add_argument_group("what is written")
+    where.add_argument("--out", type=Path, metavar="FOLDER", help="write there (default: onnx in MODEL)")
+    where.add_argument("--int8", action="store_true", help="write the form of 8 bits (dynamic quantisation) as well")
+    check = p.add_argument_group("what it is checked on")
+    check.add_argument(
         "--corpus",
         default="demo",
-        help="held-out speech to check on: demo, a manifest, msp-podcast:ROOT or iemocap:ROOT (default: demo)",
+        metavar="CORPUS",
+        help="check on held-out speech of demo, a manifest, or READER:ROOT (default: demo)",
     )
-    add_reading(p)
-    p.add_argument("--limit", type=int, default=32, metavar="N", help="utterances to check on (default: 32)")
-    p.add_argument("--quiet", action="store_true", help="no summary")
+    add_reading(check)
+    check.add_argument("--limit", type=int, default=32, metavar="N", help="check on N utterances (default: 32)")
+    add_output(p)
     return p
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit status."""
     options = parser().parse_args(argv)
-    return run_command(lambda: _export(options))
+    return run_command(lambda: _export(options), verbose=options.verbose)
 
 
 def _export(options: argparse.Namespace) -> int:
-    quiet_transformers()
+    quiet_transformers(verbose=options.verbose)
     from emoprobe.endtoend.export import export_model
     from emoprobe.endtoend.exported import FLOAT, INSIDE, INT8
     from emoprobe.endtoend.saved import load_model
@@ -79,6 +85,7 @@ def _export(options: argparse.Namespace) -> int:
     )
     for name, agreement in checks.get("int8_ccc", {}).items():
         print(f"int8 and float32, {name}: CCC {agreement:.4f}, mean absolute difference {checks['int8_mae'][name]:.2g}")
+    tell_end(f"The ONNX form is in {out}.", "predict", options.model, "FILES", "--onnx")
     return 0
 
 

@@ -20,7 +20,9 @@ from .command import (
     CommandParser,
     add_beside,
     add_decoding,
+    add_device,
     add_engine,
+    add_output,
     add_reading,
     add_setting,
     conclude,
@@ -35,6 +37,13 @@ from .running import run_command
 DEFAULT_CORPUS, DEFAULT_MODEL = "demo", "hubert-nano"
 
 _EPILOG = """\
+examples:
+  emoprobe extract                      the demo corpus, by hubert-nano
+  emoprobe extract --corpus ratings.csv --model distilhubert --out student.h5
+  emoprobe extract --corpus emodb:EMODB --model hubert-nano --baselines egemaps
+  emoprobe extract --corpus ratings.csv --model hubert-nano --random-init 1 --out twin.h5
+  emoprobe extract --verify --out student.h5
+
 With no argument: the offline demonstration corpus, the model hubert-nano, hidden_states.h5 in this folder.
 Run the same command again after an interruption: what is finished is kept, and the file ends the same.
 
@@ -49,43 +58,49 @@ def parser() -> argparse.ArgumentParser:
         prog="probe-extract",
         description="Cache the hidden states of every layer of a speech model, pooled over each utterance of a corpus.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     what = p.add_argument_group("what")
     what.add_argument(
         "--corpus",
         default=DEFAULT_CORPUS,
         metavar="CORPUS",
-        help="demo, a manifest (CSV, Parquet or JSON), a folder of Kaldi or audformat, or READER:ROOT such as "
-        "msp-podcast:ROOT or iemocap:ROOT (default: demo); docs/corpora.md has them all",
+        help="read demo, a manifest (CSV, Parquet or JSON), a folder of Kaldi or audformat, or READER:ROOT such as "
+        "msp-podcast:ROOT or iemocap:ROOT (default: demo); emoprobe corpora lists them",
     )
     add_reading(what)
     add_beside(what)
     what.add_argument(
         "--model",
         default=DEFAULT_MODEL,
-        help="folder with config.json and weights, hub name, or short name such as hubert-base, distilhubert, "
-        "wavlm-large (default: hubert-nano, which needs no network)",
+        metavar="NAME",
+        help="take a folder with config.json and weights, hub name, or short name such as hubert-base, distilhubert, "
+        "wavlm-large; emoprobe models lists them (default: hubert-nano, which needs no network)",
     )
-    what.add_argument("--revision", help="branch, tag or commit of a model on the hub")
+    what.add_argument("--revision", metavar="REV", help="take this branch, tag or commit of a model on the hub")
     what.add_argument(
-        "--random-init", type=int, metavar="SEED", help="random weights of the same architecture, as a control"
+        "--random-init", type=int, metavar="SEED", help="draw random weights of the same architecture, as a control"
     )
     what.add_argument(
         "--normalise",
         choices=("yes", "no"),
         help="bring each waveform to zero mean and unit variance (default: what the checkpoint says)",
     )
-    what.add_argument("--label", help="short name of the model in tables and legends")
-    add_setting(what, ExtractionSettings, "limit", metavar="N", help="only N utterances, drawn by lot, always the same")
+    what.add_argument("--label", metavar="NAME", help="call the model so in tables and legends")
+    add_setting(
+        what, ExtractionSettings, "limit", metavar="N", help="take only N utterances, drawn by lot, always the same"
+    )
     keep = p.add_argument_group("what is kept")
-    keep.add_argument("--out", type=Path, default=Path(CACHE), help="default: %(default)s")
+    keep.add_argument(
+        "--out", type=Path, default=Path(CACHE), metavar="FILE", help="write the cache there (default: %(default)s)"
+    )
     add_setting(
         keep,
         ExtractionSettings,
         "statistics",
         choices=STATISTICS,
-        help="statistics over the frames; mean_ln is the mean of layer-normed frames (default: %(default)s)",
+        metavar="STATISTIC",
+        help=f"pool frames by {', '.join(STATISTICS)}; mean_ln is the mean of layer-normed frames (default: "
+        "%(default)s)",
     )
     add_setting(keep, ExtractionSettings, "frames", help="keep every frame too (float16, compressed; large)")
     keep.add_argument(
@@ -93,16 +108,18 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="NAME",
-        help=f"kept beside the cache, as rivals of every layer: {', '.join(map(_baseline, kept_beside()))}. With no "
-        "other choice than --out they are added to a cache that is finished",
+        help=f"keep these beside the cache, as rivals of every layer: {', '.join(map(_baseline, kept_beside()))}. With "
+        "no other choice than --out they are added to a cache that is finished",
     )
     how = p.add_argument_group("how")
     add = partial(add_setting, how, ExtractionSettings)
-    add("device", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
+    add_device(how, ExtractionSettings)
     add(
         "precision",
         choices=PRECISIONS,
-        help="precision of the forward pass; what is stored is float32 (default: %(default)s, exact)",
+        metavar="PRECISION",
+        help=f"compute the forward pass in {', '.join(PRECISIONS)}; what is stored is float32 (default: "
+        "%(default)s, exact)",
     )
     add_decoding(how, ExtractionSettings)
     add_engine(how)
@@ -113,10 +130,10 @@ def parser() -> argparse.ArgumentParser:
         "refresh_labels",
         help="take over labels, splits, speakers and transcripts that have changed, without extracting again",
     )
-    how.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
-    p.add_argument(
+    how.add_argument(
         "--verify", action="store_true", help="check the checksums of the cache at --out, and do nothing else"
     )
+    add_output(p)
     return p
 
 
@@ -138,7 +155,7 @@ def main(argv: list[str] | None = None) -> int:
             return _verify(options)
         return _add_baselines(options, None) if _asks_for_baselines_alone(options) else _extract(options)
 
-    return run_command(command)
+    return run_command(command, verbose=options.verbose)
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -173,7 +190,7 @@ def _extract(options: argparse.Namespace) -> int:
     from emoprobe.extract.extraction import extract
 
     settings = settings_of(options, ExtractionSettings)
-    quiet_transformers()
+    quiet_transformers(verbose=options.verbose)
     refuse_inputs([options.out], [options.corpus, options.model, options.ratings, options.splits])
     corpus = read_corpus(options.corpus, **reading(options))
     backbone = load_backbone(
@@ -213,7 +230,7 @@ def _asks_for_baselines_alone(options: argparse.Namespace) -> bool:
         return False
     from emoprobe.extract.cache import HiddenStateCache
 
-    free = {"out", "baselines", "device", "workers", "quiet"}
+    free = {"out", "baselines", "device", "workers", "quiet", "verbose"}
     usual = vars(parser().parse_args([]))
     if any(value != usual[name] for name, value in vars(options).items() if name not in free):
         return False
@@ -227,7 +244,7 @@ def _add_baselines(options: argparse.Namespace, root: Path | None) -> int:
     from emoprobe.extract.cache import HiddenStateCache
     from emoprobe.extract.writer import lock_cache
 
-    quiet_transformers()
+    quiet_transformers(verbose=options.verbose)
     with lock_cache(options.out), HiddenStateCache(options.out) as cache:
         sidecars = add_baselines(
             cache,

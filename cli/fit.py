@@ -19,15 +19,18 @@ from emoprobe.probe.settings import HEADS, FitSettings
 
 from .command import (
     CommandParser,
+    add_device,
     add_dimensions,
     add_engine,
+    add_output,
     add_setting,
     dimensions_of,
     draw,
     settings_of,
-    tell_next,
+    tell_end,
 )
 from .running import run_command
+from .screen import told_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +38,12 @@ if TYPE_CHECKING:
     from emoprobe.probe.results import Results
 
 _EPILOG = """\
+examples:
+  emoprobe fit                                            hidden_states.h5 in this folder, all dimensions
+  emoprobe fit teacher.h5 student.h5 twin.h5              several models, in one table and one figure
+  emoprobe fit teacher.h5 --dim arousal valence --probe all
+  emoprobe fit teacher.h5 --target emotion --classes 'ang hap=hap+exc neu sad'
+
 Without CACHE: hidden_states.h5 in the current folder, where probe-extract leaves it.
 Without --dim: arousal, valence and dominance; without --probe: ridge.
 Run again: what is there with the same protocol is not fitted again; --overwrite starts anew.
@@ -47,47 +56,54 @@ def parser() -> argparse.ArgumentParser:
         prog="probe-fit",
         description="Ask each layer of a cache what it knows about emotion, and write scores, weights and figures.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("caches", metavar="CACHE", nargs="*", type=Path, help="caches that probe-extract wrote")
+    command.add_argument("caches", metavar="CACHE", nargs="*", type=Path, help="read these caches of probe-extract")
     what = command.add_argument_group("what is fitted")
-    add_dimensions(what, help="arousal, valence, dominance, several of them, or all (default: all, without --target)")
-    what.add_argument("--target", choices=("emotion",), help="categories, by logistic probes (UAR, recall of each)")
+    add_dimensions(
+        what, help="probe arousal, valence, dominance, several of them, or all (default: all, without --target)"
+    )
+    what.add_argument(
+        "--target", choices=("emotion",), help="probe categories, by logistic probes (UAR, recall of each)"
+    )
     about = {name: probe.about for name, probe in PROBES.items() if not probe.takes(EMOTION)}
     (default,) = FitSettings().probes
     about[default] += " (default)"
     what.add_argument(
-        "--probe", choices=(*about, "all"), default=default, help=f"{', '.join(about.values())}, or all of them"
+        "--probe",
+        choices=(*about, "all"),
+        default=default,
+        metavar="PROBE",
+        help=f"fit {', '.join(f'{name} ({told})' for name, told in about.items())}, or all of them",
     )
     add = partial(add_setting, what, FitSettings)
     add(
         "features",
         metavar="SET",
-        help="statistics of the cache, each a feature set of its own (mean, std, mean_ln), or joined by + (default: "
-        "mean+std for probes of single layers, mean for the weighted sum)",
+        help="read these statistics of the cache, each a feature set of its own (mean, std, mean_ln), or joined by + "
+        "(default: mean+std for probes of single layers, mean for the weighted sum)",
     )
     add(
         "classes",
         metavar="CLASSES",
-        help="which categories, and which names make one, in quotes: 'ang hap=hap+exc neu sad'; or all (default: those "
-        "usual for the corpus, else all)",
+        help="fit these categories, and say which names make one, in quotes: 'ang hap=hap+exc neu sad'; or all "
+        "(default: those usual for the corpus, else all)",
     )
-    add("head", choices=HEADS, help="what reads the weighted sum")
+    add("head", choices=HEADS, help="read the weighted sum by this (default: %(default)s)")
     how = command.add_argument_group("how")
     add = partial(add_setting, how, FitSettings)
-    add("seed", help="of folds, bootstrap and training (default %(default)s)")
-    add("seeds", metavar="K", help="seeds of the weighted sum (default %(default)s)")
+    add("seed", metavar="N", help="draw folds, bootstrap and training from this seed (default: %(default)s)")
+    add("seeds", metavar="K", help="train the weighted sum with K seeds (default: %(default)s)")
     add(
         "folds",
         metavar="K",
-        help="folds that keep speakers and groups whole, unless the corpus names folds (default %(default)s)",
+        help="make K folds that keep speakers and groups whole, unless the corpus names folds (default: %(default)s)",
     )
-    add("penalties", metavar="P", help="penalties to choose from")
-    add("resamples", metavar="N", help="of the bootstrap (default %(default)s)")
+    add("penalties", metavar="P", help="choose the penalty from these")
+    add("resamples", metavar="N", help="draw N resamples in the bootstrap (default: %(default)s)")
     add(
         "permutations",
         metavar="N",
-        help="of the labels, for the null of every layer and baseline (default %(default)s; 0 for none)",
+        help="permute the labels N times, for the null of every layer and baseline (default: %(default)s; 0 for none)",
     )
     add(
         "permute_within_speakers",
@@ -103,20 +119,24 @@ def parser() -> argparse.ArgumentParser:
         "part is that other half already)",
     )
     add("rescale", help="give ridge predictions the mean and spread of the labels, fitted on training data")
-    add("device", help="where mlp and weighted are trained: auto, cpu, cuda, mps")
+    add_device(how, FitSettings, does="train mlp and weighted")
     add_engine(how, gpus=False)
     where = command.add_argument_group("where to")
-    where.add_argument("--out", type=Path, default=Path(RESULTS), help="folder of the results (default results)")
-    where.add_argument("--figures", type=Path, default=Path(FIGURES), help="folder of the plots (default figures)")
+    where.add_argument(
+        "--out", type=Path, default=Path(RESULTS), metavar="FOLDER", help="write results there (default: %(default)s)"
+    )
+    where.add_argument(
+        "--figures", type=Path, default=Path(FIGURES), metavar="FOLDER", help="draw there (default: %(default)s)"
+    )
     where.add_argument("--overwrite", action="store_true", help="fit again what the results already hold")
-    where.add_argument("--quiet", action="store_true", help="no progress bars")
+    add_output(command)
     return command
 
 
 def main(argv: list[str] | None = None) -> int:
     """Fit the probes, then draw the figures of their results; return the exit status."""
     given = parser().parse_args(argv)
-    return run_command(lambda: _fit(given))
+    return run_command(lambda: _fit(given), verbose=given.verbose)
 
 
 def _fit(given: argparse.Namespace) -> int:
@@ -126,6 +146,7 @@ def _fit(given: argparse.Namespace) -> int:
             remedy = "make it with probe-extract" if not given.caches else "give the path of a file by probe-extract"
             raise UserError(f"there is no cache {cache}: {remedy}")
     from emoprobe.probe.fit import fit_caches
+    from emoprobe.probe.told import told_depths
 
     settings = _settings(given)
     results = fit_caches(
@@ -137,10 +158,12 @@ def _fit(given: argparse.Namespace) -> int:
         say=lambda line: print(line, file=sys.stderr),
         engine=settings_of(given, EngineSettings),
     )
-    print(summary(results))
-    print(f"results: {given.out}")
-    draw(given.out, given.figures)
-    tell_next("report", given.out)
+    if not given.quiet:
+        print(summary(results))
+        print(f"results: {given.out}")
+    draw(given.out, given.figures, quiet=given.quiet)
+    found = told_depths(results)
+    tell_end(f"{found}." if found else "", "report", given.out, quiet=given.quiet)
     return 0
 
 
@@ -179,9 +202,7 @@ def summary(results: Results) -> str:
         measure = headline_metric(dimension)
         lines.append(f"{dimension}, {model} on {corpus}, {split}, n = {int(part['n'].iloc[0])}, {measure.upper()}")
         for _, row in part.sort_values(measure, ascending=False, kind="stable").iterrows():
-            name = row["probe"]
-            if row["features"] and row["features"] != name:
-                name += f" ({row['features']})"
+            name = told_run(row["probe"], row["features"])
             if pd.isna(row[measure]):
                 subject = "no layer has a score" if pd.notna(row["layer"]) and row["layer"] >= 0 else "no score"
                 lines.append(f"  {name:<20} {subject}" + (f": {row['reason']}" if row["reason"] else ""))
@@ -191,10 +212,12 @@ def summary(results: Results) -> str:
             else:
                 where = "mean over seeds" if row["probe"] == "end-to-end" else "all layers, mean over seeds"
             bounds = _interval(row[measure + "_low"], row[measure + "_high"])
-            other = f"macro F1 {row['macro_f1']:.3f}" if dimension == "emotion" else f"r {row['pearson']:.3f}"
+            second, symbol = ("macro_f1", "macro F1") if dimension == "emotion" else ("pearson", "r")
+            other = "" if pd.isna(row[second]) else f"{symbol} {row[second]:z.3f}"
+            lines.append(f"  {name:<20} {where:<28} {row[measure]:z6.3f} {bounds:<18} {other}".rstrip())
             if row["chosen_on"] and pd.notna(row["highest_layer"]) and row["layer"] != row["highest_layer"]:
-                other += f"; highest here, with hindsight: layer {int(row['highest_layer'])}, {row['highest']:.3f}"
-            lines.append(f"  {name:<20} {where:<28} {row[measure]:6.3f} {bounds:<18} {other}")
+                highest = f"layer {int(row['highest_layer'])}, {row['highest']:.3f}"
+                lines.append(f"    highest here, with hindsight: {highest}")
             lines += _recalls(results, row)
     chosen = best[best["chosen_on"] != ""]
     for scored_on, part in chosen.groupby("split", sort=False):
@@ -206,7 +229,7 @@ def summary(results: Results) -> str:
 
 
 def _interval(low: float, high: float) -> str:
-    return "no interval" if math.isnan(low) or math.isnan(high) else f"[{low:.3f}, {high:.3f}]"
+    return "no interval" if math.isnan(low) or math.isnan(high) else f"[{low:z.3f}, {high:z.3f}]"
 
 
 def _recalls(results: Results, row: pd.Series) -> list[str]:

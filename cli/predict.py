@@ -15,6 +15,8 @@ from emoprobe.ownership import refuse_inputs
 from .command import (
     CommandParser,
     add_decoding,
+    add_device,
+    add_output,
     add_reading,
     add_setting,
     conclude,
@@ -31,11 +33,18 @@ if TYPE_CHECKING:
     from emoprobe.extract.corpora.places import Place
 
 _EPILOG = """\
-Predictions are in the units of the corpus that the model was trained on, which the summary tells.
+examples:
+  emoprobe predict trained/model a.wav b.flac
+  emoprobe predict trained/model recordings/ --transcripts texts.csv --out predictions.csv
+  emoprobe predict trained/model --corpus emodb:EMODB
+  emoprobe predict trained/model a.wav --onnx --int8
+  emoprobe predict trained/model --transcripts texts.csv        a model of text alone takes no audio
+
+Predictions are in the units of the corpus that the model was trained on.
+What is beyond the range of its training labels is flagged in the column beyond_training.
 A transcript belongs to the audio file that its path names (relative to the CSV's folder); else to the utterance whose
 id it gives: that of --corpus, or the file's name without ending. Audio that no transcript belongs to is predicted
 without words, and two different transcripts for one file are refused.
-A model of text alone takes no audio: probe-predict MODEL --transcripts texts.csv
 Run the same command again after an interruption: what is finished is kept in OUT.journal, and the rest is done.
 
 exit status: 0 all predicted; 3 some left out, each listed with its reason; 2 an error.
@@ -48,39 +57,50 @@ def parser() -> argparse.ArgumentParser:
         prog="probe-predict",
         description="Predict arousal, valence and dominance of audio files by a model that probe-train saved.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("model", metavar="MODEL", help="folder of a saved model")
+    p.add_argument("model", metavar="MODEL", help="use the model in this folder")
     p.add_argument(
         "audio",
         nargs="*",
         type=file_name,
         metavar="AUDIO",
-        help="audio files, or folders of them (subfolders included)",
+        help="predict these audio files, or folders of them (subfolders included)",
     )
-    p.add_argument(
-        "--corpus", metavar="CORPUS", help="in place of AUDIO: demo, a manifest, msp-podcast:ROOT or iemocap:ROOT"
+    what = p.add_argument_group("what")
+    what.add_argument(
+        "--corpus",
+        metavar="CORPUS",
+        help="predict a corpus, in place of AUDIO: demo, a manifest, or READER:ROOT; emoprobe corpora lists them",
     )
-    p.add_argument(
+    what.add_argument(
         "--transcripts",
         metavar="FILE",
-        help="what was said: a CSV with the columns path or id (or both), and transcript; or a folder of <stem>.txt",
+        help="read what was said from a CSV with the columns path or id (or both), and transcript; or a folder "
+        "of <stem>.txt",
     )
-    add_reading(p)
-    p.add_argument("--out", type=Path, default=Path("predictions.csv"), help="default: predictions.csv")
-    p.add_argument("--onnx", action="store_true", help="use the ONNX form that `probe-train export` wrote (on the CPU)")
-    p.add_argument("--int8", action="store_true", help="use its form of 8 bits")
-    add_setting(p, PredictionSettings, "overwrite", help="start anew where there are predictions already")
-    add_decoding(p, PredictionSettings)
-    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
-    p.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
+    add_reading(what)
+    where = p.add_argument_group("where to")
+    where.add_argument(
+        "--out",
+        type=Path,
+        default=Path("predictions.csv"),
+        metavar="FILE",
+        help="write predictions there (default: predictions.csv)",
+    )
+    how = p.add_argument_group("how")
+    how.add_argument("--onnx", action="store_true", help="use the ONNX form that emoprobe export wrote (on the CPU)")
+    how.add_argument("--int8", action="store_true", help="use its form of 8 bits")
+    add_setting(where, PredictionSettings, "overwrite", help="start anew where there are predictions already")
+    add_decoding(how, PredictionSettings)
+    add_device(how)
+    add_output(p)
     return p
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit status."""
     options = parser().parse_args(argv)
-    return run_command(lambda: _predict(options))
+    return run_command(lambda: _predict(options), verbose=options.verbose)
 
 
 def _predict(options: argparse.Namespace) -> int:
@@ -88,10 +108,11 @@ def _predict(options: argparse.Namespace) -> int:
         raise UserError("give audio files or --corpus, not both")
     if options.int8 and not options.onnx:
         raise UserError("--int8 is a form of --onnx: give both")
+    from emoprobe.endtoend.familiar import BEYOND, told_beyond, told_training
     from emoprobe.endtoend.prediction import model_identity, predict_files
 
     settings = settings_of(options, PredictionSettings)
-    quiet_transformers()
+    quiet_transformers(verbose=options.verbose)
     refuse_inputs([options.out], [options.model, options.transcripts, options.corpus, *options.audio])
     model = _load(options)
     say = (lambda line: None) if options.quiet else print
@@ -102,7 +123,8 @@ def _predict(options: argparse.Namespace) -> int:
         say(f"{len(paths)} utterances, {told} with a transcript{unread}")
     else:
         say(f"{len(paths)} utterances" + (", none with a transcript" if model.uses_text else ""))
-    say(_units(model))
+    if not options.quiet:
+        print(f"note: {told_training(model.config)}", file=sys.stderr)
     table = predict_files(
         model,
         paths,
@@ -115,6 +137,8 @@ def _predict(options: argparse.Namespace) -> int:
         report=say,
     )
     left_out = table[table["status"] != "done"]
+    if beyond := told_beyond(table.loc[table["status"] == "done", BEYOND]):
+        print(f"note: {beyond}; see the column {BEYOND}, and do not rely on these", file=sys.stderr)
     return conclude(left_out, table, options.out, quiet=options.quiet, elsewhere="column `reason` of")
 
 
@@ -164,18 +188,6 @@ def _inputs(
         raise UserError(f"{model.label} hears speech: give audio files, folders of them, or --corpus")
     paths = find_audio(options.audio)
     return paths, None if texts is None else texts.for_files(paths), None
-
-
-def _units(model: EmotionModel | OnnxModel) -> str:
-    """The scale of the predictions, as the range of the labels that the model learned from."""
-    scale = model.config.get("scale", {})
-    ranges = [
-        f"{dimension} {scale[dimension][0]:g} to {scale[dimension][1]:g}"
-        for dimension in model.dimensions
-        if dimension in scale
-    ]
-    absent = [f"; no {name}: {reason}" for name, reason in model.config.get("dimensions_left_out", {}).items()]
-    return f"model {model.label}; range of its training labels: {', '.join(ranges) or 'not told'}{''.join(absent)}"
 
 
 if __name__ == "__main__":

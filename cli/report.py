@@ -13,10 +13,20 @@ from emoprobe.analysis.report.settings import ReportSettings
 from emoprobe.defaults import REPORT, RESULTS
 from emoprobe.errors import UserError
 
-from .command import CommandParser, add_setting, settings_of, text
+from .command import CommandParser, add_output, add_setting, settings_of, text
 from .running import run_command
 
 _CHOICES = ("arousal", "valence", "dominance", "emotion", "all")
+
+
+_EPILOG = """\
+examples:
+  emoprobe report                                  the results in this folder
+  emoprobe report results --dim arousal valence --title 'Layers of HuBERT'
+  emoprobe report results trained/results --caches teacher.h5 student.h5 --out page
+
+Run again: what was computed from the caches is kept in the folder of the report.
+"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -26,14 +36,14 @@ def parser() -> argparse.ArgumentParser:
         description="Write report.html, one page that opens from disk, and the same as report.md: the answer in a few "
         "sentences, a figure that can be asked (with emoprobe[report]), every claim with its verdict; folded below: "
         "protocol, curves with controls, weights, similarity, end-to-end models, fairness, limits, methods, BibTeX.",
-        epilog="Run again: what was computed from the caches is kept in the folder of the report.",
+        epilog=_EPILOG,
     )
     options.add_argument(
         "results",
         nargs="*",
         type=Path,
         metavar="RESULTS",
-        help="folders that probe-fit and probe-train wrote (default: results); several are put together",
+        help="read these folders of probe-fit and probe-train (default: results); several are put together",
     )
     options.add_argument(
         "--caches",
@@ -41,33 +51,35 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         default=[],
         metavar="CACHE",
-        help="caches of these results (default: those that the protocol names, beside the results or here)",
+        help="read these caches of the results (default: those that the protocol names, beside the results or here)",
     )
-    options.add_argument("--out", type=Path, default=Path(REPORT), metavar="FOLDER", help="default: %(default)s")
+    options.add_argument(
+        "--out", type=Path, default=Path(REPORT), metavar="FOLDER", help="write there (default: %(default)s)"
+    )
     add = partial(add_setting, options, ReportSettings)
-    add("title", type=text, help="a title of your own")
+    add("title", type=text, metavar="TEXT", help="give the page a title of your own")
     add(
         "dimensions",
         option="dim",
         choices=_CHOICES,
         metavar="DIM",
-        help=f"of {', '.join(_CHOICES)} (default: all that have scores)",
+        help=f"report {', '.join(_CHOICES)} (default: all that have scores)",
     )
     add(
         "smallest",
         metavar="D",
-        help="the smallest difference of interest, in CCC, and UAR of categories: what is sure to be smaller is called "
-        "practically equal (default %(default)s; 0: every difference is of interest)",
+        help="call what is sure to differ by less than D, in CCC (UAR of categories), practically equal "
+        "(default: %(default)s; 0: every difference is of interest)",
     )
     add("quick", help="leave out what is computed from caches: second opinions and similarity")
-    options.add_argument("--quiet", action="store_true", help="no progress")
+    add_output(options)
     return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``probe-report``; returns its exit status."""
     options = parser().parse_args(arguments)
-    return run_command(lambda: _report(options))
+    return run_command(lambda: _report(options), verbose=options.verbose)
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -92,7 +104,7 @@ def _report(options: argparse.Namespace) -> int:
         progress=not options.quiet,
         say=(lambda line: None) if options.quiet else lambda line: print(line, file=sys.stderr),
     )
-    for path in written[:2]:
+    for path in () if options.quiet else written[:2]:
         print(path)
     return 0
 

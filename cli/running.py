@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import resource
 import signal
 import sys
 import threading
+import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from typing import TextIO
@@ -24,13 +28,15 @@ _INTERRUPTED, _PIPE_CLOSED, _TERMINATED = 130, 141, 143
 _KEPT = "what was finished is kept; run the same command again to go on"
 
 
-def run_command(command: Callable[[], int]) -> int:
+def run_command(command: Callable[[], int], *, verbose: bool = False) -> int:
     """Run the body of a command; tell what its user can mend without a traceback.
 
     Parameters
     ----------
     command : callable
         Takes nothing and returns the exit status.
+    verbose : bool
+        Print what the libraries log, the place of an error, and at the end time and memory.
 
     Returns
     -------
@@ -39,7 +45,7 @@ def run_command(command: Callable[[], int]) -> int:
         when interrupted from the keyboard, 143 when terminated, 141 when nobody reads standard output any more.
     """
     try:
-        with _raising_at_sigterm(), _notes_as_lines():
+        with _raising_at_sigterm(), _notes_as_lines(), _in_detail() if verbose else contextlib.nullcontext():
             status = command()
             sys.stdout.flush()
             return status
@@ -54,7 +60,26 @@ def run_command(command: Callable[[], int]) -> int:
         told = _in_words(error)
         if told is None:
             raise
+        if verbose:
+            traceback.print_exc()
         return _tell(f"error: {told}", 2)
+
+
+@contextlib.contextmanager
+def _in_detail() -> Iterator[None]:
+    """Print what the libraries log, and at the end time and memory."""
+    began, root = time.monotonic(), logging.getLogger()
+    handler, level = logging.StreamHandler(), root.level
+    handler.setFormatter(logging.Formatter("log: %(name)s: %(message)s"))
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        _tell(f"took {time.monotonic() - began:.1f} s and at most {most / 1e6:,.0f} MB of memory", 0)
 
 
 def _in_words(error: Exception) -> str | None:

@@ -8,31 +8,69 @@ from pathlib import Path
 
 from emoprobe.analysis.measures.alignment import MEASURES, VARIANCE
 from emoprobe.analysis.measures.similarity import FILE, similarity_table
+from emoprobe.extract.limits import STATISTICS
 
-from .command import CommandParser
+from .command import CommandParser, add_formats, add_output, counted, tell_end
 from .running import run_command
+
+_EPILOG = """\
+examples:
+  emoprobe similarity teacher.h5                          its layers with each other and with the baselines
+  emoprobe similarity teacher.h5 student.h5 --measure cka
+  emoprobe similarity teacher.h5 --features std --baselines logmel mfcc
+
+Run again: comparisons that the folder holds, of the same caches and settings, are not made again.
+"""
 
 
 def parser() -> argparse.ArgumentParser:
     """The options of ``emoprobe similarity``."""
     command = CommandParser(
         prog="emoprobe similarity",
-        description="How alike layers are (linear CKA without bias, PWCCA): within each model, between models on the "
-        "utterances that both hold, and with the acoustic and other features of the cache. Writes similarity.csv and "
-        "figures.",
-        epilog="Run again: comparisons that the folder holds, of the same caches and settings, are not made again.",
+        description="Tell how alike layers are (linear CKA without bias, PWCCA): within each model, between models on "
+        "the utterances that both hold, and with the baselines of the cache. Writes similarity.csv and figures.",
+        epilog=_EPILOG,
     )
-    command.add_argument("caches", nargs="+", type=Path, metavar="CACHE", help="caches that probe-extract wrote")
-    command.add_argument("--out", type=Path, default=Path("similarity"), metavar="FOLDER", help="default: %(default)s")
-    command.add_argument("--measure", nargs="+", choices=MEASURES, default=list(MEASURES), help="default: both")
-    command.add_argument("--statistic", default="mean", help="pooled statistic of the states (default: %(default)s)")
-    command.add_argument("--features", nargs="*", metavar="NAME", help="such as logmel (default: all in the cache)")
-    command.add_argument(
-        "--variance", type=float, default=VARIANCE, help="that PWCCA keeps of each side (default: %(default)s)"
+    command.add_argument("caches", nargs="+", type=Path, metavar="CACHE", help="read these caches of probe-extract")
+    what = command.add_argument_group("what is compared")
+    what.add_argument(
+        "--measure",
+        nargs="+",
+        choices=MEASURES,
+        default=list(MEASURES),
+        metavar="MEASURE",
+        help=f"compare by {', '.join(MEASURES)} (default: all)",
     )
-    command.add_argument("--format", nargs="+", choices=("png", "svg", "pdf"), default=["png"], help="default: png")
-    command.add_argument("--overwrite", action="store_true", help="make all comparisons again")
-    command.add_argument("--quiet", action="store_true", help="no progress bars")
+    what.add_argument(
+        "--features",
+        "--statistic",
+        dest="statistic",
+        choices=STATISTICS,
+        default="mean",
+        metavar="SET",
+        help="read this statistic of the caches (default: %(default)s)",
+    )
+    what.add_argument(
+        "--baselines",
+        nargs="*",
+        metavar="NAME",
+        help="compare the layers with these baselines, too, such as logmel; with none, where no name follows "
+        "(default: all in the cache)",
+    )
+    what.add_argument(
+        "--variance",
+        type=float,
+        default=VARIANCE,
+        metavar="P",
+        help="keep this share of the variance of each side for PWCCA (default: %(default)s)",
+    )
+    where = command.add_argument_group("where to")
+    where.add_argument(
+        "--out", type=Path, default=Path("similarity"), metavar="FOLDER", help="write there (default: %(default)s)"
+    )
+    add_formats(where)
+    where.add_argument("--overwrite", action="store_true", help="make all comparisons again")
+    add_output(command)
     return command
 
 
@@ -47,18 +85,20 @@ def main(argv: list[str] | None = None) -> int:
             given.caches,
             measures=given.measure,
             statistic=given.statistic,
-            features=given.features,
+            features=given.baselines,
             variance=given.variance,
             out=given.out,
             overwrite=given.overwrite,
             progress=not given.quiet,
         )
-        print(given.out / FILE)
-        for path in draw_similarity(table, given.out, formats=given.format):
+        drawn = draw_similarity(table, given.out, formats=given.format)
+        for path in () if given.quiet else [given.out / FILE, *drawn]:
             print(path)
+        pairs = counted(len(table.groupby(["model", "other"])), "comparison")
+        tell_end(f"{pairs} by {', '.join(given.measure)}, in {given.out}.", quiet=given.quiet)
         return 0
 
-    return run_command(body)
+    return run_command(body, verbose=given.verbose)
 
 
 if __name__ == "__main__":

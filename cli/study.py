@@ -44,6 +44,7 @@ _EPILOG = f"""\
 presets:
 {chr(10).join(f"  {name:<8} {preset.about}" for name, preset in PRESETS.items())}
 
+examples:
   emoprobe study demo                        the offline default, into study_out/
   emoprobe study --init paper                write study.toml, to edit, with every setting and what it means
   emoprobe study study.toml --dry-run        hours, disk, memory and time of each step, from a short sample
@@ -65,36 +66,43 @@ def parser() -> argparse.ArgumentParser:
         description="Run every stage on one corpus: hidden states of a teacher, its student and random twins, "
         "baselines, probes, end-to-end systems and the report. Each step is a command that can be run alone.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument(
         "what",
         nargs="?",
         metavar="STUDY|CORPUS|PRESET",
-        help=f"a file of settings (.toml), what --corpus of every command takes, or {', '.join(PRESETS)} (default: "
+        help=f"run a file of settings (.toml), what --corpus of every command takes, or {', '.join(PRESETS)} (default: "
         f"{_FILE} in this folder)",
     )
-    p.add_argument("--preset", choices=tuple(PRESETS), help="what the options below change (default: every step)")
+    p.add_argument(
+        "--preset",
+        choices=tuple(PRESETS),
+        help="begin with this preset, which the options below change (default: every step)",
+    )
     what = p.add_argument_group("what is studied, in place of what the file says")
     add = partial(add_setting, what, StudySettings)
-    add("teacher", metavar="NAME", help="speech model whose layers are probed (default: %(default)s)")
-    add("student", metavar="NAME|none", help="distilled model to compare with (default: %(default)s)")
-    add("text", metavar="NAME|none", help="text encoder (default: %(default)s)")
-    add("recogniser", metavar="NAME|none", help="makes missing transcripts, such as whisper-tiny-en (default: none)")
+    add("teacher", metavar="NAME", help="probe the layers of this speech model (default: %(default)s)")
+    add("student", metavar="NAME|none", help="compare with this distilled model (default: %(default)s)")
+    add("text", metavar="NAME|none", help="read by this text encoder (default: %(default)s)")
+    add(
+        "recogniser",
+        metavar="NAME|none",
+        help="make missing transcripts by this, such as whisper-tiny-en (default: none)",
+    )
     for name in ("teacher", "student", "text"):
         what_it_is = "text encoder" if name == "text" else name
-        add(f"{name}_revision", metavar="REV", help=f"branch, tag or commit of the {what_it_is} on the hub")
-    add("language", metavar="CODE", help="of a multilingual recogniser, such as de")
-    add("twins", metavar="N", help="random twins of the teacher (default: %(default)s)")
-    add("dimensions", choices=(*DIMENSIONS, "all"), metavar="DIM", help="default: %(default)s")
-    add("categories", help="no probes of categories, where the corpus has them")
-    add("probes", choices=PROBES, metavar="PROBE", help=f"of {', '.join(PROBES)} (default: %(default)s)")
-    add("baselines", metavar="NAME", help="rivals of every layer: egemaps, text (default: %(default)s)")
-    add("ask", choices=tuple(INQUIRIES), metavar="QUESTION", help="questions asked by name: emoprobe ask --help")
-    add("systems", choices=(*SYSTEMS, NONE), metavar="SYSTEM", help=f"end to end: {', '.join(SYSTEMS)}, or none "
+        add(f"{name}_revision", metavar="REV", help=f"take this branch, tag or commit of the {what_it_is} on the hub")
+    add("language", metavar="CODE", help="tell a multilingual recogniser the language, such as de")
+    add("twins", metavar="N", help="take N random twins of the teacher (default: %(default)s)")
+    add("dimensions", choices=(*DIMENSIONS, "all"), metavar="DIM", help="probe these, or all (default: %(default)s)")
+    add("categories", help="leave out probes of categories, where the corpus has them")
+    add("probes", choices=PROBES, metavar="PROBE", help=f"fit {', '.join(PROBES)} (default: %(default)s)")
+    add("baselines", metavar="NAME", help="take these rivals of every layer: egemaps, text (default: %(default)s)")
+    add("ask", choices=tuple(INQUIRIES), metavar="QUESTION", help="ask these questions by name: emoprobe ask --help")
+    add("systems", choices=(*SYSTEMS, NONE), metavar="SYSTEM", help=f"train end to end {', '.join(SYSTEMS)}, or none "
         "(default: %(default)s)")  # fmt: skip
-    add("seeds", metavar="N", help="trainings of each system (default: %(default)s)")
-    add("write_report", help="no report")
+    add("seeds", metavar="N", help="train each system with N seeds (default: %(default)s)")
+    add("write_report", help="leave out the report")
     add_reading(what)
     add_beside(what)
     what.add_argument(
@@ -102,13 +110,29 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="TABLE.OPTION=VALUE",
-        help=f"an option of a step: extract.device=cuda fit.penalties=[1,10] (tables: {', '.join(TABLES)})",
+        help=f"set an option of a step: extract.device=cuda fit.penalties=[1,10] (tables: {', '.join(TABLES)})",
     )
     how = p.add_argument_group("how")
-    how.add_argument("--out", type=Path, default=Path("study_out"), help="folder of everything (default: study_out)")
+    how.add_argument(
+        "--out",
+        type=Path,
+        default=Path("study_out"),
+        metavar="FOLDER",
+        help="keep everything there (default: study_out)",
+    )
+    how.add_argument(
+        "--again",
+        nargs="+",
+        type=int,
+        default=[],
+        metavar="STEP",
+        help="make these steps anew, which replaces what they made: by their numbers, as --print shows them",
+    )
     output = how.add_mutually_exclusive_group()
-    output.add_argument("--quiet", action="store_true", help="the names of the steps alone, no progress within them")
-    output.add_argument("--verbose", action="store_true", help="the summary of each step too, and no logs")
+    output.add_argument(
+        "--quiet", action="store_true", help="print the names of the steps alone, no progress within them"
+    )
+    output.add_argument("--verbose", action="store_true", help="print the summary of each step too, and keep no logs")
     instead = p.add_argument_group("instead of running it").add_mutually_exclusive_group()
     instead.add_argument("--print", action="store_true", help="print the commands, ready to be pasted")
     instead.add_argument(
@@ -136,11 +160,12 @@ def _study(options: argparse.Namespace, argv: Sequence[str]) -> int:
     if options.init:
         return _init(options)
     programme = _programme(options, dict(_given(options, argv)))
+    _refuse_misspelt(programme.settings)
     from emoprobe.study.facts import facts_of
     from emoprobe.study.steps import plan
 
     facts = facts_of(programme)
-    planned = plan(programme, facts, options.out)
+    planned = plan(programme, facts, options.out).with_anew(options.again)
     for note in planned.notes:
         print(f"note: {note}", file=sys.stderr)
     if options.print:
@@ -151,6 +176,30 @@ def _study(options: argparse.Namespace, argv: Sequence[str]) -> int:
     if options.dry_run:
         return _tell_what_it_takes(programme, facts, planned)
     return _run(options, programme, planned, argv)
+
+
+def _refuse_misspelt(settings: StudySettings) -> None:
+    """Answer a misspelt model before the first of many steps."""
+    from emoprobe.extract.encoders.architectures import refuse_misspelt_speech, refuse_misspelt_text
+    from emoprobe.extract.encoders.names import refuse_misspelt
+    from emoprobe.extract.encoders.packaged import packaged_names
+
+    def refuse_misspelt_recogniser(name: str) -> None:
+        refuse_misspelt(name, packaged_names(), ())
+
+    for role, refuse in (
+        ("teacher", refuse_misspelt_speech),
+        ("student", refuse_misspelt_speech),
+        ("text", refuse_misspelt_text),
+        ("recogniser", refuse_misspelt_recogniser),
+    ):
+        name = getattr(settings, role)
+        if name == NONE:
+            continue
+        try:
+            refuse(name)
+        except UserError as error:
+            raise UserError(f"{role}: {error}") from error
 
 
 def _init(options: argparse.Namespace) -> int:
@@ -249,6 +298,15 @@ def _tell_what_it_takes(programme: Programme, facts: Facts, planned: Plan) -> in
     return 0
 
 
+def _without_again(argv: Sequence[str]) -> list[str]:
+    """The same command line, which makes nothing anew that has been made anew already."""
+    kept, dropping = [], False
+    for word in argv:
+        dropping = word.startswith("--again") or (dropping and word.isdecimal())
+        kept += [] if dropping else [word]
+    return kept
+
+
 def _free_at(path: Path) -> int:
     """Bytes that are free where a folder is, or will be."""
     there = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
@@ -262,7 +320,7 @@ def _run(options: argparse.Namespace, programme: Programme, planned: Plan, argv:
         status = run_steps(
             planned,
             program=_PROGRAM,
-            again=again_line(argv),
+            again=again_line(_without_again(argv)),
             shown=Shown.STEPS if options.quiet else Shown.ALL if options.verbose else Shown.PROGRESS,
             say=lambda line: print(line, flush=True),
         )
@@ -294,11 +352,14 @@ def _folder_of(programme: Programme, out: Path) -> Iterator[None]:
             teacher=place_of(settings.teacher),
             student=place_of(settings.student),
             text=place_of(settings.text),
+            recogniser=place_of(settings.recogniser),
         )
+        reading = dict(programme.table("reading"))
+        reading |= {name: place_of(reading[name]) for name in ("ratings", "splits") if reading.get(name)}
         identity = {name: getattr(settings, name) for name in ("corpus", "teacher", "student", "text")}
         claim(out, identity, record="study.json", own=[], also=[_FILE], option="--out")
         head = f"{_HEAD}, as it ran last. To run it: emoprobe study {_FILE} --out FOLDER"
-        write_file(kept, written(replace(programme, settings=settings), head=head))
+        write_file(kept, written(Programme(settings, {**programme.tables, "reading": reading}), head=head))
         yield
 
 

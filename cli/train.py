@@ -8,7 +8,15 @@ from functools import partial
 from pathlib import Path
 
 from emoprobe.defaults import FIGURES, RESULTS
-from emoprobe.endtoend.settings import FREEZABLE, LAYERS, POOLINGS, ModelSettings, TrainingSettings
+from emoprobe.endtoend.settings import (
+    FREEZABLE,
+    LAYERS,
+    POOLINGS,
+    TRACKERS,
+    ModelSettings,
+    TrainingSettings,
+    refuse_absent_trackers,
+)
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora.cells import DIMENSIONS
 from emoprobe.extract.limits import PRECISIONS
@@ -19,6 +27,8 @@ from .command import (
     LEFT_OUT,
     CommandParser,
     add_beside,
+    add_device,
+    add_output,
     add_reading,
     add_setting,
     draw,
@@ -26,21 +36,25 @@ from .command import (
     quiet_transformers,
     reading,
     settings_of,
+    tell_end,
     tell_left_out,
-    tell_next,
 )
 from .running import run_command
 
 _EPILOG = """\
+examples:
+  emoprobe train                                          the demo corpus
+  emoprobe train --corpus ratings.csv --audio distilhubert --text distilbert --seeds 3
+  emoprobe train --text none                              the speech encoder alone
+  emoprobe train --audio none                             the text encoder alone
+  emoprobe train --audio hubert-large --text none --layers sum --freeze frontend
+  emoprobe train --audio distilhubert --count             what it would cost
+  emoprobe train --report-to tensorboard                  curves while it trains
+  emoprobe train export trained/model --int8              ONNX, float32 and dynamic int8
+
 With no argument: the offline demonstration corpus, distilhubert-nano with minilm, trained/ and results/ in this folder.
 Run the same command again after an interruption: finished trainings are kept, the one under way goes on.
 Several GPUs: accelerate launch --num_processes N -m emoprobe.cli.train (the same options).
-
-  probe-train --text none                    the speech encoder alone
-  probe-train --audio none                   the text encoder alone
-  probe-train --audio hubert-large --text none --layers sum --freeze frontend    the teacher
-  probe-train --audio distilhubert --text distilbert --count                     what it would cost
-  probe-train export trained/model --int8    ONNX, float32 and dynamic int8
 
 exit status: 0 all utterances used; 3 some left out, each listed with its reason; 2 an error.
 """
@@ -52,13 +66,14 @@ def parser() -> argparse.ArgumentParser:
         prog="probe-train",
         description="Train an audio-textual model end to end, and score it in the same table as the probes.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     what = p.add_argument_group("what")
     what.add_argument(
         "--corpus",
         default="demo",
-        help="demo, a manifest (CSV, Parquet or JSON), msp-podcast:ROOT, iemocap:ROOT or emobank:ROOT (default: demo)",
+        metavar="CORPUS",
+        help="read demo, a manifest (CSV, Parquet or JSON), or READER:ROOT such as msp-podcast:ROOT or emobank:ROOT "
+        "(default: demo); emoprobe corpora lists them",
     )
     add_reading(what)
     add_beside(what, ratings=False)
@@ -66,37 +81,55 @@ def parser() -> argparse.ArgumentParser:
     add(
         "audio",
         metavar="NAME|none",
-        help="speech encoder, as --model of probe-extract (default: %(default)s)",
+        help="hear by this speech encoder, as --model of emoprobe extract, or by none (default: %(default)s)",
     )
     add(
         "text",
         metavar="NAME|none",
-        help="text encoder: folder, hub name, or distilbert, distilroberta, minilm (default: %(default)s)",
+        help="read by this text encoder: folder, hub name, distilbert, distilroberta, minilm, or none "
+        "(default: %(default)s)",
     )
-    add("audio_revision", metavar="REV", help="of a speech encoder on the hub")
-    add("text_revision", metavar="REV", help="of a text encoder on the hub")
-    add("audio_random", metavar="SEED", help="random weights for the speech encoder")
-    add("text_random", metavar="SEED", help="random weights for the text encoder")
+    add("audio_revision", metavar="REV", help="take this branch, tag or commit of a speech encoder on the hub")
+    add("text_revision", metavar="REV", help="take this branch, tag or commit of a text encoder on the hub")
+    add("audio_random", metavar="SEED", help="draw random weights for the speech encoder")
+    add("text_random", metavar="SEED", help="draw random weights for the text encoder")
     add(
         "dimensions",
         option="dim",
         metavar="DIM",
-        help="arousal, valence, dominance, or all: one head for them together (default: %(default)s)",
+        help="predict arousal, valence, dominance, or all, by one head together (default: %(default)s)",
     )
-    what.add_argument("--label", help="name of the model in tables and legends (default: the speech encoder's)")
+    what.add_argument(
+        "--label", metavar="NAME", help="call the model so in tables and legends (default: as its speech encoder)"
+    )
     _add_model(p.add_argument_group("model"))
     _add_training(p.add_argument_group("training"))
-    where = p.add_argument_group("where")
-    where.add_argument("--out", type=Path, default=Path("trained"), help="folder of the run (default: trained)")
-    where.add_argument("--results", type=Path, default=Path(RESULTS), help="table of scores (default: results)")
-    where.add_argument("--figures", type=Path, default=Path(FIGURES), help="default: figures")
+    where = p.add_argument_group("where to")
+    where.add_argument(
+        "--out", type=Path, default=Path("trained"), metavar="FOLDER", help="keep the run there (default: trained)"
+    )
+    where.add_argument(
+        "--results", type=Path, default=Path(RESULTS), metavar="FOLDER", help="write scores there (default: results)"
+    )
+    where.add_argument(
+        "--figures", type=Path, default=Path(FIGURES), metavar="FOLDER", help="draw there (default: figures)"
+    )
     where.add_argument("--overwrite", action="store_true", help="start anew where --out holds another run")
-    where.add_argument("--quiet", action="store_true", help="no progress, only the summary")
-    p.add_argument(
+    where.add_argument(
+        "--report-to",
+        nargs="+",
+        choices=TRACKERS,
+        default=[],
+        metavar="TRACKER",
+        help="report each epoch to tensorboard (in the folder of the run) or wandb, too, while it trains",
+    )
+    instead = p.add_argument_group("instead of training")
+    instead.add_argument(
         "--count",
         action="store_true",
         help="print parameters, multiply-adds and size beside HuBERT large, write them to cost.csv in --out, and stop",
     )
+    add_output(p)
     return p
 
 
@@ -105,46 +138,52 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     add(
         "freeze",
         choices=(*FREEZABLE, "none"),
-        help="parts that keep their pretrained weights (default: %(default)s)",
+        metavar="PART",
+        help=f"keep the pretrained weights of {', '.join(FREEZABLE)}, several of them, or none (default: %(default)s)",
     )
-    add("pooling", choices=POOLINGS, help="default: %(default)s")
+    add("pooling", choices=POOLINGS, help="pool the frames so (default: %(default)s)")
     add(
         "layers",
         choices=LAYERS,
-        help="what is pooled: the last layer, or a learned sum of all layers, for deep encoders (default: %(default)s)",
+        help="pool the last layer, or a learned sum of all layers, for deep encoders (default: %(default)s)",
     )
-    add("hidden", metavar="N", help="width of the head (default: %(default)s)")
-    add("dropout", metavar="P", help="of the head (default: %(default)s)")
-    add("text_dropout", metavar="P", help="share trained without text (default: %(default)s)")
-    add("audio_dropout", metavar="P", help="share trained without audio (default: %(default)s)")
+    add("hidden", metavar="N", help="give the head a hidden layer of N units (default: %(default)s)")
+    add("dropout", metavar="P", help="drop this share of the head's units in training (default: %(default)s)")
+    add("text_dropout", metavar="P", help="train this share of the utterances without text (default: %(default)s)")
+    add("audio_dropout", metavar="P", help="train this share of the utterances without audio (default: %(default)s)")
 
 
 def _add_training(group: argparse._ArgumentGroup) -> None:
     add = partial(add_setting, group, TrainingSettings)
-    add("epochs", metavar="N", help="at most (default: %(default)s)")
-    add("patience", metavar="N", help="epochs without a rise (default: %(default)s)")
-    add("batch", metavar="N", help="utterances on each device (default: %(default)s)")
-    add("accumulate", metavar="N", help="batches a step, under one loss (default: %(default)s)")
-    add("audio_rate", metavar="RATE", help="learning rate of the speech encoder (default: %(default)s)")
-    add("text_rate", metavar="RATE", help="of the text encoder (default: %(default)s)")
-    add("head_rate", metavar="RATE", help="of the heads (default: %(default)s)")
-    add("decay", help="weight decay (default: %(default)s)")
-    add("warmup", help="share of the steps (default: %(default)s)")
-    add("weights", metavar="W", help="of each dimension's loss")
-    add("longest", metavar="S", help="seconds of an utterance in training (default: %(default)s)")
-    add("seed", help="first seed, and that of the folds (default: %(default)s)")
-    add("seeds", metavar="N", help="repetitions (default: %(default)s)")
-    add("folds", metavar="N", help="where there is no split (default: %(default)s)")
-    add("ungrouped", help="folds by utterance, where no speaker is named")
-    add("resamples", metavar="N", help="of the bootstrap (default: %(default)s)")
-    add("precision", choices=PRECISIONS, help="default: %(default)s")
-    add("checkpointing", help="less memory, more time")
-    add("save_steps", metavar="N", help="between checkpoints (default: %(default)s)")
-    add("device", help="auto, cpu, cuda, mps (default: %(default)s)")
+    add("epochs", metavar="N", help="train N epochs at most (default: %(default)s)")
+    add(
+        "patience",
+        metavar="N",
+        help="stop after N epochs without a rise on the development part (default: %(default)s)",
+    )
+    add("batch", metavar="N", help="put N utterances in a batch on each device (default: %(default)s)")
+    add("accumulate", metavar="N", help="take N batches a step, under one loss (default: %(default)s)")
+    add("audio_rate", metavar="RATE", help="teach the speech encoder at this learning rate (default: %(default)s)")
+    add("text_rate", metavar="RATE", help="teach the text encoder at this learning rate (default: %(default)s)")
+    add("head_rate", metavar="RATE", help="teach the heads at this learning rate (default: %(default)s)")
+    add("decay", metavar="RATE", help="let weights decay at this rate (default: %(default)s)")
+    add("warmup", metavar="P", help="let the rates rise over this share of the steps (default: %(default)s)")
+    add("weights", metavar="W", help="weigh the loss of each dimension so (default: alike)")
+    add("longest", metavar="S", help="cut longer utterances to S seconds in training (default: %(default)s)")
+    add("seed", metavar="N", help="begin with this seed, which is that of the folds too (default: %(default)s)")
+    add("seeds", metavar="N", help="train with N seeds (default: %(default)s)")
+    add("folds", metavar="K", help="make K folds where the corpus has no split (default: %(default)s)")
+    add("ungrouped", help="accept folds by utterance in a corpus that names no speaker")
+    add("resamples", metavar="N", help="draw N resamples in the bootstrap (default: %(default)s)")
+    add("precision", choices=PRECISIONS, metavar="PRECISION", help=f"train in {', '.join(PRECISIONS)} (default: "
+        "%(default)s)")  # fmt: skip
+    add("checkpointing", help="compute activations twice, for less memory and more time")
+    add("save_steps", metavar="N", help="write a checkpoint every N steps (default: %(default)s)")
+    add_device(group, TrainingSettings, does="train")
     add(
         "workers",
         metavar="N",
-        help="processes that decode audio, as far as /dev/shm has room (default: 4 beside a GPU, else 0)",
+        help="decode audio in N processes, as far as /dev/shm has room (default: 4 beside a GPU, else 0)",
     )
 
 
@@ -158,10 +197,11 @@ def main(argv: list[str] | None = None) -> int:
     options = parser().parse_args(argv)
 
     def command() -> int:
+        refuse_absent_trackers(options.report_to)
         _refuse_misspelt(options)
         return _count(options) if options.count else _train(options)
 
-    return run_command(command)
+    return run_command(command, verbose=options.verbose)
 
 
 def _refuse_misspelt(options: argparse.Namespace) -> None:
@@ -190,10 +230,11 @@ def _settings(options: argparse.Namespace) -> tuple[ModelSettings, TrainingSetti
 
 def _train(options: argparse.Namespace) -> int:
     model, training = _settings(options)
-    quiet_transformers()
+    quiet_transformers(verbose=options.verbose)
     refuse_inputs([options.out], [options.corpus, options.splits, model.audio, model.text])
     from emoprobe.endtoend.training import train
     from emoprobe.extract.corpora import read_corpus
+    from emoprobe.probe.told import told_scores
 
     from .fit import summary
 
@@ -209,6 +250,7 @@ def _train(options: argparse.Namespace) -> int:
         label=options.label,
         overwrite=options.overwrite,
         progress=not options.quiet,
+        trackers=tuple(dict.fromkeys(options.report_to)),
         say=(lambda line: None) if options.quiet else (lambda line: print(line, flush=True)),
     )
     if not len(results.scores):  # one of several processes, and not the one that writes
@@ -216,11 +258,13 @@ def _train(options: argparse.Namespace) -> int:
     of_labels = results.protocol[0]["run"].get("dimensions_left_out", {})
     tell_left_out([f"{dimension}: {reason}" for dimension, reason in of_labels.items()])
     tell_left_out(in_lines(left_out), elsewhere=f"field `left_out` of {options.results / 'protocol.json'}")
-    print(summary(results))
-    print(f"model: {options.out / 'model'}")
-    print(f"results: {options.results}")
-    draw(options.results, options.figures)
-    tell_next("predict", options.out / "model", "FILES")
+    if not options.quiet:
+        print(summary(results))
+        print(f"model: {options.out / 'model'}")
+        print(f"results: {options.results}")
+    draw(options.results, options.figures, run=options.out, quiet=options.quiet)
+    found = told_scores(results)
+    tell_end(f"{found}." if found else "", "predict", options.out / "model", "FILES", quiet=options.quiet)
     return LEFT_OUT if len(left_out) else 0
 
 
@@ -235,7 +279,7 @@ def _count(options: argparse.Namespace) -> int:
     with replacing(path) as temporary:
         table.to_csv(temporary, index=False)
     print(report(table))
-    print(f"written to {path}")
+    tell_end(f"The costs are in {path}.", quiet=options.quiet)
     return 0
 
 

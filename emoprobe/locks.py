@@ -19,6 +19,7 @@ from .processes import here, is_alive
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
 _HELD = frozenset({errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK})
 _PAUSE = 0.05  # seconds between two looks at a lock that is waited for
+_GLANCE = 0.2  # seconds for which a lock is waited for in any case: whoever looks if it is held holds it for less
 
 
 #: Seconds for which a short change of a file by another process is waited for; it takes less than one.
@@ -49,7 +50,7 @@ def hold_lock(path: Path, *, wait: float = 0) -> Iterator[None]:
     OSError
         If the file cannot be made.
     """
-    owner, until = path.with_name(f"{path.name}.owner"), time.monotonic() + wait
+    owner, until = path.with_name(f"{path.name}.owner"), time.monotonic() + max(wait, _GLANCE)
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
         try:

@@ -11,10 +11,10 @@ from dataclasses import Field, fields
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
-_OPTION, _NOTHING = "option", "nothing"
+_OPTION, _NOTHING, _FORMER = "option", "nothing", "former"
 
 
-def called(option: str, *, nothing: str = "") -> dict[str, str]:
+def called(option: str, *, nothing: str = "", former: str = "") -> dict[str, str]:
     """Metadata of a field whose option is not named as the field, or has a word for no value at all.
 
     Parameters
@@ -23,8 +23,10 @@ def called(option: str, *, nothing: str = "") -> dict[str, str]:
         Without the dashes before it.
     nothing : str
         The word that stands for an empty list.
+    former : str
+        What the option was called in an earlier version, and is still known by.
     """
-    return {_OPTION: option, _NOTHING: nothing}
+    return {_OPTION: option, _NOTHING: nothing, _FORMER: former}
 
 
 def option_of(field: Field) -> str:
@@ -32,9 +34,16 @@ def option_of(field: Field) -> str:
     return field.metadata.get(_OPTION, field.name).replace("_", "-")
 
 
-def fields_by_option(settings: type) -> dict[str, Field]:
-    """The fields of a dataclass by the names of their options, with ``_`` for ``-``."""
-    return {option_of(field).replace("-", "_"): field for field in fields(settings)}
+def former_option_of(field: Field) -> str:
+    """What the option was called in an earlier version, without the dashes before it; empty where it has one name."""
+    return field.metadata.get(_FORMER, "").replace("_", "-")
+
+
+def fields_by_option(settings: type, *, former: bool = False) -> dict[str, Field]:
+    """The fields of a dataclass by the names of their options, with ``_`` for ``-``; by `former` names, too."""
+    earlier = {former_option_of(field): field for field in fields(settings) if former and former_option_of(field)}
+    named = {**earlier, **{option_of(field): field for field in fields(settings)}}
+    return {name.replace("-", "_"): field for name, field in named.items()}
 
 
 def words_of(settings: type, values: Mapping[str, Any]) -> list[str]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.integrations import get_reporting_integration_callbacks
 
 from emoprobe.checkpoints import cut_log
 from emoprobe.jsontext import null_for_nan, to_json
+from emoprobe.progress import progress_bar
 
 from .data import LengthGrouped
 from .step import Watch
@@ -78,11 +81,63 @@ class LogLines(TrainerCallback):
             self.say(f"  epoch {state.epoch:.0f}: development CCC {scores} ({elapsed:.0f} s)")
 
 
-class QuietBar(ProgressCallback):
-    """The Trainer's bars, without its printing of every log."""
+class StepBar(TrainerCallback):
+    """A bar of the steps, as every other bar of this program is."""
 
-    def on_log(self, *args: Any, **kwargs: Any) -> None:
-        """Print nothing."""
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Open the bar."""
+        show = state.is_world_process_zero
+        self._bar = progress_bar(total=state.max_steps, initial=state.global_step, desc="training", show=show)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Count the step."""
+        self._bar.update(state.global_step - self._bar.n)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Close the bar."""
+        self._bar.close()
+
+
+def tracker_callbacks(trackers: Sequence[str], folder: Path) -> list[TrainerCallback]:
+    """What reports each epoch to the trackers of :data:`.settings.TRACKERS`, as the Trainer's own ``report_to`` does.
+
+    Parameters
+    ----------
+    trackers : sequence of str
+    folder : Path
+        Of the training. TensorBoard's events go to ``tensorboard/`` in the folder of the run.
+    """
+    callbacks: list[TrainerCallback] = []
+    for tracker in trackers:
+        if tracker == "tensorboard":  # whose own folder, with the date in it, would lie among the checkpoints
+            from torch.utils.tensorboard import SummaryWriter
+            from transformers.integrations import TensorBoardCallback
+
+            callbacks.append(TensorBoardCallback(SummaryWriter(str(folder.parents[1] / "tensorboard" / folder.name))))
+        else:
+            callbacks += [kind() for kind in get_reporting_integration_callbacks([tracker])]
+            callbacks.append(RunOfItsOwn(tracker))
+    return callbacks
+
+
+class RunOfItsOwn(TrainerCallback):
+    """End a tracker's run with the training, so that the next seed or fold begins another."""
+
+    def __init__(self, tracker: str) -> None:
+        self.tracker = tracker
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """End the run."""
+        import_module(self.tracker).finish()
 
 
 class CheckpointPause(TrainerCallback):

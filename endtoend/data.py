@@ -11,10 +11,10 @@ from typing import TypedDict
 import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler, get_worker_info
-from tqdm import tqdm
 
 from emoprobe.errors import UserError
 from emoprobe.extract.audio import AudioHeader, AudioProblem, Kept, read_audio
+from emoprobe.progress import progress_bar
 
 
 class Item(TypedDict, total=False):
@@ -74,7 +74,7 @@ class Speech:
         rows = range(len(self.paths))
         with ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as pool:
             problems = pool.map(problem, rows)
-            return list(tqdm(problems, total=len(rows), desc="checking audio", unit="file", disable=not progress))
+            return list(progress_bar(problems, total=len(rows), desc="checking audio", unit="file", show=progress))
 
 
 class Utterances(Dataset):

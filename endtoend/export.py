@@ -26,6 +26,7 @@ from emoprobe.probe.metrics import ccc
 
 from .arguments import checked_arguments
 from .exported import FLOAT, FORMAT, INSIDE, INT8, INT8_TOLERANCE, MADE_BY, OnnxModel, own_export_files
+from .familiar import corpus_of
 from .model import AudioEncoder, AudioStates, AudioTextModel, TextStates
 from .saved import EmotionModel, load_model
 
@@ -339,6 +340,7 @@ def _write_config(folder: Path, ready: EmotionModel, checks: dict, tools: dict) 
         "dimensions": list(ready.dimensions),
         "scale": ready.config.get("scale", {}),
         "dimensions_left_out": ready.config.get("dimensions_left_out", {}),
+        "trained_on": dict(corpus_of(ready.config)),
         "uses_audio": ready.uses_audio,
         "uses_text": ready.uses_text,
         "receptive_field": ready.receptive_field,

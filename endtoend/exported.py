@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from emoprobe.errors import Note, UserError
-from emoprobe.fields import COUNT, COUNT_OR_NONE, TABLE, TEXT, TRUTH, check_fields, is_number, read_json
+from emoprobe.fields import COUNT, COUNT_OR_NONE, TABLE, TEXT, TRUTH, Spec, check_fields, is_number, read_json
 from emoprobe.jsontext import from_json
 from emoprobe.ownership import marked
 
 from .arguments import checked_arguments
-from .fields import DIMENSION_LIST, REASONS, SCALE
+from .fields import DIMENSION_LIST, REASONS, SCALE, TRAINED_ON
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -213,6 +213,11 @@ _FIELDS = {
     "max_tokens": COUNT_OR_NONE,
     "checks": TABLE,
 }
+_MORE_FIELDS: dict[str, Spec] = {
+    "scale": SCALE,
+    "dimensions_left_out": REASONS,
+    "trained_on": TRAINED_ON,
+}
 
 
 def _read_config(folder: Path) -> dict:
@@ -221,7 +226,7 @@ def _read_config(folder: Path) -> dict:
     config = read_json(path, remedy=again) if path.exists() else None
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise UserError(f"{folder} holds no model in ONNX form; {again}")
-    check_fields(config, path, _FIELDS, {"scale": SCALE, "dimensions_left_out": REASONS}, remedy=again)
+    check_fields(config, path, _FIELDS, _MORE_FIELDS, remedy=again)
     tolerance = (
         lambda value: isinstance(value, dict) and all(is_number(value.get(name)) for name in config["dimensions"]),
         "a number for each of " + ", ".join(config["dimensions"]),

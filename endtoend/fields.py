@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from emoprobe.extract.corpora import DIMENSIONS
-from emoprobe.fields import TEXTS_BY_NAME, Field, is_number
+from emoprobe.fields import TEXT, TEXTS, TEXTS_BY_NAME, Field, Part, is_number
 
 
 def _is_dimensions(value: object) -> bool:
@@ -22,3 +22,6 @@ def _is_scale(value: object) -> bool:
 DIMENSION_LIST: Field = (_is_dimensions, f"a list of {', '.join(DIMENSIONS)}")
 SCALE: Field = (_is_scale, "two numbers, low and high, a dimension")
 REASONS: Field = (TEXTS_BY_NAME[0], "a text a dimension")
+
+#: Name and notes of the corpus that a model learned from.
+TRAINED_ON = Part(optional={"name": TEXT, "notes": TEXTS})

@@ -8,13 +8,14 @@ import io
 import math
 import numbers
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from emoprobe.errors import UserError
+from emoprobe.errors import Note, UserError
 from emoprobe.extract.audio import LOUDEST, SILENCE, Kept, gathered, read_audio
 from emoprobe.extract.batchwise import Problem, Utterances, run_batches, stamp
 from emoprobe.extract.corpora import COLUMNS, DIMENSIONS, Corpus
@@ -29,6 +30,7 @@ from emoprobe.fields import is_number
 from emoprobe.ownership import MARK
 
 from .exported import FLOAT, INSIDE, INT8, OnnxModel
+from .familiar import BEYOND, beyond_training, told_training
 from .saved import EmotionModel, load_model
 from .settings import PredictionSettings
 
@@ -43,13 +45,13 @@ _GROUP_LETTERS = 16_000  # the same for text alone
 
 
 def predict(
-    waveform: np.ndarray | None,
+    waveform: np.ndarray | None = None,
     *,
     sampling_rate: int = SAMPLE_RATE,
     text: str | None = None,
     model: EmotionModel | OnnxModel | str | os.PathLike[str],
 ) -> dict[str, float]:
-    """Dimensions of one utterance.
+    """Dimensions of one utterance; a note tells what the model learned from, and what lies beyond that.
 
     Parameters
     ----------
@@ -72,12 +74,35 @@ def predict(
     UserError
         If the array is no mono signal of finite numbers, silent, too short or too long, or what the model needs is
         missing.
+
+    Warns
+    -----
+    Note
+        What the model learned from (Python shows it once), a text that the model does not read, and each prediction
+        beyond the range of the labels that the model learned from.
+
+    Examples
+    --------
+    A model with random weights, in the place of a folder that ``probe-train`` wrote:
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from emoprobe.endtoend.saved import build
+    >>> from emoprobe.endtoend.settings import ModelSettings
+    >>> from emoprobe.testing import save_speech_model
+    >>> with TemporaryDirectory() as folder:
+    ...     speech = save_speech_model(Path(folder) / "speech")
+    ...     network, words = build(ModelSettings(audio=str(speech), text=None, hidden=8))
+    >>> model = EmotionModel(network, words, {"label": "small"})
+    >>> sorted(predict(np.sin(np.arange(16_000) / 20), sampling_rate=16_000, model=model))
+    ['arousal', 'dominance', 'valence']
     """
     if isinstance(model, str | os.PathLike):
         model = load_model(model)
     waveforms = None
     if model.uses_audio:
-        signal = _checked(waveform, sampling_rate)
+        signal = _checked(waveform, sampling_rate, model)
+        if text is not None and not model.uses_text:
+            warnings.warn(f"{model.label} hears alone, and does not read the text", Note, stacklevel=2)
         if len(signal) < model.receptive_field:
             raise UserError(
                 f"the waveform has {1000 * len(signal) / SAMPLE_RATE:.1f} ms, and one frame of {model.label} needs "
@@ -94,15 +119,29 @@ def predict(
     elif not (text or "").strip():
         raise UserError(f"{model.label} reads text alone: give text=...")
     (values,) = model.predict(waveforms, [text])
-    return {dimension: float(value) for dimension, value in zip(model.dimensions, values, strict=True)}
+    predicted = {dimension: float(value) for dimension, value in zip(model.dimensions, values, strict=True)}
+    warnings.warn(told_training(model.config), Note, stacklevel=2)
+    if beyond := beyond_training(predicted, model.config.get("scale", {})):
+        told = f"{', '.join(beyond)}: beyond every label that {model.label} learned from, so do not rely on it"
+        warnings.warn(told, Note, stacklevel=2)
+    return predicted
 
 
-def _checked(waveform: np.ndarray | None, rate: int) -> np.ndarray:
+def _checked(waveform: np.ndarray | None, rate: int, model: EmotionModel | OnnxModel) -> np.ndarray:
     """The waveform as (samples,) float32 at 16 kHz."""
     if not isinstance(rate, numbers.Real) or isinstance(rate, bool) or not rate > 0 or rate % 1 != 0:
         raise UserError(f"sampling_rate is {rate!r}; give a whole number of Hz")
     if waveform is None:
-        raise UserError("the model hears speech: give a waveform")
+        unread = "" if model.uses_text else ", and does not read"
+        raise UserError(
+            f"{model.label} hears speech{unread}: give a waveform, (samples,) at sampling_rate="
+            f"{'' if model.uses_text else '; to predict of words, train a model with probe-train --text'}"
+        )
+    if isinstance(waveform, str | os.PathLike):
+        raise UserError(
+            f"predict takes samples, and {os.fspath(waveform)!r} names a file: read it by waveform, sampling_rate = "
+            "soundfile.read(path), or predict files by probe-predict MODEL FILES"
+        )
     try:
         signal = np.asarray(waveform)
     except (RuntimeError, TypeError, ValueError) as error:  # a tensor on a device or with gradients, a ragged list
@@ -148,7 +187,8 @@ def predict_files(
     texts : sequence of str or None, optional
         What was said in each; None or "" where that is not known.
     out : str or Path
-        A CSV with the columns :data:`PREDICTION_COLUMNS`, its rows in the order of `paths`; where there are parts, with
+        A CSV with the columns :data:`PREDICTION_COLUMNS` and ``beyond_training`` (which predictions lie beyond the
+        range of the labels that the model learned from), its rows in the order of `paths`; where there are parts, with
         ``start``, ``end`` and ``channel`` as well. Beside it, `out`.journal keeps what is finished; predictions of the
         same model, file, part and text are not computed again.
     parts : sequence of tuple, optional
@@ -239,7 +279,7 @@ def predict_files(
             doing="predicting",
             progress=progress,
         )
-        table = _tabulate(table, said, results, model.dimensions)
+        table = _tabulate(table, said, results, model)
         write_beside(out, _csv(table))
     return table
 
@@ -302,14 +342,14 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _tabulate(table: pd.DataFrame, said: list[str], results: list, dimensions: Sequence[str]) -> pd.DataFrame:
-    rows = []
+def _tabulate(table: pd.DataFrame, said: list[str], results: list, model: EmotionModel | OnnxModel) -> pd.DataFrame:
+    rows, scale = [], model.config.get("scale", {})
     for row, result in enumerate(results):
         status, reason, values = table["status"][row], table["reason"][row], {}
         if isinstance(result, Problem):
             status, reason = result.status, result.reason
         elif result is not None:
-            status, values = "done", dict(zip(dimensions, result, strict=True))
+            status, values = "done", dict(zip(model.dimensions, result, strict=True))
         rows.append(
             {
                 "path": printable(table["path"][row]),
@@ -318,9 +358,10 @@ def _tabulate(table: pd.DataFrame, said: list[str], results: list, dimensions: S
                 **{dimension: values.get(dimension, math.nan) for dimension in DIMENSIONS},
                 "status": status,
                 "reason": printable(reason),
+                BEYOND: ", ".join(beyond_training(values, scale)),
             }
         )
-    predictions = pd.DataFrame(rows, columns=list(PREDICTION_COLUMNS))
+    predictions = pd.DataFrame(rows, columns=[*PREDICTION_COLUMNS, BEYOND])
     in_parts = [name for name in PLACES if table[name].notna().any()]
     return predictions.assign(**{name: table[name].to_numpy() for name in in_parts})
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from emoprobe.errors import UserError
 from emoprobe.extract.devices import choose_device
@@ -21,6 +20,7 @@ from emoprobe.ownership import remove
 from emoprobe.probe.metrics import ccc
 from emoprobe.probe.splits import Fold
 from emoprobe.probe.training import standardise_targets
+from emoprobe.progress import progress_bar
 from emoprobe.storage import write_file
 
 from .data import Collator, Utterances
@@ -52,6 +52,8 @@ class Run:
         Whether this process writes; of several it is one.
     progress : bool
         Show bars.
+    trackers : tuple of str
+        Where to report each epoch, too (:data:`.settings.TRACKERS`).
     say : callable
         Told what is going on, a line at a time.
     """
@@ -64,6 +66,7 @@ class Run:
     stated: dict
     leads: bool
     progress: bool
+    trackers: tuple[str, ...]
     say: Callable[[str], None]
 
 
@@ -94,9 +97,7 @@ def run_fold(run: Run, fold: Fold, *, seed: int, folder: Path) -> None:
     rows, development = fold.stopping
     rows = rows[~np.isnan(material.labels[rows]).all(1)]
     if model.audio is not None and training.longest * SAMPLE_RATE < model.audio.backbone.receptive_field:
-        raise UserError(
-            f"--longest {training.longest:g} is shorter than one frame of {run.name}: give a second or more"
-        )
+        raise UserError(f"--cut {training.longest:g} is shorter than one frame of {run.name}: give a second or more")
     _, mean, spread = standardise_targets(material.labels, rows)
     model.learn_labels(mean, spread)
     prepare = None if model.audio is None else model.audio.backbone.prepare
@@ -124,6 +125,7 @@ def run_fold(run: Run, fold: Fold, *, seed: int, folder: Path) -> None:
         folder=folder,
         say=run.say,
         progress=run.progress,
+        trackers=run.trackers,
     )
     if not run.leads:
         return
@@ -187,7 +189,7 @@ def predict_rows(
     order = np.argsort(lengths, kind="stable")
     predictions = np.empty((len(rows), len(ready.dimensions)))
     parts = [order[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
-    for part in tqdm(parts, desc="predicting", unit="chunk", disable=not progress):
+    for part in progress_bar(parts, desc="predicting", unit="chunk", show=progress):
         waveforms = None if speech is None else [speech[int(row)] for row in rows[part]]
         predictions[part] = ready.predict(waveforms, None if unread else list(texts[part]))
     return predictions

@@ -27,7 +27,7 @@ from emoprobe.ownership import mark, refuse_strangers, remove
 from .arguments import checked_arguments
 from .data import Collator, Item
 from .exported import INSIDE, own_export_files, own_of_format
-from .fields import DIMENSION_LIST, REASONS, SCALE
+from .fields import DIMENSION_LIST, REASONS, SCALE, TRAINED_ON
 from .model import AudioTextModel
 from .settings import ModelSettings
 
@@ -266,7 +266,7 @@ _MORE_FIELDS: dict[str, Spec] = {
     "scale": SCALE,
     "normalise": TRUTH,
     "text_helps": TABLE,
-    "run": TABLE,
+    "run": Part(optional={"corpus": TRAINED_ON}),
     "versions": TABLE,
 }
 _ENCODER = Part({"label": TEXT}, or_none=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora.cells import DIMENSIONS
 from emoprobe.extract.limits import LONGEST_SECONDS, PRECISIONS
-from emoprobe.extract.options import check_counts, check_positive, check_seed
+from emoprobe.extract.options import check_counts, check_device, check_positive, check_seed
+from emoprobe.misspelt import meant
 from emoprobe.settings_as_options import called
 
 #: What can be kept as it was pretrained: the convolutions of the speech encoder, the embeddings of the text encoder,
@@ -147,7 +149,7 @@ class TrainingSettings:
     decay: float = 0.01
     warmup: float = 0.1
     weights: tuple[float, ...] = ()
-    longest: float = 12.0
+    longest: float = field(default=12.0, metadata=called("cut", former="longest"))
     seed: int = 0
     seeds: int = 1
     folds: int = 5
@@ -162,8 +164,11 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         one_of("--precision", (self.precision,), PRECISIONS)
+        check_device(self.device)
         check_counts(self, "epochs", "patience", "batch", "accumulate", "seeds", "save_steps", least=1)
-        for name in ("audio_rate", "text_rate", "head_rate", "longest"):
+        if not 0 < self.longest < float("inf"):
+            raise UserError(f"--cut {self.longest:g} must be a number of seconds above 0")
+        for name in ("audio_rate", "text_rate", "head_rate"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise UserError(f"--{name.replace('_', '-')} {getattr(self, name):g} must be a number above 0")
         check_counts(self, "folds", "resamples", "workers", "decay")
@@ -204,6 +209,23 @@ class PredictionSettings:
         check_positive(self, "batch_seconds", "longest", "workers")
 
 
+#: What can show a training while it runs, and the package that it needs.
+TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb"}
+
+
+def refuse_absent_trackers(trackers: Sequence[str]) -> None:
+    """Refuse a tracker that is not known or not installed, before anything is trained.
+
+    Raises
+    ------
+    UserError
+    """
+    one_of("--report-to", trackers, tuple(TRACKERS))
+    for tracker in trackers:
+        if find_spec(TRACKERS[tracker]) is None:
+            raise UserError(f"--report-to {tracker} needs a package: pip install {TRACKERS[tracker]}")
+
+
 def one_of(flag: str, given: Sequence[str], known: Sequence[str]) -> None:
     """Refuse a name that is not known.
 
@@ -213,4 +235,4 @@ def one_of(flag: str, given: Sequence[str], known: Sequence[str]) -> None:
     """
     for name in given:
         if name not in known:
-            raise UserError(f"{flag} {name}: there is {', '.join(known)}")
+            raise UserError(f"{flag} {name}: {meant(name, known)}")

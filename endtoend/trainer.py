@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,13 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from safetensors.torch import load_model as load_model_weights
-from transformers import (
-    EarlyStoppingCallback,
-    PrinterCallback,
-    ProgressCallback,
-    Trainer,
-    TrainingArguments,
-)
+from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainingArguments
 from transformers.trainer_callback import TrainerState
 
 from emoprobe.checkpoints import last_whole_checkpoint, problem_of_weights
@@ -28,7 +22,7 @@ from emoprobe.extract.precision import States, train_checked, valid_rows
 from emoprobe.jsontext import from_json
 from emoprobe.probe.metrics import ccc
 
-from .callbacks import CheckpointPause, EpochSampler, GradientWatch, LogLines, QuietBar
+from .callbacks import CheckpointPause, EpochSampler, GradientWatch, LogLines, StepBar, tracker_callbacks
 from .data import Collator, LengthGrouped, Utterances
 from .model import AudioTextModel
 from .settings import TrainingSettings
@@ -156,6 +150,7 @@ def train_one(
     folder: Path,
     say: Callable[[str], None] = lambda line: None,
     progress: bool = False,
+    trackers: Sequence[str] = (),
 ) -> Trained:
     """Train one model, or go on where it was stopped; its best epoch's weights are in `model` afterwards.
 
@@ -174,6 +169,8 @@ def train_one(
         Told the development score of each epoch.
     progress : bool
         Show bars.
+    trackers : sequence of str
+        Where to report each epoch, too (:data:`.settings.TRACKERS`).
 
     Returns
     -------
@@ -189,7 +186,7 @@ def train_one(
     """
     folder.mkdir(parents=True, exist_ok=True)
     labels = model.settings.dimensions
-    arguments = _arguments(training, seed=seed, folder=folder, progress=progress)
+    arguments = _arguments(training, seed=seed, folder=folder)
     processes = arguments.world_size
     sampler = LengthGrouped(
         train.lengths(), training.batch * training.accumulate * processes, seed=seed, fewest=2 * processes
@@ -229,9 +226,9 @@ def train_one(
         ],
     )
     # What is logged goes to the file and, in one line an epoch, to `say`.
-    trainer.remove_callback(ProgressCallback if progress else PrinterCallback)
-    if progress:
-        trainer.add_callback(QuietBar)
+    trainer.remove_callback(PrinterCallback)
+    for callback in [*([StepBar()] if progress else []), *tracker_callbacks(trackers, folder)]:
+        trainer.add_callback(callback)
     record = folder / "precision.json"
     checkpoint = last_whole_checkpoint(folder / "checkpoints", clean=arguments.should_save, say=say)
     if checkpoint is not None and _is_over(checkpoint, training):
@@ -342,7 +339,7 @@ def _is_over(checkpoint: Path, training: TrainingSettings) -> bool:
     return waited or state["epoch"] >= training.epochs
 
 
-def _arguments(training: TrainingSettings, *, seed: int, folder: Path, progress: bool) -> TrainingArguments:
+def _arguments(training: TrainingSettings, *, seed: int, folder: Path) -> TrainingArguments:
     from emoprobe.extract.devices import choose_device
 
     device = choose_device(training.device)
@@ -378,8 +375,9 @@ def _arguments(training: TrainingSettings, *, seed: int, folder: Path, progress:
         label_names=["labels"],
         # A side that every utterance of a batch lacks, or that modality dropout hid, has no gradient in it.
         ddp_find_unused_parameters=True,
-        report_to=[],
-        disable_tqdm=not progress,
+        report_to=[],  # what reports is added with the other callbacks
+        run_name=f"{folder.parents[1].name} {folder.name}",
+        disable_tqdm=True,  # bars are drawn in one place
     )
     if arguments.n_gpu > 1:
         # One process with several GPUs would copy the model by threads, which its hooks on layers do not survive;

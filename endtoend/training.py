@@ -36,11 +36,13 @@ from emoprobe.probe.splits import POOLED, Split
 from emoprobe.probe.strangers import refuse_other_results
 
 from .card import run_modality, write_card
+from .learning import FILE as LEARNING
+from .learning import write_learning_curves
 from .material import Material, prepare, refuse_too_few_speakers
 from .model import AudioTextModel
 from .runs import Run, run_fold
 from .saved import build, own_files, read_config
-from .settings import ModelSettings, TrainingSettings
+from .settings import ModelSettings, TrainingSettings, refuse_absent_trackers
 
 PROBE = "end-to-end"
 
@@ -52,6 +54,7 @@ VERSION = 3
 _RUN_FILES = (
     *(f"runs/seed*-fold-*/{name}" for name in ("log.jsonl", "precision.json", "result.json", "predictions.npy")),
     "runs/seed*-fold-*/checkpoints/checkpoint-*/**",
+    "tensorboard/seed*-fold-*/*",
 )
 
 
@@ -65,6 +68,7 @@ def train(
     label: str | None = None,
     overwrite: bool = False,
     progress: bool = False,
+    trackers: tuple[str, ...] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> tuple[Results, pd.DataFrame]:
     """Train a model for every seed and fold, score it, and keep the one with the best development score.
@@ -76,7 +80,8 @@ def train(
     training : TrainingSettings, optional
     out : str or Path
         Folder of the run: `model/` (the best one), `run.json` (everything needed to run it again), `runs/` (a folder
-        a seed and fold, with the log of its training). A run that was stopped goes on where it was.
+        a seed and fold, with the log of its training), `learning.csv` (what they logged, as a table).
+        A run that was stopped goes on where it was.
     results : str or Path, optional
         Folder of results, shared with the probes; nothing is written there by default.
     label : str, optional
@@ -85,6 +90,8 @@ def train(
         Start anew where `out` holds another run.
     progress : bool
         Show bars.
+    trackers : tuple of str
+        Where to report each epoch while it trains: "tensorboard", "wandb".
     say : callable
         Told what is going on, a line at a time.
 
@@ -100,6 +107,7 @@ def train(
     UserError
         If the corpus has no label or too few speakers, `out` holds another run, or training fails.
     """
+    refuse_absent_trackers(trackers)
     out, model, training = Path(out), model or ModelSettings(), training or TrainingSettings()
     refuse_too_few_speakers(corpus, model, training)
     first, text = build(model, weights=training.weights, seed=training.seed, label=label)
@@ -129,6 +137,7 @@ def train(
             stated=stated,
             leads=leads,
             progress=progress,
+            trackers=trackers,
             say=say,
         )
         _announce(run, first)
@@ -136,6 +145,7 @@ def train(
         predictions, ended = _train_each(run)
         if not leads:
             return Results.empty(), material.unusable
+        write_learning_curves(out)
         scored = _score(run, corpus, predictions, ended)
         if results is not None:
             update_results(results, scored)
@@ -244,7 +254,7 @@ def _claim(out: Path, stated: dict, overwrite: bool, say: Callable[[str], None])
         stated,
         record="run.json",
         own=[*_RUN_FILES, *model],
-        also=["cost.csv"],
+        also=["cost.csv", LEARNING],
         option="--out",
         before=_of_0_1,
         overwrite=overwrite,

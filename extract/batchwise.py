@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from emoprobe.fields import is_text
+from emoprobe.progress import progress_bar
 
 from .audio import AudioProblem, holder_of
 from .batching import plan_batches
@@ -127,11 +127,10 @@ def run_batches(
     todo = [[int(row) for row in rows] for rows in batches if pending[rows].any()]
 
     computed, waiting = 0, int(pending.sum())
-    bar = tqdm(
+    bar = progress_bar(
         total=int(sizes.sum()),
         initial=int(sizes[~pending].sum()),
-        disable=not progress or not todo,
-        mininterval=0.5,
+        show=progress and bool(todo),
         bar_format=doing + " {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}{postfix}]",
     )
     with bar, ThreadPoolExecutor(workers, thread_name_prefix="load") as pool:

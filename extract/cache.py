@@ -13,11 +13,14 @@ import numpy as np
 import pandas as pd
 
 from emoprobe.errors import UserError
+from emoprobe.misspelt import meant
 
 from .cache_file import CacheFile, text_of
 from .cached_baselines import acoustics_of, baselines_of, read_baseline
+from .choosing import layer_index, rows_with
 from .frame_parts import FrameParts
 from .layout import frames_folder
+from .limits import STATISTICS
 from .verifying import checksums_of, damage_of
 
 if TYPE_CHECKING:
@@ -52,10 +55,14 @@ class HiddenStateCache:
 
     Examples
     --------
-    >>> with HiddenStateCache("hidden_states.h5") as cache:  # doctest: +SKIP
-    ...     test = cache.select(split="test")
-    ...     cache.states("mean", layers=3, rows=test).shape
-    (240, 192)
+    >>> from tempfile import TemporaryDirectory
+    >>> from emoprobe.testing import write_cache
+    >>> with TemporaryDirectory() as folder:
+    ...     planted = write_cache(Path(folder) / "states.h5", n=40, width=16, split="test")
+    ...     with HiddenStateCache(Path(folder) / "states.h5") as cache:
+    ...         test = cache.select(split="test")
+    ...         print(cache.states("mean", layers=3, rows=test).shape)
+    (40, 16)
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -169,16 +176,9 @@ class HiddenStateCache:
         Raises
         ------
         UserError
-            If there is no such column.
+            If there is no such column, or no utterance has the value.
         """
-        rows = self.done
-        for column, values in wanted.items():
-            if column not in self._file.description:
-                known = ", ".join(self._file.description.columns)
-                raise UserError(f"{self.path} has no column {column!r}; it has {known}")
-            chosen = [values] if isinstance(values, str) else list(values)
-            rows &= self._file.description[column].isin(chosen).to_numpy()
-        return rows
+        return self.done & rows_with(self._file.description, wanted, path=self.path)
 
     # Hidden states -----------------------------------------------------------------------------------------------
 
@@ -207,14 +207,21 @@ class HiddenStateCache:
         -------
         ndarray, (layers, utterances, width)
             NaN for an utterance that is not done.
+
+        Raises
+        ------
+        UserError
+            If the cache holds no such statistic or layer.
         """
+        if statistic not in STATISTICS:
+            raise UserError(f"there is no statistic {statistic!r}: {meant(statistic, STATISTICS)}")
         if statistic not in self.statistics:
             raise UserError(
                 f"{self.path} holds {', '.join(self.statistics)} and no {statistic!r}; extract it with "
                 f"probe-extract --pool {' '.join((*self.statistics, statistic))}"
             )
         rows = slice(None) if rows is None else rows
-        block = self._file.view(f"pooled/{statistic}")[_index(layers)]
+        block = self._file.view(f"pooled/{statistic}")[layer_index(layers, n_layers=self.n_layers, path=self.path)]
         taken = np.array(block[..., rows, :], dtype=dtype or np.float32)
         taken[..., ~self._readable()[rows], :] = np.nan
         return taken
@@ -289,8 +296,9 @@ class HiddenStateCache:
         rows = np.flatnonzero((self._file.description["id"] == utterance).to_numpy() & self.done)
         if not len(rows):
             raise UserError(f"{self.path} holds no utterance {utterance!r} that is done")
+        index = layer_index(layers, n_layers=self.n_layers, path=self.path)
         try:
-            return self._parts.read(int(rows[0]), _index(layers))
+            return self._parts.read(int(rows[0]), index)
         except (OSError, KeyError, ValueError) as error:
             raise UserError(
                 f"the single frames of {utterance!r} cannot be read ({error}); bring {frames_folder(self.path)} back "
@@ -381,9 +389,3 @@ class HiddenStateCache:
             for k, v in rows.items()
         )
         return f"<table><caption>Cache of hidden states</caption>{body}</table>"
-
-
-def _index(layers: int | Sequence[int] | slice | None) -> int | slice | list[int]:
-    if layers is None:
-        return slice(None)
-    return layers if isinstance(layers, int | slice) else list(layers)

@@ -40,18 +40,21 @@ class EngineSettings:
     address : str or None
         Of a Ray cluster: ``"auto"`` for the one that this machine is part of, ``"HOST:PORT"``,
         ``"ray://HOST:PORT"``. None for what ``RAY_ADDRESS`` says, else for a cluster of this machine alone.
-    gpus : str or None
-        GPUs to compute on, a worker each: a number, ``"all"``, or ``"0"`` for CPUs alone. None for all that there are.
+    gpus : str, int or None
+        GPUs to compute on, a worker each: a number, ``"all"``, or 0 for CPUs alone. None for all that there are. It is
+        kept as a text.
     """
 
     engine: str = "local"
     address: str | None = None
-    gpus: str | None = None
+    gpus: str | int | None = None
 
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
             raise UserError(f"no engine {self.engine!r}; there is {', '.join(ENGINES)}")
-        if self.gpus is not None and self.gpus != "all" and not self.gpus.isdecimal():
+        if self.gpus is not None:
+            object.__setattr__(self, "gpus", str(self.gpus))
+        if self.gpus is not None and self.gpus != "all" and not str(self.gpus).isdecimal():
             raise UserError(f"--gpus {self.gpus} is neither a number nor all")
 
     @property

@@ -10,6 +10,8 @@ import torch
 
 from emoprobe.errors import UserError
 
+from .options import check_device
+
 #: What autocast is told of each of :data:`.limits.PRECISIONS`; None leaves all as it is.
 _TYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -39,6 +41,7 @@ def choose_device(name: str) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    check_device(name)
     try:
         device = torch.device(name)
         if device.type not in ("cpu", "cuda", "mps"):

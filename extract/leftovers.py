@@ -3,7 +3,7 @@
 Three kinds. A file that was being written has a name that tells the machine and the process (:mod:`emoprobe.storage`):
 it is a leftover once that process is gone. A lock is an empty file that nobody holds, beside a file or in a folder that
 is ours. A journal keeps what was finished for a run that goes on: it is a leftover once its output stands there, as it
-was written. All else is let be.
+was written, and no study goes on from it. All else is let be.
 """
 
 from __future__ import annotations
@@ -83,9 +83,14 @@ def _why(path: Path, *, journals: bool) -> str:
         return "was being written by a process that is gone"
     if path.name.endswith(_LOCK) and path.stat().st_size == 0 and _locks_ours(path) and not _is_held(path):
         return "a lock that nobody holds"
-    if journals and path.name.endswith(_JOURNAL) and is_journal(path) and is_written(path):
+    if journals and path.name.endswith(_JOURNAL) and is_journal(path) and is_written(path) and not _is_of_study(path):
         return f"the journal of {path.name.removesuffix(_JOURNAL)}, which is finished"
     return ""
+
+
+def _is_of_study(path: Path) -> bool:
+    """Whether a study goes on from a file: it asks each of its commands again, and they look into their journals."""
+    return (path.absolute().parents[1] / "study.json").is_file()
 
 
 def _locks_ours(path: Path) -> bool:

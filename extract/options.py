@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from emoprobe.errors import UserError
+from emoprobe.misspelt import meant
+
+#: Names of devices; several GPUs are cuda:0, cuda:1 and so on.
+DEVICES = ("auto", "cpu", "cuda", "mps")
 
 #: Seconds, threads or utterances that nobody means; times a sampling rate it is still a whole number.
 LARGEST = 1e9
@@ -68,3 +74,16 @@ def check_seed(seed: int, *, seeds: int = 1) -> None:
     if not 0 <= seed <= last:
         end = "2**32 - 1" if seeds == 1 else f"2**32 - {seeds}, so that {seeds} seeds can follow each other"
         raise UserError(f"--seed {seed} must be from 0 to {end}")
+
+
+def check_device(name: str) -> None:
+    """Refuse what is no name of a device, before anything is loaded; whether it is here is seen later.
+
+    Raises
+    ------
+    UserError
+    """
+    if not re.fullmatch(rf"({'|'.join(DEVICES)})(:\d+)?", name):
+        raise UserError(
+            f"--device {name}: {meant(name.partition(':')[0], DEVICES)}; a certain GPU is cuda:0, cuda:1, …"
+        )

@@ -261,7 +261,7 @@ class Pipeline:
         precision = self.settings.precision
         told = f"the model gave non-finite states in {precision}"
         if precision in WIDER_TYPES:
-            return f"{told}; use --dtype {WIDER_TYPES[precision]} (and --overwrite)"
+            return f"{told}; use --precision {WIDER_TYPES[precision]} (and --overwrite)"
         return f"{told}, its widest type, from finite weights; leave this audio out, or take another model"
 
     def _frames_file(self, batch: np.ndarray, results: list[_Result]) -> bytes:

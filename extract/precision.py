@@ -134,7 +134,7 @@ def check_precision(
     precision : str
         One of :data:`.limits.PRECISIONS`.
     remedy : str
-        What its user can do against a refusal, such as ``"use --dtype float32"``.
+        What its user can do against a refusal, such as ``"use --precision float32"``.
     in_float32 : sequence of str, optional
         Modules that a run that is gone on with has in float32. Left out: none if that will do, or else every grouped
         convolution, such as the positional one of HuBERT.
@@ -312,7 +312,7 @@ def check_backbone(
         names = [f"layer {k} ({name})" for k, name in enumerate(backbone.layer_names)]
         return {name: valid_rows(layer, frames) for name, layer in zip(names, layers, strict=True)}
 
-    remedy = "Use --device cpu" if precision == "float32" else "Use --dtype float32"
+    remedy = "Use --device cpu" if precision == "float32" else "Use --precision float32"
     try:
         return check_precision(
             backbone.model, states, device=device, precision=precision, remedy=remedy, in_float32=in_float32

@@ -101,7 +101,7 @@ class Run:
             given += ["--pool", *settings.statistics]
         if settings.frames:
             given.append("--frames")
-        for option, name in (("dtype", "precision"), ("longest", "longest"), ("limit", "limit")):
+        for name in ("precision", "longest", "limit"):
             if getattr(settings, name) != getattr(usual, name):
-                given += [f"--{option}", str(getattr(settings, name))]
+                given += [f"--{name}", str(getattr(settings, name))]
         return tuple(given)

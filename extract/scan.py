@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
+
+from emoprobe.progress import progress_bar
 
 from .audio import AudioHeader, AudioProblem, Kept, cut, read_header, refuse_vanished
 from .clips import told_of_clips
@@ -92,7 +93,7 @@ def read_headers(
     kept = Kept(_ROOM)
     tasks = [files[start : start + _FILES_A_TASK] for start in range(0, len(files), _FILES_A_TASK)]
     pool = ThreadPoolExecutor(min(32, 4 * (os.cpu_count() or 1)))
-    bar = tqdm(total=len(files), desc="reading headers", unit="file", disable=not progress or len(files) < 2000)
+    bar = progress_bar(total=len(files), desc="reading headers", unit="file", show=progress and len(files) >= 2000)
     headers: list[AudioHeader | AudioProblem] = []
     try:
         with bar:

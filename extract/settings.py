@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from emoprobe.errors import UserError
+from emoprobe.misspelt import meant
 from emoprobe.settings_as_options import called
 
 from .limits import LONGEST_SECONDS, PRECISIONS, STATISTICS
-from .options import check_positive
+from .options import check_device, check_positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,7 @@ class ExtractionSettings:
 
     statistics: tuple[str, ...] = field(default=STATISTICS, metadata=called("pool"))
     frames: bool = False
-    precision: str = field(default="float32", metadata=called("dtype"))
+    precision: str = field(default="float32", metadata=called("precision", former="dtype"))
     device: str = "auto"
     batch_seconds: float | None = None
     longest: float = LONGEST_SECONDS
@@ -61,11 +62,12 @@ class ExtractionSettings:
     def __post_init__(self) -> None:
         for statistic in self.statistics:
             if statistic not in STATISTICS:
-                raise UserError(f"no pooling {statistic!r}; there is {', '.join(STATISTICS)}")
+                raise UserError(f"no pooling {statistic!r}; {meant(statistic, STATISTICS)}")
         if not self.statistics or len(set(self.statistics)) < len(self.statistics):
             raise UserError("name each pooling once, and at least one")
         if self.precision not in PRECISIONS:
-            raise UserError(f"no precision {self.precision!r}; there is {', '.join(PRECISIONS)}")
+            raise UserError(f"no precision {self.precision!r}; {meant(self.precision, PRECISIONS)}")
+        check_device(self.device)
         check_positive(self, "batch_seconds", "longest", "limit", "workers")
         if self.frames:
             try:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
-from tqdm import tqdm
+
+from emoprobe.progress import progress_bar
 
 from .pipeline import Extracted
 from .writer import CacheWriter
@@ -19,13 +20,12 @@ class Progress:
         # Whole numbers, so that the parts add up to the whole in whatever order.
         self._milliseconds = np.rint(np.asarray(seconds) * 1000).astype(np.int64)
         total = int(self._milliseconds.sum())
-        self._bar = tqdm(
+        self._bar = progress_bar(
             total=total,
             initial=total - sum(int(self._milliseconds[rows].sum()) for _, rows in todo),
-            disable=not show,
+            show=show,
             unit="h",
             unit_scale=1 / 3_600_000,
-            mininterval=0.5,
             bar_format="extracting {percentage:3.0f}%|{bar}| {n:.2f} of {total:.2f} h [{elapsed}<{remaining}{postfix}]",
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -18,6 +17,7 @@ from emoprobe.errors import UserError
 from emoprobe.extract.cache import HiddenStateCache
 from emoprobe.extract.cluster import EngineSettings
 from emoprobe.extract.corpora.cells import EMOTION
+from emoprobe.progress import progress_bar
 
 from .jackknife import OF_REFITS
 from .keeping import keeping
@@ -83,8 +83,17 @@ def fit_layers(
 
     Examples
     --------
-    >>> results = fit_layers("hidden_states.h5", dimensions="valence")  # doctest: +SKIP
-    >>> results.select(probe="ridge", fold="all")[["layer", "ccc", "ccc_low", "ccc_high"]]  # doctest: +SKIP
+    A small cache, in whose last layer valence was planted:
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from emoprobe.testing import write_cache
+    >>> quick = {"permutations": 0, "resamples": 20, "mdl": False, "progress": False}
+    >>> with TemporaryDirectory() as folder:
+    ...     planted = write_cache(Path(folder) / "states.h5", layers=4)
+    ...     results = fit_layers(Path(folder) / "states.h5", dimensions="valence", **quick)
+    >>> ridge = results.select(probe="ridge", fold="all").set_index("layer")
+    >>> int(ridge["ccc"].idxmax())
+    3
     """
     settings = FitSettings.of(settings, **changes)
     return fit_caches([cache], settings, out=out, overwrite=overwrite, progress=progress)
@@ -320,6 +329,4 @@ def _depth(study: Study, layer: int | None) -> float | None:
 
 def _bar(name: str, items: Iterable, unit: str) -> Iterable:
     """A progress bar on standard error."""
-    from tqdm import tqdm
-
-    return tqdm(items, desc=name, unit=unit, file=sys.stderr)
+    return progress_bar(items, desc=name, unit=unit)

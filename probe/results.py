@@ -29,6 +29,7 @@ from emoprobe.jsontext import to_json
 from emoprobe.storage import replacing
 
 from . import pending
+from .choosing import scores_with
 from .schema import (
     ADDED,
     AVERAGED,
@@ -56,7 +57,7 @@ _PARQUET_ALONE = ("predictions", "refits")
 _OPTIONAL = ("predictions", "recalls", "refits")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Results:
     """Scores, weights, predictions and protocol of any number of runs.
 
@@ -150,11 +151,14 @@ class Results:
         return [name for name in ordered_dimensions(names) if name != CATEGORIES]
 
     def select(self, **values: object) -> pd.DataFrame:
-        """Rows of the scores whose columns have the given values, such as ``select(probe="ridge", fold="all")``."""
-        chosen = self.scores
-        for name, value in values.items():
-            chosen = chosen[chosen[name] == value]
-        return chosen
+        """Rows of the scores whose columns have the given values, such as ``select(probe="ridge", fold="all")``.
+
+        Raises
+        ------
+        UserError
+            If there is no such column, or no row of any fit has the value.
+        """
+        return scores_with(self.scores, values)
 
     def best_layers(self) -> pd.DataFrame:
         """For every run and part, the pooled score of the layer that is reported, with its interval.
@@ -205,18 +209,15 @@ class Results:
         if unchanged != there:
             _write_protocol(folder, unchanged)
 
+    def __repr__(self) -> str:
+        from .showing import in_a_line
+
+        return in_a_line(self)
+
     def _repr_html_(self) -> str:
-        runs = len(self.protocol)
-        best = self.best_layers()
-        shown = [
-            name
-            for name in ("model", "corpus", "dimension", "probe", "features", "layer", "chosen_on", "split", "n",
-                         "ccc", "ccc_low", "ccc_high", "pearson", "rmse", "uar", "uar_low", "uar_high",
-                         "highest_layer", "highest")
-            if name in best and best[name].notna().any()
-        ]  # fmt: skip
-        head = f"<p><b>Results</b> of {runs} runs, {len(self.scores)} fits. Best layer of each run:</p>"
-        return head + best[shown].to_html(index=False, float_format="{:.3f}".format, na_rep="")
+        from .showing import in_a_notebook
+
+        return in_a_notebook(self)
 
 
 def _best_of(run: pd.DataFrame, fits: pd.DataFrame) -> tuple[int, dict]:
@@ -249,7 +250,6 @@ def _write_protocol(folder: Path, protocol: list[dict]) -> None:
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside `path`, then take its place: a reader never sees half a file."""
     with replacing(path) as temporary:
         write(temporary)
 
@@ -320,6 +320,14 @@ def load_results(folder: str | Path | Sequence[str | Path] = RESULTS) -> Results
     ------
     UserError
         If a folder holds no results, or a file is damaged.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     written = Results.empty().save(folder)
+    ...     print(load_results(written))
+    Results of 0 runs, 0 fits: no score yet
     """
     if not isinstance(folder, str | Path):
         return Results.empty().updated(*map(load_results, folder))

@@ -8,7 +8,8 @@ from typing import Any
 
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
-from emoprobe.extract.options import check_counts, check_seed
+from emoprobe.extract.options import check_counts, check_device, check_seed
+from emoprobe.misspelt import meant
 
 from .classes import ALL, Classes
 
@@ -89,6 +90,7 @@ class FitSettings:
         _known("probe", self.probes, tuple(PROBES))
         if self.head not in HEADS:
             raise UserError(f"unknown head '{self.head}': there is {' and '.join(HEADS)}")
+        check_device(self.device)
         check_counts(self, "seeds", least=1)
         check_seed(self.seed, seeds=self.seeds)
         check_counts(self, "folds", "resamples", "permutations")
@@ -149,4 +151,4 @@ def _known(what: str, given: tuple[str, ...], known: tuple[str, ...]) -> None:
         raise UserError(f"name at least one {what}: {', '.join(known)}")
     for name in given:
         if name not in known:
-            raise UserError(f"unknown {what} '{name}': there is {', '.join(known)}")
+            raise UserError(f"unknown {what} '{name}': {meant(name, known)}")

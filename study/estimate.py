@@ -8,18 +8,24 @@ a guess, or is not estimated.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from emoprobe.errors import UserError
+from emoprobe.probe.probes.base import features_by_default
 
 from .facts import DEMO, Facts, corpus_of
 from .sampling import SAMPLED, Taken, measure, write_sample
 from .settings import NONE, Programme
 from .steps import Plan, Step, plan
 from .systems import SYSTEMS
+
+if TYPE_CHECKING:
+    import h5py
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,10 @@ class Size:
     utterances: int
     seconds: float
     unusable: int = 0
+
+    def of_share(self, share: float) -> Size:
+        """The size of a part of it."""
+        return replace(self, utterances=round(self.utterances * share), seconds=self.seconds * share)
 
 
 @dataclass(frozen=True)
@@ -113,13 +123,15 @@ def estimate(
     from emoprobe.extract.devices import choose_device
 
     estimates: dict[Step, Estimate] = {}
+    # Where words will be heard the sample has none, so that hearing them is measured.
+    silent = any(step.command == "transcribe" for step in planned.steps)
     if programme.settings.corpus == DEMO:
         say("speaking a sample of the demo corpus")
         spoken, size, sample, sampled = _spoken(planned, facts, folder, program)
         estimates[spoken.step] = spoken
     else:
         say(f"reading the headers of {facts.utterances:,} utterances")
-        size, sample, sampled = _drawn(programme, folder)
+        size, sample, sampled = _drawn(programme, folder, words=not silent)
     tables = {name: table for name, table in programme.tables.items() if name != "reading"}
     if "limit" in tables.get("extract", {}):
         most = tables["extract"]["limit"]
@@ -127,9 +139,9 @@ def estimate(
     else:
         most = size.utterances
     share = min(1.0, most / size.utterances)
-    extracted = replace(size, utterances=round(size.utterances * share), seconds=size.seconds * share)
+    extracted = size.of_share(share)
     settings = replace(programme.settings, corpus=str(sample))
-    held = round(sampled.utterances * facts.transcripts / facts.utterances)
+    held = 0 if silent else math.ceil(sampled.utterances * facts.transcripts / facts.utterances)
     facts_of_sample = replace(facts, name=sample.stem, utterances=sampled.utterances, transcripts=held)
 
     def on_sample(step: Step) -> Step:
@@ -158,7 +170,7 @@ def estimate(
             except UserError as error:
                 estimates[step] = Estimate(step, source=f"cannot be measured: {error}")
                 continue
-        amount = size if step.command == "transcribe" else extracted
+        amount = size.of_share(1 - facts.transcripts / facts.utterances) if step.command == "transcribe" else extracted
         estimates[step] = known.estimate(step, amount, _told_speed(known, sampled))
     for step in planned.steps:
         if step.command == "fit":
@@ -168,7 +180,7 @@ def estimate(
     return size, [estimates.get(step, Estimate(step)) for step in planned.steps]
 
 
-def _drawn(programme: Programme, folder: Path) -> tuple[Size, Path, Size]:
+def _drawn(programme: Programme, folder: Path, *, words: bool) -> tuple[Size, Path, Size]:
     """How much audio a corpus has, and a sample of it, drawn by lot and always the same."""
     import numpy as np
 
@@ -185,7 +197,7 @@ def _drawn(programme: Programme, folder: Path) -> tuple[Size, Path, Size]:
         raise UserError(f"no audio of {corpus.name} can be used; the first, {table['path'][0]}: {headers[0]}")
     rows = np.sort(np.random.default_rng(0).permutation(usable)[:SAMPLED])
     sample = folder / "sample.csv"
-    write_sample(corpus, table.index[rows], sample)
+    write_sample(corpus, table.index[rows], sample, words=words)
     size = Size(len(usable), float(np.nansum(seconds)), len(table) - len(usable))
     return size, sample, Size(len(rows), float(seconds[rows].sum()))
 
@@ -278,13 +290,19 @@ def _fitting(step: Step, planned: Plan, size: Size, programme: Programme, folder
         if not twin.is_file():
             return Estimate(step, source="not estimated: a model that was not measured")
         with h5py.File(twin) as file:
-            layers, _, width = file["pooled/mean"].shape
-        features = 2 * width
+            layers, features = features_of(file, how.get("features", ()))
         work += layers * _ridge_work(size.utterances, features, dimensions, permutations, mdl=mdl)
         largest = max(largest, 8.0 * (size.utterances * features + 20 * features**2))
     rate = _multiplying()
     told = f"a guess: {work / 1e12:.2g} tera multiply-adds at {rate / 1e9:.0f} G a second"
     return Estimate(step, _START + work / rate, None, round(_IDLE + largest), told)
+
+
+def features_of(file: h5py.File, asked: Sequence[str]) -> tuple[int, int]:
+    """Layers of a cache, and how many features of each layer its probes read at most."""
+    pooled = file["pooled"]
+    layers, _, width = next(iter(pooled.values())).shape
+    return layers, width * max(name.count("+") + 1 for name in asked or (features_by_default(tuple(pooled)),))
 
 
 #: A process that has loaded everything: seconds, and bytes.

@@ -6,11 +6,11 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from emoprobe.errors import UserError, reason
+from emoprobe.misspelt import nearest
 from emoprobe.settings_as_options import fields_by_option
 
 from .settings import Programme, StudySettings
@@ -39,6 +39,8 @@ def read_programme(path: str | Path) -> Programme:
         Naming file, line and key: of what is no TOML, no setting, or none of its values.
     """
     path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, and its name that of a file of settings: give a corpus as {path}/.")
     try:
         if path.stat().st_size > _LARGEST:
             raise UserError(f"{path} has {path.stat().st_size:,} bytes and is no file of settings; name another")
@@ -113,13 +115,13 @@ def _options(name: str, values: Mapping[str, Any], place: Place) -> dict[str, An
     """The fields that a table of options sets."""
     table = TABLES[name]
     changes: dict[str, Any] = {}
-    known = table.fields()
+    known = table.fields(former=True)
     for key, value in values.items():
         where = place(name, key)
         option = key.replace("-", "_")
         if option not in known:
             ours = any(option == field.name for kind in table.settings for field in fields(kind))
-            hint = "; the study sets that itself" if ours else _meant(option, known)
+            hint = "; the study sets that itself" if ours else _meant(option, table.fields())
             raise UserError(f"{where}: [{name}] has no option {key!r}{hint}")
         kind, field = known[option]
         if value == "" and field.default is None:
@@ -163,8 +165,8 @@ def _made(kind: type, values: Mapping[str, Any], where: str, *, only: str = "") 
 
 
 def _meant(given: str, known: Iterable[str]) -> str:
-    near = get_close_matches(given.replace("-", "_"), list(known), 1, cutoff=0.6)
-    return f": did you mean {near[0]!r}?" if near else f": there are {', '.join(sorted(known))}"
+    near = nearest(given, known, cutoff=0.6)
+    return f": did you mean {near!r}?" if near else f": there are {', '.join(sorted(known))}"
 
 
 def _lines(text: str) -> dict[tuple[str, str], int]:

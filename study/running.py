@@ -27,9 +27,6 @@ from .steps import Plan
 #: Exit status of a step that left some files out, and went on.
 LEFT_OUT = 3
 
-#: Commands without an option --quiet.
-_ALWAYS_SHORT = frozenset({"demo-corpus"})
-
 _PR_SET_PDEATHSIG = 1
 #: Looked up here, since between fork and exec nothing may be loaded; None where the system has no such call.
 _PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
@@ -84,16 +81,17 @@ def run_steps(
     for number, step in enumerate(plan.steps, start=1):
         say(f"step {number} of {count}: {step.does}")
         words = [*program, *step.words]
-        words += ["--quiet"] if shown is Shown.STEPS and step.command not in _ALWAYS_SHORT else []
+        words += ["--quiet"] if shown is Shown.STEPS else []
         log = folder / f"{number:02}-{step.command}.txt"
         with nullcontext() if shown is Shown.ALL else log.open("wb") as file:
             ended = _run(words, file, file if shown is Shown.STEPS else None)
         if ended not in (0, LEFT_OUT):
             how = _signal_name(-ended) if ended < 0 else f"exit status {ended}"
             said = f"the last that it said: {_last_line(log)}" if shown is Shown.STEPS else "what it says stands above"
+            anew = f"; to replace what it made with other settings: {again} --again {number}"
             raise UserError(
                 f"step {number} of {count} ({step.does}) failed ({how}); {said}. Once that is mended, go on with all "
-                f"that is left: {again}; or try this step alone: {step.line}"
+                f"that is left: {again}{anew if step.can_be_made_anew else ''}; or try this step alone: {step.line}"
             )
         status = max(status, ended)
     kept = "" if shown is Shown.ALL else f"; what each printed is in {folder}"
@@ -148,7 +146,7 @@ def told_time(seconds: float) -> str:
 
 def pasted(plan: Plan) -> list[str]:
     """The commands of a plan, each with what it does as a comment before it, ready to be pasted into a shell."""
-    return [line for step in plan.steps for line in (f"# {step.does}", step.line)]
+    return [line for k, step in enumerate(plan.steps, start=1) for line in (f"# {k}: {step.does}", step.line)]
 
 
 def again_line(words: Sequence[str]) -> str:

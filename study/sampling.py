@@ -57,7 +57,7 @@ class Taken:
         return max(0.0, (self.processor - other.processor) / threads)
 
 
-def write_sample(corpus: Corpus, rows: pd.Index, path: Path) -> None:
+def write_sample(corpus: Corpus, rows: pd.Index, path: Path, *, words: bool = True) -> None:
     """Write utterances of a corpus as a manifest of their own, with the paths that they have.
 
     Parameters
@@ -67,11 +67,14 @@ def write_sample(corpus: Corpus, rows: pd.Index, path: Path) -> None:
         Of its table.
     path : Path
         A CSV file; its folder is made.
+    words : bool
+        Their transcripts, too.
     """
     from emoprobe.extract.corpora.table import held_columns
 
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = [name for name in held_columns(corpus.utterances) if name not in ("split", "fold")]
+    columns = [name for name in columns if words or name != "transcript"]
     corpus.utterances.loc[rows, columns].to_csv(path, index=False)
 
 

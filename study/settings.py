@@ -8,8 +8,10 @@ from typing import Any
 
 from emoprobe.analysis.measures.inquiries import INQUIRIES
 from emoprobe.errors import UserError
+from emoprobe.extract.baselines.registry import kept_beside
 from emoprobe.extract.corpora.cells import DIMENSIONS
 from emoprobe.extract.options import check_counts
+from emoprobe.misspelt import meant
 from emoprobe.settings_as_options import called
 
 from .systems import SYSTEMS
@@ -94,11 +96,12 @@ class StudySettings:
             ("probes", PROBES),
             ("ask", tuple(INQUIRIES)),
             ("systems", tuple(SYSTEMS)),
+            ("baselines", tuple(kept_beside())),
         ):
             given = getattr(self, name)
             for one in given:
                 if one not in known:
-                    raise UserError(f"{name}: there is no {one!r}, but {', '.join(known)}")
+                    raise UserError(f"{name}: there is no {one!r}: {meant(one, known)}")
             if len(set(given)) < len(given):
                 raise UserError(f"{name}: name each once")
         if not self.dimensions and not self.categories:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
 from emoprobe.extract.encoders.architectures import ARCHITECTURES
+from emoprobe.probe.probes.weighted import SUMMABLE
 
 from .facts import DEMO, Facts
 from .settings import NONE, Programme
 from .systems import SYSTEMS
 from .tables import TABLES
+
+OVERWRITE = "--overwrite"
+
+#: Commands that have it.
+_TAKE_OVERWRITE = ("extract", "transcribe", "fit", "train")
 
 #: Of `emoprobe`, in a command line that is printed.
 PROGRAM = "emoprobe"
@@ -46,6 +52,15 @@ class Step:
         return self.words[0]
 
     @property
+    def can_be_made_anew(self) -> bool:
+        """Whether the command has an option that replaces what it made with other settings."""
+        return self.command in _TAKE_OVERWRITE and not {"--baselines", "--count", OVERWRITE} & set(self.words)
+
+    def anew(self) -> Step:
+        """The same step, which replaces what it made before."""
+        return replace(self, words=(*self.words, OVERWRITE))
+
+    @property
     def line(self) -> str:
         """The command, ready to be pasted into a shell."""
         return shlex.join([PROGRAM, *self.words])
@@ -68,6 +83,28 @@ class Plan:
     notes: tuple[str, ...]
     out: Path
     teacher: Path
+
+    def with_anew(self, numbers: Iterable[int]) -> Plan:
+        """The same plan, some of whose steps replace what they made before.
+
+        Parameters
+        ----------
+        numbers : iterable of int
+            The first step is 1.
+
+        Raises
+        ------
+        UserError
+            If there is no such step, or it has nothing to replace.
+        """
+        chosen = set(numbers)
+        able = [number for number, step in enumerate(self.steps, start=1) if step.can_be_made_anew]
+        if wrong := sorted(chosen - set(able)):
+            raise UserError(
+                f"--again {wrong[0]}: steps that can be made anew are {', '.join(map(str, able))}; --print numbers them"
+            )
+        steps = [step.anew() if number in chosen else step for number, step in enumerate(self.steps, start=1)]
+        return replace(self, steps=tuple(steps))
 
     @property
     def results(self) -> Path:
@@ -141,11 +178,12 @@ class _Planning:
     def models(self) -> list[_Model]:
         """Teacher, student and random twins."""
         settings, folder = self.programme.settings, self.out / "caches"
-        stem = _file_name(settings.teacher)
+        names = [name for name in (settings.teacher, settings.student) if name != NONE]
+        stem = _file_names(names)[settings.teacher]
         revision = settings.teacher_revision
         models = [_Model("teacher", settings.teacher, folder / f"{stem}.h5", revision)]
         if settings.student != NONE:
-            cache = folder / f"{_file_name(settings.student)}.h5"
+            cache = folder / f"{_file_names(names)[settings.student]}.h5"
             models.append(_Model("student", settings.student, cache, settings.student_revision))
         models += [
             _Model(f"random twin {seed}", settings.teacher, folder / f"{stem}-random-{seed}.h5", revision, seed)
@@ -153,7 +191,7 @@ class _Planning:
         ]
         if len({model.cache for model in models}) < len(models):
             raise UserError(
-                f"teacher and student are both called {stem}: name two different models, or student = {NONE!r}"
+                f"teacher and student are both {settings.teacher}: name two different models, or student = {NONE!r}"
             )
         return models
 
@@ -259,7 +297,12 @@ def _fit(planning: _Planning) -> Iterator[Step]:
         # Learned weights of random layers say nothing that their single layers do not.
         probed = [model for model in models if probe != "weighted" or model.seed is None]
         words = [*(str(model.cache) for model in probed), "--dim", *dimensions, "--probe", probe]
-        words += planning.words("fit", without=("classes", *(() if probe == "weighted" else ("head",))))
+        without = ["classes"] if probe == "weighted" else ["classes", "head"]
+        asked = planning.programme.table("fit").get("features", ())
+        if probe == "weighted" and asked and not set(asked) & set(SUMMABLE):
+            planning.notes.append(f"weighted probes read the mean: there is no weighted sum of {', '.join(asked)}")
+            without.append("features")
+        words += planning.words("fit", without=tuple(without))
         yield Step(f"fit {probe} probes of {', '.join(planning.dimensions)}", ("fit", *words, *where), probe)
     if _fits_categories(planning):
         words = [
@@ -336,6 +379,14 @@ PARTS: dict[str, Callable[[_Planning], Iterator[Step]]] = {
 def _given(option: str, value: object) -> list[str]:
     """An option and its value; nothing where it has none."""
     return [] if value is None else [option, str(value)]
+
+
+def _file_names(names: Sequence[str]) -> dict[str, str]:
+    """A name of a file for each model: the last part of its name or path, of two that are alike the one before, too."""
+    last = {name: _file_name(name) for name in names}
+    if len(set(last.values())) == len(last):
+        return last
+    return {name: _file_name("-".join(name.rstrip("/").rsplit("/", 2)[-2:])) for name in names}
 
 
 def _file_name(name: str) -> str:

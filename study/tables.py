@@ -35,18 +35,18 @@ class Table:
     settings: tuple[type, ...]
     not_here: frozenset[str] = frozenset()
 
-    def fields(self) -> dict[str, tuple[type, Field]]:
-        """By key, the dataclass and its field."""
+    def fields(self, *, former: bool = False) -> dict[str, tuple[type, Field]]:
+        """By key, the dataclass and its field; by the keys of earlier versions, too, where `former` says so."""
         return {
             key: (settings, field)
             for settings in self.settings
-            for key, field in fields_by_option(settings).items()
+            for key, field in fields_by_option(settings, former=former).items()
             if field.name not in self.not_here
         }
 
     def hint(self, key: str) -> Any:
         """The type of a key's value."""
-        settings, field = self.fields()[key]
+        settings, field = self.fields(former=True)[key]
         return get_type_hints(settings)[field.name]
 
     def words(self, values: Mapping[str, Any]) -> list[str]:

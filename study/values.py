@@ -31,7 +31,9 @@ def fitted(value: Any, hint: Any) -> Any:
     (('ridge',), 3.0)
     """
     if get_origin(hint) in (Union, UnionType):
-        (hint,) = (kind for kind in get_args(hint) if kind is not NoneType)
+        kinds = [kind for kind in get_args(hint) if kind is not NoneType]
+        # Of several single types the first says what it must be.
+        hint = next((kind for kind in kinds[1:] if isinstance(value, kind) and not isinstance(value, bool)), kinds[0])
     if get_origin(hint) is tuple:
         kind = get_args(hint)[0]
         if isinstance(value, list):

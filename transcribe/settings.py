@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from emoprobe.extract.limits import LONGEST_SECONDS
-from emoprobe.extract.options import check_positive
+from emoprobe.extract.options import check_device, check_positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,4 +42,5 @@ class TranscriptionSettings:
     columns: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_device(self.device)
         check_positive(self, "batch_seconds", "longest", "workers")

@@ -11,8 +11,9 @@ from emoprobe.probe.selecting import reported_split
 
 from ..measures.reliability import spearman_brown
 from ..tables import ordered_features, rows_of_subject
-from .canvas import dimension_legend, opened_sheet, plain_ticks
+from .canvas import opened_sheet, plain_ticks
 from .layer_axis import LAYER_LABEL, layer_ticks
+from .legends import dimension_legend
 from .style import COLUMN_WIDTH, FONT_SIZE, FULL_WIDTH, NEUTRAL, dimension_look, printable
 
 if TYPE_CHECKING:

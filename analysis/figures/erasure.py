@@ -8,8 +8,9 @@ import numpy as np
 
 from ..measures.erasure import surely_lost
 from ..tables import rows_of_subject
-from .canvas import legend, legend_columns, legend_rows, opened_sheet, plain_ticks
+from .canvas import opened_sheet, plain_ticks
 from .layer_axis import LAYER_LABEL, layer_ticks
+from .legends import legend, legend_columns, legend_rows
 from .style import FONT_SIZE, FULL_WIDTH, NEUTRAL, LineLook, printable, series_look
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from ..measures.specifications import FACTORS
 from ..measures.specified_claims import ACOUSTICS, DEPTH, SLOPE, TWINS
 from ..measures.verdicts import CONTRADICTED, EQUAL, NOT_TESTED, SUPPORTED, UNDECIDED
 from ..tables import named_parts, rows_of_subject
-from .canvas import Sheet, legend, opened_sheet, plain_ticks
+from .canvas import Sheet, opened_sheet, plain_ticks
 from .kinds import Wanted
+from .legends import legend
 from .style import FULL_WIDTH, NEUTRAL, OKABE_ITO, SMALL_FONT_SIZE, printable
 
 if TYPE_CHECKING:

@@ -14,10 +14,11 @@ from emoprobe.errors import UserError
 
 from ..measures.alignment import MEASURES
 from ..tables import BASELINE_NAMES, named_parts, only, ordered_baselines
-from .canvas import legend_rows, model_legend, opened_sheet, plain_ticks
-from .cells import colour_bar, colour_cells, readable_on, write_in_cell
+from .canvas import opened_sheet, plain_ticks
+from .cells import colour_bar, colour_cells, readable_on, write_in_cell, written
 from .files import write_drawings
 from .layer_axis import layer_ticks
+from .legends import legend_rows, model_legend
 from .style import COLUMN_WIDTH, FONT_SIZE, FULL_WIDTH, SMALL_FONT_SIZE, printable, series_look, text_width
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def _draw_layers_by_layers(ax: Axes, values: np.ndarray, *, cell: float) -> Quad
         for (row, column), value in np.ndenumerate(values):
             if math.isfinite(value):
                 colour = readable_on(colours((value - low) / (1 - low)))
-                text = f"{value:.2f}".replace("-", "−")
+                text = written(value)
                 write_in_cell(ax, row, column, text, colour)
     layer_ticks(ax, values.shape[1] - 1)
     step = 1 if len(values) <= 7 else 2 if len(values) <= 13 else 4
@@ -254,5 +255,5 @@ def _caption(rows: pd.DataFrame, measure: str) -> str:
 
 
 def _range(values: pd.Series) -> str:
-    low, high = f"{values.min():.2f}", f"{values.max():.2f}"
+    low, high = written(values.min()), written(values.max())
     return f"about {low}" if low == high else f"{low} to {high}"

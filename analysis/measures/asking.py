@@ -23,7 +23,7 @@ from emoprobe.probe.schema import table
 
 from .answers import inquiry_of, keep_answer, kept_answer
 from .inquiry import Inquiry
-from .problems import progress_bar
+from .problems import bar_called
 from .stored import fingerprint
 
 
@@ -108,7 +108,7 @@ def _answer(
     if kept is not None:
         say(f"{_names(caches)}: {inquiry.name} stands in {folder}")
         return kept
-    bar = progress_bar(f"{_names(caches)}, {inquiry.name}", progress)
+    bar = bar_called(f"{_names(caches)}, {inquiry.name}", progress)
     with warnings.catch_warnings(record=True) as noted:
         warnings.simplefilter("always", Note)
         new = table(inquiry.ask(caches, settings, results=results, bar=bar), dict(inquiry.columns))

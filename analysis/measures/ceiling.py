@@ -266,11 +266,11 @@ CEILING = Inquiry(
     options={
         "dimensions": Option("default: all that have the spread of several ratings", name="dim", choices=DIMENSIONS),
         "ratings": Option(
-            "table of single ratings, id,rater,arousal,valence,dominance (default: what the cache holds)"
+            "read single ratings from this table, id,rater,arousal,valence,dominance (default: what the cache holds)"
         ),
-        "halves": Option("ways to deal single ratings to two halves (default: %(default)s)"),
-        "resamples": Option("of the bootstrap over speakers, or groups of them (default: %(default)s)"),
-        "seed": Option("of the bootstrap and the halves (default: %(default)s)"),
+        "halves": Option("deal the single ratings to two halves in so many ways (default: %(default)s)"),
+        "resamples": Option("resample speakers, or groups of them, so many times (default: %(default)s)"),
+        "seed": Option("draw the bootstrap and the halves from this seed (default: %(default)s)"),
     },
     columns=COLUMNS,
     ask=ask_ceiling,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import lazy_loader as _lazy
 
 from emoprobe.errors import UserError
+from emoprobe.progress import progress_bar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -178,13 +178,9 @@ def _drawn(folds: tuple[Fold, ...], settings: RelevanceSettings) -> tuple[Fold, 
     )
 
 
-def progress_bar(label: str, progress: bool) -> Bar:
+def bar_called(label: str, progress: bool) -> Bar:
     """A bar on standard error, or none."""
-    if not progress:
-        return iter
-    from tqdm import tqdm
-
-    return lambda items: tqdm(items, desc=label, file=sys.stderr)
+    return lambda items: progress_bar(items, desc=label, show=progress)
 
 
 # Layers side by side -------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ else:
     np, pd = _lazy.load("numpy"), _lazy.load("pandas")
 
 from .opinions import OPINIONS
-from .problems import lacks_package, problems, progress_bar
+from .problems import bar_called, lacks_package, problems
 from .relevance_settings import RelevanceSettings
 
 COLUMNS = (
@@ -116,7 +116,7 @@ def relevance_opinions(
         missing = tuple(dimension for dimension in wanted if dimension not in set(kept["dimension"]))
         tables.append(kept)
         if missing:
-            bar = progress_bar(f"{cache.label}, {name}", progress)
+            bar = bar_called(f"{cache.label}, {name}", progress)
             new = OPINIONS[name].ask(cache, replace(settings, dimensions=missing), bar=bar)
             new[MADE_FROM] = made_from
             if path is not None:

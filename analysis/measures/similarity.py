@@ -6,7 +6,6 @@ memory is that of one width × width matrix a layer, however many utterances the
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import lazy_loader as _lazy
 
 from emoprobe.errors import UserError
 from emoprobe.extract.digest import cache_digest
+from emoprobe.progress import progress_bar
 
 from .alignment import MEASURES, VARIANCE, check_settings, compare
 from .stored import MADE_FROM, READ, fingerprint, load_table, update_table
@@ -223,8 +223,9 @@ def _layers(cache: HiddenStateCache, statistic: str, rows: np.ndarray) -> list[M
 
 def _matched(one: HiddenStateCache, other: HiddenStateCache) -> tuple[np.ndarray, np.ndarray]:
     """Rows of the utterances that both have done, in the order of the first."""
-    place = {name: row for row, name in enumerate(other.utterances["id"]) if other.done[row]}
-    pairs = [(row, place[name]) for row, name in enumerate(one.utterances["id"]) if one.done[row] and name in place]
+    there, here = other.utterances["id"][other.done], one.utterances["id"][one.done]
+    place = dict(zip(there, there.index, strict=True))
+    pairs = [(row, place[name]) for row, name in here.items() if name in place]
     if not pairs:
         raise UserError(f"{one.path} and {other.path} share no utterance: their ids differ")
     rows, other_rows = np.array(pairs).T
@@ -269,8 +270,4 @@ def _rows(
 
 
 def _bar(label: str, progress: bool) -> Callable[[Any], Any]:
-    if not progress:
-        return iter
-    from tqdm import tqdm
-
-    return lambda items: tqdm(items, desc=label, unit="layer", file=sys.stderr)
+    return lambda items: progress_bar(items, desc=label, unit="layer", show=progress)

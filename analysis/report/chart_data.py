@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from emoprobe.probe.choosing import rows_of
+
 from ..tables import BASELINE_NAMES, METRICS, ordered_baselines
 from .content import clean, counted_probability, known, with_interval
 from .study import Model, Study
@@ -126,7 +128,7 @@ def _scores(model: Model, of: Model, layers: pd.DataFrame) -> Iterator[dict[str,
 
 
 def _baselines(study: Study, corpus: str) -> list[dict[str, Any]]:
-    rows = study.results.select(corpus=corpus, fold="all", split=study.split(corpus))
+    rows = rows_of(study.results.scores, corpus=corpus, fold="all", split=study.split(corpus))
     rows = rows[rows["layer"].eq(-1).fillna(False).to_numpy(bool) & rows["dimension"].isin(study.dimensions)]
     names = [name for name in ordered_baselines(rows["probe"]) if name in BASELINE_NAMES]
     said = []

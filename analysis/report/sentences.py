@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
+from emoprobe.probe.choosing import rows_of
 from emoprobe.probe.selecting import Choice, headline_metric
 
 from ..measures.directions import LEVEL
@@ -75,9 +76,10 @@ def _of_target(study: Study, model: Model, target: str, claims: Sequence[Claim])
 
 def _words(study: Study, model: Model, target: str) -> Iterator[str]:
     """What the words alone reach, where no claim on them says it."""
-    rows = study.results.select(
-        probe="text", fold="all", dimension=target, corpus=model.corpus, split=study.split(model.corpus)
-    )
+    rows = rows_of(
+        study.results.scores, probe="text", fold="all", dimension=target, corpus=model.corpus,
+        split=study.split(model.corpus),
+    )  # fmt: skip
     score = rows[headline_metric(target)].dropna()
     if len(score):
         yield f"The words alone reach {number(score.iloc[0])}."

@@ -11,6 +11,7 @@ import pandas as pd
 
 from emoprobe.errors import UserError
 from emoprobe.fields import LIST, TABLE, Part, Spec, check_fields
+from emoprobe.probe.choosing import rows_of
 from emoprobe.probe.results import Results
 from emoprobe.probe.schema import CATEGORIES
 from emoprobe.probe.selecting import NOT_HELD_OUT, Choice, best_layer, headline_metric, reported_split
@@ -134,8 +135,8 @@ class Study:
     def layers(self, model: Model, dimension: str) -> pd.DataFrame:
         """Pooled scores of the linear probe at each layer, on the part and features that are reported."""
         probe = LAYERED.get(dimension, LAYERED["dimension"])
-        rows = self.results.select(
-            model=model.label, corpus=model.corpus, dimension=dimension, probe=probe, fold="all",
+        rows = rows_of(
+            self.results.scores, model=model.label, corpus=model.corpus, dimension=dimension, probe=probe, fold="all",
             split=self.split(model.corpus),
         )  # fmt: skip
         rows = rows[rows["layer"].ge(0).fillna(False).to_numpy(bool)]

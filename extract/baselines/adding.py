@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from emoprobe.errors import UserError
+from emoprobe.misspelt import nearest
 from emoprobe.ownership import refuse_strangers, remove
+from emoprobe.progress import progress_bar
 
 from ..cache import HiddenStateCache
 from ..sidecars import (
@@ -101,6 +102,11 @@ def _parsed(name: str) -> tuple[str, str]:
     there = {known: BASELINES[known].choice for known in kept_beside()}
     if base not in there or (given and not there[base]):
         choices = [f"{known}={what}" for known, what in there.items() if what]
+        near = nearest(base, BASELINES, cutoff=0.6)
+        if near is not None and near not in there:
+            raise UserError(f"--baselines {name}: every cache holds {near} already; leave it out")
+        if near is not None and base not in there:
+            raise UserError(f"no baseline {name!r}: did you mean {near}?")
         raise UserError(f"no baseline {name!r}; there is {', '.join(there)}, and {', '.join(choices)}")
     if given and not choice.strip():  # an unset shell variable, not the wish for the default
         what = there[base]
@@ -148,7 +154,7 @@ def _computed(
     parts = path.with_suffix(".parts")
     refuse_strangers(parts, _PARTS, "the unfinished parts of a baseline", option="--out")
     finished = []
-    with tqdm(total=len(ids), disable=not progress, unit="utterance", mininterval=0.5, desc=baseline.name) as bar:
+    with progress_bar(total=len(ids), show=progress, unit="utterance", desc=baseline.name) as bar:
         for number, start in enumerate(range(0, len(ids), size)):
             rows = np.arange(start, min(start + size, len(ids)))
             part = _part(parts / f"{number:06d}.parquet", about, ids[rows])

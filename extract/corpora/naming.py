@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from emoprobe.errors import UserError
+from emoprobe.misspelt import meant
 
 from .bounds import bounds_among
 from .cells import EMOTION, RATERS
@@ -198,7 +199,7 @@ def parse_columns(words: Iterable[str]) -> dict[str, str]:
             if not sign:
                 raise UserError(f"--columns {pair!r}: write OURS=THEIRS, such as path=file,arousal=EmoAct")
             if ours not in COLUMNS:
-                raise UserError(f"--columns {pair!r}: there is no {ours!r}; the columns are {', '.join(COLUMNS)}")
+                raise UserError(f"--columns {pair!r}: there is no column {ours!r}; {meant(ours, COLUMNS)}")
             if chosen.get(ours, theirs) != theirs:
                 raise UserError(f"--columns: {ours} is to be {chosen[ours]!r} and {theirs!r}; give one of them")
             chosen[ours] = theirs

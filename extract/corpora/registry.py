@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from emoprobe.errors import UserError
+from emoprobe.misspelt import meant
 
 from .benchmarks import add_splits
 from .datasets import is_dataset
@@ -77,6 +78,15 @@ def read_corpus(
     ------
     UserError
         When there is no such file or reader, or the reader refuses the corpus.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from emoprobe.testing import make_corpus
+    >>> with TemporaryDirectory() as folder:
+    ...     corpus = read_corpus(make_corpus(Path(folder), utterances=6, speakers=2))
+    >>> len(corpus.utterances), corpus.utterances["speaker"].nunique(), corpus.targets
+    (6, 2, ('arousal', 'valence', 'dominance', 'emotion'))
     """
     options: Options = {}
     if keep_words:
@@ -105,7 +115,6 @@ def _find(spec: str, options: Options) -> tuple[str, str | Path, Corpus]:
     if not spec.strip():
         raise UserError(f"--corpus {spec!r}: is empty; give demo, a manifest, or NAME:ROOT")
     readers = corpus_readers()
-    known = ", ".join(sorted(readers))
     place = Path(spec)
     told = next((name for name, is_kind in HOLDERS.items() if is_kind(place)), "")
     told = told or _told_by_folder(place)
@@ -125,7 +134,9 @@ def _find(spec: str, options: Options) -> tuple[str, str | Path, Corpus]:
     if spec in readers and not Path(spec).exists():
         raise UserError(f"--corpus {spec}: this reader needs the corpus's folder; write {spec}:ROOT")
     if named and not Path(spec).exists() and "/" not in named[1]:
-        raise UserError(f"--corpus {spec}: there is no reader {named[1]!r} (readers: {known}) and no such file")
+        raise UserError(
+            f"--corpus {spec}: there is no such file, and no reader {named[1]!r}: {meant(named[1], sorted(readers))}"
+        )
     return "", spec, read_manifest(Path(spec), **options)
 
 

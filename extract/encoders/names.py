@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from emoprobe.errors import UserError
+from emoprobe.misspelt import nearest
 
 _ON_THE_HUB = r"\w[\w.-]*(/\w[\w.-]*)?"
 
@@ -46,13 +46,6 @@ def refuse_misspelt(name: str, short_names: Iterable[str], hub_names: Collection
 
 def _meant(name: str | None) -> str:
     return "" if name is None else f". Did you mean {name}?"
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that is nearly this one; None where there is none."""
-    lower = {each.lower(): each for each in known}
-    close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.75)
-    return lower[close[0]] if close else None
 
 
 def nearest_folder(name: str) -> str | None:

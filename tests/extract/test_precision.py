@@ -112,7 +112,7 @@ class TestExtraction:
         assert "bfloat16 on this CPU does not compute what float32 on the CPU computes" in error
         assert "layer 1 (block 1) is off by" in error
         assert re.search(r"and 0\.\d+ is allowed", error)
-        assert "Use --dtype float32; the environment variable ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16" in error
+        assert "Use --precision float32; the environment variable ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16" in error
         assert out.read_bytes() == before
         assert command(manifest, model, tmp_path / "other.h5") == 2
         assert not (tmp_path / "other.h5").exists()

@@ -359,7 +359,7 @@ def dying(beside, path):
     return replace(beside, path)
 
 results.Path.replace = dying
-fit.draw = lambda *folders: []
+fit.draw = lambda *folders, **_: []
 sys.exit(fit.main(sys.argv[2:]))
 """
 
@@ -440,7 +440,7 @@ def test_command_without_arguments(cache, tmp_path, monkeypatch, capsys):
     (tmp_path / "hidden_states.h5").write_bytes(cache.read_bytes())
     drawn = []
 
-    def draw(results, figures):
+    def draw(results, figures, **_):
         drawn.append((results, figures, (results / "scores.csv").exists()))
 
     monkeypatch.setattr("emoprobe.cli.fit.draw", draw)
@@ -448,7 +448,9 @@ def test_command_without_arguments(cache, tmp_path, monkeypatch, capsys):
     said = capsys.readouterr()
     assert drawn == [(Path("results"), Path("figures"), True)]
     assert "best layer 3" in said.out
-    assert "layer" in said.err  # the bar
+    assert "carries valence best in layer 3" in " ".join(said.out.split())
+    assert said.out.endswith("next: emoprobe report results\n")
+    assert "%|" not in said.err  # a bar is for a terminal
 
 
 def test_command_says_errors_in_a_line(tmp_path, cache, capsys):

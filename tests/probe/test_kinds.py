@@ -52,7 +52,7 @@ def cache(tmp_path) -> Path:
 
 @pytest.mark.slow
 def test_a_new_probe_is_a_line_in_the_registry(cache, tmp_path, monkeypatch):
-    with pytest.raises(UserError, match="unknown probe 'median': there is ridge"):
+    with pytest.raises(UserError, match="unknown probe 'median': there are ridge"):
         fit_layers(cache, probe="median")
     monkeypatch.setitem(PROBES, "median", Median())
     assert parser().parse_args(["--probe", "median"]).probe == "median"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pandas as pd
 import pytest
 import soundfile
@@ -12,7 +14,7 @@ import soundfile
 from emoprobe.cli.emoprobe import main as emoprobe
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora import read_corpus
-from emoprobe.study.estimate import estimate, taken_by
+from emoprobe.study.estimate import estimate, features_of, taken_by
 from emoprobe.study.facts import facts_of
 from emoprobe.study.sampling import SAMPLED, Taken, measure, write_sample
 from emoprobe.study.settings import Programme, StudySettings
@@ -95,6 +97,32 @@ def test_what_is_not_here_is_not_measured(corpus, tmp_path):
     assert teacher.seconds is None
     assert teacher.source == "not measured: nobody/model would have to be downloaded"
     assert student.disk == 48_000  # with random weights, which need no download
+
+
+def test_words_that_are_missing_are_heard_in_the_sample(corpus, tmp_path):
+    """One of 48 has no transcript: hearing is measured on a sample without any, and counted for the one."""
+    table = pd.read_csv(corpus)
+    table.loc[3, "transcript"] = ""
+    some = corpus.with_name("some.csv")
+    table.to_csv(some, index=False)
+    _, estimates = estimated(
+        some, tmp_path, systems=(), recogniser="whisper-tiny-en", tables={"extract": {"pool": ["std"]}}
+    )
+    heard = estimates[0]
+    assert heard.step.command == "transcribe"
+    assert heard.source.startswith(f"measured on {SAMPLED} utterances")
+    assert 0 < heard.seconds < estimates[1].seconds + 30
+
+
+@pytest.mark.parametrize(
+    ("statistics", "asked", "features"),
+    [(("std",), (), 7), (("mean", "std"), (), 14), (("mean", "std", "max"), ("mean+std+max", "mean"), 21)],
+)
+def test_features_are_those_that_probes_read(tmp_path, statistics, asked, features):
+    with h5py.File(tmp_path / "c.h5", "w") as file:
+        for name in statistics:
+            file[f"pooled/{name}"] = np.zeros((4, 5, 7))
+        assert features_of(file, asked) == (4, features)
 
 
 def test_what_a_process_took_more_than_another_is_no_matter_of_other_work():

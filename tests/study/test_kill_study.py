@@ -1,6 +1,6 @@
 """Killed at any instant and run again, a study ends as one that was never stopped.
 
-Two instants by default; ``EMOPROBE_KILLS=10 python -m pytest tests/study/test_kill_study.py`` for more. Each kill is a
+One instant by default; ``EMOPROBE_KILLS=10 python -m pytest tests/study/test_kill_study.py`` for more. Each kill is a
 SIGKILL to the study and to the step that runs.
 """
 
@@ -23,7 +23,7 @@ from emoprobe.testing.checkpoints import save_speech_model, save_text_model
 from emoprobe.testing.corpora import make_corpus
 from tests.cli.test_kill_commands import content, differing
 
-KILLS = int(os.environ.get("EMOPROBE_KILLS", "2"))
+KILLS = int(os.environ.get("EMOPROBE_KILLS", "1"))
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 

@@ -65,6 +65,15 @@ def test_any_programme_comes_back_as_it_was_written(tmp_path_factory, settings, 
     assert read_programme(path) == programme
 
 
+def test_a_number_of_gpus_may_be_a_number_or_a_text(tmp_path):
+    path = tmp_path / "study.toml"
+    for written_as, gpus in (("2", 2), ('"all"', "all"), ('"2"', "2")):
+        path.write_text(f"[extract]\ngpus = {written_as}\n")
+        programme = read_programme(path)
+        assert programme.table("extract")["gpus"] == gpus
+        assert TABLES["extract"].words(programme.table("extract")) == ["--gpus", str(gpus)]
+
+
 def test_every_setting_is_in_the_file_with_its_meaning():
     text = written(Programme())
     for name in StudySettings.__dataclass_fields__:
@@ -84,8 +93,8 @@ WRONG = [
     ("seeds = 2.5", 1, "'seeds' must be a whole number"),
     ("# none\nseeds = 0", 2, "--seeds 0 must be at least 1"),
     ('dim = ["valence"]', 1, "there is no setting 'dim': did you mean 'dimensions'?"),
-    ('dimensions = ["valenz"]', 1, "dimensions: there is no 'valenz', but arousal, valence, dominance"),
-    ('ask = ["ceilin"]', 1, "ask: there is no 'ceilin', but "),
+    ('dimensions = ["valenz"]', 1, "dimensions: there is no 'valenz': did you mean valence?"),
+    ('ask = ["ceilin"]', 1, "ask: there is no 'ceilin': did you mean ceiling?"),
     ('systems = ["student+words"]', 1, "systems: there is no 'student+words'"),
     ("permutations = 3", 1, "there is no setting 'permutations'; it stands in the table [fit]"),
     ('corpus = "a\\u0000b"', 1, "'corpus' must be a text in quotes, on one line and without characters that"),
@@ -94,9 +103,11 @@ WRONG = [
     ("[fit]\npenalties = [1, 'two']", 2, "'penalties' must be a list of which each is a number"),
     ('[fit]\ndimensions = ["valence"]', 2, "[fit] has no option 'dimensions'; the study sets that itself"),
     ("[fit]\nmdl = 0", 2, "'mdl' must be true or false, and is 0"),
-    ('[extract]\ndtype = "float8"', 2, "no precision 'float8'; there is float32, bfloat16, float16"),
+    ('[extract]\ndtype = "float8"', 2, "no precision 'float8'; did you mean float32? There are float32"),
     ("[extract]\nworkers = inf", 2, "'workers' must be a whole number"),
     ("[train]\ntext_dropout = 0.6\naudio_dropout = 0.7", 1, "together they are at most 1"),
+    ('baselines = ["egemap"]', 1, "baselines: there is no 'egemap': did you mean egemaps?"),
+    ('[fit]\ndevice = "gpu"', 2, "--device gpu: "),
     ("fit = 3", 1, "fit is a table: write [fit], and its options below it"),
     ('corpus = "a', 0, "is no TOML"),
     ('corpus = "a"\ncorpus = "b"\nseeds = 3', 2, "each key stands once"),
@@ -127,6 +138,9 @@ def test_what_is_no_file_of_settings_is_refused(tmp_path):
     path.write_bytes(b"#" * 1_000_001)
     with pytest.raises(UserError, match="is no file of settings"):
         read_programme(path)
+    (tmp_path / "corpus.toml").mkdir()
+    with pytest.raises(UserError, match=r"corpus\.toml is a folder, .*: give a corpus as .*corpus\.toml/\."):
+        read_programme(tmp_path / "corpus.toml")
     path.write_bytes(b"a = " + b"[" * 100_000)
     with pytest.raises(UserError, match="is no TOML"):
         read_programme(path)
@@ -177,6 +191,13 @@ def test_the_command_line_stands_above_the_file(tmp_path, monkeypatch, capsys):
         (["demo", "--set", "folds=3"], "--set folds=3: write TABLE.OPTION=VALUE"),
         (["demo", "--set", "fit.folds=three"], "--set fit.folds: 'folds' must be a whole number, and is 'three'"),
         (["demo", "--seeds", "0"], "the command line: --seeds 0 must be at least 1"),
+        (["demo", "--teacher", "hubert-lage"], "teacher: no model is called hubert-lage: did you mean hubert-large?"),
+        (["demo", "--text", "distilbrt"], "text: no model is called distilbrt: did you mean distilbert?"),
+        (
+            ["demo", "--recogniser", "whisper-tny-en"],
+            "recogniser: no model is called whisper-tny-en: did you mean whisper-tiny-en?",
+        ),
+        (["demo", "--again", "1", "--print"], "--again 1: steps that can be made anew are 2, "),
         (["demo", "--preset", "paper"], "demo is a preset too"),
         (["none.csv", "--print"], "none.csv: no such file"),
         (["a.toml", "--preset", "paper"], "--preset goes with a corpus"),

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,15 @@ def _wait_for(condition) -> None:
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.02)
+
+
+def test_what_a_step_made_before_can_be_replaced(tmp_path):
+    """A step with other settings refuses what it made before; the study says how it is made anew."""
+    plan = replace(plan_of(tmp_path / "out"), steps=(Step("extract", ("extract", "2")),))
+    program = (sys.executable, "-c", "import sys; sys.exit(0 if '--overwrite' in sys.argv else 2)")
+    with pytest.raises(UserError, match=r"to replace what it made with other settings: emoprobe study x --again 1;"):
+        run_steps(plan, program=program, again="emoprobe study x")
+    assert run_steps(plan.with_anew([1]), program=program, again="emoprobe study x") == 0
 
 
 def test_a_second_process_in_the_folder_is_refused(tmp_path, monkeypatch, capsys):

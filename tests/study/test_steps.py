@@ -34,7 +34,7 @@ def steps_of(facts: Facts = FULL, tables: dict | None = None, **changes) -> list
 
 #: A value that is not the default, by table and key.
 OTHER = {
-    ("transcribe", "device"): "cpu", ("extract", "pool"): ("mean",), ("extract", "dtype"): "bfloat16",
+    ("transcribe", "device"): "cpu", ("extract", "pool"): ("mean",), ("extract", "precision"): "bfloat16",
     ("fit", "features"): ("mean", "std"), ("fit", "classes"): "angry sad", ("fit", "head"): "mlp",
     ("fit", "permute_within_speakers"): False, ("train", "freeze"): (), ("train", "pooling"): "attentive",
     ("train", "layers"): "sum", ("train", "precision"): "bfloat16", ("train", "weights"): (1.0, 2.0, 1.0),
@@ -133,9 +133,32 @@ def test_a_corpus_without_the_label_is_refused():
     assert any("--target emotion" in line for line in steps_of(replace(FULL, targets=("emotion",))))
 
 
-def test_two_models_of_one_name_are_refused():
-    with pytest.raises(UserError, match="both called hubert-nano"):
-        steps_of(student="other/hubert-nano")
+def test_two_models_of_one_name_are_told_apart_and_one_model_twice_is_refused():
+    steps = steps_of(teacher="lab/hubert", student="other/hubert", systems=())
+    assert any("--model lab/hubert --out out/caches/lab-hubert.h5" in step for step in steps)
+    assert any("--model other/hubert --out out/caches/other-hubert.h5" in step for step in steps)
+    assert any("out/caches/lab-hubert-random-0.h5" in step for step in steps)
+    with pytest.raises(UserError, match="teacher and student are both hubert-nano"):
+        steps_of(student="hubert-nano")
+
+
+def test_a_weighted_probe_reads_what_can_be_summed():
+    programme = Programme(StudySettings(corpus="speech.csv"), {"fit": {"features": ("std",)}})
+    planned = plan(programme, FULL, Path("out"))
+    ridge, weighted = (step.words for step in planned.steps if step.model in ("ridge", "weighted"))
+    assert ridge[ridge.index("--features") + 1] == "std"
+    assert "--features" not in weighted
+    assert "weighted probes read the mean: there is no weighted sum of std" in planned.notes
+
+
+def test_a_step_is_made_anew_where_it_can_be():
+    planned = plan(Programme(StudySettings(corpus="speech.csv")), FULL, Path("out"))
+    first = planned.with_anew([1])
+    assert first.steps[0].words == (*planned.steps[0].words, "--overwrite")
+    assert first.steps[1:] == planned.steps[1:]
+    report = len(planned.steps)
+    with pytest.raises(UserError, match=rf"--again {report}: steps that can be made anew are 1, 2, "):
+        planned.with_anew([1, report])
 
 
 def test_how_the_corpus_is_read_goes_to_every_step():

@@ -9,11 +9,12 @@ from functools import partial
 import pandas as pd
 
 from emoprobe.extract.baselines.registry import BASELINES, kept_beside
+from emoprobe.probe.choosing import rows_of
 from emoprobe.probe.selecting import Choice, best_baseline, chosen_in_words, headline_metric
 
 from ...figures.depth import plot_teacher_student
 from ...figures.files import file_stems
-from ...figures.layers import plot_layers
+from ...figures.panels import plot_layer_panels
 from ...tables import BASELINE_NAMES
 from ..chart import REMEDY, can_be_asked, note, specification
 from ..chart_data import chart_data
@@ -139,7 +140,7 @@ def _layer_figure(study: Study, model: Model, dimensions: Sequence[str], metric:
     if not drawn:
         return []
     draw = partial(
-        plot_layers, study.results, model=model.label, corpus=model.corpus, metric=metric, dimensions=drawn,
+        plot_layer_panels, study.results, model=model.label, corpus=model.corpus, metric=metric, dimensions=drawn,
         split=study.split(model.corpus),
     )  # fmt: skip
     said = "; ".join(_curve_in_words(study.layers(model, dimension), dimension, metric) for dimension in drawn)
@@ -218,7 +219,7 @@ def _other_choices(study: Study, corpus: str, chosen: Sequence[_Chosen]) -> list
 
 
 def _rivals_table(study: Study, corpus: str, chosen: Sequence[_Chosen]) -> list[Table]:
-    scores = study.results.select(corpus=corpus, fold="all", split=study.split(corpus))
+    scores = rows_of(study.results.scores, corpus=corpus, fold="all", split=study.split(corpus))
     baselines = scores[scores["layer"].eq(-1).fillna(False).to_numpy(bool)]
     rows, choices = [], []
     for one in chosen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from emoprobe.probe.choosing import rows_of
 from emoprobe.probe.leakage import shared_kinds
 from emoprobe.probe.units import GROUP
 
@@ -87,7 +88,7 @@ def _limits_of(study: Study, corpus: str) -> list[str]:
     runs = study.runs(corpus=corpus)
     notes = list(dict.fromkeys(note for run in runs for note in corpus_about(run).get("notes", [])))
     entries += [as_sentence(str(note)) for note in notes]
-    scores = study.results.select(corpus=corpus, fold="all", split=study.split(corpus))
+    scores = rows_of(study.results.scores, corpus=corpus, fold="all", split=study.split(corpus))
     speakers = scores["speakers"].dropna()
     groups = scores.loc[scores["unit"] == GROUP, "units"].dropna()
     fewest = groups if len(groups) else speakers
