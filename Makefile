@@ -40,17 +40,9 @@ $(VENV)/installed-test: setup.cfg pyproject.toml $(VENV)/installed-demo
 		|| echo "no Chromium here: the tests that open the report in a browser will skip"
 	touch $@
 
-# The teacher, its student and its random twin, all three dimensions. Every command goes on where it stopped.
+# The teacher, its student and its random twin, all three dimensions: the preset of this name. It goes on where it stopped.
 demo: $(VENV)/installed-demo
-	mkdir -p $(DEMO)
-	cd $(DEMO) && $(abspath $(BIN))/probe-extract
-	cd $(DEMO) && $(abspath $(BIN))/probe-extract --baselines egemaps text
-	cd $(DEMO) && $(abspath $(BIN))/probe-extract --model distilhubert-nano --out distilhubert-nano.h5
-	cd $(DEMO) && $(abspath $(BIN))/probe-extract --random-init 0 --out random.h5
-	cd $(DEMO) && $(abspath $(BIN))/probe-fit hidden_states.h5 distilhubert-nano.h5 random.h5 --dim all
-	cd $(DEMO) && $(abspath $(BIN))/probe-fit --dim all --probe weighted
-	cd $(DEMO) && $(abspath $(BIN))/probe-report
-	@echo "the report is $(DEMO)/report/report.html, the figures are in $(DEMO)/figures, their numbers in $(DEMO)/results"
+	$(BIN)/emoprobe study demo --out $(DEMO)
 
 # The paper's comparison on the offline corpus: text alone, the student, the student with text, the teacher.
 train: $(VENV)/installed-demo

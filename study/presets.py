@@ -28,8 +28,8 @@ PRESETS: dict[str, Preset] = {
         ),
     ),
     "demo": Preset(
-        "the packaged models on the packaged corpus, without end-to-end systems; needs no network",
-        Programme(StudySettings(systems=())),
+        "the packaged models on the packaged corpus: probes of the three dimensions and a report; needs no network",
+        Programme(StudySettings(categories=False, systems=())),
     ),
     "quick": Preset(
         "a first look at a corpus: 300 utterances, packaged models, few permutations",
