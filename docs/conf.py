@@ -15,7 +15,8 @@ version = release = version_of("emoprobe").partition("+")[0].partition(".dev")[0
 
 extensions = ["myst_nb", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.viewcode",
               "sphinx_copybutton"]  # fmt: skip
-exclude_patterns = ["_build", "jupyter_execute"]
+exclude_patterns = ["_build", "jupyter_execute", "_templates"]
+templates_path = ["_templates"]
 html_theme = "furo"
 html_title = f"emoprobe {release}"
 
@@ -44,11 +45,11 @@ def _link_here(match: re.Match) -> str:
     return text if path.rstrip("/") in text.replace("`", "") else f"{text} (`{path}`)"
 
 
-def _of_repository(app: Sphinx, page: str, source: list[str]) -> None:
+def _of_repository(_app: Sphinx, _page: str, source: list[str]) -> None:
     source[0] = _LINK.sub(_link_here, source[0])
 
 
-def _included(app: Sphinx, path: Path, parent: str, source: list[str]) -> None:
+def _included(_app: Sphinx, _path: Path, _parent: str, source: list[str]) -> None:
     """What stands in the repository's root links from there."""
     text = re.sub(r"\]\(docs/([\w./]+\.md)", r"](\1", source[0])
     text = re.sub(r"\]\((?!https?:|#|[\w]+\.md)([\w./]+)", r"](../\1", text)
