@@ -19,6 +19,7 @@ from emoprobe.extract.corpora.cells import DIMENSIONS, TEXT_COLUMNS
 from emoprobe.settings_as_options import former_option_of, option_of
 
 from .parsing import CommandParser, add_output, file_name, text
+from .screen import wrapped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -340,7 +341,7 @@ def tell_end(sentence: str, *words: str | Path, quiet: bool = False) -> None:
     if quiet:
         return
     if sentence:
-        print(sentence)
+        print(wrapped(sentence))
     if words:
         tell_next(*words)
 
@@ -355,13 +356,21 @@ def counted(count: int, thing: str) -> str:
     return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
-def draw(results: Path, figures: Path, *, quiet: bool = False) -> None:
-    """Draw every figure that the results hold enough for, and print where; say where there is none yet."""
+def draw(results: Path, figures: Path, *, run: Path | None = None, quiet: bool = False) -> None:
+    """Draw every figure that the results hold enough for, and print where; say where there is none yet.
+
+    Of a `run` of ``probe-train`` its learning curves are drawn, too.
+    """
     from emoprobe.analysis.figures.drawing import NothingToDraw, draw_figures
 
     try:
         drawn = draw_figures(results, figures)
-        for path in () if quiet else drawn:
-            print(f"figure: {path}")
     except NothingToDraw as nothing:  # no layer has a score, or one system alone has nothing to stand beside
+        drawn = []
         print(f"no figure yet: {nothing}", file=sys.stderr)
+    if run is not None:
+        from emoprobe.analysis.figures.learning import draw_learning_curves
+
+        drawn += draw_learning_curves(run, figures)
+    for path in () if quiet else drawn:
+        print(f"figure: {path}")

@@ -38,7 +38,7 @@ DEFAULT_CORPUS, DEFAULT_MODEL = "demo", "hubert-nano"
 
 _EPILOG = """\
 examples:
-  emoprobe extract                                                   the demo corpus, by hubert-nano
+  emoprobe extract                      the demo corpus, by hubert-nano
   emoprobe extract --corpus ratings.csv --model distilhubert --out student.h5
   emoprobe extract --corpus emodb:EMODB --model hubert-nano --baselines egemaps
   emoprobe extract --corpus ratings.csv --model hubert-nano --random-init 1 --out twin.h5

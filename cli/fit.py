@@ -212,10 +212,12 @@ def summary(results: Results) -> str:
             else:
                 where = "mean over seeds" if row["probe"] == "end-to-end" else "all layers, mean over seeds"
             bounds = _interval(row[measure + "_low"], row[measure + "_high"])
-            other = f"macro F1 {row['macro_f1']:.3f}" if dimension == "emotion" else f"r {row['pearson']:.3f}"
+            second, symbol = ("macro_f1", "macro F1") if dimension == "emotion" else ("pearson", "r")
+            other = "" if pd.isna(row[second]) else f"{symbol} {row[second]:z.3f}"
+            lines.append(f"  {name:<20} {where:<28} {row[measure]:z6.3f} {bounds:<18} {other}".rstrip())
             if row["chosen_on"] and pd.notna(row["highest_layer"]) and row["layer"] != row["highest_layer"]:
-                other += f"; highest here, with hindsight: layer {int(row['highest_layer'])}, {row['highest']:.3f}"
-            lines.append(f"  {name:<20} {where:<28} {row[measure]:6.3f} {bounds:<18} {other}")
+                highest = f"layer {int(row['highest_layer'])}, {row['highest']:.3f}"
+                lines.append(f"    highest here, with hindsight: {highest}")
             lines += _recalls(results, row)
     chosen = best[best["chosen_on"] != ""]
     for scored_on, part in chosen.groupby("split", sort=False):
@@ -227,7 +229,7 @@ def summary(results: Results) -> str:
 
 
 def _interval(low: float, high: float) -> str:
-    return "no interval" if math.isnan(low) or math.isnan(high) else f"[{low:.3f}, {high:.3f}]"
+    return "no interval" if math.isnan(low) or math.isnan(high) else f"[{low:z.3f}, {high:z.3f}]"
 
 
 def _recalls(results: Results, row: pd.Series) -> list[str]:

@@ -6,6 +6,7 @@ import argparse
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,11 +23,10 @@ class Help(argparse.HelpFormatter):
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         lines: list[str] = []
-        for paragraph in text.strip("\n").split("\n"):
-            kept = paragraph.startswith(" ") or not paragraph
-            filled = [paragraph] if kept else textwrap.wrap(paragraph, width)
-            lines += [f"{indent}{line}".rstrip() for line in filled]
-        return "\n".join(lines)
+        for kept, group in groupby(text.strip("\n").split("\n"), key=lambda line: not line or line.startswith(" ")):
+            paragraph = list(group)
+            lines += paragraph if kept else textwrap.wrap(" ".join(paragraph), width)
+        return "\n".join(f"{indent}{line}".rstrip() for line in lines)
 
 
 class CommandParser(argparse.ArgumentParser):

@@ -38,13 +38,13 @@ examples:
   emoprobe predict trained/model recordings/ --transcripts texts.csv --out predictions.csv
   emoprobe predict trained/model --corpus emodb:EMODB
   emoprobe predict trained/model a.wav --onnx --int8
+  emoprobe predict trained/model --transcripts texts.csv        a model of text alone takes no audio
 
 Predictions are in the units of the corpus that the model was trained on.
 What is beyond the range of its training labels is flagged in the column beyond_training.
 A transcript belongs to the audio file that its path names (relative to the CSV's folder); else to the utterance whose
 id it gives: that of --corpus, or the file's name without ending. Audio that no transcript belongs to is predicted
 without words, and two different transcripts for one file are refused.
-A model of text alone takes no audio: probe-predict MODEL --transcripts texts.csv
 Run the same command again after an interruption: what is finished is kept in OUT.journal, and the rest is done.
 
 exit status: 0 all predicted; 3 some left out, each listed with its reason; 2 an error.

@@ -41,9 +41,9 @@ def table_lines(headings: Sequence[str], rows: Sequence[Sequence[str]], *, width
     --------
     >>> rows = [["arousal", "0.71"], ["a long name of it", "-0.02"]]
     >>> print("\n".join(table_lines(["dimension", "CCC"], rows, width=22)))
-    dimension         CCC
-    arousal          0.71
-    a long name o…  -0.02
+    dimension          CCC
+    arousal           0.71
+    a long name of…  -0.02
     """
     shown = [column for column in range(len(headings)) if not rows or any(str(row[column]) for row in rows)]
     headings, rows = [headings[column] for column in shown], [[row[column] for column in shown] for row in rows]

@@ -44,6 +44,7 @@ _EPILOG = f"""\
 presets:
 {chr(10).join(f"  {name:<8} {preset.about}" for name, preset in PRESETS.items())}
 
+examples:
   emoprobe study demo                        the offline default, into study_out/
   emoprobe study --init paper                write study.toml, to edit, with every setting and what it means
   emoprobe study study.toml --dry-run        hours, disk, memory and time of each step, from a short sample
@@ -65,36 +66,43 @@ def parser() -> argparse.ArgumentParser:
         description="Run every stage on one corpus: hidden states of a teacher, its student and random twins, "
         "baselines, probes, end-to-end systems and the report. Each step is a command that can be run alone.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument(
         "what",
         nargs="?",
         metavar="STUDY|CORPUS|PRESET",
-        help=f"a file of settings (.toml), what --corpus of every command takes, or {', '.join(PRESETS)} (default: "
+        help=f"run a file of settings (.toml), what --corpus of every command takes, or {', '.join(PRESETS)} (default: "
         f"{_FILE} in this folder)",
     )
-    p.add_argument("--preset", choices=tuple(PRESETS), help="what the options below change (default: every step)")
+    p.add_argument(
+        "--preset",
+        choices=tuple(PRESETS),
+        help="begin with this preset, which the options below change (default: every step)",
+    )
     what = p.add_argument_group("what is studied, in place of what the file says")
     add = partial(add_setting, what, StudySettings)
-    add("teacher", metavar="NAME", help="speech model whose layers are probed (default: %(default)s)")
-    add("student", metavar="NAME|none", help="distilled model to compare with (default: %(default)s)")
-    add("text", metavar="NAME|none", help="text encoder (default: %(default)s)")
-    add("recogniser", metavar="NAME|none", help="makes missing transcripts, such as whisper-tiny-en (default: none)")
+    add("teacher", metavar="NAME", help="probe the layers of this speech model (default: %(default)s)")
+    add("student", metavar="NAME|none", help="compare with this distilled model (default: %(default)s)")
+    add("text", metavar="NAME|none", help="read by this text encoder (default: %(default)s)")
+    add(
+        "recogniser",
+        metavar="NAME|none",
+        help="make missing transcripts by this, such as whisper-tiny-en (default: none)",
+    )
     for name in ("teacher", "student", "text"):
         what_it_is = "text encoder" if name == "text" else name
-        add(f"{name}_revision", metavar="REV", help=f"branch, tag or commit of the {what_it_is} on the hub")
-    add("language", metavar="CODE", help="of a multilingual recogniser, such as de")
-    add("twins", metavar="N", help="random twins of the teacher (default: %(default)s)")
-    add("dimensions", choices=(*DIMENSIONS, "all"), metavar="DIM", help="default: %(default)s")
-    add("categories", help="no probes of categories, where the corpus has them")
-    add("probes", choices=PROBES, metavar="PROBE", help=f"of {', '.join(PROBES)} (default: %(default)s)")
-    add("baselines", metavar="NAME", help="rivals of every layer: egemaps, text (default: %(default)s)")
-    add("ask", choices=tuple(INQUIRIES), metavar="QUESTION", help="questions asked by name: emoprobe ask --help")
-    add("systems", choices=(*SYSTEMS, NONE), metavar="SYSTEM", help=f"end to end: {', '.join(SYSTEMS)}, or none "
+        add(f"{name}_revision", metavar="REV", help=f"take this branch, tag or commit of the {what_it_is} on the hub")
+    add("language", metavar="CODE", help="tell a multilingual recogniser the language, such as de")
+    add("twins", metavar="N", help="take N random twins of the teacher (default: %(default)s)")
+    add("dimensions", choices=(*DIMENSIONS, "all"), metavar="DIM", help="probe these, or all (default: %(default)s)")
+    add("categories", help="leave out probes of categories, where the corpus has them")
+    add("probes", choices=PROBES, metavar="PROBE", help=f"fit {', '.join(PROBES)} (default: %(default)s)")
+    add("baselines", metavar="NAME", help="take these rivals of every layer: egemaps, text (default: %(default)s)")
+    add("ask", choices=tuple(INQUIRIES), metavar="QUESTION", help="ask these questions by name: emoprobe ask --help")
+    add("systems", choices=(*SYSTEMS, NONE), metavar="SYSTEM", help=f"train end to end {', '.join(SYSTEMS)}, or none "
         "(default: %(default)s)")  # fmt: skip
-    add("seeds", metavar="N", help="trainings of each system (default: %(default)s)")
-    add("write_report", help="no report")
+    add("seeds", metavar="N", help="train each system with N seeds (default: %(default)s)")
+    add("write_report", help="leave out the report")
     add_reading(what)
     add_beside(what)
     what.add_argument(
@@ -102,10 +110,16 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="TABLE.OPTION=VALUE",
-        help=f"an option of a step: extract.device=cuda fit.penalties=[1,10] (tables: {', '.join(TABLES)})",
+        help=f"set an option of a step: extract.device=cuda fit.penalties=[1,10] (tables: {', '.join(TABLES)})",
     )
     how = p.add_argument_group("how")
-    how.add_argument("--out", type=Path, default=Path("study_out"), help="folder of everything (default: study_out)")
+    how.add_argument(
+        "--out",
+        type=Path,
+        default=Path("study_out"),
+        metavar="FOLDER",
+        help="keep everything there (default: study_out)",
+    )
     how.add_argument(
         "--again",
         nargs="+",
@@ -115,8 +129,10 @@ def parser() -> argparse.ArgumentParser:
         help="make these steps anew, which replaces what they made: by their numbers, as --print shows them",
     )
     output = how.add_mutually_exclusive_group()
-    output.add_argument("--quiet", action="store_true", help="the names of the steps alone, no progress within them")
-    output.add_argument("--verbose", action="store_true", help="the summary of each step too, and no logs")
+    output.add_argument(
+        "--quiet", action="store_true", help="print the names of the steps alone, no progress within them"
+    )
+    output.add_argument("--verbose", action="store_true", help="print the summary of each step too, and keep no logs")
     instead = p.add_argument_group("instead of running it").add_mutually_exclusive_group()
     instead.add_argument("--print", action="store_true", help="print the commands, ready to be pasted")
     instead.add_argument(

@@ -43,14 +43,14 @@ from .running import run_command
 
 _EPILOG = """\
 examples:
-  emoprobe train                                                                 the demo corpus
+  emoprobe train                                          the demo corpus
   emoprobe train --corpus ratings.csv --audio distilhubert --text distilbert --seeds 3
-  emoprobe train --text none                                                     the speech encoder alone
-  emoprobe train --audio none                                                    the text encoder alone
-  emoprobe train --audio hubert-large --text none --layers sum --freeze frontend    the teacher
-  emoprobe train --audio distilhubert --text distilbert --count                  what it would cost
-  emoprobe train --report-to tensorboard                                         curves while it trains
-  emoprobe train export trained/model --int8                                     ONNX, float32 and dynamic int8
+  emoprobe train --text none                              the speech encoder alone
+  emoprobe train --audio none                             the text encoder alone
+  emoprobe train --audio hubert-large --text none --layers sum --freeze frontend
+  emoprobe train --audio distilhubert --count             what it would cost
+  emoprobe train --report-to tensorboard                  curves while it trains
+  emoprobe train export trained/model --int8              ONNX, float32 and dynamic int8
 
 With no argument: the offline demonstration corpus, distilhubert-nano with minilm, trained/ and results/ in this folder.
 Run the same command again after an interruption: finished trainings are kept, the one under way goes on.
@@ -232,7 +232,6 @@ def _train(options: argparse.Namespace) -> int:
     model, training = _settings(options)
     quiet_transformers(verbose=options.verbose)
     refuse_inputs([options.out], [options.corpus, options.splits, model.audio, model.text])
-    from emoprobe.analysis.figures.learning import draw_learning_curves
     from emoprobe.endtoend.training import train
     from emoprobe.extract.corpora import read_corpus
     from emoprobe.probe.told import told_scores
@@ -263,10 +262,7 @@ def _train(options: argparse.Namespace) -> int:
         print(summary(results))
         print(f"model: {options.out / 'model'}")
         print(f"results: {options.results}")
-    draw(options.results, options.figures, quiet=options.quiet)
-    for path in draw_learning_curves(options.out, options.figures):
-        if not options.quiet:
-            print(f"figure: {path}")
+    draw(options.results, options.figures, run=options.out, quiet=options.quiet)
     found = told_scores(results)
     tell_end(f"{found}." if found else "", "predict", options.out / "model", "FILES", quiet=options.quiet)
     return LEFT_OUT if len(left_out) else 0

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,21 @@ def tracker_callbacks(trackers: Sequence[str], folder: Path) -> list[TrainerCall
             callbacks.append(TensorBoardCallback(SummaryWriter(str(folder.parents[1] / "tensorboard" / folder.name))))
         else:
             callbacks += [kind() for kind in get_reporting_integration_callbacks([tracker])]
+            callbacks.append(RunOfItsOwn(tracker))
     return callbacks
+
+
+class RunOfItsOwn(TrainerCallback):
+    """End a tracker's run with the training, so that the next seed or fold begins another."""
+
+    def __init__(self, tracker: str) -> None:
+        self.tracker = tracker
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """End the run."""
+        import_module(self.tracker).finish()
 
 
 class CheckpointPause(TrainerCallback):

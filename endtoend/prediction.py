@@ -80,6 +80,21 @@ def predict(
     Note
         What the model learned from (Python shows it once), a text that the model does not read, and each prediction
         beyond the range of the labels that the model learned from.
+
+    Examples
+    --------
+    A model with random weights, in the place of a folder that ``probe-train`` wrote:
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from emoprobe.endtoend.saved import build
+    >>> from emoprobe.endtoend.settings import ModelSettings
+    >>> from emoprobe.testing import save_speech_model
+    >>> with TemporaryDirectory() as folder:
+    ...     speech = save_speech_model(Path(folder) / "speech")
+    ...     network, words = build(ModelSettings(audio=str(speech), text=None, hidden=8))
+    >>> model = EmotionModel(network, words, {"label": "small"})
+    >>> sorted(predict(np.sin(np.arange(16_000) / 20), sampling_rate=16_000, model=model))
+    ['arousal', 'dominance', 'valence']
     """
     if isinstance(model, str | os.PathLike):
         model = load_model(model)

@@ -55,10 +55,14 @@ class HiddenStateCache:
 
     Examples
     --------
-    >>> with HiddenStateCache("hidden_states.h5") as cache:  # doctest: +SKIP
-    ...     test = cache.select(split="test")
-    ...     cache.states("mean", layers=3, rows=test).shape
-    (240, 192)
+    >>> from tempfile import TemporaryDirectory
+    >>> from emoprobe.testing import write_cache
+    >>> with TemporaryDirectory() as folder:
+    ...     planted = write_cache(Path(folder) / "states.h5", n=40, width=16, split="test")
+    ...     with HiddenStateCache(Path(folder) / "states.h5") as cache:
+    ...         test = cache.select(split="test")
+    ...         print(cache.states("mean", layers=3, rows=test).shape)
+    (40, 16)
     """
 
     def __init__(self, path: str | Path) -> None:

@@ -83,8 +83,17 @@ def fit_layers(
 
     Examples
     --------
-    >>> results = fit_layers("hidden_states.h5", dimensions="valence")  # doctest: +SKIP
-    >>> results.select(probe="ridge", fold="all")[["layer", "ccc", "ccc_low", "ccc_high"]]  # doctest: +SKIP
+    A small cache, in whose last layer valence was planted:
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from emoprobe.testing import write_cache
+    >>> quick = {"permutations": 0, "resamples": 20, "mdl": False, "progress": False}
+    >>> with TemporaryDirectory() as folder:
+    ...     planted = write_cache(Path(folder) / "states.h5", layers=4)
+    ...     results = fit_layers(Path(folder) / "states.h5", dimensions="valence", **quick)
+    >>> ridge = results.select(probe="ridge", fold="all").set_index("layer")
+    >>> int(ridge["ccc"].idxmax())
+    3
     """
     settings = FitSettings.of(settings, **changes)
     return fit_caches([cache], settings, out=out, overwrite=overwrite, progress=progress)

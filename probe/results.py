@@ -320,6 +320,14 @@ def load_results(folder: str | Path | Sequence[str | Path] = RESULTS) -> Results
     ------
     UserError
         If a folder holds no results, or a file is damaged.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     written = Results.empty().save(folder)
+    ...     print(load_results(written))
+    Results of 0 runs, 0 fits: no score yet
     """
     if not isinstance(folder, str | Path):
         return Results.empty().updated(*map(load_results, folder))

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from .selecting import headline_metric, reported_split
 
 if TYPE_CHECKING:
@@ -35,9 +37,10 @@ def told_depths(
     """
     best = _scored(results)
     best = best[(best["layer"] >= 0).fillna(False).to_numpy(bool)]
+    best = best if model is None else best[best["model"] == model]
     if not len(best):
         return ""
-    model = best["model"].iloc[0] if model is None else model
+    model = best["model"].iloc[0]
     corpus = best.loc[best["model"] == model, "corpus"].iloc[0] if corpus is None else corpus
     best = best[(best["model"] == model) & (best["corpus"] == corpus)]
     parts = []
@@ -80,7 +83,11 @@ def told_scores(results: Results) -> str:
 def _scored(results: Results) -> pd.DataFrame:
     """The best layers that have a score."""
     best = results.best_layers()
-    return best[[not math.isnan(row[headline_metric(row["dimension"])]) for _, row in best.iterrows()]]
+    return best.loc[np.array([not math.isnan(_value(row)) for _, row in best.iterrows()], dtype=bool)]
+
+
+def _value(row: pd.Series) -> float:
+    return float(row[headline_metric(row["dimension"])])
 
 
 def _score(row: pd.Series) -> str:

@@ -51,4 +51,4 @@ def untouched_checkout():
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """The commands that end with figures leave them out: what is tested is what they are drawn from."""
     for command in ("fit", "train"):
-        monkeypatch.setattr(f"emoprobe.cli.{command}.draw", lambda results, figures: None)
+        monkeypatch.setattr(f"emoprobe.cli.{command}.draw", lambda results, figures, **_: None)

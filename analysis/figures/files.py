@@ -40,7 +40,7 @@ def file_stems(parts: Sequence[tuple[str, ...]]) -> list[str]:
 
     Examples
     --------
-    >>> from emoprobe.analysis.figures import file_stems
+    >>> from emoprobe.analysis.figures.files import file_stems
     >>> file_stems([("layers", "facebook/hubert-base"), ("layers", "../../étc")])
     ['layers_facebook-hubert-base', 'layers_etc']
     """

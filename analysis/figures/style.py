@@ -95,7 +95,7 @@ def publication_style() -> Iterator[None]:
     Examples
     --------
     >>> import matplotlib
-    >>> from emoprobe.analysis.style import publication_style
+    >>> from emoprobe.analysis.figures.style import publication_style
     >>> before = matplotlib.rcParams["font.size"]
     >>> with publication_style():
     ...     matplotlib.rcParams["font.size"]

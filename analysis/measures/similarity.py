@@ -223,8 +223,9 @@ def _layers(cache: HiddenStateCache, statistic: str, rows: np.ndarray) -> list[M
 
 def _matched(one: HiddenStateCache, other: HiddenStateCache) -> tuple[np.ndarray, np.ndarray]:
     """Rows of the utterances that both have done, in the order of the first."""
-    place = {name: row for row, name in enumerate(other.utterances["id"]) if other.done[row]}
-    pairs = [(row, place[name]) for row, name in enumerate(one.utterances["id"]) if one.done[row] and name in place]
+    there, here = other.utterances["id"][other.done], one.utterances["id"][one.done]
+    place = dict(zip(there, there.index, strict=True))
+    pairs = [(row, place[name]) for row, name in here.items() if name in place]
     if not pairs:
         raise UserError(f"{one.path} and {other.path} share no utterance: their ids differ")
     rows, other_rows = np.array(pairs).T

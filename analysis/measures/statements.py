@@ -133,6 +133,22 @@ def settled_depths(
     -------
     centroids, statements : DataFrame
         The centroids of the last resamples.
+
+    Examples
+    --------
+    Arousal was planted in a shallow layer, valence in the last:
+
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from emoprobe import fit_layers
+    >>> from emoprobe.testing import write_cache
+    >>> quick = {"permutations": 0, "resamples": 20, "mdl": False, "progress": False}
+    >>> with TemporaryDirectory() as folder:
+    ...     planted = write_cache(Path(folder) / "states.h5", layers=6)
+    ...     results = fit_layers(Path(folder) / "states.h5", dimensions=("arousal", "valence"), **quick)
+    >>> centroids, statements = settled_depths(results, resamples=200, most=200)
+    >>> print(statements["statement"].item())
+    arousal is carried by shallower layers than valence
     """
 
     def ask(count: int) -> _Together:

@@ -78,6 +78,15 @@ def read_corpus(
     ------
     UserError
         When there is no such file or reader, or the reader refuses the corpus.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from emoprobe.testing import make_corpus
+    >>> with TemporaryDirectory() as folder:
+    ...     corpus = read_corpus(make_corpus(Path(folder), utterances=6, speakers=2))
+    >>> len(corpus.utterances), corpus.utterances["speaker"].nunique(), corpus.targets
+    (6, 2, ('arousal', 'valence', 'dominance', 'emotion'))
     """
     options: Options = {}
     if keep_words:

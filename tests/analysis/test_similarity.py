@@ -312,7 +312,7 @@ def test_what_is_there_is_not_made_again(caches, tmp_path, monkeypatch):
     [
         ({"measures": ["rsa"]}, "unknown measure 'rsa'"),
         ({"variance": 0.0}, "--variance 0 must be"),
-        ({"statistic": "median"}, "holds mean, std, mean_ln and no 'median'"),
+        ({"statistic": "median"}, "no statistic 'median': did you mean mean"),
         ({"features": ["egemaps"]}, "no baseline 'egemaps'"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import json
 import shutil
 import signal
 from pathlib import Path
@@ -22,7 +23,7 @@ from emoprobe.endtoend.inputs import find_audio, read_texts
 from emoprobe.endtoend.prediction import predict, predict_files
 from emoprobe.endtoend.saved import EmotionModel, build, load_model, save_model
 from emoprobe.endtoend.settings import ModelSettings
-from emoprobe.errors import UserError
+from emoprobe.errors import Note, UserError
 from emoprobe.extract.audio import STATUSES, read_audio, read_header
 from emoprobe.extract.resampling import resample
 from emoprobe.ownership import mark
@@ -33,7 +34,7 @@ from tests.corpus_fixtures import mutate
 from tests.killed_journal import finish
 
 PREDICT = "emoprobe.cli.predict"
-COLUMNS = ["path", "seconds", "text_used", "arousal", "valence", "dominance", "status", "reason"]
+COLUMNS = ["path", "seconds", "text_used", "arousal", "valence", "dominance", "status", "reason", "beyond_training"]
 # Float32 sums in another order, in another batch.
 TOLERANCE = 2e-5
 
@@ -253,10 +254,52 @@ def test_a_model_that_only_hears_says_that_texts_are_not_read(models, audio, tmp
     (tmp_path / "t.csv").write_text("id,transcript\nu1,so good\n")
     arguments = [str(models / "audio"), str(audio / "u1.flac"), "--transcripts", str(tmp_path / "t.csv")]
     assert main([*arguments, "--out", str(tmp_path / "p.csv"), "--device", "cpu"]) == 0
-    told = capsys.readouterr().out
-    assert "hears alone and does not read them" in told
-    assert "range of its training labels: arousal 1 to 7, valence 1 to 7, dominance 1 to 7" in told
+    told = capsys.readouterr()
+    assert "hears alone and does not read them" in told.out
+    assert "note: audio learned from a corpus that it does not name, whose labels are arousal 1 to 7, " in told.err
     assert rows(tmp_path / "p.csv")[0]["text_used"] == "no"
+
+
+def test_what_lies_beyond_the_training_labels_is_flagged(models, audio, tmp_path, capsys):
+    """In the table and in a sentence, by the labels that the model learned from; so does a call in Python."""
+    folder = tmp_path / "narrow"
+    shutil.copytree(models / "audio", folder)
+    config = json.loads((folder / "config.json").read_text())
+    values = load_model(folder).predict([read_audio(path, read_header(path)) for path in map(str, _two(audio))])
+    middle = float(values[:, 0].mean())  # between the two
+    config["scale"] = {"arousal": [middle, 100.0], "valence": [-100.0, 100.0]}
+    config["run"] = {"corpus": {"name": "spoken", "notes": ["Synthetic speech."]}}
+    (folder / "config.json").write_text(json.dumps(config))
+    capsys.readouterr()
+    assert run(folder, *_two(audio), out=tmp_path / "p.csv") == 0
+    below = [row["beyond_training"] for row in rows(tmp_path / "p.csv")]
+    assert below == [f"arousal below {middle:g}" if value < middle else "" for value in values[:, 0]]
+    assert sum(map(bool, below)) == 1
+    assert (
+        f"note: 1 of 2 utterances are predicted beyond the range of the training labels: 1 arousal below {middle:g}"
+        in (capsys.readouterr().err)
+    )
+    waveform, rate = soundfile.read(_two(audio)[int(np.argmin(values[:, 0]))])
+    with pytest.warns(Note) as notes:
+        predict(waveform, sampling_rate=rate, model=folder)
+    told = [str(note.message) for note in notes]
+    assert told[0].startswith("audio learned from spoken (Synthetic speech), whose labels are arousal ")
+    assert told[1].startswith(f"arousal below {middle:g}: beyond every label that audio learned from")
+
+
+def _two(folder: Path) -> list[Path]:
+    return [folder / "u1.flac", folder / "u2.wav"]
+
+
+def test_a_call_with_what_the_model_does_not_take_tells_the_remedy(models, tmp_path):
+    with pytest.raises(UserError, match=r"takes samples, and '.*a.wav' names a file: read it by .*soundfile.read"):
+        predict(str(tmp_path / "a.wav"), model=models / "audio")
+    with pytest.raises(UserError, match=r"audio hears speech, and does not read: give a waveform.*probe-train --text"):
+        predict(text="so good", model=models / "audio")
+    with pytest.raises(UserError, match="both hears speech: give a waveform"):
+        predict(text="so good", model=models / "both")
+    with pytest.warns(Note, match="audio hears alone, and does not read the text"):
+        predict(tone(0.5, seed=1), text="so good", model=models / "audio")
 
 
 def test_a_model_of_text_alone(models, tmp_path, capsys):

@@ -475,8 +475,25 @@ class TestCache:
             np.testing.assert_array_equal(cache.states("std", layers=[3, 1], rows=slice(2, 5)), every[[3, 1], 2:5])
             with pytest.raises(UserError, match="no column"):
                 cache.select(nonsense="x")
-            with pytest.raises(UserError, match="--pool"):
+            with pytest.raises(UserError, match=r"no statistic 'median'.*There are mean, std, mean_ln"):
                 cache.states("median")
+            for layers in (40, -5, [0, 4]):
+                with pytest.raises(UserError, match=r"holds the layers 0 to 3, and no layer (40|-5|4)$"):
+                    cache.states("mean", layers=layers)
+            np.testing.assert_array_equal(cache.states("std", layers=-1), every[3])
+            with pytest.raises(UserError, match="no utterance whose emotion is 'angri': did you mean angry"):
+                cache.select(emotion="angri")
+
+    def test_a_corpus_without_a_split_says_so(self, model, tmp_path):
+        manifest = make_corpus(tmp_path / "corpus", utterances=4, speakers=2)
+        table = pd.read_csv(manifest)
+        table.assign(split="").to_csv(manifest, index=False)
+        assert run(manifest, model, tmp_path / "states.h5", "--pool", "mean") == 0
+        with HiddenStateCache(tmp_path / "states.h5") as cache:
+            with pytest.raises(UserError, match=r"says no split of any.*--refresh-labels"):
+                cache.select(split="test")
+            with pytest.raises(UserError, match=r"holds mean and no 'std'.*--pool mean std"):
+                cache.states("std")
 
     def test_conversions(self, cache_path):
         with HiddenStateCache(cache_path) as cache:

@@ -359,7 +359,7 @@ def dying(beside, path):
     return replace(beside, path)
 
 results.Path.replace = dying
-fit.draw = lambda *folders: []
+fit.draw = lambda *folders, **_: []
 sys.exit(fit.main(sys.argv[2:]))
 """
 
@@ -440,7 +440,7 @@ def test_command_without_arguments(cache, tmp_path, monkeypatch, capsys):
     (tmp_path / "hidden_states.h5").write_bytes(cache.read_bytes())
     drawn = []
 
-    def draw(results, figures):
+    def draw(results, figures, **_):
         drawn.append((results, figures, (results / "scores.csv").exists()))
 
     monkeypatch.setattr("emoprobe.cli.fit.draw", draw)
