@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 
+import emoprobe
 from emoprobe import fit_layers
 from emoprobe.testing import write_cache
 from tests.whole.test_house import MODULES
@@ -21,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
 TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES]
+ROOMS_WITH_PYTHON = ("extract", "probe", "analysis", "endtoend", "transcribe", "distil")
 every_text = pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
 
 FENCE = re.compile(r"^( *)(```+).*?^\1\2$", re.M | re.S)
@@ -55,6 +59,14 @@ def test_each_page_stands_in_the_table_of_contents():
     index = (DOCS / "index.md").read_text(encoding="utf-8")
     listed = [line for block in re.findall(r"```{toctree}\n(.*?)```", index, re.S) for line in block.split("\n")]
     assert {path.stem for path in PAGES} - {"index"} == {line for line in listed if re.fullmatch(r"\w+", line)}
+
+
+def test_the_page_on_python_lists_every_public_name():
+    listed = set(re.findall(r"^   ([\w.]+)$", (DOCS / "api.md").read_text(encoding="utf-8"), re.M))
+    rooms = {"": emoprobe} | {f"{name}.": importlib.import_module(f"emoprobe.{name}") for name in ROOMS_WITH_PYTHON}
+    public = {(prefix, name): getattr(room, name) for prefix, room in rooms.items() for name in room.__all__}
+    things = {name for name, thing in public.items() if not isinstance(thing, ModuleType) and name[1] != "__version__"}
+    assert {prefix + name for prefix, name in things if not {prefix + name, name} & listed} == set()
 
 
 def test_the_readme_is_short():
