@@ -18,6 +18,8 @@ extensions = ["myst_nb", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosumma
 exclude_patterns = ["_build", "jupyter_execute", "_templates"]
 templates_path = ["_templates"]
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["narrow.css"]
 html_title = f"emoprobe {release}"
 
 # Pages are Markdown; each heading has an anchor, as on a code host.

@@ -61,6 +61,7 @@ def test_each_page_stands_in_the_table_of_contents():
     assert {path.stem for path in PAGES} - {"index"} == {line for line in listed if re.fullmatch(r"\w+", line)}
 
 
+@pytest.mark.slow
 def test_the_page_on_python_lists_every_public_name():
     listed = set(re.findall(r"^   ([\w.]+)$", (DOCS / "api.md").read_text(encoding="utf-8"), re.M))
     rooms = {"": emoprobe} | {f"{name}.": importlib.import_module(f"emoprobe.{name}") for name in ROOMS_WITH_PYTHON}
