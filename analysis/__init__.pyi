@@ -1,4 +1,5 @@
 from .figures.answers import draw_answers as draw_answers
+from .figures.captions import caption_of as caption_of
 from .figures.ceiling import plot_ceiling as plot_ceiling
 from .figures.comparison import plot_comparison as plot_comparison
 from .figures.confusion import plot_confusion as plot_confusion
@@ -9,6 +10,7 @@ from .figures.erasure import plot_erasure as plot_erasure
 from .figures.fairness import plot_fairness as plot_fairness
 from .figures.heatmap import plot_heatmap as plot_heatmap
 from .figures.layers import plot_layers as plot_layers
+from .figures.panels import plot_layer_panels as plot_layer_panels
 from .figures.recalls import plot_recalls as plot_recalls
 from .figures.relevance import draw_relevance as draw_relevance
 from .figures.relevance import plot_relevance as plot_relevance

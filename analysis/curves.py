@@ -11,12 +11,34 @@ import pandas as pd
 
 from emoprobe.errors import UserError
 from emoprobe.probe.jackknife import least_known
+from emoprobe.probe.metrics import ccc, pearson, rmse
 from emoprobe.probe.selecting import CHOSEN_ON, Choice, choose, headline_metric, is_pooled, reported_split
 
-from .tables import BASELINE_LAYER, END_TO_END, METRICS, WEIGHTED, Subject, named_parts, ordered_features, subjects
+from .tables import (
+    BASELINE_LAYER,
+    END_TO_END,
+    METRICS,
+    WEIGHTED,
+    Subject,
+    explained_share,
+    named_parts,
+    ordered_features,
+    subjects,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+#: Fewest utterances of a speaker whose own line is drawn: of fewer, a line is noise.
+FEWEST_OF_SPEAKER = 5
+
+#: What scores the predictions of one speaker, by the name of the metric.
+SCORE_OF_METRIC = {
+    "ccc": ccc,
+    "pearson": pearson,
+    "rmse": rmse,
+    "share": lambda truth, prediction: explained_share(pearson(truth, prediction)),
+}
 
 
 @dataclass(frozen=True)
@@ -66,13 +88,14 @@ class Curve:
 
 @dataclass(frozen=True)
 class Point:
-    """One score without a layer: a baseline or a weighted sum."""
+    """One score without a layer: a baseline or a weighted sum, and what it reads."""
 
     value: float
     low: float
     high: float
     n_seeds: int
     interval: str = ""
+    features: str = ""
 
 
 def n_layers(table: pd.DataFrame, subject: Subject) -> int:
@@ -187,6 +210,45 @@ def random_twin(scores: pd.DataFrame, subject: Subject) -> Subject | None:
     return twins[0] if twins else None
 
 
+def speaker_curves(predictions: pd.DataFrame, curve: Curve) -> tuple[dict[str, NDArray[np.float64]], int]:
+    """The score of each speaker at each layer of a curve, from the predictions.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Of the results.
+    curve : Curve
+        Of ratings.
+
+    Returns
+    -------
+    curves : dict of str to ndarray, shape (n_layers,)
+        By the name of the speaker; means over seeds.
+    n_left_out : int
+        Speakers of fewer than :data:`FEWEST_OF_SPEAKER` utterances, or without a name.
+    """
+    score = SCORE_OF_METRIC[curve.metric]
+    rows = _of(predictions, curve.subject) if len(predictions) else predictions
+    for column in ("dimension", "probe", "features", "split") if len(rows) else ():
+        rows = rows[rows[column] == getattr(curve, column)]
+    rows = rows[rows["layer"].ge(0).fillna(False).to_numpy(bool)] if len(rows) else rows
+    curves: dict[str, NDArray[np.float64]] = {}
+    left_out = 0
+    for (name,), of_speaker in named_parts(rows, "speaker") if len(rows) else ():
+        if not name or of_speaker["id"].nunique() < FEWEST_OF_SPEAKER:
+            left_out += 1
+            continue
+        values = np.full(len(curve.values), np.nan)
+        for layer, fits in of_speaker.groupby("layer"):
+            scored = [
+                float(score(one["truth"].to_numpy(float), one["prediction"].to_numpy(float)))
+                for _, one in fits.groupby("seed", dropna=False)
+            ]
+            values[int(str(layer))] = np.mean(scored)
+        curves[name] = values
+    return curves, left_out
+
+
 def side_points(
     scores: pd.DataFrame, subject: Subject, *, dimension: str, metric: str, split: str
 ) -> tuple[dict[str, Point], dict[str, Point]]:
@@ -223,7 +285,8 @@ def _point(rows: pd.DataFrame, metric: str) -> Point:
         for column in (f"{metric}_low", f"{metric}_high")
     )
     seeds = rows["seed"].nunique(dropna=False)
-    return Point(float(rows[metric].mean()), low, high, n_seeds=seeds, interval=_interval(rows))
+    features = str(rows["features"].iloc[0])
+    return Point(float(rows[metric].mean()), low, high, n_seeds=seeds, interval=_interval(rows), features=features)
 
 
 def _interval(rows: pd.DataFrame) -> str:

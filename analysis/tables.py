@@ -20,12 +20,15 @@ METRICS = {
     "ccc": "CCC",
     "pearson": "Pearson r",
     "rmse": "RMSE",
+    "share": "Explained variance",
     "uar": "UAR",
     "macro_f1": "Macro F1",
 }
 """The scores that can be drawn, with the names that the axes show."""
 
 CATEGORY_METRICS = ("uar", "macro_f1")
+#: Of these the mean label has a score of zero by definition: it is no news, and takes a place.
+ZERO_OF_MEAN = ("ccc", "pearson", "share")
 BASELINE_LAYER = -1
 WEIGHTED = "weighted"
 END_TO_END = "end-to-end"
@@ -148,7 +151,18 @@ def _plain(table: pd.DataFrame) -> pd.DataFrame:
     for column in numbers:
         if column in table.columns:
             table[column] = pd.to_numeric(table[column], errors="coerce").astype(float)
+    for ending in ("", "_low", "_high"):
+        if f"pearson{ending}" in table.columns:
+            table[f"share{ending}"] = explained_share(table[f"pearson{ending}"])
     return table
+
+
+def explained_share(pearson: Any) -> Any:
+    """Share of the labels' variance that a line through the predictions explains, r², with the sign of r.
+
+    It grows with r, so the limits of an interval of r give those of the share.
+    """
+    return pearson * abs(pearson)
 
 
 def records(table: pd.DataFrame) -> Iterator[Any]:

@@ -83,8 +83,10 @@ def measure(given: argparse.Namespace, path: Path) -> dict[str, Any]:
     limit = least(given.rows, given.width, given.permutations, trained=len(rows["train"]) + len(rows["development"]))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"{'a layer':14}{wall:9.1f} s   {processor:9.1f} s of processor time, {wall / limit:.2f} times its products")
-    minutes = given.layers * wall / 60
-    print(f"{given.layers} layers: {minutes:.1f} minutes; most memory {peak:.2f} GiB, pages of the file too")
+    print(
+        f"{given.layers} layers: {given.layers * wall / 60:.1f} minutes; most memory {peak:.2f} GiB, "
+        "pages of the file too"
+    )
     return {
         **vars(given) | {"out": None},
         "seconds": seconds,

@@ -18,8 +18,9 @@ examples:
   emoprobe plot                                   the results in this folder
   emoprobe plot results --format pdf --metric pearson
   emoprobe plot results_base results_large --figures both
+  emoprobe plot --dim arousal valence --width column --tables
 
-The results alone are needed, no cache and no model.
+The results alone are needed, no cache and no model. Beside each picture stands its caption, as .txt and .tex.
 """
 
 
@@ -42,7 +43,39 @@ def parser() -> argparse.ArgumentParser:
     )
     add_formats(options, default=("png", "svg"))
     options.add_argument(
-        "--metric", choices=("ccc", "pearson", "rmse"), default="ccc", help="draw this score (default: %(default)s)"
+        "--dim", nargs="+", metavar="DIM", help="draw these dimensions, such as arousal valence (default: all)"
+    )
+    options.add_argument(
+        "--models",
+        nargs="+",
+        metavar="MODEL",
+        help="draw these models, each with its random twin as a control (default: all)",
+    )
+    options.add_argument(
+        "--metric",
+        choices=("ccc", "pearson", "rmse", "uar", "share"),
+        default="ccc",
+        help="draw this score: of ratings CCC, Pearson's r, RMSE or the share of variance that is explained, with "
+        "categories by UAR beside; uar draws categories alone (default: %(default)s)",
+    )
+    options.add_argument(
+        "--width",
+        choices=("column", "page"),
+        help="draw figures of scores as wide as a column (3.35 in) or a page (7 in); by default each kind has its own "
+        "width, which answers to questions always keep",
+    )
+    options.add_argument(
+        "--speakers", action="store_true", help="add a thin line for each speaker, from the predictions"
+    )
+    options.add_argument(
+        "--caption",
+        action="store_true",
+        help="write captions below the pictures, too; they always stand beside them, as .txt and .tex",
+    )
+    options.add_argument(
+        "--tables",
+        action="store_true",
+        help="write the numbers with their intervals beside the figures, as .csv, .md and .tex (booktabs)",
     )
     add_output(options)
     return options
@@ -64,7 +97,18 @@ def _draw(options: argparse.Namespace) -> int:
     # Matplotlib and pandas take their time: only now, when there is something to draw.
     from emoprobe.analysis.figures.drawing import draw_figures
 
-    drawn = draw_figures(folders, options.figures, formats=options.format, metric=options.metric)
+    drawn = draw_figures(
+        folders,
+        options.figures,
+        formats=options.format,
+        metric=options.metric,
+        dimensions=options.dim,
+        models=options.models,
+        width=options.width,
+        speakers=options.speakers,
+        caption=options.caption,
+        tables=options.tables,
+    )
     for path in () if options.quiet else drawn:
         print(path)
     tell_end(f"{counted(len(drawn), 'file')} in {options.figures}.", "report", *folders, quiet=options.quiet)

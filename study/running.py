@@ -27,9 +27,6 @@ from .steps import Plan
 #: Exit status of a step that left some files out, and went on.
 LEFT_OUT = 3
 
-#: Commands without an option --quiet.
-_ALWAYS_SHORT = frozenset({"demo-corpus"})
-
 _PR_SET_PDEATHSIG = 1
 #: Looked up here, since between fork and exec nothing may be loaded; None where the system has no such call.
 _PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
@@ -84,7 +81,7 @@ def run_steps(
     for number, step in enumerate(plan.steps, start=1):
         say(f"step {number} of {count}: {step.does}")
         words = [*program, *step.words]
-        words += ["--quiet"] if shown is Shown.STEPS and step.command not in _ALWAYS_SHORT else []
+        words += ["--quiet"] if shown is Shown.STEPS else []
         log = folder / f"{number:02}-{step.command}.txt"
         with nullcontext() if shown is Shown.ALL else log.open("wb") as file:
             ended = _run(words, file, file if shown is Shown.STEPS else None)

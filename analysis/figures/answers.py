@@ -42,10 +42,12 @@ ANSWERS = {
 }
 
 
-def answer_drawings(answers: Mapping[str, pd.DataFrame]) -> list[tuple[tuple[str, ...], Callable[..., Any]]]:
+def answer_drawings(
+    answers: Mapping[str, pd.DataFrame], *, caption: bool = False
+) -> list[tuple[tuple[str, ...], Callable[..., Any]]]:
     """What to draw of answers, by the name of the question: the parts of each file name, and what draws it."""
     return [
-        ((kind.name, *one.parts), partial(kind.draw, answers[name], **one.options))
+        ((kind.name, *one.parts), partial(kind.draw, answers[name], **one.options, caption=caption))
         for name, kind in ANSWERS.items()
         if name in answers
         for one in kind.needs(answers[name])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Required, TypedDict, Unpack
@@ -16,30 +16,24 @@ from emoprobe.probe.selecting import reported_split
 
 from ..curves import Curve, layer_curve
 from ..tables import CATEGORY_METRICS, METRICS, Subject, subjects
-from .captions import interval_unit, n_categories
+from .captions import keep_caption, n_categories
 from .style import (
     FONT_SIZE,
     NEUTRAL,
     SMALL_FONT_SIZE,
     LineLook,
-    dimension_look,
     printable,
     publication_style,
-    series_look,
     text_width,
     wrap,
 )
 
 if TYPE_CHECKING:
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.legend import Legend
 
     from emoprobe.probe.results import Results
 
-
-DEPTH_LABEL = "Relative depth\n(0 = input of the first block, 1 = last layer)"
 
 LINE_HEIGHT = SMALL_FONT_SIZE * 1.25 / 72  # height of a line of small text, in inches
 MAX_NAME = 160  # characters of a name in a title; more would leave no room for the plot
@@ -71,20 +65,15 @@ def plain_ticks(ax: Axes) -> None:
     ax.tick_params(labelsize=SMALL_FONT_SIZE, labelfontfamily="DejaVu Sans", width=0.6, length=2.5)
 
 
-def score_label(curves: Sequence[Curve], height: float) -> str:
-    """Axis label of a score: its name, where it was measured, and what the band is; broken to fit `height`."""
-    metric = METRICS[curves[0].metric]
-    inside = ", ".join(dict.fromkeys(printable(curve.split) for curve in curves if curve.split))
-    if any(curve.has_interval for curve in curves):
-        interval = f"95 % interval over {interval_unit(curves)}"
-        inside = f"{inside}, {interval}" if inside else interval
-    if curves[0].metric == "rmse":
-        metric = f"{metric} in label units"
-    label = f"{metric} ({inside})" if inside else metric
-    if text_width(label, FONT_SIZE) <= height:
-        return label
-    head, comma, interval = label.rpartition(", ")
-    return "\n".join([*wrap(head + comma.rstrip(), height, FONT_SIZE), *wrap(interval, height, FONT_SIZE)])
+def score_label(curves: Sequence[Curve], height: float = math.inf) -> str:
+    """Axis label of a score, in one line: its name, and where it was measured if `height` inches have room for that.
+
+    What the band is, the caption says.
+    """
+    splits = ", ".join(dict.fromkeys(printable(curve.split) for curve in curves if curve.split))
+    metric = METRICS[curves[0].metric] + (" in label units" if curves[0].metric == "rmse" else "")
+    label = f"{metric} ({splits})" if splits else metric
+    return label if text_width(label, FONT_SIZE) <= height else metric
 
 
 def chance_lines(ax: Axes, curves: Sequence[Curve], protocol: Sequence[dict]) -> dict[str, Any]:
@@ -97,73 +86,23 @@ def chance_lines(ax: Axes, curves: Sequence[Curve], protocol: Sequence[dict]) ->
         low, high = ax.get_ylim()
         if low < 0 < high:
             ax.axhline(0, color=NEUTRAL, linewidth=0.5, zorder=0)
-    number = n_categories(curves[0], protocol) if metric == "uar" else None
-    if not number:
-        return {}
     # A constant answer recalls one category wholly and no other. The commonest category of the training part, drawn
     # as a baseline, can fall below: where folds differ in it, it recalls none of them wholly.
-    style: dict[str, Any] = {"color": NEUTRAL, "linewidth": 1.1, "linestyle": (0, (1, 1.5)), "zorder": 0}
-    return {f"chance (1/{number})": ax.axhline(1 / number, gid="chance", **style)}
+    number = n_categories(curves[0], protocol) if metric == "uar" else None
+    if number:
+        ax.axhline(1 / number, gid="chance", **_CHANCE)
+    return chance_key(curves, protocol)
 
 
-def dimension_legend(ax: Axes, dimensions: Sequence[str], others: dict[str, Any] | None = None) -> int:
-    """A legend above the axes, where it covers nothing; returns its rows."""
+_CHANCE: dict[str, Any] = {"color": NEUTRAL, "linewidth": 1.1, "linestyle": (0, (1, 1.5)), "zorder": 0}
+
+
+def chance_key(curves: Sequence[Curve], protocol: Sequence[dict]) -> dict[str, Any]:
+    """Name and handle of the line of chance for the legend; nothing where there is none."""
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], **dimension_look(dimension).line()) for dimension in dimensions]
-    handles += (others or {}).values()
-    columns = min(len(handles), 3)
-    legend(
-        ax.legend,
-        handles,
-        [printable(dimension) for dimension in dimensions] + list(others or {}),
-        loc="lower left",
-        bbox_to_anchor=(0.0, 1.0),
-        ncols=columns,
-        borderaxespad=0.1,
-        borderpad=0.1,
-    )
-    return math.ceil(len(handles) / columns)
-
-
-def legend(make: Callable[..., Legend], handles: Sequence[Artist], names: Sequence[str], **settings: Any) -> Legend:
-    """A legend made by `make`, of Axes or of a figure, whose names are drawn whatever they begin with."""
-    legend = make(handles, ["x"] * len(handles), **settings)
-    # Set afterwards: older releases of matplotlib leave out a name that begins with an underscore.
-    for text, name in zip(legend.get_texts(), names, strict=True):
-        text.set_text(name)
-    return legend
-
-
-def score_label_plain(curves: Sequence[Curve]) -> str:
-    """Label of a score without an interval: its name, and where it was measured."""
-    splits = ", ".join(dict.fromkeys(printable(curve.split) for curve in curves if curve.split))
-    metric = METRICS[curves[0].metric] + (" in label units" if curves[0].metric == "rmse" else "")
-    return f"{metric} ({splits})" if splits else metric
-
-
-def legend_rows(names: Sequence[str], width: float) -> int:
-    """Rows of a legend that is `width` inches wide."""
-    return math.ceil(len(names) / legend_columns(names, width))
-
-
-def legend_columns(names: Sequence[str], width: float) -> int:
-    """As many columns as the longest name leaves room for."""
-    widest = max(text_width(clipped(name), SMALL_FONT_SIZE) for name in names) + 0.45
-    return max(1, min(len(names), int((width - 0.1) // widest)))
-
-
-def model_legend(sheet: Sheet, names: Sequence[str], width: float) -> None:
-    """A legend of series by their place: above all panels of a figure of its own, else within the first."""
-    from matplotlib.lines import Line2D
-
-    handles = [Line2D([], [], **series_look(position).line()) for position in range(len(names))]
-    labels = ["\n".join(wrap(clipped(name), 0.97 * width - 0.6, SMALL_FONT_SIZE)) for name in names]
-    if sheet.own:
-        columns = legend_columns(names, width)
-        legend(sheet.figure.legend, handles, labels, loc="outside upper left", ncols=columns, borderaxespad=0.2)
-    else:
-        legend(sheet.axes[0].legend, handles, labels, loc="best")
+    number = n_categories(curves[0], protocol) if curves[0].metric == "uar" else None
+    return {f"chance (1/{number})": Line2D([], [], **_CHANCE)} if number else {}
 
 
 def curves_of_models(
@@ -251,10 +190,12 @@ class Layout(TypedDict, total=False):
     titles : sequence of str
         Of which the one with most lines counts.
     caption : str
-        Below everything else; empty for none.
+        Kept with a figure of its own (:func:`.captions.caption_of`).
+    caption_inside : bool
+        Whether it is written below everything else, too.
     n_rows, n_columns, n_panels : int
         One panel by default; where there are fewer than rows times columns, the last places stay empty.
-    legend_rows : int
+    legend_rows : float
         Rows of legends above each row of panels.
     share_x, share_y : bool
         Whether panels have axes in common.
@@ -266,10 +207,11 @@ class Layout(TypedDict, total=False):
     panel_height: Required[float]
     titles: Required[Sequence[str]]
     caption: Required[str]
+    caption_inside: bool
     n_rows: int
     n_columns: int
     n_panels: int
-    legend_rows: int
+    legend_rows: float
     share_x: bool
     share_y: bool
     below: float
@@ -277,7 +219,7 @@ class Layout(TypedDict, total=False):
 
 @contextmanager
 def opened_sheet(ax: Any, figure: Figure | None, **layout: Unpack[Layout]) -> Iterator[Sheet]:
-    """A sheet to draw on in the house style for the length of a ``with`` block, which ends with the caption.
+    """A sheet to draw on in the house style for the length of a ``with`` block; it ends with the caption.
 
     Parameters
     ----------
@@ -297,7 +239,10 @@ def opened_sheet(ax: Any, figure: Figure | None, **layout: Unpack[Layout]) -> It
     with publication_style():
         sheet = Sheet.open(ax, figure, **layout)
         yield sheet
-        sheet.caption_below(layout["caption"])
+        if sheet.own:
+            keep_caption(sheet.figure, layout["caption"])
+        if layout.get("caption_inside", True):
+            sheet.caption_below(layout["caption"])
 
 
 @dataclass(frozen=True)
@@ -325,7 +270,8 @@ class Sheet:
             height, panel_width = box.height / dpi, box.width / dpi
             # The layout will take room from the Axes for what is written around them.
             return cls(axes[0].figure, axes, panel_width, 0.75 * height, panel_width, own=False)
-        width, panel_height, caption = layout["width"], layout["panel_height"], layout["caption"]
+        width, panel_height = layout["width"], layout["panel_height"]
+        caption = layout["caption"] if layout.get("caption_inside", True) else ""
         panel_width = (width - 0.6) / n_columns
         title_rows = max(len(title_lines(title, panel_width)) for title in layout["titles"])
         furniture = (title_rows + layout.get("legend_rows", 0) + 0.6) * LINE_HEIGHT * n_rows + 0.62

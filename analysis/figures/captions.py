@@ -1,4 +1,4 @@
-"""The line below each figure: what was probed, on what, and what the band means."""
+"""What stands below each figure: what was probed, on what, and what the band means."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from .style import printable
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 PROBE_NAMES = {
     "ridge": "ridge probes",
@@ -23,6 +24,34 @@ PROBE_NAMES = {
     "mlp": "MLP probes",
     "weighted": "weighted sum",
 }
+
+
+def caption_of(figure: Figure) -> str:
+    """The caption of a figure that one of the plotting functions filled, whether it is written below the axes or not.
+
+    Parameters
+    ----------
+    figure : matplotlib Figure
+
+    Returns
+    -------
+    str
+        In one line; empty of a figure that has none.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> figure = Figure()
+    >>> keep_caption(figure, "CCC of each layer.")
+    >>> caption_of(figure)
+    'CCC of each layer.'
+    """
+    return str(figure.get_label() or "")
+
+
+def keep_caption(figure: Figure, text: str) -> None:
+    """Give a figure its caption, for :func:`caption_of`, without drawing it."""
+    figure.set_label(printable(text))
 
 
 def subject_name(subject: Subject) -> str:

@@ -11,8 +11,9 @@ from emoprobe.probe.selecting import reported_split
 
 from ..measures.reliability import spearman_brown
 from ..tables import ordered_features, rows_of_subject
-from .canvas import dimension_legend, opened_sheet, plain_ticks
+from .canvas import opened_sheet, plain_ticks
 from .layer_axis import LAYER_LABEL, layer_ticks
+from .legends import dimension_legend
 from .style import COLUMN_WIDTH, FONT_SIZE, FULL_WIDTH, NEUTRAL, dimension_look, printable
 
 if TYPE_CHECKING:
@@ -63,10 +64,10 @@ def plot_ceiling(
     layers = layers[layers["features"] == next(iter(ordered_features(layers["features"])), "")]
     panels = 2 if len(layers) else 1
     title = f"{printable(model)} on {printable(corpus)}"
-    text = _caption(rows, layers, split) if caption else ""
+    text = _caption(rows, layers, split)
     with opened_sheet(
         None, figure, width=FULL_WIDTH if panels == 2 else COLUMN_WIDTH, panel_height=1.9, n_columns=panels,
-        titles=[title], caption=text, legend_rows=1,
+        titles=[title], caption=text, caption_inside=caption, legend_rows=1,
     ) as sheet:  # fmt: skip
         if panels == 2:
             _draw_shares(sheet.axes[0], layers, dimensions)

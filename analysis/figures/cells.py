@@ -45,6 +45,29 @@ def write_in_cell(ax: Axes, row: int, column: int, text: str, colour: str) -> No
     ax.text(column, row, text, color=colour, fontsize=SMALL_FONT_SIZE, **place)
 
 
+def frame_cell(ax: Axes, row: int, column: int, *, dashed: bool = False, inset: float = 0.0) -> None:
+    """Frame a cell, white below black: one of them stands out from any colour."""
+    from matplotlib.patches import Rectangle
+
+    corner, size = (column - 0.5 + inset, row - 0.5 + inset), 1 - 2 * inset
+    for edge, linewidth in (("white", 3.0), ("black", 1.3)):
+        style: Any = (0, (2, 1.5)) if dashed and edge == "black" else "-"
+        frame: dict[str, Any] = {"edgecolor": edge, "linewidth": linewidth, "linestyle": style, "zorder": 3}
+        ax.add_patch(Rectangle(corner, size, size, facecolor="none", clip_on=False, **frame))
+
+
+def written(value: float, digits: int = 2, *, signed: bool = False) -> str:
+    """A number as figures write it: with a true minus, and no sign before zero; a plus where it is `signed`.
+
+    Examples
+    --------
+    >>> written(-0.004), written(-0.25), written(0.25, signed=True)
+    ('0.00', '−0.25', '+0.25')
+    """
+    text = f"{value:{'+' if signed else ''}.{digits}f}"
+    return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
+
+
 def readable_on(colour: Sequence[float]) -> str:
     """Black or white, whichever has the higher contrast on `colour` (WCAG 2, relative luminance)."""
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour[:3]]

@@ -14,7 +14,7 @@ from ..measures.categories import Categories, Confusion
 from .canvas import opened_sheet
 from .captions import curve_caption, subject_name
 from .cells import colour_bar, colour_cells, readable_on, write_in_cell
-from .style import COLUMN_WIDTH, FONT_SIZE, SMALL_FONT_SIZE, printable, text_width
+from .style import FONT_SIZE, SMALL_FONT_SIZE, inches, printable, text_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ _BAR = 0.55  # width of the colour bar with its numbers and its name, in inches
 _MOST_WRITTEN = 14  # categories up to which a cell has room for its number
 
 
-def plot_confusion(
+def plot_confusion(  # noqa: PLR0913 (options of the user's, each given by its name)
     results: Any,
     *,
     layer: int | None = None,
@@ -35,6 +35,7 @@ def plot_confusion(
     probe: str = "logistic",
     split: str | None = None,
     features: str | None = None,
+    width: str | None = None,
     caption: bool = True,
     ax: Axes | None = None,
     figure: Figure | None = None,
@@ -49,6 +50,8 @@ def plot_confusion(
         By default the one that is reported.
     probe : str
         Of categories.
+    width : str, optional
+        ``column`` (the default) or ``page``.
 
     Returns
     -------
@@ -62,15 +65,14 @@ def plot_confusion(
     run = Categories.of(results, model=model, corpus=corpus, probe=probe, split=split, features=features)
     matrix = run.confusion(layer)
     title = f"{subject_name(run.subject)}, layer {matrix.layer}"
-    text = ""
-    if caption:
-        chosen = f" Layer {matrix.layer}: {chosen_caption(run.choice)}" if layer is None else ""
-        text = curve_caption([run.curve], run.results.protocol, band="")
-        text += f" In per cent of the true category, in brackets its utterances.{chosen}"
+    chosen = f" Layer {matrix.layer}: {chosen_caption(run.choice)}" if layer is None else ""
+    text = curve_caption([run.curve], run.results.protocol, band="")
+    text += f" In per cent of the true category, in brackets its utterances.{chosen}"
     names = [short(name) for name in matrix.names]
     upright = max(text_width(name, SMALL_FONT_SIZE) for name in names)
     with opened_sheet(
-        ax, figure, width=COLUMN_WIDTH, panel_height=max(1.2, 0.2 * len(names)), titles=[title], caption=text,
+        ax, figure, width=inches(width, "column"), panel_height=max(1.2, 0.2 * len(names)), titles=[title],
+        caption=text, caption_inside=caption,
         below=upright,
     ) as sheet:  # fmt: skip
         axes = sheet.axes[0]

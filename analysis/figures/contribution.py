@@ -11,8 +11,9 @@ from emoprobe.probe.schema import ordered_dimensions
 from ..measures.contribution import IN_STATES, R2, SHARED
 from ..measures.partition import WHOLE
 from ..tables import rows_of_subject
-from .canvas import legend, opened_sheet, plain_ticks
+from .canvas import opened_sheet, plain_ticks
 from .layer_axis import layer_ticks
+from .legends import legend
 from .style import (
     FONT_SIZE,
     FULL_WIDTH,
@@ -79,7 +80,7 @@ def plot_contribution(
     title = f"{printable(model)} on {printable(corpus)}"
     with opened_sheet(
         None, figure, width=FULL_WIDTH, panel_height=1.55, n_rows=2, n_columns=columns, titles=[title],
-        caption=_caption(rows) if caption else "", share_x=False,
+        caption=_caption(rows), caption_inside=caption, share_x=False,
     ) as sheet:  # fmt: skip
         upper, lower = sheet.axes[:columns], sheet.axes[columns:]
         for place, dimension in enumerate(dimensions):
@@ -90,7 +91,7 @@ def plot_contribution(
             lower[place].set_xlabel("Layer", fontsize=FONT_SIZE)
         _lines(upper[-1], rows[rows["dimension"] == ""], tuple(IN_STATES.values()))
         upper[-1].set_title("the states themselves", loc="left")
-        upper[0].set_ylabel("Explained variance\nof the labels (R²)", fontsize=FONT_SIZE)
+        upper[0].set_ylabel("Explained variance (R²)", fontsize=FONT_SIZE)
         lower[0].set_ylabel("What the layer knows (R²)", fontsize=FONT_SIZE)
         for row in (upper[:-1], lower[:-1]):
             limits = [axes.get_ylim() for axes in row]

@@ -13,9 +13,8 @@ from ..curves import Curve
 from ..tables import read_tables
 from .captions import curve_caption, n_categories, series_names
 from .style import (
-    COLUMN_WIDTH,
     FONT_SIZE,
-    FULL_WIDTH,
+    inches,
     printable,
     series_look,
 )
@@ -24,17 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-from .canvas import (
-    DEPTH_LABEL,
-    chance_lines,
-    curves_of_models,
-    draw_band,
-    legend_rows,
-    model_legend,
-    opened_sheet,
-    plain_ticks,
-    score_label,
-)
+from .canvas import chance_lines, curves_of_models, draw_band, opened_sheet, plain_ticks, score_label
+from .legends import legend_rows, model_legend
 
 
 def plot_teacher_student(  # noqa: PLR0913 (options of the user's, each given by its name)
@@ -47,6 +37,7 @@ def plot_teacher_student(  # noqa: PLR0913 (options of the user's, each given by
     corpus: str | None = None,
     split: str | None = None,
     features: str | None = None,
+    width: str | None = None,
     caption: bool = True,
     ax: Axes | Sequence[Axes] | None = None,
     figure: Figure | None = None,
@@ -64,6 +55,8 @@ def plot_teacher_student(  # noqa: PLR0913 (options of the user's, each given by
         Which models, in this order; all, by default.
     corpus : str, optional
         All, by default.
+    width : str, optional
+        ``page``: panels side by side; ``column``: one below the other. By default a page for several panels.
     ax : matplotlib Axes or a sequence of them, optional
         One a dimension.
 
@@ -82,13 +75,16 @@ def plot_teacher_student(  # noqa: PLR0913 (options of the user's, each given by
     names = series_names([subject for subject, _ in grid])
     all_curves = [curve for _, curves in grid for curve in curves]
     panels = ordered_dimensions(curve.dimension for curve in all_curves)
-    text = curve_caption(all_curves, tables.protocol, band="Bands") if caption else ""
-    if text and all_curves[0].metric == "uar" and (number := n_categories(all_curves[0], tables.protocol)):
+    text = curve_caption(all_curves, tables.protocol, band="Bands")
+    text += " Relative depth: 0 is the input of the first block, 1 the last layer."
+    if all_curves[0].metric == "uar" and (number := n_categories(all_curves[0], tables.protocol)):
         text += f" Dashed: chance (1/{number})."
-    width = COLUMN_WIDTH if len(panels) == 1 else FULL_WIDTH
+    total = inches(width, "column" if len(panels) == 1 else "page")
+    rows, columns = (len(panels), 1) if total < inches("page") else (1, len(panels))
     with opened_sheet(
-        ax, figure, width=width, panel_height=1.75, n_columns=len(panels), titles=[""], caption=text,
-        legend_rows=legend_rows(names, width), share_y=True,
+        ax, figure, width=total, panel_height=1.75 if rows == 1 else 1.3, n_rows=rows, n_columns=columns, titles=[""],
+        caption=text, caption_inside=caption,
+        legend_rows=legend_rows(names, total) / rows, share_y=True,
     ) as sheet:  # fmt: skip
         for axes, dimension in zip(sheet.axes, panels, strict=True):
             for position, (_, curves) in enumerate(grid):
@@ -101,14 +97,18 @@ def plot_teacher_student(  # noqa: PLR0913 (options of the user's, each given by
             axes.set_title(printable(dimension), loc="left")
         for axes in sheet.axes:
             chance_lines(axes, all_curves, tables.protocol)
-            axes.set_xlabel("Relative depth" if len(panels) > 1 else DEPTH_LABEL, fontsize=FONT_SIZE)
-        sheet.axes[0].set_ylabel(score_label(all_curves, sheet.panel_height), fontsize=FONT_SIZE)
-        model_legend(sheet, names, width)
+        for axes in sheet.axes[-columns:]:
+            axes.set_xlabel("Relative depth", fontsize=FONT_SIZE)
+        for axes in sheet.axes[::columns]:
+            axes.set_ylabel(score_label(all_curves, sheet.panel_height), fontsize=FONT_SIZE)
+        model_legend(sheet, names, total)
     return sheet.axes
 
 
 def _draw_depth(ax: Axes, curve: Curve, position: int) -> None:
     look = series_look(position)
     depth = np.arange(len(curve.values)) / max(1, len(curve.values) - 1)
-    draw_band(ax, depth, curve, look, alpha=0.15)
+    draw_band(ax, depth, curve, look, alpha=0.1)
+    for limits in (curve.low, curve.high):  # edges in the line style of the model, so that no two bands are mixed up
+        ax.plot(depth, limits, color=look.color, linestyle=look.linestyle, linewidth=0.5, zorder=2)
     ax.plot(depth, curve.values, gid=f"depth-{position}", zorder=3 + 0.01 * position, **look.line())

@@ -8,8 +8,9 @@ import numpy as np
 
 from ..measures.erasure import surely_lost
 from ..tables import rows_of_subject
-from .canvas import legend, legend_columns, legend_rows, opened_sheet, plain_ticks
+from .canvas import opened_sheet, plain_ticks
 from .layer_axis import LAYER_LABEL, layer_ticks
+from .legends import legend, legend_columns, legend_rows
 from .style import FONT_SIZE, FULL_WIDTH, NEUTRAL, LineLook, printable, series_look
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def plot_erasure(
     names = ["nothing erased", *(f"without {name}" for name in erased)]
     with opened_sheet(
         None, figure, width=FULL_WIDTH, panel_height=1.6, n_columns=columns, n_rows=-(-len(read) // columns),
-        n_panels=len(read), titles=[title], caption=_caption(rows) if caption else "",
+        n_panels=len(read), titles=[title], caption=_caption(rows), caption_inside=caption,
         legend_rows=1 + legend_rows(names, FULL_WIDTH), share_x=True,
     ) as sheet:  # fmt: skip
         for axes, name in zip(sheet.axes, read, strict=True):

@@ -14,6 +14,7 @@ from emoprobe.probe.selecting import chosen_in_words
 from ..tables import METRICS, Subject, records
 from .canvas import opened_sheet, plain_ticks
 from .captions import PROBE_NAMES, subject_name
+from .cells import written
 from .style import COLUMN_WIDTH, FONT_SIZE, NEUTRAL, LineLook, printable, series_look
 
 if TYPE_CHECKING:
@@ -71,18 +72,19 @@ def plot_fairness(
     if not panels:
         raise UserError(f"the table holds nothing of model={model!r}, dimensions={wanted}")
     looks = _gender_looks(table["gender"])
-    text = _caption(panels, measure) if caption else ""
+    text = _caption(panels, measure)
     title = subject_name(Subject(panels[0]["model"].iloc[0], panels[0]["corpus"].iloc[0]))
     named = max((part["group_by"] == "speaker").sum() for part in panels) <= _MOST_NAMED
     with opened_sheet(
         None, figure, width=COLUMN_WIDTH, panel_height=1.45 if named else 1.15, n_rows=len(panels),
-        titles=[title], caption=text, legend_rows=1,
+        titles=[title], caption=text, caption_inside=caption, legend_rows=1,
     ) as sheet:  # fmt: skip
         for axes, part in zip(sheet.axes, panels, strict=True):
             _draw_panel(axes, part, measure, looks, named=named)
-            label = METRICS["ccc"] if measure == "ccc" else "bias (label units)"
-            axes.set_ylabel(f"{printable(part['dimension'].iloc[0])}\n{label}", fontsize=FONT_SIZE)
-        sheet.axes[-1].set_xlabel(f"Speakers, sorted by {'CCC' if measure == 'ccc' else 'bias'}", fontsize=FONT_SIZE)
+            label = METRICS["ccc"] if measure == "ccc" else "Bias"
+            axes.set_ylabel(f"{label} of {printable(part['dimension'].iloc[0])}", fontsize=FONT_SIZE)
+        by = "CCC" if measure == "ccc" else "bias (label units)"
+        sheet.axes[-1].set_xlabel(f"Speakers, sorted by {by}", fontsize=FONT_SIZE)
         rows = _gender_legend(sheet.axes[0], looks)
         sheet.title(sheet.axes[0], title, legend_rows=rows)
     return sheet.axes
@@ -150,7 +152,7 @@ def _caption(panels: Sequence[pd.DataFrame], measure: str) -> str:
     for part in panels:
         for row in records(part[part["group_by"] == "gender difference"]):
             numbers = [getattr(row, f"{measure}{end}") for end in ("", "_low", "_high")]
-            value, low, high = (f"{number:+.2f}".replace("-", "−") for number in numbers)
+            value, low, high = (written(number, signed=True) for number in numbers)
             sentences.append(f"{row.dimension.capitalize()}, {printable(row.group)}: {value} [{low}, {high}].")
     left_out = max(int(part.loc[part["group_by"] == "speaker", measure].isna().sum()) for part in panels)
     if left_out:

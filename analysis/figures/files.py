@@ -13,13 +13,18 @@ from emoprobe.errors import UserError
 from emoprobe.ownership import refuse_stranger
 from emoprobe.storage import write_file
 
-from .style import printable, publication_style
+from .captions import caption_of
+from .style import COLUMN_WIDTH, publication_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 FORMATS = ("png", "svg", "pdf")
+MADE_BY = "Made by emoprobe"
+#: With which the CSV of a table begins (:mod:`.numbers_beside`).
+TABLE_COLUMNS = ("corpus", "split", "model", "system", "dimension", "layer", "metric", "value", "low", "high", "n")
+_FIRST_COLUMNS = ",".join(TABLE_COLUMNS).encode()
 _MAX_PART = 60  # characters that a file name keeps of one name
 _MAX_STEM = 160  # and of all names together: file systems take 255 bytes
 
@@ -94,6 +99,12 @@ def is_own_figure(path: Path) -> bool:
     return b"Matplotlib" in content and any(key in content for key in (b"Description", b"dc:description", b"/Subject"))
 
 
+def is_own_text(path: Path) -> bool:
+    """Whether a file is a caption or a table of ours."""
+    content = path.read_bytes()
+    return MADE_BY.encode() in content or content.startswith(_FIRST_COLUMNS)
+
+
 def is_own_page(path: Path) -> bool:
     """Whether a file is a page of a report of ours."""
     return b"Made by emoprobe" in path.read_bytes()
@@ -101,7 +112,7 @@ def is_own_page(path: Path) -> bool:
 
 def encoded(figure: Figure, kind: str) -> bytes:
     """The file's bytes: no date in them, and the caption with them wherever the image goes."""
-    caption = printable(figure.get_supxlabel().replace("\n", " "))
+    caption = caption_of(figure)
     metadata = {
         "png": {"Description": caption, "Source": "emoprobe"},
         "svg": {"Date": None, "Description": caption, "Source": "emoprobe"},
@@ -115,7 +126,9 @@ def encoded(figure: Figure, kind: str) -> bytes:
 def write_drawings(
     drawings: Sequence[tuple[tuple[str, ...], Callable[..., Any]]], folder: Path, formats: Sequence[str]
 ) -> list[Path]:
-    """Draw figures one after the other, and write each into a folder.
+    """Draw figures one after the other, and write each into a folder, with its caption beside it.
+
+    ``STEM.txt`` has the caption as text, ``STEM.tex`` a figure of LaTeX that includes the picture and has the caption.
 
     Parameters
     ----------
@@ -129,7 +142,7 @@ def write_drawings(
     Returns
     -------
     list of Path
-        In the order drawn.
+        The pictures, in the order drawn.
 
     Raises
     ------
@@ -149,7 +162,63 @@ def write_drawings(
                 path = folder / f"{stem}.{kind}"
                 replace_file(path, encoded(figure, kind))
                 written.append(path)
+            if caption := caption_of(figure):
+                replace_file(folder / f"{stem}.txt", f"{caption}\n\n{MADE_BY}.\n".encode())
+                page_wide = figure.get_figwidth() > COLUMN_WIDTH
+                replace_file(folder / f"{stem}.tex", latex_figure(stem, caption, formats, page_wide=page_wide).encode())
     return written
+
+
+def latex_figure(stem: str, caption: str, formats: Sequence[str], *, page_wide: bool) -> str:
+    r"""A figure of LaTeX to ``\input``: the picture of that name, its caption, and a label.
+
+    Parameters
+    ----------
+    stem : str
+        File name of the picture without its ending.
+    caption : str
+        As plain text.
+    formats : sequence of str
+        Of the picture; LaTeX takes PDF and PNG, not SVG.
+    page_wide : bool
+        Whether it takes both columns of a page.
+    """
+    ending = next((f".{kind}" for kind in ("pdf", "png") if kind in formats), "")
+    kind, width = ("figure*", r"\textwidth") if page_wide else ("figure", r"\columnwidth")
+    return (
+        f"% {MADE_BY}.\n\\begin{{{kind}}}[t]\n  \\centering\n"
+        f"  \\includegraphics[width={width}]{{{stem}{ending}}}\n"
+        f"  \\caption{{{latex_text(caption)}}}\n  \\label{{fig:{stem}}}\n\\end{{{kind}}}\n"
+    )
+
+
+def latex_text(text: str) -> str:
+    r"""Plain text as LaTeX sets it: what has a meaning there is escaped, signs that fonts lack are commands.
+
+    Examples
+    --------
+    >>> print(latex_text("95 % of a_b"))
+    95~\% of a\_b
+    """
+    return "".join(_LATEX.get(character, character) for character in text).replace(r" \%", r"~\%")
+
+
+_LATEX = {
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
+    ">": r"\textgreater{}", "−": "$-$", "–": "--", "…": r"\dots{}", "²": "$^2$", "τ": r"$\tau$", "≤": r"$\leq$",
+    "≥": r"$\geq$", "×": r"$\times$", "·": r"$\cdot$", "★": r"$\star$", "☆": r"$\star$", "•": r"$\bullet$",
+}  # fmt: skip
+
+
+#: How a file of another kind than a picture proves to be ours, what it is, and the option that names its place.
+_PROOFS = {
+    ".html": (is_own_page, "page", "--out"),
+    ".md": (is_own_page, "page", "--out"),
+    ".txt": (is_own_text, "caption", "--figures"),
+    ".tex": (is_own_text, "caption or table", "--figures"),
+    ".csv": (is_own_text, "table", "--figures"),
+}
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -160,9 +229,8 @@ def replace_file(path: Path, content: bytes) -> None:
     UserError
         If what is there is not ours, or the file cannot be written.
     """
-    page = path.suffix in (".html", ".md")
-    option = "--out" if page else "--figures (of a report: --out)"
-    refuse_stranger(path, is_own_page if page else is_own_figure, "page" if page else "figure", option=option)
+    is_own, what, option = _PROOFS.get(path.suffix, (is_own_figure, "figure", "--figures (of a report: --out)"))
+    refuse_stranger(path, is_own, what, option=option)
     try:
         write_file(path, content)
     except OSError as error:

@@ -13,11 +13,10 @@ from emoprobe.probe.selecting import LOWER_IS_BETTER, Choice, chosen_in_words
 
 from ..curves import Curve, best_of_curve, n_layers
 from ..tables import read_tables
-from .canvas import curves_of_models, opened_sheet, score_label_plain
+from .canvas import curves_of_models, opened_sheet, score_label
 from .captions import curve_caption, series_names
-from .cells import colour_bar, colour_cells, readable_on, write_in_cell
-from .layer_axis import LAYER_LABEL
-from .style import COLUMN_WIDTH, FONT_SIZE, FULL_WIDTH, SMALL_FONT_SIZE, printable
+from .cells import colour_bar, colour_cells, frame_cell, readable_on, write_in_cell, written
+from .style import FONT_SIZE, SMALL_FONT_SIZE, inches, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,6 +34,7 @@ def plot_heatmap(  # noqa: PLR0913 (options of the user's, each given by its nam
     corpus: str | None = None,
     split: str | None = None,
     features: str | None = None,
+    width: str | None = None,
     caption: bool = True,
     ax: Axes | Sequence[Axes] | None = None,
     figure: Figure | None = None,
@@ -50,6 +50,8 @@ def plot_heatmap(  # noqa: PLR0913 (options of the user's, each given by its nam
         As for :func:`plot_layers`.
     model, corpus : str, optional
         All, by default.
+    width : str, optional
+        ``column`` or ``page``; by default a column for one model.
     ax : matplotlib Axes or a sequence of them, optional
         One a model.
 
@@ -70,18 +72,18 @@ def plot_heatmap(  # noqa: PLR0913 (options of the user's, each given by its nam
     metric = all_curves[0].metric
     columns = ordered_dimensions(curve.dimension for curve in all_curves)
     depths = [n_layers(tables.scores, subject) for subject, _ in grid]
-    text = curve_caption(all_curves, tables.protocol, band="") if caption else ""
+    text = curve_caption(all_curves, tables.protocol, band="")
     choices = {id(curve): best_of_curve(tables.scores, curve) for curve in all_curves}
-    if text:
-        text += f" {_frames_in_words(list(choices.values()), metric)}"
+    text += f" {_frames_in_words(list(choices.values()), metric)}"
     values = np.concatenate([curve.values for curve in all_curves])
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     if high <= low:
         low, high = low - 0.05, high + 0.05
-    width = COLUMN_WIDTH if len(grid) == 1 else FULL_WIDTH
-    per_row = min(len(grid), 4)
+    total = inches(width, "column" if len(grid) == 1 else "page")
+    per_row = min(len(grid), 3 if total == inches("page") else 1)
     with opened_sheet(
-        ax, figure, width=width, panel_height=max(1.3, 0.145 * max(depths)), titles=names, caption=text,
+        ax, figure, width=total, panel_height=max(1.3, 0.145 * max(depths)), titles=names,
+        caption=text, caption_inside=caption,
         n_rows=math.ceil(len(grid) / per_row), n_columns=per_row, n_panels=len(grid),
     ) as sheet:  # fmt: skip
         for axes, (_, curves), name, depth in zip(sheet.axes, grid, names, depths, strict=True):
@@ -89,8 +91,8 @@ def plot_heatmap(  # noqa: PLR0913 (options of the user's, each given by its nam
             _frame_best(axes, {columns.index(curve.dimension): choices[id(curve)] for curve in curves})
             sheet.title(axes, name)
         for axes in sheet.axes[::per_row]:
-            axes.set_ylabel(LAYER_LABEL, fontsize=FONT_SIZE)
-        colour_bar(sheet, cells, sheet.axes, score_label_plain(all_curves), pad=0.02, aspect=30)
+            axes.set_ylabel("Layer", fontsize=FONT_SIZE)
+        colour_bar(sheet, cells, sheet.axes, score_label(all_curves), pad=0.02, aspect=30)
     return sheet.axes
 
 
@@ -110,7 +112,7 @@ def _draw_heatmap(
     for (layer, column), value in np.ndenumerate(values):
         text, colour = "–", "black"
         if math.isfinite(value):
-            text, colour = f"{value:.2f}".replace("-", "−"), readable_on(colours((value - low) / (high - low)))
+            text, colour = written(value), readable_on(colours((value - low) / (high - low)))
         write_in_cell(ax, layer, column, text, colour)
     ax.set_xticks(range(len(columns)), [printable(column) for column in columns])
     step = 1 if depth <= 13 else 2
@@ -123,20 +125,12 @@ def _draw_heatmap(
 
 def _frame_best(ax: Axes, choices: Mapping[int, Choice]) -> None:
     """Frame the layer that is reported in each column, and with dashes the one that is best with hindsight."""
-    from matplotlib.patches import Rectangle
-
     for column, choice in choices.items():
         if choice.best is None:
             continue
-        frames: list[tuple[int, Any, float]] = [(choice.best, "-", 0.0)]
-        frames += [(choice.highest, (0, (2, 1.5)), 0.04)] if choice.differs else []
-        for layer, style, inset in frames:
-            # White below black: one of them stands out from any colour.
-            for edge, linewidth in (("white", 3.0), ("black", 1.3)):
-                frame: dict[str, Any] = {"edgecolor": edge, "linewidth": linewidth, "zorder": 3, "clip_on": False}
-                frame["linestyle"] = "-" if edge == "white" else style
-                corner, size = (column - 0.5 + inset, layer - 0.5 + inset), 1 - 2 * inset
-                ax.add_patch(Rectangle(corner, size, size, facecolor="none", **frame))
+        frame_cell(ax, choice.best, column)
+        if choice.differs:
+            frame_cell(ax, choice.highest, column, dashed=True, inset=0.04)
 
 
 def _frames_in_words(choices: Sequence[Choice], metric: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from emoprobe.probe.schema import CATEGORIES
 from emoprobe.probe.selecting import held_out
 
-from ..tables import WEIGHTED, named_parts, ordered_features, subjects
+from ..tables import CATEGORY_METRICS, WEIGHTED, named_parts, ordered_features, subjects
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,11 +33,17 @@ class FigureKind:
         its file name, and the options of `draw`. Nothing where the results do not hold enough.
     draw : callable
         Draws one on an empty `figure`.
+    has_twin : bool
+        Whether a figure of a model shows its random twin, too.
+    of_all : bool
+        Whether one figure holds all models, so that its file name says which where they were chosen.
     """
 
     name: str
     needs: Callable[[Results, str], Iterator[Wanted]]
     draw: Callable[..., Any]
+    has_twin: bool = False
+    of_all: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,8 +91,9 @@ class Target:
 
 
 def ratings(results: Results, metric: str) -> Target:
-    """Arousal, valence, dominance: whatever is rated on a scale."""
-    return Target(results.ratings, metric, () if metric == "ccc" else (metric,))
+    """Arousal, valence, dominance: whatever is rated on a scale. None has a metric of categories."""
+    dimensions = [] if metric in CATEGORY_METRICS else results.ratings
+    return Target(dimensions, metric, () if metric == "ccc" else (metric,))
 
 
 def categories(results: Results, metric: str) -> Target:  # noqa: ARG001 (a target is made from the same two)

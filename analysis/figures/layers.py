@@ -1,57 +1,27 @@
-"""Scores by layer, one curve a dimension, with their controls beside them."""
+"""Scores by layer, all dimensions in one Axes, with their controls beside them."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emoprobe.errors import UserError
-from emoprobe.probe.schema import ordered_dimensions
-
-from ..curves import Curve, Point, layer_curve, n_layers, null_limits, random_twin, side_points
-from ..tables import (
-    BASELINE_NAMES,
-    CATEGORY_METRICS,
-    END_TO_END,
-    METRICS,
-    WEIGHTED,
-    one_subject,
-    ordered_baselines,
-    read_tables,
-)
-from .canvas import (
-    chance_lines,
-    dimension_legend,
-    draw_band,
-    of_categories,
-    opened_sheet,
-    plain_ticks,
-    score_label,
-)
-from .captions import curve_caption, rare_remark, subject_name
+from ..curves import Curve, n_layers
+from ..tables import CATEGORY_METRICS, read_tables
+from .canvas import chance_lines, draw_band, opened_sheet, plain_ticks, score_label
+from .captions import subject_name
 from .layer_axis import layer_label, layer_ticks
-from .style import (
-    COLUMN_WIDTH,
-    FONT_SIZE,
-    NEUTRAL,
-    SMALL_FONT_SIZE,
-    LineLook,
-    dimension_look,
-    printable,
-    text_width,
-)
+from .legends import dimension_legend
+from .profiles import Profile, finite, layer_profiles, name_length, names_beside, place_name, profiles_caption
+from .style import COLUMN_WIDTH, FONT_SIZE, NEUTRAL, dimension_look, printable
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _UPRIGHT = 0.65  # length of an upright name beside the layers for which a figure has room anyway, in inches
-_Beside = tuple[dict[str, Point], dict[str, Point]]
 
 
 def plot_layers(  # noqa: PLR0913 (options of the user's, each given by its name)
@@ -69,7 +39,9 @@ def plot_layers(  # noqa: PLR0913 (options of the user's, each given by its name
     ax: Axes | None = None,
     figure: Figure | None = None,
 ) -> Axes:
-    """Draw the score of each layer with its interval, one line a dimension.
+    """Draw the score of each layer with its interval, one line a dimension, all in one Axes.
+
+    :func:`plot_layer_panels` gives each dimension a panel, where intervals do not cover each other.
 
     Left of layer 0, apart, stand the baselines (predictor of the mean, duration, acoustic statistics, the words); right
     of the last layer, as horizontal marks, the learned weighted sum over all layers and models trained end to end.
@@ -83,8 +55,8 @@ def plot_layers(  # noqa: PLR0913 (options of the user's, each given by its name
     model, corpus : str, optional
         Whose scores; needed where the results hold several.
     metric : str
-        ``ccc``, ``pearson``, ``rmse``; ``uar`` or ``macro_f1`` for categories. Where the dimensions are ``emotion``
-        alone, which has no CCC, the default stands for ``uar``.
+        ``ccc``, ``pearson``, ``rmse``, ``share`` (of the variance that is explained, r²); ``uar`` or ``macro_f1`` for
+        categories. Where the dimensions are ``emotion`` alone, which has no CCC, the default stands for ``uar``.
     probe : str
         ``ridge``, ``mlp`` or ``logistic``; the default stands for ``logistic`` where the metric is one of categories.
     dimensions : sequence of str, optional
@@ -110,64 +82,22 @@ def plot_layers(  # noqa: PLR0913 (options of the user's, each given by its name
         If the results hold no such score, or several models and none is named.
     """
     tables = read_tables(results)
-    subject = one_subject(tables.scores, model, corpus)
-    rows = tables.scores[(tables.scores["model"] == subject.model) & (tables.scores["corpus"] == subject.corpus)]
-    metric, probe = of_categories(rows["dimension"] if dimensions is None else dimensions, metric, probe)
-    wanted = ordered_dimensions(rows["dimension"]) if dimensions is None else list(dimensions)
-    curves = [
-        curve
-        for dimension in wanted
-        if (
-            curve := layer_curve(
-                tables.scores,
-                subject,
-                dimension=dimension,
-                metric=metric,
-                probe=probe,
-                split=split,
-                features=features,
-            )
-        )
-    ]
-    if not curves:
-        raise UserError(
-            f"{subject_name(subject)}: no {METRICS[metric]} of probe={probe!r} for any of {wanted}: "
-            "fit it with probe-fit, or choose another metric=, probe= or dimensions="
-        )
-    beside = {
-        curve.dimension: side_points(
-            tables.scores, subject, dimension=curve.dimension, metric=metric, split=curve.split
-        )
-        if baselines
-        else ({}, {})
-        for curve in curves
-    }
+    subject, profiles = layer_profiles(
+        tables, model=model, corpus=corpus, metric=metric, probe=probe, dimensions=dimensions, split=split,
+        features=features, controls=baselines,
+    )  # fmt: skip
+    curves = [profile.curve for profile in profiles]
+    controls = _Controls.of(profiles)
     title = subject_name(subject)
-    text = ""
-    if caption:
-        intervals = [
-            (BASELINE_NAMES.get(name, name).lower() if side == 0 else _kind_of(name), point.interval)
-            for sides in beside.values()
-            for side, points in enumerate(sides)
-            for name, point in points.items()
-        ]
-        text = curve_caption(curves, tables.protocol, band="Bands and bars", beside=intervals)
-        text += rare_remark(tables.recalls, curves)
-    if text and any(left for left, _ in beside.values()):
-        text += " Left: baselines without the model."
-    right = [(name, point) for _, points in beside.values() for name, point in points.items()]
-    if text and right:
-        text += f" Right: {_right_caption(right)}."
-    controls = _controls(tables.scores, curves) if baselines else _Controls(None, [])
-    text += controls.caption() if text else ""
-    names = [_place_name(name, curves) for sides in beside.values() for side in sides for name in side]
-    longest = max((text_width(name, SMALL_FONT_SIZE) for name in names), default=0.0)
+    text = profiles_caption(profiles, tables) + controls.caption()
+    names = [_in_one_line(name, profiles) for side in names_beside(profiles) for name in side]
+    longest = max((name_length(name) for name in names), default=0.0)
     with opened_sheet(
-        ax, figure, width=COLUMN_WIDTH, panel_height=1.75, titles=[title], caption=text, legend_rows=1,
-        below=max(0.0, longest - _UPRIGHT),
+        ax, figure, width=COLUMN_WIDTH, panel_height=1.75, titles=[title], caption=text, caption_inside=caption,
+        legend_rows=1, below=max(0.0, longest - _UPRIGHT),
     ) as sheet:  # fmt: skip
         axes = sheet.axes[0]
-        _draw_layers(axes, curves, beside, n_layers(tables.scores, subject), panel_width=sheet.panel_width)
+        _draw_layers(axes, profiles, n_layers(tables.scores, subject))
         axes.set_ylabel(score_label(curves, sheet.panel_height), fontsize=FONT_SIZE)
         others = chance_lines(axes, curves, tables.protocol) | controls.draw(axes)
         rows_of_legend = dimension_legend(axes, [curve.dimension for curve in curves], others)
@@ -191,6 +121,15 @@ class _Controls:
     null: np.ndarray | None
     twin: list[Curve]
     of_categories: bool = False
+
+    @classmethod
+    def of(cls, profiles: Sequence[Profile]) -> _Controls:
+        """What the table has of them for the curves of one model."""
+        limits = np.array([profile.null for profile in profiles])
+        known = np.isfinite(limits)
+        null = np.where(known.any(0), np.where(known, limits, -np.inf).max(0), np.nan) if known.any() else None
+        twin = [profile.twin for profile in profiles if profile.twin]
+        return cls(null, twin, profiles[0].curve.metric in CATEGORY_METRICS)
 
     def caption(self) -> str:
         """What to look for, as sentences with a blank before each; empty where there is no control."""
@@ -223,90 +162,55 @@ class _Controls:
         return handles
 
 
-def _controls(scores: pd.DataFrame, curves: Sequence[Curve]) -> _Controls:
-    """What the table has of them for the curves of one model."""
-    limits = np.array([null_limits(scores, curve) for curve in curves])
-    known = np.isfinite(limits).any()
-    twin = random_twin(scores, curves[0].subject)
-    of_twin = [] if twin is None else [
-        layer_curve(
-            scores, twin, dimension=curve.dimension, metric=curve.metric, probe=curve.probe, split=curve.split,
-            features=curve.features,
-        )
-        for curve in curves
-    ]  # fmt: skip
-    null = np.where(np.isfinite(limits).any(0), np.nanmax(np.where(np.isfinite(limits), limits, -np.inf), 0), np.nan)
-    of_categories = curves[0].metric in CATEGORY_METRICS
-    return _Controls(null if known else None, [curve for curve in of_twin if curve], of_categories)
-
-
-def _kind_of(name: str) -> str:
-    """What stands right of the layers, by its name, in the plural."""
-    return "models trained end to end" if name.startswith(END_TO_END) else "learned weighted sums"
-
-
-def _right_caption(named: Sequence[tuple[str, Point]]) -> str:
-    """What stands right of the layers, and of how many seeds it is the mean."""
-    kinds = []
-    for kind, is_one in (("learned weighted sum of all layers", False), ("models trained end to end", True)):
-        points = [point for name, point in named if name.startswith(END_TO_END) == is_one]
-        if points:
-            seeds = max(point.n_seeds for point in points)
-            kinds.append(kind + (f" (mean of {seeds} seeds)" if seeds > 1 else ""))
-    return "; ".join(kinds)
-
-
-def _draw_layers(
-    ax: Axes, curves: Sequence[Curve], beside: dict[str, _Beside], depth: int, *, panel_width: float
-) -> None:
-    left = ordered_baselines(name for points, _ in beside.values() for name in points)
-    right = _right_names(beside)
+def _draw_layers(ax: Axes, profiles: Sequence[Profile], depth: int) -> None:
+    left, right = names_beside(profiles)
     last = depth - 1
     # One place beside the layers is as wide as it needs to be to hold an upright label, however many layers there are.
     pitch = max(0.3, last / 10)
     places = {name: -pitch * (1.3 + len(left) - 1 - position) for position, name in enumerate(left)}
     places |= {name: last + pitch * (1.3 + position) for position, name in enumerate(right)}
     layers = np.arange(depth)
-    for position, curve in enumerate(curves):
+    for position, profile in enumerate(profiles):
+        curve = profile.curve
         look = dimension_look(curve.dimension)
         draw_band(ax, layers, curve, look, alpha=0.18)
         ax.plot(layers, curve.values, label=curve.dimension, gid=f"layers-{curve.dimension}", zorder=3, **look.line())
-        shift = pitch * 0.28 * (position - (len(curves) - 1) / 2)
-        for side, points in zip(("left", "right"), beside[curve.dimension], strict=True):
-            for name, point in points.items():
-                gid = f"{side}-{name}-{curve.dimension}"
-                _draw_point(ax, places[name] + shift, point, look, pitch, dash=side == "right", gid=gid)
+        shift = pitch * 0.28 * (position - (len(profiles) - 1) / 2)
+        draw_beside(ax, profile, places, pitch, shift=shift)
     for edge, shown in ((-0.65 * pitch, left), (last + 0.65 * pitch, right)):
         if shown:
             ax.axvline(edge, color=NEUTRAL, linewidth=0.5, linestyle=(0, (1, 2)), zorder=0)
-    layer_ticks(ax, last, {place: _place_name(name, curves) for name, place in places.items()})
+    layer_ticks(ax, last, {place: _in_one_line(name, profiles) for name, place in places.items()})
     margin = 0.75 * pitch
-    start, end = min([0, *places.values()]) - margin, max([last, *places.values()]) + margin
-    ax.set_xlim(start, end)
-    layer_label(ax, last, width=panel_width * (last + 1.3 * pitch) / (end - start))
+    ax.set_xlim(min([0, *places.values()]) - margin, max([last, *places.values()]) + margin)
+    layer_label(ax, last)
     plain_ticks(ax)
 
 
-def _draw_point(ax: Axes, x: float, point: Point, look: LineLook, pitch: float, *, dash: bool, gid: str) -> None:
-    if math.isfinite(point.low) and math.isfinite(point.high):
-        ax.vlines(x, point.low, point.high, color=look.color, linewidth=0.8, zorder=2)
-    if dash:
-        half = 0.34 * pitch
-        ax.hlines(point.value, x - half, x + half, color=look.color, linewidth=1.3, zorder=3)
-    ax.plot([x], [point.value], zorder=4, linestyle="none", gid=gid, **look.points())
+def _in_one_line(name: str, profiles: Sequence[Profile]) -> str:
+    return place_name(name, profiles).replace("\n", " ")
 
 
-def _place_name(name: str, curves: Sequence[Curve]) -> str:
-    if name.startswith(WEIGHTED):
-        return printable(name).replace(" mean_ln", " LN")
-    if name.startswith(END_TO_END):
-        return printable(name).replace(f"{END_TO_END} ", "end to end, ")
-    if name == "mean" and curves[0].metric in CATEGORY_METRICS:
-        return "majority"
-    return BASELINE_NAMES.get(name, printable(name))
+def draw_beside(ax: Axes, profile: Profile, places: dict[str, float], pitch: float, *, shift: float = 0.0) -> None:
+    """Mark baselines, learned sums and models trained end to end, each at its place, with its interval.
 
-
-def _right_names(beside: dict[str, _Beside]) -> list[str]:
-    """Names of what stands right of the layers: learned sums of them first, then models trained end to end."""
-    names = {name for _, points in beside.values() for name in points}
-    return sorted(names, key=lambda name: (name.startswith(END_TO_END), name.count("+"), name))
+    Parameters
+    ----------
+    places : dict of str to float
+        By name, on the axis of the layers.
+    pitch : float
+        From one place to the next.
+    shift : float
+        Sideways, where several dimensions share a place.
+    """
+    look = dimension_look(profile.curve.dimension)
+    for side, points in (("left", profile.left), ("right", profile.right)):
+        for name, point in points.items():
+            x = places[name] + shift
+            if finite(point):
+                ax.vlines(x, point.low, point.high, color=look.color, linewidth=0.9, zorder=2)
+            if side == "right":
+                half = 0.34 * pitch
+                ax.hlines(point.value, x - half, x + half, color=look.color, linewidth=1.3, zorder=3)
+            gid = f"{side}-{name}-{profile.curve.dimension}"
+            ax.plot([x], [point.value], zorder=4, linestyle="none", gid=gid, **look.points())

@@ -12,8 +12,9 @@ import pandas as pd
 from emoprobe.errors import UserError
 from emoprobe.probe.schema import ordered_dimensions
 
-from .canvas import dimension_legend, opened_sheet, plain_ticks
+from .canvas import opened_sheet, plain_ticks
 from .files import write_drawings
+from .legends import dimension_legend
 from .style import FONT_SIZE, FULL_WIDTH, NEUTRAL, dimension_look, printable
 
 if TYPE_CHECKING:
@@ -55,9 +56,10 @@ def plot_learning(
         raise UserError("there is nothing to draw: no epoch has been logged yet")
     dimensions = ordered_dimensions(name.removeprefix(_SCORE) for name in map(str, curves) if name.startswith(_SCORE))
     trainings = [part.sort_values("epoch") for _, part in curves.groupby("training", sort=False)]
-    text = _caption(len(trainings)) if caption else ""
+    text = _caption(len(trainings))
     with opened_sheet(
-        None, figure, width=FULL_WIDTH, panel_height=1.9, n_columns=2, titles=[title], caption=text, legend_rows=1,
+        None, figure, width=FULL_WIDTH, panel_height=1.9, n_columns=2, titles=[title], caption=text,
+        caption_inside=caption, legend_rows=1,
     ) as sheet:  # fmt: skip
         for training in trainings:
             _line(sheet.axes[0], training, "loss", color=NEUTRAL, marker=".", linewidth=1.0)

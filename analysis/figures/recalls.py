@@ -8,11 +8,12 @@ import numpy as np
 
 from ..curves import n_layers
 from ..measures.categories import Categories
-from .canvas import legend, legend_columns, legend_rows, opened_sheet, plain_ticks
+from .canvas import opened_sheet, plain_ticks
 from .captions import curve_caption, subject_name
 from .confusion import chosen_caption, short
 from .layer_axis import layer_label, layer_ticks
-from .style import COLUMN_WIDTH, FONT_SIZE, NEUTRAL, printable, series_look
+from .legends import legend, legend_columns, legend_rows
+from .style import FONT_SIZE, NEUTRAL, inches, printable, series_look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,6 +28,7 @@ def plot_recalls(
     probe: str = "logistic",
     split: str | None = None,
     features: str | None = None,
+    width: str | None = None,
     caption: bool = True,
     ax: Axes | None = None,
     figure: Figure | None = None,
@@ -41,6 +43,8 @@ def plot_recalls(
         As for :func:`plot_layers`.
     probe : str
         Of categories.
+    width : str, optional
+        ``column`` (the default) or ``page``.
 
     Returns
     -------
@@ -59,15 +63,15 @@ def plot_recalls(
     n = table.drop_duplicates("category").set_index("category")["n"]
     names = [f"{short(name)} ({n[name]})" for name in wide.columns]
     title = subject_name(run.subject)
-    text = ""
-    if caption:
-        text = curve_caption([run.curve], run.results.protocol, band="")
-        text += " Recall of each category; in brackets its scored utterances. Grey: their mean, UAR."
-        text += f" Dotted: the layer that is reported; {chosen_caption(run.choice)}"
+    text = curve_caption([run.curve], run.results.protocol, band="")
+    text += " Recall of each category; in brackets its scored utterances. Grey: their mean, UAR."
+    text += f" Dotted: the layer that is reported; {chosen_caption(run.choice)}"
     names.append("mean (UAR)")
+    total = inches(width, "column")
     with opened_sheet(
-        ax, figure, width=COLUMN_WIDTH, panel_height=1.9, titles=[title], caption=text,
-        legend_rows=legend_rows(names, COLUMN_WIDTH),
+        ax, figure, width=total, panel_height=1.9, titles=[title],
+        caption=text, caption_inside=caption,
+        legend_rows=legend_rows(names, total),
     ) as sheet:  # fmt: skip
         axes = sheet.axes[0]
         layers = np.arange(depth)
@@ -85,7 +89,7 @@ def plot_recalls(
         inside = f" ({printable(run.curve.split)})" if run.curve.split else ""
         axes.set_ylabel(f"Recall{inside}", fontsize=FONT_SIZE)
         layer_ticks(axes, depth - 1)
-        layer_label(axes, depth - 1, width=sheet.panel_width)
+        layer_label(axes, depth - 1)
         plain_ticks(axes)
         legend(
             axes.legend,

@@ -17,7 +17,7 @@ from ..measures.opinions import OPINIONS
 from ..measures.relevance import agreement, starts
 from ..tables import named_parts, only
 from .canvas import opened_sheet, plain_ticks
-from .cells import colour_cells, readable_on, write_in_cell
+from .cells import colour_bar, colour_cells, frame_cell, readable_on, write_in_cell, written
 from .files import write_drawings
 from .layer_axis import LAYER_LABEL
 from .style import COLUMN_WIDTH, FONT_SIZE, FULL_WIDTH, printable
@@ -25,10 +25,12 @@ from .style import COLUMN_WIDTH, FONT_SIZE, FULL_WIDTH, printable
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.collections import QuadMesh
     from matplotlib.figure import Figure
 
 
-_STAR, _HOLLOW, _START = "★", "☆", "•"
+_START = "•"
+_MOST_IN_COLUMN = 8  # layers for whose numbers a column of a page has room
 
 
 def plot_relevance(
@@ -59,7 +61,7 @@ def plot_relevance(
     caption : bool
         Whether to say below the axes what is shown.
     ax : matplotlib Axes or a sequence of them, optional
-        One a dimension; by default one below the other in a figure of its own, one column wide (two for more than 16
+        One a dimension; by default one below the other in a figure of its own, one column wide (a page for more than 8
         layers).
     figure : matplotlib Figure, optional
         An empty figure to fill instead of a new one from pyplot.
@@ -87,32 +89,33 @@ def plot_relevance(
         raise UserError(f"the table holds no opinion on {', '.join(wanted)} of {model}")
     names = [name for name in OPINIONS if name in set(rows["opinion"])]
     depth = int(rows["layer"].max()) + 1
-    text = _caption(rows, features) if caption else ""
+    text = _caption(rows, features)
     compared = agreement(rows)
     title = f"{printable(model)} on {printable(corpus)}"
     with opened_sheet(
-        ax, figure, width=COLUMN_WIDTH if depth <= 16 else FULL_WIDTH, panel_height=0.165 * len(names),
-        n_rows=len(wanted), titles=[title], caption=text, share_x=True,
+        ax, figure, width=COLUMN_WIDTH if depth <= _MOST_IN_COLUMN else FULL_WIDTH, panel_height=0.165 * len(names),
+        n_rows=len(wanted), titles=[title], caption=text, caption_inside=caption, share_x=True,
     ) as sheet:  # fmt: skip
         for axes, dimension in zip(sheet.axes, wanted, strict=True):
             part = rows[rows["dimension"] == dimension]
             part = part.assign(start=starts(part)).set_index(["opinion", "layer"])
-            _draw_opinions(axes, part, names, depth)
+            cells = _draw_opinions(axes, part, names, depth)
             tau = compared.loc[compared["dimension"] == dimension, "kendall"].mean()
-            agreed = f" (mean τ {tau:.2f})".replace("-", "−") if math.isfinite(tau) else ""
+            agreed = f" (mean τ {written(tau)})" if math.isfinite(tau) else ""
             heading = f"{printable(dimension)}{agreed}"
             sheet.title(axes, f"{title}: {heading}" if len(wanted) == 1 else heading)
         if len(wanted) > 1 and sheet.own:
             sheet.figure.suptitle(title, fontsize=FONT_SIZE, weight="bold")
         sheet.axes[-1].set_xlabel(LAYER_LABEL, fontsize=FONT_SIZE)
+        colour_bar(sheet, cells, sheet.axes, "% of the best layer", pad=0.02, aspect=25)
     return sheet.axes
 
 
-def _draw_opinions(ax: Axes, part: pd.DataFrame, names: Sequence[str], depth: int) -> None:
+def _draw_opinions(ax: Axes, part: pd.DataFrame, names: Sequence[str], depth: int) -> QuadMesh:
     from matplotlib import colormaps
 
     colours = colormaps["cividis"]
-    shares, stars = np.full((len(names), depth), np.nan), {}
+    shares = np.full((len(names), depth), np.nan)
     for row, name in enumerate(names):
         if name not in part.index.get_level_values(0):
             continue
@@ -126,12 +129,12 @@ def _draw_opinions(ax: Axes, part: pd.DataFrame, names: Sequence[str], depth: in
             continue
         best = int(np.nanargmax(values))
         shares[row] = np.maximum(values, 0) / values[best]
-        stars[row, best] = _HOLLOW if low[best] <= 0 else _STAR
-    colour_cells(ax, shares, colours, low=0, high=1, line=0.3)
+        frame_cell(ax, row, best, dashed=bool(low[best] <= 0), inset=0.04)
+    cells = colour_cells(ax, 100 * shares, colours, low=0, high=100, line=0.3)
     for (row, layer), share in np.ndenumerate(shares):
         if math.isfinite(share):
-            # Below the star, even where it rounds to as much.
-            text = stars.get((row, layer), str(min(round(100 * share), 99)))
+            # Below the best, even where it rounds to as much.
+            text = "100" if share == 1 else str(min(round(100 * share), 99))
             write_in_cell(ax, row, layer, text, readable_on(colours(share)))
     ax.invert_yaxis()
     ax.set_yticks(range(len(names)), [OPINIONS[name].label for name in names])
@@ -140,6 +143,7 @@ def _draw_opinions(ax: Axes, part: pd.DataFrame, names: Sequence[str], depth: in
     ax.tick_params(length=0)
     plain_ticks(ax)
     ax.tick_params(length=0)
+    return cells
 
 
 def _caption(rows: pd.DataFrame, features: str) -> str:
@@ -148,13 +152,13 @@ def _caption(rows: pd.DataFrame, features: str) -> str:
     splits = ", ".join(printable(name) for name in dict.fromkeys(rows["split"]))
     text = (
         f"Relevance of pooled states ({printable(features)}), scored by CCC on {splits} ({count} utterances). "
-        f"{_STAR}: the row's most relevant layer; numbers: percent of it, negative as 0."
+        "Framed: the row's most relevant layer; numbers: percent of it, negative as 0."
     )
     first = starts(rows)
     others = rows[~first]
     best = others.loc[others.groupby(["dimension", "opinion"])["relevance"].idxmax()]
     if ((best["low"] <= 0) & (best["relevance"] > 0)).any():
-        text += f" {_HOLLOW}: its 95 % interval, around the fixed fits, includes 0."
+        text += " Dashed frame: its 95 % interval, around the fixed fits, includes 0."
     return f"{text} {_START}: where a cumulative opinion starts." if first.any() else text
 
 

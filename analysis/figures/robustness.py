@@ -14,8 +14,9 @@ from ..measures.specifications import FACTORS
 from ..measures.specified_claims import ACOUSTICS, DEPTH, SLOPE, TWINS
 from ..measures.verdicts import CONTRADICTED, EQUAL, NOT_TESTED, SUPPORTED, UNDECIDED
 from ..tables import named_parts, rows_of_subject
-from .canvas import Sheet, legend, opened_sheet, plain_ticks
+from .canvas import Sheet, opened_sheet, plain_ticks
 from .kinds import Wanted
+from .legends import legend
 from .style import FULL_WIDTH, NEUTRAL, OKABE_ITO, SMALL_FONT_SIZE, printable
 
 if TYPE_CHECKING:
@@ -95,12 +96,12 @@ def plot_robustness(
         raise UserError(f"the table holds no claim on {claims} of {model} on {corpus}")
     panels = list(named_parts(rows, "claim", "dimension"))
     choices = _choices(rows)
-    text = _caption(rows, corpus) if caption else ""
+    text = _caption(rows, corpus)
     heading = f"{printable(model)}: "
     titles = [f"{heading if not place else ''}{key[1] or 'valence − arousal'}" for place, (key, _) in enumerate(panels)]
     with opened_sheet(
         None, figure, width=FULL_WIDTH, panel_height=max(1.35, 0.125 * len(choices)), n_rows=2, n_columns=len(panels),
-        titles=titles, caption=text, legend_rows=1,
+        titles=titles, caption=text, caption_inside=caption, legend_rows=1,
     ) as sheet:  # fmt: skip
         for place, (key, part) in enumerate(panels):
             # The specification by default is the first of the table.

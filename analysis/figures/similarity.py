@@ -14,10 +14,11 @@ from emoprobe.errors import UserError
 
 from ..measures.alignment import MEASURES
 from ..tables import BASELINE_NAMES, named_parts, only, ordered_baselines
-from .canvas import legend_rows, model_legend, opened_sheet, plain_ticks
-from .cells import colour_bar, colour_cells, readable_on, write_in_cell
+from .canvas import opened_sheet, plain_ticks
+from .cells import colour_bar, colour_cells, readable_on, write_in_cell, written
 from .files import write_drawings
 from .layer_axis import layer_ticks
+from .legends import legend_rows, model_legend
 from .style import COLUMN_WIDTH, FONT_SIZE, FULL_WIDTH, SMALL_FONT_SIZE, printable, series_look, text_width
 
 if TYPE_CHECKING:
@@ -77,12 +78,13 @@ def plot_similarity(
     wide = rows.pivot(index="layer", columns="other_layer", values="value").astype(float)
     values = wide.to_numpy()
     title = printable(model) if other == model else f"{printable(model)} and {printable(other)}"
-    text = _caption(rows, measure) if caption else ""
-    if text and MEASURES[measure].weighted:
+    text = _caption(rows, measure)
+    if MEASURES[measure].weighted:
         text += f" Weighted by the layers of the rows; chance {_range(rows['chance'])}."
     height = max(0.9, min(2.5, 0.19 * len(wide)))
     with opened_sheet(
-        ax, figure, width=COLUMN_WIDTH, panel_height=height, titles=[title], caption=text
+        ax, figure, width=COLUMN_WIDTH, panel_height=height, titles=[title],
+        caption=text, caption_inside=caption
     ) as sheet:  # fmt: skip
         axes = sheet.axes[0]
         cells = _draw_layers_by_layers(axes, values, cell=0.8 * sheet.panel_width / values.shape[1])
@@ -107,7 +109,7 @@ def _draw_layers_by_layers(ax: Axes, values: np.ndarray, *, cell: float) -> Quad
         for (row, column), value in np.ndenumerate(values):
             if math.isfinite(value):
                 colour = readable_on(colours((value - low) / (1 - low)))
-                text = f"{value:.2f}".replace("-", "−")
+                text = written(value)
                 write_in_cell(ax, row, column, text, colour)
     layer_ticks(ax, values.shape[1] - 1)
     step = 1 if len(values) <= 7 else 2 if len(values) <= 13 else 4
@@ -164,14 +166,15 @@ def plot_feature_similarity(
     rows = rows[rows["other"].isin(names)]
     if not len(rows):
         raise UserError(f"the table compares no layer of {', '.join(models)} with {', '.join(names)}")
-    text = _caption(rows, measure) if caption else ""
-    if text and MEASURES[measure].weighted:
+    text = _caption(rows, measure)
+    if MEASURES[measure].weighted:
         text += " Weighted by the layer. Dotted: chance."
     shown = [BASELINE_NAMES.get(name, printable(name)) for name in names]
     width = COLUMN_WIDTH if len(models) == 1 else FULL_WIDTH
     with opened_sheet(
         ax, figure, width=width, panel_height=1.5, n_rows=math.ceil(len(models) / 3), n_columns=min(len(models), 3),
-        n_panels=len(models), titles=models, caption=text, legend_rows=legend_rows(shown, width),
+        n_panels=len(models), titles=models,
+        caption=text, caption_inside=caption, legend_rows=legend_rows(shown, width),
         share_y=True,
     ) as sheet:  # fmt: skip
         for axes, model in zip(sheet.axes, models, strict=True):
@@ -252,5 +255,5 @@ def _caption(rows: pd.DataFrame, measure: str) -> str:
 
 
 def _range(values: pd.Series) -> str:
-    low, high = f"{values.min():.2f}", f"{values.max():.2f}"
+    low, high = written(values.min()), written(values.max())
     return f"about {low}" if low == high else f"{low} to {high}"

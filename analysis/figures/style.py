@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from emoprobe.errors import UserError
+
 if TYPE_CHECKING:
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextToPath
@@ -24,10 +26,13 @@ COLUMN_WIDTH = 3.35
 FULL_WIDTH = 7.0
 """Width of both columns of a two-column page, in inches."""
 
-FONT_SIZE = 7.5
+WIDTHS = {"column": COLUMN_WIDTH, "page": FULL_WIDTH}
+"""Widths of a figure by name, in inches."""
+
+FONT_SIZE = 8.0
 """Size of axis labels and titles, in points."""
 
-SMALL_FONT_SIZE = 7.0
+SMALL_FONT_SIZE = 8.0
 """The smallest text of any figure (ticks, legends, captions), in points."""
 
 OKABE_ITO = {
@@ -88,6 +93,31 @@ _SETTINGS: dict[RcKeyType, Any] = {
 }
 
 
+def inches(width: str | None, default: str = "page") -> float:
+    """Width of a figure in inches, of its name in :data:`WIDTHS`.
+
+    Parameters
+    ----------
+    width : str or None
+        Of ``column`` and ``page``; None stands for `default`.
+    default : str
+
+    Raises
+    ------
+    UserError
+        If there is no such width.
+
+    Examples
+    --------
+    >>> inches("column"), inches(None)
+    (3.35, 7.0)
+    """
+    name = default if width is None else width
+    if name not in WIDTHS:
+        raise UserError(f"no width is called {name!r}: choose of {', '.join(WIDTHS)}")
+    return WIDTHS[name]
+
+
 @contextlib.contextmanager
 def publication_style() -> Iterator[None]:
     """Draw in the house style for the length of a ``with`` block; the global settings stay as they were.
@@ -99,7 +129,7 @@ def publication_style() -> Iterator[None]:
     >>> before = matplotlib.rcParams["font.size"]
     >>> with publication_style():
     ...     matplotlib.rcParams["font.size"]
-    7.5
+    8.0
     >>> matplotlib.rcParams["font.size"] == before
     True
     """

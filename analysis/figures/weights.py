@@ -12,10 +12,11 @@ from emoprobe.probe.schema import ordered_dimensions
 
 from ..curves import layer_weights, n_layers
 from ..tables import WEIGHTED, one_subject, read_tables
-from .canvas import dimension_legend, opened_sheet, plain_ticks
+from .canvas import opened_sheet, plain_ticks
 from .captions import subject_name, weights_caption
-from .layer_axis import LAYER_LABEL, layer_ticks
-from .style import COLUMN_WIDTH, FONT_SIZE, NEUTRAL, dimension_look
+from .layer_axis import layer_ticks
+from .legends import titled_legend
+from .style import FONT_SIZE, NEUTRAL, dimension_look, inches
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,6 +31,7 @@ def plot_weights(
     corpus: str | None = None,
     probe: str = WEIGHTED,
     features: str | None = None,
+    width: str | None = None,
     caption: bool = True,
     ax: Sequence[Axes] | None = None,
     figure: Figure | None = None,
@@ -48,6 +50,8 @@ def plot_weights(
         As for :func:`plot_layers`.
     probe : str
         Which learned sum, where there are several.
+    width : str, optional
+        ``column`` (the default): one above the other; ``page``: side by side.
     ax : two matplotlib Axes, optional
         Where to draw the raw and the corrected weights; by default one above the other in a figure one column wide.
 
@@ -81,15 +85,18 @@ def plot_weights(
     kinds = list(dict.fromkeys(weights.features for weights in learned))
     older = [weights.dimension for weights in learned if not all(weights.centred)]
     newer = [weights.dimension for weights in learned if any(weights.centred)]
-    text = weights_caption(subject, probe, kinds, n_fits, tables.protocol, older=older, newer=newer) if caption else ""
+    text = weights_caption(subject, probe, kinds, n_fits, tables.protocol, older=older, newer=newer)
+    total = inches(width, "column")
+    beside = total == inches("page")
+    n_rows, n_columns = (1, 2) if beside else (2, 1)
     with opened_sheet(
-        ax, figure, width=COLUMN_WIDTH, panel_height=1.2, n_rows=2, titles=[title], caption=text, legend_rows=1,
-        share_x=True, share_y=True,
+        ax, figure, width=total, panel_height=1.6 if beside else 1.2, n_rows=n_rows, n_columns=n_columns,
+        titles=["", title], caption=text, caption_inside=caption, legend_rows=1, share_x=True, share_y=True,
     ) as sheet:  # fmt: skip
         layers = np.arange(depth)
         for axes, part, label in (
-            (sheet.axes[0], "raw", "Weight, as learned"),
-            (sheet.axes[1], "normed", "Weight,\nnorm-corrected"),
+            (sheet.axes[0], "raw", "as learned"),
+            (sheet.axes[1], "normed", "norm-corrected"),
         ):
             for weights in learned:
                 look = dimension_look(weights.dimension)
@@ -99,7 +106,9 @@ def plot_weights(
                     axes.fill_between(layers, low, high, color=look.color, alpha=0.18, linewidth=0, zorder=1)
                 axes.plot(layers, mean, gid=f"{part}-{weights.dimension}", zorder=3, **look.line())
             axes.axhline(1 / depth, color=NEUTRAL, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=0)
-            axes.set_ylabel(label, fontsize=FONT_SIZE)
+            axes.set_title(label, loc="left")
+            if not beside or axes is sheet.axes[0]:
+                axes.set_ylabel("Weight", fontsize=FONT_SIZE)
             layer_ticks(axes, depth - 1)
             axes.set_xlim(-0.4, depth - 0.6)
             plain_ticks(axes)
@@ -107,11 +116,11 @@ def plot_weights(
         top = max(axes.get_ylim()[1] for axes in sheet.axes)
         for axes in sheet.axes:
             axes.set_ylim(0, top)
-        sheet.axes[1].set_xlabel(LAYER_LABEL, fontsize=FONT_SIZE)
-        if ax is None:
+        for axes in sheet.axes if beside else sheet.axes[1:]:
+            axes.set_xlabel("Layer", fontsize=FONT_SIZE)
+        if ax is None and not beside:
             sheet.axes[0].tick_params(labelbottom=False)
-        rows_of_legend = dimension_legend(sheet.axes[0], [weights.dimension for weights in learned])
-        sheet.title(sheet.axes[0], title, legend_rows=rows_of_legend)
+        titled_legend(sheet, [weights.dimension for weights in learned], title)
     return sheet.axes
 
 

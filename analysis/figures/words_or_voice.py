@@ -11,8 +11,9 @@ from emoprobe.probe.schema import ordered_dimensions
 
 from ..measures.reactions import OF_MANNERS, OF_TEXTS
 from ..tables import rows_of_subject
-from .canvas import legend, opened_sheet, plain_ticks
+from .canvas import opened_sheet, plain_ticks
 from .layer_axis import layer_ticks
+from .legends import legend
 from .style import FONT_SIZE, FULL_WIDTH, NEUTRAL, dimension_look, printable
 
 if TYPE_CHECKING:
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Columns of a panel: the value, its limits, the label, and where nothing is.
+#: Columns of a panel: the value and its limits; its title, its label, and where nothing is.
 _PANELS = (
-    ("words_r", "words_low", "words_high", f"r with the {OF_TEXTS}\nof the words", 0.0),
-    ("voice_r", "voice_low", "voice_high", f"r with the {OF_MANNERS}\nof the voice", 0.0),
-    ("share", "share_low", "share_high", "Share of the voice in\nwhat moves the answer", 0.5),
+    ("words_r", "words_low", "words_high", f"{OF_TEXTS} of the words", "Correlation r", 0.0),
+    ("voice_r", "voice_low", "voice_high", f"{OF_MANNERS} of the voice", "Correlation r", 0.0),
+    ("share", "share_low", "share_high", "what moves the answer", "Share of the voice", 0.5),
 )
 
 
@@ -66,7 +67,7 @@ def plot_words_or_voice(
     title = f"{printable(model)} trained on {printable(corpus)}"
     with opened_sheet(
         None, figure, width=FULL_WIDTH, panel_height=1.7, n_columns=len(_PANELS), titles=[title],
-        caption=_caption(rows, twin) if caption else "", legend_rows=2, share_x=True,
+        caption=_caption(rows, twin), caption_inside=caption, legend_rows=2, share_x=True,
     ) as sheet:  # fmt: skip
         for axes, panel in zip(sheet.axes, _PANELS, strict=True):
             for dimension in dimensions:
@@ -75,9 +76,10 @@ def plot_words_or_voice(
                 look = dimension_look(dimension)
                 style = {"color": look.color, "linewidth": 0.8, "linestyle": (0, (4, 1.5)), "zorder": 2}
                 axes.plot(thin["layer"].to_numpy(float), thin[panel[0]].to_numpy(float), **style)
-            axes.axhline(panel[4], color=NEUTRAL, linewidth=0.6, linestyle=(0, (1, 1.5)), zorder=0)
+            axes.axhline(panel[5], color=NEUTRAL, linewidth=0.6, linestyle=(0, (1, 1.5)), zorder=0)
             axes.set_xlabel("Layer", fontsize=FONT_SIZE)
-            axes.set_ylabel(panel[3], fontsize=FONT_SIZE)
+            axes.set_title(panel[3], loc="left")
+            axes.set_ylabel(panel[4], fontsize=FONT_SIZE)
             layer_ticks(axes, int(rows["layer"].max()))
             plain_ticks(axes)
         sheet.axes[-1].set_ylim(-0.03, 1.03)

@@ -19,6 +19,7 @@ from ..tables import (
     END_TO_END,
     METRICS,
     WEIGHTED,
+    explained_share,
     named_parts,
     ordered_baselines,
     ordered_features,
@@ -58,7 +59,7 @@ def compare_systems(
     results : results, pandas.DataFrame or path
         As for :func:`emoprobe.plot_layers`.
     metric : str
-        ``ccc``, ``pearson``, ``rmse``; ``uar`` or ``macro_f1`` for categories.
+        ``ccc``, ``pearson``, ``rmse``, ``share``; ``uar`` or ``macro_f1`` for categories.
     dimensions : sequence of str, optional
         All that have the metric, by default.
     corpus : str, optional
@@ -124,8 +125,11 @@ def _with_limits_over_seeds(systems: pd.DataFrame, results: Results, metric: str
         if tuple(run.values()) in there:
             layer = systems.loc[place, "layer"]
             run["layer"] = None if pd.isna(layer) else int(layer)
-            (row,) = score_intervals(results, metric=metric, **run).to_dict("records")
-            systems.loc[place, ["low", "high", "interval"]] = row["low"], row["high"], row["interval"]
+            of_share = metric == "share"
+            scored = "pearson" if of_share else metric
+            (row,) = score_intervals(results, metric=scored, **run).to_dict("records")
+            limits = [explained_share(row[end]) if of_share else row[end] for end in ("low", "high")]
+            systems.loc[place, ["low", "high", "interval"]] = *limits, row["interval"]
     return systems
 
 

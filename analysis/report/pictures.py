@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ..figures.canvas import LINE_HEIGHT
+from ..figures.captions import caption_of
 from ..figures.files import encoded
 from ..figures.style import COLUMN_WIDTH, publication_style
 from .content import Figure
@@ -27,17 +27,14 @@ def picture(parts: tuple[str, ...], draw: Callable[..., Any], *, alt: str) -> Fi
     Returns
     -------
     Figure
-        With the caption that the plotting function writes below its axes.
+        With the caption that the plotting function gives it.
     """
     from matplotlib.figure import Figure as Sheet
 
     with publication_style():
         # Not through pyplot, which would keep every figure open.
         sheet = Sheet()
-        draw(figure=sheet)
-        lines = sheet.get_supxlabel().split("\n")
-        sheet.supxlabel("")
-        width, height = sheet.get_size_inches()
-        sheet.set_size_inches(width, height - len(lines) * LINE_HEIGHT)
+        draw(figure=sheet, caption=False)
         png = encoded(sheet, "png")
-    return Figure(parts, png, alt, " ".join(lines).strip(), wide=not math.isclose(width, COLUMN_WIDTH))
+    wide = not math.isclose(sheet.get_figwidth(), COLUMN_WIDTH)
+    return Figure(parts, png, alt, caption_of(sheet), wide=wide)

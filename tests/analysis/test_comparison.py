@@ -204,7 +204,7 @@ def test_what_is_drawn_is_the_table():
             assert headings[-1] == (row.model or "baselines")
         best = rows.loc[rows["kind"] == "baseline", "value"].max()
         assert drawn["best-baseline"].get_xdata()[0] == best
-        layers = [text.get_text() for text in axes.texts]
+        layers = [text.get_text() for text in axes.texts if text.get_text() != "layer"]
         chosen = rows.dropna(subset="layer")[["layer", "highest_layer"]].itertuples(index=False)
         assert layers == [str(one) if one == highest else f"{one} ({highest})" for one, highest in chosen]
     caption = figure.get_supxlabel().replace("\n", " ")
@@ -271,8 +271,8 @@ def test_models_trained_end_to_end_stand_right_of_the_layers_and_new_baselines_l
     figure = Figure()
     axes = plot_layers(scores, model="student", figure=figure)
     names = [text.get_text() for text in axes.get_xticklabels()]
-    left = names[-8:-4]
-    assert left == ["mean label", "duration", "log-mel", "words"]
+    left = names[-7:-4]
+    assert left == ["duration", "log-mel", "words"]
     assert names[-4:] == ["weighted", "weighted LN", "end to end, audio", "end to end, audio+text"]
     drawn = {line.get_gid(): line for line in axes.get_lines()}
     mark = drawn["right-end-to-end audio+text-valence"]

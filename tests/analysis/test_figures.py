@@ -81,7 +81,8 @@ def test_everything_that_the_results_support_is_drawn(tmp_path):
         "heatmap.svg",
         "comparison.svg",
     ]
-    assert sorted(path.name for path in written[0].parent.iterdir()) == sorted(names(written))
+    beside = [f"{path.stem}{ending}" for path in written for ending in (".txt", ".tex")]
+    assert sorted(path.name for path in written[0].parent.iterdir()) == sorted([*names(written), *beside])
 
 
 @pytest.mark.slow
@@ -166,7 +167,8 @@ def test_no_name_leaves_the_folder_or_breaks_a_file(tmp_path, model):
     folder = tmp_path / "deep" / "figures"
     written = draw_figures(small_results(model, corpus=model).weights, folder, formats=["png", "svg"])
     assert all(path.resolve().parent == folder.resolve() for path in written)
-    assert sorted(names(folder.iterdir())) == sorted(names(written))
+    (caption,) = [f"{path.stem}" for path in written if path.suffix == ".png"]
+    assert sorted(names(folder.iterdir())) == sorted([*names(written), f"{caption}.txt", f"{caption}.tex"])
     assert names((tmp_path / "deep").iterdir()) == ["figures"]
     ElementTree.parse(written[1])
 
@@ -208,7 +210,7 @@ def test_a_figure_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="No space left"):
         draw_figures(weights.assign(weight=0.5), tmp_path, formats=["png"])
     assert path.read_bytes() == before
-    assert names(tmp_path.iterdir()) == [path.name]
+    assert sorted(names(tmp_path.iterdir())) == ["weights_base.png", "weights_base.tex", "weights_base.txt"]
 
 
 def test_a_folder_that_cannot_be_is_said(tmp_path):

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from emoprobe.analysis.curves import layer_curve
-from emoprobe.analysis.figures.captions import curve_caption
+from emoprobe.analysis.figures.captions import caption_of, curve_caption
 from emoprobe.analysis.figures.depth import plot_teacher_student
 from emoprobe.analysis.figures.heatmap import plot_heatmap
 from emoprobe.analysis.figures.layers import plot_layers
@@ -133,7 +133,6 @@ def test_baselines_stand_left_and_learned_sums_right_of_the_layers(figure):
     ax = plot_layers(scores, figure=figure)
     for dimension in DIMENSIONS:
         for side, probe, features in (
-            ("left", "mean", ""),
             ("left", "mfcc", "mfcc"),
             ("left", "logmel", "logmel"),
             ("right", "weighted", "mean"),
@@ -145,6 +144,9 @@ def test_baselines_stand_left_and_learned_sums_right_of_the_layers(figure):
             np.testing.assert_array_equal(mark.get_ydata(), expected)
             (place,) = mark.get_xdata()
             assert place < -0.5 if side == "left" else place > 12.5
+    # The mean label has a CCC of zero by definition; of its error nobody knows that.
+    assert not [a for a in ax.get_lines() if a.get_gid() == "left-mean-valence"]
+    assert line(plot_layers(scores, metric="rmse", figure=Figure()), "left-mean-valence")
     assert not [
         a for a in plot_layers(scores, baselines=False, figure=Figure()).get_lines() if "left" in str(a.get_gid())
     ]
@@ -323,7 +325,7 @@ def test_one_split_and_one_feature_set_at_a_time(figure):
     for settings, expected in (({}, first), ({"split": "test2"}, other)):
         drawn = line(plot_layers(scores, figure=Figure(), **settings), "layers-valence").get_ydata()
         np.testing.assert_array_equal(drawn, column(expected, "ccc", dimension="valence", probe="ridge"))
-    assert plot_layers(scores, split="test2", figure=figure).get_ylabel().startswith("CCC (test2,")
+    assert plot_layers(scores, split="test2", figure=figure).get_ylabel() == "CCC (test2)"
 
 
 @pytest.mark.parametrize(
@@ -495,9 +497,9 @@ def test_caption_of_weights_tells_which_length_corrected_those_that_are_drawn(fi
 
 
 def test_interval_over_utterances_is_not_said_to_be_over_speakers(figure):
-    ax = plot_layers(some_scores(speakers=412), figure=figure)
-    assert "95 % interval over utterances" in ax.get_ylabel()
-    assert "over speakers" not in figure.get_supxlabel()
+    plot_layers(some_scores(speakers=412), figure=figure)
+    assert "95 % intervals over utterances" in caption_of(figure)
+    assert "over speakers" not in caption_of(figure)
 
 
 def test_a_note_that_speech_is_synthetic_reaches_the_caption(figure):

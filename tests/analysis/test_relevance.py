@@ -462,23 +462,31 @@ def test_the_figure_marks_the_best_and_what_is_uncertain():
     (axes,) = plot_relevance(table, figure=figure)
     shown = {(round(text.get_position()[1]), round(text.get_position()[0])): text.get_text() for text in axes.texts}
     assert shown == {
-        (0, 0): "25", (0, 1): "50", (0, 2): "★", (0, 3): "75",
-        (1, 0): "•", (1, 1): "☆", (1, 2): "0", (1, 3): "20",
+        (0, 0): "25", (0, 1): "50", (0, 2): "100", (0, 3): "75",
+        (1, 0): "•", (1, 1): "100", (1, 2): "0", (1, 3): "20",
     }  # fmt: skip
+    frames = [frame for frame in axes.patches if frame.get_edgecolor() == (0, 0, 0, 1)]
+    framed = {(round(frame.get_y() + 0.5), round(frame.get_x() + 0.5)): frame.get_linestyle() for frame in frames}
+    assert framed.keys() == {(0, 2), (1, 1)}
+    assert framed[0, 2] in ("-", "solid")
+    assert framed[1, 1] not in ("-", "solid")
     caption = figure.get_supxlabel().replace("\n", " ")
-    assert "☆: its 95 % interval, around the fixed fits, includes 0" in caption
+    assert "Dashed frame: its 95 % interval, around the fixed fits, includes 0" in caption
     assert "9 utterances" in caption
     with pytest.raises(UserError, match="name one of them"):
         plot_relevance(pd.concat([table, table.assign(model="other")]))
 
 
 def test_the_command_writes_tables_and_a_figure(planted, tmp_path, capsys):
-    arguments = [str(planted), "--dim", "valence", "--out", str(tmp_path), "--quiet", "--resamples", "50"]
+    arguments = [str(planted), "--dim", "valence", "--out", str(tmp_path), "--resamples", "50"]
     arguments += ["--opinions", "best_layer", "cumulative_bottom"]
     assert main(arguments) == 0
-    written = {line.rsplit("/", 1)[1] for line in capsys.readouterr().out.split()}
+    said = capsys.readouterr().out
+    written = {path.name for path in tmp_path.iterdir() if f"{path}\n" in said}
     assert written == {"relevance.csv", "agreement.csv", "relevance_planted.png"}
-    assert written <= {path.name for path in tmp_path.iterdir()}
+    assert "2 opinions on 5 layers, of valence, in" in said
+    assert main([*arguments, "--quiet"]) == 0
+    assert capsys.readouterr().out == ""
     assert main(arguments) == 0
     assert len(load_relevance(tmp_path)) == 10
     assert main([str(tmp_path / "none.h5"), "--quiet"]) == 2

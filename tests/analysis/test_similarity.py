@@ -386,7 +386,7 @@ def test_a_missing_value_is_a_gap_and_its_reason_in_the_caption(tmp_path):
 @pytest.mark.slow
 def test_the_command_writes_table_and_figures(caches, tmp_path, capsys):
     out = tmp_path / "out"
-    assert main([*map(str, caches), "--out", str(out), "--features", "mfcc", "--quiet"]) == 0
+    assert main([*map(str, caches), "--out", str(out), "--baselines", "mfcc"]) == 0
     written = capsys.readouterr().out.split()
     assert f"{out}/similarity.csv" in written
     assert {path.name for path in out.glob("*.png")} == {

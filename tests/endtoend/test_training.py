@@ -349,7 +349,7 @@ def test_two_processes_train_together(place, tmp_path):
     command += ["--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0", "-m", "emoprobe.cli.train"]
     command += ["--corpus", str(place / "corpus/manifest.csv"), "--audio", str(place / "audio"), "--text"]
     command += [str(place / "text"), "--epochs", "2", "--batch", "4", "--resamples", "20", "--device", "cpu"]
-    command += ["--quiet", "--out", str(tmp_path / "out"), "--results", str(tmp_path / "results")]
+    command += ["--out", str(tmp_path / "out"), "--results", str(tmp_path / "results")]
     command += ["--figures", str(tmp_path / "figures")]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr[-3000:]

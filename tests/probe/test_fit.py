@@ -448,7 +448,9 @@ def test_command_without_arguments(cache, tmp_path, monkeypatch, capsys):
     said = capsys.readouterr()
     assert drawn == [(Path("results"), Path("figures"), True)]
     assert "best layer 3" in said.out
-    assert "layer" in said.err  # the bar
+    assert "carries valence best in layer 3" in " ".join(said.out.split())
+    assert said.out.endswith("next: emoprobe report results\n")
+    assert "%|" not in said.err  # a bar is for a terminal
 
 
 def test_command_says_errors_in_a_line(tmp_path, cache, capsys):

@@ -114,7 +114,7 @@ def test_both_layers_stand_where_development_and_scored_rows_disagree():
     assert (compared["chosen_on"], compared["highest_layer"], compared["highest"]) == ("development", 0, highest)
     said = words(results)
     assert "Framed: highest of each column, chosen on development. Dashed" in said["heatmap"]
-    assert "Numbers: the layer, chosen on development. In brackets" in said["comparison"]
+    assert "Numbers on the right: the layer, chosen on development. In brackets" in said["comparison"]
     assert "valence 2 (best on these rows, with hindsight: 0); chosen on development" in said["fairness"]
     assert f"highest here, with hindsight: layer 0, {highest:.3f}" in said["summary"]
     assert "Best layers on test are chosen on development." in said["summary"]
