@@ -33,9 +33,9 @@ def parser() -> argparse.ArgumentParser:
     """The options of ``probe-report``."""
     options = CommandParser(
         prog="probe-report",
-        description="Write report.html, one page that opens from disk, and the same as report.md: claims with verdict "
-        "and interval, protocol, curves with controls, weights, similarity, end-to-end models, fairness, limits, "
-        "methods text and BibTeX.",
+        description="Write report.html, one page that opens from disk, and the same as report.md: the answer in a few "
+        "sentences, a figure that can be asked (with emoprobe[report]), every claim with its verdict; folded below: "
+        "protocol, curves with controls, weights, similarity, end-to-end models, fairness, limits, methods, BibTeX.",
         epilog=_EPILOG,
     )
     options.add_argument(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,12 @@ class Claim:
         Of the test that the difference is smaller, of this claim alone and corrected; over its share of the level.
     equal : bool
         Whether that is decided.
+    model, dimension : str
+        What it is about; of "text" and "depth" the model alone.
+    rival : str
+        What the model was compared with, in words, with its score.
+    floor : float
+        The smallest p value that its resamples can give; NaN where it is not counted.
     """
 
     subject: str
@@ -73,6 +79,10 @@ class Claim:
     p_equal: float = np.nan
     p_equal_corrected: float = np.nan
     equal: bool = False
+    model: str = ""
+    dimension: str = ""
+    rival: str = ""
+    floor: float = np.nan
 
     @property
     def verdict(self) -> str:
@@ -94,13 +104,20 @@ class Claim:
         if not known(self.value):
             return Finding(self.statement, self.verdict, "", self.how)
         numbers = f"{self.measure}: {with_interval(self.value, self.low, self.high, _digits(self.low, self.high))}"
+        how = self.how
         if known(self.p):
-            numbers += f"; p {_equals(self.p)}, corrected {_equals(self.p_holm)}"
+            how += f" Alone, p {_equals(self._bounded(self.p))}"
+            how += "; decided alone, not after correction." if self.decided_alone else "."
         if known(self.p_equal) and abs(self.value) < self.smallest:
-            numbers += f"; smaller than {self.smallest:g}: p {_equals(self.p_equal)}, corrected "
-            numbers += _equals(self.p_equal_corrected)
-        numbers += ": decided alone, not after correction" if self.decided_alone else ""
-        return Finding(self.statement, self.verdict, numbers, self.how, self.beside)
+            equal, corrected = probability(self.p_equal), probability(self.p_equal_corrected)
+            how += f" Smaller than {self.smallest:g}: p {_equals(equal)}, corrected {_equals(corrected)}."
+        return Finding(self.statement, self.verdict, numbers, how, self.beside, self._bounded(self.p_holm))
+
+    def _bounded(self, p: float) -> str:
+        """A p value, as a bound where no resample reached zero."""
+        text = probability(p)
+        at_floor = known(self.floor) and self.p <= 1.001 * self.floor
+        return f"≤ {text}" if at_floor and text[0].isdigit() and known(p) and p < 1 else text
 
 
 @dataclass(frozen=True)
@@ -137,14 +154,16 @@ def smallest_of(claims: Iterable[Claim]) -> float | None:
     return next((claim.smallest for claim in claims if known(claim.smallest)), None)
 
 
-def untested(subject: str, statement: str, reason: str) -> Claim:
+def untested(
+    subject: str, statement: str, reason: str, *, model: str = "", dimension: str = "", rival: str = ""
+) -> Claim:
     """A claim without a test."""
-    return Claim(subject, statement, "", np.nan, np.nan, np.nan, np.nan, f"Not tested: {reason}.")
+    claim = Claim(subject, statement, "", np.nan, np.nan, np.nan, np.nan, f"Not tested: {reason}.")
+    return replace(claim, model=model, dimension=dimension, rival=rival)
 
 
-def _equals(p: float) -> str:
-    text = probability(p)
-    return text if text.startswith("<") else f"= {text}"
+def _equals(text: str) -> str:
+    return text if text.startswith(("<", "≤")) else f"= {text}"
 
 
 def _digits(low: float, high: float) -> int:

@@ -90,7 +90,7 @@ def _relevance(
 ) -> tuple[pd.DataFrame, list[Missing]]:
     tables, lacking = [], []
     if not study.dimensions:
-        return _nothing(relevance.COLUMNS), [Missing("Second opinions are on dimensions, and these are categories.")]
+        return _nothing(relevance.COLUMNS), []  # they are on dimensions, and these are categories
     names = tuple(name for name, opinion in OPINIONS.items() if not opinion.lacking)
     for opinion in OPINIONS.values():
         if package := opinion.lacking:

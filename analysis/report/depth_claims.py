@@ -66,7 +66,7 @@ def _draft(study: Study, model: Model, predictions: pd.DataFrame, on: str, seed:
     def word(settled: Settled[Depths | Untested]) -> Claim:
         if isinstance(settled.tested, Untested):
             statement = f"In {model.label}, {SHALLOW} is carried by shallower layers than {DEEP}{on}."
-            return untested("depth", statement, settled.tested.reason)
+            return untested("depth", statement, settled.tested.reason, model=model.label)
         return _claim(model.label, on, settled.tested, settled)
 
     return Draft(Question(ask, tests=3), word)
@@ -104,6 +104,7 @@ def _claim(label: str, on: str, depths: Depths, settled: Settled[Depths | Untest
         _how(depths, said.worded),
         p_holm=comparison.largest(said, settled.corrected),
         decided=said.sign != 0,
+        model=label,
     )
 
 

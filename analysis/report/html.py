@@ -1,4 +1,4 @@
-"""A report as one HTML page: nothing is loaded, nothing is run, everything from a table is escaped."""
+"""A report as one HTML page: nothing is loaded, nothing is run but the chart, everything from a table is escaped."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .chart import library
 from .content import Document, Figure, clean
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ def to_html(document: Document) -> str:
     Returns
     -------
     str
-        With its style and its figures inside. A Content-Security-Policy forbids scripts and everything remote; only
-        the style that is there is allowed, by its hash.
+        With its style, its figures and the library of its chart inside. A Content-Security-Policy forbids everything
+        remote, and every style and script but those that are there, which it allows by their hashes.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -42,10 +43,16 @@ def to_html(document: Document) -> str:
     )
     environment.filters["code"] = _code
     style = (_TEMPLATES / "report.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    start = (_TEMPLATES / "chart.js").read_text(encoding="utf-8")
+    scripts = [library(), start] if document.charts else []
     return environment.get_template("report.html").render(
-        document=document, style=style, style_hash=digest, data_uri=_data_uri, marks=_MARKS
+        document=document, style=style, scripts=scripts, digest=_digest, data_uri=_data_uri, marks=_MARKS
     )
+
+
+def _digest(text: str) -> str:
+    """As a Content-Security-Policy names what may stand in the page."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _data_uri(figure: Figure) -> str:

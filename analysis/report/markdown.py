@@ -6,12 +6,15 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from .content import (
+    Answers,
     Block,
+    Chart,
     Code,
     Document,
     Figure,
     Finding,
     Findings,
+    Folded,
     Gallery,
     Items,
     Missing,
@@ -63,6 +66,12 @@ def _block(block: Block, paths: Iterator[str]) -> list[str]:
     match block:
         case Paragraph():
             lines = [escaped(block.text)]
+        case Answers():
+            lines = [f"- **{escaped(name)}**: {escaped(said)}" for name, said in block.entries]
+        case Folded():
+            lines = [f"### {escaped(block.label)}"]
+            for inner in block.blocks:
+                lines += ["", *_block(inner, paths)]
         case Items():
             lines = [f"- {escaped(entry)}" for entry in block.entries]
         case Findings():
@@ -73,7 +82,7 @@ def _block(block: Block, paths: Iterator[str]) -> list[str]:
             lines = [escaped(block.caption), "", _row(map(escaped, block.columns)), _row(rule), *rows]
         case Figure():
             lines = _figures([block], paths)
-        case Gallery():
+        case Gallery() | Chart():
             lines = _figures(block.figures, paths)
         case Missing():
             lines = [f"> {escaped(block.text)}", *(["", *_fenced(block.command)] if block.command else [])]
@@ -85,7 +94,9 @@ def _block(block: Block, paths: Iterator[str]) -> list[str]:
 def _finding(finding: Finding) -> str:
     verdict = finding.verdict.capitalize() + (f", {finding.beside}" if finding.beside else "")
     parts = [f"**{escaped(verdict)}**: {escaped(finding.statement)}"]
-    parts += [escaped(part) for part in (finding.numbers, finding.how) if part]
+    corrected = f"; p, corrected: {finding.p}" if finding.p else ""
+    parts += [escaped(f"{finding.numbers}{corrected}")] if finding.numbers else []
+    parts += [escaped(finding.how)] if finding.how else []
     return "- " + "  \n  ".join(parts)
 
 

@@ -41,8 +41,11 @@ class SectionKind:
     title : str
     build : callable
         Blocks of the section, given the material.
+    open : bool
+        Whether it is shown at once, and printed; the others unfold where they are asked for.
     """
 
     name: str
     title: str
     build: Callable[[Material], Sequence[Block]]
+    open: bool = False

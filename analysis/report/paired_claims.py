@@ -136,7 +136,9 @@ def _against_baselines(here: _Corpus, model: Model, dimension: str, kind: _Rival
     name = BASELINE_NAMES.get(rival["probe"], rival["probe"])
     others = f", the best of {len(scored)} {kind.plural}" if len(scored) > 1 else ""
     about = f"layer {layer['layer']} less {name}{others}"
-    pair = _Pair(kind.subject, statement, _key(layer), other, about, (layer,), choice if len(scored) > 1 else None)
+    words = kind.in_words if kind is WORDS else f"{kind.in_words}, {name}"
+    chosen = choice if len(scored) > 1 else None
+    pair = _Pair(kind.subject, statement, _key(layer), other, about, words, (layer,), chosen)
     yield _draft(here, pair)
 
 
@@ -157,7 +159,8 @@ def _against(here: _Corpus, model: Model, twin: Model, dimension: str) -> Iterat
     one, other = here.layer(model.label, dimension), here.layer(twin.label, dimension)
     if one is not None and other is not None:
         about = f"layer {one['layer']} less layer {other['layer']} of {twin.label}"
-        yield _draft(here, _Pair("twin", statement, _key(one), _key(other), about, (one, other)))
+        words = "the same network with random weights"
+        yield _draft(here, _Pair("twin", statement, _key(one), _key(other), about, words, (one, other)))
 
 
 def _smaller(here: _Corpus, trained: list[Model]) -> Iterator[Draft]:
@@ -171,7 +174,7 @@ def _smaller(here: _Corpus, trained: list[Model]) -> Iterator[Draft]:
         one, other = here.layer(deep, "valence"), here.layer(label, "valence")
         if one is not None and other is not None:
             about = f"layer {one['layer']} of {deep} less layer {other['layer']} of {label}"
-            yield _draft(here, _Pair("student", statement, _key(one), _key(other), about, (one, other)))
+            yield _draft(here, _Pair("student", statement, _key(one), _key(other), about, label, (one, other)))
 
 
 def _with_text(here: _Corpus, label: str, dimension: str) -> Iterator[Draft]:
@@ -184,7 +187,7 @@ def _with_text(here: _Corpus, label: str, dimension: str) -> Iterator[Draft]:
     one, other = by_features["audio+text"], by_features["audio"]
     seeds = min(int(one["seeds"]), int(other["seeds"]))
     about = "audio with text less audio alone" + (f", means of {seeds} seeds" if seeds > 1 else ", one seed")
-    yield _draft(here, _Pair("text", statement, _key(one), _key(other), about))
+    yield _draft(here, _Pair("text", statement, _key(one), _key(other), about, f"{label} alone"))
 
 
 # What they share ------------------------------------------------------------------------------------------------------
@@ -201,6 +204,8 @@ class _Pair:
         What singles them out among the predictions.
     about : str
         The pair, in words.
+    words : str
+        The other one, in words.
     layers : tuple of Series
         Those that were chosen.
     rival : Choice, optional
@@ -212,6 +217,7 @@ class _Pair:
     one: dict[str, Any]
     other: dict[str, Any]
     about: str
+    words: str
     layers: tuple[pd.Series, ...] = ()
     rival: Choice | None = None
 
@@ -239,6 +245,8 @@ def _draft(here: _Corpus, pair: _Pair) -> Draft:
 
     def ask(resamples: int) -> _Difference | Untested:
         nothing = (float("nan"),) * max(len(shares), 1)
+        if lacking := _without_predictions(here.study.results.predictions, pair):
+            return Untested(lacking, nothing)
         try:
             table = paired_differences(
                 here.study.results, pair.one, pair.other, metric=metric, resamples=resamples, seed=here.seed,
@@ -254,11 +262,24 @@ def _draft(here: _Corpus, pair: _Pair) -> Draft:
 
     def word(settled: Settled[_Difference | Untested]) -> Claim:
         if isinstance(settled.tested, Untested):
-            return untested(pair.subject, pair.statement, settled.tested.reason)
+            about = {"model": pair.one["model"], "dimension": pair.one["dimension"], "rival": pair.words}
+            return untested(pair.subject, pair.statement, settled.tested.reason, **about)
         claim = _claim(pair, settled.tested.row, METRICS[metric], settled)
         return _with_equality(claim, here.smallest, settled) if equality else claim
 
     return Draft(Question(ask, tests=max(len(shares), 1), shares=shares), word)
+
+
+def _without_predictions(predictions: pd.DataFrame, pair: _Pair) -> str:
+    """Which of two systems has no predictions, where the results hold some at all; empty where both have."""
+    one = f"layer {pair.one['layer']} of {pair.one['model']}" if pair.layers else pair.one["model"]
+    for key, words in ((pair.one, one), (pair.other, pair.words)):
+        same = pd.Series(len(predictions) > 0, index=predictions.index)
+        for column, value in key.items():
+            same &= predictions[column].isna() if value is None else (predictions[column] == value).fillna(False)
+        if len(predictions) and not same.any():
+            return f"the results hold no predictions of {words} for {key['dimension']}; fit it again to have them"
+    return ""
 
 
 def _claim(pair: _Pair, row: pd.Series, metric: str, settled: Settled[_Difference | Untested]) -> Claim:
@@ -266,8 +287,11 @@ def _claim(pair: _Pair, row: pd.Series, metric: str, settled: Settled[_Differenc
     rows = f"{counted(row['n'], 'utterance')} of {counted(row['speakers'], 'speaker')}{_in_groups(row)}"
     together = "left out together, the probes fitted again" if row["interval"] in OF_REFITS else "resampled together"
     how = f"{scores}: {pair.about}; {rows}, {together}."
+    rival = number(row["score_other"])
     if row["without"]:
         how += f" Left out, because too rare for an interval: {row['without']}."
+        # Of fewer categories, so that it is not compared with the score of all of them.
+        rival += f" against {number(row['score_one'])}, both without {row['without']}"
     chosen, hindsight = _chosen(pair)
     if settled.corrected[0] <= LEVEL and not settled.decided[0]:
         how += f" Undecided: p is within the error of {_error_of(row['interval'], settled.resamples)} of the limit."
@@ -283,6 +307,10 @@ def _claim(pair: _Pair, row: pd.Series, metric: str, settled: Settled[_Differenc
         p_holm=settled.corrected[0],
         decided=settled.decided[0],
         hindsight=hindsight,
+        model=pair.one["model"],
+        dimension=pair.one["dimension"],
+        rival=f"{pair.words} ({rival})",
+        floor=2 / (settled.resamples + 1) if row["interval"] == FIXED else float("nan"),
     )
 
 

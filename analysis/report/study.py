@@ -165,6 +165,10 @@ class Study:
         """``probe-fit`` on the caches of these results, into the same folder."""
         return " ".join(["probe-fit", *self.cache_files, *options, "--out", shlex.quote(str(self.folders[0]))])
 
+    def fit_of(self, cache: str) -> str:
+        """``probe-fit`` on one more cache, into the same folder."""
+        return f"probe-fit {shlex.quote(cache)} --out {shlex.quote(str(self.folders[0]))}"
+
     def corpus_option(self, corpus: str) -> str:
         """``--corpus`` and what goes with it, as a cache of the corpus was given it; CORPUS where none tells."""
         given = next((model.arguments for model in self.models if model.corpus == corpus and model.arguments), ())

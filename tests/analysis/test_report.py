@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 import shlex
@@ -18,6 +20,7 @@ import pytest
 
 from emoprobe.analysis.report import methods, write_report
 from emoprobe.analysis.report.bibliography import REFERENCES, bibtex, read_references
+from emoprobe.analysis.report.chart import can_be_asked
 from emoprobe.analysis.report.claims import claims
 from emoprobe.analysis.report.content import interval, known, number, probability
 from emoprobe.analysis.report.markdown import escaped
@@ -256,10 +259,10 @@ def test_text_is_claimed_where_models_trained_end_to_end_are_there(tmp_path):
 
 
 @pytest.mark.slow
-def test_nothing_is_loaded_and_nothing_is_run(report):
-    page = Page((report / "report.html").read_text())
+def test_nothing_is_loaded_and_nothing_is_run_but_the_chart(report):
+    html = (report / "report.html").read_text()
+    page = Page(html)
     assert page.declarations == ["DOCTYPE html"]
-    assert not page.all("script")
     assert not page.all("link")
     assert not page.all("iframe")
     assert not page.all("object")
@@ -275,9 +278,43 @@ def test_nothing_is_loaded_and_nothing_is_run(report):
             assert attributes["href"].startswith(("#", "https://"))
     (policy,) = [meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
     assert "default-src 'none'" in policy
-    assert "script-src" not in policy
     assert "unsafe" not in policy
     assert "http" not in policy
+    # Each script that runs is one that the policy names by its hash; no other can.
+    if not can_be_asked():
+        assert not page.all("script")
+        assert "script-src" not in policy
+        return
+    (allowed,) = re.findall(r"script-src ([^;]+);", policy)
+    scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    assert allowed.split() == [f"'sha256-{digest}'" for digest in hashes]
+    assert len(page.all("script")) == len(scripts) + 1  # and the data of the chart
+    assert len(html) < 3_000_000
+
+
+@pytest.mark.skipif(not can_be_asked(), reason="needs emoprobe[report]")
+def test_what_the_chart_shows_is_data_and_no_more(evil, report):
+    """Names that try to end the element of the data stay within it, and the numbers are those of the tables."""
+    (data,) = re.findall(r'<script type="application/json">(.*?)</script>', (report / "report.html").read_text())
+    assert "<" not in data
+    shown = json.loads(data)["datasets"]
+    results = load_results(evil)
+    row = next(
+        row for row in shown["scores"] if (row["layer"], row["dimension"], row["metric"]) == (3, "valence", "CCC")
+    )
+    assert row["model"] == EVIL
+    stored = results.select(model=EVIL, dimension="valence", layer=3, probe="ridge", split="test", fold="all").iloc[0]
+    assert row["value"] == pytest.approx(stored["ccc"], abs=5e-4)
+    assert (row["low"], row["high"]) == pytest.approx((stored["ccc_low"], stored["ccc_high"]), abs=5e-4)
+    assert (row["n"], row["speakers"]) == (stored["n"], stored["speakers"])
+    # CCC of what a click shows is the score that the curve has.
+    (rated,) = [one for one in shown["rated"] if one["dimension"] == "valence"]
+    (predicted,) = [
+        one for one in shown["predicted"] if (one["model"], one["dimension"], one["layer"]) == (EVIL, "valence", 3)
+    ]
+    assert ccc(np.array(rated["truth"]), np.array(predicted["predictions"])) == pytest.approx(stored["ccc"], abs=2e-3)
+    assert any(name.startswith("<b>s0") for name in rated["speaker"])
 
 
 def test_every_name_is_text_and_no_more(report):
@@ -286,8 +323,9 @@ def test_every_name_is_text_and_no_more(report):
     assert EVIL in page.text
     assert EVIL_CORPUS in page.text
     assert "<b>s0" in page.text
-    assert "<script" not in html
-    assert "<b>" not in html
+    outside = re.sub(r"(?s)<script( type=.application/json.)?>.*?</script>", "", html)
+    assert "<script" not in outside
+    assert "<b>" not in outside
     assert "<img src=http" not in html
     # In Markdown a tag is text when its angle is escaped; within a fence everything is text.
     outside = re.sub(r"(?ms)^(`{3,})\n.*?^\1$", "", markdown)
@@ -316,7 +354,9 @@ def test_sections_come_in_order_and_the_contents_lead_to_them(report):
     assert names == [
         "answer", "protocol", "curves", "relevance", "similarity", "systems", "fairness", "limits", "methods"
     ]  # fmt: skip
-    assert [link["href"] for link in page.all("a")][: len(names)] == [f"#{name}" for name in names]
+    # The answer stands open; what folds is open where it has to be read with it.
+    folded = re.findall(r'<section id="(\w+)"[^>]*>\n+<details>', (report / "report.html").read_text())
+    assert [name for name in names if name not in folded] == ["answer", "limits"]
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     labels = [attributes["aria-labelledby"] for _, attributes in page.elements if "aria-labelledby" in attributes]
@@ -331,6 +371,13 @@ def test_the_numbers_are_those_of_the_tables(evil, report):
     text = Page((report / "report.html").read_text()).text
     assert f"{number(row['ccc'])} {interval(row['ccc_low'], row['ccc_high'])}" in text
     assert number(row["selectivity"]) in text
+    # The answer tells the same layer and score as the tables below it, and the rival of the claim with its own score.
+    score = f"{number(row['ccc'])} {interval(row['ccc_low'], row['ccc_high'])}"
+    assert f"Layer {row['layer']}, chosen on development, has CCC {score}." in text
+    of_model = [claim for claim in claims(gather([evil])) if (claim.model, claim.dimension) == (EVIL, "valence")]
+    (acoustics,) = [claim for claim in of_model if claim.subject == "acoustics"]
+    verb = {"supported": "It beats", "contradicted": "It is beaten by", "undecided": "It is not told apart from"}
+    assert re.search(re.escape(verb[acoustics.verdict]) + r" [^.]*" + re.escape(acoustics.rival), text)
     counts = results.protocol[0]["split"]["counts"]
     assert f"test {counts['test']}" in text
     assert "of 4 speakers, left out together, the probes fitted again" in text
@@ -536,18 +583,25 @@ def browse(tmp_path_factory):
     return run
 
 
-# The report runs no script, so it is measured from outside, in a frame as wide as the window would be.
+# Measured from outside, in a frame as wide as the window would be, with everything unfolded, once the chart is drawn.
 MEASURE = """<!DOCTYPE html><body><iframe id="frame" src="PAGE" width="WIDTH" height="900" frameborder="0"></iframe>
 <script>
 const frame = document.getElementById("frame");
 frame.onload = () => {
   const page = frame.contentDocument, pictures = [...page.images];
+  page.querySelectorAll("details").forEach(details => details.open = true);
+  if (!page.querySelector(".asked:not(.drawn)") || performance.now() > 15000) return measure(page, pictures);
+  setTimeout(frame.onload, 200);
+};
+const measure = (page, pictures) => {
   document.body.textContent = JSON.stringify({
     window: page.documentElement.clientWidth, page: page.documentElement.scrollWidth,
     pictures: pictures.length, shown: pictures.filter(image => image.naturalWidth > 0).length,
-    narrow: pictures.filter(image => image.clientWidth < 250).length,
+    narrow: pictures.filter(image => image.clientHeight > 0 && image.clientWidth < 250).length,
     boxes: [...page.querySelectorAll(".scroll")].filter(box => box.scrollWidth > box.clientWidth).length,
-    ground: getComputedStyle(page.querySelector("nav")).backgroundColor,
+    ground: getComputedStyle(page.querySelector("details details")).backgroundColor,
+    hints: [...page.querySelectorAll(".hint")].filter(hint => hint.clientHeight > 0).length,
+    drawn: page.querySelectorAll(".asked.drawn canvas").length,
   });
 };
 </script></body>"""
@@ -569,6 +623,8 @@ def test_the_page_fits_its_window(browse, report, tmp_path, width):
     assert found["page"] <= found["window"] <= width
     assert found["pictures"] == found["shown"] >= 10
     assert not found["narrow"]
+    assert found["drawn"] == can_be_asked()
+    assert (found["hints"] > 0) == (width == 390)
     assert found["ground"] != "rgba(0, 0, 0, 0)"  # the policy lets the page's own style through
     # On a phone wide tables and figures scroll, each within its own box.
     assert (found["boxes"] > 0) == (width == 390) or width == 1200
@@ -576,7 +632,7 @@ def test_the_page_fits_its_window(browse, report, tmp_path, width):
 
 def test_the_measure_sees_a_page_that_is_too_wide(browse, tmp_path):
     page = tmp_path / "wide.html"
-    page.write_text("<!DOCTYPE html><nav>x</nav><div style='width: 3000px'>wide</div>")
+    page.write_text("<!DOCTYPE html><details><details>x</details></details><div style='width: 3000px'>wide</div>")
     found = measured(browse, page, 390, tmp_path)
     assert found["page"] == 3008 > found["window"]  # with the margin that a body has by default
 
@@ -593,6 +649,7 @@ def test_the_page_is_drawn_and_prints(browse, report, tmp_path):
     browse(f"--print-to-pdf={printed}", "--no-pdf-header-footer", page)
     assert printed.read_bytes().startswith(b"%PDF")
     assert printed.stat().st_size > 100_000
+    assert 2 <= len(re.findall(rb"/Type\s*/Page\b(?!s)", printed.read_bytes())) <= 6
 
 
 def test_the_methods_say_what_ran_in_float32():

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ...measures.directions import RULE
 from ...measures.verdicts import VERDICTS
 from ...tables import END_TO_END
 from ..claim import EQUALITY, RULES, Claim, smallest_of
-from ..content import (
-    Block,
-    Findings,
-    Missing,
-    Paragraph,
-    counted,
-    known,
-    listed,
-)
+from ..content import Answers, Block, Findings, Folded, Items, Missing, Paragraph, counted, known, listed
 from ..material import Material
+from ..sentences import answers
+from .curves import main_figures
 
 
 def answer_section(material: Material) -> list[Block]:
-    """What was asked; every claim with its verdict; and the rules by which it got it."""
+    """The answer in sentences and one figure; then every claim with its verdict, and the rules by which it got it."""
     study, claims = material.study, material.claims
     trained = [model.label for corpus in study.corpora for model in study.of(corpus, random=False)]
     ends = dict.fromkeys(run["model"] for run in study.runs(probe=END_TO_END))
@@ -29,12 +24,26 @@ def answer_section(material: Material) -> list[Block]:
     asked = f"Which layers of {listed(dict.fromkeys(trained))}" if trained else f"What {listed(ends)} learned"
     asked += f" carry {listed(wanted)}" if trained else f" of {listed(wanted)}"
     asked += f" on {listed(study.corpora)}; whether plain acoustics, untrained weights or chance explain as much"
-    blocks: list[Block] = [Paragraph(f"{asked}{'; and what training end to end adds' if ends and trained else ''}.")]
+    question = f"{asked}{'; and what training end to end adds' if ends and trained else ''}?"
+    said = answers(study, claims)
+    blocks: list[Block] = [Answers(said)] if said else []
+    blocks += main_figures(study)
     if not claims:
         return [*blocks, Missing("These results allow no claim to be tested.", study.fit_command("--dim all"))]
-    blocks += [Paragraph(_tally(claims)), Findings(tuple(claim.finding() for claim in claims))]
-    depth = f" {RULE}" if any(claim.subject == "depth" for claim in claims) else ""
-    return [*blocks, Paragraph(f"{RULES}{_equality(claims)} {_family(claims)}{depth}")]
+    findings = tuple(claim.finding() for claim in claims)
+    # Why a claim was not tested stands with it; how the others were, below.
+    brief = tuple(replace(finding, how="") if finding.numbers else finding for finding in findings)
+    blocks += [Paragraph(_tally(claims)), Findings(brief)]
+    depth = [RULE] if any(claim.subject == "depth" for claim in claims) else []
+    tested = Items(tuple(f"{finding.statement} {finding.how}" for finding in findings if finding.numbers))
+    rules = [RULES, *_equality(claims), _family(claims), *depth]
+    blocks.append(
+        Folded(
+            "How each claim was tested, and what the verdicts mean",
+            (Paragraph(question), tested, *map(Paragraph, rules)),
+        )
+    )
+    return blocks
 
 
 def _tally(claims: Sequence[Claim]) -> str:
@@ -50,13 +59,13 @@ def _tally(claims: Sequence[Claim]) -> str:
     return text
 
 
-def _equality(claims: Sequence[Claim]) -> str:
+def _equality(claims: Sequence[Claim]) -> list[str]:
     """The rule of what is practically equal, where any claim has it."""
     smallest = smallest_of(claims)
     if smallest is None:
-        return ""
+        return []
     metrics = dict.fromkeys(claim.measure.rpartition(" ")[2] for claim in claims if known(claim.smallest))
-    return f" {EQUALITY.format(smallest=f'{smallest:g}', metrics=listed(metrics))}"
+    return [EQUALITY.format(smallest=f"{smallest:g}", metrics=listed(metrics))]
 
 
 def _family(claims: Sequence[Claim]) -> str:

@@ -15,7 +15,19 @@ from ...figures.confusion import plot_confusion
 from ...figures.recalls import plot_recalls
 from ...measures.categories import Categories, Confusion
 from ...tables import records
-from ..content import Block, Figure, Gallery, Missing, Paragraph, Table, counted, listed, number, whole, with_interval
+from ..content import (
+    Block,
+    Figure,
+    Gallery,
+    Missing,
+    Paragraph,
+    Table,
+    counted,
+    layers_in_words,
+    number,
+    whole,
+    with_interval,
+)
 from ..material import Material
 from ..pictures import picture
 from ..study import EMOTION, Model, Study
@@ -89,9 +101,9 @@ def _in_words(study: Study, model: Model, run: Categories) -> str:
     text = ""
     if layers["p_holm"].notna().any():
         text = (
-            f"Layers of {model.label} on {model.corpus} that tell categories apart better than permuted labels allow: "
-            f"{listed(read) or 'none'}, of {len(layers)} (p at most 0.05, corrected over layers; by the nearest "
-            "class mean). "
+            f"{layers_in_words(read) if read else 'None'} of the {len(layers)} layers of {model.label} on "
+            f"{model.corpus} {'tell' if len(read) > 1 else 'tells'} categories apart better than permuted labels allow "
+            "(p at most 0.05, corrected over layers; by the nearest class mean). "
         )
     matrix = run.confusion()
     if mistaken := matrix.mistaken():
@@ -133,4 +145,4 @@ def _table(study: Study, corpus: str, runs: list[tuple[Model, Categories]]) -> T
         f"Recall of each category on {corpus}, {study.split(corpus)}, at the layer of highest UAR, chosen on {on}. UAR "
         "is the mean of these recalls; its interval leaves out categories that are too rare for one."
     )
-    return Table(text, columns, tuple(rows), words=2)
+    return Table(text, columns, tuple(rows), words=2).filled()

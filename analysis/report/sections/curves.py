@@ -14,18 +14,22 @@ from emoprobe.probe.selecting import Choice, best_baseline, chosen_in_words, hea
 
 from ...figures.depth import plot_teacher_student
 from ...figures.files import file_stems
-from ...figures.layers import plot_layers
+from ...figures.panels import plot_layer_panels
 from ...tables import BASELINE_NAMES
+from ..chart import REMEDY, can_be_asked, note, specification
+from ..chart_data import chart_data
 from ..content import (
     NOTHING,
     Block,
+    Chart,
     Figure,
     Gallery,
     Missing,
     Table,
+    clean,
+    counted_probability,
     listed,
     number,
-    probability,
     with_interval,
 )
 from ..material import Material
@@ -49,13 +53,41 @@ class _Chosen:
         return f"{value} ({number(self.choice.highest_score)})" if self.choice.differs else value
 
 
+def main_figures(study: Study) -> list[Block]:
+    """The layers of the deepest trained model of each corpus: what the page begins with, and what can be asked."""
+    blocks: list[Block] = []
+    for corpus in study.corpora:
+        models = study.of(corpus, random=False) or study.of(corpus)
+        if models and (figures := _ratings_figures(study, _deepest(models))):
+            blocks.append(_asked(study, _deepest(models), tuple(figures)))
+        elif models and (figures := _categories_figures(study, _deepest(models))):
+            blocks.append(Gallery(tuple(figures)))
+    return blocks
+
+
+def _asked(study: Study, model: Model, figures: tuple[Figure, ...]) -> Chart:
+    choices = {name: choice for name in study.dimensions if (choice := study.choice(model, name))}
+    if not can_be_asked():
+        text = "This figure can be asked, layer by layer, on a page that is made where Vega is installed:"
+        return Chart(figures, None, f"{text} {REMEDY}, and probe-report again.")
+    data = chart_data(study, model.corpus)
+    name = "valence" if "valence" in choices else next(iter(choices))
+    start = (clean(model.label), name, choices[name].best)
+    return Chart(figures, specification(data, start=start), note(data))
+
+
+def _deepest(models: Sequence[Model]) -> Model:
+    return max(models, key=lambda model: model.blocks or 0)
+
+
 def curves_section(material: Material) -> list[Block]:
-    """Curves of each model, its best layers, what else would explain them, and the controls that are lacking."""
+    """Curves of the other models, best layers, what else would explain them, and the controls that are lacking."""
     study = material.study
     blocks: list[Block] = []
     for corpus in study.corpora:
         trained, everyone = study.of(corpus, random=False), study.of(corpus)
-        figures = [figure for model in trained or everyone for figure in _layer_figures(study, model)]
+        shown = trained or everyone
+        figures = [figure for model in shown for figure in _layer_figures(study, model, first=model == _deepest(shown))]
         figures += _depth_figure(study, corpus, everyone)
         if figures:
             blocks.append(Gallery(tuple(figures)))
@@ -87,20 +119,33 @@ def _without_score(study: Study, model: Model, dimension: str, rows: pd.DataFram
     return Missing(f"No layer of {model.label} has a score of {scored}{reason}.")
 
 
-def _layer_figures(study: Study, model: Model) -> list[Figure]:
-    figures = []
-    for dimensions, metric, name in ((study.dimensions, "ccc", "layers"), ([EMOTION], "uar", "emotion")):
-        drawn = [dimension for dimension in dimensions if study.choice(model, dimension)]
-        if not drawn or (dimensions == [EMOTION] and not study.has_emotion):
-            continue
-        draw = partial(
-            plot_layers, study.results, model=model.label, corpus=model.corpus, metric=metric, dimensions=drawn,
-            split=study.split(model.corpus),
-        )  # fmt: skip
-        said = "; ".join(_curve_in_words(study.layers(model, dimension), dimension, metric) for dimension in drawn)
-        alt = f"{metric.upper()} of each layer of {model.label} on {model.corpus}: {said}."
-        figures.append(picture((name, model.label, model.corpus), draw, alt=alt))
-    return figures
+def _layer_figures(study: Study, model: Model, *, first: bool) -> list[Figure]:
+    """Ratings, then categories; of the `first` model without what the page begins with."""
+    ratings, categories = _ratings_figures(study, model), _categories_figures(study, model)
+    if not first:
+        return [*ratings, *categories]
+    return categories if ratings else []
+
+
+def _ratings_figures(study: Study, model: Model) -> list[Figure]:
+    return _layer_figure(study, model, study.dimensions, "ccc", "layers")
+
+
+def _categories_figures(study: Study, model: Model) -> list[Figure]:
+    return _layer_figure(study, model, [EMOTION] if study.has_emotion else [], "uar", "emotion")
+
+
+def _layer_figure(study: Study, model: Model, dimensions: Sequence[str], metric: str, name: str) -> list[Figure]:
+    drawn = [dimension for dimension in dimensions if study.choice(model, dimension)]
+    if not drawn:
+        return []
+    draw = partial(
+        plot_layer_panels, study.results, model=model.label, corpus=model.corpus, metric=metric, dimensions=drawn,
+        split=study.split(model.corpus),
+    )  # fmt: skip
+    said = "; ".join(_curve_in_words(study.layers(model, dimension), dimension, metric) for dimension in drawn)
+    alt = f"{metric.upper()} of each layer of {model.label} on {model.corpus}: {said}."
+    return [picture((name, model.label, model.corpus), draw, alt=alt)]
 
 
 def _curve_in_words(rows: pd.DataFrame, dimension: str, metric: str) -> str:
@@ -140,7 +185,7 @@ def _best_table(study: Study, corpus: str, chosen: Sequence[_Chosen]) -> Table:
                 with_interval(best[score], best[f"{score}_low"], best[f"{score}_high"]),
                 number(best["pearson"]),
                 number(best["null_high"]),
-                probability(best["p_holm"]),
+                counted_probability(best["p_holm"], best["p"], best["permutations"]),
                 number(best["selectivity"]),
                 number(best["compression"]),
             )
@@ -149,13 +194,12 @@ def _best_table(study: Study, corpus: str, chosen: Sequence[_Chosen]) -> Table:
     columns = ("Model", "Dimension", "Best layer", f"{score}, 95 % interval", "Pearson r", "Null, 95th percentile",
                "p, corrected", "Selectivity", "Compression")  # fmt: skip
     on = chosen_in_words((one.choice.chosen_on, one.choice.split) for one in chosen)
-    text = (
-        f"Best layer of each model on {corpus}, {study.split(corpus)}, chosen on {on}. p is corrected over layers. "
-        "Compression above 1: the layer shortens the code of the labels."
-    )
+    text = f"Best layer of each model on {corpus}, {study.split(corpus)}, chosen on {on}. p is corrected over layers."
+    if any(one.target != EMOTION for one in chosen):
+        text += " Compression above 1: the layer shortens the code of the labels."
     if any(one.choice.hindsight for one in chosen):
         text += " No interval covers a choice with hindsight."
-    return Table(text, columns, tuple(rows), words=2)
+    return Table(text, columns, tuple(rows), words=2).filled()
 
 
 def _other_choices(study: Study, corpus: str, chosen: Sequence[_Chosen]) -> list[Table]:
@@ -186,7 +230,7 @@ def _rivals_table(study: Study, corpus: str, chosen: Sequence[_Chosen]) -> list[
         # A baseline does not depend on the model: what its cache lacks, another cache of the corpus may have.
         first = (baselines["model"] != model.label).sort_values(kind="stable").index
         of_corpus = baselines.loc[first].query("dimension == @dimension").drop_duplicates(["probe", "features", "seed"])
-        acoustic = of_corpus[of_corpus["probe"].isin(ACOUSTIC) & (of_corpus["probe"] != "duration")]
+        acoustic = of_corpus[of_corpus["probe"].isin(ACOUSTIC)]
         acoustic = acoustic[acoustic[score].notna()]
         cells = [model.label, dimension, one.score()]
         if len(acoustic):
@@ -232,7 +276,8 @@ def _lacking_controls(study: Study) -> list[Block]:
                 f"{model.label} has no random twin on {model.corpus}: how much its architecture reads untrained is not "
                 "known. Extract one on the same corpus, and fit it beside the others."
             )
-            lacking.append(Missing(text, study.twin_command(model, f"{file}.h5")))
+            command = f"{study.twin_command(model, f'{file}.h5')} && {study.fit_of(f'{file}.h5')}"
+            lacking.append(Missing(text, command))
     for corpus in study.corpora:
         probed = study.of(corpus)
         there = set(scores.loc[scores["corpus"] == corpus, "probe"])

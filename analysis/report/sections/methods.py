@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..bibliography import bibtex
 from ..claim import smallest_of
-from ..content import Block, Code
+from ..content import Block, Code, Folded
 from ..material import Material
 from ..methods import methods, version_of
 
@@ -15,4 +15,5 @@ def methods_section(material: Material) -> list[Block]:
     smallest = smallest_of(material.claims)
     account = methods(study, opinions=computed.opinions, measures=computed.measures, smallest=smallest)
     text = "\n\n".join(account.paragraphs)
-    return [Code(text, "Methods"), Code(bibtex(account.cited, version_of(study)), "BibTeX")]
+    references = Code(bibtex(account.cited, version_of(study)), "BibTeX")
+    return [Code(text, "Methods"), Folded(f"{len(account.cited)} references as BibTeX", (references,))]

@@ -22,7 +22,7 @@ from .systems import systems_section
 from .words_or_voice import words_or_voice_section
 
 SECTIONS = (
-    SectionKind("answer", "What was asked, and the answer", answer_section),
+    SectionKind("answer", "The answer", answer_section, open=True),
     SectionKind("protocol", "Corpus and protocol", protocol_section),
     SectionKind("curves", "Curves over layers, with controls", curves_section),
     SectionKind("categories", "Categories of emotion", categories_section),
@@ -36,12 +36,12 @@ SECTIONS = (
     SectionKind("robustness", INQUIRIES["robustness"].title, robustness_section),
     SectionKind("systems", "Models trained end to end, beside all others", systems_section),
     SectionKind("fairness", "Fairness across speakers", fairness_section),
-    SectionKind("limits", "Limits", limits_section),
+    SectionKind("limits", "Limits", limits_section, open=True),
     SectionKind("methods", "Methods and references, ready to paste", methods_section),
 )
 
 
 def sections(material: Material) -> tuple[Section, ...]:
     """All sections, in the order of the report; one that has nothing to say is left out."""
-    built = (Section(kind.name, kind.title, tuple(kind.build(material))) for kind in SECTIONS)
+    built = (Section(kind.name, kind.title, tuple(kind.build(material)), kind.open) for kind in SECTIONS)
     return tuple(section for section in built if section.blocks)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from emoprobe.probe.units import GROUP, SPEAKER, count_speakers
 
-from ...tables import records
+from ...tables import BASELINE_NAMES, records
 from ..content import (
     NOTHING,
     Block,
@@ -147,15 +147,16 @@ def _settings(study: Study) -> Table:
     for run in study.results.protocol:
         features = f" ({run['features']})" if run["features"] not in ("", run["probe"]) else ""
         probes = shared.setdefault(_settings_in_words(run), [])
-        name = f"{run['probe']}{features}"
+        name = f"{BASELINE_NAMES.get(run['probe'], run['probe'])}{features}"
         probes += [name] if name not in probes else []
     rows = tuple((", ".join(probes), said or NOTHING) for said, probes in shared.items())
-    return Table("Settings of each probe and baseline.", ("Probe (features)", "Settings"), rows, words=2)
+    text = "Settings of each probe and baseline; the version of every method that they use is in protocol.json."
+    return Table(text, ("Probe (features)", "Settings"), rows, words=2)
 
 
 def _settings_in_words(run: dict) -> str:
     settings = dict(run.get("settings") or run.get("run", {}).get("training", {}))
-    for said_elsewhere in ("probe", "features", "dimension", "baseline", "ungrouped"):
+    for said_elsewhere in ("probe", "features", "dimension", "baseline", "ungrouped", "methods"):
         settings.pop(said_elsewhere, None)
     if run["split"]["kind"] == "official":
         settings.pop("folds_asked", None)

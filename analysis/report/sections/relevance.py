@@ -72,7 +72,8 @@ def _opinions(model: Model, rows: pd.DataFrame) -> list[Block]:
         f"Most relevant layer of {model.label} by each opinion, on pooled states ({features}); a question mark: its "
         "interval, around the fixed fits, includes zero. Agreement: Kendall's tau between two opinions over the "
         "layers, the mean over pairs. 1 for the same order, 0 for unrelated ones; the lower, the less a single opinion "
-        "counts. Where a cumulative opinion starts, it compares with nothing, and that layer is left out."
+        "counts. Where a cumulative opinion starts, it compares with nothing, and that layer is left out. "
+        "All of it is of the scored rows, with hindsight: the layer that the answer reports was not chosen by it."
     )
     columns = ("Dimension", *(OPINIONS[name].label.capitalize() for name in names), "Agreement")
     alt = f"What {len(names)} opinions say of each layer of {model.label}; {'; '.join(said)}."
