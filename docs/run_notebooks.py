@@ -1,6 +1,6 @@
 """Put notebooks/ into docs/notebooks, executed on the offline default, for `make docs` to show.
 
-A notebook that has not changed since is not executed again. Caches of `make demo` are taken where there are any, else
+A notebook is not executed again where neither it nor the version of the package has changed. Caches of `make demo` are taken where there are any, else
 they are extracted here (minutes on two cores).
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import contextlib
 import functools
 import importlib
@@ -68,6 +69,13 @@ def test_the_page_on_python_lists_every_public_name():
     public = {(prefix, name): getattr(room, name) for prefix, room in rooms.items() for name in room.__all__}
     things = {name for name, thing in public.items() if not isinstance(thing, ModuleType) and name[1] != "__version__"}
     assert {prefix + name for prefix, name in things if not {prefix + name, name} & listed} == set()
+
+
+def test_the_start_lists_every_extra():
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg", encoding="utf-8")
+    listed = re.findall(r"^\| `(\w+)` \|", (DOCS / "start.md").read_text(encoding="utf-8"), re.M)
+    assert sorted(listed) == sorted(settings["options.extras_require"])
 
 
 def test_the_readme_is_short():
