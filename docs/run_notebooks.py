@@ -1,7 +1,7 @@
 """Put notebooks/ into docs/notebooks, executed on the offline default, for `make docs` to show.
 
-A notebook is not executed again where neither it nor the version of the package has changed. Caches of `make demo` are taken where there are any, else
-they are extracted here (minutes on two cores).
+A notebook is not executed again where neither it nor the version of the package has changed. Caches of `make demo` are
+taken where there are any, else they are extracted here (minutes on two cores).
 """
 
 from __future__ import annotations
