@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from emoprobe.storage import finished_name
+
 from . import pending
 from .results import Results, told_of_the_folder, update_results, write_tables
 
@@ -37,10 +39,9 @@ def keeping(folder: str | Path | None) -> Iterator[Callable[[Results], None]]:
     known: dict[Path, Results] = {}
 
     def keep(runs: Results) -> None:
-        with told_of_the_folder(folder):
-            place = pending.new_place(Path(folder))
+        with told_of_the_folder(folder), pending.new_place(Path(folder)) as place:
             write_tables(runs, place, csv=False)
-        known[place] = runs
+        known[place.with_name(finished_name(place.name))] = runs
 
     try:
         yield keep

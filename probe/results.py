@@ -283,7 +283,7 @@ def update_results(
                 runs = [known[place] if place in known else _load_tables(place) for place in kept]
                 results = Results.empty().updated(*there, *runs, *([new] if new else []))
                 results.save(folder)
-                pending.remove(kept)
+                pending.remove(folder, kept)
     except locks.LockHeld as holder:
         raise UserError(
             f"{folder} has been in use for {locks.PATIENCE:.0f} seconds by {holder}: wait for it, or give another "

@@ -113,7 +113,12 @@ def draw_learning_curves(
     curves = pd.read_csv(run / TABLE)
     name = run.resolve().name
     return write_drawings(
-        [(("learning", name), lambda figure: plot_learning(curves, title=printable(name), figure=figure))],
+        [
+            (
+                ("learning", name),
+                lambda figure: plot_learning(curves, title=printable(name), caption=False, figure=figure),
+            )
+        ],
         Path(figures),
         formats,
     )

@@ -238,7 +238,8 @@ def test_command_draws_the_results_of_the_current_folder(tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     small_results(weights=False).save("results")
     assert main([]) == 0
-    printed = capsys.readouterr().out.splitlines()
+    *printed, told, following = capsys.readouterr().out.splitlines()
+    assert (told, following) == ("4 files in figures.", "next: emoprobe report results")
     assert printed == [str(Path("figures") / name) for name in (
         "layers_base.png", "layers_base.svg", "heatmap.png", "heatmap.svg")]  # fmt: skip
     assert all(Path(line).is_file() for line in printed)
@@ -250,7 +251,7 @@ def test_command_puts_folders_together(tmp_path, capsys):
     small_results("student", 2, weights=False).save(tmp_path / "two")
     folders = [str(tmp_path / "one"), str(tmp_path / "two")]
     assert main([*folders, "--figures", str(tmp_path / "f"), "--format", "png", "--metric", "pearson"]) == 0
-    assert names(map(Path, capsys.readouterr().out.split())) == [
+    assert names(map(Path, capsys.readouterr().out.splitlines()[:-2])) == [
         "layers_teacher_pearson.png",
         "layers_student_pearson.png",
         "heatmap_pearson.png",

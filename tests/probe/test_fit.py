@@ -19,6 +19,7 @@ from emoprobe.extract import HiddenStateCache
 from emoprobe.extract.layout import layout_sha256, seal_layout
 from emoprobe.probe import fit_layers, load_results, pending
 from emoprobe.probe import results as results_module
+from emoprobe.probe.keeping import keeping
 from emoprobe.probe.metrics import ccc, uar
 from emoprobe.probe.results import KEY, Results, has_results
 from emoprobe.testing.caches import write_cache, write_checksums
@@ -369,9 +370,10 @@ def test_killed_between_any_two_files_it_goes_on(cache, tmp_path):
     """After SIGKILL the folder loads, at most the unit under way is lost, and the end is what an unbroken run finds."""
     out = tmp_path / "r"
     arguments = [str(cache), "--resamples", "50", "--quiet", "--out", str(out)]
-    # A run writes four files (five with refits), the protocol last; the end writes seven, and each run but once. The
-    # instants fall into the first run, into later ones, and twice into the tables.
-    for left, kept in ((3, 0), (6, 1), (17, 4), (8, 5), (3, 5)):
+    # A run writes four files (five with refits), the protocol last, and gets its name. The end writes seven, and then
+    # takes the name of each run away. The instants fall into the first run, before its name, into later ones, into the
+    # tables, and before and between those names.
+    for left, kept in ((3, 0), (5, 0), (8, 1), (20, 4), (9, 5), (3, 5), (8, 5), (10, 5)):
         run = subprocess.run([sys.executable, "-c", KILLED, str(left), *arguments], capture_output=True)
         assert run.returncode == -signal.SIGKILL
         if kept == 0:
@@ -385,7 +387,28 @@ def test_killed_between_any_two_files_it_goes_on(cache, tmp_path):
     pd.testing.assert_frame_equal(found.scores, whole.scores)
     pd.testing.assert_frame_equal(load_results(out).scores, whole.scores)
     assert load_results(out).protocol == whole.protocol
+    assert not (out / pending.FOLDER).exists()
+
+
+@pytest.mark.slow
+def test_what_is_not_ours_stays_beside_runs_that_are_kept(cache, tmp_path):
+    """An error keeps what was done; a file of somebody else keeps its folder, and is no run."""
+    out = tmp_path / "r"
+    whole = fit_layers(cache, out=tmp_path / "whole", **QUICK)
+
+    def work() -> None:
+        with keeping(out) as keep:
+            keep(whole)
+            (place,) = pending.places(out)
+            (place / "mine.txt").write_text("mine")
+            assert load_results(out).protocol == whole.protocol  # before it is in the tables
+            raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        work()
+    assert load_results(out).protocol == whole.protocol
     assert not pending.places(out)
+    assert [path.read_text() for path in (out / pending.FOLDER).rglob("mine.txt")] == ["mine"]
 
 
 @pytest.mark.slow
