@@ -7,6 +7,8 @@
 # make test-oldest  every test with the lowest versions that setup.cfg allows, in an environment of its own
 # make fuzz   hostile inputs for every command, for 15 minutes (FUZZ="--seed 3 --minutes 60" for others)
 # make train  install, then train end-to-end models on the offline corpus (about an hour on two cores)
+# make docs   install, then build the site into docs/_build/html, its notebooks executed on the offline default
+# make docs-links  ask whether the addresses that the site points to answer (needs a network)
 # make figures  redraw the gallery of the README from the numbers committed beside it
 
 PYTHON ?= python3
@@ -19,7 +21,7 @@ DEMO   := demo_out
 # part.
 TRAINING := --epochs 12 --audio-rate 5e-4 --seeds 3 --freeze frontend text --dropout 0.3 --text-dropout 0.5 --audio-dropout 0
 
-.PHONY: demo train install test test-fast coverage test-matrix test-oldest fuzz lint figures clean
+.PHONY: demo train install test test-fast coverage test-matrix test-oldest fuzz lint figures docs docs-links clean
 
 # A strict installation links each file, so that a type checker finds the package too; one file more or less is a reason
 # to install again, and so are changed requirements. The folders end in "/.", for a folder `demo` is not the target.
@@ -34,7 +36,7 @@ $(VENV)/installed-demo: setup.cfg pyproject.toml $(ROOMS)
 	touch $@
 
 $(VENV)/installed-test: setup.cfg pyproject.toml $(VENV)/installed-demo
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(STRICT) '.[frames,demo,egemaps,relevance,report,onnx,test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(STRICT) '.[frames,demo,egemaps,relevance,report,onnx,docs,test]'
 	command -v chromium >/dev/null || apt-get install --yes --quiet --no-install-recommends chromium >/dev/null 2>&1 \
 		|| { apt-get update && apt-get install --yes --quiet --no-install-recommends chromium; } >/dev/null 2>&1 \
 		|| echo "no Chromium here: the tests that open the report in a browser will skip"
@@ -55,6 +57,19 @@ train: $(VENV)/installed-demo
 # The gallery that the README shows, from the numbers that stand beside it.
 figures: $(VENV)/installed-demo
 	$(BIN)/probe-plot figures/results --figures figures --format png
+
+$(VENV)/installed-docs: setup.cfg pyproject.toml $(VENV)/installed-demo
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(STRICT) '.[frames,demo,egemaps,relevance,onnx,docs]'
+	touch $@
+
+# Every warning is an error. What has been executed, or rendered, and has not changed is not done again.
+docs: $(VENV)/installed-docs
+	OMP_NUM_THREADS=1 $(BIN)/python docs/run_notebooks.py
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs docs/_build/html
+	@echo "the site is docs/_build/html/index.html"
+
+docs-links: docs
+	$(BIN)/python -m sphinx --quiet -b linkcheck docs docs/_build/links
 
 install: $(VENV)/installed-test
 
@@ -95,4 +110,4 @@ lint: $(VENV)/installed-test
 	cd $(VENV) && bin/mypy --config-file ../pyproject.toml --cache-dir ../.mypy_cache --python-executable bin/python
 
 clean:
-	rm -rf $(DEMO)
+	rm -rf $(DEMO) docs/_build docs/api docs/notebooks

@@ -33,7 +33,7 @@ _COUNTED = ("trainable", "total", "macs_per_second", "bytes")
 def count_model(
     settings: ModelSettings, *, seconds: float = SECONDS, tokens_per_second: float = TOKENS_PER_SECOND
 ) -> pd.DataFrame:
-    """Costs of a model and of HuBERT large with its front end frozen: ``probe-train ... --count``.
+    """Costs of a model and of HuBERT large with its front end frozen: ``probe-train --count``.
 
     Parameters
     ----------
