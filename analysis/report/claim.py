@@ -111,7 +111,10 @@ class Claim:
         if known(self.p_equal) and abs(self.value) < self.smallest:
             equal, corrected = probability(self.p_equal), probability(self.p_equal_corrected)
             how += f" Smaller than {self.smallest:g}: p {_equals(equal)}, corrected {_equals(corrected)}."
-        return Finding(self.statement, self.verdict, numbers, how, self.beside, self._bounded(self.p_holm))
+        p = self._bounded(self.p_holm)
+        if self.verdict == "practically equal":  # what the verdict rests on is the other test
+            p = f"{probability(self.p_equal_corrected)} (of being smaller)"
+        return Finding(self.statement, self.verdict, numbers, how.strip(), self.beside, p)
 
     def _bounded(self, p: float) -> str:
         """A p value, as a bound where no resample reached zero."""

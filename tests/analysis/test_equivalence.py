@@ -160,17 +160,19 @@ def test_a_small_difference_that_is_there_is_said_to_be_both() -> None:
     assert (both.verdict, both.beside) == ("contradicted", "and smaller than 0.05")
     equal = claim(value=0.005, decided=False, equal=True)
     assert (equal.verdict, equal.beside, equal.decided_alone) == ("practically equal", "", False)
-    assert "smaller than 0.05: p = 0.001, corrected = 0.003" in equal.finding().numbers
+    assert "Smaller than 0.05: p = 0.001, corrected = 0.003" in equal.finding().how
+    assert equal.finding().p == "0.003 (of being smaller)"
     material = replace(material_of(probed({})), claims=[both, equal])
     blocks = answer_section(material)
     said = " ".join(getattr(block, "text", "") for block in blocks)
     assert "Of 2 claims, 1 contradicted and 1 practically equal. Of the differences that are decided, 1 is too" in said
-    assert "smaller than 0.05 in CCC, the smallest of interest" in said
+    folded = " ".join(getattr(block, "text", "") for block in blocks[-1].blocks)
+    assert "smaller than 0.05 in CCC, the smallest of interest" in folded
     document = Document("Title", "", (Section("answer", "Answer", tuple(blocks)),))
     page = to_html(document)
     assert 'class="practically-equal"' in page
     assert "contradicted, and smaller than 0.05</span>" in page
-    assert "**Contradicted, and smaller than 0.05**" in to_markdown(document, [])
+    assert "**Contradicted, and smaller than 0.05**" in to_markdown(document, ["figure.png"] * len(document.figures()))
 
 
 @pytest.mark.slow

@@ -69,7 +69,7 @@ def claim(*, p: float, decided: bool) -> Claim:
 def test_an_interval_beside_zero_decides_nothing_by_itself():
     alone = claim(p=0.03, decided=False)
     assert (alone.verdict, alone.decided_alone) == ("undecided", True)
-    assert "decided alone, not after correction" in alone.finding().numbers
+    assert "decided alone, not after correction" in alone.finding().how
     assert not claim(p=0.03, decided=True).decided_alone
     material = replace(
         material_of(probed({})), claims=[alone, claim(p=0.001, decided=True), claim(p=0.4, decided=False)]
