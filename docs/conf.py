@@ -19,7 +19,7 @@ exclude_patterns = ["_build", "jupyter_execute", "_templates"]
 templates_path = ["_templates"]
 html_theme = "furo"
 html_static_path = ["_static"]
-html_css_files = ["narrow.css"]
+html_css_files = ["fitting.css"]
 html_title = f"emoprobe {release}"
 
 # Pages are Markdown; each heading has an anchor, as on a code host.
