@@ -302,7 +302,7 @@ def test_the_option_is_read(words: list[str], chosen: dict) -> None:
     ("word", "said"),
     [
         ("file", "write OURS=THEIRS"),
-        ("colour=file", "there is no 'colour'; the columns are id, path"),
+        ("colour=file", "there is no column 'colour'; there are id, path"),
         ("path=a,path=b", "path is to be 'a' and 'b'"),
     ],
 )
