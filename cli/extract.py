@@ -11,6 +11,7 @@ from emoprobe.defaults import CACHE
 from emoprobe.errors import UserError
 from emoprobe.extract.baselines.registry import BASELINES, kept_beside
 from emoprobe.extract.cluster import EngineSettings
+from emoprobe.extract.corpora.cells import EMOTION
 from emoprobe.extract.limits import PRECISIONS, STATISTICS
 from emoprobe.extract.settings import ExtractionSettings
 from emoprobe.ownership import refuse_inputs
@@ -181,9 +182,12 @@ def _verify(options: argparse.Namespace) -> int:
 def _extract(options: argparse.Namespace) -> int:
     if options.revision and Path(options.model).is_dir():
         raise UserError(f"--revision is for models on the hub, and {options.model} is a folder; leave it out")
+    from emoprobe.extract.baselines.adding import parsed_baseline
     from emoprobe.extract.encoders.architectures import refuse_misspelt_speech
 
     refuse_misspelt_speech(options.model)
+    for name in options.baselines or ():
+        parsed_baseline(name)
     # Torch and transformers take seconds: only now, when there may be something to load.
     from emoprobe.extract.corpora import read_corpus
     from emoprobe.extract.encoders.speech import load_backbone
@@ -220,7 +224,7 @@ def _extract(options: argparse.Namespace) -> int:
         )
     status = max(status, _add_baselines(options, corpus.root) if options.baselines else 0)
     if corpus.targets and not options.quiet:
-        tell_next("fit", options.out)
+        tell_next("fit", options.out, *(("--target", EMOTION) if corpus.targets == (EMOTION,) else ()))
     return status
 
 

@@ -38,44 +38,44 @@ def parser() -> argparse.ArgumentParser:
         metavar="RESULTS",
         help="draw these folders of probe-fit (default: results); several are drawn together",
     )
-    options.add_argument(
-        "--figures", type=Path, default=Path(FIGURES), metavar="FOLDER", help="draw there (default: %(default)s)"
-    )
-    add_formats(options, default=("png", "svg"))
-    options.add_argument(
+    what = options.add_argument_group("what is drawn")
+    what.add_argument(
         "--dim", nargs="+", metavar="DIM", help="draw these dimensions, such as arousal valence (default: all)"
     )
-    options.add_argument(
+    what.add_argument(
         "--models",
         nargs="+",
         metavar="MODEL",
         help="draw these models, each with its random twin as a control (default: all)",
     )
-    options.add_argument(
+    what.add_argument(
         "--metric",
         choices=("ccc", "pearson", "rmse", "uar", "share"),
         default="ccc",
         help="draw this score: of ratings CCC, Pearson's r, RMSE or the share of variance that is explained, with "
         "categories by UAR beside; uar draws categories alone (default: %(default)s)",
     )
-    options.add_argument(
+    what.add_argument("--speakers", action="store_true", help="add a thin line for each speaker, from the predictions")
+    what.add_argument(
+        "--tables",
+        action="store_true",
+        help="write the numbers with their intervals beside the figures, as .csv, .md and .tex (booktabs)",
+    )
+    how = options.add_argument_group("how and where")
+    how.add_argument(
+        "--figures", type=Path, default=Path(FIGURES), metavar="FOLDER", help="draw there (default: %(default)s)"
+    )
+    add_formats(how, default=("png", "svg"))
+    how.add_argument(
         "--width",
         choices=("column", "page"),
         help="draw figures of scores as wide as a column (3.35 in) or a page (7 in); by default each kind has its own "
         "width, which answers to questions always keep",
     )
-    options.add_argument(
-        "--speakers", action="store_true", help="add a thin line for each speaker, from the predictions"
-    )
-    options.add_argument(
+    how.add_argument(
         "--caption",
         action="store_true",
         help="write captions below the pictures, too; they always stand beside them, as .txt and .tex",
-    )
-    options.add_argument(
-        "--tables",
-        action="store_true",
-        help="write the numbers with their intervals beside the figures, as .csv, .md and .tex (booktabs)",
     )
     add_output(options)
     return options
@@ -90,6 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _draw(options: argparse.Namespace) -> int:
     folders = options.results or [Path(RESULTS)]
     for folder in folders:
+        if folder.is_file() and folder.suffix in (".h5", ".hdf5"):
+            raise UserError(f"{folder} is a cache, and figures are of results: probe-fit {folder} draws them as well")
         if not folder.is_dir():
             raise UserError(
                 f"{folder} is not a folder of results: make one with probe-fit --out {folder}, or name another"

@@ -85,6 +85,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _report(options: argparse.Namespace) -> int:
     folders = options.results or [Path(RESULTS)]
     for folder in folders:
+        if folder.is_file() and folder.suffix in (".h5", ".hdf5"):
+            raise UserError(
+                f"{folder} is a cache, and a report is of results: probe-fit {folder}, then probe-report {RESULTS} "
+                f"--caches {folder}"
+            )
         if not folder.is_dir():
             raise UserError(
                 f"{folder} is not a folder of results: make one with probe-fit --out {folder}, or name another"

@@ -212,10 +212,23 @@ def left_out(labels: Labels, target: str) -> list[str]:
     missing = usable - int(labels.rated(target).sum())
     if missing:
         notes.append(f"{target}: {missing} of {usable} utterances have no label and are left out")
-    notes += labels.notes if target == EMOTION else []
+    notes += labels.notes if target == EMOTION else _looked_up(labels, target)
     for status, number in labels.table["status"][~labels.usable].value_counts().sort_index().items():
         notes.append(f"{number} utterances have no states and are left out (status {status})")
     return notes
+
+
+#: Said of ratings that are none.
+LOOKED_UP = "has one value for each category of emotion"
+
+
+def _looked_up(labels: Labels, target: str) -> list[str]:
+    """Whether the ratings are read off the categories; nobody then rated an utterance."""
+    rated = labels.labelled(target)
+    values = pd.Series(labels.values[target][rated]).groupby(_emotions(labels.table)[rated]).agg(["nunique", "size"])
+    if len(values) < 2 or "" in values.index or (values["nunique"] > 1).any() or (values["size"] < 2).all():
+        return []
+    return [f"{target} {LOOKED_UP}: it is no rating of an utterance, and says no more than the category does"]
 
 
 def _emotions(table: pd.DataFrame) -> np.ndarray:
@@ -227,9 +240,12 @@ def _refuse_unfit(labels: Labels, target: str, corpus: str) -> None:
     if not labels.usable.any():
         raise UserError(_why_nothing_is_usable(labels.table))
     if not labelled.any():
+        there = [name for name in TARGETS if labels.labelled(name).any()]
+        how = "--target emotion" if there == [EMOTION] else "--dim" if EMOTION not in there else "--dim or --target"
+        asked = f"; there are labels of {', '.join(there)}: ask for them with {how}" if there else ""
         raise UserError(
-            f"no utterance of '{corpus}' has a label of {target}; give the corpus that column and extract it again, "
-            "or ask for another with --dim or --target"
+            f"no utterance of '{corpus}' has a label of {target}{asked}. Where the corpus holds it under another name, "
+            f"extract with --columns {target}=NAME --refresh-labels, which hears no audio again"
         )
     if labels.vary(target):
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -163,7 +164,8 @@ def _draw_panel(
         places[name] = place + 0.5 * lines_of_name * pitch
         place += lines_of_name * pitch
     layers = np.arange(depth)
-    curve, look = profile.curve, dimension_look(profile.curve.dimension)
+    # Each dimension has a panel of its own, and broken lines are for the twin.
+    curve, look = profile.curve, replace(dimension_look(profile.curve.dimension), linestyle="-")
     for name, values in lines.items():
         thin: dict[str, Any] = {"color": look.color, "linewidth": 0.4, "alpha": 0.45, "zorder": 1.8}
         ax.plot(layers, values, gid=f"speaker-{name}-{curve.dimension}", **thin)

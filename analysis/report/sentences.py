@@ -67,11 +67,17 @@ def _of_target(study: Study, model: Model, target: str, claims: Sequence[Claim])
             rivals.setdefault(claim.verdict, []).append(claim.rival)
     for verdict, verb in _STANDS.items():
         if verdict in rivals:
-            yield f"{verb} {listed(rivals[verdict])}."
+            several = verdict == "undecided" and len(rivals[verdict]) > 1
+            yield _neither(rivals[verdict]) if several else f"{verb} {listed(rivals[verdict])}."
     if not model.random and study.twin(model) is None:
         yield "No untrained twin was fitted."
     if not any(claim.subject == "words" and claim.dimension == target for claim in claims):
         yield from _words(study, model, target)
+
+
+def _neither(rivals: Sequence[str]) -> str:
+    """One negation for each rival, so that nobody reads the last of several as beaten."""
+    return f"It is told apart neither from {', nor from '.join(rivals)}."
 
 
 def _words(study: Study, model: Model, target: str) -> Iterator[str]:

@@ -74,7 +74,7 @@ def add_baselines(
     """
     say = report or (lambda line: None)
     sidecars = {}
-    for name, choice in dict(_parsed(name) for name in names).items():
+    for name, choice in dict(parsed_baseline(name) for name in names).items():
         baseline = BASELINES[name]
         if baseline.compute is None:
             raise ValueError(f"every cache holds {name}")
@@ -96,8 +96,14 @@ def add_baselines(
     return sidecars
 
 
-def _parsed(name: str) -> tuple[str, str]:
-    """``"text=minilm"`` as ("text", "minilm")."""
+def parsed_baseline(name: str) -> tuple[str, str]:
+    """``"text=minilm"`` as ("text", "minilm").
+
+    Raises
+    ------
+    UserError
+        If there is no such baseline, or it takes no choice.
+    """
     base, given, choice = name.partition("=")
     there = {known: BASELINES[known].choice for known in kept_beside()}
     if base not in there or (given and not there[base]):

@@ -361,7 +361,7 @@ def test_inner_folds_of_the_banded_ridge_part_the_speakers(tmp_path, speakers):
     [
         ({"dimensions": ("joy",)}, "unknown dimension 'joy'"),
         ({"max_train": 3}, "--max-train 3 must be at least 10"),
-        ({"features": "median"}, "no 'median'"),
+        ({"features": "median"}, "no statistic 'median'"),
         ({"split": "test"}, "no part 'test' is scored; there is cross-validation"),
         ({"folds": 100}, "cannot fill 100 folds"),
     ],

@@ -8,6 +8,7 @@ from emoprobe.analysis import relevance_centroids
 from emoprobe.analysis.measures.relevance_settings import RelevanceSettings
 from emoprobe.cli.command import dimensions_of
 from emoprobe.cli.emoprobe import main
+from emoprobe.cli.emoprobe import main as emoprobe
 from emoprobe.cli.fit import parser as fit_parser
 from emoprobe.demo.corpus import make_corpus
 from emoprobe.demo.pretrain_settings import PretrainSettings
@@ -138,3 +139,18 @@ def test_every_command_takes_several_dimensions(command, monkeypatch):
     given = parser_of(command, monkeypatch).parse_args([*places, "--dim", "arousal", "valence"])
     asked = given.dim if hasattr(given, "dim") else given.dimensions
     assert tuple(asked) == ("arousal", "valence")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["extract", "--corpus", "none.csv", "--baselines", "egemap"], "no baseline 'egemap': did you mean egemaps?"),
+        (["report", "a.h5"], "a.h5 is a cache, and a report is of results: probe-fit a.h5, then probe-report results"),
+        (["plot", "a.h5"], "a.h5 is a cache, and figures are of results: probe-fit a.h5 draws them as well"),
+    ],
+)
+def test_what_is_given_in_the_wrong_place_is_told_before_anything_is_read(words, told, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.h5").write_bytes(b"")
+    assert emoprobe(words) == 2
+    assert told in capsys.readouterr().err

@@ -110,7 +110,7 @@ def test_a_dimension_that_cannot_be_learned_is_left_out_everywhere(place, table,
     assert not re.search(r"\bnan\b", card)
     audio = str(place / "corpus/u001.wav")
     assert predict([str(tmp_path / "out/model"), audio, "--out", str(tmp_path / "out.csv"), "--device", "cpu"]) == 0
-    assert f"no valence: {reasons['valence']}" in capsys.readouterr().out
+    assert f"no valence: {reasons['valence']}" in capsys.readouterr().err
     predicted = pd.read_csv(tmp_path / "out.csv").iloc[0]
     assert predicted[["arousal", "valence", "dominance"]].notna().tolist() == [True, False, False]
     # The same command again: nothing to do, the same answer.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from emoprobe.probe.choosing import rows_of
 from emoprobe.probe.leakage import shared_kinds
+from emoprobe.probe.targets import LOOKED_UP
 from emoprobe.probe.units import GROUP
 
 from ...tables import BASELINE_NAMES
@@ -88,6 +89,8 @@ def _limits_of(study: Study, corpus: str) -> list[str]:
     runs = study.runs(corpus=corpus)
     notes = list(dict.fromkeys(note for run in runs for note in corpus_about(run).get("notes", [])))
     entries += [as_sentence(str(note)) for note in notes]
+    said = dict.fromkeys(line for run in runs for line in run.get("cache", {}).get("left_out", []) if LOOKED_UP in line)
+    entries += [as_sentence(line) for line in said]
     scores = rows_of(study.results.scores, corpus=corpus, fold="all", split=study.split(corpus))
     speakers = scores["speakers"].dropna()
     groups = scores.loc[scores["unit"] == GROUP, "units"].dropna()
