@@ -114,7 +114,9 @@ def _ask(inquiry: Inquiry, given: argparse.Namespace) -> int:
 
 def _caches_of(results: Path) -> list[Path]:
     """The caches that results were fitted on, as far as they are beside them or here."""
-    if not (results / "protocol.json").is_file():
+    from emoprobe.probe.results import has_results
+
+    if not has_results(results):
         default = Path(CACHE)
         if not default.exists():
             raise UserError(f"there is no cache {default}, and {results} holds no results that name one: give CACHE")

@@ -90,7 +90,7 @@ def _why(path: Path, *, journals: bool) -> str:
 
 def _is_of_study(path: Path) -> bool:
     """Whether a study goes on from a file: it asks each of its commands again, and they look into their journals."""
-    return (path.absolute().parents[1] / "study.json").is_file()
+    return any((folder / "study.json").is_file() for folder in path.absolute().parents[:2])
 
 
 def _locks_ours(path: Path) -> bool:

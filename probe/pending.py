@@ -8,6 +8,7 @@ so that a kill leaves a whole run or none.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 from collections.abc import Iterable, Iterator
@@ -35,11 +36,14 @@ def new_place(folder: Path) -> Iterator[Path]:
     """
     place = folder / FOLDER / f"{time.time_ns():020d}-{secrets.token_hex(4)}"
     unfinished = beside(place)
-    unfinished.mkdir(parents=True)
+    while not unfinished.is_dir():
+        with contextlib.suppress(FileNotFoundError):  # another command has removed the empty folder around it
+            unfinished.mkdir(parents=True)
     try:
         yield unfinished
         unfinished.replace(place)
-        flush(place.parent)
+        with contextlib.suppress(OSError):  # a file system that cannot flush a folder keeps names in its own time
+            flush(place.parent)
     except BaseException:
         if unfinished.is_dir():
             _empty(unfinished)
@@ -48,8 +52,10 @@ def new_place(folder: Path) -> Iterator[Path]:
 
 def places(folder: str | Path) -> list[Path]:
     """Folders of the runs that are whole, in the order in which they were made."""
-    inside = Path(folder) / FOLDER
-    return sorted(place for place in inside.iterdir() if place.name[0] != ".") if inside.is_dir() else []
+    try:
+        return sorted(place for place in (Path(folder) / FOLDER).iterdir() if place.name[0] != ".")
+    except FileNotFoundError:
+        return []
 
 
 def remove(folder: str | Path, taken_up: Iterable[Path]) -> None:
@@ -76,5 +82,5 @@ def _empty(folder: Path) -> None:
 
 
 def _remove_if_empty(folder: Path) -> None:
-    if not any(folder.iterdir()):
+    with contextlib.suppress(OSError):  # it is not empty, or gone already
         folder.rmdir()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -102,7 +102,10 @@ class Results:
         return Results(table([], SCORES), table([], WEIGHTS), [], table([], PREDICTIONS))
 
     def updated(self, *new: Results) -> Results:
-        """These results with the runs of `new` in place of the runs of the same key, or after them; the last counts."""
+        """These results with the runs of `new` in place of the runs of the same key, or after them; the last counts.
+
+        These may hold rows of runs that their protocol does not know, as a kill can leave them; `new` do not.
+        """
         kept = {key: number for number, results in enumerate((self, *new)) for key in results.keys}
         runs = []
         for number, results in enumerate((self, *new)):
@@ -279,9 +282,9 @@ def update_results(
             folder.mkdir(parents=True, exist_ok=True)
             with locks.hold_lock(folder / ".lock", wait=locks.PATIENCE):
                 kept = pending.places(folder)
-                there = [_load_tables(folder)] if (folder / "protocol.json").exists() else []
+                there = _load_tables(folder) if (folder / "protocol.json").exists() else Results.empty()
                 runs = [known[place] if place in known else _load_tables(place) for place in kept]
-                results = Results.empty().updated(*there, *runs, *([new] if new else []))
+                results = there.updated(*runs, *([new] if new else []))
                 results.save(folder)
                 pending.remove(folder, kept)
     except locks.LockHeld as holder:
@@ -330,13 +333,19 @@ def load_results(folder: str | Path | Sequence[str | Path] = RESULTS) -> Results
     Results of 0 runs, 0 fits: no score yet
     """
     if not isinstance(folder, str | Path):
-        return Results.empty().updated(*map(load_results, folder))
-    kept = pending.places(folder)
-    there = [Path(folder)] if (Path(folder) / "protocol.json").is_file() else []
-    if not there and not kept:
-        raise UserError(f"{folder} holds no results: make them with `probe-fit --out {folder}`")
-    first, *more = map(_load_tables, [*there, *kept])
-    return first.updated(*more) if more else first
+        return reduce(Results.updated, map(load_results, folder), Results.empty())
+    while True:
+        kept = pending.places(folder)
+        there = [Path(folder)] if (Path(folder) / "protocol.json").is_file() else []
+        if not there and not kept:
+            raise UserError(f"{folder} holds no results: make them with `probe-fit --out {folder}`")
+        try:
+            first, *more = map(_load_tables, [*there, *kept])
+        except UserError:
+            if all(place.is_dir() for place in kept):
+                raise
+            continue  # another command has taken it up in this instant
+        return first.updated(*more) if more else first
 
 
 def has_results(folder: str | Path) -> bool:

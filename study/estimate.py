@@ -123,8 +123,7 @@ def estimate(
     from emoprobe.extract.devices import choose_device
 
     estimates: dict[Step, Estimate] = {}
-    # Where words will be heard the sample has none, so that hearing them is measured.
-    silent = any(step.command == "transcribe" for step in planned.steps)
+    silent = _are_heard(planned, programme)
     if programme.settings.corpus == DEMO:
         say("speaking a sample of the demo corpus")
         spoken, size, sample, sampled = _spoken(planned, facts, folder, program)
@@ -149,7 +148,7 @@ def estimate(
         heard = step.command == "transcribe" or any((folder / "transcripts").glob("*.csv"))
         programme = Programme(settings if heard else replace(settings, recogniser=NONE), tables)
         steps = plan(programme, facts_of_sample, folder).steps
-        return next(one for one in steps if one.command == step.command and one.model == step.model)
+        return _the_same(step, steps)
 
     speeds: dict[str, _Speed] = {}
     on_processor = choose_device(programme.table("extract").get("device", "auto")).type == "cpu"
@@ -178,6 +177,19 @@ def estimate(
         elif step.command == "train":
             estimates[step] = _training(step, size, programme, speeds)
     return size, [estimates.get(step, Estimate(step)) for step in planned.steps]
+
+
+def _the_same(step: Step, steps: Sequence[Step]) -> Step:
+    same = [one for one in steps if one.command == step.command and one.model == step.model]
+    if not same:
+        raise UserError("the sample has no words")
+    return same[0]
+
+
+def _are_heard(planned: Plan, programme: Programme) -> bool:
+    """Whether words are to be heard, by who is here: the sample then has none, so that hearing them is measured."""
+    hearing = [step for step in planned.steps if step.command == "transcribe"]
+    return any(not _why_not_measured(step, programme) for step in hearing)
 
 
 def _drawn(programme: Programme, folder: Path, *, words: bool) -> tuple[Size, Path, Size]:

@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 
 from emoprobe.errors import UserError, reason
 from emoprobe.misspelt import nearest
-from emoprobe.settings_as_options import fields_by_option
+from emoprobe.settings_as_options import fields_by_option, option_of
 
 from .settings import Programme, StudySettings
 from .tables import TABLES
@@ -120,8 +120,9 @@ def _options(name: str, values: Mapping[str, Any], place: Place) -> dict[str, An
         where = place(name, key)
         option = key.replace("-", "_")
         if option not in known:
-            ours = any(option == field.name for kind in table.settings for field in fields(kind))
-            hint = "; the study sets that itself" if ours else _meant(option, table.fields())
+            named = {field.name: option_of(field) for kind in table.settings for field in fields(kind)}
+            hint = f": did you mean {named[option]!r}?" if option in named else _meant(option, table.fields())
+            hint = "; the study sets that itself" if option in table.not_here else hint
             raise UserError(f"{where}: [{name}] has no option {key!r}{hint}")
         kind, field = known[option]
         if value == "" and field.default is None:

@@ -21,8 +21,8 @@ from .tables import TABLES
 
 OVERWRITE = "--overwrite"
 
-#: Commands that have it.
-_TAKE_OVERWRITE = ("extract", "transcribe", "fit", "train")
+#: Commands that have it, and need it: what depends on a changed setting is fitted anew without.
+_TAKE_OVERWRITE = ("extract", "transcribe", "train")
 
 #: Of `emoprobe`, in a command line that is printed.
 PROGRAM = "emoprobe"

@@ -18,7 +18,7 @@ from emoprobe.errors import Note, UserError, plain
 from emoprobe.extract.cache import HiddenStateCache
 from emoprobe.extract.digest import cache_digest
 from emoprobe.extract.versions import versions
-from emoprobe.probe.results import Results, load_results
+from emoprobe.probe.results import Results, has_results, load_results
 from emoprobe.probe.schema import table
 
 from .answers import inquiry_of, keep_answer, kept_answer
@@ -76,7 +76,7 @@ def ask(
             for cache in caches
         ]
         _refuse_unfit(asked)
-        known = load_results(folder) if (folder / "protocol.json").is_file() else Results.empty()
+        known = load_results(folder) if has_results(folder) else Results.empty()
         groups = [asked] if inquiry.together else [[cache] for cache in asked]
         answers, refused = [], []
         for group in groups:

@@ -56,8 +56,8 @@ class Claim:
         Of the test that the difference is smaller, of this claim alone and corrected; over its share of the level.
     equal : bool
         Whether that is decided.
-    model, dimension : str
-        What it is about; of "text" and "depth" the model alone.
+    model, corpus, dimension : str
+        What it is about; of "text" and "depth" no dimension.
     rival : str
         What the model was compared with, in words, with its score.
     floor : float
@@ -80,6 +80,7 @@ class Claim:
     p_equal_corrected: float = np.nan
     equal: bool = False
     model: str = ""
+    corpus: str = ""
     dimension: str = ""
     rival: str = ""
     floor: float = np.nan

@@ -308,6 +308,7 @@ def _claim(pair: _Pair, row: pd.Series, metric: str, settled: Settled[_Differenc
         decided=settled.decided[0],
         hindsight=hindsight,
         model=pair.one["model"],
+        corpus=pair.one["corpus"],
         dimension=pair.one["dimension"],
         rival=f"{pair.words} ({rival})",
         floor=2 / (settled.resamples + 1) if row["interval"] == FIXED else float("nan"),

@@ -62,16 +62,19 @@ def _of_target(study: Study, model: Model, target: str, claims: Sequence[Claim])
         return
     yield _read_in(study.layers(model, target), model, target, choice)
     rivals: dict[str, list[str]] = {}
-    for claim in claims:
-        if (claim.model, claim.dimension) == (model.label, target) and claim.subject in ("acoustics", "words", "twin"):
-            rivals.setdefault(claim.verdict, []).append(claim.rival)
+    own = [
+        claim for claim in claims if (claim.model, claim.corpus, claim.dimension) == (model.label, model.corpus, target)
+    ]
+    for claim in own:
+        if claim.subject in ("acoustics", "words", "twin"):
+            rivals.setdefault(claim.verdict, []).append(" ".join(filter(None, (claim.rival, claim.beside))))
     for verdict, verb in _STANDS.items():
         if verdict in rivals:
             several = verdict == "undecided" and len(rivals[verdict]) > 1
             yield _neither(rivals[verdict]) if several else f"{verb} {listed(rivals[verdict])}."
     if not model.random and study.twin(model) is None:
         yield "No untrained twin was fitted."
-    if not any(claim.subject == "words" and claim.dimension == target for claim in claims):
+    if not any(claim.subject == "words" for claim in own):
         yield from _words(study, model, target)
 
 

