@@ -182,12 +182,14 @@ def _verify(options: argparse.Namespace) -> int:
 def _extract(options: argparse.Namespace) -> int:
     if options.revision and Path(options.model).is_dir():
         raise UserError(f"--revision is for models on the hub, and {options.model} is a folder; leave it out")
-    from emoprobe.extract.baselines.adding import parsed_baseline
     from emoprobe.extract.encoders.architectures import refuse_misspelt_speech
 
     refuse_misspelt_speech(options.model)
-    for name in options.baselines or ():
-        parsed_baseline(name)
+    if options.baselines:
+        from emoprobe.extract.baselines.adding import parsed_baseline
+
+        for name in options.baselines:
+            parsed_baseline(name)
     # Torch and transformers take seconds: only now, when there may be something to load.
     from emoprobe.extract.corpora import read_corpus
     from emoprobe.extract.encoders.speech import load_backbone

@@ -9,7 +9,8 @@ from pathlib import Path
 from emoprobe.storage import finished_name
 
 from . import pending
-from .results import Results, told_of_the_folder, update_results, write_tables
+from .results import Results, update_results, write_tables
+from .strangers import told_of_the_folder
 
 
 @contextmanager

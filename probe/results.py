@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial, reduce
 from pathlib import Path
@@ -48,7 +47,7 @@ from .schema import (
     table,
 )
 from .selecting import best_layer, headline_metric, is_pooled
-from .strangers import read_entries, refuse_other_results
+from .strangers import read_entries, refuse_other_results, told_of_the_folder
 
 #: Tables that stand as Parquet alone: large, and read by this program.
 _PARQUET_ALONE = ("predictions", "refits")
@@ -293,18 +292,6 @@ def update_results(
             "folder with --out"
         ) from None
     return results
-
-
-@contextmanager
-def told_of_the_folder(folder: str | Path) -> Iterator[None]:
-    """Say what to do where a folder of results cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"the results cannot be written to {folder} ({error.strerror or error}): free the disk or give another "
-            "folder with --out"
-        ) from error
 
 
 def load_results(folder: str | Path | Sequence[str | Path] = RESULTS) -> Results:

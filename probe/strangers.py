@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from emoprobe.errors import UserError
 from emoprobe.jsontext import from_json
 from emoprobe.ownership import refuse_file, refuse_foreign_lock, refuse_stranger
 
@@ -34,6 +37,18 @@ def refuse_other_results(folder: str | Path) -> None:
         for ending in ("csv", "parquet"):
             is_own = partial(_has_columns, columns=list(columns)[:5])
             refuse_stranger(folder / f"{name}.{ending}", is_own, f"table of {name}", option="--out")
+
+
+@contextmanager
+def told_of_the_folder(folder: str | Path) -> Iterator[None]:
+    """Say what to do where a folder of results cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"the results cannot be written to {folder} ({error.strerror or error}): free the disk or give another "
+            "folder with --out"
+        ) from error
 
 
 def read_entries(path: Path) -> list[dict]:
