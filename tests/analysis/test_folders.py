@@ -91,7 +91,7 @@ def test_the_command_tells_and_writes_it(folders, tmp_path, capsys):
     out = tmp_path / "differences.csv"
     assert emoprobe(["compare", str(folders / "A"), str(folders / "B"), "--dim", "valence", "--out", str(out)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"A is {folders / 'A'}, B is {folders / 'B'}"
+    assert lines[0].startswith(f"A is {folders / 'A'}, B is {folders / 'B'}")
     assert lines[2].startswith("a and b on ")
     assert lines[3].startswith("  valence, ridge (mean+std), CCC ")
     assert lines[-1].startswith("B differs from A in ")

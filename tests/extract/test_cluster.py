@@ -281,23 +281,6 @@ def test_devices_that_contradict_each_other_are_refused(cluster, place, tmp_path
     assert "--device cpu and --gpus 2 contradict each other" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_strictly_the_first_problem_stops_a_cluster_too(cluster, place, tmp_path, capsys):
-    """The headers tell of both bad files before; what only decoding finds is told by a worker."""
-    import soundfile
-
-    shutil.copytree(place / "corpus", tmp_path / "corpus")
-    table = pd.read_csv(tmp_path / "corpus/manifest.csv")
-    table = table.drop([7, 11])
-    table.to_csv(tmp_path / "corpus/manifest.csv", index=False)
-    sound, rate = soundfile.read(tmp_path / "corpus" / table["path"].iloc[3])
-    soundfile.write(tmp_path / "corpus" / table["path"].iloc[3], np.full_like(sound, np.nan), rate, subtype="FLOAT")
-    given = arguments(place, tmp_path / "states.h5", *on(cluster), "--strict")
-    given[1] = str(tmp_path / "corpus/manifest.csv")
-    assert main(given) == 2
-    assert f"{table['path'].iloc[3]} is non-finite" in capsys.readouterr().err
-
-
 def test_libraries_that_differ_are_named():
     here = {"torch": "2.14.1", "numpy": "2.4", "pandas": "3"}
     assert differing(here, {**here, "pandas": "2"}) == ""

@@ -27,7 +27,7 @@ def test_labels_that_cannot_be_scored_are_told_and_the_rest_is_drawn(tmp_path, c
         split=["train"] * 36 + ["development"] * 12 + ["test"] * 12,
         speaker=[f"s{k // 6}" for k in range(60)],
     )
-    given = ["--dim", "valence", "--permutations", "0", "--resamples", "20", "--no-mdl", "--quiet"]
+    given = ["--dim", "valence", "--permutations", "0", "--resamples", "20", "--no-mdl"]
     out, figures = tmp_path / "r", tmp_path / "f"
     assert main([str(tmp_path / "c.h5"), *given, "--out", str(out), "--figures", str(figures)]) == 0
     said = capsys.readouterr().out
