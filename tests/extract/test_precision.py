@@ -356,6 +356,7 @@ class TestTraining:
     def train(self, folder: Path, out: Path, *more: str) -> int:
         encoders = ["--audio", str(folder / "audio"), "--text", str(folder / "text"), "--hidden", "8"]
         where = ["--corpus", str(folder / "manifest.csv"), "--out", str(out), "--results", str(out) + "-results"]
+        where += ["--figures", str(out) + "-figures"]
         how = ["--epochs", "2", "--batch", "4", "--precision", "bfloat16", "--device", "cpu", "--resamples", "10"]
         return train_main([*encoders, *where, *how, "--quiet", *more])
 
