@@ -16,6 +16,7 @@ from emoprobe.distil.settings import Keeping
 from emoprobe.errors import plain
 from emoprobe.extract.cluster import ENGINES, EngineSettings
 from emoprobe.extract.corpora.cells import DIMENSIONS, TEXT_COLUMNS
+from emoprobe.parallel import ProcessSettings
 from emoprobe.settings_as_options import former_option_of, option_of
 
 from .parsing import CommandParser, add_output, file_name, text
@@ -38,6 +39,7 @@ __all__ = [
     "add_output",
     "add_reading",
     "add_setting",
+    "add_workers",
     "conclude",
     "counted",
     "dimensions_of",
@@ -211,6 +213,17 @@ def add_engine(parser: argparse.ArgumentParser | argparse._ArgumentGroup, *, gpu
     )
     if gpus:
         add("gpus", metavar="N", help="compute on N GPUs of the cluster, a worker each: a number, all, or 0 for CPUs")
+
+
+def add_workers(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add ``--workers``, the same in every command whose work is shared out among processes."""
+    add_setting(
+        parser,
+        ProcessSettings,
+        "workers",
+        metavar="N",
+        help="share the work among N processes, where that pays (default: one for each processor)",
+    )
 
 
 def add_dimensions(

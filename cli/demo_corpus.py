@@ -7,10 +7,14 @@ from pathlib import Path
 
 from emoprobe.demo import corpus
 from emoprobe.demo.corpus import CorpusSettings, make_corpus
+from emoprobe.parallel import processors
 from emoprobe.progress import progress_bar
 
 from .command import CommandParser, add_output, add_setting, tell_end
 from .running import run_command
+
+#: Utterances that another process is started for.
+_ENOUGH = 100
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,7 +40,12 @@ def main(arguments: list[str] | None = None) -> int:
     ):
         add_setting(what, CorpusSettings, name, metavar="N", help=f"{meaning} (default: %(default)s)")
     how = parser.add_argument_group("how")
-    how.add_argument("--workers", type=int, default=1, metavar="N", help="speak in N processes (default: %(default)s)")
+    how.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help=f"speak in N processes (default: one for each processor, and each {_ENOUGH} utterances)",
+    )
     add_output(parser)
     options = parser.parse_args(arguments)
 
@@ -48,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
                 utterances=options.utterances,
                 speakers=options.speakers,
                 seed=options.seed,
-                workers=options.workers,
+                workers=min(processors(), 1 + total // _ENOUGH) if options.workers is None else options.workers,
                 progress=lambda done, _: bar.update(done - bar.n),
             )
         told = f"{options.utterances} utterances in {manifest}."

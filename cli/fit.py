@@ -14,6 +14,7 @@ from emoprobe.defaults import CACHE, FIGURES, RESULTS
 from emoprobe.errors import UserError
 from emoprobe.extract.cluster import EngineSettings
 from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
+from emoprobe.parallel import ProcessSettings
 from emoprobe.probe.probes.registry import ALL, PROBES
 from emoprobe.probe.settings import HEADS, FitSettings
 
@@ -24,6 +25,7 @@ from .command import (
     add_engine,
     add_output,
     add_setting,
+    add_workers,
     dimensions_of,
     draw,
     settings_of,
@@ -120,6 +122,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add("rescale", help="give ridge predictions the mean and spread of the labels, fitted on training data")
     add_device(how, FitSettings, does="train mlp and weighted")
+    add_workers(how)
     add_engine(how, gpus=False)
     where = command.add_argument_group("where to")
     where.add_argument(
@@ -157,6 +160,7 @@ def _fit(given: argparse.Namespace) -> int:
         progress=not given.quiet,
         say=lambda line: print(line, file=sys.stderr),
         engine=settings_of(given, EngineSettings),
+        workers=settings_of(given, ProcessSettings).workers,
     )
     if not given.quiet:
         print(summary(results))

@@ -10,6 +10,7 @@ from pathlib import Path
 from emoprobe.analysis.measures.opinions import OPINIONS
 from emoprobe.analysis.measures.relevance import AGREEMENT_FILE, FILE, keep_agreement, relevance_opinions
 from emoprobe.analysis.measures.relevance_settings import RelevanceSettings
+from emoprobe.parallel import ProcessSettings
 
 from .command import (
     CommandParser,
@@ -17,6 +18,7 @@ from .command import (
     add_formats,
     add_output,
     add_setting,
+    add_workers,
     counted,
     dimensions_of,
     settings_of,
@@ -55,7 +57,8 @@ def parser() -> argparse.ArgumentParser:
     add = partial(add_setting, what, RelevanceSettings)
     add("features", metavar="SET", help="read this statistic of the cache (default: %(default)s)")
     add("split", metavar="PART", help="score this part, such as test (default: the first test part)")
-    add = partial(add_setting, command.add_argument_group("how"), RelevanceSettings)
+    how = command.add_argument_group("how")
+    add = partial(add_setting, how, RelevanceSettings)
     add("folds", metavar="K", help="make K folds that keep speakers and groups whole (default: %(default)s)")
     for name, meaning in (
         ("seed", "draw folds, bootstrap, search and training from this seed"),
@@ -66,6 +69,7 @@ def parser() -> argparse.ArgumentParser:
     ):
         add(name, metavar="N", help=f"{meaning} (default: %(default)s)")
     add("ungrouped", help="accept folds by utterance in a corpus that names no speaker")
+    add_workers(how)
     where = command.add_argument_group("where to")
     where.add_argument(
         "--out", type=Path, default=Path("relevance"), metavar="FOLDER", help="write there (default: %(default)s)"
@@ -93,6 +97,7 @@ def main(argv: list[str] | None = None) -> int:
             out=given.out,
             overwrite=given.overwrite,
             progress=not given.quiet,
+            workers=settings_of(given, ProcessSettings).workers,
         )
         agreement = keep_agreement(given.out)
         drawn = draw_relevance(table, given.out, formats=given.format)

@@ -12,8 +12,9 @@ from pathlib import Path
 from emoprobe.analysis.report.settings import ReportSettings
 from emoprobe.defaults import REPORT, RESULTS
 from emoprobe.errors import UserError
+from emoprobe.parallel import ProcessSettings
 
-from .command import CommandParser, add_output, add_setting, settings_of, text
+from .command import CommandParser, add_output, add_setting, add_workers, settings_of, text
 from .running import run_command
 
 _CHOICES = ("arousal", "valence", "dominance", "emotion", "all")
@@ -71,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
         help="call what is sure to differ by less than D, in CCC (UAR of categories), practically equal "
         "(default: %(default)s; 0: every difference is of interest)",
     )
+    add_workers(options)
     add("quick", help="leave out what is computed from caches: second opinions and similarity")
     add_output(options)
     return options
@@ -107,6 +109,7 @@ def _report(options: argparse.Namespace) -> int:
         out=options.out,
         **asdict(settings),
         progress=not options.quiet,
+        workers=settings_of(options, ProcessSettings).workers,
         say=(lambda line: None) if options.quiet else lambda line: print(line, file=sys.stderr),
     )
     for path in () if options.quiet else written[:2]:

@@ -51,6 +51,7 @@ def fit_layers(
     out: str | Path | None = None,
     overwrite: bool = False,
     progress: bool = False,
+    workers: int | None = None,
     **changes: Any,
 ) -> Results:
     """Fit probes on every layer of a cache, and baselines beside them.
@@ -66,6 +67,8 @@ def fit_layers(
         Fit anew what `out` already holds with the same protocol.
     progress : bool
         Show bars on standard error.
+    workers : int, optional
+        See :func:`fit_caches`.
     **changes
         Single settings of :class:`FitSettings`, such as ``dimensions="valence"`` or ``probe=("ridge", "mlp")``. One
         name stands for a tuple of it; ``dimensions="all"`` for the three dimensions, ``probe="all"`` for "ridge",
@@ -96,7 +99,7 @@ def fit_layers(
     3
     """
     settings = FitSettings.of(settings, **changes)
-    return fit_caches([cache], settings, out=out, overwrite=overwrite, progress=progress)
+    return fit_caches([cache], settings, out=out, overwrite=overwrite, progress=progress, workers=workers)
 
 
 def fit_caches(
@@ -108,6 +111,7 @@ def fit_caches(
     progress: bool = False,
     say: Callable[[str], None] = lambda line: None,
     engine: EngineSettings = EngineSettings(),
+    workers: int | None = None,
 ) -> Results:
     """Fit the same probes on several caches; see :func:`fit_layers`.
 
@@ -123,6 +127,9 @@ def fit_caches(
         Told what is left out and why, a line at a time.
     engine : EngineSettings
         Where the layers of ridge and logistic probes are fitted: here, or each as a task of a Ray cluster.
+    workers : int, optional
+        Layers that are fitted at once here, each by a process of its own where that pays; as many as there are
+        processors by default. Their memory adds up.
 
     Returns
     -------
@@ -138,7 +145,7 @@ def fit_caches(
     fitted: list[Results] = []
     wanted: set[tuple[str, ...]] = set()
     paths: dict[tuple[str, str], Path] = {}
-    with keeping(out) as keep, spread_over(engine) as spread:
+    with keeping(out) as keep, spread_over(engine, workers=workers) as spread:
         for given in caches:
             with nullcontext(given) if isinstance(given, HiddenStateCache) else HiddenStateCache(given) as cache:
                 name = (cache.label, cache.corpus)

@@ -1,4 +1,4 @@
-"""Where the layers of a probe are fitted: one after the other here, or each as a task of a Ray cluster."""
+"""Where the layers of a probe are fitted: here, by several processes, or each as a task of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 
 from emoprobe.errors import UserError, reason
 from emoprobe.extract.cluster import TRIES_AGAIN, EngineSettings, Refusal, answered, session
+from emoprobe.parallel import ProcessSettings, shared_out
 
 T = TypeVar("T")
 
@@ -39,17 +40,30 @@ def in_turn(fit: Callable[[int], T], layers: Sequence[int], bar: Bar) -> Iterato
         yield fit(layer)
 
 
+def _by_processes(workers: int | None, fit: Callable[[int], T], layers: Sequence[int], bar: Bar) -> Iterator[T]:
+    """Several at once on this machine, where that pays."""
+    for _, made in zip(bar(layers, "layer"), shared_out(fit, layers, workers=workers), strict=True):
+        yield made
+
+
 @contextmanager
-def spread_over(engine: EngineSettings) -> Iterator[Spread]:
+def spread_over(engine: EngineSettings, *, workers: int | None = None) -> Iterator[Spread]:
     """Open where layers are fitted, and close it at the end.
+
+    Parameters
+    ----------
+    engine : EngineSettings
+    workers : int, optional
+        Processes of this machine, where no cluster is asked for; one for each processor by default.
 
     Raises
     ------
     UserError
-        If there is no such cluster.
+        If there is no such cluster, or nobody to work.
     """
+    ProcessSettings(workers=workers)  # refuses what is none
     if not engine.on_ray:
-        yield in_turn
+        yield partial(_by_processes, workers)
         return
     with session(engine) as ray:
         yield partial(_as_tasks, ray)

@@ -150,13 +150,15 @@ def _plan(cache: HiddenStateCache, settings: FitSettings, labels: Labels) -> tup
 
 
 def _notes(splits: dict[str, Split], without: dict[str, list[str]]) -> list[str]:
-    """What is to be said of the targets, each line once, with the target's name where it is not of all."""
-    lines = [(target, line) for target, split in splits.items() for line in (*without[target], *split.notes)]
-    return list(
-        dict.fromkeys(
-            line if line.startswith(target) or "status" in line else f"{target}: {line}" for target, line in lines
-        )
-    )
+    """What is to be said of the targets, each line once, with the names of those that it is said of."""
+    said: dict[str, list[str]] = {}
+    for target, split in splits.items():
+        for line in (*without[target], *split.notes):
+            said.setdefault(line, []).append(target)
+    return [
+        line if line.startswith(targets[0]) or "status" in line else f"{', '.join(targets)}: {line}"
+        for line, targets in said.items()
+    ]
 
 
 def _units(settings: FitSettings, inputs: Inputs, targets: list[str]) -> tuple[Unit, ...]:

@@ -10,6 +10,7 @@ from emoprobe.analysis.report.settings import ReportSettings
 from emoprobe.endtoend.settings import ModelSettings, TrainingSettings
 from emoprobe.extract.cluster import EngineSettings
 from emoprobe.extract.settings import ExtractionSettings
+from emoprobe.parallel import ProcessSettings
 from emoprobe.probe.settings import FitSettings
 from emoprobe.settings_as_options import fields_by_option, words_of
 from emoprobe.transcribe.settings import TranscriptionSettings
@@ -71,7 +72,7 @@ TABLES: dict[str, Table] = {
     ),
     "fit": Table(
         "Options of emoprobe fit, for each probe.",
-        (FitSettings, EngineSettings),
+        (FitSettings, EngineSettings, ProcessSettings),
         frozenset({"dimensions", "probes", "gpus"}),
     ),
     "train": Table(
@@ -80,5 +81,5 @@ TABLES: dict[str, Table] = {
         frozenset({"audio", "text", "audio_revision", "text_revision", "audio_random", "text_random", "dimensions",
                    "seeds", "memory"}),
     ),
-    "report": Table("Options of emoprobe report.", (ReportSettings,), frozenset({"dimensions"})),
+    "report": Table("Options of emoprobe report.", (ReportSettings, ProcessSettings), frozenset({"dimensions"})),
 }  # fmt: skip

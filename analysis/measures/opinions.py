@@ -240,6 +240,8 @@ class Opinion:
         A package that only the extra `relevance` brings.
     starts_at : float, optional
         Relative depth of the layer that it starts with, which is compared with nothing.
+    long : bool
+        Whether it takes several times as long as the others: it is asked first.
     version : int
         Raise it with any change that moves its numbers beyond rounding; kept ones are then made anew.
     """
@@ -251,6 +253,7 @@ class Opinion:
     cites: tuple[str, ...] = ()
     needs: str = ""
     starts_at: float | None = None
+    long: bool = False
     version: int = 1
 
     @property
@@ -285,6 +288,7 @@ OPINIONS = {
             methods=(),
             cites=("dupre2022feature",),
             needs="himalaya",
+            long=True,
         ),
     )
 }

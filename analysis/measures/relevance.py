@@ -6,8 +6,9 @@ the answer can and cannot tell; where the answers agree, a claim stands on more 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ import lazy_loader as _lazy
 
 from emoprobe.errors import UserError
 from emoprobe.extract.digest import cache_digest
+from emoprobe.parallel import shared_out
 
 from .stored import MADE_FROM, READ, derive_table, fingerprint, load_table, update_table
 
@@ -51,6 +53,9 @@ COLUMNS = (
 _KEY = ("model", "corpus", "dimension", "opinion", "features")
 FILE = "relevance.csv"
 
+#: Utterances of a training part from which on opinions take long enough to be asked by several processes at once.
+MANY = 300
+
 _PAIR = ("model", "corpus", "features", "dimension", "opinion", "other")
 AGREEMENT_COLUMNS = (*_PAIR, "layers", "spearman", "kendall", "best", "other_best")
 AGREEMENT_FILE = "agreement.csv"
@@ -64,6 +69,7 @@ def relevance_opinions(
     out: str | Path | None = None,
     overwrite: bool = False,
     progress: bool = False,
+    workers: int | None = None,
 ) -> pd.DataFrame:
     """Ask several opinions of one cache.
 
@@ -80,6 +86,9 @@ def relevance_opinions(
         Ask all again.
     progress : bool
         Show bars on standard error.
+    workers : int, optional
+        Opinions that are asked at once, each by a process of its own where that pays; as many as there are processors
+        by default.
 
     Returns
     -------
@@ -101,28 +110,65 @@ def relevance_opinions(
     if not isinstance(cache, HiddenStateCache):
         with HiddenStateCache(cache) as opened:
             return relevance_opinions(
-                opened, settings, opinions=opinions, out=out, overwrite=overwrite, progress=progress
+                opened,
+                settings,
+                opinions=opinions,
+                out=out,
+                overwrite=overwrite,
+                progress=progress,
+                workers=workers,
             )
     path = None if out is None else Path(out) / FILE
     there = pd.DataFrame(columns=list(COLUMNS)) if path is None or overwrite else load_table(path, COLUMNS)
     wanted = [dimension for problem in problems(cache, settings) for dimension in problem.dimensions]
     used = {name: value for name, value in asdict(settings).items() if name != "dimensions"}
     digest = cache_digest(cache, cache.utterances, READ)
-    tables = []
+    made_from = {name: fingerprint(**used, cache=digest, methods=_methods(name)) for name in opinions}
+    tables, missing = {}, {}
     for name in opinions:
-        made_from = fingerprint(**used, cache=digest, methods=_methods(name))
-        same = (there["opinion"] == name) & (there[MADE_FROM] == made_from)
-        kept = there[same & there["dimension"].isin(wanted)]
-        missing = tuple(dimension for dimension in wanted if dimension not in set(kept["dimension"]))
-        tables.append(kept)
-        if missing:
-            bar = bar_called(f"{cache.label}, {name}", progress)
-            new = OPINIONS[name].ask(cache, replace(settings, dimensions=missing), bar=bar)
-            new[MADE_FROM] = made_from
-            if path is not None:
-                update_table(path, new, key=_KEY)
-            tables.append(new)
-    return pd.concat([part for part in tables if len(part)], ignore_index=True)
+        same = (there["opinion"] == name) & (there[MADE_FROM] == made_from[name])
+        tables[name] = there[same & there["dimension"].isin(wanted)]
+        lacking = tuple(dimension for dimension in wanted if dimension not in set(tables[name]["dimension"]))
+        if lacking:
+            missing[name] = lacking
+    for name, new in _asked(cache, settings, missing, workers=workers, progress=progress):
+        new[MADE_FROM] = made_from[name]
+        if path is not None:
+            update_table(path, new, key=_KEY)
+        tables[name] = pd.concat([part for part in (tables[name], new) if len(part)], ignore_index=True)
+    return pd.concat([part for part in tables.values() if len(part)], ignore_index=True)
+
+
+def _asked(
+    cache: HiddenStateCache,
+    settings: RelevanceSettings,
+    missing: dict[str, tuple[str, ...]],
+    *,
+    workers: int | None,
+    progress: bool,
+) -> Iterator[tuple[str, pd.DataFrame]]:
+    """What each opinion says of the dimensions that it lacks; several are asked at once where that pays."""
+    if not missing:
+        return
+    trained = max(len(fold.train) for problem in problems(cache, settings, kernels=True) for fold in problem.folds)
+    pays = trained >= MANY
+    if workers == 1 or not pays:
+        for name, lacking in missing.items():
+            yield name, _ask(cache, settings, progress, (name, lacking))
+        return
+    longest_first = sorted(missing.items(), key=lambda item: not OPINIONS[item[0]].long)
+    asked = shared_out(partial(_ask, cache, settings, False), longest_first, workers=workers, pays=True)
+    for (name, _), table in zip(bar_called(f"{cache.label}, opinions", progress)(longest_first), asked, strict=True):
+        yield name, table
+
+
+def _ask(
+    cache: HiddenStateCache, settings: RelevanceSettings, progress: bool, question: tuple[str, tuple[str, ...]]
+) -> pd.DataFrame:
+    """What an opinion says of some dimensions."""
+    name, dimensions = question
+    bar = bar_called(f"{cache.label}, {name}", progress)
+    return OPINIONS[name].ask(cache, replace(settings, dimensions=dimensions), bar=bar)
 
 
 def _methods(opinion: str) -> dict[str, int]:

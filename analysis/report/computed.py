@@ -50,7 +50,12 @@ class Computed:
 
 
 def compute(
-    study: Study, out: Path, *, progress: bool = False, say: Callable[[str], None] = lambda line: None
+    study: Study,
+    out: Path,
+    *,
+    progress: bool = False,
+    workers: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Computed:
     """Ask the second opinions and compare the layers, of every cache that was found.
 
@@ -61,6 +66,8 @@ def compute(
         Folder that keeps the tables.
     progress : bool
         Show bars on standard error.
+    workers : int, optional
+        As :func:`emoprobe.analysis.relevance_opinions` has it.
     say : callable
         Told what takes its time, a line at a time.
 
@@ -72,7 +79,7 @@ def compute(
         left_out = (Missing(QUICK, study.report_command()),)
         lacking: dict[str, tuple[Missing, ...]] = dict.fromkeys(("relevance", "similarity"), left_out)
         return Computed(_nothing(relevance.COLUMNS), _nothing(similarity.COLUMNS), lacking)
-    asked = _relevance(study, out, progress, say)
+    asked = _relevance(study, out, progress, workers, say)
     compared = _similarity(study, out, progress, say)
     return Computed(asked[0], compared[0], {"relevance": tuple(asked[1]), "similarity": tuple(compared[1])})
 
@@ -86,7 +93,7 @@ def _together(tables: list[pd.DataFrame], columns: Sequence[str]) -> pd.DataFram
 
 
 def _relevance(
-    study: Study, out: Path, progress: bool, say: Callable[[str], None]
+    study: Study, out: Path, progress: bool, workers: int | None, say: Callable[[str], None]
 ) -> tuple[pd.DataFrame, list[Missing]]:
     tables, lacking = [], []
     if not study.dimensions:
@@ -106,7 +113,9 @@ def _relevance(
             say(f"second opinions on {model.label}, {corpus}")
             try:
                 settings = _settings(study, model)
-                asked = relevance.relevance_opinions(model.cache, settings, opinions=names, out=out, progress=progress)
+                asked = relevance.relevance_opinions(
+                    model.cache, settings, opinions=names, out=out, progress=progress, workers=workers
+                )
                 tables.append(asked)
             except UserError as error:
                 lacking.append(Missing(f"No second opinions on {model.label}: {error}."))

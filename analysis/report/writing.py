@@ -33,6 +33,7 @@ def write_report(
     quick: bool = ReportSettings.quick,
     smallest: float = ReportSettings.smallest,
     progress: bool = False,
+    workers: int | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[Path]:
     """Write a report of results: one page of HTML, and the same as Markdown with its figures beside it.
@@ -56,6 +57,9 @@ def write_report(
         The smallest difference of interest, in CCC and UAR; 0 where every difference is.
     progress : bool
         Show bars on standard error.
+    workers : int, optional
+        Second opinions that are asked at once, each by a process of its own where that pays; as many as there are
+        processors by default.
     say : callable
         Told what takes its time, a line at a time.
 
@@ -80,7 +84,7 @@ def write_report(
     make_folder(out)
     say("claims")
     tested = claims(study, smallest=smallest)
-    computed = compute(study, out, progress=progress, say=say)
+    computed = compute(study, out, progress=progress, workers=workers, say=say)
     say("figures and tables")
     document = Document(title or _title(study), _subtitle(study), sections(Material(study, tested, computed)))
     return _write(document, out)

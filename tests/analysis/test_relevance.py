@@ -62,6 +62,14 @@ def opinions(planted):
     return relevance_opinions(planted, FAST)
 
 
+def test_opinions_that_are_asked_at_once_say_the_same(planted, opinions, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MANY", 0)
+    at_once = relevance_opinions(planted, FAST, out=tmp_path, workers=2)
+    pd.testing.assert_frame_equal(at_once, opinions, rtol=1e-9, atol=1e-12)  # the number of threads may differ
+    kept = relevance_opinions(planted, FAST, out=tmp_path, workers=2)
+    pd.testing.assert_frame_equal(kept, at_once, check_exact=True)
+
+
 def copied(path, **options):
     """A cache in which layer 3 is layer 1 but for a little noise, and valence is in both."""
     write_cache(path, n=210, layers=5, width=6, speakers=21, planted=dict.fromkeys(PLANTED, 1), **options)

@@ -67,7 +67,7 @@ def test_an_option_of_one_name_says_the_same_in_every_command(monkeypatch) -> No
                 said.setdefault(option, set()).add((action.help or "").partition(" (default")[0])
     for option in ("--quiet", "--verbose", "--longest", "--cut", "--format", "--ungrouped", "--columns", "--workers"):
         texts = said[option]
-        allowed = {"--quiet": 9, "--workers": 3}.get(option, 1)
+        allowed = {"--quiet": 9, "--workers": 4}.get(option, 1)
         assert len(texts) <= allowed, (option, texts)
     assert all("statistic" in text or "feature set" in text for text in said["--features"])
 
