@@ -89,6 +89,17 @@ class PrecisionCheck:
         """Whether every layer is within what is allowed; an error that is not finite is not."""
         return all(self.errors[name] <= allowed for name, allowed in self.allowed.items())
 
+    @property
+    def refused(self) -> str:
+        """The first layer that is off by more than is allowed.
+
+        Raises
+        ------
+        StopIteration
+            If there is none.
+        """
+        return next(name for name, allowed in self.allowed.items() if not self.errors[name] <= allowed)
+
     def provenance(self) -> dict:
         """The same as JSON."""
         return {**asdict(self), "in_float32": list(self.in_float32), "against": "float32 on the CPU"}
@@ -171,8 +182,12 @@ def check_precision(
         return result
     if in_float32 is None and precision != "float32":
         grouped = [name for name, part in model.named_modules() if isinstance(part, nn.Conv1d) and part.groups > 1]
-        if grouped and (second := check(grouped)).passed:
-            return second
+        if grouped:
+            second = check(grouped)
+            if second.passed:
+                return second
+            # Where both kernels are wrong, the one that is left is what is to be told.
+            result = max(result, second, key=lambda tried: list(tried.allowed).index(tried.refused))
     raise UserError(_refusal(result, remedy, going_on=in_float32 is not None))
 
 
@@ -186,8 +201,8 @@ def _error(reduced: torch.Tensor, exact: torch.Tensor) -> float:
 
 
 def _refusal(result: PrecisionCheck, remedy: str, *, going_on: bool) -> str:
-    layer, allowed = next((name, most) for name, most in result.allowed.items() if not result.errors[name] <= most)
-    error = result.errors[layer]
+    layer = result.refused
+    error, allowed = result.errors[layer], result.allowed[layer]
     far = f"is off by {error:.2g}" if np.isfinite(error) else "is not finite"
     if going_on:
         how = (

@@ -30,7 +30,7 @@ from emoprobe.extract.precision import TOLERANCES, check_backbone, check_precisi
 from emoprobe.extract.writer import CacheWriter
 from emoprobe.testing.checkpoints import SIZES, TEXT_SIZES, make_model, save_speech_model, save_text_model
 from emoprobe.testing.corpora import make_corpus, tone
-from tests.wrong_kernels import spoil_grouped_convolutions, spoil_linear
+from tests.wrong_kernels import mend_grouped_convolutions, spoil_grouped_convolutions, spoil_linear
 
 pytestmark = [pytest.mark.usefixtures("undrawn"), pytest.mark.slow]
 
@@ -122,8 +122,7 @@ class TestExtraction:
         self, begun_with_a_wrong_kernel, manifest, model, tmp_path, monkeypatch, capsys
     ):
         def spoil(patch, wanted):
-            if wanted:
-                spoil_grouped_convolutions(patch)
+            spoil_grouped_convolutions(patch) if wanted else mend_grouped_convolutions(patch)
 
         with monkeypatch.context() as patch:
             spoil(patch, begun_with_a_wrong_kernel)
@@ -302,7 +301,9 @@ class TestCheck:
 
         monkeypatch.setattr(Backbone, "walk", little_memory)
         assert check_backbone(tiny(), WAVEFORMS, device=CPU, precision="bfloat16").passed
-        assert sizes == [3, 1, 1]
+        assert sizes[0] == 3
+        assert set(sizes[1:]) == {1}  # twice, or once more where the convolution has to be in float32
+        assert len(sizes) in (3, 4)
 
     def test_the_packaged_model_needs_nothing_but_bfloat16_or_its_positional_convolution(self):
         """On whatever processor this runs: the second is what oneDNN with AMX needs."""

@@ -106,6 +106,24 @@ def test_equals_refits_with_missing_labels(kind, width, rescale, monkeypatch):
             np.testing.assert_allclose(scores[name][:, target], values, atol=TOLERANCE)
 
 
+@pytest.mark.parametrize("rescale", [False, True])
+@pytest.mark.parametrize("kind", ["official", "cross-validation"])
+@pytest.mark.parametrize("width", [10, 120])
+def test_single_precision_leaves_a_null_as_it_is(kind, width, rescale, monkeypatch):
+    """A product over n rows of standardised numbers is off by some n·2⁻²⁴ of its size: far below a null's spread."""
+    x, targets, speaker = problem(width=width, missing=0.15)
+    folds = folds_of(kind, speaker)
+    equations = accumulate(lambda rows: x[rows], targets, folds, chunk_rows=17)
+    found = solve(equations, penalties=[3.0, 100.0], rescale=rescale)
+    asked = {"count": 50, "rescale": rescale}
+    double = permuted_scores(equations, targets, found, exchangeable(folds, speaker), **asked)
+    monkeypatch.setattr(permutation, "MANY", 1)
+    single = permuted_scores(equations, targets, found, exchangeable(folds, speaker), **asked)
+    for name, scores in double.items():
+        assert not np.array_equal(single[name], scores)
+        np.testing.assert_allclose(single[name], scores, atol=1e-4 * scores.std())
+
+
 def test_equals_permutation_test_score_of_scikit_learn():
     """The same permutations (scikit-learn's), folds, pipeline and penalty: the same scores."""
     x, targets, speaker = problem(n=60, width=7, n_targets=1, seed=2)

@@ -8,9 +8,11 @@ from scipy import stats
 from sklearn.linear_model import Ridge
 
 from emoprobe import fit_layers
+from emoprobe.probe import equations as equations_module
 from emoprobe.probe import jackknife
 from emoprobe.probe.bootstrap import leave_one_out
 from emoprobe.probe.deletion import BOTH, MOST, TESTED, TRAINING, Deletions, moments_without
+from emoprobe.probe.equations import Removal
 from emoprobe.probe.jackknife import FIXED, REFITTED
 from emoprobe.probe.metrics import ccc, moments
 from emoprobe.probe.refits import Refit, Refits
@@ -54,11 +56,16 @@ def refitted(x, y, speaker, fold, without, penalty, gain, rescaled) -> np.ndarra
     return rescaled + gain * (new - whole)
 
 
-# Fewer rows of a speaker than features, more of them, and fewer rows than features altogether.
-@pytest.mark.parametrize(("width", "each"), [(20, 8), (5, 8), (120, 6)], ids=["update", "downdate", "kernel"])
+# Fewer rows of a speaker than features, more of them, fewer rows than features altogether, and many of both.
+@pytest.mark.parametrize(
+    ("width", "each", "many"),
+    [(20, 8, 512), (5, 8, 512), (120, 6, 512), (20, 8, 1)],
+    ids=["update", "downdate", "kernel", "steps"],
+)
 @pytest.mark.parametrize("design", ["cross-validation", "official"])
 @pytest.mark.parametrize("rescale", [False, True])
-def test_sums_without_a_speaker_are_those_of_a_fit_without_them(width, each, design, rescale):
+def test_sums_without_a_speaker_are_those_of_a_fit_without_them(width, each, many, design, rescale, monkeypatch):
+    monkeypatch.setattr(equations_module, "MANY", many)
     x, y, speaker, names = problem(width, each)
     folds = official(speaker) if design == "official" else cross_validation(np.arange(len(y)), speaker, 3)
     equations = accumulate(lambda rows: x[rows], y, folds, chunk_rows=25)
@@ -85,6 +92,29 @@ def test_sums_without_a_speaker_are_those_of_a_fit_without_them(width, each, des
             rows = scored[speaker[scored] != without]  # of an official split these are all: nobody is on both sides
             expected = moments(y[rows, target], predicted[rows], origin=origin)
             np.testing.assert_allclose(sums[place, target], expected, rtol=1e-7, atol=1e-7)
+
+
+def test_rows_are_taken_out_in_steps_where_these_suffice(monkeypatch):
+    """Few rows leave in few steps; without nearly all of them no number of steps is enough, and nothing is lost."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((300, 30)), rng.standard_normal((300, 2))
+    x, y = x - x.mean(0), y - y.mean(0)
+    removal = Removal.of(x.T @ x, x.T @ y, 1.0, len(x))
+    expected = {}
+    for count in (40, 299):
+        expected[count] = removal.without(x[:count], y[:count])
+    monkeypatch.setattr(equations_module, "MANY", 1)
+    taken = []
+    steps = Removal._in_steps
+    monkeypatch.setattr(Removal, "_in_steps", lambda *given: taken.append(steps(*given)) or taken[-1])
+    for count, (slope, offset) in expected.items():
+        found = removal.without(x[:count], y[:count])
+        np.testing.assert_allclose(found[0], slope, atol=1e-9 * np.abs(slope).max())
+        np.testing.assert_allclose(found[1], offset, atol=1e-9 * np.abs(slope).max())
+    assert taken[0] is not None
+    monkeypatch.setattr(equations_module, "STEPS", 2)
+    np.testing.assert_allclose(removal.without(x[:299], y[:299])[0], expected[299][0], rtol=1e-6)
+    assert taken[-1] is None
 
 
 def test_many_units_are_left_out_in_blocks_that_their_names_tell_apart():
