@@ -54,6 +54,11 @@ WITHIN, FREE = "within speakers", "among utterances"
 #: Rows from which on a speaker's labels, permuted, are others than they were for all practical purposes.
 ENOUGH_ROWS = 5
 
+#: Utterances from which on the products of features with permuted labels are taken in single precision, in half the
+#: time. The CCC of a permutation then moves by some 1e-6, and its standard deviation is above 1e-3: no p value is moved
+#: but by chance ties. Sums over chunks of rows, and every solution, stay in double precision.
+MANY = 20_000
+
 #: Bytes that the permuted labels and their sums may take at once.
 MEMORY = 2**30
 
@@ -263,6 +268,7 @@ def permuted_moments(
     columns = tuple(columns)
     present = ~np.isnan(labels[:, columns[0]])
     zeroed = np.where(np.isnan(labels), 0.0, labels)  # rows without label fill cells that no fit here uses
+    zeroed = zeroed.astype(np.float32 if len(labels) >= MANY else np.float64)
 
     def draw(rows: np.ndarray) -> np.ndarray:
         """Labels that `rows` receive, shape (rows, targets x permutations)."""
@@ -295,12 +301,16 @@ def _moments(
     draw: Draw,
     scaling: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> np.ndarray:
-    """Moments (right-hand sides, 6) of the labels that `rows` receive and of predictions, by gain and shift."""
+    """Moments (right-hand sides, 6) of the labels that `rows` receive and of predictions, by gain and shift.
+
+    Products of a chunk of rows are in the precision of the labels.
+    """
     total = np.zeros((draw(rows[:0]).shape[1], 6))
     for some, x in equations.chunks(rows):
-        t, p = draw(some), predict(x)
+        t = draw(some)
+        p = predict(x.astype(t.dtype, copy=False))
         if scaling is not None:
-            p = p * scaling[0] + scaling[1]
+            p = p * scaling[0].astype(t.dtype) + scaling[1].astype(t.dtype)
         n = np.full(t.shape[1], len(some))
         squares = [np.einsum("nk,nk->k", a, b) for a, b in ((t, t), (p, p), (t, p))]
         total += np.stack([n, t.sum(0), p.sum(0), *squares], -1)
