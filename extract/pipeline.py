@@ -18,6 +18,7 @@ from .audio import AudioHeader, AudioProblem, Kept, read_audio
 from .devices import WIDER_TYPES, is_out_of_memory, numerics
 from .encoders.speech import Backbone
 from .frame_parts import frames_file
+from .lanes import lanes
 from .limits import SAMPLE_RATE
 from .pooling import pool
 
@@ -44,6 +45,10 @@ class _Decoded:
 
     waveform: np.ndarray
     acoustics: dict[str, np.ndarray]
+
+
+#: Number and utterances of a batch, and what each is decoded to.
+_Batch: TypeAlias = tuple[int, np.ndarray, dict[int, _Decoded | AudioProblem]]
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,10 @@ class Files:
 
 
 class Pipeline:
-    """Threads decode ahead, the calling thread feeds the device.
+    """Threads decode ahead, and feed the device: a GPU the calling one, a CPU several of a batch each.
+
+    A batch keeps few cores busy: its operations are short, and whoever waits at the end of one waits for threads that
+    decode. Batches side by side do not wait for each other.
 
     Parameters
     ----------
@@ -130,10 +138,20 @@ class Pipeline:
     device : torch.device
     settings : ExtractionSettings
     files : Files
+    in_float32 : sequence of str
+        Modules that run in float32 whatever the precision.
     """
 
-    def __init__(self, backbone: Backbone, device: torch.device, settings: ExtractionSettings, files: Files) -> None:
-        self.backbone, self.device, self.settings = backbone, device, settings
+    def __init__(
+        self,
+        backbone: Backbone,
+        device: torch.device,
+        settings: ExtractionSettings,
+        files: Files,
+        *,
+        in_float32: Sequence[str] = (),
+    ) -> None:
+        self.backbone, self.device, self.settings, self._in_float32 = backbone, device, settings, in_float32
         self.paths, self.headers, self.frames = files.paths, files.headers, files.frames
         self._kept = Kept()
 
@@ -152,21 +170,24 @@ class Pipeline:
         """
         decoders = ThreadPoolExecutor(self.settings.workers, thread_name_prefix="decode")
         try:
-            for index, rows, decoded in self._decode_ahead(decoders, todo):
-                problems = {row: (p.status, p.reason) for row, p in decoded.items() if isinstance(p, AudioProblem)}
-                if self.settings.strict:
-                    stop_at_problem((self.paths[row], *problem) for row, problem in problems.items())
-                good = {row: d for row, d in decoded.items() if isinstance(d, _Decoded)}
-                with numerics(self.device, self.settings.precision):
-                    results = self._compute(list(good), good, problems)
-                yield partial(self._fetch, index, rows, results, good, problems)
+            with lanes(self.backbone, self.device, in_float32=self._in_float32) as several:
+                yield from several.in_order(self._decode_ahead(decoders, todo), self._computed)
         finally:
             decoders.shutdown(cancel_futures=True)
 
-    def _decode_ahead(
-        self, decoders: ThreadPoolExecutor, todo: Iterable[tuple[int, np.ndarray]]
-    ) -> Iterator[tuple[int, np.ndarray, dict[int, _Decoded | AudioProblem]]]:
-        """Decode two batches ahead of the one that the device works on."""
+    def _computed(self, backbone: Backbone, batch: _Batch) -> Callable[[], Extracted]:
+        """What fetches the states of a batch from the device, which computes them, or has been told to."""
+        index, rows, decoded = batch
+        problems = {row: (p.status, p.reason) for row, p in decoded.items() if isinstance(p, AudioProblem)}
+        if self.settings.strict:
+            stop_at_problem((self.paths[row], *problem) for row, problem in problems.items())
+        good = {row: d for row, d in decoded.items() if isinstance(d, _Decoded)}
+        with numerics(self.device, self.settings.precision):
+            results = self._compute(backbone, list(good), good, problems)
+        return partial(self._fetch, index, rows, results, good, problems)
+
+    def _decode_ahead(self, decoders: ThreadPoolExecutor, todo: Iterable[tuple[int, np.ndarray]]) -> Iterator[_Batch]:
+        """Decode two batches ahead of those that the device works on."""
         waiting: list[tuple[int, np.ndarray, list[Future]]] = []
         for index, rows in todo:
             waiting.append((index, rows, [decoders.submit(self._decode, int(row)) for row in rows]))
@@ -176,9 +197,7 @@ class Pipeline:
             yield self._collect(*waiting.pop(0))
 
     @staticmethod
-    def _collect(
-        index: int, rows: np.ndarray, futures: list[Future]
-    ) -> tuple[int, np.ndarray, dict[int, _Decoded | AudioProblem]]:
+    def _collect(index: int, rows: np.ndarray, futures: list[Future]) -> _Batch:
         return index, rows, {int(row): f.result() for row, f in zip(rows, futures, strict=True)}
 
     def _decode(self, row: int) -> _Decoded | AudioProblem:
@@ -191,12 +210,14 @@ class Pipeline:
             return problem
         return _Decoded(self.backbone.prepare(waveform), acoustic_statistics(waveform))
 
-    def _compute(self, rows: list[int], decoded: dict[int, _Decoded], problems: dict) -> list[_Result]:
+    def _compute(
+        self, backbone: Backbone, rows: list[int], decoded: dict[int, _Decoded], problems: dict
+    ) -> list[_Result]:
         """Forward and pool; halve the batch for as long as it does not fit in memory."""
         if not rows:
             return []
         try:
-            return [self._forward(rows, decoded)]
+            return [self._forward(backbone, rows, decoded)]
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -210,20 +231,23 @@ class Pipeline:
                 stop_at_problem([(self.paths[rows[0]], *problems[rows[0]])])
             return []
         half = len(rows) // 2
-        return self._compute(rows[:half], decoded, problems) + self._compute(rows[half:], decoded, problems)
+        return [
+            *self._compute(backbone, rows[:half], decoded, problems),
+            *self._compute(backbone, rows[half:], decoded, problems),
+        ]
 
-    def _forward(self, rows: list[int], decoded: dict[int, _Decoded]) -> _Result:
+    def _forward(self, backbone: Backbone, rows: list[int], decoded: dict[int, _Decoded]) -> _Result:
         pooled: list[tuple[torch.Tensor, torch.Tensor]] = []
         kept: list[torch.Tensor] = []
         waveforms = [decoded[row].waveform for row in rows]
-        frames = [self.backbone.frames(len(w)) for w in waveforms]
+        frames = [backbone.frames(len(w)) for w in waveforms]
 
         def see(_layer: int, states: torch.Tensor) -> None:
             pooled.append(pool(states, frames, self.settings.statistics))
             if self.settings.frames:
                 kept.append(states.half().cpu())
 
-        self.backbone.walk(waveforms, see)
+        backbone.walk(waveforms, see)
         singles = [torch.stack([k[i, :n] for k in kept]) for i, n in enumerate(frames)] if kept else []
         return _Result(
             rows, torch.stack([p for p, _ in pooled], dim=1), torch.stack([norm for _, norm in pooled]), singles

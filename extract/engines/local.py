@@ -9,7 +9,7 @@ import numpy as np
 from ..devices import choose_device
 from ..encoders.speech import Backbone
 from ..pipeline import Extracted, Files, Pipeline
-from ..precision import PrecisionCheck, check_backbone, run_in_float32
+from ..precision import PrecisionCheck, check_backbone
 from ..settings import ExtractionSettings
 from .base import Engine, Site
 
@@ -41,6 +41,5 @@ class LocalEngine(Engine):
         self, todo: Sequence[tuple[int, np.ndarray]], files: Files, in_float32: Sequence[str]
     ) -> Generator[Callable[[], Extracted], None, None]:
         """See :class:`.base.Engine`; in the order of the batches."""
-        pipeline = Pipeline(self.backbone.to(self.device), self.device, self.settings, files)
-        with run_in_float32(self.backbone.model, in_float32):
-            yield from pipeline.run(todo)
+        backbone = self.backbone.to(self.device)
+        yield from Pipeline(backbone, self.device, self.settings, files, in_float32=in_float32).run(todo)
