@@ -48,6 +48,7 @@ examples:
   emoprobe train --text none                              the speech encoder alone
   emoprobe train --audio none                             the text encoder alone
   emoprobe train --audio hubert-large --text none --layers sum --freeze frontend
+  emoprobe train --audio hubert-large --text none --keep-layers 8             a model of 8 blocks
   emoprobe train --audio distilhubert --count             what it would cost
   emoprobe train --report-to tensorboard                  curves while it trains
   emoprobe train export trained/model --int8              ONNX, float32 and dynamic int8
@@ -140,6 +141,12 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         choices=(*FREEZABLE, "none"),
         metavar="PART",
         help=f"keep the pretrained weights of {', '.join(FREEZABLE)}, several of them, or none (default: %(default)s)",
+    )
+    add(
+        "keep_layers",
+        metavar="N",
+        help="keep the first N blocks of the speech encoder, such as those up to the layer that probes name "
+        "(default: all)",
     )
     add("pooling", choices=POOLINGS, help="pool the frames so (default: %(default)s)")
     add(

@@ -57,8 +57,8 @@ def write_card(folder: Path, config: dict, results: Results, runs: list[dict]) -
         *(f"- {_plain(note)}" for note in run["corpus"]["notes"]),
         *(f"- Encoder {_encoder(run[side])}" for side in ("audio", "text") if run[side] is not None),
         f"- Frozen: {', '.join(run['model']['freeze']) or 'nothing'}. Pooling: {run['model']['pooling']}. Layers of "
-        f"the speech encoder: {run['model']['layers']}. Share of utterances without text in training: "
-        f"{run['model']['text_dropout']:g}, without audio: {run['model']['audio_dropout']:g}.",
+        f"the speech encoder: {run['model']['layers']}{_kept(run['model'])}. Share of utterances without text in "
+        f"training: {run['model']['text_dropout']:g}, without audio: {run['model']['audio_dropout']:g}.",
         *(f"- {name} is left out: {reason}." for name, reason in config.get("dimensions_left_out", {}).items()),
         f"- Text: {_plain(results.protocol[0]['text'])}.",
         *_reading(config),
@@ -127,6 +127,12 @@ def _reading(config: dict) -> Iterator[str]:
         yield f"- Development CCC with and without the words: {'; '.join(said)}."
     if unread:
         yield f"- So {_listed(unread)} is predicted without them, and the rest with them."
+
+
+def _kept(model: dict) -> str:
+    """That only the first blocks are there, where that is so."""
+    kept = model.get("keep_layers")
+    return "" if kept is None else f" (of its blocks the first {kept} are kept)"
 
 
 def _rates(settings: dict) -> str:

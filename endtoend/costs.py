@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from emoprobe.extract.encoders.architectures import ARCHITECTURES
+from emoprobe.extract.encoders.shortening import shorten
 from emoprobe.extract.encoders.speech import load_backbone
 from emoprobe.extract.encoders.text import TEXT_ARCHITECTURES, load_text_config, new_text_model
 from emoprobe.extract.limits import SAMPLE_RATE
@@ -49,7 +50,15 @@ def count_model(
         `trainable_ratio`, `total_ratio`, `macs_per_second_ratio`, `bytes_ratio`. Encoders are set against all that
         HuBERT large has before its head, the head against its head, all against all.
     """
-    teacher = replace(settings, audio=TEACHER, audio_revision=None, text=None, text_revision=None, freeze=("frontend",))
+    teacher = replace(
+        settings,
+        audio=TEACHER,
+        audio_revision=None,
+        keep_layers=None,
+        text=None,
+        text_revision=None,
+        freeze=("frontend",),
+    )
     assumed = {"seconds": seconds, "tokens_per_second": tokens_per_second}
     tables = {
         "this model": count_parts(settings, **assumed),
@@ -117,6 +126,8 @@ def meta_model(settings: ModelSettings) -> AudioTextModel:
         if settings.audio is not None:
             revision = None if settings.audio in ARCHITECTURES else settings.audio_revision
             backbone = load_backbone(settings.audio, revision=revision, random_init=0, normalise=False)
+            if settings.keep_layers is not None:
+                shorten(backbone, settings.keep_layers)
         if settings.text is not None:
             revision = None if settings.text in TEXT_ARCHITECTURES else settings.text_revision
             config, _ = load_text_config(settings.text, revision=revision, random_init=0)

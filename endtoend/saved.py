@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from emoprobe.errors import UserError
 from emoprobe.extract.batching import plan_batches
 from emoprobe.extract.devices import choose_device, default_batch_seconds, numerics
+from emoprobe.extract.encoders.shortening import shorten
 from emoprobe.extract.encoders.speech import load_backbone
 from emoprobe.extract.encoders.text import TextEncoder, load_text_encoder
 from emoprobe.extract.limits import SAMPLE_RATE
@@ -29,7 +30,7 @@ from .data import Collator, Item
 from .exported import INSIDE, own_export_files, own_of_format
 from .fields import DIMENSION_LIST, REASONS, SCALE, TRAINED_ON
 from .model import AudioTextModel
-from .settings import ModelSettings
+from .settings import LATER, ModelSettings, stated
 
 FORMAT = "emoprobe audio-text model 1"
 
@@ -197,6 +198,8 @@ def build(
         backbone = load_backbone(
             settings.audio, revision=settings.audio_revision, random_init=settings.audio_random, label=label
         )
+        if settings.keep_layers is not None:
+            shorten(backbone, settings.keep_layers)
     if settings.text is not None:
         text = load_text_encoder(settings.text, revision=settings.text_revision, random_init=settings.text_random)
     with torch.random.fork_rng(devices=[]):
@@ -232,7 +235,7 @@ def save_model(folder: Path, model: AudioTextModel, text: TextEncoder | None, co
         remove(path, own_files(path))
     beside.mkdir(parents=True, exist_ok=True)
     mark(beside, _MADE_BY, also=["**"])  # until it is whole
-    config = {"format": FORMAT, **config, "settings": asdict(model.settings), "versions": versions()}
+    config = {"format": FORMAT, **config, "settings": stated(model.settings), "versions": versions()}
     if model.audio is not None:
         backbone = model.audio.backbone
         config["normalise"] = backbone.normalise
@@ -321,10 +324,10 @@ def read_config(folder: str | Path, *, of_a_run: bool = False) -> dict:
 
 def _settings(config: dict, path: Path) -> ModelSettings:
     given = config["settings"]
-    check_fields(given, path, {field.name: (lambda value: True, "") for field in fields(ModelSettings)}, remedy=_AGAIN)
+    names = [field.name for field in fields(ModelSettings) if field.name not in LATER or field.name in given]
+    check_fields(given, path, {name: (lambda value: True, "") for name in names}, remedy=_AGAIN)
     values: dict[str, Any] = {
-        field.name: tuple(given[field.name]) if isinstance(given[field.name], list) else given[field.name]
-        for field in fields(ModelSettings)
+        name: tuple(given[name]) if isinstance(given[name], list) else given[name] for name in names
     }
     try:
         return ModelSettings(**values)

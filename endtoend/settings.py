@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from importlib.util import find_spec
 
 from emoprobe.errors import UserError
@@ -38,6 +38,8 @@ class ModelSettings:
         without dropout. The front end of Whisper is its two convolutions; that of w2v-BERT has no weights.
     pooling : str
         "mean" over valid frames (tokens), or "attentive": a learned weight for each frame (token).
+    keep_layers : int, optional
+        Blocks of the speech encoder that are kept, from the first on; all by default. The others are not in the model.
     layers : str
         "last" hidden state of the speech encoder, or "sum": a learned softmax-weighted sum of all its layers, as it is
         used with deep encoders.
@@ -60,6 +62,7 @@ class ModelSettings:
     text_random: int | None = None
     freeze: tuple[str, ...] = field(default=("frontend", "embeddings"), metadata=called("freeze", nothing="none"))
     pooling: str = "mean"
+    keep_layers: int | None = None
     layers: str = "last"
     hidden: int = 256
     dropout: float = 0.1
@@ -74,6 +77,9 @@ class ModelSettings:
         one_of("--pooling", (self.pooling,), POOLINGS)
         one_of("--layers", (self.layers,), LAYERS)
         one_of("--dim", self.dimensions, DIMENSIONS)
+        if self.keep_layers is not None and self.audio is None:
+            raise UserError("--keep-layers is of the speech encoder, and --audio is none: leave one of them out")
+        check_counts(self, "keep_layers", least=1)
         if not self.dimensions:
             raise UserError(f"name at least one dimension: {', '.join(DIMENSIONS)}")
         for flag, share in (
@@ -207,6 +213,28 @@ class PredictionSettings:
 
     def __post_init__(self) -> None:
         check_positive(self, "batch_seconds", "longest", "workers")
+
+
+#: Settings that came after version 0.1: a record does not name them where they are at their default, so that a run or a
+#: model from before is what it was.
+LATER = ("keep_layers",)
+
+
+def stated(settings: ModelSettings | TrainingSettings, *, without: Sequence[str] = ()) -> dict:
+    """Settings as a record has them.
+
+    Parameters
+    ----------
+    settings : ModelSettings or TrainingSettings
+    without : sequence of str
+        Fields that it does not name.
+    """
+    defaults = {field.name: field.default for field in fields(settings)}
+    return {
+        name: value
+        for name, value in asdict(settings).items()
+        if name not in without and not (name in LATER and value == defaults[name])
+    }
 
 
 #: What can show a training while it runs, and the package that it needs.

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ from .model import AudioTextModel
 from .runs import Run, run_fold
 from .saved import build, own_files, read_config
 from .settings import ModelSettings, TrainingSettings, refuse_absent_trackers
+from .settings import stated as stated_settings
 
 PROBE = "end-to-end"
 
@@ -226,8 +227,8 @@ def _statement(
     return {
         "label": label or next(encoder.label for encoder in (audio, text) if encoder is not None),
         "method": VERSION,
-        "model": asdict(model),
-        "training": {key: value for key, value in asdict(training).items() if key not in free},
+        "model": stated_settings(model),
+        "training": stated_settings(training, without=free),
         "corpus": {"name": corpus.name, "sha256": corpus.sha256, "notes": list(corpus.notes)},
         # A file that is mended or lost between two runs deals other utterances to the folds.
         "usable_sha256": hashlib.sha256("\n".join(material.table["status"]).encode()).hexdigest(),
