@@ -49,6 +49,7 @@ examples:
   emoprobe train --audio none                             the text encoder alone
   emoprobe train --audio hubert-large --text none --layers sum --freeze frontend
   emoprobe train --audio hubert-large --text none --keep-layers 8             a model of 8 blocks
+  emoprobe train --teacher trained-teacher --out student      the predictions of a trained model, beside the labels
   emoprobe train --audio distilhubert --count             what it would cost
   emoprobe train --report-to tensorboard                  curves while it trains
   emoprobe train export trained/model --int8              ONNX, float32 and dynamic int8
@@ -173,9 +174,29 @@ def _add_training(group: argparse._ArgumentGroup) -> None:
     add("audio_rate", metavar="RATE", help="teach the speech encoder at this learning rate (default: %(default)s)")
     add("text_rate", metavar="RATE", help="teach the text encoder at this learning rate (default: %(default)s)")
     add("head_rate", metavar="RATE", help="teach the heads at this learning rate (default: %(default)s)")
+    add(
+        "layer_decay",
+        metavar="P",
+        help="give each block of an encoder this share of the rate of the block behind it (default: %(default)s)",
+    )
     add("decay", metavar="RATE", help="let weights decay at this rate (default: %(default)s)")
     add("warmup", metavar="P", help="let the rates rise over this share of the steps (default: %(default)s)")
     add("weights", metavar="W", help="weigh the loss of each dimension so (default: alike)")
+    add(
+        "mse_share",
+        metavar="P",
+        help="put this share of a mean squared error into the loss, beside 1 - CCC (default: %(default)s)",
+    )
+    add(
+        "teacher",
+        metavar="FOLDER",
+        help="learn what this trained model predicts for the training part, beside the labels",
+    )
+    add(
+        "teacher_share",
+        metavar="P",
+        help="give the teacher this share of the loss (default: %(default)s)",
+    )
     add("longest", metavar="S", help="cut longer utterances to S seconds in training (default: %(default)s)")
     add("seed", metavar="N", help="begin with this seed, which is that of the folds too (default: %(default)s)")
     add("seeds", metavar="N", help="train with N seeds (default: %(default)s)")

@@ -62,8 +62,8 @@ def write_card(folder: Path, config: dict, results: Results, runs: list[dict]) -
         *(f"- {name} is left out: {reason}." for name, reason in config.get("dimensions_left_out", {}).items()),
         f"- Text: {_plain(results.protocol[0]['text'])}.",
         *_reading(config),
-        f"- Loss: 1 − CCC, summed over dimensions. At most {settings['epochs']} epochs, batch {settings['batch']} x "
-        f"{settings['accumulate']}, learning rates {_rates(settings)}, "
+        f"- Loss: {_loss(run)}, summed over dimensions. At most {settings['epochs']} epochs, batch "
+        f"{settings['batch']} x {settings['accumulate']}, learning rates {_rates(settings)}, "
         f"{settings['precision']}. {kept}",
         *(f"- {_plain(note)}" for note in results.protocol[0]["split"]["notes"]),
         "",
@@ -129,6 +129,18 @@ def _reading(config: dict) -> Iterator[str]:
         yield f"- So {_listed(unread)} is predicted without them, and the rest with them."
 
 
+def _loss(run: dict) -> str:
+    """What was brought down."""
+    share = run["training"].get("mse_share", 0.0)
+    loss = "1 − CCC" if not share else f"{1 - share:g} x (1 − CCC) + {share:g} x mean squared error"
+    if (teacher := run.get("teacher")) is None:
+        return loss
+    return (
+        f"{loss}, {1 - teacher['share']:g} of it towards the labels and {teacher['share']:g} towards the predictions "
+        f"of {_plain(teacher['label'])} (sha256 of its weights {teacher['weights_sha256'][:16]}…)"
+    )
+
+
 def _kept(model: dict) -> str:
     """That only the first blocks are there, where that is so."""
     kept = model.get("keep_layers")
@@ -136,7 +148,9 @@ def _kept(model: dict) -> str:
 
 
 def _rates(settings: dict) -> str:
-    return ", ".join(f"{settings[f'{part}_rate']:g} ({part})" for part in ("audio", "text", "head"))
+    rates = ", ".join(f"{settings[f'{part}_rate']:g} ({part})" for part in ("audio", "text", "head"))
+    share = settings.get("layer_decay", 1.0)
+    return rates if share == 1 else f"{rates}, each block with {share:g} of that of the block behind it"
 
 
 def _encoder(origin: dict) -> str:

@@ -15,8 +15,8 @@ from torch import nn
 from emoprobe.errors import UserError
 from emoprobe.extract.encoders.exact import frame_mask
 from emoprobe.extract.encoders.speech import Backbone
-from emoprobe.probe.training import ccc_loss
 
+from .objective import Objective
 from .settings import ModelSettings
 
 if TYPE_CHECKING:
@@ -205,6 +205,7 @@ class AudioTextModel(nn.Module):
                 f"--weights gives {len(weights)} numbers for the {len(settings.dimensions)} dimensions "
                 f"{', '.join(settings.dimensions)}"
             )
+        self.objective = Objective()
         self.register_buffer("loss_weights", torch.tensor(weights), persistent=False)
         self._freeze()
 
@@ -286,7 +287,8 @@ class AudioTextModel(nn.Module):
         -------
         dict
             `logits` (batch, dimensions), in units of the training labels' mean and spread; with `labels` also `loss`:
-            the weighted sum over dimensions of 1 − CCC within the batch, a missing label left out of its dimension.
+            the weighted sum over dimensions of the objective within the batch (1 − CCC, unless training has set
+            another), a missing label left out of its dimension.
 
         Raises
         ------
@@ -305,14 +307,17 @@ class AudioTextModel(nn.Module):
         return {"loss": self.losses(logits, labels).sum(), "logits": logits}
 
     def losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Weighted loss of each dimension, (dimensions,): 1 − CCC over the utterances that have its label.
+        """Weighted loss of each dimension, (dimensions,), over the utterances that have its label.
 
         Parameters
         ----------
         logits, labels : Tensor, (utterances, dimensions)
-            As :meth:`forward` returns and takes them.
+            As :meth:`forward` returns and takes them; labels may be followed by a teacher's predictions, in as many
+            columns again.
         """
-        return self.loss_weights * ccc_loss(logits.float(), (labels - self.label_mean) / self.label_spread)
+        kinds = labels.shape[1] // len(self.label_mean)
+        targets = (labels - self.label_mean.repeat(kinds)) / self.label_spread.repeat(kinds)
+        return self.loss_weights * self.objective(logits.float(), targets)
 
     def combine(self, audio: AudioStates | None, text: TextStates | None) -> torch.Tensor:
         """Logits (batch, dimensions) from what the encoders made; None for a side that the model lacks.

@@ -25,6 +25,7 @@ from emoprobe.storage import write_file
 
 from .data import Collator, Utterances
 from .material import Material
+from .objective import Objective
 from .saved import EmotionModel, build, read_config, save_model
 from .settings import ModelSettings, TrainingSettings
 from .trainer import train_one
@@ -54,6 +55,8 @@ class Run:
         Show bars.
     trackers : tuple of str
         Where to report each epoch, too (:data:`.settings.TRACKERS`).
+    taught : ndarray or None, (utterances, dimensions)
+        What a teacher predicts for those that are trained on; NaN elsewhere.
     say : callable
         Told what is going on, a line at a time.
     """
@@ -67,6 +70,7 @@ class Run:
     leads: bool
     progress: bool
     trackers: tuple[str, ...]
+    taught: np.ndarray | None
     say: Callable[[str], None]
 
 
@@ -100,25 +104,22 @@ def run_fold(run: Run, fold: Fold, *, seed: int, folder: Path) -> None:
         raise UserError(f"--cut {training.longest:g} is shorter than one frame of {run.name}: give a second or more")
     _, mean, spread = standardise_targets(material.labels, rows)
     model.learn_labels(mean, spread)
+    model.objective = Objective(mse_share=training.mse_share, teacher_share=training.teacher_share)
     prepare = None if model.audio is None else model.audio.backbone.prepare
     collate = Collator(None if text is None else text.tokenise)
     texts = material.table["transcript"].tolist()
 
-    def items(rows: np.ndarray, longest: int = 0) -> Utterances:
+    def items(rows: np.ndarray, labels: np.ndarray, longest: int = 0) -> Utterances:
         return Utterances(
-            rows,
-            speech=material.speech,
-            prepare=prepare,
-            texts=texts,
-            labels=material.labels,
-            longest=longest,
-            seed=seed,
+            rows, speech=material.speech, prepare=prepare, texts=texts, labels=labels, longest=longest, seed=seed
         )
+
+    targets = material.labels if run.taught is None else np.concatenate([material.labels, run.taught], axis=1)
 
     trained = train_one(
         model,
-        train=items(rows, longest=int(training.longest * SAMPLE_RATE)),
-        development=items(development),
+        train=items(rows, targets, longest=int(training.longest * SAMPLE_RATE)),
+        development=items(development, material.labels),
         collate=collate,
         training=training,
         seed=seed,
@@ -150,7 +151,7 @@ def run_fold(run: Run, fold: Fold, *, seed: int, folder: Path) -> None:
             np.nanmean([np.fmax(both["with"], both["without"]) for both in helps.values()])
         )
     scored = np.concatenate(list(fold.tests.values()))
-    _write_array(folder / "predictions.npy", predict_rows(ready, material, scored, progress=run.progress))
+    write_array(folder / "predictions.npy", predict_rows(ready, material, scored, progress=run.progress))
     best = run.out / "model"
     if not best.is_dir() or float(read_config(best, of_a_run=True)["development_ccc"]) < config["development_ccc"]:
         save_model(best, model, text, config)
@@ -160,7 +161,8 @@ def run_fold(run: Run, fold: Fold, *, seed: int, folder: Path) -> None:
     remove(folder / "checkpoints", ["checkpoint-*/**"])
 
 
-def _write_array(path: Path, values: np.ndarray) -> None:
+def write_array(path: Path, values: np.ndarray) -> None:
+    """Write a file of numpy's, whole or not at all."""
     with io.BytesIO() as buffer:
         np.save(buffer, values, allow_pickle=False)
         write_beside(path, buffer.getvalue())

@@ -118,8 +118,16 @@ class TrainingSettings:
         Weight decay (AdamW), of matrices alone.
     warmup : float
         Share of the steps in which the rates rise; they fall along a line after that.
+    layer_decay : float
+        Rate of a block of an encoder as a share of that of the block behind it; 1 for one rate.
     weights : tuple of float
         Weight of each dimension's loss.
+    mse_share : float
+        Share of the mean squared error in the loss, in units of the labels' variance; 1 − CCC has the rest.
+    teacher : str, optional
+        Folder of a trained model whose predictions of the training part are learned beside the labels.
+    teacher_share : float
+        Share of the loss towards the teacher.
     longest : float
         Seconds of an utterance that training sees; of a longer one a cut is drawn anew in each epoch. Scores and
         predictions are of whole utterances.
@@ -153,8 +161,12 @@ class TrainingSettings:
     text_rate: float = 5e-5
     head_rate: float = 1e-3
     decay: float = 0.01
+    layer_decay: float = 1.0
     warmup: float = 0.1
     weights: tuple[float, ...] = ()
+    mse_share: float = 0.0
+    teacher: str | None = None
+    teacher_share: float = 0.5
     longest: float = field(default=12.0, metadata=called("cut", former="longest"))
     seed: int = 0
     seeds: int = 1
@@ -186,6 +198,13 @@ class TrainingSettings:
         check_seed(self.seed, seeds=self.seeds)
         if not 0 <= self.warmup < 1:
             raise UserError(f"--warmup {self.warmup:g} must be from 0 to below 1")
+        if not 0 < self.layer_decay <= 1:
+            raise UserError(f"--layer-decay {self.layer_decay:g} must be above 0, and at most 1")
+        for name in ("mse_share", "teacher_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"--{name.replace('_', '-')} {getattr(self, name):g} must be from 0 to 1")
+        if self.teacher is None and self.teacher_share != 0.5:
+            raise UserError(f"--teacher-share {self.teacher_share:g} is of a teacher: name one with --teacher")
         if any(not weight >= 0 for weight in self.weights) or (self.weights and not sum(self.weights) > 0):
             raise UserError(f"--weights {self.weights} must be 0 or more, and not all 0")
 
@@ -217,7 +236,7 @@ class PredictionSettings:
 
 #: Settings that came after version 0.1: a record does not name them where they are at their default, so that a run or a
 #: model from before is what it was.
-LATER = ("keep_layers",)
+LATER = ("keep_layers", "layer_decay", "mse_share", "teacher_share")
 
 
 def stated(settings: ModelSettings | TrainingSettings, *, without: Sequence[str] = ()) -> dict:

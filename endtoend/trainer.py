@@ -25,6 +25,7 @@ from emoprobe.probe.metrics import ccc
 from .callbacks import CheckpointPause, EpochSampler, GradientWatch, LogLines, StepBar, tracker_callbacks
 from .data import Collator, LengthGrouped, Utterances
 from .model import AudioTextModel
+from .rates import parameter_groups
 from .settings import TrainingSettings
 from .step import Part, Watch, joint_gradients, predict, refuse_steps_in_vain, restore_random_state, steps_in_vain
 from .workers import fitting_workers, free_shared_memory, local_processes, told_of_dead_workers
@@ -120,16 +121,9 @@ class EmotionTrainer(Trainer):
         self,
         model: torch.nn.Module | None = None,  # noqa: ARG002 - as Trainer has it
     ) -> torch.optim.Optimizer:
-        """AdamW: a rate for each part of the model, weight decay for matrices and none for vectors (biases, norms)."""
+        """AdamW, on the groups of :func:`.rates.parameter_groups`."""
         if self.optimizer is None:
-            groups = []
-            for part, parameters in self.model.parts().items():
-                rate = getattr(self.training, f"{part}_rate")
-                for matrices, decay in ((True, self.training.decay), (False, 0.0)):
-                    chosen = [parameter for parameter in parameters if (parameter.ndim > 1) is matrices]
-                    if chosen:
-                        groups.append({"params": chosen, "lr": rate, "weight_decay": decay})
-            self.optimizer = torch.optim.AdamW(groups)
+            self.optimizer = torch.optim.AdamW(parameter_groups(self.model, self.training))
         return self.optimizer
 
     def _get_train_sampler(
@@ -192,7 +186,7 @@ def train_one(
         train.lengths(), training.batch * training.accumulate * processes, seed=seed, fewest=2 * processes
     )
     in_vain, in_epoch = steps_in_vain(
-        train.labels[train.rows[[index % len(train) for index in sampler]]],
+        train.labels[train.rows[[index % len(train) for index in sampler]], : len(labels)],
         batch=training.batch,
         accumulate=training.accumulate,
         processes=processes,

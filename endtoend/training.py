@@ -44,6 +44,8 @@ from .runs import Run, run_fold
 from .saved import build, own_files, read_config
 from .settings import ModelSettings, TrainingSettings, refuse_absent_trackers
 from .settings import stated as stated_settings
+from .teacher import FILE as TAUGHT
+from .teacher import Teacher, refuse_folds
 
 PROBE = "end-to-end"
 
@@ -111,6 +113,9 @@ def train(
     refuse_absent_trackers(trackers)
     out, model, training = Path(out), model or ModelSettings(), training or TrainingSettings()
     refuse_too_few_speakers(corpus, model, training)
+    teacher = None if training.teacher is None else Teacher.of(training.teacher, corpus, model)
+    for note in () if teacher is None else teacher.notes:
+        say(f"note: {note}")
     first, text = build(model, weights=training.weights, seed=training.seed, label=label)
     leads = int(os.environ.get("RANK", "0")) == 0  # of several processes one writes
     with alone(out, option="--out") if leads else nullcontext():
@@ -124,7 +129,9 @@ def train(
             training = replace(training, weights=tuple(weights))
             model = replace(model, dimensions=material.dimensions)
             first, text = build(model, weights=training.weights, seed=training.seed, label=label)
-        stated = _statement(corpus, model, training, first, text, label, material)
+        if teacher is not None:
+            refuse_folds(material)
+        stated = _statement(corpus, model, training, first, text, label, material, teacher)
         if leads:
             stated = _claim(out, stated, overwrite, say)
             if results is not None:
@@ -139,6 +146,7 @@ def train(
             leads=leads,
             progress=progress,
             trackers=trackers,
+            taught=_taught(teacher, material, out, training, progress=progress),
             say=say,
         )
         _announce(run, first)
@@ -152,6 +160,15 @@ def train(
             update_results(results, scored)
         write_card(out / "model", read_config(out / "model", of_a_run=True), scored, ended)
         return scored, material.unusable
+
+
+def _taught(
+    teacher: Teacher | None, material: Material, out: Path, training: TrainingSettings, *, progress: bool
+) -> np.ndarray | None:
+    """What the teacher predicts, where there is one."""
+    if teacher is None:
+        return None
+    return teacher.targets(material, out=out, device=training.device, progress=progress)
 
 
 def _announce(run: Run, model: AudioTextModel) -> None:
@@ -220,10 +237,12 @@ def _statement(
     text: TextEncoder | None,
     label: str | None,
     material: Material,
+    teacher: Teacher | None,
 ) -> dict:
     """Everything on which the numbers depend, as JSON."""
     audio = None if first.audio is None else first.audio.backbone
-    free = ("device", "workers", "memory", "save_steps", "checkpointing")  # no number depends on these
+    # No number depends on these; and a teacher is what it weighs, wherever it lies.
+    free = ("device", "workers", "memory", "save_steps", "checkpointing", "teacher")
     return {
         "label": label or next(encoder.label for encoder in (audio, text) if encoder is not None),
         "method": VERSION,
@@ -237,6 +256,7 @@ def _statement(
         "text": None if text is None else text.provenance(),
         "versions": versions(),
         **({"dimensions_left_out": material.left_out} if material.left_out else {}),
+        **({} if teacher is None else {"teacher": {**teacher.stated, "share": training.teacher_share}}),
         # Version 0.1 averaged the losses of the batches of a step: its numbers are not taken for these.
         **({"loss": "one CCC over all batches of a step"} if training.accumulate > 1 else {}),
     }
@@ -255,7 +275,7 @@ def _claim(out: Path, stated: dict, overwrite: bool, say: Callable[[str], None])
         stated,
         record="run.json",
         own=[*_RUN_FILES, *model],
-        also=["cost.csv", LEARNING],
+        also=["cost.csv", LEARNING, TAUGHT],
         option="--out",
         before=_of_0_1,
         overwrite=overwrite,
