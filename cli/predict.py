@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emoprobe.defaults import FIGURES
 from emoprobe.endtoend.settings import PredictionSettings
+from emoprobe.endtoend.window_settings import WindowSettings
 from emoprobe.errors import UserError
+from emoprobe.extract.limits import SAMPLE_RATE
 from emoprobe.ownership import refuse_inputs
 
 from .command import (
@@ -28,6 +32,8 @@ from .command import (
 from .running import run_command
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from emoprobe.endtoend.exported import OnnxModel
     from emoprobe.endtoend.saved import EmotionModel
     from emoprobe.extract.corpora.places import Place
@@ -38,6 +44,7 @@ examples:
   emoprobe predict trained/model recordings/ --transcripts texts.csv --out predictions.csv
   emoprobe predict trained/model --corpus emodb:EMODB
   emoprobe predict trained/model a.wav --onnx --int8
+  emoprobe predict trained/model hour.wav --hop 0.5             a curve over time, as table and figure
   emoprobe predict trained/model --transcripts texts.csv        a model of text alone takes no audio
 
 Predictions are in the units of the corpus that the model was trained on.
@@ -45,6 +52,8 @@ What is beyond the range of its training labels is flagged in the column beyond_
 A transcript belongs to the audio file that its path names (relative to the CSV's folder); else to the utterance whose
 id it gives: that of --corpus, or the file's name without ending. Audio that no transcript belongs to is predicted
 without words, and two different transcripts for one file are refused.
+With --hop a long file is cut into windows that overlap, a row each, and a curve of each file is drawn; windows are
+predicted by their sound alone, for which of the words fall into one is not known.
 Run the same command again after an interruption: what is finished is kept in OUT.journal, and the rest is done.
 
 exit status: 0 all predicted; 3 some left out, each listed with its reason; 2 an error.
@@ -87,6 +96,16 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="write predictions there (default: predictions.csv)",
     )
+    add = partial(add_setting, what, WindowSettings)
+    add("hop", metavar="S", help="cut files into windows that overlap, one every S seconds (default: whole files)")
+    add("window", metavar="S", help="give each window S seconds, with --hop (default: %(default)s)")
+    where.add_argument(
+        "--figures",
+        type=Path,
+        default=Path(FIGURES),
+        metavar="FOLDER",
+        help="draw the curves there, with --hop (default: figures)",
+    )
     how = p.add_argument_group("how")
     how.add_argument("--onnx", action="store_true", help="use the ONNX form that emoprobe export wrote (on the CPU)")
     how.add_argument("--int8", action="store_true", help="use its form of 8 bits")
@@ -116,8 +135,13 @@ def _predict(options: argparse.Namespace) -> int:
     refuse_inputs([options.out], [options.model, options.transcripts, options.corpus, *options.audio])
     model = _load(options)
     say = (lambda line: None) if options.quiet else print
+    windows = settings_of(options, WindowSettings)
+    if windows.hop is not None:
+        _refuse_words(options, model)
     paths, texts, parts = _inputs(options, model, say)
-    if texts is not None:
+    if windows.hop is not None:
+        paths, texts, parts = _windows(paths, texts, parts, windows, model, say)
+    elif texts is not None:
         told = sum(bool(text) for text in texts)
         unread = "" if model.uses_text else f"; {model.label} hears alone and does not read them"
         say(f"{len(paths)} utterances, {told} with a transcript{unread}")
@@ -139,7 +163,57 @@ def _predict(options: argparse.Namespace) -> int:
     left_out = table[table["status"] != "done"]
     if beyond := told_beyond(table.loc[table["status"] == "done", BEYOND]):
         print(f"note: {beyond}; see the column {BEYOND}, and do not rely on these", file=sys.stderr)
+    if windows.hop is not None:
+        _draw(table, options.figures, quiet=options.quiet)
     return conclude(left_out, table, options.out, quiet=options.quiet, elsewhere="column `reason` of")
+
+
+def _refuse_words(options: argparse.Namespace, model: EmotionModel | OnnxModel) -> None:
+    if not model.uses_audio:
+        raise UserError(f"--hop cuts audio into windows, and {model.label} reads text alone: leave it out")
+    if options.transcripts is not None:
+        raise UserError(
+            "--hop predicts windows by their sound alone, for which of the words fall into one is not known: leave "
+            "--transcripts out, or predict the utterances that it names without --hop"
+        )
+
+
+def _windows(
+    paths: list[str],
+    texts: Sequence[str | None] | None,
+    parts: list[Place] | None,
+    windows: WindowSettings,
+    model: EmotionModel | OnnxModel,
+    say: Callable[[str], object],
+) -> tuple[list[str], None, list[Place]]:
+    """Every window of every file, in place of the files."""
+    from emoprobe.endtoend.windows import windows_of
+
+    if parts is not None and any(parts):
+        raise UserError("--hop is for whole files, and the corpus names parts of them: leave --hop out, or --corpus")
+    if model.longest is not None and windows.window * SAMPLE_RATE > model.longest:
+        raise UserError(
+            f"--window {windows.window:g}: {model.label} takes at most {model.longest / SAMPLE_RATE:g} s; give a "
+            "shorter one"
+        )
+    files = len(paths)
+    paths, parts = windows_of(paths, windows)
+    say(f"{files} files, {len(paths):,} windows of {windows.window:g} s, one every {windows.hop:g} s")
+    told = sum(bool(text) for text in texts or ())
+    if model.uses_text:
+        say("note: windows are predicted by their sound alone" + (f"; {told} transcripts are not used" if told else ""))
+    return paths, None, parts
+
+
+def _draw(table: pd.DataFrame, figures: Path, *, quiet: bool) -> None:
+    """A curve of each file."""
+    from emoprobe.analysis.figures.timeline import draw_timelines
+
+    drawn, left_out = draw_timelines(table, figures)
+    for path in left_out:
+        print(f"note: no curve of {path}: no window of it has a prediction", file=sys.stderr)
+    for figure in () if quiet else drawn:
+        print(figure)
 
 
 def _load(options: argparse.Namespace) -> EmotionModel | OnnxModel:
