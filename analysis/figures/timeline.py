@@ -14,7 +14,6 @@ from emoprobe.extract.corpora.cells import DIMENSIONS
 
 from .canvas import opened_sheet, plain_ticks
 from .files import write_drawings
-from .legends import dimension_legend
 from .style import FONT_SIZE, FULL_WIDTH, dimension_look, printable
 
 if TYPE_CHECKING:
@@ -24,11 +23,14 @@ if TYPE_CHECKING:
 #: Seconds from which on time is told in minutes.
 _MINUTES_FROM = 300.0
 
+#: Windows from which on their mean over a stretch is drawn upon them, and the share of the file that a stretch is.
+_MANY, _STRETCH = 200, 1 / 60
+
 
 def plot_timeline(
     windows: pd.DataFrame, *, title: str = "", caption: bool = True, figure: Figure | None = None
-) -> Axes:
-    """Draw the predictions of the windows of one file, each at the middle of its window.
+) -> np.ndarray:
+    """Draw the predictions of the windows of one file, each at the middle of its window, a panel a dimension.
 
     Parameters
     ----------
@@ -44,7 +46,8 @@ def plot_timeline(
 
     Returns
     -------
-    matplotlib Axes
+    ndarray of matplotlib Axes
+        One for each dimension that is predicted.
 
     Raises
     ------
@@ -57,29 +60,34 @@ def plot_timeline(
         raise UserError("there is nothing to draw: no window has a prediction")
     middle = (windows["start"].to_numpy(float) + windows["end"].to_numpy(float)) / 2
     unit, name = (60.0, "min") if middle.max() >= _MINUTES_FROM else (1.0, "s")
+    together = max(1, round(_STRETCH * len(windows))) if len(windows) >= _MANY else 1
     with opened_sheet(
-        None, figure, width=FULL_WIDTH, panel_height=2.1, titles=[title], caption=_caption(windows),
-        caption_inside=caption, legend_rows=1,
+        None, figure, width=FULL_WIDTH, panel_height=1.1, n_rows=len(dimensions), titles=[title],
+        caption=_caption(windows, together), caption_inside=caption, share_x=True,
     ) as sheet:  # fmt: skip
-        (ax,) = sheet.axes
-        for dimension in dimensions:
-            look = {**dimension_look(dimension).line(), "marker": "." if len(windows) < 60 else ""}
-            ax.plot(middle / unit, windows[dimension], gid=f"timeline-{dimension}", **look)
-        ax.set_xlabel(f"Middle of the window ({name})", fontsize=FONT_SIZE)
-        ax.set_ylabel("Predicted", fontsize=FONT_SIZE)
-        plain_ticks(ax)
-        rows = dimension_legend(ax, dimensions)
-        sheet.title(ax, title, legend_rows=rows)
-    return ax
+        for ax, dimension in zip(sheet.axes, dimensions, strict=True):
+            color = dimension_look(dimension).color
+            values = windows[dimension]
+            look = {"linewidth": 0.5, "alpha": 0.45} if together > 1 else {"linewidth": 1.0, "marker": "."}
+            ax.plot(middle / unit, values, gid=f"timeline-{dimension}", color=color, **look)
+            if together > 1:
+                smooth = values.rolling(together, center=True, min_periods=1).mean().where(values.notna())
+                ax.plot(middle / unit, smooth, gid=f"timeline-{dimension}-mean", color=color, linewidth=1.3)
+            ax.set_ylabel(dimension, fontsize=FONT_SIZE)
+            plain_ticks(ax)
+        sheet.axes[-1].set_xlabel(f"Middle of the window ({name})", fontsize=FONT_SIZE)
+        sheet.title(sheet.axes[0], title)
+    return sheet.axes
 
 
-def _caption(windows: pd.DataFrame) -> str:
+def _caption(windows: pd.DataFrame, together: int) -> str:
     lengths = (windows["end"] - windows["start"]).to_numpy(float)
     steps = np.diff(windows["start"].to_numpy(float))
     every = f", one every {np.median(steps):g} s" if len(steps) else ""
+    upon = "" if together == 1 else f" The bold line is the mean of {together} neighbours."
     return (
-        f"Predictions of {len(windows)} windows of {np.median(lengths):g} s{every}. Neighbours share most of what they "
-        "hear, so the curve is smoother than the voice."
+        f"Predictions of {len(windows)} windows of {np.median(lengths):g} s{every}, in the units of the labels that the "
+        f"model learned from. Neighbours share most of what they hear, so the curve is smoother than the voice.{upon}"
     )
 
 

@@ -150,7 +150,7 @@ def test_what_cannot_be_cut_is_refused(place, tmp_path, capsys):
 
 def test_a_curve_has_a_gap_where_nothing_is_predicted():
     table = pd.DataFrame({"start": [0.0, 1.0, 2.0], "end": [2.0, 3.0, 4.0], "arousal": [1.0, np.nan, 3.0]})
-    ax = plot_timeline(table, figure=Figure())
+    (ax,) = plot_timeline(table, figure=Figure())
     (line,) = [line for line in ax.get_lines() if line.get_gid() == "timeline-arousal"]
     np.testing.assert_array_equal(line.get_xdata(), [1.0, 2.0, 3.0])
     assert np.isnan(line.get_ydata()[1])
