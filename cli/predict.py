@@ -42,7 +42,7 @@ _EPILOG = """\
 examples:
   emoprobe predict trained/model a.wav b.flac
   emoprobe predict trained/model recordings/ --transcripts texts.csv --out predictions.csv
-  emoprobe predict trained/model --corpus emodb:EMODB
+  emoprobe predict trained/model --corpus emodb:EMODB --interval 0.9
   emoprobe predict trained/model a.wav --onnx --int8
   emoprobe predict trained/model hour.wav --hop 0.5             a curve over time, as table and figure
   emoprobe predict trained/model --transcripts texts.csv        a model of text alone takes no audio
@@ -107,6 +107,13 @@ def parser() -> argparse.ArgumentParser:
         help="draw the curves there, with --hop (default: figures)",
     )
     how = p.add_argument_group("how")
+    how.add_argument(
+        "--interval",
+        type=float,
+        metavar="LEVEL",
+        help="give intervals that hold so many of a new speaker's labels, as DIMENSION_low and _high: 0.5, 0.8, 0.9 or "
+        "0.95",
+    )
     how.add_argument("--onnx", action="store_true", help="use the ONNX form that emoprobe export wrote (on the CPU)")
     how.add_argument("--int8", action="store_true", help="use its form of 8 bits")
     add_setting(where, PredictionSettings, "overwrite", help="start anew where there are predictions already")
@@ -127,6 +134,7 @@ def _predict(options: argparse.Namespace) -> int:
         raise UserError("give audio files or --corpus, not both")
     if options.int8 and not options.onnx:
         raise UserError("--int8 is a form of --onnx: give both")
+    from emoprobe.endtoend.conformal import half_widths
     from emoprobe.endtoend.familiar import BEYOND, told_beyond, told_training
     from emoprobe.endtoend.prediction import model_identity, predict_files
 
@@ -134,6 +142,7 @@ def _predict(options: argparse.Namespace) -> int:
     quiet_transformers(verbose=options.verbose)
     refuse_inputs([options.out], [options.model, options.transcripts, options.corpus, *options.audio])
     model = _load(options)
+    widths = {} if options.interval is None else half_widths(model.config, options.interval)
     say = (lambda line: None) if options.quiet else print
     windows = settings_of(options, WindowSettings)
     if windows.hop is not None:
@@ -156,6 +165,7 @@ def _predict(options: argparse.Namespace) -> int:
         options.out,
         parts=parts,
         made_by=model_identity(options.model, onnx=options.onnx, int8=options.int8),
+        widths=widths,
         settings=settings,
         progress=not options.quiet,
         report=say,

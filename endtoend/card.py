@@ -76,6 +76,7 @@ def write_card(folder: Path, config: dict, results: Results, runs: list[dict]) -
         "|---|---|---|---|---|---|---|",
         *_rows(results),
         "",
+        *_held(config),
         "## Limits",
         "",
         "- Scores hold for speech like that of the corpus: its language, its recordings, its way of rating. Elsewhere "
@@ -88,6 +89,27 @@ def write_card(folder: Path, config: dict, results: Results, runs: list[dict]) -
     path = Path(folder) / "README.md"
     write_file(path, "\n".join(lines))
     return path
+
+
+def _held(config: dict) -> Iterator[str]:
+    """What the intervals are calibrated on, and how often they held what was scored."""
+    kept = config.get("intervals")
+    if not kept:
+        return
+    yield (
+        f"Intervals (`probe-predict --interval`) are calibrated on {kept['utterances']} utterances of "
+        f"{kept['speakers']} speakers of the development part, on which training stopped, too. Share of labels that "
+        "intervals of 80 and 90 % held:"
+    )
+    yield ""
+    for part, shares in kept.get("held", {}).items():
+        told = [
+            f"{dimension} {' and '.join('none' if share is None else f'{share:.2f}' for share in both)}"
+            for dimension, of_levels in shares.items()
+            for both in [[of_levels.get(level) for level in ("0.8", "0.9")]]
+        ]
+        yield f"- {part}: {', '.join(told)}."
+    yield ""
 
 
 def run_modality(run: dict) -> str:

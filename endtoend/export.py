@@ -339,6 +339,7 @@ def _write_config(folder: Path, ready: EmotionModel, checks: dict, tools: dict) 
         "label": ready.label,
         "dimensions": list(ready.dimensions),
         "scale": ready.config.get("scale", {}),
+        **({"intervals": ready.config["intervals"]} if "intervals" in ready.config else {}),
         "dimensions_left_out": ready.config.get("dimensions_left_out", {}),
         "trained_on": dict(corpus_of(ready.config)),
         "uses_audio": ready.uses_audio,

@@ -20,7 +20,7 @@ from emoprobe.jsontext import from_json
 from emoprobe.ownership import marked
 
 from .arguments import checked_arguments
-from .fields import DIMENSION_LIST, REASONS, SCALE, TRAINED_ON
+from .fields import DIMENSION_LIST, INTERVALS, REASONS, SCALE, TRAINED_ON
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -214,6 +214,7 @@ _FIELDS = {
     "checks": TABLE,
 }
 _MORE_FIELDS: dict[str, Spec] = {
+    "intervals": INTERVALS,
     "scale": SCALE,
     "dimensions_left_out": REASONS,
     "trained_on": TRAINED_ON,

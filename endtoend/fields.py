@@ -19,8 +19,23 @@ def _is_scale(value: object) -> bool:
     )
 
 
+def _are_intervals(value: object) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("half_widths"), dict):
+        return False
+    widths = [width for of_levels in value["half_widths"].values() if isinstance(of_levels, dict)
+              for width in of_levels.values()]  # fmt: skip
+    named = set(value["half_widths"]) <= set(DIMENSIONS) and all(map(_is_table, value["half_widths"].values()))
+    counts = all(isinstance(value.get(name), int) for name in ("speakers", "utterances"))
+    return named and counts and all(width is None or (is_number(width) and width >= 0) for width in widths)
+
+
+def _is_table(value: object) -> bool:
+    return isinstance(value, dict)
+
+
 DIMENSION_LIST: Field = (_is_dimensions, f"a list of {', '.join(DIMENSIONS)}")
 SCALE: Field = (_is_scale, "two numbers, low and high, a dimension")
+INTERVALS: Field = (_are_intervals, "how many speakers and utterances, and half widths by dimension and level")
 REASONS: Field = (TEXTS_BY_NAME[0], "a text a dimension")
 
 #: Name and notes of the corpus that a model learned from.

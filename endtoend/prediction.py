@@ -9,7 +9,7 @@ import math
 import numbers
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -173,6 +173,7 @@ def predict_files(
     *,
     parts: Sequence[Place] | None = None,
     made_by: dict | None = None,
+    widths: Mapping[str, float] | None = None,
     settings: PredictionSettings | None = None,
     progress: bool = True,
     report: Callable[[str], None] | None = None,
@@ -196,6 +197,9 @@ def predict_files(
         left out.
     made_by : dict, optional
         What identifies the model, as :func:`model_identity` gives it.
+    widths : mapping of str to float, optional
+        Half width of the interval around each dimension's prediction (:func:`.conformal.half_widths`): the columns
+        ``DIMENSION_low`` and ``DIMENSION_high``.
     settings : PredictionSettings, optional
         The defaults if left out.
     progress : bool
@@ -280,6 +284,9 @@ def predict_files(
             progress=progress,
         )
         table = _tabulate(table, said, results, model)
+        for dimension, width in (widths or {}).items():
+            for end, sign in (("low", -1), ("high", 1)):
+                table[f"{dimension}_{end}"] = table[dimension] + sign * width
         write_beside(out, _csv(table))
     return table
 

@@ -23,6 +23,7 @@ from emoprobe.probe.training import standardise_targets
 from emoprobe.progress import progress_bar
 from emoprobe.storage import write_file
 
+from .conformal import calibrated, held
 from .data import Collator, Utterances
 from .material import Material
 from .objective import Objective
@@ -151,14 +152,32 @@ def run_fold(run: Run, fold: Fold, *, seed: int, folder: Path) -> None:
             np.nanmean([np.fmax(both["with"], both["without"]) for both in helps.values()])
         )
     scored = np.concatenate(list(fold.tests.values()))
-    write_array(folder / "predictions.npy", predict_rows(ready, material, scored, progress=run.progress))
+    predicted = predict_rows(ready, material, scored, progress=run.progress)
+    write_array(folder / "predictions.npy", predicted)
     best = run.out / "model"
     if not best.is_dir() or float(read_config(best, of_a_run=True)["development_ccc"]) < config["development_ccc"]:
+        config["intervals"] = _intervals(ready, material, fold, predicted, progress=run.progress)
         save_model(best, model, text, config)
     kept: dict[str, Any] = {name: config[name] for name in ("development_ccc", "text_helps") if name in config}
     result = {**asdict(trained), **kept, "versions": versions()}
     write_file(folder / "result.json", to_json(result, indent=1, ensure_ascii=False) + "\n")
     remove(folder / "checkpoints", ["checkpoint-*/**"])
+
+
+def _intervals(
+    ready: EmotionModel, material: Material, fold: Fold, scored: np.ndarray, *, progress: bool
+) -> dict[str, Any]:
+    """What the development part says of the model's errors, and how many labels of each scored part that holds."""
+    _, rows = fold.stopping
+    names, speakers = ready.dimensions, material.split.units.resampled
+    predicted = predict_rows(ready, material, rows, progress=progress)
+    kept = calibrated(material.labels[rows], predicted, speakers[rows], names)
+    edges = np.cumsum([len(part) for part in fold.tests.values()])[:-1]
+    parts = zip(fold.tests.items(), np.split(scored, edges), strict=True)
+    return {
+        **kept,
+        "held": {part: held(material.labels[rows], of_part, kept, names) for (part, rows), of_part in parts},
+    }
 
 
 def write_array(path: Path, values: np.ndarray) -> None:

@@ -28,7 +28,7 @@ from emoprobe.ownership import mark, refuse_strangers, remove
 from .arguments import checked_arguments
 from .data import Collator, Item
 from .exported import INSIDE, own_export_files, own_of_format
-from .fields import DIMENSION_LIST, REASONS, SCALE, TRAINED_ON
+from .fields import DIMENSION_LIST, INTERVALS, REASONS, SCALE, TRAINED_ON
 from .model import AudioTextModel
 from .settings import LATER, ModelSettings, stated
 
@@ -266,6 +266,7 @@ _FIELDS: dict[str, Spec] = {"label": TEXT, "settings": TABLE}
 _MORE_FIELDS: dict[str, Spec] = {
     "dimensions": DIMENSION_LIST,
     "dimensions_left_out": REASONS,
+    "intervals": INTERVALS,
     "scale": SCALE,
     "normalise": TRUTH,
     "text_helps": TABLE,

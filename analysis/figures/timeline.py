@@ -17,7 +17,6 @@ from .files import write_drawings
 from .style import FONT_SIZE, FULL_WIDTH, dimension_look, printable
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 #: Seconds from which on time is told in minutes.
@@ -86,8 +85,9 @@ def _caption(windows: pd.DataFrame, together: int) -> str:
     every = f", one every {np.median(steps):g} s" if len(steps) else ""
     upon = "" if together == 1 else f" The bold line is the mean of {together} neighbours."
     return (
-        f"Predictions of {len(windows)} windows of {np.median(lengths):g} s{every}, in the units of the labels that the "
-        f"model learned from. Neighbours share most of what they hear, so the curve is smoother than the voice.{upon}"
+        f"Predictions of {len(windows)} windows of {np.median(lengths):g} s{every}, in the units of the labels that "
+        "the model learned from. Neighbours share most of what they hear, so the curve is smoother than the voice."
+        + upon
     )
 
 
@@ -122,5 +122,5 @@ def draw_timelines(
     return (write_drawings(drawings, Path(figures), formats) if drawings else []), left_out
 
 
-def _drawing(windows: pd.DataFrame, title: str) -> Callable[..., Axes]:
+def _drawing(windows: pd.DataFrame, title: str) -> Callable[..., np.ndarray]:
     return lambda figure: plot_timeline(windows, title=title, caption=False, figure=figure)
