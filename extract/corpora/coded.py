@@ -15,6 +15,9 @@ from .folders import AudioTree, stem_of
 from .table import Corpus
 from .values import first
 
+#: Tables that may lie beside the audio, with more than the names tell.
+_TABLES = ("metadata.csv", "manifest.csv", "labels.csv")
+
 
 def read_coded(
     name: str,
@@ -90,6 +93,8 @@ def read_coded(
     said = list(notes)
     if others:
         said.append(f"{len(others):,} audio files are not called as in {example}, and are left out: {first(others, 2)}")
+    for table in [root / beside for beside in _TABLES if (root / beside).is_file()]:
+        said.append(f"{table.name} in the folder is not read, only names are: what it says is had by --corpus {table}")
     return Corpus.from_table(
         name,
         root,

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from emoprobe.errors import UserError
-from emoprobe.misspelt import meant
+from emoprobe.misspelt import meant, nearest
 
 from .bounds import bounds_among
 from .cells import EMOTION, RATERS
@@ -70,6 +70,8 @@ _TIMES = ("start", "end", _DURATION)
 _UNKNOWN_UNIT = re.compile(
     r"(start|begin|onset|end|stop|offset|duration|length)(time|pos|position)?(samples?|frames?|idx|index|bytes?)"
 )
+#: Columns that a slip of the pen may hide.
+_MEANT = ("arousal", "valence", "dominance", "emotion", "speaker", "transcript", "split")
 _NEITHER = "; if it selects none, say so with --columns start= end="
 
 
@@ -103,7 +105,18 @@ class Naming:
         return [
             *([f"columns taken: {', '.join(taken)}"] if taken else []),
             *([f"columns not used: {first(self.unused, 12)}"] if self.unused else []),
+            *(
+                f"the column {theirs} is not used, and there is no {ours}: if it is meant, give --columns "
+                f"{ours}={theirs}"
+                for theirs, ours in self._nearly()
+            ),
         ]
+
+    def _nearly(self) -> list[tuple[str, str]]:
+        """Columns that are not used, and what of ours that is not there each is nearly called."""
+        lacking = [name for name in _MEANT if name not in self.places]
+        near = [(theirs, nearest(theirs.strip(), lacking, cutoff=0.8)) for theirs in self.unused]
+        return [(theirs, ours) for theirs, ours in near if ours is not None]
 
     def take(
         self, table: pd.DataFrame, *, source: Path, where: Callable[[int], str]

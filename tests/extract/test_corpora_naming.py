@@ -90,6 +90,14 @@ def test_whole_headers(tmp_path: Path, header: str, expected: tuple) -> None:
     assert list(table.loc[0, ["emotion", "speaker", "gender", "split"]]) == ["H", "7", "female", "train"]
 
 
+def test_a_slip_of_the_pen_is_told_with_what_mends_it(tmp_path: Path) -> None:
+    corpus = read(tmp_path, "path,arousal,valance,colour", "a.wav,3,4,red")
+    assert corpus.targets == ("arousal",)
+    (told,) = [note for note in corpus.notes if "valance is not used" in note]
+    assert told.endswith("there is no valence: if it is meant, give --columns valence=valance")
+    assert not any("is meant" in note for note in read(tmp_path, "path,valence,valance", "a.wav,3,4").notes)
+
+
 def test_letters_are_dimensions_together_alone(tmp_path: Path) -> None:
     corpus = read(tmp_path, "path,v,d", "a.wav,x,y")
     assert "columns not used: v, d" in corpus.notes

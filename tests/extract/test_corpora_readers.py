@@ -227,6 +227,10 @@ def test_names_that_say_everything(tmp_path: Path, reader: str) -> None:
         (str(tmp_path / path), *told) for path, *told in rows
     ]
     assert any(note.startswith("1 audio files are not called as in") and other in note for note in corpus.notes)
+    (tmp_path / "metadata.csv").write_text("path,valence\n")
+    assert (
+        f"what it says is had by --corpus {tmp_path / 'metadata.csv'}" in read_corpus(f"{reader}:{tmp_path}").notes[-1]
+    )
     shutil.copy(tmp_path / rows[0][0], tmp_path / Path(rows[0][0]).name)
     with pytest.raises(UserError, match=Path(rows[0][0]).name):
         read_corpus(f"{reader}:{tmp_path}")
