@@ -16,7 +16,7 @@ from .running import run_command
 if TYPE_CHECKING:
     import numpy as np
 
-    from emoprobe.endtoend.saved import EmotionModel
+    from emoprobe.endtoend.emotion_model import EmotionModel
 
 _EPILOG = """\
 examples:

@@ -34,8 +34,8 @@ from .running import run_command
 if TYPE_CHECKING:
     import pandas as pd
 
+    from emoprobe.endtoend.emotion_model import EmotionModel
     from emoprobe.endtoend.exported import OnnxModel
-    from emoprobe.endtoend.saved import EmotionModel
     from emoprobe.extract.corpora.places import Place
 
 _EPILOG = """\
@@ -48,7 +48,8 @@ examples:
   emoprobe predict trained/model --transcripts texts.csv        a model of text alone takes no audio
 
 Predictions are in the units of the corpus that the model was trained on.
-What is beyond the range of its training labels is flagged in the column beyond_training.
+What is beyond the range of its training labels is flagged in the column beyond_training; the column unlike is the share
+of the development part that sounds more like the training part than this does, and 0.99 or more is noted.
 A transcript belongs to the audio file that its path names (relative to the CSV's folder); else to the utterance whose
 id it gives: that of --corpus, or the file's name without ending. Audio that no transcript belongs to is predicted
 without words, and two different transcripts for one file are refused.
@@ -137,6 +138,7 @@ def _predict(options: argparse.Namespace) -> int:
     from emoprobe.endtoend.conformal import half_widths
     from emoprobe.endtoend.familiar import BEYOND, told_beyond, told_training
     from emoprobe.endtoend.prediction import model_identity, predict_files
+    from emoprobe.endtoend.unlike import UNLIKE, told_unlike
 
     settings = settings_of(options, PredictionSettings)
     quiet_transformers(verbose=options.verbose)
@@ -173,6 +175,8 @@ def _predict(options: argparse.Namespace) -> int:
     left_out = table[table["status"] != "done"]
     if beyond := told_beyond(table.loc[table["status"] == "done", BEYOND]):
         print(f"note: {beyond}; see the column {BEYOND}, and do not rely on these", file=sys.stderr)
+    if UNLIKE in table and (unlike := told_unlike(table[UNLIKE].to_numpy())):
+        print(f"note: {unlike}; see the column {UNLIKE}, and do not rely on these", file=sys.stderr)
     if windows.hop is not None:
         _draw(table, options.figures, quiet=options.quiet)
     return conclude(left_out, table, options.out, quiet=options.quiet, elsewhere="column `reason` of")

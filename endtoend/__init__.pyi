@@ -8,11 +8,11 @@ from . import saved as saved
 from . import settings as settings
 from . import training as training
 from .costs import count_model as count_model
+from .emotion_model import EmotionModel as EmotionModel
 from .export import export_model as export_model
 from .exported import OnnxModel as OnnxModel
 from .model import AudioTextModel as AudioTextModel
 from .prediction import predict as predict
-from .saved import EmotionModel as EmotionModel
 from .saved import load_model as load_model
 from .settings import ModelSettings as ModelSettings
 from .settings import TrainingSettings as TrainingSettings

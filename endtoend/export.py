@@ -25,10 +25,11 @@ from emoprobe.ownership import mark, refuse_strangers, remove
 from emoprobe.probe.metrics import ccc
 
 from .arguments import checked_arguments
+from .emotion_model import EmotionModel
 from .exported import FLOAT, FORMAT, INSIDE, INT8, INT8_TOLERANCE, MADE_BY, OnnxModel, own_export_files
 from .familiar import corpus_of
 from .model import AudioEncoder, AudioStates, AudioTextModel, TextStates
-from .saved import EmotionModel, load_model
+from .saved import load_model
 
 #: Farthest that a prediction of the float32 graph may be from torch's, as a share of the spread of the training labels.
 #: Both compute in float32, in another order and with other approximations of GELU and softmax: some 1e-6 to 1e-5. An

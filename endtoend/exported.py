@@ -114,6 +114,9 @@ class OnnxModel:
         If the folder holds no export, the export is damaged, or ONNX Runtime is not installed.
     """
 
+    #: Its graph gives predictions alone, and not what they are read from: how unlike speech sounds is not told.
+    familiar = None
+
     def __init__(
         self, folder: str | Path, *, int8: bool = False, threads: int | None = None, check: bool = True
     ) -> None:

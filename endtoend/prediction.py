@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import math
 import numbers
 import os
 import warnings
@@ -29,15 +26,16 @@ from emoprobe.extract.scan import scan
 from emoprobe.fields import is_number
 from emoprobe.ownership import MARK
 
+from .emotion_model import EmotionModel
 from .exported import FLOAT, INSIDE, INT8, OnnxModel
-from .familiar import BEYOND, beyond_training, told_training
-from .saved import EmotionModel, load_model
+from .familiar import beyond_training, told_training
+from .prediction_table import as_csv, is_predictions, tabulate
+from .saved import load_model
 from .settings import PredictionSettings
+from .unlike import FAR
 
 #: Of what becomes of a file between its samples and a number; raised whenever that changes a prediction.
 VERSION = 1
-
-PREDICTION_COLUMNS = ("path", "seconds", "text_used", *DIMENSIONS, "status", "reason")
 
 # Audio of which the results go to disk together; the model makes its own, smaller batches of it.
 _GROUP_SECONDS = {"cpu": 60.0, "mps": 60.0, "cuda": 1200.0}
@@ -78,8 +76,8 @@ def predict(
     Warns
     -----
     Note
-        What the model learned from (Python shows it once), a text that the model does not read, and each prediction
-        beyond the range of the labels that the model learned from.
+        What the model learned from (Python shows it once), a text that the model does not read, each prediction
+        beyond the range of the labels that the model learned from, and speech that is unlike what it learned from.
 
     Examples
     --------
@@ -118,11 +116,16 @@ def predict(
         raise UserError(f"{model.label} reads text alone: give None in place of a waveform")
     elif not (text or "").strip():
         raise UserError(f"{model.label} reads text alone: give text=...")
-    (values,) = model.predict(waveforms, [text])
-    predicted = {dimension: float(value) for dimension, value in zip(model.dimensions, values, strict=True)}
+    (values,) = _values(model, waveforms, [text or ""], None)
+    predicted = {dimension: float(value) for dimension, value in zip(model.dimensions, values, strict=False)}
     warnings.warn(told_training(model.config), Note, stacklevel=2)
     if beyond := beyond_training(predicted, model.config.get("scale", {})):
         told = f"{', '.join(beyond)}: beyond every label that {model.label} learned from, so do not rely on it"
+        warnings.warn(told, Note, stacklevel=2)
+    if len(values) > len(model.dimensions) and values[-1] >= FAR:
+        told = (
+            f"this sounds unlike what {model.label} learned from: more so than {values[-1]:.1%} of its development part"
+        )
         warnings.warn(told, Note, stacklevel=2)
     return predicted
 
@@ -188,10 +191,11 @@ def predict_files(
     texts : sequence of str or None, optional
         What was said in each; None or "" where that is not known.
     out : str or Path
-        A CSV with the columns :data:`PREDICTION_COLUMNS` and ``beyond_training`` (which predictions lie beyond the
-        range of the labels that the model learned from), its rows in the order of `paths`; where there are parts, with
-        ``start``, ``end`` and ``channel`` as well. Beside it, `out`.journal keeps what is finished; predictions of the
-        same model, file, part and text are not computed again.
+        A CSV with the columns :data:`.prediction_table.PREDICTION_COLUMNS`, ``beyond_training`` (which predictions lie
+        beyond the range of the labels that the model learned from) and where the model can tell ``unlike`` (share of
+        the development part that sounds more like the training part), its rows in the order of `paths`; where there are
+        parts, with ``start``, ``end`` and ``channel`` as well. Beside it, `out`.journal keeps what is finished;
+        predictions of the same model, file, part and text are not computed again.
     parts : sequence of tuple, optional
         Which part of each file is meant, as :func:`emoprobe.extract.corpora.places.places` gives it; whole files if
         left out.
@@ -249,7 +253,7 @@ def predict_files(
 
     def compute(rows: list[int], loaded: list) -> list:
         waveforms = loaded if model.uses_audio else None
-        values = model.predict(waveforms, [said[row] for row in rows], batch_seconds=settings.batch_seconds)
+        values = _values(model, waveforms, [said[row] for row in rows], settings.batch_seconds)
         return [
             [float(value) for value in row]
             if np.isfinite(row).all()
@@ -258,7 +262,8 @@ def predict_files(
         ]
 
     def is_prediction(values: object) -> bool:
-        return isinstance(values, list) and len(values) == len(model.dimensions) and all(map(is_number, values))
+        count = len(model.dimensions) + (model.familiar is not None)
+        return isinstance(values, list) and len(values) == count and all(map(is_number, values))
 
     device = "cpu" if isinstance(model, OnnxModel) else model.device.type
     group = max(_GROUP_SECONDS[device], settings.batch_seconds or 0.0)
@@ -267,7 +272,7 @@ def predict_files(
         made_by=made_by or {},
         settings={},
         overwrite=settings.overwrite,
-        is_own=_is_predictions,
+        is_own=is_predictions,
         inputs=paths if model.uses_audio else (),
     ) as journal:
         if len(journal):
@@ -283,12 +288,19 @@ def predict_files(
             doing="predicting",
             progress=progress,
         )
-        table = _tabulate(table, said, results, model)
-        for dimension, width in (widths or {}).items():
-            for end, sign in (("low", -1), ("high", 1)):
-                table[f"{dimension}_{end}"] = table[dimension] + sign * width
-        write_beside(out, _csv(table))
+        table = tabulate(table, said, results, model, widths or {})
+        write_beside(out, as_csv(table))
     return table
+
+
+def _values(
+    model: EmotionModel | OnnxModel, waveforms: list | None, texts: list[str], batch_seconds: float | None
+) -> np.ndarray:
+    """Predictions, and how unlike what the model learned from each utterance is, where the model can tell."""
+    if not isinstance(model, EmotionModel) or model.familiar is None:
+        return model.predict(waveforms, texts, batch_seconds=batch_seconds)
+    values, heard = model.predict_and_hear(waveforms, texts, batch_seconds=batch_seconds)
+    return values if heard is None else np.column_stack([values, model.familiar.unlike(heard)])
 
 
 def model_identity(folder: str | os.PathLike[str], *, onnx: bool = False, int8: bool = False) -> dict:
@@ -347,49 +359,3 @@ def _files(paths: list[str], parts: list[Place]) -> Corpus:
 
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _tabulate(table: pd.DataFrame, said: list[str], results: list, model: EmotionModel | OnnxModel) -> pd.DataFrame:
-    rows, scale = [], model.config.get("scale", {})
-    for row, result in enumerate(results):
-        status, reason, values = table["status"][row], table["reason"][row], {}
-        if isinstance(result, Problem):
-            status, reason = result.status, result.reason
-        elif result is not None:
-            status, values = "done", dict(zip(model.dimensions, result, strict=True))
-        rows.append(
-            {
-                "path": printable(table["path"][row]),
-                "seconds": table["seconds"][row],
-                "text_used": "yes" if said[row] and status == "done" else "no",
-                **{dimension: values.get(dimension, math.nan) for dimension in DIMENSIONS},
-                "status": status,
-                "reason": printable(reason),
-                BEYOND: ", ".join(beyond_training(values, scale)),
-            }
-        )
-    predictions = pd.DataFrame(rows, columns=[*PREDICTION_COLUMNS, BEYOND])
-    in_parts = [name for name in PLACES if table[name].notna().any()]
-    return predictions.assign(**{name: table[name].to_numpy() for name in in_parts})
-
-
-def _is_predictions(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.readline(1000).startswith(",".join(PREDICTION_COLUMNS).encode())
-
-
-def _csv(table: pd.DataFrame) -> bytes:
-    """Numbers to 6 digits: a prediction is known to fewer; times with every digit."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table.columns)
-    digits = [".15g" if name in PLACES else ".6g" for name in table.columns]
-    for row in table.itertuples(index=False):
-        writer.writerow(map(_cell, row, digits))
-    return text.getvalue().encode("utf-8", "backslashreplace")
-
-
-def _cell(cell: object, digits: str) -> str:
-    if isinstance(cell, float):
-        return "" if math.isnan(cell) else format(cell, digits)
-    return str(cell)

@@ -25,11 +25,13 @@ from emoprobe.storage import write_file
 
 from .conformal import calibrated, held
 from .data import Collator, Utterances
+from .emotion_model import EmotionModel
 from .material import Material
 from .objective import Objective
-from .saved import EmotionModel, build, read_config, save_model
+from .saved import build, read_config, save_model
 from .settings import ModelSettings, TrainingSettings
 from .trainer import train_one
+from .unlike import MOST, Familiar
 
 # Utterances that are decoded at once where predictions are made.
 _CHUNK = 256
@@ -157,7 +159,7 @@ def run_fold(run: Run, fold: Fold, *, seed: int, folder: Path) -> None:
     best = run.out / "model"
     if not best.is_dir() or float(read_config(best, of_a_run=True)["development_ccc"]) < config["development_ccc"]:
         config["intervals"] = _intervals(ready, material, fold, predicted, progress=run.progress)
-        save_model(best, model, text, config)
+        save_model(best, model, text, config, _familiar(ready, material, fold, seed=seed, progress=run.progress))
     kept: dict[str, Any] = {name: config[name] for name in ("development_ccc", "text_helps") if name in config}
     result = {**asdict(trained), **kept, "versions": versions()}
     write_file(folder / "result.json", to_json(result, indent=1, ensure_ascii=False) + "\n")
@@ -178,6 +180,17 @@ def _intervals(
         **kept,
         "held": {part: held(material.labels[rows], of_part, kept, names) for (part, rows), of_part in parts},
     }
+
+
+def _familiar(ready: EmotionModel, material: Material, fold: Fold, *, seed: int, progress: bool) -> Familiar | None:
+    """What the model learned from, as it hears it."""
+    if material.speech is None:
+        return None
+    rng = np.random.default_rng(seed)
+    parts = [rows if len(rows) <= MOST else np.sort(rng.choice(rows, MOST, replace=False)) for rows in fold.stopping]
+    heard = [predict_and_hear_rows(ready, material, rows, unread=True, progress=progress)[1] for rows in parts]
+    trained, development = (part for part in heard if part is not None)
+    return Familiar.of(trained, development)
 
 
 def write_array(path: Path, values: np.ndarray) -> None:
@@ -204,13 +217,23 @@ def predict_rows(
     ready: EmotionModel, material: Material, rows: np.ndarray, *, unread: bool = False, progress: bool
 ) -> np.ndarray:
     """Predictions of whole utterances, (rows, dimensions); `unread` as if they had no words."""
+    return predict_and_hear_rows(ready, material, rows, unread=unread, progress=progress)[0]
+
+
+def predict_and_hear_rows(
+    ready: EmotionModel, material: Material, rows: np.ndarray, *, unread: bool = False, progress: bool
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """:func:`predict_rows`, and what the head reads of the speech, (rows, width)."""
     texts = material.table["transcript"].to_numpy()[rows]
     speech = material.speech
     lengths = [len(text) for text in texts] if speech is None else [speech.headers[row].samples for row in rows]
     order = np.argsort(lengths, kind="stable")
     predictions = np.empty((len(rows), len(ready.dimensions)))
+    pooled = None if ready.model.audio is None else np.empty((len(rows), ready.model.audio.width), np.float32)
     parts = [order[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
     for part in progress_bar(parts, desc="predicting", unit="chunk", show=progress):
         waveforms = None if speech is None else [speech[int(row)] for row in rows[part]]
-        predictions[part] = ready.predict(waveforms, None if unread else list(texts[part]))
-    return predictions
+        predictions[part], heard = ready.predict_and_hear(waveforms, None if unread else list(texts[part]))
+        if pooled is not None:
+            pooled[part] = heard
+    return predictions, pooled

@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
 from emoprobe.errors import UserError
-from emoprobe.extract.batching import plan_batches
-from emoprobe.extract.devices import choose_device, default_batch_seconds, numerics
+from emoprobe.extract.devices import choose_device
 from emoprobe.extract.encoders.shortening import shorten
 from emoprobe.extract.encoders.speech import load_backbone
 from emoprobe.extract.encoders.text import TextEncoder, load_text_encoder
-from emoprobe.extract.limits import SAMPLE_RATE
-from emoprobe.extract.precision import check_precision, is_exact
 from emoprobe.extract.versions import versions
 from emoprobe.fields import COUNT, NUMBER, TABLE, TEXT, TEXTS, TRUTH, Part, Spec, check_fields, read_json
 from emoprobe.jsontext import to_json
 from emoprobe.ownership import mark, refuse_strangers, remove
 
-from .arguments import checked_arguments
-from .data import Collator, Item
+from .emotion_model import EmotionModel
 from .exported import INSIDE, own_export_files, own_of_format
 from .fields import DIMENSION_LIST, INTERVALS, REASONS, SCALE, TRAINED_ON
 from .model import AudioTextModel
 from .settings import LATER, ModelSettings, stated
+from .unlike import Familiar
 
 FORMAT = "emoprobe audio-text model 1"
 
@@ -39,139 +34,6 @@ _MADE_BY = "probe-train"
 
 #: In a saved model that has no list of its files.
 _FILES_OF_0_1 = ("README.md", "config.json", "model.safetensors", "audio/*", "text/*")
-_LONGEST_BATCH = 64
-
-# Utterances that are predicted on the CPU as well where a model is on another device, and samples of each.
-_CHECKED_UTTERANCES, _CHECKED_SAMPLES = 4, 2 * SAMPLE_RATE
-
-
-class EmotionModel:
-    """A trained model, ready to predict.
-
-    Parameters
-    ----------
-    model : AudioTextModel
-    text : TextEncoder or None
-        Whose tokeniser the model reads with.
-    config : dict
-        As `config.json` of a saved model.
-
-    Attributes
-    ----------
-    dimensions : tuple of str
-        Columns of what :meth:`predict` returns.
-    label : str
-        Short name of its encoders.
-    """
-
-    def __init__(self, model: AudioTextModel, text: TextEncoder | None, config: dict) -> None:
-        self.model = model.eval()
-        self.text = text
-        self.config = config
-        self.dimensions: tuple[str, ...] = model.settings.dimensions
-        self.label: str = config["label"]
-        self._checked_on: torch.device | None = None
-
-    @property
-    def uses_audio(self) -> bool:
-        """Whether it hears."""
-        return self.model.audio is not None
-
-    @property
-    def uses_text(self) -> bool:
-        """Whether it reads."""
-        return self.model.text is not None
-
-    @property
-    def receptive_field(self) -> int:
-        """Samples at 16 kHz that an utterance needs; 0 for a model of text alone."""
-        return 0 if self.model.audio is None else self.model.audio.backbone.receptive_field
-
-    @property
-    def longest(self) -> int | None:
-        """Samples at 16 kHz that an utterance has at most; None without limit."""
-        return None if self.model.audio is None else self.model.audio.backbone.longest
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.model.label_mean.device
-
-    def predict(
-        self,
-        waveforms: Sequence[np.ndarray] | None,
-        texts: Sequence[str | None] | None = None,
-        *,
-        batch_seconds: float | None = None,
-    ) -> np.ndarray:
-        """Dimensions of utterances, in the units of the corpus that the model was trained on.
-
-        Parameters
-        ----------
-        waveforms : sequence of ndarray, (samples,) float32, or None
-            At 16 kHz, each at least `receptive_field` and at most `longest` long; None for a model of text alone.
-        texts : sequence of str or None
-            What was said; "" or None where that is not known. Left out, nothing is known of any.
-        batch_seconds : float, optional
-            Audio in a batch, padding included; by default what suits the device. No prediction depends on it.
-
-        Returns
-        -------
-        ndarray, (utterances, dimensions) float32
-
-        Raises
-        ------
-        UserError
-            If an argument is missing, a waveform is too short or too long, or another device than the CPU predicts
-            something else than the CPU does: the first utterances there are predicted on both.
-        """
-        heard, said = checked_arguments(self, waveforms, texts)
-        if said and not is_exact(self.device, "float32") and self._checked_on != self.device:
-            self._check(heard, said)
-        return self._predict(heard, said, batch_seconds)
-
-    def _check(self, waveforms: Sequence[np.ndarray], said: Sequence[str]) -> None:
-        """Compare a few utterances, cut short, with the CPU."""
-        device, few = self.device, slice(_CHECKED_UTTERANCES)
-        samples = max(_CHECKED_SAMPLES, self.receptive_field)
-        cut = [waveform[:samples] for waveform in waveforms[few]]
-        # All of a dimension's predictions are too few for an error of each dimension.
-        check_precision(
-            self.model,
-            lambda: {"the prediction": torch.from_numpy(self._predict(cut, said[few])).reshape(-1, 1)},
-            device=device,
-            precision="float32",
-            remedy="Use --device cpu",
-        )
-        self._checked_on = device
-
-    def _predict(
-        self, waveforms: Sequence[np.ndarray], said: Sequence[str], batch_seconds: float | None = None
-    ) -> np.ndarray:
-        predictions = np.empty((len(said), len(self.dimensions)), np.float32)
-        collate = Collator(None if self.text is None else self.text.tokenise)
-        for rows in self._batches(waveforms, said, batch_seconds):
-            items = [Item(text=said[row]) for row in rows]
-            if self.model.audio is not None:
-                prepare = self.model.audio.backbone.prepare
-                for item, row in zip(items, rows, strict=True):
-                    item["waveform"] = prepare(np.asarray(waveforms[row], np.float32))
-            batch = {name: values.to(self.device) for name, values in collate(items).items()}
-            with numerics(self.device, "float32"):
-                predictions[rows] = self.model.in_units(self.model(**batch)["logits"]).cpu().numpy()
-        return predictions
-
-    def _batches(
-        self, waveforms: Sequence[np.ndarray], texts: Sequence[str], batch_seconds: float | None
-    ) -> list[np.ndarray]:
-        """Rows that go through the model together: of like length, within a budget."""
-        if self.model.audio is None:
-            order = np.argsort([len(text) for text in texts], kind="stable")
-            return [order[start : start + _LONGEST_BATCH] for start in range(0, len(order), _LONGEST_BATCH)]
-        backbone = self.model.audio.backbone
-        seconds = batch_seconds or default_batch_seconds(self.device, backbone.channels)
-        samples = np.array([len(waveform) for waveform in waveforms], dtype=np.int64)
-        return plan_batches(backbone.sizes(samples), budget=int(seconds * SAMPLE_RATE))
 
 
 def build(
@@ -208,7 +70,9 @@ def build(
     return model, text
 
 
-def save_model(folder: Path, model: AudioTextModel, text: TextEncoder | None, config: dict) -> Path:
+def save_model(
+    folder: Path, model: AudioTextModel, text: TextEncoder | None, config: dict, familiar: Familiar | None = None
+) -> Path:
     """Write a model as a folder, whole or not at all.
 
     Parameters
@@ -219,6 +83,8 @@ def save_model(folder: Path, model: AudioTextModel, text: TextEncoder | None, co
     text : TextEncoder or None
     config : dict
         What is to be known of it; `format`, `settings`, `normalise` and `versions` are added.
+    familiar : Familiar, optional
+        What it learned from.
 
     Returns
     -------
@@ -245,6 +111,8 @@ def save_model(folder: Path, model: AudioTextModel, text: TextEncoder | None, co
         text.tokenizer.save_pretrained(beside / "text")
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     save_file(weights, beside / "model.safetensors", metadata={"format": "pt"})
+    if familiar is not None:
+        familiar.save(beside)
     (beside / "config.json").write_text(to_json(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     mark(beside, _MADE_BY, also=["README.md"])
     if folder.exists():
@@ -375,7 +243,8 @@ def load_model(folder: str | os.PathLike[str], *, device: str = "cpu") -> Emotio
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OSError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{folder} is damaged ({reason}); {_AGAIN}") from error
-    return EmotionModel(model.to(choose_device(device)), text, config)
+    familiar = None if model.audio is None else Familiar.load(folder, model.audio.width)
+    return EmotionModel(model.to(choose_device(device)), text, config, familiar)
 
 
 def _check_widths(settings: ModelSettings, folder: Path) -> None:

@@ -79,7 +79,7 @@ TABLES: dict[str, Table] = {
         "Options of emoprobe train, for each end-to-end system.",
         (ModelSettings, TrainingSettings),
         frozenset({"audio", "text", "audio_revision", "text_revision", "audio_random", "text_random", "dimensions",
-                   "seeds", "memory"}),
+                   "seeds", "memory", "teacher", "teacher_share"}),
     ),
     "report": Table("Options of emoprobe report.", (ReportSettings, ProcessSettings), frozenset({"dimensions"})),
 }  # fmt: skip

@@ -22,7 +22,9 @@ from emoprobe.demo.probing import ProbingSettings
 from emoprobe.demo.teaching_settings import TeachingSettings
 from emoprobe.distil.settings import DistillSettings, Keeping, Running
 from emoprobe.endtoend.settings import ModelSettings, PredictionSettings, TrainingSettings
+from emoprobe.endtoend.window_settings import WindowSettings
 from emoprobe.extract.settings import ExtractionSettings
+from emoprobe.parallel import ProcessSettings
 from emoprobe.probe.settings import FitSettings
 from emoprobe.study.settings import StudySettings
 from emoprobe.transcribe.settings import TranscriptionSettings
@@ -40,13 +42,15 @@ FILLED = [
     ("distill", Running, 4),
     ("extract", ExtractionSettings, 12),
     ("fit", FitSettings, 15),
+    ("fit", ProcessSettings, 1),
     ("predict", PredictionSettings, 4),
+    ("predict", WindowSettings, 2),
     ("probing_corpora", ProbingSettings, 5),
     ("relevance", RelevanceSettings, 9),
     ("report", ReportSettings, 4),
     ("study", StudySettings, 17),
-    ("train", ModelSettings, 14),
-    ("train", TrainingSettings, 21),
+    ("train", ModelSettings, 15),
+    ("train", TrainingSettings, 25),
     ("transcribe", TranscriptionSettings, 6),
 ]
 

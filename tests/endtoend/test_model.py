@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from emoprobe.endtoend import saved
+from emoprobe.endtoend import emotion_model
 from emoprobe.endtoend.data import Collator, LengthGrouped, pad
+from emoprobe.endtoend.emotion_model import EmotionModel
 from emoprobe.endtoend.model import Pooling
-from emoprobe.endtoend.saved import EmotionModel, build, load_model, read_config, save_model
+from emoprobe.endtoend.saved import build, load_model, read_config, save_model
 from emoprobe.endtoend.settings import ModelSettings, TrainingSettings
 from emoprobe.errors import UserError
 from emoprobe.testing.checkpoints import save_speech_model, save_text_model
@@ -206,7 +207,7 @@ def test_predictions_of_another_device_are_compared_with_the_cpu_once(encoders, 
         return in_units(logits) * (1 + wrong * (len(computed) > 1))  # the first is that of the CPU
 
     monkeypatch.setattr(model, "in_units", units)
-    monkeypatch.setattr(saved, "is_exact", lambda device, precision: False)
+    monkeypatch.setattr(emotion_model, "is_exact", lambda device, precision: False)
     ready, wrong = EmotionModel(model, reader, {"label": "tiny"}), 0.01
     for _ in range(2):  # it does not pass at the second attempt
         computed.clear()

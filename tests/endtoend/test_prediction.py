@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 import emoprobe
 from emoprobe.cli.predict import main
 from emoprobe.endtoend import prediction
+from emoprobe.endtoend.emotion_model import EmotionModel
 from emoprobe.endtoend.inputs import find_audio, read_texts
 from emoprobe.endtoend.prediction import predict, predict_files
-from emoprobe.endtoend.saved import EmotionModel, build, load_model, save_model
+from emoprobe.endtoend.saved import build, load_model, save_model
 from emoprobe.endtoend.settings import ModelSettings
 from emoprobe.errors import Note, UserError
 from emoprobe.extract.audio import STATUSES, read_audio, read_header

@@ -16,8 +16,9 @@ from emoprobe.distil.settings import DistillSettings
 from emoprobe.distil.student import build_distiller
 from emoprobe.endtoend.costs import count_parts
 from emoprobe.endtoend.data import pad
+from emoprobe.endtoend.emotion_model import EmotionModel
 from emoprobe.endtoend.prediction import predict, predict_files
-from emoprobe.endtoend.saved import EmotionModel, build, load_model, save_model
+from emoprobe.endtoend.saved import build, load_model, save_model
 from emoprobe.endtoend.settings import ModelSettings
 from emoprobe.errors import UserError
 from emoprobe.extract import HiddenStateCache, extract, load_backbone
