@@ -52,7 +52,10 @@ class Familiar:
         from sklearn.covariance import LedoitWolf
 
         fitted = LedoitWolf().fit(np.asarray(trained, np.float64))
-        whitening = np.linalg.cholesky(fitted.precision_).T
+        covariance = fitted.covariance_
+        # A model that hears nothing has states that do not vary, and a covariance of nothing has no inverse.
+        covariance = covariance + (1e-9 * np.trace(covariance) / len(covariance) + 1e-12) * np.eye(len(covariance))
+        whitening = np.linalg.inv(np.linalg.cholesky(covariance))
         found = cls(fitted.location_.astype(np.float32), whitening.astype(np.float32), np.empty(0, np.float32))
         return cls(found.mean, found.whitening, np.sort(found.distance(development)).astype(np.float32))
 

@@ -62,6 +62,10 @@ def spread_over(engine: EngineSettings, *, workers: int | None = None) -> Iterat
         If there is no such cluster, or nobody to work.
     """
     ProcessSettings(workers=workers)  # refuses what is none
+    if engine.on_ray and workers is not None:
+        raise UserError(
+            f"--workers {workers} is of one machine, and a cluster has its own: leave it or --engine ray out"
+        )
     if not engine.on_ray:
         yield partial(_by_processes, workers)
         return

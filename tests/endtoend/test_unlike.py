@@ -43,6 +43,11 @@ def test_shares_are_uniform_on_the_like_and_one_on_what_is_far():
     assert familiar.unlike(cloud(500, 0).mean(0, keepdims=True)) == 0
 
 
+def test_states_that_do_not_vary_are_no_trouble():
+    familiar = Familiar.of(np.ones((20, 3)), np.ones((5, 3)))
+    assert list(familiar.unlike(np.array([[1.0, 1.0, 1.0], [2.0, 1.0, 1.0]]))) == [0.0, 1.0]
+
+
 def test_it_comes_back_as_it_was_and_another_model_s_is_refused(tmp_path):
     familiar = Familiar.of(cloud(50, 0), cloud(20, 1))
     familiar.save(tmp_path)

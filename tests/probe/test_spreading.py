@@ -45,6 +45,12 @@ def test_all_layers_but_the_first_are_fitted_elsewhere(monkeypatch):
     assert os.getpid() not in {process for _, process in others}
 
 
+def test_processes_of_one_machine_are_none_of_a_cluster():
+    engine = EngineSettings(engine="ray")
+    with pytest.raises(UserError, match=r"--workers 2 is of one machine"), spread_over(engine, workers=2):
+        pass
+
+
 def test_nobody_to_work_is_refused():
     with pytest.raises(UserError, match=r"--workers 0.*1 or more"), spread_over(EngineSettings(), workers=0):
         pass
