@@ -7,7 +7,7 @@ the answer can and cannot tell; where the answers agree, a claim stands on more 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -118,9 +118,78 @@ def relevance_opinions(
                 progress=progress,
                 workers=workers,
             )
+    (answer,) = several_opinions(
+        [(cache, settings)], opinions=opinions, out=out, overwrite=overwrite, progress=progress, workers=workers
+    )
+    if isinstance(answer, UserError):
+        raise answer
+    return answer
+
+
+def several_opinions(
+    asked: Sequence[tuple[HiddenStateCache, RelevanceSettings]],
+    *,
+    opinions: Sequence[str] = tuple(OPINIONS),
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    progress: bool = False,
+    workers: int | None = None,
+) -> list[pd.DataFrame | UserError]:
+    """:func:`relevance_opinions` of several caches, whose opinions share the processes.
+
+    Parameters
+    ----------
+    asked : sequence of (HiddenStateCache, RelevanceSettings)
+    opinions, out, overwrite, progress, workers
+        As there; every opinion can be asked here.
+
+    Returns
+    -------
+    list of DataFrame or UserError
+        Of each cache the table, or why there is none.
+    """
     path = None if out is None else Path(out) / FILE
     there = pd.DataFrame(columns=list(COLUMNS)) if path is None or overwrite else load_table(path, COLUMNS)
-    wanted = [dimension for problem in problems(cache, settings) for dimension in problem.dimensions]
+    plans = [_planned(cache, settings, opinions, there) for cache, settings in asked]
+    questions = [
+        _Question(number, cache, replace(settings, dimensions=lacking), name)
+        for number, (plan, (cache, settings)) in enumerate(zip(plans, asked, strict=True))
+        if isinstance(plan, _Plan)
+        for name, lacking in plan.missing.items()
+    ]
+    answers: list[pd.DataFrame | UserError] = []
+    for question, new in _answers(questions, workers=workers, progress=progress):
+        plan = plans[question.number]
+        if isinstance(new, UserError):
+            plans[question.number] = new
+        elif isinstance(plan, _Plan):
+            new[MADE_FROM] = plan.made_from[question.opinion]
+            if path is not None:
+                update_table(path, new, key=_KEY)
+            parts = [part for part in (plan.tables[question.opinion], new) if len(part)]
+            plan.tables[question.opinion] = pd.concat(parts, ignore_index=True)
+    for plan in plans:
+        tables = [] if isinstance(plan, UserError) else [table for table in plan.tables.values() if len(table)]
+        answers.append(plan if isinstance(plan, UserError) else pd.concat(tables, ignore_index=True))
+    return answers
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is known of a cache: by opinion, the table as far as it is kept, what it is made from, and what it lacks."""
+
+    tables: dict[str, pd.DataFrame]
+    made_from: dict[str, str]
+    missing: dict[str, tuple[str, ...]]
+
+
+def _planned(
+    cache: HiddenStateCache, settings: RelevanceSettings, opinions: Sequence[str], there: pd.DataFrame
+) -> _Plan | UserError:
+    try:
+        wanted = [dimension for problem in problems(cache, settings) for dimension in problem.dimensions]
+    except UserError as error:
+        return error
     used = {name: value for name, value in asdict(settings).items() if name != "dimensions"}
     digest = cache_digest(cache, cache.utterances, READ)
     made_from = {name: fingerprint(**used, cache=digest, methods=_methods(name)) for name in opinions}
@@ -131,44 +200,43 @@ def relevance_opinions(
         lacking = tuple(dimension for dimension in wanted if dimension not in set(tables[name]["dimension"]))
         if lacking:
             missing[name] = lacking
-    for name, new in _asked(cache, settings, missing, workers=workers, progress=progress):
-        new[MADE_FROM] = made_from[name]
-        if path is not None:
-            update_table(path, new, key=_KEY)
-        tables[name] = pd.concat([part for part in (tables[name], new) if len(part)], ignore_index=True)
-    return pd.concat([part for part in tables.values() if len(part)], ignore_index=True)
+    return _Plan(tables, made_from, missing)
 
 
-def _asked(
-    cache: HiddenStateCache,
-    settings: RelevanceSettings,
-    missing: dict[str, tuple[str, ...]],
-    *,
-    workers: int | None,
-    progress: bool,
-) -> Iterator[tuple[str, pd.DataFrame]]:
-    """What each opinion says of the dimensions that it lacks; several are asked at once where that pays."""
-    if not missing:
+@dataclass(frozen=True)
+class _Question:
+    """An opinion on a cache, the how manieth it is, on the dimensions of its settings."""
+
+    number: int
+    cache: HiddenStateCache
+    settings: RelevanceSettings
+    opinion: str
+
+    @property
+    def trained(self) -> int:
+        """Utterances of the largest training part."""
+        planned = problems(self.cache, self.settings, kernels=True)
+        return max(len(fold.train) for problem in planned for fold in problem.folds)
+
+
+def _answers(
+    questions: Sequence[_Question], *, workers: int | None, progress: bool
+) -> Iterator[tuple[_Question, pd.DataFrame | UserError]]:
+    """What each opinion says, or why it says nothing; several are asked at once where that pays."""
+    if workers == 1 or not questions or max(question.trained for question in questions) < MANY:
+        yield from ((question, _ask(progress, question)) for question in questions)
         return
-    trained = max(len(fold.train) for problem in problems(cache, settings, kernels=True) for fold in problem.folds)
-    pays = trained >= MANY
-    if workers == 1 or not pays:
-        for name, lacking in missing.items():
-            yield name, _ask(cache, settings, progress, (name, lacking))
-        return
-    longest_first = sorted(missing.items(), key=lambda item: not OPINIONS[item[0]].long)
-    asked = shared_out(partial(_ask, cache, settings, False), longest_first, workers=workers, pays=True)
-    for (name, _), table in zip(bar_called(f"{cache.label}, opinions", progress)(longest_first), asked, strict=True):
-        yield name, table
+    longest_first = sorted(questions, key=lambda question: not OPINIONS[question.opinion].long)
+    asked = shared_out(partial(_ask, False), longest_first, workers=workers, pays=True)
+    yield from zip(bar_called("second opinions", progress)(longest_first), asked, strict=True)
 
 
-def _ask(
-    cache: HiddenStateCache, settings: RelevanceSettings, progress: bool, question: tuple[str, tuple[str, ...]]
-) -> pd.DataFrame:
-    """What an opinion says of some dimensions."""
-    name, dimensions = question
-    bar = bar_called(f"{cache.label}, {name}", progress)
-    return OPINIONS[name].ask(cache, replace(settings, dimensions=dimensions), bar=bar)
+def _ask(progress: bool, question: _Question) -> pd.DataFrame | UserError:
+    bar = bar_called(f"{question.cache.label}, {question.opinion}", progress)
+    try:
+        return OPINIONS[question.opinion].ask(question.cache, question.settings, bar=bar)
+    except UserError as error:
+        return error
 
 
 def _methods(opinion: str) -> dict[str, int]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from emoprobe.errors import UserError
+from emoprobe.extract.cache import HiddenStateCache
 
 from ..measures import relevance, similarity
 from ..measures.opinions import OPINIONS
@@ -104,22 +106,32 @@ def _relevance(
             lacking.append(
                 Missing(f"{opinion.label.capitalize()} needs {package}.", "pip install 'emoprobe[relevance]'")
             )
-    for corpus in study.corpora:
-        trained = study.of(corpus, random=False)
-        lacking += _no_cache(study, trained, "Second opinions on relevance are")
-        for model in trained:
-            if model.cache is None:
-                continue
-            say(f"second opinions on {model.label}, {corpus}")
-            try:
-                settings = _settings(study, model)
-                asked = relevance.relevance_opinions(
-                    model.cache, settings, opinions=names, out=out, progress=progress, workers=workers
-                )
-                tables.append(asked)
-            except UserError as error:
-                lacking.append(Missing(f"No second opinions on {model.label}: {error}."))
+    with ExitStack() as opened:
+        asked: list[tuple[Model, HiddenStateCache, RelevanceSettings]] = []
+        for corpus in study.corpora:
+            trained = study.of(corpus, random=False)
+            lacking += _no_cache(study, trained, "Second opinions on relevance are")
+            for model in trained:
+                if model.cache is None:
+                    continue
+                say(f"second opinions on {model.label}, {corpus}")
+                try:
+                    cache = opened.enter_context(HiddenStateCache(model.cache))
+                    asked.append((model, cache, _settings(study, model)))
+                except UserError as error:
+                    lacking.append(_no_opinions(model, error))
+        questions = [(cache, settings) for _, cache, settings in asked]
+        answers = relevance.several_opinions(questions, opinions=names, out=out, progress=progress, workers=workers)
+        for (model, _, _), answer in zip(asked, answers, strict=True):
+            if isinstance(answer, UserError):
+                lacking.append(_no_opinions(model, answer))
+            else:
+                tables.append(answer)
     return _together(tables, relevance.COLUMNS), lacking
+
+
+def _no_opinions(model: Model, error: UserError) -> Missing:
+    return Missing(f"No second opinions on {model.label}: {error}.")
 
 
 def _settings(study: Study, model: Model) -> RelevanceSettings:
