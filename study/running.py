@@ -2,8 +2,7 @@
 
 Each step is a process of its own: what it took of memory and of a GPU is free again when the next one begins, a crash
 in a library is that step's, and what is run is, word for word, what can be pasted into a shell. The price is that torch
-is loaded once a step. A step finds by itself what is done already. Baselines are computed by processors, and from the
-audio: they run beside the extraction of the other models.
+is loaded once a step. A step finds by itself what is done already.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import BinaryIO
 
 from emoprobe.errors import UserError
 
-from .steps import Plan, Step
+from .steps import Plan
 
 #: Exit status of a step that left some files out, and went on.
 LEFT_OUT = 3
@@ -79,89 +78,43 @@ def run_steps(
     status, began, count = 0, time.monotonic(), len(plan.steps)
     folder = plan.out / LOGS
     folder.mkdir(exist_ok=True)
-    beside: list[_Started] = []
-    try:
-        for number, step in enumerate(plan.steps, start=1):
-            while step.waits and beside:
-                status = max(status, beside.pop(0).ended(count, again))
-            # Two that print all they have to say could not be told apart.
-            aside = step.beside and shown is not Shown.ALL and number < count
-            say(f"step {number} of {count}: {step.does}" + (", beside the next" if aside else ""))
-            quiet = aside or shown is Shown.STEPS
-            words = [*program, *step.words, *(["--quiet"] if quiet else [])]
-            started = _Started.now(number, step, words, folder, quiet=quiet, logged=shown is not Shown.ALL)
-            if aside:
-                beside.append(started)
-            else:
-                status = max(status, started.ended(count, again))
-        while beside:
-            status = max(status, beside.pop(0).ended(count, again))
-    finally:
-        for left in beside:  # another one failed, or the study was interrupted
-            left.end()
+    for number, step in enumerate(plan.steps, start=1):
+        say(f"step {number} of {count}: {step.does}")
+        words = [*program, *step.words]
+        words += ["--quiet"] if shown is Shown.STEPS else []
+        log = folder / f"{number:02}-{step.command}.txt"
+        with nullcontext() if shown is Shown.ALL else log.open("wb") as file:
+            ended = _run(words, file, file if shown is Shown.STEPS else None)
+        if ended not in (0, LEFT_OUT):
+            how = _signal_name(-ended) if ended < 0 else f"exit status {ended}"
+            said = f"the last that it said: {_last_line(log)}" if shown is Shown.STEPS else "what it says stands above"
+            anew = f"; to replace what it made with other settings: {again} --again {number}"
+            raise UserError(
+                f"step {number} of {count} ({step.does}) failed ({how}); {said}. Once that is mended, go on with all "
+                f"that is left: {again}{anew if step.can_be_made_anew else ''}; or try this step alone: {step.line}"
+            )
+        status = max(status, ended)
     kept = "" if shown is Shown.ALL else f"; what each printed is in {folder}"
     say(f"{count} steps in {told_time(time.monotonic() - began)}{kept}")
     return status
 
 
-@dataclass(frozen=True)
-class _Started:
-    """A step that runs: its number, its process, and where it prints what is not shown."""
-
-    number: int
-    step: Step
-    log: Path
-    quiet: bool
-    process: subprocess.Popen[bytes]
-
-    @classmethod
-    def now(cls, number: int, step: Step, words: Sequence[str], folder: Path, *, quiet: bool, logged: bool) -> _Started:
-        """Start it; it never outlives us."""
-        log = folder / f"{number:02}-{step.command}.txt"
-        sys.stdout.flush()
-        with log.open("wb") if logged else nullcontext() as file:
-            process = subprocess.Popen(
-                words,
-                stdout=file,
-                stderr=file if quiet else None,
-                preexec_fn=end_with_parent,  # noqa: PLW1509 - no threads
-            )
-        return cls(number, step, log, quiet, process)
-
-    def ended(self, count: int, again: str) -> int:
-        """Wait for its end; its exit status where it has done what it could.
-
-        Raises
-        ------
-        UserError
-            If it has failed.
-        """
-        try:
-            status = self.process.wait()
-        except BaseException:  # interrupted or terminated: so is the step, which keeps what it has finished
-            self.end()
-            raise
-        if status in (0, LEFT_OUT):
-            return status
-        how = _signal_name(-status) if status < 0 else f"exit status {status}"
-        said = f"the last that it said: {_last_line(self.log)}" if self.quiet else "what it says stands above"
-        anew = f"; to replace what it made with other settings: {again} --again {self.number}"
-        raise UserError(
-            f"step {self.number} of {count} ({self.step.does}) failed ({how}); {said}. Once that is mended, go on with "
-            f"all that is left: {again}{anew if self.step.can_be_made_anew else ''}; or try this step alone: "
-            f"{self.step.line}"
-        )
-
-    def end(self) -> None:
-        """Have it end now; what it has finished it keeps."""
-        with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(signal.SIGTERM)
-        self.process.wait()
-
-
 def _last_line(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return lines[-1] if lines else "nothing"
+
+
+def _run(words: Sequence[str], output: BinaryIO | None, errors: BinaryIO | None) -> int:
+    """Run a command to its end, and never beyond our own; its exit status, or minus the signal that ended it."""
+    sys.stdout.flush()
+    process = subprocess.Popen(words, stdout=output, stderr=errors, preexec_fn=end_with_parent)  # noqa: PLW1509 - no threads
+    try:
+        return process.wait()
+    except BaseException:  # interrupted or terminated: so is the step, which keeps what it has finished
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+        process.wait()
+        raise
 
 
 def end_with_parent() -> None:

@@ -40,17 +40,11 @@ class Step:
         The subcommand of ``emoprobe`` and its arguments.
     model : str
         Whose states it makes or probes, for an estimate; empty where there is none.
-    beside : bool
-        Whether it can run while the steps behind it do.
-    waits : bool
-        Whether it needs what steps before it make that run beside others.
     """
 
     does: str
     words: tuple[str, ...]
     model: str = ""
-    beside: bool = False
-    waits: bool = True
 
     @property
     def command(self) -> str:
@@ -76,7 +70,13 @@ class Step:
 class Plan:
     """The steps of a study in their order, and what is left out with its reason.
 
-    `teacher` is its cache.
+    Attributes
+    ----------
+    steps : tuple of Step
+    notes : tuple of str
+    out : Path
+    teacher : Path
+        The teacher's cache.
     """
 
     steps: tuple[Step, ...]
@@ -248,16 +248,13 @@ def _transcribe(planning: _Planning) -> Iterator[Step]:
 
 
 def _extract(planning: _Planning) -> Iterator[Step]:
-    """The teacher first: baselines are added to its cache while the others are extracted."""
     for model in planning.models():
         words = [*planning.corpus(ratings=True), "--model", model.name, "--out", str(model.cache)]
         # A shape that is known by its name is of no revision.
         pinned = None if model.seed is not None and model.name in ARCHITECTURES else model.revision
         words += _given("--revision", pinned) + _given("--random-init", model.seed)
         does = f"extract the {model.role}, {model.name}"
-        yield Step(does, ("extract", *words, *planning.words("extract")), model.name, waits=False)
-        if model.role == "teacher":
-            yield from _baselines(planning)
+        yield Step(does, ("extract", *words, *planning.words("extract")), model.name)
 
 
 def _baselines(planning: _Planning) -> Iterator[Step]:
@@ -272,7 +269,7 @@ def _baselines(planning: _Planning) -> Iterator[Step]:
         how = TABLES["extract"].words(
             {name: value for name, value in planning.programme.table("extract").items() if name in _OF_BASELINES}
         )
-        yield Step(does, ("extract", "--out", str(cache), "--baselines", *names, *how), "baselines", beside=True)
+        yield Step(does, ("extract", "--out", str(cache), "--baselines", *names, *how), "baselines")
 
 
 #: Options of an extraction that baselines take too.
@@ -371,6 +368,7 @@ PARTS: dict[str, Callable[[_Planning], Iterator[Step]]] = {
     "speak": _speak,
     "transcribe": _transcribe,
     "extract": _extract,
+    "baselines": _baselines,
     "fit": _fit,
     "ask": _ask,
     "train": _train,

@@ -177,7 +177,7 @@ def test_the_command_line_stands_above_the_file(tmp_path, monkeypatch, capsys):
     assert emoprobe(["study", "study.toml", *words]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("#")]
     assert "--model hubert-nano " in lines[1]
-    assert "--model ntu-spml/distilhubert " in lines[3]
+    assert "--model ntu-spml/distilhubert " in lines[2]
     assert sum("--random-init" in line for line in lines) == 3
     (ridge,) = (line for line in lines if "--probe ridge" in line)
     assert "--dim valence --probe ridge --seeds 2 --folds 7 " in ridge

@@ -59,56 +59,6 @@ def test_a_step_that_fails_is_the_last(tmp_path, capfd, shown):
     assert ("one and more" in captured.out) == (shown is Shown.ALL)
 
 
-#: Steps that meet: "first" ends when "second" has begun, "third" tells whether "first" has ended, "fails" does.
-MEETING = """
-import sys, time
-from pathlib import Path
-name, folder = sys.argv[1], Path(sys.argv[2])
-(folder / f"{name}.begun").touch()
-until = time.monotonic() + 60
-while name == "first" and not (folder / "second.begun").exists() and time.monotonic() < until:
-    time.sleep(0.02)
-while name == "endless":
-    time.sleep(0.1)
-if name == "third":
-    print("ended" if (folder / "first.ended").exists() else "not ended")
-(folder / f"{name}.ended").touch()
-print(f"{name} is bad", file=sys.stderr)
-sys.exit(2 if name in ("fails", "bad") else 0)
-"""
-
-
-def meeting(out: Path, *steps: tuple[str, dict]) -> Plan:
-    out.mkdir(exist_ok=True)
-    made = tuple(Step(f"do {name}", (name, str(out)), **how) for name, how in steps)
-    return Plan(made, (), out, out / "teacher.h5")
-
-
-def test_a_step_runs_beside_those_that_do_not_need_it(tmp_path):
-    said, out = [], tmp_path / "out"
-    plan = meeting(out, ("first", {"beside": True}), ("second", {"waits": False}), ("third", {}))
-    assert run_steps(plan, program=(sys.executable, "-c", MEETING), again="again", say=said.append) == 0
-    assert said[0] == "step 1 of 3: do first, beside the next"
-    assert (out / "logs/03-third.txt").read_text() == "ended\n"
-    assert "first is bad" in (out / "logs/01-first.txt").read_text()  # nobody reads two at a time
-
-
-def test_a_step_that_fails_beside_others_is_told_when_it_is_needed(tmp_path):
-    plan = meeting(tmp_path / "out", ("bad", {"beside": True}), ("second", {"waits": False}), ("third", {}))
-    with pytest.raises(UserError, match=r"step 1 of 3 \(do bad\) failed .*the last that it said: bad is bad"):
-        run_steps(plan, program=(sys.executable, "-c", MEETING), again="again")
-    assert (tmp_path / "out/second.ended").exists()
-    assert not (tmp_path / "out/third.begun").exists()
-
-
-def test_a_step_beside_one_that_fails_ends_with_it(tmp_path):
-    out = tmp_path / "out"
-    plan = meeting(out, ("endless", {"beside": True}), ("fails", {"waits": False}), ("third", {}))
-    with pytest.raises(UserError, match=r"step 2 of 3 \(do fails\) failed"):
-        run_steps(plan, program=(sys.executable, "-c", MEETING), again="again")
-    assert not (out / "endless.ended").exists()  # and nobody waits for it
-
-
 def test_a_step_that_the_system_ends_is_told(tmp_path):
     program = (sys.executable, "-c", "import os; os.kill(os.getpid(), 9)")
     with pytest.raises(UserError, match=r"failed \(SIGKILL; the system may be out of memory\)"):
