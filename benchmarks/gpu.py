@@ -32,9 +32,10 @@ import torch
 import transformers
 
 from emoprobe.extract import extract
-from emoprobe.extract.devices import PRECISIONS, numerics
+from emoprobe.extract.devices import numerics
 from emoprobe.extract.encoders.architectures import ARCHITECTURES
 from emoprobe.extract.encoders.speech import Backbone
+from emoprobe.extract.limits import PRECISIONS
 from emoprobe.extract.versions import versions
 from emoprobe.jsontext import to_json
 
@@ -173,7 +174,7 @@ def exactness(bench: Bench) -> dict:
 
 def bare(model: torch.nn.Module, device: torch.device, precision: str, seconds: float, batch_seconds: float) -> float:
     """Times real time of the forward alone, weights in the precision, over batches of 7 s that are on the device."""
-    kind = PRECISIONS[precision] or torch.float32
+    kind = getattr(torch, precision)
     cast = model.to(device=device, dtype=kind)
     length = 7 * RATE
     rows = max(1, int(batch_seconds * RATE / length))
