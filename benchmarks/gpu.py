@@ -257,7 +257,7 @@ def profile(bench: Bench) -> dict:
         return call
 
     pipeline.read_audio = counted("decode", pipeline.read_audio)
-    pipeline.acoustic_statistics = counted("acoustics", pipeline.acoustic_statistics)
+    pipeline.batch_statistics = counted("acoustics (as given to the device)", pipeline.batch_statistics)
     pipeline.pool = counted("pool (as given to the device)", pipeline.pool)
     Backbone.prepare = counted("normalise", Backbone.prepare)
     Backbone.walk = counted("forward and pool (as given to the device)", Backbone.walk)

@@ -13,7 +13,7 @@ import torch
 
 from emoprobe.errors import UserError
 
-from .acoustics import ACOUSTIC_WIDTHS, acoustic_statistics
+from .acoustics import ACOUSTIC_WIDTHS, batch_statistics
 from .audio import AudioHeader, AudioProblem, Kept, read_audio
 from .devices import WIDER_TYPES, is_out_of_memory, numerics
 from .encoders.speech import Backbone
@@ -44,7 +44,7 @@ class _Decoded:
     """One utterance, ready for the model."""
 
     waveform: np.ndarray
-    acoustics: dict[str, np.ndarray]
+    heard: np.ndarray  # as it is in the file, at its own loudness
 
 
 #: Number and utterances of a batch, and what each is decoded to.
@@ -58,6 +58,7 @@ class _Result:
     rows: list[int]
     states: torch.Tensor  # (statistics, layers, rows, width)
     norms: torch.Tensor  # (layers, rows)
+    acoustics: dict[str, torch.Tensor]  # (rows, width)
     frames: list[torch.Tensor]  # (layers, frames, width) a row, if every frame is kept
 
 
@@ -184,7 +185,7 @@ class Pipeline:
         good = {row: d for row, d in decoded.items() if isinstance(d, _Decoded)}
         with numerics(self.device, self.settings.precision):
             results = self._compute(backbone, list(good), good, problems)
-        return partial(self._fetch, index, rows, results, good, problems)
+        return partial(self._fetch, index, rows, results, problems)
 
     def _decode_ahead(self, decoders: ThreadPoolExecutor, todo: Iterable[tuple[int, np.ndarray]]) -> Iterator[_Batch]:
         """Decode two batches ahead of those that the device works on."""
@@ -208,7 +209,7 @@ class Pipeline:
             waveform = read_audio(self.paths[row], header, self._kept)
         except AudioProblem as problem:
             return problem
-        return _Decoded(self.backbone.prepare(waveform), acoustic_statistics(waveform))
+        return _Decoded(self.backbone.prepare(waveform), waveform)
 
     def _compute(
         self, backbone: Backbone, rows: list[int], decoded: dict[int, _Decoded], problems: dict
@@ -250,7 +251,11 @@ class Pipeline:
         backbone.walk(waveforms, see)
         singles = [torch.stack([k[i, :n] for k in kept]) for i, n in enumerate(frames)] if kept else []
         return _Result(
-            rows, torch.stack([p for p, _ in pooled], dim=1), torch.stack([norm for _, norm in pooled]), singles
+            rows,
+            torch.stack([p for p, _ in pooled], dim=1),
+            torch.stack([norm for _, norm in pooled]),
+            batch_statistics([decoded[row].heard for row in rows], self.device),
+            singles,
         )
 
     def _fetch(
@@ -258,7 +263,6 @@ class Pipeline:
         index: int,
         batch: np.ndarray,
         results: list[_Result],
-        decoded: dict[int, _Decoded],
         problems: dict[int, tuple[str, str]],
     ) -> Extracted:
         """Fetch what the device computed."""
@@ -273,12 +277,22 @@ class Pipeline:
             problems |= {int(row): overflow for row in np.asarray(rows, dtype=int)[~finite]}
         if self.settings.strict:
             stop_at_problem((self.paths[row], *problem) for row, problem in problems.items())
-        rows = [row for row, good in zip(rows, finite, strict=True) if good]
         acoustics = {
-            name: np.stack([decoded[row].acoustics[name] for row in rows]) if rows else np.empty((0, width), np.float32)
+            name: np.concatenate(
+                [np.empty((0, width), np.float32), *(r.acoustics[name].cpu().numpy() for r in results)]
+            )
             for name, width in ACOUSTIC_WIDTHS.items()
         }
-        return Extracted(index, batch, rows, states[:, :, finite], norms[:, finite], acoustics, problems, frames=frames)
+        return Extracted(
+            index,
+            batch,
+            [row for row, good in zip(rows, finite, strict=True) if good],
+            states[:, :, finite],
+            norms[:, finite],
+            {name: values[finite] for name, values in acoustics.items()},
+            problems,
+            frames=frames,
+        )
 
     def _overflow(self) -> str:
         """Why states are not finite, and what helps; weights that are not finite were refused when they were loaded."""

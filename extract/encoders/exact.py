@@ -15,6 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..transfers import to_device
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -173,4 +175,4 @@ def renew_positions(encoder: nn.Module) -> None:
 
 def frame_mask(lengths: list[int], steps: int, device: torch.device) -> torch.Tensor:
     """Boolean (batch, steps): True where the step belongs to the utterance, False where it is padding."""
-    return torch.arange(steps, device=device) < torch.tensor(lengths, device=device)[:, None]
+    return torch.arange(steps, device=device) < to_device(torch.tensor(lengths), device)[:, None]

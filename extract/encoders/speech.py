@@ -14,6 +14,7 @@ import torch
 from emoprobe.errors import UserError
 
 from ..limits import SAMPLE_RATE
+from ..transfers import padded_batch, to_device
 from .architectures import ARCHITECTURES
 from .checkpoint import UNUSED_WEIGHTS, Checkpoint, Origin, open_checkpoint
 from .families import FAMILIES
@@ -169,12 +170,7 @@ class Backbone:
             Each utterance's number of frames.
         """
         samples = [len(w) for w in waveforms]
-        padded = torch.zeros(len(samples), max(samples))
-        for row, waveform in enumerate(waveforms):
-            padded[row, : len(waveform)] = torch.as_tensor(waveform)
-        if self.device.type == "cuda":
-            padded = padded.pin_memory()
-        self.forward(padded.to(self.device, non_blocking=True), samples, visit)
+        self.forward(to_device(padded_batch(waveforms), self.device), samples, visit)
         return [self.frames(n) for n in samples]
 
     def forward(self, padded: torch.Tensor, samples: Sequence[int] | None, visit: Visit | None = None) -> torch.Tensor:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emoprobe.extract import acoustics
-from emoprobe.extract.acoustics import ACOUSTIC_WIDTHS, acoustic_statistics
+from emoprobe.extract.acoustics import ACOUSTIC_WIDTHS, acoustic_statistics, batch_statistics
 from emoprobe.testing.corpora import tone
 
 # Logarithms up to about 25 in 80 bands make cepstral sums up to 206, of which float32 holds some 1e-5 a rounding, in an
@@ -48,6 +48,35 @@ def test_beside_the_definition(samples: int, seed: int) -> None:
         np.testing.assert_allclose(found[name], values, **CLOSE)
 
 
+@settings(max_examples=25, deadline=None)
+@given(lengths=st.lists(st.integers(0, 9_000), min_size=1, max_size=5), seed=st.integers(0, 99))
+def test_a_batch_is_each_of_its_utterances_alone(lengths: list[int], seed: int) -> None:
+    """Rounded sums in double precision come out as the same float32, or the next one."""
+    waveforms = [tone(1.0, seed=seed + row)[:samples] for row, samples in enumerate(lengths)]
+    together = batch_statistics(waveforms)
+    for row, waveform in enumerate(waveforms):
+        for name, values in acoustic_statistics(waveform).items():
+            np.testing.assert_allclose(together[name][row].numpy(), values, rtol=1e-5, atol=1e-5)
+
+
+def test_a_batch_beside_the_definition() -> None:
+    waveforms = [tone(2.0, seed=row)[:samples] for row, samples in enumerate((31_000, 700, 16_001))]
+    together = batch_statistics(waveforms)
+    for row, waveform in enumerate(waveforms):
+        for name, values in expected(waveform).items():
+            np.testing.assert_allclose(together[name][row].numpy(), values, **CLOSE)
+
+
+def test_a_batch_is_whole_float32_under_autocast() -> None:
+    waveforms = [tone(0.5), tone(0.3)]
+    plain = batch_statistics(waveforms)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        under = batch_statistics(waveforms)
+    for name, values in plain.items():
+        assert under[name].dtype == torch.float32
+        torch.testing.assert_close(under[name], values, rtol=0, atol=0)
+
+
 def test_beside_torchaudios_transforms() -> None:
     waveform = tone(1.0)
     mel = torchaudio.transforms.MelSpectrogram(
@@ -61,7 +90,7 @@ def test_beside_torchaudios_transforms() -> None:
 
 
 def test_no_filter_is_empty() -> None:
-    _, mel, _ = acoustics._transforms()
+    _, mel, _ = acoustics._transforms(torch.device("cpu"))
     assert (mel.fb.sum(dim=0) > 0.5).all()
 
 
