@@ -258,7 +258,7 @@ def profile(bench: Bench) -> dict:
 
     pipeline.read_audio = counted("decode", pipeline.read_audio)
     pipeline.batch_statistics = counted("acoustics (as given to the device)", pipeline.batch_statistics)
-    pipeline.pool = counted("pool (as given to the device)", pipeline.pool)
+    pipeline.Pooling.pool = counted("pool (as given to the device)", pipeline.Pooling.pool)
     Backbone.prepare = counted("normalise", Backbone.prepare)
     Backbone.walk = counted("forward and pool (as given to the device)", Backbone.walk)
     Backbone.provenance = counted("hash of the weights", Backbone.provenance)

@@ -20,7 +20,7 @@ from .encoders.speech import Backbone
 from .frame_parts import frames_file
 from .lanes import lanes
 from .limits import SAMPLE_RATE
-from .pooling import pool
+from .pooling import Pooling
 
 if TYPE_CHECKING:
     from .settings import ExtractionSettings
@@ -243,8 +243,10 @@ class Pipeline:
         waveforms = [decoded[row].waveform for row in rows]
         frames = [backbone.frames(len(w)) for w in waveforms]
 
+        pooling = Pooling(frames, self.settings.statistics)
+
         def see(_layer: int, states: torch.Tensor) -> None:
-            pooled.append(pool(states, frames, self.settings.statistics))
+            pooled.append(pooling.pool(states))
             if self.settings.frames:
                 kept.append(states.half().cpu())
 

@@ -12,42 +12,57 @@ from .limits import STATISTICS
 VERSION = 1
 
 
-def pool(states: torch.Tensor, frames: list[int], statistics: tuple[str, ...]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pool one layer over the valid frames of each utterance.
+class Pooling:
+    """Pools every layer of a batch over the valid frames of each utterance.
 
     Parameters
     ----------
-    states : Tensor, (batch, frames, width)
-        Hidden states, padding included.
     frames : list of int
         Each utterance's own number of frames.
     statistics : tuple of str
         Some of :data:`.limits.STATISTICS`.
-
-    Returns
-    -------
-    pooled : Tensor, (statistics, batch, width), float32
-    norm : Tensor, (batch,), float32
-        Mean Euclidean norm of an utterance's frames.
     """
-    with torch.autocast(states.device.type, enabled=False):
-        states = states.float()
-        mask = frame_mask(frames, states.shape[1], states.device)
-        share = mask / mask.sum(1, keepdim=True)  # each valid frame's part in its utterance's mean
 
-        def average(values: torch.Tensor) -> torch.Tensor:
-            return torch.bmm(share[:, None], values)[:, 0]
+    def __init__(self, frames: list[int], statistics: tuple[str, ...]) -> None:
+        self._frames, self._statistics = frames, statistics
+        self._share: torch.Tensor | None = None
 
-        mean = average(states)
-        pooled = []
-        for statistic in statistics:
-            if statistic == "mean":
-                pooled.append(mean)
-            elif statistic == "std":
-                pooled.append(average((states - mean[:, None]).square_()).sqrt_())
-            elif statistic == "mean_ln":
-                pooled.append(average(F.layer_norm(states, states.shape[-1:])))
-            else:
-                raise ValueError(f"unknown statistic {statistic!r}; known are {', '.join(STATISTICS)}")
-        norm = (torch.linalg.vector_norm(states, dim=-1) * share).sum(1)
-        return torch.stack(pooled), norm
+    def pool(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pool one layer.
+
+        Parameters
+        ----------
+        states : Tensor, (batch, frames, width)
+            Hidden states, padding included; of the same sizes for each layer.
+
+        Returns
+        -------
+        pooled : Tensor, (statistics, batch, width), float32
+        norm : Tensor, (batch,), float32
+            Mean Euclidean norm of an utterance's frames.
+        """
+        with torch.autocast(states.device.type, enabled=False):
+            states = states.float()
+            if self._share is None:  # the same for every layer
+                mask = frame_mask(self._frames, states.shape[1], states.device)
+                self._share = mask / mask.sum(1, keepdim=True)
+            share = self._share  # each valid frame's part in its utterance's mean
+
+            def average(values: torch.Tensor) -> torch.Tensor:
+                return torch.bmm(share[:, None], values)[:, 0]
+
+            mean = average(states)
+            pooled = []
+            for statistic in self._statistics:
+                if statistic == "mean":
+                    pooled.append(mean)
+                elif statistic == "std":
+                    # Difference and square in one pass over the states, which is what takes the time.
+                    squares = F.mse_loss(states, mean[:, None].expand_as(states), reduction="none")
+                    pooled.append(average(squares).sqrt_())
+                elif statistic == "mean_ln":
+                    pooled.append(average(F.layer_norm(states, states.shape[-1:])))
+                else:
+                    raise ValueError(f"unknown statistic {statistic!r}; known are {', '.join(STATISTICS)}")
+            norm = (torch.linalg.vector_norm(states, dim=-1) * share).sum(1)
+            return torch.stack(pooled), norm
