@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -304,8 +305,9 @@ def lacks_package(opinion: str, package: str) -> UserError:
     )
 
 
-def _himalaya() -> tuple[Any, Any]:
-    """The model of himalaya, and what names its backend.
+@contextmanager
+def _himalaya() -> Iterator[tuple[Any, Any]]:
+    """The model of himalaya and its backend, which is torch meanwhile: nearly twice as fast as NumPy, on a CPU too.
 
     Raises
     ------
@@ -313,18 +315,21 @@ def _himalaya() -> tuple[Any, Any]:
         If it is not installed.
     """
     try:
-        from himalaya.backend import get_backend
+        from himalaya.backend import get_backend, set_backend
         from himalaya.kernel_ridge import MultipleKernelRidgeCV
     except ImportError as error:
         raise lacks_package("banded_ridge", "himalaya") from error
-    return MultipleKernelRidgeCV, get_backend
+    before = get_backend()
+    try:
+        yield MultipleKernelRidgeCV, set_backend("torch")
+    finally:
+        set_backend(before)
 
 
 def banded_parts(problem: Problem, fold: Fold, rows: np.ndarray) -> np.ndarray:
     """What each layer contributes to the predictions of `rows`, shape (layers, rows, dimensions); they sum to it."""
     from emoprobe.probe.ridge import PENALTIES
 
-    model, get_backend = _himalaya()
     layers, train = problem.cache.n_layers, fold.train
     kernels = np.empty((layers, len(train), len(train)))
     for k in range(layers):
@@ -333,16 +338,17 @@ def banded_parts(problem: Problem, fold: Fold, rows: np.ndarray) -> np.ndarray:
     targets = problem.targets[train]
     mean, spread = targets.mean(0), targets.std(0)
     spread = np.where(spread > 0, spread, 1.0)
-    fitted = model(
-        kernels="precomputed",
-        solver="random_search",
-        solver_params={"n_iter": problem.settings.iterations, "alphas": np.array(PENALTIES), "progress_bar": False},
-        cv=_inner_places(problem, fold),
-        random_state=problem.settings.seed,
-        force_cpu=True,
-    ).fit(kernels, (targets - mean) / spread)
-    to_numpy = get_backend().to_numpy
-    dual, bands = to_numpy(fitted.dual_coef_), np.exp(to_numpy(fitted.deltas_))  # (train, dimensions), (layers, ...)
+    with _himalaya() as (model, backend):
+        fitted = model(
+            kernels="precomputed",
+            solver="random_search",
+            solver_params={"n_iter": problem.settings.iterations, "alphas": np.array(PENALTIES), "progress_bar": False},
+            cv=_inner_places(problem, fold),
+            random_state=problem.settings.seed,
+            force_cpu=True,
+        ).fit(kernels, (targets - mean) / spread)
+        dual = backend.to_numpy(fitted.dual_coef_)  # (train, dimensions)
+        bands = np.exp(backend.to_numpy(fitted.deltas_))  # (layers, dimensions)
     # Himalaya predicts from kernels of all layers with all rows at once, which may take many gigabytes. The same
     # prediction by way of the weights of the features needs one layer and a few rows at a time.
     parts = np.empty((layers, len(rows), targets.shape[1]))

@@ -86,7 +86,9 @@ def write_report(
     tested = claims(study, smallest=smallest)
     computed = compute(study, out, progress=progress, workers=workers, say=say)
     say("figures and tables")
-    document = Document(title or _title(study), _subtitle(study), sections(Material(study, tested, computed)))
+    document = Document(
+        title or _title(study), _subtitle(study), sections(Material(study, tested, computed), workers=workers)
+    )
     return _write(document, out)
 
 

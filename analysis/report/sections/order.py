@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from emoprobe.parallel import shared_out
+
 from ...measures.inquiries import INQUIRIES
 from ..content import Section
 from ..material import Material, SectionKind
@@ -41,7 +45,19 @@ SECTIONS = (
 )
 
 
-def sections(material: Material) -> tuple[Section, ...]:
-    """All sections, in the order of the report; one that has nothing to say is left out."""
-    built = (Section(kind.name, kind.title, tuple(kind.build(material)), kind.open) for kind in SECTIONS)
+def sections(material: Material, *, workers: int | None = None) -> tuple[Section, ...]:
+    """All sections, in the order of the report; one that has nothing to say is left out.
+
+    Parameters
+    ----------
+    material : Material
+    workers : int, optional
+        Processes that build them, where that pays; as many as there are processors by default.
+    """
+    built = shared_out(partial(_built, material), range(len(SECTIONS)), workers=workers)
     return tuple(section for section in built if section.blocks)
+
+
+def _built(material: Material, number: int) -> Section:
+    kind = SECTIONS[number]
+    return Section(kind.name, kind.title, tuple(kind.build(material)), kind.open)
