@@ -128,8 +128,12 @@ def parser() -> argparse.ArgumentParser:
     where.add_argument(
         "--out", type=Path, default=Path(RESULTS), metavar="FOLDER", help="write results there (default: %(default)s)"
     )
-    where.add_argument(
+    drawn = where.add_mutually_exclusive_group()
+    drawn.add_argument(
         "--figures", type=Path, default=Path(FIGURES), metavar="FOLDER", help="draw there (default: %(default)s)"
+    )
+    drawn.add_argument(
+        "--no-figures", action="store_true", help="draw nothing: another command will, of the same results"
     )
     where.add_argument("--overwrite", action="store_true", help="fit again what the results already hold")
     add_output(command)
@@ -165,7 +169,8 @@ def _fit(given: argparse.Namespace) -> int:
     if not given.quiet:
         print(summary(results))
         print(f"results: {given.out}")
-    draw(given.out, given.figures, quiet=given.quiet)
+    if not given.no_figures:
+        draw(given.out, given.figures, quiet=given.quiet)
     found = told_depths(results)
     tell_end(f"{found}." if found else "", "report", given.out, quiet=given.quiet)
     return 0

@@ -291,7 +291,7 @@ def _fit(planning: _Planning) -> Iterator[Step]:
     left_out = [name for name in settings.dimensions if name not in planning.dimensions]
     if left_out:
         planning.notes.append(f"{planning.facts.name} has no label of {', '.join(left_out)}: not fitted")
-    where = ["--out", str(planning.out / "results"), "--figures", str(planning.out / "figures")]
+    fits: list[tuple[str, list[str], str]] = []
     dimensions = ["all"] if planning.dimensions == DIMENSIONS else list(planning.dimensions)
     for probe in settings.probes if dimensions else ():
         # Learned weights of random layers say nothing that their single layers do not.
@@ -303,7 +303,7 @@ def _fit(planning: _Planning) -> Iterator[Step]:
             planning.notes.append(f"weighted probes read the mean: there is no weighted sum of {', '.join(asked)}")
             without.append("features")
         words += planning.words("fit", without=tuple(without))
-        yield Step(f"fit {probe} probes of {', '.join(planning.dimensions)}", ("fit", *words, *where), probe)
+        fits.append((f"fit {probe} probes of {', '.join(planning.dimensions)}", words, probe))
     if _fits_categories(planning):
         words = [
             *(str(model.cache) for model in models),
@@ -311,7 +311,11 @@ def _fit(planning: _Planning) -> Iterator[Step]:
             EMOTION,
             *planning.words("fit", without=("head",)),
         ]
-        yield Step("fit probes of the categories", ("fit", *words, *where), EMOTION)
+        fits.append(("fit probes of the categories", words, EMOTION))
+    for number, (does, words, of) in enumerate(fits, start=1):
+        # They share their results, so the last one draws them all.
+        draws = ["--figures", str(planning.out / "figures")] if number == len(fits) else ["--no-figures"]
+        yield Step(does, ("fit", *words, "--out", str(planning.out / "results"), *draws), of)
 
 
 def _ask(planning: _Planning) -> Iterator[Step]:
