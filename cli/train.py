@@ -197,6 +197,19 @@ def _add_training(group: argparse._ArgumentGroup) -> None:
         metavar="P",
         help="give the teacher this share of the loss (default: %(default)s)",
     )
+    add("mask_time", metavar="P", help="hide this share of the speech encoder's frames in training (default: "
+        "%(default)s)")  # fmt: skip
+    add("mask_features", metavar="P", help="hide this share of its channels in training (default: %(default)s)")
+    add("speeds", metavar="SPEED", help="play each utterance at one of these speeds, such as 0.9 1 1.1, drawn anew in "
+        "each epoch (default: as it is)")  # fmt: skip
+    add(
+        "average",
+        metavar="P",
+        help="score and keep a running average of the weights, of which this share stays at each step, such as 0.99 "
+        "(default: %(default)s)",
+    )
+    add("lora", metavar="RANK", help="train low-rank updates of the encoders in place of their weights (default: the "
+        "weights)")  # fmt: skip
     add("longest", metavar="S", help="cut longer utterances to S seconds in training (default: %(default)s)")
     add("seed", metavar="N", help="begin with this seed, which is that of the folds too (default: %(default)s)")
     add("seeds", metavar="N", help="train with N seeds (default: %(default)s)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -96,8 +97,10 @@ class Utterances(Dataset):
         Of the whole corpus, NaN where missing.
     longest : int
         Samples that an item has at most; 0 for whole utterances.
+    speeds : sequence of float
+        One of which is drawn for an utterance in each epoch.
     seed : int
-        Of the cuts.
+        Of the cuts and speeds.
     """
 
     def __init__(
@@ -109,10 +112,11 @@ class Utterances(Dataset):
         texts: Sequence[str],
         labels: np.ndarray,
         longest: int = 0,
+        speeds: Sequence[float] = (1.0,),
         seed: int = 0,
     ) -> None:
         self.rows, self.speech, self.prepare = np.asarray(rows), speech, prepare
-        self.texts, self.labels, self.longest, self.seed = texts, labels, longest, seed
+        self.texts, self.labels, self.longest, self.speeds, self.seed = texts, labels, longest, speeds, seed
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -121,7 +125,7 @@ class Utterances(Dataset):
         """Samples of each item (characters, where there is no audio), to batch like with like."""
         if self.speech is None:
             return [len(self.texts[row]) for row in self.rows]
-        samples = [self.speech.headers[row].samples for row in self.rows]
+        samples = [math.ceil(self.speech.headers[row].samples / min(self.speeds)) for row in self.rows]
         return [min(n, self.longest) if self.longest else n for n in samples]
 
     def __getitem__(self, index: int) -> Item:
@@ -136,12 +140,35 @@ class Utterances(Dataset):
                     f"{self.speech.paths[row]} is {problem}, and was not when training began: put the file back and "
                     "run the same command again"
                 ) from problem
+            waveform = at_speed(waveform, self._speed(epoch, row))
             if self.longest and len(waveform) > self.longest:
                 rng = np.random.default_rng([self.seed, epoch, row])
                 start = int(rng.integers(len(waveform) - self.longest + 1))
                 waveform = waveform[start : start + self.longest]
             item["waveform"] = waveform if self.prepare is None else self.prepare(waveform)
         return item
+
+    def _speed(self, epoch: int, row: int) -> float:
+        if len(self.speeds) == 1:
+            return self.speeds[0]
+        return float(np.random.default_rng([self.seed, epoch, row, 1]).choice(self.speeds))
+
+
+def at_speed(waveform: np.ndarray, speed: float) -> np.ndarray:
+    """Play a waveform (samples,) float32 faster, and so higher: it has 1 / `speed` of the samples, rounded up.
+
+    Parameters
+    ----------
+    waveform : ndarray, (samples,) float32
+    speed : float
+        In hundredths.
+    """
+    if speed == 1:
+        return waveform
+    from torchaudio.functional import resample
+
+    # As if it had been recorded at a rate of so many hundredths, to be brought to 100.
+    return resample(torch.from_numpy(waveform), round(100 * speed), 100).numpy()
 
 
 class LengthGrouped(Sampler):

@@ -23,9 +23,11 @@ from emoprobe.probe.training import standardise_targets
 from emoprobe.progress import progress_bar
 from emoprobe.storage import write_file
 
+from .adapters import Adapters
 from .conformal import calibrated, held
 from .data import Collator, Utterances
 from .emotion_model import EmotionModel
+from .masking import Masking
 from .material import Material
 from .objective import Objective
 from .saved import build, read_config, save_model
@@ -108,20 +110,21 @@ def run_fold(run: Run, fold: Fold, *, seed: int, folder: Path) -> None:
     _, mean, spread = standardise_targets(material.labels, rows)
     model.learn_labels(mean, spread)
     model.objective = Objective(mse_share=training.mse_share, teacher_share=training.teacher_share)
+    adapters = None if training.lora is None else Adapters(model, training.lora, seed=seed)
+    if model.audio is not None and (training.mask_time or training.mask_features):
+        Masking(time=training.mask_time, features=training.mask_features).attach(model.audio.backbone)
     prepare = None if model.audio is None else model.audio.backbone.prepare
     collate = Collator(None if text is None else text.tokenise)
     texts = material.table["transcript"].tolist()
 
-    def items(rows: np.ndarray, labels: np.ndarray, longest: int = 0) -> Utterances:
-        return Utterances(
-            rows, speech=material.speech, prepare=prepare, texts=texts, labels=labels, longest=longest, seed=seed
-        )
+    def items(rows: np.ndarray, labels: np.ndarray, **how: Any) -> Utterances:
+        return Utterances(rows, speech=material.speech, prepare=prepare, texts=texts, labels=labels, seed=seed, **how)
 
     targets = material.labels if run.taught is None else np.concatenate([material.labels, run.taught], axis=1)
 
     trained = train_one(
         model,
-        train=items(rows, targets, longest=int(training.longest * SAMPLE_RATE)),
+        train=items(rows, targets, longest=int(training.longest * SAMPLE_RATE), speeds=training.speeds),
         development=items(development, material.labels),
         collate=collate,
         training=training,
@@ -133,6 +136,8 @@ def run_fold(run: Run, fold: Fold, *, seed: int, folder: Path) -> None:
     )
     if not run.leads:
         return
+    if adapters is not None:
+        adapters.merge()
     config: dict[str, Any] = {
         "label": run.name,
         "dimensions": list(settings.dimensions),

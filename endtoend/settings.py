@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from importlib.util import find_spec
@@ -82,13 +83,7 @@ class ModelSettings:
         check_counts(self, "keep_layers", least=1)
         if not self.dimensions:
             raise UserError(f"name at least one dimension: {', '.join(DIMENSIONS)}")
-        for flag, share in (
-            ("--dropout", self.dropout),
-            ("--text-dropout", self.text_dropout),
-            ("--audio-dropout", self.audio_dropout),
-        ):
-            if not 0 <= share < 1:
-                raise UserError(f"{flag} {share:g} must be from 0 to below 1")
+        _check_shares(self, "dropout", "text_dropout", "audio_dropout")
         if self.text_dropout + self.audio_dropout > 1:
             raise UserError("--text-dropout and --audio-dropout hide one side each, so together they are at most 1")
         if self.hidden < 1:
@@ -128,6 +123,17 @@ class TrainingSettings:
         Folder of a trained model whose predictions of the training part are learned beside the labels.
     teacher_share : float
         Share of the loss towards the teacher.
+    mask_time, mask_features : float
+        Share of the frames, and of the channels, of what the first block of the speech encoder is given that are hidden
+        in training (:class:`.masking.Masking`).
+    speeds : tuple of float
+        Speeds at which an utterance is played in training, one of them drawn anew in each epoch; its pitch changes with
+        it (Ko et al., "Audio augmentation for speech recognition", Interspeech 2015, with 0.9, 1 and 1.1).
+    average : float
+        What stays, at each step, of a running average of the weights, which is then what is scored and kept
+        (:class:`.averaging.RunningAverage`); 0 for the weights themselves.
+    lora : int, optional
+        Rank of the updates that are trained in place of the encoders' weights (:class:`.adapters.Adapters`).
     longest : float
         Seconds of an utterance that training sees; of a longer one a cut is drawn anew in each epoch. Scores and
         predictions are of whole utterances.
@@ -167,6 +173,11 @@ class TrainingSettings:
     mse_share: float = 0.0
     teacher: str | None = None
     teacher_share: float = 0.5
+    mask_time: float = 0.0
+    mask_features: float = 0.0
+    speeds: tuple[float, ...] = (1.0,)
+    average: float = 0.0
+    lora: int | None = None
     longest: float = field(default=12.0, metadata=called("cut", former="longest"))
     seed: int = 0
     seeds: int = 1
@@ -196,13 +207,12 @@ class TrainingSettings:
                 "constant and teaches nothing; give --batch 32, or --accumulate 32 where memory holds no more than one"
             )
         check_seed(self.seed, seeds=self.seeds)
-        if not 0 <= self.warmup < 1:
-            raise UserError(f"--warmup {self.warmup:g} must be from 0 to below 1")
+        check_counts(self, "lora", least=1)
+        _check_shares(self, "warmup", "mask_time", "mask_features", "average")
+        _check_shares(self, "mse_share", "teacher_share", whole=True)
         if not 0 < self.layer_decay <= 1:
             raise UserError(f"--layer-decay {self.layer_decay:g} must be above 0, and at most 1")
-        for name in ("mse_share", "teacher_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"--{name.replace('_', '-')} {getattr(self, name):g} must be from 0 to 1")
+        _check_speeds(self.speeds)
         if self.teacher is None and self.teacher_share != 0.5:
             raise UserError(f"--teacher-share {self.teacher_share:g} is of a teacher: name one with --teacher")
         if any(not weight >= 0 for weight in self.weights) or (self.weights and not sum(self.weights) > 0):
@@ -236,7 +246,10 @@ class PredictionSettings:
 
 #: Settings that came after version 0.1: a record does not name them where they are at their default, so that a run or a
 #: model from before is what it was.
-LATER = ("keep_layers", "layer_decay", "mse_share", "teacher_share")
+LATER = (
+    "keep_layers", "layer_decay", "mse_share", "teacher_share", "mask_time", "mask_features", "speeds", "average",
+    "lora",
+)  # fmt: skip
 
 
 def stated(settings: ModelSettings | TrainingSettings, *, without: Sequence[str] = ()) -> dict:
@@ -271,6 +284,41 @@ def refuse_absent_trackers(trackers: Sequence[str]) -> None:
     for tracker in trackers:
         if find_spec(TRACKERS[tracker]) is None:
             raise UserError(f"--report-to {tracker} needs a package: pip install {TRACKERS[tracker]}")
+
+
+def _check_shares(settings: ModelSettings | TrainingSettings, *names: str, whole: bool = False) -> None:
+    """Refuse a share that is none: from 0 to below 1, or to 1 where it may be the `whole`."""
+    for name in names:
+        share = getattr(settings, name)
+        if not (0 <= share < 1 or (whole and share == 1)):
+            most = "1" if whole else "below 1"
+            raise UserError(f"--{name.replace('_', '-')} {share:g} must be from 0 to {most}")
+
+
+def _check_speeds(speeds: tuple[float, ...]) -> None:
+    for speed in speeds:
+        if not (0.5 <= speed <= 2 and math.isclose(100 * speed, round(100 * speed))):
+            raise UserError(f"--speeds {speed:g}: give speeds from 0.5 to 2, in hundredths, such as 0.9 1 1.1")
+    if not speeds:
+        raise UserError("--speeds: give a speed or more; 1 alone plays as it was recorded")
+
+
+def refuse_in_vain(model: ModelSettings, training: TrainingSettings) -> None:
+    """Refuse what would change nothing of this model's training, and what needs a package that is not installed.
+
+    Raises
+    ------
+    UserError
+    """
+    heard = {"--mask-time": training.mask_time, "--mask-features": training.mask_features}
+    asked = [option for option, share in heard.items() if share]
+    if asked and "audio" in model.freeze:
+        raise UserError(f"{asked[0]} hides input from an encoder that learns, and --freeze audio keeps it as it is")
+    asked += ["--speeds"] if training.speeds != (1.0,) else []
+    if asked and model.audio is None:
+        raise UserError(f"{asked[0]} is of speech, and --audio is none: leave one of them out")
+    if training.lora is not None and find_spec("peft") is None:
+        raise UserError(f"--lora {training.lora} needs peft: pip install 'emoprobe[lora]'")
 
 
 def one_of(flag: str, given: Sequence[str], known: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from safetensors.torch import load_model as load_model_weights
-from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainingArguments
+from transformers import EarlyStoppingCallback, PrinterCallback, TrainingArguments
 from transformers.trainer_callback import TrainerState
 
 from emoprobe.checkpoints import last_whole_checkpoint, problem_of_weights
@@ -22,6 +22,7 @@ from emoprobe.extract.precision import States, train_checked, valid_rows
 from emoprobe.jsontext import from_json
 from emoprobe.probe.metrics import ccc
 
+from .averaging import AveragingTrainer, take_average
 from .callbacks import CheckpointPause, EpochSampler, GradientWatch, LogLines, StepBar, tracker_callbacks
 from .data import Collator, LengthGrouped, Utterances
 from .model import AudioTextModel
@@ -59,7 +60,7 @@ class Trained:
     precision_check: dict | None = None
 
 
-class EmotionTrainer(Trainer):
+class EmotionTrainer(AveragingTrainer):
     """Trainer whose heads learn faster than its encoders, and whose order of batches is a function of seed and epoch.
 
     The loss of a step is a CCC over all utterances of the step that this process has, in however many batches.
@@ -82,7 +83,7 @@ class EmotionTrainer(Trainer):
         self._batches: list[dict[str, torch.Tensor]] = []
         self._parts: list[Part] = []
         self._losses = torch.empty(0)
-        super().__init__(**kwargs)
+        super().__init__(decay=training.average, **kwargs)
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list, torch.Tensor | int | None]:
         """Fetch the batches of a step, and keep them for its loss."""
@@ -258,6 +259,8 @@ def train_one(
     if problem := problem_of_weights(best):  # transformers goes on with the last weights where they are missing
         raise UserError(f"{best} {problem}: remove {folder}, and the same command trains this seed and fold again")
     load_model_weights(model, str(best))
+    if training.average:
+        take_average(model, best.parent)
     trainer.accelerator.wait_for_everyone()
     epochs = round(state.epoch or 0)
     check: Any = from_json(record.read_text(encoding="utf-8")) if record.exists() else None

@@ -35,6 +35,7 @@ from emoprobe.probe.scoring import Scored, score
 from emoprobe.probe.splits import POOLED, Split
 from emoprobe.probe.strangers import refuse_other_results
 
+from .adapters import Adapters
 from .card import run_modality, write_card
 from .learning import FILE as LEARNING
 from .learning import write_learning_curves
@@ -42,7 +43,7 @@ from .material import Material, prepare, refuse_too_few_speakers
 from .model import AudioTextModel
 from .runs import Run, run_fold
 from .saved import build, own_files, read_config
-from .settings import ModelSettings, TrainingSettings, refuse_absent_trackers
+from .settings import ModelSettings, TrainingSettings, refuse_absent_trackers, refuse_in_vain
 from .settings import stated as stated_settings
 from .teacher import FILE as TAUGHT
 from .teacher import Teacher, refuse_folds
@@ -112,6 +113,7 @@ def train(
     """
     refuse_absent_trackers(trackers)
     out, model, training = Path(out), model or ModelSettings(), training or TrainingSettings()
+    refuse_in_vain(model, training)
     refuse_too_few_speakers(corpus, model, training)
     teacher = None if training.teacher is None else Teacher.of(training.teacher, corpus, model)
     for note in () if teacher is None else teacher.notes:
@@ -172,6 +174,8 @@ def _taught(
 
 
 def _announce(run: Run, model: AudioTextModel) -> None:
+    if run.training.lora is not None:
+        Adapters(model, run.training.lora)
     counts = f"{sum(p.numel() for p in model.parameters() if p.requires_grad):,} of "
     counts += f"{sum(p.numel() for p in model.parameters()):,}"
     run.say(f"{run.name}, {run.model.modality}: {counts} parameters are trained; {run.material.split.kind}")

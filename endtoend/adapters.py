@@ -1,0 +1,102 @@
+"""Low-rank updates in place of whole weights: what LoRA trains, by peft, and how it becomes a plain model again."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import torch
+from torch import nn
+
+from emoprobe.errors import UserError
+
+from .model import AudioTextModel
+from .rates import text_blocks
+
+_NAME = "lora"
+
+
+class Adapters:
+    r"""Low-rank updates of every linear layer in the blocks of a model's encoders: all else of an encoder is frozen.
+
+    A layer computes :math:`W x + 2 B A x` with `A` and `B` of the rank asked for, and `B` zero at first, so that
+    training begins at the pretrained model.
+
+    Parameters
+    ----------
+    model : AudioTextModel
+        Changed in place. An encoder that is frozen whole gets none.
+    rank : int
+    seed : int
+        Of `A`.
+
+    Raises
+    ------
+    UserError
+        If peft is not installed, or both encoders are frozen.
+
+    References
+    ----------
+    E. J. Hu et al., "LoRA: Low-rank adaptation of large language models", ICLR 2022.
+    """
+
+    def __init__(self, model: AudioTextModel, rank: int, *, seed: int = 0) -> None:
+        try:
+            from peft import LoraConfig, LoraModel
+        except ImportError as error:
+            raise UserError(
+                "--lora needs peft: pip install 'emoprobe[lora]', or leave it out to train whole weights"
+            ) from error
+        self._adapted = []
+        device = model.label_mean.device
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            for encoder in _trained_encoders(model):
+                names = linear_layers(model, encoder)
+                config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=names)
+                self._adapted.append(LoraModel(encoder, {_NAME: config}, _NAME).to(device))
+        if not self._adapted:
+            raise UserError("--lora is of encoders that are trained, and --freeze keeps all of them: leave one out")
+
+    def merge(self) -> None:
+        """Add the updates to the weights, and leave the encoders as plain as they were."""
+        for adapted in self._adapted:
+            adapted.merge_and_unload()
+        self._adapted = []
+
+
+def _trained_encoders(model: AudioTextModel) -> list[nn.Module]:
+    sides = {"audio": None if model.audio is None else model.audio.model, "text": model.text}
+    return [encoder for name, encoder in sides.items() if encoder is not None and name not in model.settings.freeze]
+
+
+def linear_layers(model: AudioTextModel, encoder: nn.Module) -> list[str]:
+    """Names within an encoder of the linear layers in its blocks that a forward pass calls.
+
+    Some attentions (WavLM's) read the weights of layers that they never call; an update of these would have no effect.
+    """
+    blocks = text_blocks(encoder) if encoder is model.text else model.audio.backbone.blocks  # type: ignore[union-attr]
+    inside = {id(module) for block in blocks for module in block.modules() if isinstance(module, nn.Linear)}
+    names = {id(module): name for name, module in encoder.named_modules() if id(module) in inside}
+    called: dict[str, None] = {}
+    with ExitStack() as hooks:
+        for module in encoder.modules():
+            if id(module) in inside:
+                name = names[id(module)]
+                hook = module.register_forward_hook(lambda *_, name=name: called.setdefault(name))
+                hooks.callback(hook.remove)
+        _pass(model, encoder)
+    return list(called)
+
+
+@torch.no_grad()
+def _pass(model: AudioTextModel, encoder: nn.Module) -> None:
+    """A forward pass of next to nothing."""
+    device, was = model.label_mean.device, encoder.training
+    encoder.eval()
+    if encoder is model.text:
+        ids = torch.zeros(1, 2, dtype=torch.long, device=device)
+        encoder(input_ids=ids, attention_mask=torch.ones_like(ids))
+    elif model.audio is not None:
+        samples = 2 * model.audio.backbone.receptive_field
+        model.audio.backbone.forward(torch.zeros(1, samples, device=device), [samples])
+    encoder.train(was)
