@@ -78,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
         "(default: demo); emoprobe corpora lists them",
     )
     add_reading(what)
-    add_beside(what, ratings=False)
+    add_beside(what)
     add = partial(add_setting, what, ModelSettings)
     add(
         "audio",
@@ -197,6 +197,7 @@ def _add_training(group: argparse._ArgumentGroup) -> None:
         metavar="P",
         help="give the teacher this share of the loss (default: %(default)s)",
     )
+    add("reliability", help="weigh each label by its reliability, from the spread and number of its single ratings")
     add("mask_time", metavar="P", help="hide this share of the speech encoder's frames in training (default: "
         "%(default)s)")  # fmt: skip
     add("mask_features", metavar="P", help="hide this share of its channels in training (default: %(default)s)")
@@ -272,7 +273,7 @@ def _settings(options: argparse.Namespace) -> tuple[ModelSettings, TrainingSetti
 def _train(options: argparse.Namespace) -> int:
     model, training = _settings(options)
     quiet_transformers(verbose=options.verbose)
-    refuse_inputs([options.out], [options.corpus, options.splits, model.audio, model.text])
+    refuse_inputs([options.out], [options.corpus, options.ratings, options.splits, model.audio, model.text])
     from emoprobe.endtoend.training import train
     from emoprobe.extract.corpora import read_corpus
     from emoprobe.probe.told import told_scores

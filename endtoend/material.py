@@ -19,6 +19,7 @@ from emoprobe.probe.targets import Labels
 
 from .data import Speech
 from .model import AudioTextModel
+from .raters import refuse_unrated
 from .settings import ModelSettings, TrainingSettings
 from .step import varies
 
@@ -58,12 +59,17 @@ class Material:
 def refuse_too_few_speakers(corpus: Corpus, model: ModelSettings, training: TrainingSettings) -> None:
     """Refuse a corpus of which no folds can be made, before any audio is decoded: a file that fails makes no speaker.
 
+    And one without the single ratings that the training asks for.
+
     Raises
     ------
     UserError
         As :func:`.probe.planning.plan` tells it.
     """
     labels = Labels.of(corpus.utterances)
+    for name in model.dimensions if training.reliability else ():
+        if labels.labelled(name).any():
+            refuse_unrated(corpus.utterances, name)
     if any(labels.labelled(name).any() for name in model.dimensions):  # if not, that is what will be told
         labels.plan(model.dimensions, training, among=model.dimensions)
 

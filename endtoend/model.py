@@ -312,12 +312,14 @@ class AudioTextModel(nn.Module):
         Parameters
         ----------
         logits, labels : Tensor, (utterances, dimensions)
-            As :meth:`forward` returns and takes them; labels may be followed by a teacher's predictions, in as many
-            columns again.
+            As :meth:`forward` returns and takes them; labels may be followed by a teacher's predictions, and by how
+            much each label counts (`weighed` of the objective), each in as many columns again.
         """
-        kinds = labels.shape[1] // len(self.label_mean)
-        targets = (labels - self.label_mean.repeat(kinds)) / self.label_spread.repeat(kinds)
-        return self.loss_weights * self.objective(logits.float(), targets)
+        parts = list(labels.split(len(self.label_mean), dim=1))
+        # A development part comes with labels alone.
+        trust = parts.pop() if self.objective.weighed and len(parts) > 1 else None
+        targets = torch.cat([(part - self.label_mean) / self.label_spread for part in parts], dim=1)
+        return self.loss_weights * self.objective(logits.float(), targets, trust)
 
     def combine(self, audio: AudioStates | None, text: TextStates | None) -> torch.Tensor:
         """Logits (batch, dimensions) from what the encoders made; None for a side that the model lacks.

@@ -30,6 +30,7 @@ from .emotion_model import EmotionModel
 from .masking import Masking
 from .material import Material
 from .objective import Objective
+from .raters import reliabilities
 from .saved import build, read_config, save_model
 from .settings import ModelSettings, TrainingSettings
 from .trainer import train_one
@@ -109,7 +110,9 @@ def run_fold(run: Run, fold: Fold, *, seed: int, folder: Path) -> None:
         raise UserError(f"--cut {training.longest:g} is shorter than one frame of {run.name}: give a second or more")
     _, mean, spread = standardise_targets(material.labels, rows)
     model.learn_labels(mean, spread)
-    model.objective = Objective(mse_share=training.mse_share, teacher_share=training.teacher_share)
+    model.objective = Objective(
+        mse_share=training.mse_share, teacher_share=training.teacher_share, weighed=training.reliability
+    )
     adapters = None if training.lora is None else Adapters(model, training.lora, seed=seed)
     if model.audio is not None and (training.mask_time or training.mask_features):
         Masking(time=training.mask_time, features=training.mask_features).attach(model.audio.backbone)
@@ -120,11 +123,15 @@ def run_fold(run: Run, fold: Fold, *, seed: int, folder: Path) -> None:
     def items(rows: np.ndarray, labels: np.ndarray, **how: Any) -> Utterances:
         return Utterances(rows, speech=material.speech, prepare=prepare, texts=texts, labels=labels, seed=seed, **how)
 
-    targets = material.labels if run.taught is None else np.concatenate([material.labels, run.taught], axis=1)
+    targets = [material.labels] if run.taught is None else [material.labels, run.taught]
+    if training.reliability:
+        names = settings.dimensions
+        targets.append(reliabilities(material.table, material.labels, names, rows, say=run.say))
+    longest = int(training.longest * SAMPLE_RATE)
 
     trained = train_one(
         model,
-        train=items(rows, targets, longest=int(training.longest * SAMPLE_RATE), speeds=training.speeds),
+        train=items(rows, np.concatenate(targets, axis=1), longest=longest, speeds=training.speeds),
         development=items(development, material.labels),
         collate=collate,
         training=training,

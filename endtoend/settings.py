@@ -123,6 +123,9 @@ class TrainingSettings:
         Folder of a trained model whose predictions of the training part are learned beside the labels.
     teacher_share : float
         Share of the loss towards the teacher.
+    reliability : bool
+        Weigh each label by its reliability, from the spread and the number of its ratings
+        (:func:`.raters.reliabilities`).
     mask_time, mask_features : float
         Share of the frames, and of the channels, of what the first block of the speech encoder is given that are hidden
         in training (:class:`.masking.Masking`).
@@ -173,6 +176,7 @@ class TrainingSettings:
     mse_share: float = 0.0
     teacher: str | None = None
     teacher_share: float = 0.5
+    reliability: bool = False
     mask_time: float = 0.0
     mask_features: float = 0.0
     speeds: tuple[float, ...] = (1.0,)
@@ -247,8 +251,8 @@ class PredictionSettings:
 #: Settings that came after version 0.1: a record does not name them where they are at their default, so that a run or a
 #: model from before is what it was.
 LATER = (
-    "keep_layers", "layer_decay", "mse_share", "teacher_share", "mask_time", "mask_features", "speeds", "average",
-    "lora",
+    "keep_layers", "layer_decay", "mse_share", "teacher_share", "reliability", "mask_time", "mask_features", "speeds",
+    "average", "lora",
 )  # fmt: skip
 
 

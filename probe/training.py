@@ -15,7 +15,7 @@ from .metrics import ccc_from_moments, moments
 VERSION = 1
 
 
-def ccc_loss(prediction: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+def ccc_loss(prediction: torch.Tensor, truth: torch.Tensor, trust: torch.Tensor | None = None) -> torch.Tensor:
     """One minus the concordance correlation coefficient (population form), differentiable.
 
     Parameters
@@ -23,6 +23,8 @@ def ccc_loss(prediction: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     prediction : Tensor, shape (..., utterances, targets)
     truth : Tensor, shape (utterances, targets)
         NaN where the label is missing; that utterance then takes no part in that target.
+    trust : Tensor, shape (utterances, targets), optional
+        How much each label counts in means and covariances; all alike by default.
 
     Returns
     -------
@@ -34,7 +36,11 @@ def ccc_loss(prediction: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     L. I. Lin, Biometrics 45(1), 1989; as a loss: B. T. Atmaja and M. Akagi, APSIPA 2020.
     """
     present = ~torch.isnan(truth)
-    weight = present / present.sum(0).clamp(min=1)
+    if trust is None:
+        weight = present / present.sum(0).clamp(min=1)
+    else:
+        counted = torch.where(present, trust, 0.0)
+        weight = counted / counted.sum(0).clamp(min=torch.finfo(counted.dtype).tiny)
     truth = torch.where(present, truth, 0.0)
     mean_t, mean_p = (weight * truth).sum(-2), (weight * prediction).sum(-2)
     off_t, off_p = truth - mean_t, prediction - mean_p.unsqueeze(-2)

@@ -50,7 +50,7 @@ FILLED = [
     ("report", ReportSettings, 4),
     ("study", StudySettings, 17),
     ("train", ModelSettings, 15),
-    ("train", TrainingSettings, 30),
+    ("train", TrainingSettings, 31),
     ("transcribe", TranscriptionSettings, 6),
 ]
 

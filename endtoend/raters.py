@@ -1,0 +1,98 @@
+"""How far each label can be trusted, from the spread and the number of the ratings that it is the mean of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from emoprobe.errors import UserError
+
+#: Ratings that the spread common to all utterances counts for, beside an utterance's own few.
+_PRIOR = 4.0
+
+
+def reliabilities(
+    utterances: pd.DataFrame,
+    labels: np.ndarray,
+    dimensions: Sequence[str],
+    rows: np.ndarray,
+    *,
+    say: Callable[[str], None] = lambda line: None,
+) -> np.ndarray:
+    r"""Share of each label's variance that is the utterance's own, and not the raters' that happened to be asked.
+
+    :math:`r_i = V / (V + s_i^2 / n_i)`, with :math:`n_i` ratings of the spread :math:`s_i`, and :math:`V` the variance
+    of the labels less what the raters add to it. An utterance's own spread is known from a few ratings alone: its
+    square is averaged, by degrees of freedom, with the mean one of all, which counts for four.
+
+    Parameters
+    ----------
+    utterances : DataFrame
+        With the columns :data:`~emoprobe.extract.corpora.cells.RATERS`.
+    labels : ndarray, (utterances, dimensions)
+    dimensions : sequence of str
+    rows : ndarray of int
+        The training part, from which variances are taken.
+    say : callable
+        Told how many labels have no rating: they have the mean reliability.
+
+    Returns
+    -------
+    ndarray, (utterances, dimensions)
+        From 0 to 1; NaN where there is no label.
+
+    Raises
+    ------
+    UserError
+        If no utterance of the training part has two ratings, or the ratings vary more than the labels.
+
+    References
+    ----------
+    P. E. Shrout and J. L. Fleiss, "Intraclass correlations", Psychological Bulletin 86(2), 1979: ICC(1, k), here for
+    each utterance by itself.
+    """
+    trusted = np.full(labels.shape, np.nan)
+    for column, name in enumerate(dimensions):
+        refuse_unrated(utterances, name)
+        n, s2 = utterances[f"{name}_n"].to_numpy(float), utterances[f"{name}_sd"].to_numpy(float) ** 2
+        labelled = ~np.isnan(labels[:, column])
+        trained = np.zeros(len(labels), bool)
+        trained[rows] = labelled[rows]
+        freedom = np.where(np.isnan(s2), 0.0, np.nan_to_num(n) - 1)
+        common = _mean(s2[trained & (freedom > 0)], freedom[trained & (freedom > 0)])
+        if not np.isfinite(common):
+            raise UserError(f"--reliability: no utterance that is trained on has two ratings of {name}; leave it out")
+        noise = (freedom * np.nan_to_num(s2) + _PRIOR * common) / (freedom + _PRIOR) / n
+        own = labels[trained, column].var() - np.nanmean(noise[trained])
+        if own <= 0:
+            raise UserError(
+                f"--reliability: the ratings of {name} of one utterance vary as much as its labels over utterances, so "
+                "that no label can be trusted more than another; leave it out"
+            )
+        trusted[:, column] = own / (own + noise)
+        unrated = labelled & np.isnan(trusted[:, column])
+        trusted[unrated, column] = np.nanmean(trusted[trained, column])
+        trusted[~labelled, column] = np.nan
+        if unrated.any():
+            say(f"note: {unrated.sum():,} labels of {name} come with no rating: they have the mean reliability")
+    return trusted
+
+
+def refuse_unrated(utterances: pd.DataFrame, dimension: str) -> None:
+    """Refuse a corpus without single ratings of a dimension.
+
+    Raises
+    ------
+    UserError
+    """
+    number = utterances.get(f"{dimension}_n")
+    if number is None or number.isna().all():
+        raise UserError(
+            f"--reliability needs single ratings of {dimension}: name their table with --ratings, or leave it out"
+        )
+
+
+def _mean(values: np.ndarray, weights: np.ndarray) -> float:
+    return float(np.average(values, weights=weights)) if weights.sum() > 0 else float("nan")
