@@ -65,6 +65,7 @@ def write_card(folder: Path, config: dict, results: Results, runs: list[dict]) -
         f"- Loss: {_loss(run)}, summed over dimensions. At most {settings['epochs']} epochs, batch "
         f"{settings['batch']} x {settings['accumulate']}, learning rates {_rates(settings)}, "
         f"{settings['precision']}. {kept}",
+        *(f"- {told}" for told in _variation(settings)),
         *(f"- {_plain(note)}" for note in results.protocol[0]["split"]["notes"]),
         "",
         "## Measured",
@@ -173,6 +174,23 @@ def _rates(settings: dict) -> str:
     rates = ", ".join(f"{settings[f'{part}_rate']:g} ({part})" for part in ("audio", "text", "head"))
     share = settings.get("layer_decay", 1.0)
     return rates if share == 1 else f"{rates}, each block with {share:g} of that of the block behind it"
+
+
+def _variation(settings: dict) -> Iterator[str]:
+    """What training did beside its defaults."""
+    if settings.get("reliability"):
+        yield "Each label counted by its reliability, from the spread and the number of its ratings."
+    masks = [(settings.get(f"mask_{kind}", 0.0), what) for kind, what in (("time", "frames"), ("features", "channels"))]
+    if any(share for share, _ in masks):
+        told = " and ".join(f"{share:g} of the {what}" for share, what in masks if share)
+        yield f"In training {told} were hidden from the blocks of the speech encoder."
+    if (speeds := settings.get("speeds", [1.0])) != [1.0]:
+        told = ", ".join(f"{speed:g}" for speed in speeds)
+        yield f"In training each utterance was played at one of the speeds {told}."
+    if average := settings.get("average", 0.0):
+        yield f"The weights are a running average, of which {average:g} stayed at each step."
+    if rank := settings.get("lora"):
+        yield f"Of the encoders low-rank updates (rank {rank}) were trained, and added to their weights in the end."
 
 
 def _encoder(origin: dict) -> str:

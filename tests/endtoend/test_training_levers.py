@@ -21,6 +21,13 @@ from tests.killed_training import finish
 from tests.training_fixtures import make_encoders_and_corpus
 
 ALL = {"mask_time": 0.2, "mask_features": 0.1, "speeds": (0.9, 1.0, 1.1), "average": 0.8}
+SAID = {
+    "mask_time": "In training 0.2 of the frames were hidden",
+    "mask_features": "In training 0.1 of the channels were hidden",
+    "speeds": "played at one of the speeds 0.9, 1, 1.1.",
+    "average": "The weights are a running average, of which 0.8 stayed",
+    "lora": "low-rank updates (rank 2)",
+}
 SHORT = {"epochs": 2, "batch": 4, "resamples": 10, "device": "cpu"}
 
 
@@ -98,6 +105,8 @@ def test_each_changes_what_is_learned_and_says_so(place, plain, tmp_path, lever)
     with_it, without_it = (json.loads((folder / "config.json").read_text())["run"]["training"] for folder in folders)
     assert with_it[lever] == (list(value) if isinstance(value, tuple) else value)
     assert lever not in without_it
+    assert SAID[lever] in (folders[0] / "README.md").read_text()
+    assert SAID[lever] not in (folders[1] / "README.md").read_text()
     names = [sorted(safe_open(folder / "model.safetensors", "pt").keys()) for folder in folders]
     assert names[0] == names[1]  # a plain model, whatever was trained
     assert not list((tmp_path / "levered").rglob(FILE))
