@@ -207,6 +207,8 @@ def _keys(profiles: Sequence[Profile], *, speakers: bool) -> dict[str, Any]:
         keys["95 % interval"] = Patch(facecolor="black", alpha=0.25, linewidth=0)
     if any(profile.twin for profile in profiles):
         keys["random twin"] = Line2D([], [], **_TWIN)
+    if any(profile.twin.has_interval for profile in profiles if profile.twin):
+        keys["its interval"] = Line2D([], [], **_TWIN_LIMITS)
     if any(profile.has_null for profile in profiles):
         keys["permuted labels"] = Patch(**{**_NULL, "edgecolor": NEUTRAL})
     if speakers:
