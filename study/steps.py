@@ -357,7 +357,8 @@ def _train(planning: _Planning) -> Iterator[Step]:
         more = [*planning.words("train", SYSTEMS[name].options), "--dim", *dimensions, "--seeds", str(seeds)]
         more += ["--results", str(planning.out / "results"), "--figures", str(planning.out / "figures")]
         times = "once" if seeds == 1 else f"{seeds} times"
-        yield Step(f"train {name} end to end, {times}", ("train", *planning.corpus(), *words, *more), name)
+        corpus = planning.corpus(ratings=bool(planning.programme.table("train").get("reliability")))
+        yield Step(f"train {name} end to end, {times}", ("train", *corpus, *words, *more), name)
 
 
 def _report(planning: _Planning) -> Iterator[Step]:

@@ -29,6 +29,9 @@ def test_labels_that_cannot_be_scored_are_told_and_the_rest_is_drawn(tmp_path, c
     )
     given = ["--dim", "valence", "--permutations", "0", "--resamples", "20", "--no-mdl"]
     out, figures = tmp_path / "r", tmp_path / "f"
+    assert main([str(tmp_path / "c.h5"), *given, "--out", str(out), "--no-figures"]) == 0
+    assert "figure: " not in capsys.readouterr().out
+    assert not figures.exists()
     assert main([str(tmp_path / "c.h5"), *given, "--out", str(out), "--figures", str(figures)]) == 0
     said = capsys.readouterr().out
     of_test = said[said.index("planted on handmade, test") :]

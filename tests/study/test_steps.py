@@ -38,7 +38,7 @@ OTHER = {
     ("fit", "features"): ("mean", "std"), ("fit", "classes"): "angry sad", ("fit", "head"): "mlp",
     ("fit", "permute_within_speakers"): False, ("train", "freeze"): (), ("train", "pooling"): "attentive",
     ("train", "layers"): "sum", ("train", "precision"): "bfloat16", ("train", "weights"): (1.0, 2.0, 1.0),
-    ("fit", "penalties"): (1.0, 10.0),
+    ("fit", "penalties"): (1.0, 10.0), ("train", "speeds"): (0.9, 1.1),
     ("extract", "engine"): "ray", ("fit", "engine"): "ray", ("extract", "address"): "auto", ("fit", "address"): "auto",
     ("extract", "gpus"): "2",
 }  # fmt: skip
@@ -168,9 +168,19 @@ def test_how_the_corpus_is_read_goes_to_every_step():
     assert "--columns path=file --keep-words speaker --ratings r.csv --splits folds" in extract
     train = next(line for line in lines if line.startswith("train --corpus"))
     assert "--columns path=file --keep-words speaker --splits folds" in train
+    lines = steps_of(tables={"reading": reading, "train": {"reliability": True}}, systems=("student",))
+    assert "--ratings r.csv" in next(line for line in lines if line.startswith("train --corpus"))
     lines = steps_of(replace(FULL, transcripts=0), tables={"reading": reading}, recogniser="whisper-tiny-en")
     assert "--columns path=file --keep-words speaker --model whisper-tiny-en" in lines[0]
     assert "--columns" not in lines[1]  # the manifest that was written has our names
+
+
+def test_the_last_fit_draws_what_all_of_them_found():
+    fits = [line for line in steps_of() if line.startswith("fit ")]
+    assert len(fits) > 1
+    assert all("--no-figures" in line for line in fits[:-1])
+    assert "--figures" in fits[-1]
+    assert "--no-figures" not in fits[-1]
 
 
 def test_the_facts_are_those_of_the_corpus(tmp_path):
