@@ -272,6 +272,8 @@ def _settings(options: argparse.Namespace) -> tuple[ModelSettings, TrainingSetti
 
 def _train(options: argparse.Namespace) -> int:
     model, training = _settings(options)
+    if options.ratings is not None and not training.reliability:
+        raise UserError("--ratings are for --reliability, which weighs labels by them: give both, or leave them out")
     quiet_transformers(verbose=options.verbose)
     refuse_inputs([options.out], [options.corpus, options.ratings, options.splits, model.audio, model.text])
     from emoprobe.endtoend.training import train

@@ -83,10 +83,10 @@ def _problem(checkpoint: Path, stops_early: bool) -> str:
             int(state["stateful_callbacks"]["EarlyStoppingCallback"]["attributes"]["early_stopping_patience_counter"])
     except (OSError, ValueError, KeyError, TypeError):
         return "trainer_state.json is missing or cut short"
-    weights = [checkpoint / "model.safetensors"]
+    weights = _weights(checkpoint)
     # One that a later and better epoch replaced is gone, and will be replaced again.
-    if best and (kept := checkpoint.parent / Path(best).name / "model.safetensors").exists():
-        weights.append(kept)
+    if best and (checkpoint.parent / Path(best).name / "model.safetensors").exists():
+        weights += _weights(checkpoint.parent / Path(best).name)
     for path in weights:
         if problem := problem_of_weights(path):
             return f"{path.relative_to(checkpoint.parent)} {problem}"
@@ -95,6 +95,12 @@ def _problem(checkpoint: Path, stops_early: bool) -> str:
     if lacking:
         return f"{', '.join(lacking)} is missing"
     return next((f"{path.name} is damaged" for path in states if not _is_whole_archive(path)), "")
+
+
+def _weights(checkpoint: Path) -> list[Path]:
+    """The model's, and what else it may hold of the kind, such as an average of them."""
+    others = set(checkpoint.glob("*.safetensors")) - {checkpoint / "model.safetensors"}
+    return [checkpoint / "model.safetensors", *sorted(others)]
 
 
 def _starts_one(paths: list[Path], name: str) -> bool:

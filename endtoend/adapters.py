@@ -16,7 +16,7 @@ _NAME = "lora"
 
 
 class Adapters:
-    r"""Low-rank updates of every linear layer in the blocks of a model's encoders: all else of an encoder is frozen.
+    r"""Low-rank updates of the linear layers in the blocks of a model's encoders: all else of an encoder is frozen.
 
     A layer computes :math:`W x + 2 B A x` with `A` and `B` of the rank asked for, and `B` zero at first, so that
     training begins at the pretrained model.
@@ -24,7 +24,8 @@ class Adapters:
     Parameters
     ----------
     model : AudioTextModel
-        Changed in place. An encoder that is frozen whole gets none.
+        Changed in place. An encoder that is frozen whole gets none, nor does a layer that is never called while its
+        weight is read (:func:`adaptable`).
     rank : int
     seed : int
         Of `A`.
@@ -51,7 +52,7 @@ class Adapters:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             for encoder in _trained_encoders(model):
-                names = linear_layers(model, encoder)
+                names = linear_layers(model, encoder)[0]
                 config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=names)
                 self._adapted.append(LoraModel(encoder, {_NAME: config}, _NAME).to(device))
         if not self._adapted:
@@ -69,12 +70,34 @@ def _trained_encoders(model: AudioTextModel) -> list[nn.Module]:
     return [encoder for name, encoder in sides.items() if encoder is not None and name not in model.settings.freeze]
 
 
-def linear_layers(model: AudioTextModel, encoder: nn.Module) -> list[str]:
-    """Names within an encoder of the linear layers in its blocks that a forward pass calls.
+def adaptable(model: AudioTextModel) -> list[str]:
+    """Notes on layers of a model that get no update, before anything is trained.
+
+    Raises
+    ------
+    UserError
+        If the blocks of an encoder are not known.
+    """
+    notes = []
+    for encoder in _trained_encoders(model):
+        called, count = linear_layers(model, encoder)
+        if len(called) < count:
+            notes.append(
+                f"--lora updates {len(called)} of the {count} linear layers in the blocks of {type(encoder).__name__}: "
+                "its attention reads the weights of the others without calling them, and they stay as they are"
+            )
+    return notes
+
+
+def linear_layers(model: AudioTextModel, encoder: nn.Module) -> tuple[list[str], int]:
+    """Names within an encoder of the linear layers in its blocks that a forward pass calls, and how many there are.
 
     Some attentions (WavLM's) read the weights of layers that they never call; an update of these would have no effect.
     """
-    blocks = text_blocks(encoder) if encoder is model.text else model.audio.backbone.blocks  # type: ignore[union-attr]
+    if encoder is model.text:
+        blocks = text_blocks(encoder, option="--lora")
+    else:
+        blocks = model.audio.backbone.blocks  # type: ignore[union-attr]
     inside = {id(module) for block in blocks for module in block.modules() if isinstance(module, nn.Linear)}
     names = {id(module): name for name, module in encoder.named_modules() if id(module) in inside}
     called: dict[str, None] = {}
@@ -85,7 +108,7 @@ def linear_layers(model: AudioTextModel, encoder: nn.Module) -> list[str]:
                 hook = module.register_forward_hook(lambda *_, name=name: called.setdefault(name))
                 hooks.callback(hook.remove)
         _pass(model, encoder)
-    return list(called)
+    return list(called), len(inside)
 
 
 @torch.no_grad()

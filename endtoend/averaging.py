@@ -120,7 +120,8 @@ def _copy(kept: dict[str, torch.Tensor], weights: dict[str, torch.Tensor], folde
 
 
 def _remedy(folder: Path, problem: str) -> str:
-    return f"{folder / FILE} {problem}: remove {folder}, and the same command goes on from the checkpoint before it"
+    run = folder.parents[1]  # of this seed and fold
+    return f"{folder / FILE} {problem}: remove {run}, and the same command trains this seed and fold again"
 
 
 class AveragingTrainer(Trainer):

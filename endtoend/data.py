@@ -98,7 +98,9 @@ class Utterances(Dataset):
     longest : int
         Samples that an item has at most; 0 for whole utterances.
     speeds : sequence of float
-        One of which is drawn for an utterance in each epoch.
+        One of which is drawn for an utterance in each epoch, of those at which the model can hear it.
+    shortest, window : int
+        Samples that the model needs at least, and takes at most (0 for any number).
     seed : int
         Of the cuts and speeds.
     """
@@ -113,8 +115,11 @@ class Utterances(Dataset):
         labels: np.ndarray,
         longest: int = 0,
         speeds: Sequence[float] = (1.0,),
+        shortest: int = 0,
+        window: int = 0,
         seed: int = 0,
     ) -> None:
+        self.shortest, self.window = shortest, window
         self.rows, self.speech, self.prepare = np.asarray(rows), speech, prepare
         self.texts, self.labels, self.longest, self.speeds, self.seed = texts, labels, longest, speeds, seed
 
@@ -140,7 +145,7 @@ class Utterances(Dataset):
                     f"{self.speech.paths[row]} is {problem}, and was not when training began: put the file back and "
                     "run the same command again"
                 ) from problem
-            waveform = at_speed(waveform, self._speed(epoch, row))
+            waveform = at_speed(waveform, self._speed(epoch, row, len(waveform)))
             if self.longest and len(waveform) > self.longest:
                 rng = np.random.default_rng([self.seed, epoch, row])
                 start = int(rng.integers(len(waveform) - self.longest + 1))
@@ -148,10 +153,17 @@ class Utterances(Dataset):
             item["waveform"] = waveform if self.prepare is None else self.prepare(waveform)
         return item
 
-    def _speed(self, epoch: int, row: int) -> float:
-        if len(self.speeds) == 1:
-            return self.speeds[0]
-        return float(np.random.default_rng([self.seed, epoch, row, 1]).choice(self.speeds))
+    def _speed(self, epoch: int, row: int, samples: int) -> float:
+        """The speed of an utterance in an epoch; as it was recorded, which fits, where no other does."""
+        if tuple(self.speeds) == (1.0,):
+            return 1.0
+        lengths = [math.ceil(samples / speed) for speed in self.speeds]
+        heard = [min(n, self.longest) if self.longest else n for n in lengths]
+        most = self.window or math.inf
+        fitting = [speed for speed, n in zip(self.speeds, heard, strict=True) if self.shortest <= n <= most]
+        if not fitting:
+            return 1.0
+        return float(np.random.default_rng([self.seed, epoch, row, 1]).choice(fitting))
 
 
 def at_speed(waveform: np.ndarray, speed: float) -> np.ndarray:

@@ -16,9 +16,9 @@ FRAMES, CHANNELS = 10, 16
 class Masking:
     """Sets spans of frames and of channels of what the first block is given to zero, in training alone.
 
-    A span may begin at any frame (channel) with the same probability, and spans may overlap: that of a frame to be
-    masked is then the share asked for, away from the beginning. The draws are torch's own, so that a batch whose
-    states are computed twice is masked alike.
+    A span may begin at any frame (channel) with the same probability, before the first one too, and spans may overlap:
+    the probability of each frame to be masked is then the share asked for. The draws are torch's own, so that a batch
+    whose states are computed twice is masked alike.
 
     Parameters
     ----------
@@ -57,9 +57,9 @@ class Masking:
 
 
 def _spans(shape: tuple[int, int], length: int, share: float, device: torch.device) -> torch.Tensor:
-    """A mask (rows, steps) of spans of `length`; each step beyond the first span is in one with this probability."""
-    begins = torch.rand(shape, device=device) < 1 - (1 - share) ** (1 / length)
-    begun = begins.cumsum(1)
+    """A mask (rows, steps) of spans of `length`; each step is in one with the probability `share`."""
+    rows, steps = shape
+    begins = torch.rand(rows, steps + length - 1, device=device) < 1 - (1 - share) ** (1 / length)
+    begun = nn.functional.pad(begins.cumsum(1), (1, 0))
     # A step is in a span where one began at it, or at one of the steps just before.
-    before = nn.functional.pad(begun, (length, 0))[:, : shape[1]]
-    return begun > before
+    return begun[:, length:] > begun[:, :steps]

@@ -24,8 +24,9 @@ def reliabilities(
     r"""Share of each label's variance that is the utterance's own, and not the raters' that happened to be asked.
 
     :math:`r_i = V / (V + s_i^2 / n_i)`, with :math:`n_i` ratings of the spread :math:`s_i`, and :math:`V` the variance
-    of the labels less what the raters add to it. An utterance's own spread is known from a few ratings alone: its
-    square is averaged, by degrees of freedom, with the mean one of all, which counts for four.
+    of the utterances' mean ratings less what the raters add to it: labels on another scale, a normalised one say, are
+    as reliable. An utterance's own spread is known from a few ratings alone: its square is averaged, by degrees of
+    freedom, with the mean one of all, which counts for four.
 
     Parameters
     ----------
@@ -56,24 +57,25 @@ def reliabilities(
     trusted = np.full(labels.shape, np.nan)
     for column, name in enumerate(dimensions):
         refuse_unrated(utterances, name)
-        n, s2 = utterances[f"{name}_n"].to_numpy(float), utterances[f"{name}_sd"].to_numpy(float) ** 2
+        ratings, spread, n = (utterances[f"{name}_{what}"].to_numpy(float) for what in ("mean", "sd", "n"))
+        s2, n = spread**2, np.where(n >= 1, n, np.nan)
         labelled = ~np.isnan(labels[:, column])
         trained = np.zeros(len(labels), bool)
-        trained[rows] = labelled[rows]
-        freedom = np.where(np.isnan(s2), 0.0, np.nan_to_num(n) - 1)
+        trained[rows] = (labelled & ~np.isnan(ratings) & ~np.isnan(n))[rows]
+        freedom = np.where(np.isnan(s2) | np.isnan(n), 0.0, n - 1)
         common = _mean(s2[trained & (freedom > 0)], freedom[trained & (freedom > 0)])
         if not np.isfinite(common):
             raise UserError(f"--reliability: no utterance that is trained on has two ratings of {name}; leave it out")
         noise = (freedom * np.nan_to_num(s2) + _PRIOR * common) / (freedom + _PRIOR) / n
-        own = labels[trained, column].var() - np.nanmean(noise[trained])
+        own = ratings[trained].var() - noise[trained].mean()
         if own <= 0:
             raise UserError(
-                f"--reliability: the ratings of {name} of one utterance vary as much as its labels over utterances, so "
-                "that no label can be trusted more than another; leave it out"
+                f"--reliability: the ratings of {name} of one utterance vary as much as their means do over "
+                "utterances, so that no label can be trusted more than another; leave it out"
             )
         trusted[:, column] = own / (own + noise)
         unrated = labelled & np.isnan(trusted[:, column])
-        trusted[unrated, column] = np.nanmean(trusted[trained, column])
+        trusted[unrated, column] = trusted[trained, column].mean()
         trusted[~labelled, column] = np.nan
         if unrated.any():
             say(f"note: {unrated.sum():,} labels of {name} come with no rating: they have the mean reliability")
@@ -87,8 +89,8 @@ def refuse_unrated(utterances: pd.DataFrame, dimension: str) -> None:
     ------
     UserError
     """
-    number = utterances.get(f"{dimension}_n")
-    if number is None or number.isna().all():
+    number, mean = (utterances.get(f"{dimension}_{what}") for what in ("n", "mean"))
+    if number is None or mean is None or (number.isna() | mean.isna()).all():
         raise UserError(
             f"--reliability needs single ratings of {dimension}: name their table with --ratings, or leave it out"
         )

@@ -66,12 +66,12 @@ def _blocks(model: AudioTextModel, part: str) -> nn.ModuleList | None:
     if part == "audio" and model.audio is not None:
         return model.audio.backbone.blocks
     if part == "text" and model.text is not None:
-        return text_blocks(model.text)
+        return text_blocks(model.text, option="--layer-decay")
     return None
 
 
-def text_blocks(text: nn.Module) -> nn.ModuleList:
-    """The blocks of a text encoder.
+def text_blocks(text: nn.Module, *, option: str) -> nn.ModuleList:
+    """The blocks of a text encoder, which an option asks for.
 
     Raises
     ------
@@ -85,9 +85,7 @@ def text_blocks(text: nn.Module) -> nn.ModuleList:
             continue
         if isinstance(blocks, nn.ModuleList):
             return blocks
-    raise UserError(
-        f"--layer-decay: the blocks of {type(text).__name__} are not known here; leave it out, or freeze text"
-    )
+    raise UserError(f"{option}: the blocks of {type(text).__name__} are not known here; leave it out, or freeze text")
 
 
 def _last_norm(model: AudioTextModel, part: str) -> list[torch.Tensor]:

@@ -129,9 +129,13 @@ def run_fold(run: Run, fold: Fold, *, seed: int, folder: Path) -> None:
         targets.append(reliabilities(material.table, material.labels, names, rows, say=run.say))
     longest = int(training.longest * SAMPLE_RATE)
 
+    heard: dict[str, Any] = {"longest": longest, "speeds": training.speeds}
+    if model.audio is not None:
+        backbone = model.audio.backbone
+        heard |= {"shortest": backbone.receptive_field, "window": backbone.longest or 0}
     trained = train_one(
         model,
-        train=items(rows, np.concatenate(targets, axis=1), longest=longest, speeds=training.speeds),
+        train=items(rows, np.concatenate(targets, axis=1), **heard),
         development=items(development, material.labels),
         collate=collate,
         training=training,

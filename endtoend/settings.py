@@ -217,6 +217,7 @@ class TrainingSettings:
         if not 0 < self.layer_decay <= 1:
             raise UserError(f"--layer-decay {self.layer_decay:g} must be above 0, and at most 1")
         _check_speeds(self.speeds)
+        object.__setattr__(self, "speeds", (1.0,) if set(self.speeds) == {1.0} else tuple(self.speeds))
         if self.teacher is None and self.teacher_share != 0.5:
             raise UserError(f"--teacher-share {self.teacher_share:g} is of a teacher: name one with --teacher")
         if any(not weight >= 0 for weight in self.weights) or (self.weights and not sum(self.weights) > 0):
@@ -321,6 +322,9 @@ def refuse_in_vain(model: ModelSettings, training: TrainingSettings) -> None:
     asked += ["--speeds"] if training.speeds != (1.0,) else []
     if asked and model.audio is None:
         raise UserError(f"{asked[0]} is of speech, and --audio is none: leave one of them out")
+    learns = [side for side in ("audio", "text") if getattr(model, side) is not None and side not in model.freeze]
+    if training.lora is not None and not learns:
+        raise UserError("--lora is of encoders that are trained, and --freeze keeps all of them: leave one out")
     if training.lora is not None and find_spec("peft") is None:
         raise UserError(f"--lora {training.lora} needs peft: pip install 'emoprobe[lora]'")
 

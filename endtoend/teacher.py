@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora import Corpus
+from emoprobe.extract.corpora.cells import RATERS
 from emoprobe.extract.encoders.pickled import file_sha256
 from emoprobe.probe.splits import OFFICIAL
 
@@ -67,7 +68,7 @@ class Teacher:
                 f"them with --dim {' '.join(config['dimensions'])}"
             )
         trained_on, notes = config["run"]["corpus"], []
-        if trained_on["sha256"] != corpus.sha256:
+        if trained_on["sha256"] not in (corpus.sha256, _without_ratings(corpus).sha256):
             notes.append(
                 f"the teacher was trained on {trained_on['name']}, another table than that of {corpus.name}: whether "
                 "it has heard what is tested here cannot be told"
@@ -98,6 +99,12 @@ class Teacher:
         targets = np.full(material.labels.shape, np.nan)
         targets[rows] = predicted
         return targets
+
+
+def _without_ratings(corpus: Corpus) -> Corpus:
+    """The same utterances as a teacher has them that was trained without the single ratings."""
+    table = corpus.utterances
+    return replace(corpus, utterances=table.assign(**{name: np.nan for name in RATERS if name in table}))
 
 
 def refuse_folds(material: Material) -> None:

@@ -27,7 +27,6 @@ from emoprobe.probe.results import (
     PREDICTIONS,
     SCORES,
     Results,
-    load_results,
     table,
     update_results,
 )
@@ -35,11 +34,12 @@ from emoprobe.probe.scoring import Scored, score
 from emoprobe.probe.splits import POOLED, Split
 from emoprobe.probe.strangers import refuse_other_results
 
-from .adapters import Adapters
-from .card import run_modality, write_card
+from .adapters import Adapters, adaptable
+from .card import write_card
 from .learning import FILE as LEARNING
 from .learning import write_learning_curves
 from .material import Material, prepare, refuse_too_few_speakers
+from .mixture import refuse_mixture
 from .model import AudioTextModel
 from .runs import Run, run_fold
 from .saved import build, own_files, read_config
@@ -123,6 +123,8 @@ def train(
     with alone(out, option="--out") if leads else nullcontext():
         if results is not None:
             refuse_other_results(results)
+        for note in () if training.lora is None else adaptable(first):
+            say(f"note: {note}")
         material = prepare(corpus, model, training, first, progress=progress, say=say)
         if material.left_out:
             for dimension, reason in material.left_out.items():
@@ -136,8 +138,8 @@ def train(
         stated = _statement(corpus, model, training, first, text, label, material, teacher)
         if leads:
             stated = _claim(out, stated, overwrite, say)
-            if results is not None:
-                _refuse_mixture(results, stated, corpus.name, overwrite)
+            if results is not None and not overwrite:
+                refuse_mixture(results, _plain(stated), corpus.name, probe=PROBE)
         run = Run(
             out=out,
             name=stated["label"],
@@ -295,30 +297,6 @@ def _of_0_1(record: dict) -> dict | None:
 def _plain(value: object) -> Any:
     """The value as it comes back from a file of JSON."""
     return from_json(to_json(value))
-
-
-#: What of a run must be the same for its scores to take another one's place.
-_SAME_MODEL = ("model", "audio", "text")
-
-
-def _refuse_mixture(results: str | Path, stated: dict, corpus_name: str, overwrite: bool) -> None:
-    """Keep two different models from standing under one name in a table; the same one trained otherwise replaces it."""
-    if overwrite or not (Path(results) / "protocol.json").is_file():
-        return
-    name, modality = stated["label"], run_modality(stated)
-    key = (name, corpus_name, PROBE, modality)
-    for entry in load_results(results).protocol:
-        if tuple(entry[column] for column in ("model", "corpus", "probe", "features")) != key:
-            continue
-        run = entry.get("run", {})  # which a protocol may lack, and any part of it
-        unknown = [part for part in _SAME_MODEL if part not in run]
-        changed = [part for part in _SAME_MODEL if part in run and run[part] != _plain(stated[part])]
-        if changed or unknown:
-            how = f"it differs in {', '.join(changed)}" if changed else f"it does not say its {', '.join(unknown)}"
-            raise UserError(
-                f"{results} holds another '{name}' ({modality}) on '{corpus_name}' ({how}): give this one a "
-                "name of its own with --label, another folder with --results, or --overwrite"
-            )
 
 
 # Results -------------------------------------------------------------------------------------------------------------

@@ -43,9 +43,12 @@ class SectionKind:
         Blocks of the section, given the material.
     open : bool
         Whether it is shown at once, and printed; the others unfold where they are asked for.
+    long : bool
+        Whether it draws enough to be built by a process of its own.
     """
 
     name: str
     title: str
     build: Callable[[Material], Sequence[Block]]
     open: bool = False
+    long: bool = False

@@ -58,8 +58,8 @@ def write_report(
     progress : bool
         Show bars on standard error.
     workers : int, optional
-        Second opinions that are asked at once, each by a process of its own where that pays; as many as there are
-        processors by default.
+        Processes that ask second opinions and build sections, where that pays; as many as there are processors by
+        default.
     say : callable
         Told what takes its time, a line at a time.
 

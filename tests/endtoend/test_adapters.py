@@ -7,10 +7,10 @@ import sys
 import pytest
 import torch
 
-from emoprobe.endtoend.adapters import Adapters, linear_layers
+from emoprobe.endtoend.adapters import Adapters, adaptable, linear_layers
 from emoprobe.endtoend.model import AudioTextModel
 from emoprobe.endtoend.saved import build
-from emoprobe.endtoend.settings import ModelSettings
+from emoprobe.endtoend.settings import ModelSettings, TrainingSettings, refuse_in_vain
 from emoprobe.errors import UserError
 from emoprobe.testing.checkpoints import VARIANTS, make_backbone, save_speech_model, save_text_model
 from emoprobe.testing.corpora import tone
@@ -100,15 +100,30 @@ def test_text_has_them_too_and_a_frozen_encoder_has_none(tmp_path):
     assert named
     assert all(name.startswith("text.") for name in named)
     model, _ = build(ModelSettings(**settings, freeze=("audio", "text")))
+    with pytest.raises(UserError, match="--lora is of encoders that are trained"):
+        refuse_in_vain(model.settings, TrainingSettings(lora=2))
     with pytest.raises(UserError, match=r"--lora is of encoders that are trained, and --freeze keeps all"):
         Adapters(model, 2)
 
 
 def test_layers_are_those_of_the_blocks():
     model = of_variant("hubert-base")
-    names = linear_layers(model, model.audio.model)
-    assert names
+    names, count = linear_layers(model, model.audio.model)
+    assert len(names) == count == 18
     assert all(name.startswith("encoder.layers.") for name in names)
+    assert not adaptable(model)
+
+
+def test_layers_that_get_no_update_are_told():
+    (note,) = adaptable(of_variant("wavlm-base"))
+    assert note.startswith("--lora updates 9 of the 21 linear layers in the blocks of WavLMModel")
+
+
+def test_blocks_that_are_not_known_are_told_by_the_option_that_asks_for_them(tmp_path):
+    model = of_variant("hubert-base")
+    model.text = torch.nn.Linear(2, 2)
+    with pytest.raises(UserError, match=r"^--lora: the blocks of Linear are not known here"):
+        adaptable(model)
 
 
 def test_without_peft_the_remedy_is_named(monkeypatch):

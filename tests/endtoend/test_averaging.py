@@ -77,7 +77,9 @@ def test_a_model_takes_the_average_of_a_checkpoint(tmp_path):
 
 def test_a_damaged_one_and_one_of_another_model_are_told(tmp_path):
     model = small()
-    with pytest.raises(UserError, match=r"average\.safetensors cannot be read .*: remove .*goes on from"):
+    with pytest.raises(
+        UserError, match=r"average\.safetensors cannot be read .*: remove .*trains this seed and fold again"
+    ):
         take_average(model, tmp_path)
     (tmp_path / FILE).write_bytes(b"torn")
     with pytest.raises(UserError, match=r"cannot be read"):

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emoprobe.endtoend.data import at_speed
-from emoprobe.endtoend.masking import CHANNELS, FRAMES, Masking
+from emoprobe.endtoend.data import Utterances, at_speed
+from emoprobe.endtoend.masking import FRAMES, Masking
 from emoprobe.endtoend.settings import ModelSettings, TrainingSettings, refuse_in_vain
 from emoprobe.errors import UserError
 from emoprobe.testing.checkpoints import VARIANTS, make_backbone
@@ -27,17 +27,16 @@ def hidden(*, time: float = 0.0, features: float = 0.0, shape=(400, 60, 64)) -> 
 
 
 def test_each_frame_is_hidden_with_the_probability_asked_for():
-    masked = hidden(time=0.3).all(2)
-    # Beyond the first span each frame is in one with this probability; 400 rows of about 5 independent spans.
-    assert masked[:, FRAMES:].mean() == pytest.approx(0.3, abs=4 * math.sqrt(0.3 * 0.7 / 2000))
-    # The k-th frame only where a span began at one of the first k.
-    expected = 1 - 0.7 ** (np.arange(1, FRAMES + 1) / FRAMES)
-    np.testing.assert_allclose(masked[:, :FRAMES].mean(0), expected, atol=4 * math.sqrt(0.3 * 0.7 / 400))
+    masked = hidden(time=0.3, shape=(2000, 60, 8)).all(2)
+    # Five standard deviations, of 2,000 draws for one frame, and of six or so in a row for all.
+    assert masked.mean() == pytest.approx(0.3, abs=5 * math.sqrt(0.3 * 0.7 / 12_000))
+    np.testing.assert_allclose(masked.mean(0), 0.3, atol=5 * math.sqrt(0.3 * 0.7 / 2000))
 
 
 def test_each_channel_is_hidden_with_the_probability_asked_for():
     masked = hidden(features=0.2, shape=(2000, 3, 96)).all(1)
-    assert masked[:, CHANNELS:].mean() == pytest.approx(0.2, abs=4 * math.sqrt(0.2 * 0.8 / 10_000))
+    assert masked.mean() == pytest.approx(0.2, abs=5 * math.sqrt(0.2 * 0.8 / 12_000))
+    np.testing.assert_allclose(masked.mean(0), 0.2, atol=5 * math.sqrt(0.2 * 0.8 / 2000))
 
 
 def test_frames_are_hidden_whole_and_in_spans():
@@ -46,7 +45,7 @@ def test_frames_are_hidden_whole_and_in_spans():
     for row in masked.any(2)[:100]:
         edges = np.flatnonzero(np.diff(np.concatenate([[0], row.astype(int), [0]])))
         for begin, end in edges.reshape(-1, 2):
-            assert end - begin >= FRAMES or end == len(row)
+            assert end - begin >= FRAMES or end == len(row) or begin == 0
 
 
 def test_nothing_is_hidden_where_nothing_is_asked_for():
@@ -93,6 +92,38 @@ def test_as_it_was_recorded_is_as_it_was():
     assert at_speed(waveform, 1.0) is waveform
 
 
+class Recording:
+    """One file of so many samples, as `endtoend.data.Speech` holds it."""
+
+    def __init__(self, samples: int) -> None:
+        self.samples = samples
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return np.ones(self.samples, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("samples", "longest", "lengths"),
+    [
+        (1000, 0, {1112, 1000, 910}),  # every speed
+        (460, 0, {512, 460}),  # faster, it were shorter than a frame
+        (1150, 0, {1150, 1046}),  # slower, it were longer than the window
+        (1150, 1100, {1100, 1046}),  # and is cut to less
+        (420, 0, {420, 467}),
+        (300, 0, {300}),  # none: as it was recorded
+    ],
+)
+def test_no_speed_is_drawn_at_which_the_model_cannot_hear_it(samples, longest, lengths):
+    items = Utterances(
+        np.array([0]), speech=Recording(samples), prepare=None, texts=["a"], labels=np.zeros((1, 1)),
+        longest=longest, speeds=(0.9, 1.0, 1.1), shortest=420, window=1200,
+    )  # fmt: skip
+    found = {len(items[epoch]["waveform"]) for epoch in range(40)}
+    assert found == lengths
+    again = [len(items[epoch]["waveform"]) for epoch in range(5)]
+    assert again == [len(items[epoch]["waveform"]) for epoch in range(5)]
+
+
 # Refused -------------------------------------------------------------------------------------------------------------
 
 
@@ -121,3 +152,4 @@ def test_what_would_change_nothing_is_refused():
     with pytest.raises(UserError, match="--mask-features hides input from an encoder that learns"):
         refuse_in_vain(ModelSettings(freeze=("audio",)), TrainingSettings(mask_features=0.1))
     refuse_in_vain(ModelSettings(freeze=("audio",)), TrainingSettings(speeds=(0.9, 1.0)))
+    assert TrainingSettings(speeds=(1.0, 1.0)).speeds == (1.0,)

@@ -19,14 +19,16 @@ from tests.training_fixtures import make_encoders_and_corpus
 NAN = float("nan")
 
 
-def rated(sd: list[float], n: list[float]) -> pd.DataFrame:
-    return pd.DataFrame({"valence_sd": sd, "valence_n": n, "valence_mean": NAN})
+def rated(mean: list[float], sd: list[float], n: list[float]) -> pd.DataFrame:
+    return pd.DataFrame({"valence_sd": sd, "valence_n": n, "valence_mean": mean})
 
 
 def test_it_is_what_it_says_it_is():
-    table = rated([1.0, 0.5, NAN, 2.0], [5, 3, 1, 2])
     labels = np.array([[1.0], [7.0], [4.0], [9.0]])
+    table = rated(labels[:, 0].tolist(), [1.0, 0.5, NAN, 2.0], [5, 3, 1, 2])
     found = reliabilities(table, labels, ["valence"], np.array([0, 1, 2, 3]))[:, 0]
+    normalised = reliabilities(table, 100 * labels - 3, ["valence"], np.array([0, 1, 2, 3]))[:, 0]
+    np.testing.assert_array_equal(normalised, found)  # labels may be on a scale of their own
     common = (4 * 1.0 + 2 * 0.25 + 1 * 4.0) / 7
     noise = np.array(
         [(4 * 1 + 4 * common) / 8 / 5, (2 * 0.25 + 4 * common) / 6 / 3, common / 1, (4.0 + 4 * common) / 5 / 2]
@@ -41,7 +43,7 @@ def test_planted_reliabilities_are_found():
     truth, sigma, n = rng.normal(0, 1.5, count), rng.choice([0.5, 2.0], count), rng.integers(15, 30, count)
     ratings = [truth[k] + sigma[k] * rng.normal(size=n[k]) for k in range(count)]
     labels = np.array([[one.mean()] for one in ratings])
-    table = rated([one.std(ddof=1) for one in ratings], n.tolist())
+    table = rated(labels[:, 0].tolist(), [one.std(ddof=1) for one in ratings], n.tolist())
     found = reliabilities(table, labels, ["valence"], np.arange(count))[:, 0]
     planted = 1.5**2 / (1.5**2 + sigma**2 / n)
     # The spread of one utterance is known from 15 to 29 ratings, and so to about a fifth: seen over many, to little.
@@ -51,20 +53,24 @@ def test_planted_reliabilities_are_found():
 
 def test_who_has_no_rating_has_the_mean_and_who_has_no_label_none():
     said: list[str] = []
-    table = rated([1.0, 1.5, NAN, 1.0], [3, 3, NAN, 3])
-    labels = np.array([[0.0], [9.0], [3.0], [NAN]])
-    found = reliabilities(table, labels, ["valence"], np.array([0, 1, 2]), say=said.append)[:, 0]
-    assert found[2] == pytest.approx(found[:2].mean())
+    table = rated([0.0, 9.0, NAN, 4.0, NAN], [1.0, 1.5, NAN, 1.0, NAN], [3, 3, NAN, 3, 0])
+    labels = np.array([[0.0], [9.0], [3.0], [NAN], [4.0]])
+    found = reliabilities(table, labels, ["valence"], np.array([0, 1, 2, 4]), say=said.append)[:, 0]
+    assert found[[2, 4]] == pytest.approx(found[:2].mean())
     assert np.isnan(found[3])
-    assert said == ["note: 1 labels of valence come with no rating: they have the mean reliability"]
+    assert said == ["note: 2 labels of valence come with no rating: they have the mean reliability"]
 
 
 @pytest.mark.parametrize(
     ("table", "message"),
     [
         (pd.DataFrame({"id": [1, 2, 3]}), "--reliability needs single ratings of valence: name their table"),
-        (rated([NAN, NAN, NAN], [1, 1, 1]), "no utterance that is trained on has two ratings of valence"),
-        (rated([9.0, 9.0, 9.0], [2, 2, 2]), "vary as much as its labels"),
+        (rated([NAN] * 3, [NAN] * 3, [0, 0, NAN]), "--reliability needs single ratings of valence"),
+        (
+            rated([1.0, 2.0, 4.0], [NAN, NAN, NAN], [1, 1, 1]),
+            "no utterance that is trained on has two ratings of valence",
+        ),
+        (rated([1.0, 2.0, 4.0], [9.0, 9.0, 9.0], [2, 2, 2]), "vary as much as their means"),
     ],
 )
 def test_what_tells_nothing_is_refused(table, message):
@@ -110,7 +116,10 @@ def test_from_the_command_line(tmp_path, capsys):
     words += ["--out", str(tmp_path / "out"), "--results", str(tmp_path / "results"), "--quiet"]
     assert main(words) == 2
     assert "--reliability needs single ratings of arousal" in capsys.readouterr().err
-    assert main([*words, "--ratings", str(tmp_path / "ratings.csv"), "--teacher-share", "0.2"]) == 2  # and no teacher
+    words.remove("--reliability")
+    assert main([*words, "--ratings", str(tmp_path / "ratings.csv")]) == 2
+    assert "--ratings are for --reliability" in capsys.readouterr().err
+    words.append("--reliability")
     assert main([*words, "--ratings", str(tmp_path / "ratings.csv")]) == 0
     run = json.loads((tmp_path / "out/model/config.json").read_text())["run"]
     assert run["training"]["reliability"] is True

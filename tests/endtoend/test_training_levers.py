@@ -73,8 +73,14 @@ def test_a_killed_training_ends_as_one_that_was_never_stopped(place, tmp_path, l
 @pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_what_is_scored_and_kept_is_the_average(place, tmp_path, monkeypatch):
-    seen = []
-    evaluate = EmotionTrainer.evaluate
+    seen, scored = [], []
+    evaluate, predict = EmotionTrainer.evaluate, EmotionTrainer.prediction_step
+
+    def predicted(self, model, *args, **kwargs):
+        scored.append(model.head[1].weight.detach().numpy().copy())
+        return predict(self, model, *args, **kwargs)
+
+    monkeypatch.setattr(EmotionTrainer, "prediction_step", predicted)
 
     def noted(self, *args, **kwargs):
         with self._average.in_place():
@@ -83,6 +89,10 @@ def test_what_is_scored_and_kept_is_the_average(place, tmp_path, monkeypatch):
 
     monkeypatch.setattr(EmotionTrainer, "evaluate", noted)
     trained(place, tmp_path / "averaged", average=0.9, patience=5)
+    each = len(scored) // len(seen)  # batches of the development part
+    for epoch, weights in enumerate(seen):
+        for one in scored[epoch * each : (epoch + 1) * each]:
+            np.testing.assert_array_equal(one, weights["head.1.weight"])
     model = load_model(tmp_path / "averaged/model").model
     kept = {name: parameter.detach().numpy() for name, parameter in model.named_parameters()}
     result = json.loads((tmp_path / "averaged/runs/seed0-fold-all/result.json").read_text())

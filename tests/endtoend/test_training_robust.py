@@ -288,6 +288,11 @@ def test_where_no_checkpoint_is_whole_training_begins_anew(stopped, tmp_path):
     said = []
     assert last_whole_checkpoint(tmp_path / "checkpoints", say=said.append).name == "checkpoint-6"
     assert not said
+    # Of a training that averages its weights, the average is as needed as they are.
+    (tmp_path / "checkpoints/checkpoint-6/average.safetensors").write_bytes(b"torn")
+    assert last_whole_checkpoint(tmp_path / "checkpoints", clean=False, say=said.append).name == "checkpoint-3"
+    assert "average.safetensors is damaged" in said.pop()
+    (tmp_path / "checkpoints/checkpoint-6/average.safetensors").unlink()
     for path in (tmp_path / "checkpoints").glob("*/optimizer.pt"):
         path.write_bytes(b"")
     assert last_whole_checkpoint(tmp_path / "checkpoints", clean=False, say=said.append) is None

@@ -26,23 +26,27 @@ from .systems import systems_section
 from .words_or_voice import words_or_voice_section
 
 SECTIONS = (
-    SectionKind("answer", "The answer", answer_section, open=True),
+    SectionKind("answer", "The answer", answer_section, open=True, long=True),
     SectionKind("protocol", "Corpus and protocol", protocol_section),
-    SectionKind("curves", "Curves over layers, with controls", curves_section),
-    SectionKind("categories", "Categories of emotion", categories_section),
-    SectionKind("relevance", "Learned weights and second opinions", relevance_section),
-    SectionKind("similarity", "Similarity", similarity_section),
+    SectionKind("curves", "Curves over layers, with controls", curves_section, long=True),
+    SectionKind("categories", "Categories of emotion", categories_section, long=True),
+    SectionKind("relevance", "Learned weights and second opinions", relevance_section, long=True),
+    SectionKind("similarity", "Similarity", similarity_section, long=True),
     # Questions that are asked by name stand where they were asked.
     SectionKind("ceiling", INQUIRIES["ceiling"].title, ceiling_section),
     SectionKind("contribution", INQUIRIES["contribution"].title, contribution_section),
     SectionKind("erasure", INQUIRIES["erasure"].title, erasure_section),
     SectionKind("words_or_voice", INQUIRIES["words_or_voice"].title, words_or_voice_section),
     SectionKind("robustness", INQUIRIES["robustness"].title, robustness_section),
-    SectionKind("systems", "Models trained end to end, beside all others", systems_section),
-    SectionKind("fairness", "Fairness across speakers", fairness_section),
+    SectionKind("systems", "Models trained end to end, beside all others", systems_section, long=True),
+    SectionKind("fairness", "Fairness across speakers", fairness_section, long=True),
     SectionKind("limits", "Limits", limits_section, open=True),
     SectionKind("methods", "Methods and references, ready to paste", methods_section),
 )
+
+
+#: Predictions up to which processes are given them: a hundred megabytes.
+MOST = 500_000
 
 
 def sections(material: Material, *, workers: int | None = None) -> tuple[Section, ...]:
@@ -54,8 +58,12 @@ def sections(material: Material, *, workers: int | None = None) -> tuple[Section
     workers : int, optional
         Processes that build them, where that pays; as many as there are processors by default.
     """
-    built = shared_out(partial(_built, material), range(len(SECTIONS)), workers=workers)
-    return tuple(section for section in built if section.blocks)
+    if len(material.study.results.predictions) > MOST:  # every process would hold all of them
+        workers = 1
+    long = [number for number, kind in enumerate(SECTIONS) if kind.long]
+    built = dict(zip(long, shared_out(partial(_built, material), long, workers=workers), strict=True))
+    every = (built[number] if kind.long else _built(material, number) for number, kind in enumerate(SECTIONS))
+    return tuple(section for section in every if section.blocks)
 
 
 def _built(material: Material, number: int) -> Section:
