@@ -26,7 +26,18 @@ from emoprobe.probe.metrics import ccc
 
 from .arguments import checked_arguments
 from .emotion_model import EmotionModel
-from .exported import FLOAT, FORMAT, INSIDE, INT8, INT8_TOLERANCE, MADE_BY, OnnxModel, own_export_files
+from .exported import (
+    FLOAT,
+    FORMAT,
+    HEARD,
+    INSIDE,
+    INT8,
+    INT8_TOLERANCE,
+    MADE_BY,
+    PREDICTED,
+    OnnxModel,
+    own_export_files,
+)
 from .familiar import corpus_of
 from .model import AudioEncoder, AudioStates, AudioTextModel, TextStates
 from .saved import load_model
@@ -115,6 +126,8 @@ def export_model(
         _write_config(beside, ready, {}, tools)
         _write_tokenizer(beside, ready)
         _write_graph(ready, beside / FLOAT)
+        if ready.familiar is not None:
+            ready.familiar.save(beside)
         whole = OnnxModel(beside).predict(heard, said)
         difference = float(np.abs((whole - expected) / spread).max())
         if not difference <= tolerance:  # NaN too
@@ -236,15 +249,21 @@ class OneUtterance(nn.Module):
         waveform: torch.Tensor | None = None,
         input_ids: torch.Tensor | None = None,
         has_text: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Predictions (1, dimensions) of `waveform` (1, samples), `input_ids` (1, tokens) and `has_text` (1,)."""
+    ) -> tuple[torch.Tensor, ...]:
+        """Predictions (1, dimensions) of `waveform` (1, samples), `input_ids` (1, tokens) and `has_text` (1,).
+
+        Of a model that hears the pooled states (1, width) that its head reads of the speech, too.
+        """
         model, audio, text = self.model, None, None
         if model.audio is not None and waveform is not None:
             audio = _hear(model.audio, waveform)
         if model.text is not None and has_text is not None:
             states = model.text(input_ids=input_ids, attention_mask=None).last_hidden_state
             text = TextStates(states, _all_count(states), has_text)
-        return model.in_units(model.combine(audio, text))
+        predictions = model.in_units(model.combine(audio, text))
+        if audio is None:
+            return (predictions,)
+        return predictions, model.audio_pooling(audio.states, audio.mask)
 
 
 def _hear(encoder: AudioEncoder, waveform: torch.Tensor) -> AudioStates:
@@ -279,7 +298,7 @@ def _write_graph(ready: EmotionModel, path: Path) -> None:
                 graph,
                 kwargs=arguments,
                 input_names=list(arguments),
-                output_names=["dimensions"],
+                output_names=[PREDICTED, HEARD] if ready.uses_audio else [PREDICTED],
                 dynamo=True,
                 dynamic_shapes=shapes,
                 verbose=False,

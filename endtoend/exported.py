@@ -21,6 +21,7 @@ from emoprobe.ownership import marked
 
 from .arguments import checked_arguments
 from .fields import DIMENSION_LIST, INTERVALS, REASONS, SCALE, TRAINED_ON
+from .unlike import Familiar
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 FORMAT = "emoprobe audio-text model, ONNX 1"
 FLOAT, INT8 = "model.onnx", "model-int8.onnx"
+
+#: What a graph gives: predictions, and of a model that hears the pooled states that its head reads of the speech.
+PREDICTED, HEARD = "dimensions", "heard"
 
 #: Where the export of a saved model lies, when it lies in the model's folder.
 INSIDE = "onnx"
@@ -105,6 +109,8 @@ class OnnxModel:
         Samples at 16 kHz that an utterance needs; 0 for a model of text alone.
     longest : None
         No utterance is too long: a model with a window has no ONNX form.
+    familiar : Familiar or None
+        What the model learned from; None in 8 bits, whose states lie elsewhere, and of a graph that does not give them.
     config : dict
         `config.json`: with the training labels' `scale`, and under `checks` how far this form is from torch.
 
@@ -113,9 +119,6 @@ class OnnxModel:
     UserError
         If the folder holds no export, the export is damaged, or ONNX Runtime is not installed.
     """
-
-    #: Its graph gives predictions alone, and not what they are read from: how unlike speech sounds is not told.
-    familiar = None
 
     def __init__(
         self, folder: str | Path, *, int8: bool = False, threads: int | None = None, check: bool = True
@@ -131,6 +134,8 @@ class OnnxModel:
         self.receptive_field: int = self.config["receptive_field"]
         self.longest: int | None = None
         self._session = _session(folder / (INT8 if int8 else FLOAT), threads)
+        told = {output.name: output.shape for output in self._session.get_outputs()}
+        self.familiar = None if int8 or HEARD not in told else Familiar.load(folder, told[HEARD][-1])
         self._folder, self._threads = folder, threads
         self._unchecked = int8 and check
         self._tokenizer = _tokenizer(folder, self.config["max_tokens"]) if self.uses_text else None
@@ -164,13 +169,35 @@ class OnnxModel:
             If an argument is missing, a waveform is too short, or 8 bits give something else than float32 on this
             processor.
         """
+        return self.predict_and_hear(waveforms, texts)[0]
+
+    def predict_and_hear(
+        self,
+        waveforms: Sequence[np.ndarray] | None,
+        texts: Sequence[str | None] | None = None,
+        *,
+        batch_seconds: float | None = None,  # noqa: ARG002 - EmotionModel has it
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """:meth:`predict`, and the pooled states that the head reads of the speech, (utterances, width) float32.
+
+        None in their place where :attr:`familiar` is None.
+        """
         heard, said = checked_arguments(self, waveforms, texts)
         if self._unchecked and said:
             self._check(heard, said)
-        return self._predict(self._session, heard, said)
+        pooled = None if self.familiar is None else np.empty((len(said), len(self.familiar.mean)), np.float32)
+        return self._predict(self._session, heard, said, pooled), pooled
 
-    def _predict(self, session: InferenceSession, waveforms: Sequence[np.ndarray], said: Sequence[str]) -> np.ndarray:
+    def _predict(
+        self,
+        session: InferenceSession,
+        waveforms: Sequence[np.ndarray],
+        said: Sequence[str],
+        pooled: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Predictions; where there is room for what the head reads of the speech, that too."""
         predictions = np.empty((len(said), len(self.dimensions)), np.float32)
+        wanted = [PREDICTED] if pooled is None else [PREDICTED, HEARD]
         for row, text in enumerate(said):
             inputs: dict[str, np.ndarray] = {}
             if self.uses_audio:
@@ -178,7 +205,10 @@ class OnnxModel:
             if self._tokenizer is not None:
                 inputs["input_ids"] = np.array([self._tokenizer.encode(text).ids], np.int64)
                 inputs["has_text"] = np.array([bool(text.strip())])
-            predictions[row] = session.run(["dimensions"], inputs)[0][0]
+            found = session.run(wanted, inputs)
+            predictions[row] = found[0][0]
+            if pooled is not None:
+                pooled[row] = found[1][0]
         return predictions
 
     def _check(self, waveforms: Sequence[np.ndarray], said: Sequence[str]) -> None:

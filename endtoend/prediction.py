@@ -33,6 +33,7 @@ from .prediction_table import as_csv, is_predictions, tabulate
 from .saved import load_model
 from .settings import PredictionSettings
 from .unlike import FAR
+from .unlike import FILE as LEARNED_FROM
 
 #: Of what becomes of a file between its samples and a number; raised whenever that changes a prediction.
 VERSION = 1
@@ -297,7 +298,7 @@ def _values(
     model: EmotionModel | OnnxModel, waveforms: list | None, texts: list[str], batch_seconds: float | None
 ) -> np.ndarray:
     """Predictions, and how unlike what the model learned from each utterance is, where the model can tell."""
-    if not isinstance(model, EmotionModel) or model.familiar is None:
+    if model.familiar is None:
         return model.predict(waveforms, texts, batch_seconds=batch_seconds)
     values, heard = model.predict_and_hear(waveforms, texts, batch_seconds=batch_seconds)
     return values if heard is None else np.column_stack([values, model.familiar.unlike(heard)])
@@ -317,7 +318,7 @@ def model_identity(folder: str | os.PathLike[str], *, onnx: bool = False, int8: 
     if onnx:
         folder = folder / INSIDE if (folder / INSIDE / "config.json").is_file() else folder
         graph = INT8 if int8 else FLOAT
-        files = [folder / name for name in ("config.json", "tokenizer.json", graph, f"{graph}.data")]
+        files = [folder / name for name in ("config.json", "tokenizer.json", LEARNED_FROM, graph, f"{graph}.data")]
     else:
         known = {".json", ".txt", ".model", ".safetensors"}  # the card is no part of it
         files = [

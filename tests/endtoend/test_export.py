@@ -20,10 +20,12 @@ pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
 
 from emoprobe.cli.train import main
 from emoprobe.endtoend import export as module
+from emoprobe.endtoend.emotion_model import EmotionModel
 from emoprobe.endtoend.export import GatheredConv, GatheredFrontEnd, export_model
 from emoprobe.endtoend.exported import FLOAT, INT8, OnnxModel
 from emoprobe.endtoend.saved import build, load_model, save_model
 from emoprobe.endtoend.settings import ModelSettings
+from emoprobe.endtoend.unlike import Familiar
 from emoprobe.errors import UserError
 from emoprobe.testing.checkpoints import WAVEFORM_VARIANTS, make_model, save_speech_model, save_text_model
 from emoprobe.testing.corpora import tone
@@ -47,7 +49,12 @@ def trained(folder: Path, audio: str | None, text: str | None, **options) -> Pat
         if name.startswith(("head", "no_", "audio_p", "text_p", "audio.layer_logits")):
             torch.nn.init.normal_(parameter, 0.0, 0.5)
     model.learn_labels((3.0, 4.0, 2.0), (0.5, 1.0, 0.25))
-    return save_model(folder / "model", model, reader, {"label": "tiny", "scale": {"arousal": [1.0, 7.0]}})
+    config = {"label": "tiny", "scale": {"arousal": [1.0, 7.0]}}
+    ready = EmotionModel(model, reader, config)
+    # None of a model of text alone.
+    heard = ready.predict_and_hear(WAVEFORMS if audio else None, TEXTS)[1]
+    familiar = None if heard is None else Familiar.of(heard[:4], heard[4:])
+    return save_model(folder / "model", model, reader, config, familiar)
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +112,12 @@ def test_every_length_and_text_gives_what_torch_gives(exported):
     assert np.ptp(expected, axis=0).min() > 0.1  # they are no constants
     close(onnx.predict(waveforms, texts), expected)
     close(onnx.predict(waveforms), ready.predict(waveforms))
+    expected, found = (model.predict_and_hear(waveforms, texts)[1] for model in (ready, onnx))
+    close(found, expected)
+    np.testing.assert_allclose(onnx.familiar.distance(found), ready.familiar.distance(expected), rtol=1e-3)
+    small = OnnxModel(folder, int8=True, threads=1, check=False)
+    assert small.familiar is None
+    assert small.predict_and_hear(waveforms[:1], texts[:1])[1] is None
     assert checks["utterances"] == len(WAVEFORMS)
     assert checks["difference"] < 1e-4
     assert (onnx.dimensions, onnx.label, onnx.receptive_field) == (ready.dimensions, ready.label, ready.receptive_field)
