@@ -85,7 +85,7 @@ def _export(options: argparse.Namespace) -> int:
     )
     for name, agreement in checks.get("int8_ccc", {}).items():
         print(f"int8 and float32, {name}: CCC {agreement:.4f}, mean absolute difference {checks['int8_mae'][name]:.2g}")
-    tell_end(f"The ONNX form is in {out}.", "predict", options.model, "FILES", "--onnx")
+    tell_end(f"The ONNX form is in {out}.", "predict", options.out or options.model, "FILES", "--onnx")
     return 0
 
 

@@ -16,6 +16,7 @@ from emoprobe.endtoend.settings import (
     ModelSettings,
     TrainingSettings,
     refuse_absent_trackers,
+    refuse_in_vain,
 )
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora.cells import DIMENSIONS
@@ -313,7 +314,12 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _count(options: argparse.Namespace) -> int:
-    model, _ = _settings(options)
+    model, training = _settings(options)
+    refuse_in_vain(model, training)
+    if training.lora is not None and not options.quiet:
+        print(
+            "note: what is counted as trainable are the whole weights, and not the updates of --lora", file=sys.stderr
+        )
     from emoprobe.endtoend.costs import count_model, report
 
     table = count_model(model)

@@ -70,17 +70,26 @@ def _trained_encoders(model: AudioTextModel) -> list[nn.Module]:
     return [encoder for name, encoder in sides.items() if encoder is not None and name not in model.settings.freeze]
 
 
-def adaptable(model: AudioTextModel) -> list[str]:
+def adaptable(model: AudioTextModel, rank: int) -> list[str]:
     """Notes on layers of a model that get no update, before anything is trained.
 
     Raises
     ------
     UserError
-        If the blocks of an encoder are not known.
+        If the blocks of an encoder are not known, or updates of that rank have as many parameters as the weights.
     """
     notes = []
     for encoder in _trained_encoders(model):
         called, count = linear_layers(model, encoder)
+        layers = [encoder.get_submodule(name) for name in called]
+        shapes = [(layer.in_features, layer.out_features) for layer in layers if isinstance(layer, nn.Linear)]
+        whole, of_rank_one = sum(a * b for a, b in shapes), sum(a + b for a, b in shapes)
+        if rank * of_rank_one >= whole:
+            most = (whole - 1) // of_rank_one
+            raise UserError(
+                f"--lora {rank}: updates of that rank have as many parameters as the weights of "
+                f"{type(encoder).__name__}, or more; give {most} at most, or leave it out to train whole weights"
+            )
         if len(called) < count:
             notes.append(
                 f"--lora updates {len(called)} of the {count} linear layers in the blocks of {type(encoder).__name__}: "

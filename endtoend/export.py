@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from emoprobe.errors import UserError, is_full_disk, reason
+from emoprobe.extract.encoders.pickled import file_sha256
 from emoprobe.extract.limits import SAMPLE_RATE
 from emoprobe.extract.versions import versions
 from emoprobe.jsontext import null_for_nan, to_json
@@ -41,6 +42,7 @@ from .exported import (
 from .familiar import corpus_of
 from .model import AudioEncoder, AudioStates, AudioTextModel, TextStates
 from .saved import load_model
+from .unlike import FILE as LEARNED_FROM
 
 #: Farthest that a prediction of the float32 graph may be from torch's, as a share of the spread of the training labels.
 #: Both compute in float32, in another order and with other approximations of GELU and softmax: some 1e-6 to 1e-5. An
@@ -123,11 +125,11 @@ def export_model(
     beside.mkdir(parents=True, exist_ok=True)
     try:
         mark(beside, MADE_BY, also=["**"])  # until it is whole
+        if ready.familiar is not None:
+            ready.familiar.save(beside)
         _write_config(beside, ready, {}, tools)
         _write_tokenizer(beside, ready)
         _write_graph(ready, beside / FLOAT)
-        if ready.familiar is not None:
-            ready.familiar.save(beside)
         whole = OnnxModel(beside).predict(heard, said)
         difference = float(np.abs((whole - expected) / spread).max())
         if not difference <= tolerance:  # NaN too
@@ -362,6 +364,7 @@ def _write_config(folder: Path, ready: EmotionModel, checks: dict, tools: dict) 
         **({"intervals": ready.config["intervals"]} if "intervals" in ready.config else {}),
         "dimensions_left_out": ready.config.get("dimensions_left_out", {}),
         "trained_on": dict(corpus_of(ready.config)),
+        **({"familiar_sha256": file_sha256(learned)} if (learned := folder / LEARNED_FROM).is_file() else {}),
         "uses_audio": ready.uses_audio,
         "uses_text": ready.uses_text,
         "receptive_field": ready.receptive_field,

@@ -7,6 +7,7 @@ operators and no code.
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from emoprobe.ownership import marked
 
 from .arguments import checked_arguments
 from .fields import DIMENSION_LIST, INTERVALS, REASONS, SCALE, TRAINED_ON
+from .unlike import FILE as LEARNED_FROM
 from .unlike import Familiar
 
 if TYPE_CHECKING:
@@ -135,7 +137,7 @@ class OnnxModel:
         self.longest: int | None = None
         self._session = _session(folder / (INT8 if int8 else FLOAT), threads)
         told = {output.name: output.shape for output in self._session.get_outputs()}
-        self.familiar = None if int8 or HEARD not in told else Familiar.load(folder, told[HEARD][-1])
+        self.familiar = None if int8 else _familiar(folder, self.config, told)
         self._folder, self._threads = folder, threads
         self._unchecked = int8 and check
         self._tokenizer = _tokenizer(folder, self.config["max_tokens"]) if self.uses_text else None
@@ -251,6 +253,7 @@ _MORE_FIELDS: dict[str, Spec] = {
     "scale": SCALE,
     "dimensions_left_out": REASONS,
     "trained_on": TRAINED_ON,
+    "familiar_sha256": TEXT,
 }
 
 
@@ -285,6 +288,18 @@ def _session(path: Path, threads: int | None) -> InferenceSession:
     except Exception as error:  # a damaged file raises any of a dozen classes that have no common name
         reason = str(error).strip().splitlines()[0][:200]
         raise UserError(f"{path} is damaged ({reason}); export the model again") from error
+
+
+def _familiar(folder: Path, config: dict, told: dict[str, list]) -> Familiar | None:
+    """What the model learned from, where it was exported with that."""
+    known = config.get("familiar_sha256")
+    if known is None or HEARD not in told:
+        return None
+    again = "write it again with `probe-train export MODEL`"
+    path = folder / LEARNED_FROM
+    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != known:
+        raise UserError(f"{path} is missing, damaged or of another model; {again}")
+    return Familiar.load(folder, told[HEARD][-1], remedy=again)
 
 
 def _tokenizer(folder: Path, max_tokens: int | None) -> Tokenizer:

@@ -19,7 +19,7 @@ from emoprobe.probe.targets import Labels
 
 from .data import Speech
 from .model import AudioTextModel
-from .raters import refuse_unrated
+from .raters import refuse_unrated, reliabilities
 from .settings import ModelSettings, TrainingSettings
 from .step import varies
 
@@ -72,6 +72,22 @@ def refuse_too_few_speakers(corpus: Corpus, model: ModelSettings, training: Trai
             refuse_unrated(corpus.utterances, name)
     if any(labels.labelled(name).any() for name in model.dimensions):  # if not, that is what will be told
         labels.plan(model.dimensions, training, among=model.dimensions)
+
+
+def refuse_unreliable(material: Material) -> None:
+    """Refuse ratings that tell no reliability in the training part of a fold, before any is trained on.
+
+    Raises
+    ------
+    UserError
+        As :func:`.raters.reliabilities` tells it, with the fold.
+    """
+    folds = material.split.folds
+    for fold in folds:
+        try:
+            reliabilities(material.table, material.labels, material.dimensions, fold.stopping[0])
+        except UserError as error:
+            raise UserError(f"{error} (fold {fold.name})" if len(folds) > 1 else str(error)) from error
 
 
 def prepare(

@@ -12,6 +12,11 @@ from emoprobe.errors import UserError
 #: Ratings that the spread common to all utterances counts for, beside an utterance's own few.
 _PRIOR = 4.0
 
+#: Reliabilities that differ by less weigh alike.
+_ALIKE = 1e-6
+
+_WITHOUT = "leave out --reliability, and --ratings if given"
+
 
 def reliabilities(
     utterances: pd.DataFrame,
@@ -37,7 +42,7 @@ def reliabilities(
     rows : ndarray of int
         The training part, from which variances are taken.
     say : callable
-        Told how many labels have no rating: they have the mean reliability.
+        Told the range of what is found, and how many labels have no rating: they have the mean reliability.
 
     Returns
     -------
@@ -65,18 +70,23 @@ def reliabilities(
         freedom = np.where(np.isnan(s2) | np.isnan(n), 0.0, n - 1)
         common = _mean(s2[trained & (freedom > 0)], freedom[trained & (freedom > 0)])
         if not np.isfinite(common):
-            raise UserError(f"--reliability: no utterance that is trained on has two ratings of {name}; leave it out")
+            raise UserError(f"--reliability: no utterance that is trained on has two ratings of {name}; {_WITHOUT}")
         noise = (freedom * np.nan_to_num(s2) + _PRIOR * common) / (freedom + _PRIOR) / n
         own = ratings[trained].var() - noise[trained].mean()
+        if np.ptp(ratings[trained]) == 0:
+            raise UserError(f"--reliability: the mean ratings of {name} that are trained on do not vary; {_WITHOUT}")
         if own <= 0:
             raise UserError(
                 f"--reliability: the ratings of {name} of one utterance vary as much as their means do over "
-                "utterances, so that no label can be trusted more than another; leave it out"
+                f"utterances, so that no label can be trusted more than another; {_WITHOUT}"
             )
         trusted[:, column] = own / (own + noise)
         unrated = labelled & np.isnan(trusted[:, column])
         trusted[unrated, column] = trusted[trained, column].mean()
         trusted[~labelled, column] = np.nan
+        low, high = trusted[trained, column].min(), trusted[trained, column].max()
+        alike = ": all alike, so that weighing changes nothing" if high - low < _ALIKE else ""
+        say(f"reliability of {name}: {low:.2f} to {high:.2f}{alike}")
         if unrated.any():
             say(f"note: {unrated.sum():,} labels of {name} come with no rating: they have the mean reliability")
     return trusted
@@ -92,7 +102,8 @@ def refuse_unrated(utterances: pd.DataFrame, dimension: str) -> None:
     number, mean = (utterances.get(f"{dimension}_{what}") for what in ("n", "mean"))
     if number is None or mean is None or (number.isna() | mean.isna()).all():
         raise UserError(
-            f"--reliability needs single ratings of {dimension}: name their table with --ratings, or leave it out"
+            f"--reliability needs single ratings of {dimension}: name their table with --ratings, or leave out "
+            "--reliability"
         )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from emoprobe.errors import UserError
 from emoprobe.extract.devices import choose_device
+from emoprobe.extract.encoders.speech import normalised
 from emoprobe.extract.journal import write_beside
 from emoprobe.extract.limits import SAMPLE_RATE
 from emoprobe.extract.versions import versions
@@ -116,7 +117,8 @@ def run_fold(run: Run, fold: Fold, *, seed: int, folder: Path) -> None:
     adapters = None if training.lora is None else Adapters(model, training.lora, seed=seed)
     if model.audio is not None and (training.mask_time or training.mask_features):
         Masking(time=training.mask_time, features=training.mask_features).attach(model.audio.backbone)
-    prepare = None if model.audio is None else model.audio.backbone.prepare
+    # No method of the model, which would go with it to each process that decodes.
+    prepare = normalised if model.audio is not None and model.audio.backbone.normalise else None
     collate = Collator(None if text is None else text.tokenise)
     texts = material.table["transcript"].tolist()
 

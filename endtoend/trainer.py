@@ -321,7 +321,7 @@ def _limit_workers(
         accumulate=training.accumulate,
         free=free_shared_memory() / local_processes(),
     )
-    arguments.dataloader_num_workers, arguments.dataloader_persistent_workers = workers, workers > 0
+    arguments.dataloader_num_workers = workers
     if note:
         say(f"note: {note}")
 
@@ -366,7 +366,9 @@ def _arguments(training: TrainingSettings, *, seed: int, folder: Path) -> Traini
         seed=seed,
         use_cpu=device.type == "cpu",
         dataloader_num_workers=workers,
-        dataloader_persistent_workers=workers > 0,
+        # Each epoch begins with a draw for its workers. Persistent ones are drawn for once, and after a resumption the
+        # dropout would be another than that of a run that was never stopped.
+        dataloader_persistent_workers=False,
         dataloader_pin_memory=device.type == "cuda",
         remove_unused_columns=False,
         label_names=["labels"],

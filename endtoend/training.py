@@ -38,7 +38,7 @@ from .adapters import Adapters, adaptable
 from .card import write_card
 from .learning import FILE as LEARNING
 from .learning import write_learning_curves
-from .material import Material, prepare, refuse_too_few_speakers
+from .material import Material, prepare, refuse_too_few_speakers, refuse_unreliable
 from .mixture import refuse_mixture
 from .model import AudioTextModel
 from .runs import Run, run_fold
@@ -123,7 +123,7 @@ def train(
     with alone(out, option="--out") if leads else nullcontext():
         if results is not None:
             refuse_other_results(results)
-        for note in () if training.lora is None else adaptable(first):
+        for note in () if training.lora is None else adaptable(first, training.lora):
             say(f"note: {note}")
         material = prepare(corpus, model, training, first, progress=progress, say=say)
         if material.left_out:
@@ -135,6 +135,8 @@ def train(
             first, text = build(model, weights=training.weights, seed=training.seed, label=label)
         if teacher is not None:
             refuse_folds(material)
+        if training.reliability:
+            refuse_unreliable(material)
         stated = _statement(corpus, model, training, first, text, label, material, teacher)
         if leads:
             stated = _claim(out, stated, overwrite, say)

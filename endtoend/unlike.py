@@ -21,6 +21,9 @@ FAR = 0.99
 #: Most utterances of the training and of the development part that are asked.
 MOST = 2000
 
+#: Of a distance, in single precision and in whatever order its states were computed.
+_ROUNDING = 1e-4
+
 _AGAIN = "bring the folder back from a copy, or train again"
 
 
@@ -66,8 +69,12 @@ class Familiar:
         )
 
     def unlike(self, pooled: np.ndarray) -> np.ndarray:
-        """Share of the development part that is nearer to the training part than each utterance, (utterances,)."""
-        return np.searchsorted(self.distances, self.distance(pooled), side="left") / len(self.distances)
+        """Share of the development part that is nearer to the training part than each utterance, (utterances,).
+
+        Nearer by more than rounding, so that an utterance of that part is told alike in every form of a model.
+        """
+        nearer = self.distance(pooled) * (1 - _ROUNDING)
+        return np.searchsorted(self.distances, nearer, side="left") / len(self.distances)
 
     def save(self, folder: Path) -> None:
         """Write it into the folder of a model."""
@@ -77,7 +84,7 @@ class Familiar:
         save_file(arrays, folder / FILE)
 
     @classmethod
-    def load(cls, folder: Path, width: int) -> Familiar | None:
+    def load(cls, folder: Path, width: int, *, remedy: str = _AGAIN) -> Familiar | None:
         """Of a saved model whose pooled states have that width; None where it was saved without.
 
         Raises
@@ -94,11 +101,11 @@ class Familiar:
             arrays = load_file(path)
             found = cls(arrays["mean"], arrays["whitening"], arrays["distances"])
         except Exception as error:  # a damaged file raises nearly anything
-            raise UserError(f"{path} is damaged ({reason(error)[:160]}); {_AGAIN}") from error
+            raise UserError(f"{path} is damaged ({reason(error)[:160]}); {remedy}") from error
         shapes = found.mean.shape, found.whitening.shape, found.distances.ndim
         finite = all(np.isfinite(array).all() for array in arrays.values())
         if shapes != ((width,), (width, width), 1) or not len(found.distances) or not finite:
-            raise UserError(f"{path} does not belong to the model beside it; {_AGAIN}")
+            raise UserError(f"{path} does not belong to the model beside it; {remedy}")
         return found
 
 

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 Visit = Callable[[int, torch.Tensor], None]
 
 
+def normalised(waveform: np.ndarray) -> np.ndarray:
+    """A waveform (samples,) float32 of zero mean and unit variance, as transformers' feature extractor makes it."""
+    return (waveform - waveform.mean()) / np.sqrt(waveform.var() + 1e-7)
+
+
 class Backbone:
     """A speech model whose hidden states do not depend on the batch.
 
@@ -149,9 +154,7 @@ class Backbone:
 
     def prepare(self, waveform: np.ndarray) -> np.ndarray:
         """Normalise a waveform (samples,) float32 exactly as transformers' feature extractor would."""
-        if not self.normalise:
-            return waveform
-        return (waveform - waveform.mean()) / np.sqrt(waveform.var() + 1e-7)
+        return normalised(waveform) if self.normalise else waveform
 
     def walk(self, waveforms: Sequence[np.ndarray], visit: Visit) -> list[int]:
         """One forward pass, showing each layer's states as they arise.

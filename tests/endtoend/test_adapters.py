@@ -111,11 +111,11 @@ def test_layers_are_those_of_the_blocks():
     names, count = linear_layers(model, model.audio.model)
     assert len(names) == count == 18
     assert all(name.startswith("encoder.layers.") for name in names)
-    assert not adaptable(model)
+    assert not adaptable(model, 2)
 
 
 def test_layers_that_get_no_update_are_told():
-    (note,) = adaptable(of_variant("wavlm-base"))
+    (note,) = adaptable(of_variant("wavlm-base"), 2)
     assert note.startswith("--lora updates 9 of the 21 linear layers in the blocks of WavLMModel")
 
 
@@ -123,7 +123,17 @@ def test_blocks_that_are_not_known_are_told_by_the_option_that_asks_for_them(tmp
     model = of_variant("hubert-base")
     model.text = torch.nn.Linear(2, 2)
     with pytest.raises(UserError, match=r"^--lora: the blocks of Linear are not known here"):
-        adaptable(model)
+        adaptable(model, 2)
+
+
+def test_updates_as_large_as_the_weights_are_refused():
+    model = of_variant("hubert-base")
+    called, _ = linear_layers(model, model.audio.model)
+    shapes = [model.audio.model.get_submodule(name).weight.shape for name in called]
+    most = max(rank for rank in range(1, 64) if rank * sum(a + b for a, b in shapes) < sum(a * b for a, b in shapes))
+    adaptable(model, most)
+    with pytest.raises(UserError, match=rf"--lora {most + 1}: .* give {most} at most"):
+        adaptable(model, most + 1)
 
 
 def test_without_peft_the_remedy_is_named(monkeypatch):

@@ -115,6 +115,7 @@ def test_every_length_and_text_gives_what_torch_gives(exported):
     expected, found = (model.predict_and_hear(waveforms, texts)[1] for model in (ready, onnx))
     close(found, expected)
     np.testing.assert_allclose(onnx.familiar.distance(found), ready.familiar.distance(expected), rtol=1e-3)
+    np.testing.assert_array_equal(onnx.familiar.unlike(found), ready.familiar.unlike(expected))
     small = OnnxModel(folder, int8=True, threads=1, check=False)
     assert small.familiar is None
     assert small.predict_and_hear(waveforms[:1], texts[:1])[1] is None

@@ -51,6 +51,14 @@ def test_planted_reliabilities_are_found():
         assert found[sigma == kind].mean() == pytest.approx(planted[sigma == kind].mean(), abs=0.02)
 
 
+def test_where_all_agree_it_is_said_that_nothing_is_weighed():
+    said: list[str] = []
+    table = rated([1.0, 2.0, 4.0], [0.0, 0.0, 0.0], [3, 3, 3])
+    found = reliabilities(table, np.array([[1.0], [2.0], [4.0]]), ["valence"], np.arange(3), say=said.append)
+    assert (found == 1).all()
+    assert said == ["reliability of valence: 1.00 to 1.00: all alike, so that weighing changes nothing"]
+
+
 def test_who_has_no_rating_has_the_mean_and_who_has_no_label_none():
     said: list[str] = []
     table = rated([0.0, 9.0, NAN, 4.0, NAN], [1.0, 1.5, NAN, 1.0, NAN], [3, 3, NAN, 3, 0])
@@ -58,7 +66,8 @@ def test_who_has_no_rating_has_the_mean_and_who_has_no_label_none():
     found = reliabilities(table, labels, ["valence"], np.array([0, 1, 2, 4]), say=said.append)[:, 0]
     assert found[[2, 4]] == pytest.approx(found[:2].mean())
     assert np.isnan(found[3])
-    assert said == ["note: 2 labels of valence come with no rating: they have the mean reliability"]
+    assert said[0].startswith("reliability of valence: 0.9")
+    assert said[1] == "note: 2 labels of valence come with no rating: they have the mean reliability"
 
 
 @pytest.mark.parametrize(
@@ -71,6 +80,7 @@ def test_who_has_no_rating_has_the_mean_and_who_has_no_label_none():
             "no utterance that is trained on has two ratings of valence",
         ),
         (rated([1.0, 2.0, 4.0], [9.0, 9.0, 9.0], [2, 2, 2]), "vary as much as their means"),
+        (rated([3.0, 3.0, 3.0], [0.5, 0.9, 0.5], [2, 2, 2]), "do not vary; leave out --reliability, and --ratings"),
     ],
 )
 def test_what_tells_nothing_is_refused(table, message):
@@ -116,6 +126,11 @@ def test_from_the_command_line(tmp_path, capsys):
     words += ["--out", str(tmp_path / "out"), "--results", str(tmp_path / "results"), "--quiet"]
     assert main(words) == 2
     assert "--reliability needs single ratings of arousal" in capsys.readouterr().err
+    one = pd.DataFrame(ratings).query("rater == 'r0'")
+    one.to_csv(tmp_path / "one.csv", index=False)
+    assert main([*words, "--ratings", str(tmp_path / "one.csv")]) == 2
+    assert "no utterance that is trained on has two ratings of arousal" in capsys.readouterr().err
+    assert not (tmp_path / "out/run.json").exists()
     words.remove("--reliability")
     assert main([*words, "--ratings", str(tmp_path / "ratings.csv")]) == 2
     assert "--ratings are for --reliability" in capsys.readouterr().err

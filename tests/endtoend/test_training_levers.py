@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,18 +57,27 @@ def trained(place: Path, out: Path, **how):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lora", [None, 2])
-def test_a_killed_training_ends_as_one_that_was_never_stopped(place, tmp_path, lora):
+@pytest.mark.parametrize(("lora", "workers"), [(None, 0), (2, 1)])
+def test_a_killed_training_ends_as_one_that_was_never_stopped(place, tmp_path, lora, workers):
     if lora is not None:
         pytest.importorskip("peft")
     corpus, model = str(place / "corpus/manifest.csv"), settings(place)
-    how = TrainingSettings(epochs=3, batch=3, accumulate=2, save_steps=1, longest=0.5, resamples=20, lora=lora, **ALL)
-    assert finish(corpus, model, how, tmp_path / "whole") == 0
+    how = TrainingSettings(
+        epochs=3, batch=3, accumulate=2, save_steps=1, longest=0.5, resamples=20, lora=lora, workers=workers, **ALL
+    )
+    assert finish(corpus, model, replace(how, workers=0), tmp_path / "whole") == 0
     assert finish(corpus, model, how, tmp_path / "killed", die_after=7) == -signal.SIGKILL
     assert finish(corpus, model, how, tmp_path / "killed", die_after=1, where="_save") == -signal.SIGKILL
     assert finish(corpus, model, how, tmp_path / "killed") == 0
     for name in ("model/model.safetensors", "runs/seed0-fold-all/predictions.npy"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    logs = [(tmp_path / run / "runs/seed0-fold-all/log.jsonl").read_text() for run in ("killed", "whole")]
+    scores = [[entry for entry in map(json.loads, log.splitlines()) if "eval_ccc" in entry] for log in logs]
+    assert [_without_time(one) for one in scores[0]] == [_without_time(one) for one in scores[1]]
+
+
+def _without_time(entries: dict) -> dict:
+    return {name: value for name, value in entries.items() if "runtime" not in name}
 
 
 @pytest.mark.slow
