@@ -10,6 +10,7 @@ import ctypes
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -109,7 +110,10 @@ def _by_processes(work: Callable[[T], U], items: Sequence[T], workers: int) -> I
     with parallel_config(backend="loky", inner_max_num_threads=1, initializer=_subordinate):
         pool = Parallel(n_jobs=workers, return_as="generator", batch_size=1, pre_dispatch="all", max_nbytes=None)
     try:
-        yield from pool(delayed(work)(item) for item in items)
+        with warnings.catch_warnings():
+            # Said of every process that has grown, ended itself between two pieces of work, and was replaced.
+            warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given to the executor")
+            yield from pool(delayed(work)(item) for item in items)
     except TerminatedWorkerError as error:
         raise UserError(
             "a process that computes has died, perhaps for want of memory: run the same command again with fewer "

@@ -38,7 +38,8 @@ CLEAN: dict[str, tuple[str, tuple[str, ...]]] = {
          "--quiet"),
     ),
     "plot": ("plot", ("results", "--figures", "figures", "--format", "png")),
-    "report": ("report", ("results", "--quick", "--quiet", "--out", "quick")),
+    # By itself: a forked process leaves without the handlers that end joblib's processes.
+    "report": ("report", ("results", "--quick", "--workers", "1", "--quiet", "--out", "quick")),
     "stored": ("report", ("results", "--caches", "c.h5", "--quiet", "--out", "report")),
     "centroid": ("centroid", ("results",)),
     "distill": (

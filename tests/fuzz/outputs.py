@@ -26,7 +26,9 @@ def cache(tree: Path, rng: np.random.Generator) -> Case:
         case 3:
             return Case("similarity", ("c.h5", "--out", "new"), what)
         case 4:
-            return Case("report", ("results", "--caches", "c.h5", "--out", "new", "--quick", "--quiet"), what)
+            return Case(
+                "report", ("results", "--caches", "c.h5", "--out", "new", "--quick", "--workers", "1", "--quiet"), what
+            )
         case 5:
             return made("fit", what, own=("results/*", "figures/*"))
     return made("fit", what, out="new", figures="new-figures", compare="scores")
