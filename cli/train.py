@@ -150,6 +150,11 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         help="keep the first N blocks of the speech encoder, such as those up to the layer that probes name "
         "(default: all)",
     )
+    add(
+        "audio_window",
+        metavar="SECONDS",
+        help="shorten the window that Whisper puts every utterance into, which is faster (default: the model's, 30 s)",
+    )
     add("pooling", choices=POOLINGS, help="pool the frames so (default: %(default)s)")
     add(
         "layers",

@@ -165,9 +165,11 @@ def _loss(run: dict) -> str:
 
 
 def _kept(model: dict) -> str:
-    """That only the first blocks are there, where that is so."""
-    kept = model.get("keep_layers")
-    return "" if kept is None else f" (of its blocks the first {kept} are kept)"
+    """What was taken from the encoder before it was trained."""
+    kept, window = model.get("keep_layers"), model.get("audio_window")
+    told = [] if kept is None else [f"of its blocks the first {kept} are kept"]
+    told += [] if window is None else [f"its window has {window:g} s"]
+    return f" ({', '.join(told)})" if told else ""
 
 
 def _rates(settings: dict) -> str:

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from emoprobe.extract.encoders.architectures import ARCHITECTURES
-from emoprobe.extract.encoders.shortening import shorten
+from emoprobe.extract.encoders.shortening import cut_down
 from emoprobe.extract.encoders.speech import load_backbone
 from emoprobe.extract.encoders.text import TEXT_ARCHITECTURES, load_text_config, new_text_model
 from emoprobe.extract.limits import SAMPLE_RATE
@@ -55,6 +55,7 @@ def count_model(
         audio=TEACHER,
         audio_revision=None,
         keep_layers=None,
+        audio_window=None,
         text=None,
         text_revision=None,
         freeze=("frontend",),
@@ -126,8 +127,7 @@ def meta_model(settings: ModelSettings) -> AudioTextModel:
         if settings.audio is not None:
             revision = None if settings.audio in ARCHITECTURES else settings.audio_revision
             backbone = load_backbone(settings.audio, revision=revision, random_init=0, normalise=False)
-            if settings.keep_layers is not None:
-                shorten(backbone, settings.keep_layers)
+            cut_down(backbone, blocks=settings.keep_layers, window=settings.audio_window)
         if settings.text is not None:
             revision = None if settings.text in TEXT_ARCHITECTURES else settings.text_revision
             config, _ = load_text_config(settings.text, revision=revision, random_init=0)

@@ -165,7 +165,7 @@ def run_fold(run: Run, fold: Fold, *, seed: int, folder: Path) -> None:
         "run": run.stated,
     }
     ready = EmotionModel(model.to(choose_device(training.device)), text, config)
-    if settings.modality == "audio+text":
+    if settings.has_both:
         helps = _ask_whether_text_helps(ready, material, development, progress=run.progress)
         config["text_helps"] = null_for_nan(helps)
         config["development_ccc"] = float(

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from emoprobe.errors import UserError
 from emoprobe.extract.devices import choose_device
-from emoprobe.extract.encoders.shortening import shorten
+from emoprobe.extract.encoders.shortening import cut_down
 from emoprobe.extract.encoders.speech import load_backbone
 from emoprobe.extract.encoders.text import TextEncoder, load_text_encoder
 from emoprobe.extract.versions import versions
@@ -60,8 +60,7 @@ def build(
         backbone = load_backbone(
             settings.audio, revision=settings.audio_revision, random_init=settings.audio_random, label=label
         )
-        if settings.keep_layers is not None:
-            shorten(backbone, settings.keep_layers)
+        cut_down(backbone, blocks=settings.keep_layers, window=settings.audio_window)
     if settings.text is not None:
         text = load_text_encoder(settings.text, revision=settings.text_revision, random_init=settings.text_random)
     with torch.random.fork_rng(devices=[]):

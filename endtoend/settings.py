@@ -41,6 +41,9 @@ class ModelSettings:
         "mean" over valid frames (tokens), or "attentive": a learned weight for each frame (token).
     keep_layers : int, optional
         Blocks of the speech encoder that are kept, from the first on; all by default. The others are not in the model.
+    audio_window : float, optional
+        Seconds of the window that the speech encoder puts every utterance into, where it has one (Whisper), rounded up
+        to a frame; its own (30 s) by default. Less is faster, and longer utterances are then left out.
     layers : str
         "last" hidden state of the speech encoder, or "sum": a learned softmax-weighted sum of all its layers, as it is
         used with deep encoders.
@@ -64,6 +67,7 @@ class ModelSettings:
     freeze: tuple[str, ...] = field(default=("frontend", "embeddings"), metadata=called("freeze", nothing="none"))
     pooling: str = "mean"
     keep_layers: int | None = None
+    audio_window: float | None = None
     layers: str = "last"
     hidden: int = 256
     dropout: float = 0.1
@@ -80,7 +84,10 @@ class ModelSettings:
         one_of("--dim", self.dimensions, DIMENSIONS)
         if self.keep_layers is not None and self.audio is None:
             raise UserError("--keep-layers is of the speech encoder, and --audio is none: leave one of them out")
+        if self.audio_window is not None and self.audio is None:
+            raise UserError("--audio-window is of the speech encoder, and --audio is none: leave one of them out")
         check_counts(self, "keep_layers", least=1)
+        check_positive(self, "audio_window")
         if not self.dimensions:
             raise UserError(f"name at least one dimension: {', '.join(DIMENSIONS)}")
         _check_shares(self, "dropout", "text_dropout", "audio_dropout")
@@ -93,6 +100,11 @@ class ModelSettings:
     def modality(self) -> str:
         """Which sides the model has, "audio", "text" or "audio+text": the column `features` of the results."""
         return "+".join(name for name in ("audio", "text") if getattr(self, name) is not None)
+
+    @property
+    def has_both(self) -> bool:
+        """Whether the model has both sides."""
+        return self.audio is not None and self.text is not None
 
 
 @dataclass(frozen=True)
@@ -252,8 +264,8 @@ class PredictionSettings:
 #: Settings that came after version 0.1: a record does not name them where they are at their default, so that a run or a
 #: model from before is what it was.
 LATER = (
-    "keep_layers", "layer_decay", "mse_share", "teacher_share", "reliability", "mask_time", "mask_features", "speeds",
-    "average", "lora",
+    "keep_layers", "audio_window", "layer_decay", "mse_share", "teacher_share", "reliability", "mask_time",
+    "mask_features", "speeds", "average", "lora",
 )  # fmt: skip
 
 

@@ -183,7 +183,7 @@ def _announce(run: Run, model: AudioTextModel) -> None:
     counts = f"{sum(p.numel() for p in model.parameters() if p.requires_grad):,} of "
     counts += f"{sum(p.numel() for p in model.parameters()):,}"
     run.say(f"{run.name}, {run.model.modality}: {counts} parameters are trained; {run.material.split.kind}")
-    for note in _notes(run.material.split, {}):
+    for note in _notes(run.material.split, {}, both=run.model.has_both):
         run.say(f"note: {note}")
 
 
@@ -345,7 +345,7 @@ def _score(run: Run, corpus: Corpus, predictions: np.ndarray, ended: list[dict])
                     "folds": len(material.split.folds),
                     "counts": {part: int(labelled[members].sum()) for part, members in parts.items()},
                     "leakage": material.split.leakage,
-                    "notes": _notes(material.split, material.left_out),
+                    "notes": _notes(material.split, material.left_out, both=model.has_both),
                 },
                 "utterances": len(material.table),
                 "labelled": int(labelled.sum()),
@@ -362,13 +362,15 @@ def _score(run: Run, corpus: Corpus, predictions: np.ndarray, ended: list[dict])
     )
 
 
-def _notes(split: Split, left_out: dict[str, str]) -> list[str]:
-    """What is to be said of the split and of what is left out; nothing here has a penalty to choose."""
+def _notes(split: Split, left_out: dict[str, str], *, both: bool) -> list[str]:
+    """What is to be said of the split, what is left out, and a model of `both` sides; no penalty is chosen here."""
     notes = [note for note in split.notes if "penalty" not in note]
     notes += [f"{dimension} is left out: {reason}" for dimension, reason in left_out.items()]
     if split.folds[0].development is None:
         notes.append("training stops on speakers of its training part, which it does not train on")
-    return [*notes, "the same rows decide for each dimension whether the words are read"]
+    if both:
+        notes.append("the same rows decide for each dimension whether the words are read")
+    return notes
 
 
 def _text_of(tabled: pd.DataFrame, source: str) -> str:

@@ -152,6 +152,11 @@ class Backbone:
         """Let training skip no block and mask no frame of the input."""
         self._recipe.keep_every_block()
 
+    def narrow(self, seconds: float) -> None:
+        """Give a model with a window one of so many seconds (:func:`.shortening.narrow` says what may be asked)."""
+        self._recipe.narrow(seconds)
+        self.longest = self._recipe.longest
+
     def prepare(self, waveform: np.ndarray) -> np.ndarray:
         """Normalise a waveform (samples,) float32 exactly as transformers' feature extractor would."""
         return normalised(waveform) if self.normalise else waveform

@@ -49,7 +49,7 @@ FILLED = [
     ("relevance", RelevanceSettings, 9),
     ("report", ReportSettings, 4),
     ("study", StudySettings, 17),
-    ("train", ModelSettings, 15),
+    ("train", ModelSettings, 16),
     ("train", TrainingSettings, 31),
     ("transcribe", TranscriptionSettings, 6),
 ]

@@ -101,6 +101,10 @@ class Recipe(ABC):
             Output of the last block, after the final norm where the model has one.
         """
 
+    def narrow(self, seconds: float) -> None:
+        """Shorten the window, for a family with one."""
+        raise NotImplementedError(f"{type(self).__name__} has no window")
+
     def keep_every_block(self) -> None:
         """Let training skip no block and mask no frame: a learned sum needs every layer, and a mask has a length."""
         self.config.layerdrop = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -35,15 +36,13 @@ class WhisperRecipe(Recipe):
         from transformers import WhisperFeatureExtractor
 
         super().__init__(model)
-        # Sines, which nothing trains; a loaded model has lost that.
-        model.embed_positions.requires_grad_(False)
+        self._fix_positions()
         self.blocks = blocks_of(model, "layers")
         self.front_end = [model.get_submodule("conv1"), model.get_submodule("conv2")]
         self.channels = max(1, self.config.encoder_ffn_dim * 50 // 3200)
         self.shortest = _WINDOW
-        self.longest = _longest(self.config)
+        self._take_window()
         bins = self.config.num_mel_bins
-        self.features = f"log-mel of {bins} bins in a window of {self.longest / SAMPLE_RATE:g} s"
         filters = WhisperFeatureExtractor(feature_size=bins, hop_length=_HOP, n_fft=_WINDOW).mel_filters
         self._filters = torch.from_numpy(np.ascontiguousarray(filters.T, dtype=np.float32))
 
@@ -79,6 +78,23 @@ class WhisperRecipe(Recipe):
         power = (spectrum.abs() ** 2).contiguous()
         levels = (self._filters.to(power.device) @ power).clamp(min=1e-10).log10()
         return (torch.maximum(levels, levels.amax() - 8.0) + 4.0) / 4.0
+
+    def narrow(self, seconds: float) -> None:
+        """Keep the first positions alone, those of so many seconds."""
+        self.config.max_source_positions = math.ceil(seconds * SAMPLE_RATE / (2 * _HOP))
+        kept = self.model.get_parameter("embed_positions.weight")[: self.config.max_source_positions]
+        self.model.embed_positions = torch.nn.Embedding.from_pretrained(kept.detach().clone())
+        self.model.max_source_positions = self.config.max_source_positions
+        self._fix_positions()
+        self._take_window()
+
+    def _fix_positions(self) -> None:
+        """The positions are sines, which nothing trains; a loaded model has lost that."""
+        self.model.get_submodule("embed_positions").requires_grad_(False)
+
+    def _take_window(self) -> None:
+        self.longest = _longest(self.config)
+        self.features = f"log-mel of {self.config.num_mel_bins} bins in a window of {self.longest / SAMPLE_RATE:g} s"
 
     def keep_every_block(self) -> None:
         """Let training skip no block."""
