@@ -93,7 +93,7 @@ class Extracted:
     frames: bytes = b""
 
     def write(self, writer: CacheWriter) -> None:
-        """Have it on disk, and marked as done."""
+        """Write it, to be marked when it is on disk."""
         if self.frames:
             writer.write_frames(self.index, self.frames)
         writer.write(self.rows, self.states, self.norms, self.acoustics, self.problems)

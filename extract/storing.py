@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 
 import numpy as np
 
@@ -45,7 +47,10 @@ class Progress:
 
 
 def store(extracted: Iterable[Callable[[], Extracted]], writer: CacheWriter, bar: Progress) -> None:
-    """Fetch batches and write them in a thread of its own, one after the other.
+    """Fetch batches and write them in a thread of its own, one after the other, and mark them in another.
+
+    The disk says late that it has something: meanwhile the next batches are written, and all that were share its
+    next answer.
 
     Parameters
     ----------
@@ -54,21 +59,25 @@ def store(extracted: Iterable[Callable[[], Extracted]], writer: CacheWriter, bar
     writer : CacheWriter
     bar : Progress
     """
-    disk = ThreadPoolExecutor(1, thread_name_prefix="write")
-    writing: list[Future[np.ndarray]] = []
+    with ExitStack() as threads:
+        marks = threads.enter_context(ThreadPoolExecutor(1, thread_name_prefix="mark"))  # whatever is written is marked
+        disk = ThreadPoolExecutor(1, thread_name_prefix="write")
+        threads.callback(disk.shutdown, cancel_futures=True)
+        writing: deque[Future[Future[list[int]]]] = deque()
+        marking: deque[Future[list[int]]] = deque()
 
-    def write(fetch: Callable[[], Extracted]) -> np.ndarray:
-        batch = fetch()
-        batch.write(writer)
-        return batch.batch
+        def write(fetch: Callable[[], Extracted]) -> Future[list[int]]:
+            fetch().write(writer)
+            return marks.submit(writer.commit)
 
-    try:
+        def wait(*, most: int) -> None:
+            while len(writing) > most:
+                marking.append(writing.popleft().result())
+            while len(marking) > most:
+                bar.advance(np.array(marking.popleft().result(), dtype=int))
+
         for fetch in extracted:
             writing.append(disk.submit(write, fetch))
             # One batch may wait for the disk while the next is computed; more would only take memory.
-            while len(writing) > 1:
-                bar.advance(writing.pop(0).result())
-        while writing:
-            bar.advance(writing.pop(0).result())
-    finally:
-        disk.shutdown(cancel_futures=True)
+            wait(most=1)
+        wait(most=0)

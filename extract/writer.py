@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -30,6 +32,9 @@ from .layout import (
     part_name,
     placed,
 )
+
+#: Threads that make checksums; two keep up with what is written.
+_HASHING = 2
 
 
 def _sync(fd: int) -> None:
@@ -64,7 +69,7 @@ def lock_cache(path: Path) -> Iterator[None]:
 
 
 class CacheWriter:
-    """Writes batches into a cache that is laid out. Hold :func:`lock_cache` while it is open.
+    """Writes batches into a cache that is laid out, each in two steps. Hold :func:`lock_cache` while it is open.
 
     HDF5 is asked once where each dataset lies; then plain writes go to those places, so that the file's structure is
     never touched again.
@@ -83,15 +88,17 @@ class CacheWriter:
             self._status = cache.utterances["status"].to_numpy().copy()
         with open_hdf5(path) as file:
             self.acoustics = tuple(sorted(file["acoustic"]))
-            self._acoustic_widths = {name: file["acoustic"][name].shape[1] for name in self.acoustics}
             self._offsets = {name: file[name].id.get_offset() for name in placed(file)}
             self.frames = file["utterances/frames"][:]
+        self._written: deque[dict[int, str]] = deque()  # batches without a mark
+        self._hashing = ThreadPoolExecutor(_HASHING, thread_name_prefix="hash")
         self._fd = os.open(path, os.O_RDWR)
 
     def __enter__(self) -> CacheWriter:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._hashing.shutdown()
         os.close(self._fd)
 
     def pending(self, rows: np.ndarray) -> bool:
@@ -106,7 +113,7 @@ class CacheWriter:
         acoustics: dict[str, np.ndarray],
         problems: dict[int, tuple[str, str]],
     ) -> None:
-        """Write the utterances of one batch, then mark them.
+        """Write the utterances of one batch; :meth:`commit` marks them.
 
         Parameters
         ----------
@@ -118,30 +125,41 @@ class CacheWriter:
         problems : dict of int to (status, reason)
             Utterances of the batch that did not.
         """
-        states, norms = np.ascontiguousarray(states, "<f4"), np.ascontiguousarray(norms, "<f4")
-        for s, statistic in enumerate(self.statistics):
-            for layer in range(self.n_layers):
-                for i, row in enumerate(rows):
-                    place = (layer * self.n_utterances + row) * self.width
-                    self._put(f"pooled/{statistic}", 4 * place, states[s, layer, i])
-        for layer in range(self.n_layers):
-            for i, row in enumerate(rows):
-                self._put("frame_norm", 4 * (layer * self.n_utterances + row), norms[layer, i : i + 1])
-        for name in self.acoustics:
-            values = np.ascontiguousarray(acoustics[name], "<f4")
-            for i, row in enumerate(rows):
-                self._put(f"acoustic/{name}", 4 * row * self._acoustic_widths[name], values[i])
-        for i, row in enumerate(rows):
-            parts = [acoustics[name][i] for name in self.acoustics]
-            self._put("utterances/checksum", CHECKSUM_BYTES * row, checksum(states[:, :, i], norms[:, i], parts))
-        for row in rows:
-            self._put("utterances/reason", REASON_BYTES * row, bytes(REASON_BYTES))
+        if rows:
+            states, norms = np.ascontiguousarray(states, "<f4"), np.ascontiguousarray(norms, "<f4")
+            parts = [[acoustics[name][i] for name in self.acoustics] for i in range(len(rows))]
+            # Hashing lets other threads run; it is a third of the work.
+            checksums = self._hashing.map(lambda i: checksum(states[:, :, i], norms[:, i], parts[i]), range(len(rows)))
+            there = np.asarray(rows)
+            of_layers = there + self.n_utterances * np.arange(self.n_layers)[:, None]
+            for statistic, values in zip(self.statistics, states, strict=True):
+                self._scatter(f"pooled/{statistic}", of_layers, values)
+            self._scatter("frame_norm", of_layers, norms)
+            for name in self.acoustics:
+                self._scatter(f"acoustic/{name}", there, np.ascontiguousarray(acoustics[name], "<f4"))
+            self._scatter("utterances/checksum", there, b"".join(checksums))
+            self._scatter("utterances/reason", there, bytes(REASON_BYTES * len(rows)))
         self._explain(problems)
-        _sync(self._fd)  # the data must be on disk before the mark that says so
-        for row in rows:
-            self._mark(row, DONE)
-        for row, (status, _) in problems.items():
-            self._mark(row, status)
+        self._written.append({**dict.fromkeys(rows, DONE), **{row: status for row, (status, _) in problems.items()}})
+
+    def commit(self) -> list[int]:
+        """Have all that was written on disk, then mark it, and have no mark there before its data.
+
+        It may run in a thread of its own while more is written: that is for the next one.
+
+        Returns
+        -------
+        list of int
+            The utterances that are marked now.
+        """
+        marks: dict[int, str] = {}
+        for _ in range(len(self._written)):
+            marks |= self._written.popleft()
+        if marks:
+            _sync(self._fd)
+            for row, status in marks.items():
+                self._mark(row, status)
+        return list(marks)
 
     def list_problems(self, problems: dict[int, tuple[str, str]]) -> None:
         """Write what is wrong with utterances that no batch holds, where the cache does not say it."""
@@ -191,22 +209,41 @@ class CacheWriter:
             done = np.nonzero(cache.done)[0]
             norms = cache.frame_norms[:, done]
         if len(done):
-            self._put("layers/norm", 0, mean_layer_norms(norms, self.frames[done]))
+            self._put("layers/norm", 0, mean_layer_norms(norms, self.frames[done]).tobytes())
         _sync(self._fd)
 
     def _mark(self, row: int, status: str) -> None:
         self._put("utterances/status", STATUS_BYTES * row, fixed(status, STATUS_BYTES).ljust(STATUS_BYTES, b"\0"))
         self._status[row] = status
 
-    def _put(self, name: str, offset: int, data: np.ndarray | bytes) -> None:
-        view = (memoryview(data) if isinstance(data, bytes) else data.data).cast("B")
+    def _scatter(self, name: str, places: np.ndarray, values: np.ndarray | bytes) -> None:
+        """Write items of one size, one after the other in `values`, each to its place, counted in items.
+
+        A cache of many layers takes thousands of small writes a batch, so there is little between them.
+        """
+        view = (memoryview(values) if isinstance(values, bytes) else values.data).cast("B")
+        size = len(view) // places.size
+        offsets = self._offsets[name] + size * places.ravel()
+        try:
+            for place, start in zip(offsets.tolist(), range(0, len(view), size), strict=True):
+                written = os.pwrite(self._fd, view[start : start + size], place)
+                if written < size:
+                    self._put(name, place + written - self._offsets[name], view[start + written : start + size])
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _put(self, name: str, offset: int, data: bytes | memoryview) -> None:
+        view = memoryview(data)
         place = self._offsets[name] + offset
         try:
             while view:
                 written = os.pwrite(self._fd, view, place)
                 view, place = view[written:], place + written
         except OSError as error:
-            raise UserError(
-                f"{self.path}: cannot write ({error.strerror}); free disk space, then run the same command again: "
-                "what is finished is kept"
-            ) from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> UserError:
+        return UserError(
+            f"{self.path}: cannot write ({error.strerror}); free disk space, then run the same command again: what is "
+            "finished is kept"
+        )
