@@ -64,11 +64,12 @@ def main(argv: list[str] | None = None) -> int:
 def _export(options: argparse.Namespace) -> int:
     quiet_transformers(verbose=options.verbose)
     from emoprobe.endtoend.export import export_model
-    from emoprobe.endtoend.exported import FLOAT, INSIDE, INT8
+    from emoprobe.endtoend.exported import FLOAT, INSIDE, INT8, saved_in
     from emoprobe.endtoend.saved import load_model
 
     if options.limit < 2:
         raise UserError(f"--limit {options.limit}: an agreement needs at least 2 utterances")
+    options.model = saved_in(options.model)
     # The default lies in the model, where only its own files may be replaced.
     refuse_inputs([] if options.out is None else [options.out], [options.model, options.corpus])
     model = load_model(options.model)

@@ -38,6 +38,7 @@ from .exported import (
     PREDICTED,
     OnnxModel,
     own_export_files,
+    saved_in,
 )
 from .familiar import corpus_of
 from .model import AudioEncoder, AudioStates, AudioTextModel, TextStates
@@ -68,7 +69,7 @@ def export_model(
     Parameters
     ----------
     folder : str or Path
-        A model that ``probe-train`` saved.
+        A model that ``probe-train`` saved, or the folder of its training.
     waveforms : sequence of ndarray, (samples,) float32, or None
         Held-out audio at 16 kHz to compare both forms on, of several lengths; None for a model of text alone.
     texts : sequence of str or None
@@ -94,7 +95,7 @@ def export_model(
         If the model cannot be read or exported, a package is missing, or the forms differ by more than `tolerance`
         (that of 8 bits by more than :data:`.exported.INT8_TOLERANCE`); what was there before is left alone then.
     """
-    folder = Path(folder)
+    folder = saved_in(folder)
     out = folder / INSIDE if out is None else Path(out)
     beside, before = out.with_name(f".{out.name}.new"), out.with_name(f".{out.name}.old")
     for path in (out, beside, before):

@@ -8,6 +8,7 @@ operators and no code.
 from __future__ import annotations
 
 import hashlib
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,6 +49,15 @@ _CHECKED_UTTERANCES = 4
 
 #: Command that a folder of ours is marked with.
 MADE_BY = "probe-train export"
+
+
+def saved_in(folder: str | os.PathLike[str]) -> Path:
+    """The folder of the model that is meant by that of a training: the one that the training saved in it.
+
+    Any other folder is taken as it is.
+    """
+    folder = Path(folder)
+    return folder / "model" if (folder / "model" / "config.json").is_file() else folder
 
 
 def own_of_format(folder: Path, made_by: str, known: str, unmarked: Sequence[str]) -> list[str]:
@@ -125,7 +135,7 @@ class OnnxModel:
     def __init__(
         self, folder: str | Path, *, int8: bool = False, threads: int | None = None, check: bool = True
     ) -> None:
-        folder = Path(folder)
+        folder = saved_in(folder)
         if (folder / INSIDE / "config.json").is_file():
             folder = folder / INSIDE
         self.config = _read_config(folder)

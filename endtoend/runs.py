@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from emoprobe.errors import UserError
 from emoprobe.extract.devices import choose_device
 from emoprobe.extract.encoders.speech import normalised
 from emoprobe.extract.journal import write_beside
@@ -98,7 +97,7 @@ def run_fold(run: Run, fold: Fold, *, seed: int, folder: Path) -> None:
     Raises
     ------
     UserError
-        As :func:`.trainer.train_one` tells it, or if an utterance is cut to less than a frame.
+        As :func:`.trainer.train_one` tells it.
     """
     import torch
 
@@ -107,8 +106,6 @@ def run_fold(run: Run, fold: Fold, *, seed: int, folder: Path) -> None:
     model, text = build(settings, weights=training.weights, seed=seed, label=run.name)
     rows, development = fold.stopping
     rows = rows[~np.isnan(material.labels[rows]).all(1)]
-    if model.audio is not None and training.longest * SAMPLE_RATE < model.audio.backbone.receptive_field:
-        raise UserError(f"--cut {training.longest:g} is shorter than one frame of {run.name}: give a second or more")
     _, mean, spread = standardise_targets(material.labels, rows)
     model.learn_labels(mean, spread)
     model.objective = Objective(

@@ -21,7 +21,7 @@ from emoprobe.jsontext import to_json
 from emoprobe.ownership import mark, refuse_strangers, remove
 
 from .emotion_model import EmotionModel
-from .exported import INSIDE, own_export_files, own_of_format
+from .exported import INSIDE, own_export_files, own_of_format, saved_in
 from .fields import DIMENSION_LIST, INTERVALS, REASONS, SCALE, TRAINED_ON
 from .model import AudioTextModel
 from .settings import LATER, ModelSettings, stated
@@ -209,6 +209,7 @@ def load_model(folder: str | os.PathLike[str], *, device: str = "cpu") -> Emotio
     Parameters
     ----------
     folder : path-like
+        Of the model, or of its training.
     device : str
         "auto", "cpu", "cuda", "mps".
 
@@ -223,7 +224,7 @@ def load_model(folder: str | os.PathLike[str], *, device: str = "cpu") -> Emotio
     """
     from safetensors.torch import load_file
 
-    folder = Path(folder)
+    folder = saved_in(folder)
     config = read_config(folder)
     settings = _settings(config, folder / "config.json")
     try:

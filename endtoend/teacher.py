@@ -13,6 +13,7 @@ from emoprobe.extract.corpora.cells import RATERS
 from emoprobe.extract.encoders.pickled import file_sha256
 from emoprobe.probe.splits import OFFICIAL
 
+from .exported import saved_in
 from .material import Material
 from .runs import predict_rows, write_array
 from .saved import load_model, read_config
@@ -58,8 +59,7 @@ class Teacher:
         UserError
             If there is no model, or it does not predict what the student is to learn.
         """
-        folder = Path(folder)
-        folder = folder / "model" if (folder / "model" / "config.json").is_file() else folder
+        folder = saved_in(folder)
         config = read_config(folder, of_a_run=True)
         lacking = [name for name in model.dimensions if name not in config["dimensions"]]
         if lacking:

@@ -340,8 +340,6 @@ def _arguments(training: TrainingSettings, *, seed: int, folder: Path) -> Traini
     from emoprobe.extract.devices import choose_device
 
     device = choose_device(training.device)
-    if training.precision == "float16" and device.type == "cpu":
-        raise UserError("--precision float16 is for a GPU: take bfloat16 or float32 here")
     workers = training.workers if training.workers is not None else (4 if device.type == "cuda" else 0)
     arguments = TrainingArguments(
         output_dir=str(folder / "checkpoints"),

@@ -16,7 +16,9 @@ import pandas as pd
 from emoprobe.claims import alone, claim
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora import Corpus
+from emoprobe.extract.devices import choose_device
 from emoprobe.extract.encoders.text import TextEncoder
+from emoprobe.extract.limits import SAMPLE_RATE
 from emoprobe.extract.versions import versions
 from emoprobe.fields import LARGEST
 from emoprobe.jsontext import from_json, to_json
@@ -125,6 +127,7 @@ def train(
             refuse_other_results(results)
         for note in () if training.lora is None else adaptable(first, training.lora):
             say(f"note: {note}")
+        _refuse_unfit(training, first)
         material = prepare(corpus, model, training, first, progress=progress, say=say)
         if material.left_out:
             for dimension, reason in material.left_out.items():
@@ -166,6 +169,15 @@ def train(
             update_results(results, scored)
         write_card(out / "model", read_config(out / "model", of_a_run=True), scored, ended)
         return scored, material.unusable
+
+
+def _refuse_unfit(training: TrainingSettings, model: AudioTextModel) -> None:
+    """Refuse what this machine, or this model, cannot do."""
+    if training.precision == "float16" and choose_device(training.device).type == "cpu":
+        raise UserError("--precision float16 is for a GPU: take bfloat16 or float32 here")
+    if model.audio is not None and training.longest * SAMPLE_RATE < model.audio.backbone.receptive_field:
+        label = model.audio.backbone.label
+        raise UserError(f"--cut {training.longest:g} is shorter than one frame of {label}: give a second or more")
 
 
 def _taught(

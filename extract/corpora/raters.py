@@ -167,6 +167,8 @@ def add_ratings(corpus: Corpus, path: Path) -> Corpus:
     ratings = read_ratings(path)
     notes: list[str] = []
     summary = summarise(ratings.ids, ratings.raters, ratings.values, notes)
+    if not len(summary):
+        raise UserError(f"{path} holds no rating: give a table with a line for each rating")
     if not summary.index.isin(corpus.utterances["id"]).any():
         raise UserError(
             f"{path}: none of its ids is one of {corpus.name} (here {first(ratings.ids, 2)}; there "

@@ -335,6 +335,8 @@ def test_the_command_checks_on_a_corpus(exported, tmp_path, capsys):
     assert "int8 and float32, valence: CCC" in shown
     assert OnnxModel(tmp_path / "out", int8=True).predict(WAVEFORMS[:1]).shape == (1, 3)
     assert not (folder / "onnx").exists()
+    assert main(["export", str(tmp_path), *corpus]) == 0  # the folder of a training stands for its model
+    assert capsys.readouterr().out.startswith(str(folder / "onnx" / "model.onnx"))
     assert main(["export", str(tmp_path / "none"), *corpus]) == 2
     assert "error:" in capsys.readouterr().err
     assert main(["export", str(folder), *corpus, "--limit", "1"]) == 2

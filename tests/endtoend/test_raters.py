@@ -130,6 +130,9 @@ def test_from_the_command_line(tmp_path, capsys):
     one.to_csv(tmp_path / "one.csv", index=False)
     assert main([*words, "--ratings", str(tmp_path / "one.csv")]) == 2
     assert "no utterance that is trained on has two ratings of arousal" in capsys.readouterr().err
+    (tmp_path / "none.csv").write_text("id,rater,arousal\n")
+    assert main([*words, "--ratings", str(tmp_path / "none.csv")]) == 2
+    assert "none.csv holds no rating" in capsys.readouterr().err
     assert not (tmp_path / "out/run.json").exists()
     words.remove("--reliability")
     assert main([*words, "--ratings", str(tmp_path / "ratings.csv")]) == 2

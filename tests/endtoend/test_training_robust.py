@@ -147,6 +147,19 @@ def test_nothing_to_learn_or_to_stop_by_is_told_before_training(place, table, tm
 
 
 @pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ({"longest": 0.01}, "--cut 0.01 is shorter than one frame of audio"),
+        ({"precision": "float16"}, "--precision float16 is for a GPU"),
+    ],
+)
+def test_what_cannot_be_trained_here_is_refused_before_a_folder_is_claimed(place, tmp_path, how, why):
+    with pytest.raises(UserError, match=why):
+        trained(place, tmp_path / "run", **how)
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+@pytest.mark.parametrize(
     ("asked", "free", "workers"),
     [
         (4, 1e12, 4),
