@@ -74,13 +74,13 @@ docs-links: docs
 install: $(VENV)/installed-test
 
 test: $(VENV)/installed-test lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadscope
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 test-fast: $(VENV)/installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadscope -m 'not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder -m 'not slow'
 
 coverage: $(VENV)/installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadscope --cov --cov-report=term-missing:skip-covered
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder --cov --cov-report=term-missing:skip-covered
 
 test-matrix: $(VENV)/installed-test
 	.ci/matrix $(BIN)/python
@@ -96,7 +96,7 @@ $(OLDEST)/versions.txt: setup.cfg
 	$(OLDEST)/bin/uv pip freeze --python $(OLDEST)/bin/python >$@
 
 test-oldest: $(OLDEST)/versions.txt
-	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest --numprocesses 2 --dist loadscope
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 # What is not answered as promised is kept in fuzz-findings/.
 FUZZ ?= --minutes 15

@@ -13,6 +13,22 @@ settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
 
 
+#: Modules of few and long tests. They begin first: else the suite would wait for one of them at its end.
+LONG = (
+    "test_cluster.py",
+    "test_kill_study.py",
+    "test_fuzzing.py",
+    "test_kill_commands.py",
+    "test_calibration_depth.py",
+    "test_training_levers.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long modules first; the rest keeps its order."""
+    items.sort(key=lambda item: item.path.name not in LONG)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of real recordings (`emodb`, `ravdess`, `emobank`), never part of the project."""
