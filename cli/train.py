@@ -19,6 +19,7 @@ from emoprobe.endtoend.settings import (
     refuse_in_vain,
 )
 from emoprobe.errors import UserError
+from emoprobe.extract.cluster import EngineSettings
 from emoprobe.extract.corpora.cells import DIMENSIONS
 from emoprobe.extract.limits import PRECISIONS
 from emoprobe.ownership import begins_with_columns, refuse_inputs, refuse_stranger
@@ -29,6 +30,7 @@ from .command import (
     CommandParser,
     add_beside,
     add_device,
+    add_engine,
     add_output,
     add_reading,
     add_setting,
@@ -107,6 +109,7 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_model(p.add_argument_group("model"))
     _add_training(p.add_argument_group("training"))
+    add_engine(p.add_argument_group("on a cluster, a seed and fold a task"))
     where = p.add_argument_group("where to")
     where.add_argument(
         "--out", type=Path, default=Path("trained"), metavar="FOLDER", help="keep the run there (default: trained)"
@@ -301,6 +304,7 @@ def _train(options: argparse.Namespace) -> int:
         overwrite=options.overwrite,
         progress=not options.quiet,
         trackers=tuple(dict.fromkeys(options.report_to)),
+        engine=settings_of(options, EngineSettings),
         say=(lambda line: None) if options.quiet else (lambda line: print(line, flush=True)),
     )
     if not len(results.scores):  # one of several processes, and not the one that writes

@@ -83,7 +83,7 @@ class Run:
 # One seed and fold ---------------------------------------------------------------------------------------------------
 
 
-def run_fold(run: Run, fold: Fold, *, seed: int, folder: Path) -> None:
+def run_fold(run: Run, fold: Fold, *, seed: int, folder: Path, keep: Path | None = None) -> None:
     """Train, predict the rows to score, and keep the model if it is the best so far; `result.json` is written last.
 
     Parameters
@@ -93,6 +93,8 @@ def run_fold(run: Run, fold: Fold, *, seed: int, folder: Path) -> None:
     seed : int
     folder : Path
         Of this training, with its checkpoints, log and results.
+    keep : Path, optional
+        Folder of the best model so far; by default that of the run.
 
     Raises
     ------
@@ -171,7 +173,7 @@ def run_fold(run: Run, fold: Fold, *, seed: int, folder: Path) -> None:
     scored = np.concatenate(list(fold.tests.values()))
     predicted = predict_rows(ready, material, scored, progress=run.progress)
     write_array(folder / "predictions.npy", predicted)
-    best = run.out / "model"
+    best = run.out / "model" if keep is None else keep
     if not best.is_dir() or float(read_config(best, of_a_run=True)["development_ccc"]) < config["development_ccc"]:
         config["intervals"] = _intervals(ready, material, fold, predicted, progress=run.progress)
         save_model(best, model, text, config, _familiar(ready, material, fold, seed=seed, progress=run.progress))

@@ -114,9 +114,18 @@ def save_model(
         familiar.save(beside)
     (beside / "config.json").write_text(to_json(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     mark(beside, _MADE_BY, also=["README.md"])
+    return put_in_place(beside, folder)
+
+
+def put_in_place(new: Path, folder: Path) -> Path:
+    """Give a saved model the place of another one, or of none; both are whole until it has it."""
+    before = folder.with_name(f".{folder.name}.old")
+    for path in (folder, before):
+        refuse_strangers(path, own_files(path), "a saved model", option="--out")
+    remove(before, own_files(before))
     if folder.exists():
         folder.rename(before)
-    beside.rename(folder)
+    new.rename(folder)
     remove(before, own_files(before))
     return folder
 

@@ -15,14 +15,13 @@ import pandas as pd
 
 from emoprobe.claims import alone, claim
 from emoprobe.errors import UserError
+from emoprobe.extract.cluster import EngineSettings
 from emoprobe.extract.corpora import Corpus
 from emoprobe.extract.devices import choose_device
 from emoprobe.extract.encoders.text import TextEncoder
 from emoprobe.extract.limits import SAMPLE_RATE
 from emoprobe.extract.versions import versions
-from emoprobe.fields import LARGEST
 from emoprobe.jsontext import from_json, to_json
-from emoprobe.ownership import remove
 from emoprobe.probe.bootstrap import INTERVALS
 from emoprobe.probe.results import (
     KEY,
@@ -33,17 +32,18 @@ from emoprobe.probe.results import (
     update_results,
 )
 from emoprobe.probe.scoring import Scored, score
-from emoprobe.probe.splits import POOLED, Split
+from emoprobe.probe.splits import Split
 from emoprobe.probe.strangers import refuse_other_results
 
 from .adapters import Adapters, adaptable
 from .card import write_card
+from .jobs import train_each
 from .learning import FILE as LEARNING
 from .learning import write_learning_curves
 from .material import Material, prepare, refuse_too_few_speakers, refuse_unreliable
 from .mixture import refuse_mixture
 from .model import AudioTextModel
-from .runs import Run, run_fold
+from .runs import Run
 from .saved import build, own_files, read_config
 from .settings import ModelSettings, TrainingSettings, refuse_absent_trackers, refuse_in_vain
 from .settings import stated as stated_settings
@@ -64,7 +64,7 @@ _RUN_FILES = (
 )
 
 
-def train(
+def train(  # noqa: PLR0913 (options of the user's, each given by its name)
     corpus: Corpus,
     model: ModelSettings | None = None,
     training: TrainingSettings | None = None,
@@ -75,6 +75,7 @@ def train(
     overwrite: bool = False,
     progress: bool = False,
     trackers: tuple[str, ...] = (),
+    engine: EngineSettings = EngineSettings(),
     say: Callable[[str], None] = lambda line: None,
 ) -> tuple[Results, pd.DataFrame]:
     """Train a model for every seed and fold, score it, and keep the one with the best development score.
@@ -98,6 +99,8 @@ def train(
         Show bars.
     trackers : tuple of str
         Where to report each epoch while it trains: "tensorboard", "wandb".
+    engine : EngineSettings
+        Where seeds and folds are trained: here, one after the other, or each as a task of a Ray cluster.
     say : callable
         Told what is going on, a line at a time.
 
@@ -121,6 +124,8 @@ def train(
     for note in () if teacher is None else teacher.notes:
         say(f"note: {note}")
     first, text = build(model, weights=training.weights, seed=training.seed, label=label)
+    if engine.on_ray and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("--engine ray trains each seed and fold in one process: leave it out, or accelerate")
     leads = int(os.environ.get("RANK", "0")) == 0  # of several processes one writes
     with alone(out, option="--out") if leads else nullcontext():
         if results is not None:
@@ -160,7 +165,7 @@ def train(
         )
         _announce(run, first)
         del first, text  # a teacher of a gigabyte would lie beside the one in training
-        predictions, ended = _train_each(run)
+        predictions, ended = train_each(run, engine)
         if not leads:
             return Results.empty(), material.unusable
         write_learning_curves(out)
@@ -199,54 +204,7 @@ def _announce(run: Run, model: AudioTextModel) -> None:
         run.say(f"note: {note}")
 
 
-def _train_each(run: Run) -> tuple[np.ndarray, list[dict]]:
-    """Train each seed and fold that is not finished; predictions (seeds, utterances, dimensions) and how each ended."""
-    seeds = range(run.training.seed, run.training.seed + run.training.seeds)
-    folds = run.material.split.folds
-    # A corpus may call its folds anything: their folders are numbered.
-    places = [str(number) for number in range(1, len(folds) + 1)] if len(folds) > 1 else [POOLED]
-    jobs = [(seed, fold, place) for seed in seeds for fold, place in zip(folds, places, strict=True)]
-    predictions = np.full((len(seeds), *run.material.labels.shape), np.nan)
-    ended = []
-    for position, (seed, fold, place) in enumerate(jobs, start=1):
-        folder = run.out / "runs" / f"seed{seed}-fold-{place}"
-        rows = np.concatenate(list(fold.tests.values()))
-        shape = len(rows), len(run.model.dimensions)
-        finished = _finished(folder, shape)
-        if finished is None:
-            run.say(f"training {position} of {len(jobs)}: seed {seed}, fold {fold.name}")
-            run_fold(run, fold, seed=seed, folder=folder)
-            finished = _finished(folder, shape)
-        elif run.leads:  # a kill may have come between the result and this
-            remove(folder / "checkpoints", ["checkpoint-*/**"])
-        if not run.leads:
-            continue
-        if finished is None:
-            raise UserError(
-                f"{folder}: the predictions of this training are beyond {LARGEST:g}: lower the learning rates, and "
-                "give --overwrite"
-            )
-        result, predictions[seed - run.training.seed, rows] = finished
-        ended.append({"seed": seed, "fold": fold.name, **result})
-    return predictions, ended
-
-
 # What is run ---------------------------------------------------------------------------------------------------------
-
-
-def _finished(folder: Path, shape: tuple[int, int]) -> tuple[dict, np.ndarray] | None:
-    """What a finished training left; None where there is none, or it is damaged, and it is to be trained again."""
-    try:
-        result = from_json((folder / "result.json").read_text())
-        predictions = np.load(folder / "predictions.npy", allow_pickle=False)
-    except Exception:  # a damaged file raises nearly anything
-        return None
-    if not isinstance(result, dict) or not isinstance(result.get("development_ccc"), int | float):
-        return None
-    if predictions.shape != shape or predictions.dtype.kind != "f":
-        return None
-    # A changed byte can make any number of a prediction; one beyond all labels shows it.
-    return None if (np.abs(predictions) > LARGEST).any() else (result, predictions)
 
 
 def _statement(
@@ -289,7 +247,13 @@ def _identity(stated: dict) -> str:
 
 def _claim(out: Path, stated: dict, overwrite: bool, say: Callable[[str], None]) -> dict:
     """Make `out` the folder of this run, and of no other; return what it was started with."""
-    model = [f"{place}/{name}" for place in ("model", ".model.new", ".model.old") for name in own_files(out / place)]
+    there = [out, *(out / "runs").glob("seed*-fold-*")]
+    model = [
+        str((folder / place / name).relative_to(out))
+        for folder in there
+        for place in ("model", ".model.new", ".model.old")
+        for name in own_files(folder / place)
+    ]
     return claim(
         out,
         stated,

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any, TypeVar
 
 from emoprobe.errors import UserError, reason
 
+Item = TypeVar("Item")
 T = TypeVar("T")
 
 #: Where the work is done.
@@ -138,6 +139,139 @@ def machines(ray: ModuleType) -> str:
     """The machines of a cluster, in words."""
     names = sorted(node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"])
     return f"{len(names)} machine{'s' * (len(names) != 1)} ({', '.join(dict.fromkeys(names))})"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the workers of a cluster find room.
+
+    Attributes
+    ----------
+    workers : int
+    cpus, gpus : int
+        Of each.
+    machines : str
+        In words.
+    """
+
+    workers: int
+    cpus: int
+    gpus: int
+    machines: str
+
+    @classmethod
+    def on(cls, ray: ModuleType, engine: EngineSettings, *, device: str, threads: int) -> Place:
+        """Find room on a cluster.
+
+        Parameters
+        ----------
+        ray : module
+            Connected.
+        engine : EngineSettings
+        device : str
+            "auto", "cpu" or "cuda".
+        threads : int
+            Processors that a worker has at most.
+
+        Raises
+        ------
+        UserError
+            If the cluster has not what is asked for.
+        """
+        if device not in ("auto", "cpu", "cuda"):
+            raise UserError(f"--device {device} is of one machine: say cuda or cpu, and how many with --gpus")
+        if (device, engine.gpus) == ("cuda", "0") or (device == "cpu" and engine.gpus not in (None, "0")):
+            raise UserError(f"--device {device} and --gpus {engine.gpus} contradict each other: leave one out")
+        if device == "cpu":
+            engine = replace(engine, gpus="0")
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        there, where = sum(int(node.get("GPU", 0)) for node in nodes), machines(ray)
+        if device == "cuda" and not there:
+            raise UserError(f"--device cuda: Ray sees no GPU on {where}")
+        asked = engine.workers_of(there, machines=where)
+        workers, cpus = places(nodes, of_gpus=bool(asked), threads=threads)
+        if not workers:
+            raise UserError(f"no worker fits on {where}: there is no processor free beside the devices")
+        return cls(min(workers, asked) if asked else workers, cpus, int(bool(asked)), where)
+
+    @property
+    def device(self) -> str:
+        """Of a worker: "cuda" or "cpu"."""
+        return "cuda" if self.gpus else "cpu"
+
+    def __str__(self) -> str:
+        device = "a GPU" if self.gpus else f"{self.cpus} processor{'s' * (self.cpus != 1)}"
+        return f"{self.workers} worker{'s' * (self.workers != 1)} of {device} on {self.machines}"
+
+
+def places(nodes: Sequence[Mapping[str, float]], *, of_gpus: bool, threads: int) -> tuple[int, int]:
+    """How many workers find a place on the machines of a cluster, and how many processors each one has.
+
+    Parameters
+    ----------
+    nodes : sequence of mapping
+        ``"CPU"`` and ``"GPU"`` of each machine, where it has any.
+    of_gpus : bool
+        Whether a worker is one of a GPU.
+    threads : int
+        Processors that a worker has at most.
+
+    Returns
+    -------
+    workers, processors : int
+        No worker where none finds a place. A worker has no more processors than the machine with fewest can give each
+        of its own.
+    """
+    has = [(int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in nodes]
+    has = [(cpus, gpus) for cpus, gpus in has if cpus and (gpus or not of_gpus)]
+    if not has:
+        return 0, 1
+    each = max(1, min(threads, *(cpus // gpus if of_gpus else cpus for cpus, gpus in has)))
+    return sum(min(gpus, cpus // each) if of_gpus else cpus // each for cpus, gpus in has), each
+
+
+def in_tasks(
+    ray: ModuleType, work: Callable[[Item], T], items: Iterable[Item], *, what: str, cpus: int = 1, gpus: int = 0
+) -> Iterator[T]:
+    """Do a piece of work for each item as a task of a cluster; what came of them, in their order.
+
+    Parameters
+    ----------
+    ray : module
+        Connected.
+    work : callable
+        From an item; it is sent to other processes.
+    items : iterable
+    what : str
+        What an item is, in a word.
+    cpus, gpus : int
+        Of each task.
+
+    Raises
+    ------
+    UserError
+        If a task says so, naming its machine, or workers died again and again.
+    """
+    from .versions import versions
+
+    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=TRIES_AGAIN)(answered)
+    shared = ray.put(work)
+    waiting = [task.remote(shared, versions(), item) for item in items]
+    try:
+        for reference in list(waiting):
+            answer = ray.get(reference)
+            waiting.remove(reference)
+            if isinstance(answer, Refusal):
+                raise answer.error()
+            yield answer
+    except ray.exceptions.RayError as error:
+        raise UserError(
+            f"the cluster gave up ({reason(error)[:300]}): a worker died {TRIES_AGAIN + 1} times over the same {what}, "
+            "or there was none left (memory? ray status tells); run the same command again, what is finished is kept"
+        ) from error
+    finally:
+        for reference in waiting:
+            ray.cancel(reference)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from functools import partial
 from types import ModuleType
 from typing import Protocol, TypeVar
 
-from emoprobe.errors import UserError, reason
-from emoprobe.extract.cluster import TRIES_AGAIN, EngineSettings, Refusal, answered, session
+from emoprobe.errors import UserError
+from emoprobe.extract.cluster import EngineSettings, in_tasks, session
 from emoprobe.parallel import ProcessSettings, shared_out
 
 T = TypeVar("T")
@@ -75,23 +75,5 @@ def spread_over(engine: EngineSettings, *, workers: int | None = None) -> Iterat
 
 def _as_tasks(ray: ModuleType, fit: Callable[[int], T], layers: Sequence[int], bar: Bar) -> Iterator[T]:
     """A task of one processor for each layer; they are waited for in their order."""
-    from emoprobe.extract.versions import versions
-
-    task = ray.remote(num_cpus=1, max_retries=TRIES_AGAIN)(answered)
-    shared = ray.put(fit)
-    waiting = [task.remote(shared, versions(), layer) for layer in layers]
-    try:
-        for _, reference in zip(bar(layers, "layer"), list(waiting), strict=True):
-            answer = ray.get(reference)
-            waiting.remove(reference)
-            if isinstance(answer, Refusal):
-                raise answer.error()
-            yield answer
-    except ray.exceptions.RayError as error:
-        raise UserError(
-            f"the cluster gave up ({reason(error)[:300]}): a worker died {TRIES_AGAIN + 1} times over the same layer, "
-            "or there was none left (memory? ray status tells); run the same command again, what is finished is kept"
-        ) from error
-    finally:
-        for reference in waiting:
-            ray.cancel(reference)
+    for _, made in zip(bar(layers, "layer"), in_tasks(ray, fit, layers, what="layer"), strict=True):
+        yield made

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,7 +20,7 @@ import numpy as np
 
 from emoprobe.errors import UserError, reason
 
-from ..cluster import TRIES_AGAIN, EngineSettings, Refusal, answered, machines
+from ..cluster import TRIES_AGAIN, EngineSettings, Place, Refusal, answered
 from ..encoders.speech import Backbone, load_backbone
 from ..pipeline import Extracted, Files, stop_at_problem
 from ..precision import PrecisionCheck
@@ -178,26 +178,9 @@ class RayEngine(Engine):
     ) -> None:
         super().__init__(backbone, settings)
         self._ray = ray
-        if settings.device not in ("auto", "cpu", "cuda"):
-            raise UserError(f"--device {settings.device} is of one machine: say cuda or cpu, and how many with --gpus")
-        if (settings.device, engine.gpus) == ("cuda", "0") or (
-            settings.device == "cpu" and engine.gpus not in (None, "0")
-        ):
-            raise UserError(f"--device {settings.device} and --gpus {engine.gpus} contradict each other: leave one out")
-        if settings.device == "cpu":
-            engine = replace(engine, gpus="0")
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        there = sum(int(node.get("GPU", 0)) for node in nodes)
-        if settings.device == "cuda" and not there:
-            raise UserError(f"--device cuda: Ray sees no GPU on {machines(ray)}")
-        self._gpus = 1 if engine.workers_of(there, machines=machines(ray)) else 0
-        self.workers, self._cpus = places(nodes, of_gpus=bool(self._gpus), threads=settings.workers)
-        if not self.workers:
-            raise UserError(f"no worker fits on {machines(ray)}: there is no processor free beside the devices")
-        if self._gpus:
-            self.workers = min(self.workers, engine.workers_of(there, machines=machines(ray)))
+        self._place = Place.on(ray, engine, device=settings.device, threads=settings.workers)
         # On a worker's own machine; its decoding threads are those that Ray counts, and what stops is decided here.
-        self._there = replace(settings, device="cuda" if self._gpus else "cpu", workers=self._cpus, strict=False)
+        self._there = replace(settings, device=self._place.device, workers=self._place.cpus, strict=False)
         self._recipe = Recipe.of(backbone)
         self._where = self._ask(_site)
 
@@ -207,15 +190,14 @@ class RayEngine(Engine):
         return self._where
 
     def __str__(self) -> str:
-        device = "a GPU" if self._gpus else f"{self._cpus} processor{'s' * (self._cpus != 1)}"
-        return f"{self.workers} worker{'s' * (self.workers != 1)} of {device} on {machines(self._ray)}"
+        return str(self._place)
 
     def check(self, waveforms: Sequence[np.ndarray], in_float32: Sequence[str] | None) -> PrecisionCheck:
         """See :class:`.base.Engine`; on one worker."""
         return self._ask(partial(_check, waveforms=list(waveforms), in_float32=in_float32))
 
     def _ask(self, work: Callable[[LocalEngine], Any]) -> Any:
-        task = self._ray.remote(num_cpus=self._cpus, num_gpus=self._gpus, max_retries=TRIES_AGAIN)(answered)
+        task = self._ray.remote(num_cpus=self._place.cpus, num_gpus=self._place.gpus, max_retries=TRIES_AGAIN)(answered)
         with _told_of_loss(self._ray):
             answer = self._ray.get(task.remote(_with_engine, versions(), work, self._recipe, self._there))
         if isinstance(answer, Refusal):
@@ -227,7 +209,7 @@ class RayEngine(Engine):
     ) -> Generator[Callable[[], Extracted], None, None]:
         """See :class:`.base.Engine`; in the order in which workers are done."""
         delivered: set[int] = set()
-        for answer in self._answers(chunks(todo, files, workers=self.workers), in_float32):
+        for answer in self._answers(chunks(todo, files, workers=self._place.workers), in_float32):
             if isinstance(answer, Refusal):
                 raise answer.error()
             _refuse_unseen(answer, files)
@@ -248,41 +230,15 @@ class RayEngine(Engine):
         answers = rows.map_batches(
             Worker,
             batch_size=1,
-            compute=data.ActorPoolStrategy(min_size=1, max_size=self.workers, initial_size=self.workers),
+            compute=data.ActorPoolStrategy(min_size=1, max_size=self._place.workers, initial_size=self._place.workers),
             fn_constructor_args=(self._recipe, self._there, tuple(in_float32), versions()),
-            num_cpus=self._cpus,
-            num_gpus=self._gpus,
+            num_cpus=self._place.cpus,
+            num_gpus=self._place.gpus,
             ray_remote_args_fn=_patience,
         )
         with _told_of_loss(self._ray):
             for row in answers.iter_rows():
                 yield row["answer"]
-
-
-def places(nodes: Sequence[Mapping[str, float]], *, of_gpus: bool, threads: int) -> tuple[int, int]:
-    """How many workers find a place on the machines of a cluster, and how many processors each one has.
-
-    Parameters
-    ----------
-    nodes : sequence of mapping
-        ``"CPU"`` and ``"GPU"`` of each machine, where it has any.
-    of_gpus : bool
-        Whether a worker is one of a GPU.
-    threads : int
-        Processors that a worker has at most.
-
-    Returns
-    -------
-    workers, processors : int
-        No worker where none finds a place. A worker has no more processors than the machine with fewest can give each
-        of its own.
-    """
-    has = [(int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in nodes]
-    has = [(cpus, gpus) for cpus, gpus in has if cpus and (gpus or not of_gpus)]
-    if not has:
-        return 0, 1
-    each = max(1, min(threads, *(cpus // gpus if of_gpus else cpus for cpus, gpus in has)))
-    return sum(min(gpus, cpus // each) if of_gpus else cpus // each for cpus, gpus in has), each
 
 
 @contextmanager

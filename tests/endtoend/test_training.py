@@ -17,10 +17,11 @@ import torch
 from emoprobe.cli.train import main
 from emoprobe.endtoend import training as module
 from emoprobe.endtoend.data import Collator, Speech, Utterances
+from emoprobe.endtoend.jobs import finished
 from emoprobe.endtoend.saved import build, load_model
 from emoprobe.endtoend.settings import ModelSettings, TrainingSettings
 from emoprobe.endtoend.trainer import train_one
-from emoprobe.endtoend.training import _finished, train
+from emoprobe.endtoend.training import train
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora import read_corpus
 from emoprobe.extract.scan import scan
@@ -260,10 +261,10 @@ def test_predictions_beyond_all_labels_are_made_again(tmp_path, value):
     predictions = np.zeros((3, 2))
     np.save(tmp_path / "predictions.npy", predictions)
     (tmp_path / "result.json").write_text('{"development_ccc": 0.5}')
-    assert _finished(tmp_path, (3, 2)) is not None
+    assert finished(tmp_path, (3, 2)) is not None
     predictions[1, 1] = value
     np.save(tmp_path / "predictions.npy", predictions)
-    assert _finished(tmp_path, (3, 2)) is None
+    assert finished(tmp_path, (3, 2)) is None
 
 
 def test_predictions_with_any_byte_of_their_header_changed_are_read_or_made_again(tmp_path):
@@ -274,7 +275,7 @@ def test_predictions_with_any_byte_of_their_header_changed_are_read_or_made_agai
     for place in range(len(whole) - 48):
         for byte in (0, ord("("), ord("'"), 0xFF):
             (tmp_path / "predictions.npy").write_bytes(whole[:place] + bytes([byte]) + whole[place + 1 :])
-            answers.add(_finished(tmp_path, (3, 2)) is None)
+            answers.add(finished(tmp_path, (3, 2)) is None)
     assert answers == {True, False}
 
 

@@ -23,10 +23,11 @@ from emoprobe.endtoend import runs as runs_module
 from emoprobe.endtoend import trainer as trainer_module
 from emoprobe.endtoend import training as training_module
 from emoprobe.endtoend.data import Utterances
+from emoprobe.endtoend.jobs import finished
 from emoprobe.endtoend.saved import load_model, read_config
 from emoprobe.endtoend.settings import ModelSettings, TrainingSettings
 from emoprobe.endtoend.trainer import EmotionTrainer
-from emoprobe.endtoend.training import _finished, train
+from emoprobe.endtoend.training import train
 from emoprobe.endtoend.workers import fitting_workers, told_of_dead_workers
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora import read_corpus
@@ -375,12 +376,12 @@ def test_a_run_folder_with_an_odd_record_is_refused_or_mended(place, stopped, tm
     result = tmp_path / "out/runs/seed0-fold-all/result.json"
     for text in ("[]", '{"development_ccc": "high"}', "not json"):
         result.write_text(text)
-        assert _finished(result.parent, (12, 3)) is None
+        assert finished(result.parent, (12, 3)) is None
     trained(place, tmp_path / "out", epochs=3, batch=4)  # trained again
     name = "runs/seed0-fold-all/predictions.npy"
     assert (tmp_path / "out" / name).read_bytes() == (whole / name).read_bytes()
-    assert _finished(result.parent, (12, 3)) is not None
-    assert _finished(result.parent, (12, 2)) is None
+    assert finished(result.parent, (12, 3)) is not None
+    assert finished(result.parent, (12, 2)) is None
 
 
 def test_weights_that_are_gone_at_the_end_are_told(place, stopped, tmp_path, monkeypatch):

@@ -15,15 +15,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from emoprobe.cli.extract import main
+from emoprobe.endtoend.settings import ModelSettings, TrainingSettings
+from emoprobe.endtoend.training import train
 from emoprobe.errors import UserError
 from emoprobe.extract import HiddenStateCache, extract
 from emoprobe.extract.audio import AudioProblem
-from emoprobe.extract.cluster import EngineSettings, Refusal, answered, differing, session
+from emoprobe.extract.cluster import EngineSettings, Refusal, answered, differing, places, session
 from emoprobe.extract.corpora import read_corpus
 from emoprobe.extract.engines import ray_engine
-from emoprobe.extract.engines.ray_engine import chunks, places
+from emoprobe.extract.engines.ray_engine import chunks
 from emoprobe.extract.pipeline import Extracted, Files
 from emoprobe.extract.versions import versions
 from emoprobe.probe.fit import fit_caches
@@ -59,8 +62,6 @@ def cluster():
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
     """A small model, a corpus of which one file is damaged and one is gone, and the cache that one process makes."""
-    import torch
-
     root = tmp_path_factory.mktemp("place")
     save_speech_model(root / "model", "hubert-base")
     table = pd.read_csv(make_corpus(root / "corpus", utterances=UTTERANCES, speakers=6))
@@ -240,6 +241,35 @@ def test_work_is_refused_where_the_libraries_differ_and_errors_are_told_with_the
     told = answered(fail, versions())
     assert isinstance(told, Refusal)
     assert str(told.error()) == f"{socket.gethostname()}: there is no layer"
+
+
+@pytest.mark.slow
+def test_seeds_and_folds_trained_on_a_cluster_are_those_of_one_machine(cluster, tmp_path):
+    """The same scores, predictions and best model; what had ended before is not trained again."""
+    save_speech_model(tmp_path / "model")
+    corpus = read_corpus(str(make_corpus(tmp_path / "corpus", utterances=16, speakers=8)))
+    model = ModelSettings(audio=str(tmp_path / "model"), text=None, hidden=8)
+    training = TrainingSettings(epochs=1, batch=4, seeds=1, folds=3, resamples=10, device="cpu", workers=0)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        alone, _ = train(corpus, model, training, out=tmp_path / "alone")
+    finally:
+        torch.set_num_threads(before)
+    told: list[str] = []
+    engine = EngineSettings(address=cluster.address)
+    one = tmp_path / "shared"
+    spread, _ = train(corpus, model, training, out=one, engine=engine, say=told.append)
+    pd.testing.assert_frame_equal(spread.scores, alone.scores)
+    pd.testing.assert_frame_equal(spread.predictions, alone.predictions)
+    for name in ("model.safetensors", "config.json", "README.md"):
+        assert (one / "model" / name).read_bytes() == (tmp_path / "alone/model" / name).read_bytes()
+    assert not list(one.glob("runs/*/model"))  # the best has its place, the others are gone
+    assert any(line.startswith("3 of 3 trainings by 2 workers of 1 processor") for line in told)
+    assert sum("development CCC" in line for line in told) == 3
+    again: list[str] = []
+    train(corpus, model, training, out=one, engine=engine, say=again.append)
+    assert not any(re.match(r"training \d|\d+ of \d+ trainings", line) for line in again)
 
 
 @pytest.mark.slow
