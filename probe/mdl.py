@@ -27,8 +27,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp
 
+from .layer_equations import Reader, RidgeEquations
 from .ridge import PENALTIES, check_penalties
-from .ridge_equations import Reader, RidgeEquations, accumulate
+from .ridge_equations import accumulate
 from .splits import Fold
 
 #: Of the numbers made here. Raise it with any change that moves them beyond rounding; kept ones are then made anew.
@@ -158,12 +159,14 @@ def _code_together(
 def _predictions(equations: RidgeEquations, penalties: np.ndarray) -> np.ndarray:
     """Predictions of each fold's next rows with every penalty, (penalties + 1, utterances, targets); the last NaN."""
     predictions = np.full((len(penalties) + 1, len(equations.block_of_row), equations.y.shape[1]), np.nan)
+    arrays = equations.arrays
     for fold in equations.folds:
         for columns in equations.target_sets():
             weights, offsets = equations.fit(equations.blocks_of(fold.train), columns, penalties)
             mean, spread = equations.unit_y[list(columns)].T
+            slopes = arrays.take(weights)
             for some, x in equations.chunks(fold.tests["next"]):
-                values = np.matmul(x, weights) + offsets[:, None]
+                values = arrays.back(arrays.xp.matmul(x, slopes)) + offsets[:, None]
                 predictions[:-1, some[:, None], list(columns)] = values * spread + mean
     return predictions
 
