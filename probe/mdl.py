@@ -79,11 +79,11 @@ def blocks_of(rows: np.ndarray, groups: np.ndarray, *, seed: int = 0) -> list[np
     list of ndarray of int
         Ascending rows of each block, none of them empty. No block where fewer than four speakers are there.
     """
-    speakers = np.unique(groups[rows])
+    speakers, counts = np.unique(groups[rows], return_counts=True)
     if len(speakers) < _FEWEST_SPEAKERS:
         return []
     order = np.random.default_rng([seed, len(speakers)]).permutation(speakers)
-    ends = np.cumsum([(groups[rows] == speaker).sum() for speaker in order])
+    ends = np.cumsum(counts[np.searchsorted(speakers, order)])
     cuts = sorted({int(np.abs(ends - share * len(rows)).argmin()) + 1 for share in SENT} | {len(order)})
     parts = zip([0, *cuts[:-1]], cuts, strict=True)
     return [rows[np.isin(groups[rows], order[start:end])] for start, end in parts]
