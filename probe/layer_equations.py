@@ -132,7 +132,7 @@ class RidgeEquations(ABC, Generic[L]):
         return self._blocks[key]
 
     def normal_equations(self, blocks: Blocks, columns: Columns) -> NormalEquations:
-        """Of the features, standardised on a training set, and its own labels in the unit of the equations."""
+        """Of features standardised on a training set, and its labels in the unit of the equations; on the CPU alone."""
         return self._equations(blocks, columns, self._own(columns)).primal()
 
     def fit(self, blocks: Blocks, columns: Columns, penalties: np.ndarray) -> Fits:

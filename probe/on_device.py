@@ -4,12 +4,12 @@ What a layer takes there, for n rows of width w and cells of rows that the folds
 
 - its features in the precision of the cache, n·w numbers, where they fit (:data:`SHARE` of what is free); else each
   chunk of `ridge_equations.CHUNK_ROWS` rows is sent when it is read;
-- sums in double precision, (cells + 4)·w² numbers, and once more while a description length is measured;
+- sums and factors in double precision, at most (cells + 12)·w² numbers, and as much again for a description length;
 - permuted labels and their sums, `permutation.MEMORY` at a time;
 - the permutations, 4 bytes a row each, kept for the next layers within :data:`KEPT`; beyond, they are drawn anew.
 
-Of 270,000 utterances and a width of 2,048 on an official split with 1,000 permutations these are 2.2, 0.4, 1.1 and 1.1
-GB. Products are in double precision but for permuted labels of many utterances (`permutation.MANY`), which are in
+Of 270,000 utterances and a width of 2,048 on an official split with 1,000 permutations these are 2.2, 1.0, 1.1 and 1.1
+GB by this count. Products are in double precision but for permuted labels of many utterances (`permutation.MANY`), which are in
 single precision as on the CPU: :func:`working` sees to it that nothing less is used on the way.
 """
 

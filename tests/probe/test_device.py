@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from emoprobe import parallel
 from emoprobe.errors import UserError
 from emoprobe.extract import devices
 from emoprobe.extract.cluster import EngineSettings
@@ -300,7 +301,14 @@ def test_a_fit_on_a_device_has_the_scores_of_the_cpu(pretended, tmp_path, monkey
     write_cache(tmp_path / "states.h5", layers=2, width=6, n=90, speakers=9)
     here = fitted(tmp_path / "states.h5", device="cpu", out=tmp_path / "out", workers=1)
     brought_there, told = [], []
-    monkeypatch.setattr(on_device, "brought", lambda *given: brought_there.append(given) or brought(*given))
+
+    def watched(*given):
+        assert torch.is_inference_mode_enabled()
+        brought_there.append(given)
+        return brought(*given)
+
+    monkeypatch.setattr(on_device, "brought", watched)
+    monkeypatch.setattr(parallel, "WORTH", 0.0)  # another process would not find the pretended device
     there = fitted(tmp_path / "states.h5", told.append, device="cuda", workers=2)
     layers = len(here.scores["layer"].unique())
     assert len(brought_there) >= layers - 1  # those of the cache, and baselines but the mean
