@@ -9,8 +9,8 @@ What a layer takes there, for n rows of width w and cells of rows that the folds
 - the permutations, 4 bytes a row each, kept for the next layers within :data:`KEPT`; beyond, they are drawn anew.
 
 Of 270,000 utterances and a width of 2,048 on an official split with 1,000 permutations these are 2.2, 1.0, 1.1 and 1.1
-GB by this count. Products are in double precision but for permuted labels of many utterances (`permutation.MANY`), which are in
-single precision as on the CPU: :func:`working` sees to it that nothing less is used on the way.
+GB by this count. Products are in double precision but for permuted labels of many utterances (`permutation.MANY`),
+which are in single precision as on the CPU: :func:`working` sees to it that nothing less is used on the way.
 """
 
 from __future__ import annotations
