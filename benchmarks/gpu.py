@@ -1,10 +1,11 @@
 """Everything that is to be known of a GPU, in one command of some minutes.
 
 Exactness of each precision against transformers' own unbatched forward on the CPU; extraction beside the bare forward
-of the same precision over ideal batches, and beside the usual loop; where the time goes; probes on what was extracted,
-and the sums of a layer of a large corpus; training. Each part is written to the JSON file when it ends, so that a run
-that is cut off keeps what it has. Models have their real shapes and random weights, audio is noise of 2.75 to 11.5 s:
-no network is needed, and no package beyond torch, transformers, h5py, pandas, scikit-learn, soundfile and this one.
+of the same precision over ideal batches, and beside the usual loop; where the time goes; ridge probes on the device and
+on the CPU, of what was extracted and of a layer of a large corpus; training. Each part is written to the JSON file when
+it ends, so that a run that is cut off keeps what it has. Models have their real shapes and random weights, audio is
+noise of 2.75 to 11.5 s: no network is needed, and no package beyond torch, transformers, h5py, pandas, scikit-learn,
+soundfile and this one.
 
     python benchmarks/gpu.py                        # a GPU: three models, ten hours of audio
     python benchmarks/gpu.py --device cpu --small   # the same on a laptop, a few minutes
@@ -286,26 +287,40 @@ def profile(bench: Bench) -> dict:
 
 
 def probes(bench: Bench) -> dict:
-    """The sums of one layer of a large corpus, and probe-fit with its defaults on what `speed` left; on the CPU."""
+    """By how much ridge probes on the device differ from the CPU's, and what sums and a whole fit take on both."""
     from emoprobe.extract import HiddenStateCache
+    from emoprobe.probe.device_check import differences
     from emoprobe.probe.fit import fit_layers
+    from emoprobe.probe.on_device import brought, working
     from emoprobe.probe.ridge_equations import accumulate
     from emoprobe.probe.splits import Fold
 
-    rows, width = bench.size.probe_shape
+    device, (rows, width) = bench.device, bench.size.probe_shape
     rng = np.random.default_rng(0)
     states = rng.standard_normal((rows, width), dtype=np.float32)
+    labels = rng.standard_normal((rows, 3))
     train, test = np.flatnonzero(np.arange(rows) % 5 > 0), np.flatnonzero(np.arange(rows) % 5 == 0)
     halves = (train[::2], train[1::2])
     folds = (Fold("all", train, (halves, halves[::-1]), {"test": test}),)
-    spent: dict[str, float] = {}
-    with timed(bench.device, spent, f"Gram sums of one layer of {rows} x {width}, s"):
-        accumulate(lambda chosen: states[chosen], rng.standard_normal((rows, 3)), folds)
+    spent: dict[str, float] = {f"{what} differ by": by for what, by in differences(device).items()}
+    layer = f"one layer of {rows} x {width}, s"
+    with timed(device, spent, f"Gram sums of {layer}"):
+        accumulate(states.__getitem__, labels, folds)
+    with working(device):
+        with timed(device, spent, f"{device} brought {layer}"):
+            read = brought(states.__getitem__, folds, device)
+        with timed(device, spent, f"{device} Gram sums of {layer}"):
+            accumulate(read, labels, folds)
     out = bench.folder / "states.h5"
+    if not out.exists():  # speed has left none
+        name = bench.size.models[-1]
+        backbone = Backbone(random_model(name), name=name, normalise=True)
+        extract(str(bench.manifest), backbone, out, progress=False, device=str(device)).close()
     with HiddenStateCache(out) as cache:
         about = f"probe-fit of {cache.n_utterances} utterances x {cache.n_layers} layers x {cache.width}, s"
-    with timed(bench.device, spent, about):
-        fit_layers(out, dimensions="arousal")
+    for where in dict.fromkeys(["cpu", str(device)]):
+        with timed(device, spent, f"{where} {about}"):
+            fit_layers(out, dimensions="arousal", device=where)
     return spent
 
 

@@ -26,7 +26,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from emoprobe.jsontext import to_json
-from emoprobe.probe.equations import solve_penalties
+from emoprobe.probe.arrays import solve_penalties
 from emoprobe.probe.metrics import ccc
 from emoprobe.probe.ridge import PENALTIES, ridge_probe
 from emoprobe.probe.splits import Fold, group_folds

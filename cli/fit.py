@@ -121,7 +121,7 @@ def parser() -> argparse.ArgumentParser:
         "part is that other half already)",
     )
     add("rescale", help="give ridge predictions the mean and spread of the labels, fitted on training data")
-    add_device(how, FitSettings, does="train mlp and weighted")
+    add_device(how, FitSettings, does="train mlp and weighted, and fit ridge where a cuda is named (else on the CPU),")
     add_workers(how)
     add_engine(how, gpus=False)
     where = command.add_argument_group("where to")

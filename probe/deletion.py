@@ -23,8 +23,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .arrays import Array, Arrays
+from .layer_equations import RidgeEquations
 from .ridge import RidgeResult
-from .ridge_equations import RidgeEquations
 from .splits import Fold
 
 #: Of the numbers made here. Raise it with any change that moves them beyond rounding; kept ones are then made anew.
@@ -205,20 +206,23 @@ def moments_without(
         By the name of the split: the sums of `metrics.moments` over all its folds, about the mean label of the split.
         NaN where nothing would remain to train on.
     """
-    n_sets, n_targets = len(deletions.names), targets.shape[1]
+    n_sets, n_targets, arrays = len(deletions.names), targets.shape[1], equations.arrays
     names = list(dict.fromkeys(name for fold in equations.folds for name in fold.tests))
-    origins = {name: _mean(targets[_rows_of(name, equations.folds)]) for name in names}
-    sums = {name: np.zeros((n_sets, n_targets, 6)) for name in names}
+    origins = {name: arrays.take(_mean(targets[_rows_of(name, equations.folds)])) for name in names}
+    sums = {name: arrays.zeros(n_sets, n_targets, 6) for name in names}
+    truth, fitted = arrays.take(targets), arrays.take(solved.predictions)
+    block, numbers = arrays.take(deletions.block), arrays.take(np.arange(n_sets))
     for f, fold in enumerate(equations.folds):
         slope, offset = _changes(equations, solved, f, deletions)
         flat = slope.reshape(len(slope), -1)
         for name, rows in fold.tests.items():
             for some, x in equations.chunks(rows):
+                there = arrays.take(some)
                 change = (x @ flat).reshape(len(some), n_sets, n_targets) + offset
-                predicted = solved.predictions[some][:, None] + change - origins[name]
-                kept = (deletions.block[some][:, None] != np.arange(n_sets))[..., None]
-                sums[name] += _sums(targets[some] - origins[name], predicted, kept)
-    return sums
+                predicted = fitted[there][:, None] + change - origins[name]
+                kept = (block[there][:, None] != numbers)[..., None]
+                sums[name] += _sums(arrays, truth[there] - origins[name], predicted, kept)
+    return {name: arrays.back(each) for name, each in sums.items()}
 
 
 def _rows_of(name: str, folds: Sequence[Fold]) -> np.ndarray:
@@ -230,27 +234,26 @@ def _mean(labels: np.ndarray) -> np.ndarray:
     return np.where(there, labels, 0.0).sum(0) / np.maximum(there.sum(0), 1)
 
 
-def _sums(truth: np.ndarray, predicted: np.ndarray, kept: np.ndarray) -> np.ndarray:
+def _sums(arrays: Arrays, truth: Array, predicted: Array, kept: Array) -> Array:
     """The six sums (sets, targets, 6) over rows; `truth` is (rows, targets), the others (rows, sets, targets or 1)."""
-    weight = (kept & ~np.isnan(truth)[:, None]).astype(np.float64)
-    t = np.nan_to_num(truth)
-    weighted = np.where(weight > 0, predicted, 0.0)
-    return np.stack(
+    xp = arrays.xp
+    weight = arrays.cast(kept & ~xp.isnan(truth)[:, None], xp.float64)
+    t = xp.nan_to_num(truth)
+    weighted = xp.where(weight > 0, predicted, 0.0)
+    return xp.stack(
         [
             weight.sum(0),
-            np.einsum("nbt,nt->bt", weight, t),
+            xp.einsum("nbt,nt->bt", weight, t),
             weighted.sum(0),
-            np.einsum("nbt,nt->bt", weight, t * t),
-            np.einsum("nbt,nbt->bt", weighted, weighted),
-            np.einsum("nbt,nt->bt", weighted, t),
+            xp.einsum("nbt,nt->bt", weight, t * t),
+            xp.einsum("nbt,nbt->bt", weighted, weighted),
+            xp.einsum("nbt,nt->bt", weighted, t),
         ],
-        axis=-1,
+        -1,
     )
 
 
-def _changes(
-    equations: RidgeEquations, solved: RidgeResult, f: int, deletions: Deletions
-) -> tuple[np.ndarray, np.ndarray]:
+def _changes(equations: RidgeEquations, solved: RidgeResult, f: int, deletions: Deletions) -> tuple[Array, Array]:
     """Change of the predictions of a fold: slope (width, sets, targets), offset (sets, targets); of no row, none."""
     train = equations.folds[f].train
     blocks = equations.blocks_of(train)
@@ -260,15 +263,15 @@ def _changes(
         for columns in equations.target_sets()
         for penalty in np.unique(penalties[list(columns)])
     ]
-    slope = np.zeros((len(equations.shift), n_sets, len(penalties)))
-    offset = np.zeros((n_sets, len(penalties)))
+    take, zeros = equations.arrays.take, equations.arrays.zeros
+    slope, offset = zeros(len(equations.shift), n_sets, len(penalties)), zeros(n_sets, len(penalties))
     used = train[equations.block_of_row[train] >= 0]  # the others have no label at all
     sets = [used[deletions.block[used] == k] for k in range(n_sets)]
     # In a cross-validation the units that a fold tests are not in its training set: they change nothing.
     some = [k for k in range(n_sets) if len(sets[k])]
     for k, changes in zip(some, equations.removals(blocks, fits, [sets[k] for k in some]), strict=True):
         for (columns, _), (of_features, of_intercept) in zip(fits, changes, strict=True):
-            unit = equations.unit_y[list(columns), 1] * solved.gains[f, list(columns)]
+            unit = take(equations.unit_y[list(columns), 1] * solved.gains[f, list(columns)])
             slope[:, k, list(columns)] = of_features * unit
             offset[k, list(columns)] = of_intercept * unit
     return slope, offset

@@ -39,7 +39,7 @@ from .results import (
 from .scoring import Scored, score
 from .settings import FitSettings
 from .splits import Split
-from .spreading import Spread, in_turn, spread_over
+from .spreading import Spread, in_turn, ridge_device, spread_over
 from .strangers import refuse_other_results
 from .study import Study, Unit
 
@@ -129,7 +129,7 @@ def fit_caches(
         Where the layers of ridge and logistic probes are fitted: here, or each as a task of a Ray cluster.
     workers : int, optional
         Layers that are fitted at once here, each by a process of its own where that pays; as many as there are
-        processors by default. Their memory adds up.
+        processors by default. Their memory adds up. Those of ridge probes on a device follow each other.
 
     Returns
     -------
@@ -145,7 +145,11 @@ def fit_caches(
     fitted: list[Results] = []
     wanted: set[tuple[str, ...]] = set()
     paths: dict[tuple[str, str], Path] = {}
-    with keeping(out) as keep, spread_over(engine, workers=workers) as spread:
+    with (
+        ridge_device(settings, engine, workers=workers, say=say),
+        keeping(out) as keep,
+        spread_over(engine, workers=workers) as spread,
+    ):
         for given in caches:
             with nullcontext(given) if isinstance(given, HiddenStateCache) else HiddenStateCache(given) as cache:
                 name = (cache.label, cache.corpus)

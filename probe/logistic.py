@@ -9,9 +9,9 @@ import numpy as np
 
 from emoprobe.errors import UserError
 
+from .layer_equations import Reader, check_finite
 from .metrics import confusion, uar_from_confusion
 from .ridge import check_penalties, choose
-from .ridge_equations import Reader, check_finite
 from .softmax import MOST_STEPS, fit_softmax
 from .splits import Fold
 

@@ -27,8 +27,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp
 
+from .layer_equations import Reader, RidgeEquations
 from .ridge import PENALTIES, check_penalties
-from .ridge_equations import Reader, RidgeEquations, accumulate
+from .ridge_equations import accumulate
 from .splits import Fold
 
 #: Of the numbers made here. Raise it with any change that moves them beyond rounding; kept ones are then made anew.
@@ -78,11 +79,11 @@ def blocks_of(rows: np.ndarray, groups: np.ndarray, *, seed: int = 0) -> list[np
     list of ndarray of int
         Ascending rows of each block, none of them empty. No block where fewer than four speakers are there.
     """
-    speakers = np.unique(groups[rows])
+    speakers, counts = np.unique(groups[rows], return_counts=True)
     if len(speakers) < _FEWEST_SPEAKERS:
         return []
     order = np.random.default_rng([seed, len(speakers)]).permutation(speakers)
-    ends = np.cumsum([(groups[rows] == speaker).sum() for speaker in order])
+    ends = np.cumsum(counts[np.searchsorted(speakers, order)])
     cuts = sorted({int(np.abs(ends - share * len(rows)).argmin()) + 1 for share in SENT} | {len(order)})
     parts = zip([0, *cuts[:-1]], cuts, strict=True)
     return [rows[np.isin(groups[rows], order[start:end])] for start, end in parts]
@@ -158,12 +159,14 @@ def _code_together(
 def _predictions(equations: RidgeEquations, penalties: np.ndarray) -> np.ndarray:
     """Predictions of each fold's next rows with every penalty, (penalties + 1, utterances, targets); the last NaN."""
     predictions = np.full((len(penalties) + 1, len(equations.block_of_row), equations.y.shape[1]), np.nan)
+    arrays = equations.arrays
     for fold in equations.folds:
         for columns in equations.target_sets():
             weights, offsets = equations.fit(equations.blocks_of(fold.train), columns, penalties)
             mean, spread = equations.unit_y[list(columns)].T
+            slopes = arrays.take(weights)
             for some, x in equations.chunks(fold.tests["next"]):
-                values = np.matmul(x, weights) + offsets[:, None]
+                values = arrays.back(arrays.xp.matmul(x, slopes)) + offsets[:, None]
                 predictions[:-1, some[:, None], list(columns)] = values * spread + mean
     return predictions
 

@@ -30,15 +30,17 @@ p-values should never be zero", 2010.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .arrays import Array, Arrays
 from .equations import Predictor
+from .layer_equations import Draw, RidgeEquations
 from .metrics import ccc_from_moments
 from .ridge import RidgeResult, rescaling
-from .ridge_equations import Draw, RidgeEquations
 from .splits import Fold
 from .units import Units
 
@@ -230,11 +232,17 @@ def permuted_scores(
         present = ~np.isnan(targets[:, columns[0]])
         here = np.where(present, sets, -1)
         size = at_once(equations, len(columns), len(targets))
-        for k, order in enumerate(permutations(here, count, seed=seed, chunk=size)):
+        for k, order in enumerate(_drawn(equations.arrays, here, count, seed, size)):
             sums = permuted_moments(equations, labels, found.penalties, columns, order, rescale=rescale)
             for name, each in sums.items():
                 scores[name][k * size : k * size + len(order), columns] = ccc_from_moments(each.sum(0))
     return scores
+
+
+def _drawn(arrays: Arrays, sets: np.ndarray, count: int, seed: int, chunk: int) -> Iterator[Array]:
+    """:func:`permutations`, where the sums are: all layers of a probe ask for the same."""
+    key = hashlib.sha256(sets.tobytes()).hexdigest(), count, seed
+    return arrays.pieces(lambda rows: permutations(sets, count, seed=seed, chunk=rows), (count, len(sets)), key, chunk)
 
 
 def permuted_moments(
@@ -242,7 +250,7 @@ def permuted_moments(
     labels: np.ndarray,
     penalties: np.ndarray,
     columns: Sequence[int],
-    order: np.ndarray,
+    order: Array,
     *,
     rescale: bool = False,
 ) -> dict[str, np.ndarray]:
@@ -256,8 +264,8 @@ def permuted_moments(
     penalties : ndarray, shape (folds, targets)
     columns : sequence of int
         Targets.
-    order : ndarray of int, shape (permutations, utterances)
-        The row whose label each row receives.
+    order : Array of int, shape (permutations, utterances)
+        The row whose label each row receives, where the sums of the equations are.
     rescale : bool
 
     Returns
@@ -265,15 +273,15 @@ def permuted_moments(
     dict of str to ndarray, shape (folds that score the split, permutations, len(columns), 6)
         By the name of the split.
     """
-    columns = tuple(columns)
+    columns, arrays = tuple(columns), equations.arrays
     present = ~np.isnan(labels[:, columns[0]])
     zeroed = np.where(np.isnan(labels), 0.0, labels)  # rows without label fill cells that no fit here uses
-    zeroed = zeroed.astype(np.float32 if len(labels) >= MANY else np.float64)
+    known = arrays.take(zeroed.astype(np.float32 if len(labels) >= MANY else np.float64))
 
-    def draw(rows: np.ndarray) -> np.ndarray:
+    def draw(rows: np.ndarray) -> Array:
         """Labels that `rows` receive, shape (rows, targets x permutations)."""
-        given = order[:, rows]
-        return np.concatenate([zeroed[:, column][given] for column in columns]).T
+        given = order[:, arrays.take(rows)]
+        return arrays.xp.concatenate([known[:, column][given] for column in columns]).T
 
     right = equations.labels_from(draw, len(columns) * len(order))
     sums: dict[str, list] = {}
@@ -305,16 +313,19 @@ def _moments(
 
     Products of a chunk of rows are in the precision of the labels.
     """
-    total = np.zeros((draw(rows[:0]).shape[1], 6))
+    arrays = equations.arrays
+    cast = arrays.cast
+    total = arrays.zeros(draw(rows[:0]).shape[1], 6)
+    scales = [arrays.take(each) for each in scaling or ()]
     for some, x in equations.chunks(rows):
         t = draw(some)
-        p = predict(x.astype(t.dtype, copy=False))
-        if scaling is not None:
-            p = p * scaling[0].astype(t.dtype) + scaling[1].astype(t.dtype)
-        n = np.full(t.shape[1], len(some))
-        squares = [np.einsum("nk,nk->k", a, b) for a, b in ((t, t), (p, p), (t, p))]
-        total += np.stack([n, t.sum(0), p.sum(0), *squares], -1)
-    return total
+        p = predict(cast(x, t.dtype))
+        if scales:
+            gain, shift = (cast(each, t.dtype) for each in scales)
+            p = p * gain + shift
+        squares = [arrays.dots(a, b) for a, b in ((t, t), (p, p), (t, p))]
+        total += arrays.xp.stack([arrays.xp.full_like(t[0], len(some)), t.sum(0), p.sum(0), *squares], -1)
+    return arrays.back(total)
 
 
 def at_once(equations: RidgeEquations, n_targets: int, n_rows: int) -> int:

@@ -22,8 +22,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from emoprobe.errors import UserError
 
+from .layer_equations import Blocks, Columns, Fits, Reader, RidgeEquations
 from .metrics import ccc_from_moments, pearson_from_moments
-from .ridge_equations import CHUNK_ROWS, Blocks, Columns, Fits, Reader, RidgeEquations, accumulate
+from .ridge_equations import CHUNK_ROWS, accumulate
 from .splits import Fold, group_folds
 
 #: Of the numbers made here. Raise it with any change that moves them beyond rounding; kept ones are then made anew.
@@ -154,11 +155,14 @@ def solve(equations: RidgeEquations, *, penalties: Sequence[float] = PENALTIES, 
                     gains[f, column] = gain
                 chosen[f, column] = grid[best[k]]
                 coef[f, column], intercept[f, column] = equations.in_units(weights, offset, column)
+    arrays = equations.arrays
     for f, fold in enumerate(folds):
+        # Centred before the product: a feature far from zero would cost the digits that matter.
+        slope = arrays.take((coef[f] * equations.spread).T)
+        offset = arrays.take(intercept[f] + coef[f] @ equations.shift)
         for rows in fold.tests.values():
             for some, x in equations.chunks(rows):
-                # Centred before the product: a feature far from zero would cost the digits that matter.
-                predictions[some] = x @ (coef[f] * equations.spread).T + (intercept[f] + coef[f] @ equations.shift)
+                predictions[some] = arrays.back(x @ slope + offset)
     return RidgeResult(predictions, chosen, inner_scores, coef, intercept, gains)
 
 

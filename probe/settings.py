@@ -62,7 +62,8 @@ class FitSettings:
     head : str
         "linear" or "mlp": what reads the weighted sum.
     device : str
-        "auto", "cpu", "cuda", "mps": where trained probes run. No part of the protocol.
+        "auto", "cpu", "cuda", "mps": where trained probes run, and ridge probes as :attr:`ridge_device` has it. No part
+        of the protocol.
     """
 
     dimensions: tuple[str, ...] = DIMENSIONS
@@ -102,6 +103,11 @@ class FitSettings:
             from .ridge import check_penalties
 
             check_penalties(self.penalties)
+
+    @property
+    def ridge_device(self) -> str:
+        """Where ridge probes run: on a GPU by CUDA if it is named, else on the CPU; MPS has no double precision."""
+        return self.device if self.device.startswith("cuda") else "cpu"
 
     @classmethod
     def of(cls, settings: FitSettings | None = None, **changes: Any) -> FitSettings:

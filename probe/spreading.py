@@ -1,4 +1,4 @@
-"""Where the layers of a probe are fitted: here, by several processes, or each as a task of a Ray cluster."""
+"""Where the layers of a probe are fitted: here, on a device or by several processes, or as tasks of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import ModuleType
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from emoprobe.errors import UserError
 from emoprobe.extract.cluster import EngineSettings, in_tasks, session
 from emoprobe.parallel import ProcessSettings, shared_out
+
+if TYPE_CHECKING:
+    from .settings import FitSettings
 
 T = TypeVar("T")
 
@@ -71,6 +74,48 @@ def spread_over(engine: EngineSettings, *, workers: int | None = None) -> Iterat
         return
     with session(engine) as ray:
         yield partial(_as_tasks, ray)
+
+
+@contextmanager
+def ridge_device(
+    settings: FitSettings, engine: EngineSettings, *, workers: int | None, say: Callable[[str], None]
+) -> Iterator[None]:
+    """Answer for the device that ridge probes are asked to run on, and give its memory back at the end.
+
+    Parameters
+    ----------
+    settings : FitSettings
+    engine : EngineSettings
+    workers : int, optional
+    say : callable
+        Told what is not as it was asked for.
+
+    Raises
+    ------
+    UserError
+        If there is no such device, or a cluster is asked for too.
+    """
+    device, ridge = settings.device, "ridge" in settings.probes
+    if settings.ridge_device == "cpu":
+        if ridge and device == "mps":
+            say("ridge probes stay on the CPU: --device mps has no double precision")
+        yield
+        return
+    from emoprobe.extract.devices import choose_device
+
+    from .on_device import forget
+
+    choose_device(device)
+    if ridge and engine.on_ray:
+        raise UserError(
+            f"--device {device} fits ridge probes on this machine, --engine ray on a cluster: leave one of them out"
+        )
+    if ridge and (workers or 1) > 1:
+        say(f"layers of ridge probes are fitted one after the other on {device}, whatever --workers is")
+    try:
+        yield
+    finally:
+        forget()
 
 
 def _as_tasks(ray: ModuleType, fit: Callable[[int], T], layers: Sequence[int], bar: Bar) -> Iterator[T]:

@@ -30,11 +30,13 @@ from itertools import product
 
 import numpy as np
 
+from emoprobe.probe.arrays import solve_penalties
 from emoprobe.probe.bootstrap import leave_one_out, sum_by_group
 from emoprobe.probe.deletion import Deletions, samples
-from emoprobe.probe.equations import NormalEquations, Removal, solve_penalties
+from emoprobe.probe.equations import NormalEquations, Removal
+from emoprobe.probe.layer_equations import RidgeEquations
 from emoprobe.probe.metrics import moments, pearson_from_moments
-from emoprobe.probe.ridge_equations import RidgeEquations, accumulate
+from emoprobe.probe.ridge_equations import accumulate
 from emoprobe.probe.splits import Fold
 
 LAYER, ACOUSTICS, TEXT = BANDS = ("layer", "acoustics", "text")

@@ -238,7 +238,7 @@ def _trained(fold: Fold) -> list[bytes]:
 
 def _all_penalties(problem: Problem, kind: str, train: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Predictions (fits, penalties, rows, dimensions) of the fits on `train`."""
-    from emoprobe.probe.equations import solve_penalties
+    from emoprobe.probe.arrays import solve_penalties
     from emoprobe.probe.ridge import PENALTIES
 
     targets = problem.targets[train]

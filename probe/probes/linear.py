@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..deletion import LeftOut
+    from ..layer_equations import Reader
     from ..mdl import OnlineCode
-    from ..ridge_equations import Reader
     from ..settings import FitSettings
 
 
@@ -70,13 +70,18 @@ class LinearProbe(Probe):
         """See :class:`.base.Probe`."""
         return single_layer_features(asked, inputs)
 
+    def alone(self, settings: FitSettings) -> bool:
+        """Whether one process fits layer after layer, wherever others could."""
+        return False
+
     def fit(self, task: Task) -> Fitted:
         """Fit one probe a layer."""
+        spread = in_turn if self.alone(task.settings) else task.spread
         # Where it is sent to, nobody watches.
         fit = partial(self._fit_layer, replace(task, bar=_unwatched, spread=in_turn))
         fits: list[Fit] = []
         notes: dict[str, list[str]] = {target: [] for target in task.targets}
-        for of_layer, said in task.spread(fit, range(task.cache.n_layers), task.bar):
+        for of_layer, said in spread(fit, range(task.cache.n_layers), task.bar):
             fits.append(of_layer)
             for target in task.targets:
                 notes[target] += said[target]
@@ -164,8 +169,22 @@ class Ridge(LinearProbe):
             **_permuted(settings),
         }
 
+    def alone(self, settings: FitSettings) -> bool:
+        """On a device, which processes would have to share."""
+        return settings.ridge_device != "cpu"
+
     def solve(self, read: Reader, task: Task, penalties: Sequence[float]) -> Solved:
-        """See :class:`LinearProbe`."""
+        """See :class:`LinearProbe`; on a device if the settings name one."""
+        if task.settings.ridge_device == "cpu":
+            return self._solve(read, task, penalties)
+        from ..device_check import checked_device
+        from ..on_device import brought, working
+
+        device = checked_device(task.settings.ridge_device)
+        with working(device):
+            return self._solve(brought(read, task.folds, device), task, penalties)
+
+    def _solve(self, read: Reader, task: Task, penalties: Sequence[float]) -> Solved:
         from .. import permutation, ridge
         from ..deletion import LeftOut, moments_without
 

@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from emoprobe.errors import UserError
-from emoprobe.probe.equations import inverse, solve_penalties
+from emoprobe.probe.arrays import inverse, solve_penalties
 from emoprobe.probe.metrics import ccc
 from emoprobe.probe.ridge import PENALTIES, RidgeProbe, choose, ridge_probe
 from emoprobe.probe.splits import Fold, cross_validation, group_folds

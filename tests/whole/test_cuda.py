@@ -1,14 +1,18 @@
-"""The promises of the extraction on a GPU; skipped where there is none."""
+"""The promises of the extraction and of ridge probes on a GPU; skipped where there is none."""
 
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from emoprobe.cli.extract import main
+from emoprobe.cli.fit import main as fit
 from emoprobe.extract import HiddenStateCache
 from emoprobe.extract.devices import numerics
+from emoprobe.probe import load_results
+from emoprobe.testing.caches import write_cache
 from emoprobe.testing.checkpoints import VARIANTS, make_backbone, make_model, save_speech_model
 from emoprobe.testing.corpora import make_corpus
 from tests.extract.test_exactness import FLOAT32_TOLERANCE, alone, relative_error, waveforms
@@ -51,3 +55,19 @@ def test_the_command_on_the_gpu(dtype, tolerance, tmp_path):
         wanted = cpu.states("mean")
         np.testing.assert_allclose(cuda.states("mean"), wanted, atol=1e-5 * np.abs(wanted).max(), rtol=0)
         assert np.linalg.norm(half.states("mean") - wanted) <= tolerance * np.linalg.norm(wanted)
+
+
+@pytest.mark.parametrize("rescale", [False, True])
+def test_ridge_probes_on_the_gpu_score_as_on_the_cpu(rescale, tmp_path):
+    states = tmp_path / "states.h5"
+    write_cache(states, layers=3, width=40, n=900, speakers=15)
+    command = [str(states), "--permutations", "50", "--resamples", "100", "--no-figures", "--quiet"]
+    command += ["--rescale"] * rescale
+    for device in ("cpu", "cuda"):
+        assert fit([*command, "--device", device, "--out", str(tmp_path / device)]) == 0
+    cpu, cuda = (load_results(tmp_path / device) for device in ("cpu", "cuda"))
+    # Durations are all alike here: what they score is what their null is, but for rounding.
+    scores = [results.scores[results.scores["probe"] != "duration"] for results in (cuda, cpu)]
+    pd.testing.assert_frame_equal(*scores, rtol=1e-7, atol=1e-8)
+    pd.testing.assert_frame_equal(cuda.predictions, cpu.predictions, rtol=1e-7, atol=1e-8)
+    assert [run["hash"] for run in cuda.protocol] == [run["hash"] for run in cpu.protocol]
