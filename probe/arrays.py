@@ -240,12 +240,3 @@ class Host(Arrays):
 
 
 HOST = Host()
-
-
-def arrays_of(values: Array) -> Arrays:
-    """The operations of where some values are."""
-    if isinstance(values, np.ndarray):
-        return HOST
-    from .on_device import Device
-
-    return Device(values.device)

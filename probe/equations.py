@@ -8,7 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
-from .arrays import HOST, Array, Arrays, arrays_of, inverse
+from .array_kinds import arrays_of
+from .arrays import HOST, Array, Arrays, inverse
 
 #: Equations from which on rows are taken out of a fit by conjugate gradients, and most of their steps. They stop where
 #: the residual has shrunk to this, in the norm of the preconditioner.

@@ -11,7 +11,8 @@ import numpy as np
 
 from emoprobe.errors import UserError
 
-from .arrays import Array, Arrays, arrays_of
+from .array_kinds import arrays_of
+from .arrays import Array, Arrays
 from .equations import Change, LabelSums, NormalEquations, Predictor
 from .splits import Fold
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -28,8 +28,10 @@ from emoprobe.extract.devices import numerics
 from emoprobe.extract.transfers import to_device
 
 from .arrays import Arrays, too_small
-from .layer_equations import Reader
 from .splits import Fold
+
+if TYPE_CHECKING:
+    from .layer_equations import Reader
 
 #: Part of the free memory of a device that the features of a layer may take.
 SHARE = 0.6

@@ -8,7 +8,8 @@ import numpy as np
 
 from emoprobe.errors import UserError
 
-from .arrays import HOST, Array, arrays_of
+from .array_kinds import arrays_of
+from .arrays import HOST, Array
 from .equations import Change, LabelSums, NormalEquations, Removal
 from .layer_equations import Blocks, Columns, Draw, Fits, Reader, RidgeEquations, check_finite
 from .metrics import moments

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from emoprobe.checkpoints import last_whole_checkpoint
 from emoprobe.cli.predict import main as predict
+from emoprobe.endtoend import jobs as jobs_module
 from emoprobe.endtoend import runs as runs_module
 from emoprobe.endtoend import trainer as trainer_module
 from emoprobe.endtoend import training as training_module
@@ -424,7 +425,7 @@ def test_the_model_that_a_run_is_described_by_is_gone_when_training_begins(place
 
     training_build = training_module.build
     monkeypatch.setattr(training_module, "build", build)
-    monkeypatch.setattr(training_module, "run_fold", run_fold)
+    monkeypatch.setattr(jobs_module, "run_fold", run_fold)
     with pytest.raises(UserError, match="no training is needed here"):
         trained(place, tmp_path / "out", model={"text": None})
     assert alive == [[None]]
