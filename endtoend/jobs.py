@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from emoprobe.probe.splits import POOLED, Fold
 
 from .runs import Run, run_fold
 from .saved import own_files, put_in_place, read_config
+from .settings import refuse_float16
 
 #: Processes that decode beside a GPU, where nobody says how many.
 _DECODING = 4
@@ -43,6 +45,16 @@ class Job:
     def finished(self, dimensions: int) -> tuple[dict, np.ndarray] | None:
         """Its result and predictions, as :func:`finished`."""
         return finished(self.folder, (len(self.rows), dimensions))
+
+    def refuse_unbounded(self, dimensions: int) -> tuple[dict, np.ndarray]:
+        """:meth:`finished` of a training that has just ended: only predictions beyond any label can be amiss."""
+        left = self.finished(dimensions)
+        if left is None:
+            raise UserError(
+                f"{self.folder}: the predictions of this training are beyond {LARGEST:g}: lower the learning rates, "
+                "and give --overwrite"
+            )
+        return left
 
     @property
     def rows(self) -> np.ndarray:
@@ -111,6 +123,8 @@ def train_each(run: Run, engine: EngineSettings) -> tuple[np.ndarray, list[dict]
         for job in lacking:
             run.say(f"training {jobs.index(job) + 1} of {len(jobs)}: {job}")
             run_fold(run, job.fold, seed=job.seed, folder=job.folder)
+            if run.leads:
+                job.refuse_unbounded(dimensions)
     if not run.leads:
         return np.empty(0), []
     predictions = np.full((run.training.seeds, *run.material.labels.shape), np.nan)
@@ -118,13 +132,7 @@ def train_each(run: Run, engine: EngineSettings) -> tuple[np.ndarray, list[dict]
     for job in jobs:
         # A kill may have come between the result and this.
         remove(job.folder / "checkpoints", ["checkpoint-*/**"])
-        left = job.finished(dimensions)
-        if left is None:
-            raise UserError(
-                f"{job.folder}: the predictions of this training are beyond {LARGEST:g}: lower the learning rates, and "
-                "give --overwrite"
-            )
-        result, predictions[job.seed - run.training.seed, job.rows] = left
+        result, predictions[job.seed - run.training.seed, job.rows] = job.refuse_unbounded(dimensions)
         ended.append({"seed": job.seed, "fold": job.fold.name, **result})
     _keep_the_best(run.out / "model", [job.folder / "model" for job in jobs])
     return predictions, ended
@@ -137,22 +145,26 @@ def _train_on_cluster(run: Run, engine: EngineSettings, jobs: list[Job], lacking
     """Train each as a task; each keeps its model in its own folder, for several end at once."""
     training = run.training
     with session(engine) as ray:
-        decoding = _DECODING if training.workers is None else training.workers
-        place = Place.on(ray, engine, device=training.device, threads=1 + decoding)
+        place = Place.on(ray, engine, device=training.device, threads=1 + (training.workers or 0))
+        if place.gpus and training.workers is None:
+            place = Place.on(ray, engine, device=training.device, threads=1 + _DECODING)
+        refuse_float16(training, place.device)
         run.say(f"{len(lacking)} of {len(jobs)} trainings by {place}")
         run.say(f"each writes {run.out / 'runs'}/*/log.jsonl while it trains")
         there = replace(run, training=replace(training, device=place.device), progress=False, say=_unheard)
         work = partial(_in_its_place, str(Path.cwd()), there)
-        told = in_tasks(ray, work, lacking, what="training", cpus=place.cpus, gpus=place.gpus)
-        for job, (machine, lines) in zip(lacking, told, strict=True):
-            run.say(f"training {jobs.index(job) + 1} of {len(jobs)}: {job}, on {machine}")
-            for line in lines:
-                run.say(line)
-            if not (job.folder / "result.json").is_file():
-                raise UserError(
-                    f"{job.folder}: {machine} has trained, and nothing of it is seen here: --out must lie on a file "
-                    "system that every machine mounts at the same place"
-                )
+        tasks = in_tasks(ray, work, lacking, what="training", cpus=place.cpus, gpus=place.gpus)
+        with closing(tasks) as told:
+            for job, (machine, lines) in zip(lacking, told, strict=True):
+                run.say(f"training {jobs.index(job) + 1} of {len(jobs)}: {job}, on {machine}")
+                for line in lines:
+                    run.say(line)
+                if not (job.folder / "result.json").is_file():
+                    raise UserError(
+                        f"{job.folder}: {machine} has trained, and nothing of it is seen here: --out must lie on a "
+                        "file system that every machine mounts at the same place"
+                    )
+                job.refuse_unbounded(len(run.model.dimensions))
 
 
 def _unheard(line: str) -> None:

@@ -341,6 +341,17 @@ def refuse_in_vain(model: ModelSettings, training: TrainingSettings) -> None:
         raise UserError(f"--lora {training.lora} needs peft: pip install 'emoprobe[lora]'")
 
 
+def refuse_float16(training: TrainingSettings, kind: str) -> None:
+    """Refuse half precision on a device of a kind ("cpu", "cuda", "mps") that does not train in it.
+
+    Raises
+    ------
+    UserError
+    """
+    if training.precision == "float16" and kind == "cpu":
+        raise UserError("--precision float16 is for a GPU: take bfloat16 or float32 here")
+
+
 def one_of(flag: str, given: Sequence[str], known: Sequence[str]) -> None:
     """Refuse a name that is not known.
 

@@ -11,8 +11,10 @@ from emoprobe.errors import UserError
 from emoprobe.extract.corpora import Corpus
 from emoprobe.extract.corpora.cells import RATERS
 from emoprobe.extract.encoders.pickled import file_sha256
+from emoprobe.extract.limits import SAMPLE_RATE
 from emoprobe.probe.splits import OFFICIAL
 
+from .emotion_model import EmotionModel
 from .exported import saved_in
 from .material import Material
 from .runs import predict_rows, write_array
@@ -84,7 +86,8 @@ class Teacher:
         Raises
         ------
         UserError
-            If the corpus has no split of its own: a teacher would have been trained on what another fold tests.
+            If the corpus has no split of its own: a teacher would have been trained on what another fold tests; or an
+            utterance does not fit into the teacher's window.
         """
         refuse_folds(material)
         (fold,) = material.split.folds
@@ -93,6 +96,7 @@ class Teacher:
         predicted = _kept(path, len(rows), len(material.dimensions))
         if predicted is None:
             teacher = load_model(self.folder, device=device)
+            _refuse_longer(teacher, material, rows)
             columns = [teacher.dimensions.index(name) for name in material.dimensions]
             predicted = predict_rows(teacher, material, rows, progress=progress)[:, columns]
             write_array(path, predicted)
@@ -105,6 +109,19 @@ def _without_ratings(corpus: Corpus) -> Corpus:
     """The same utterances as a teacher has them that was trained without the single ratings."""
     table = corpus.utterances
     return replace(corpus, utterances=table.assign(**{name: np.nan for name in RATERS if name in table}))
+
+
+def _refuse_longer(teacher: EmotionModel, material: Material, rows: np.ndarray) -> None:
+    """Refuse a teacher whose window is too short for some of what it is to hear."""
+    if teacher.longest is None or material.speech is None:
+        return
+    samples = np.array([material.speech.headers[row].samples for row in rows])
+    if count := int((samples > teacher.longest).sum()):
+        raise UserError(
+            f"--teacher {teacher.label} takes at most {teacher.longest / SAMPLE_RATE:g} s, and {count:,} of the "
+            f"{len(rows):,} utterances that are trained on have up to {samples.max() / SAMPLE_RATE:.1f} s: train it "
+            "with a longer --audio-window, and give --overwrite"
+        )
 
 
 def refuse_folds(material: Material) -> None:

@@ -27,7 +27,7 @@ from .callbacks import CheckpointPause, EpochSampler, GradientWatch, LogLines, S
 from .data import Collator, LengthGrouped, Utterances
 from .model import AudioTextModel
 from .rates import parameter_groups
-from .settings import TrainingSettings
+from .settings import TrainingSettings, refuse_float16
 from .step import Part, Watch, joint_gradients, predict, refuse_steps_in_vain, restore_random_state, steps_in_vain
 from .workers import fitting_workers, free_shared_memory, local_processes, told_of_dead_workers
 
@@ -340,6 +340,7 @@ def _arguments(training: TrainingSettings, *, seed: int, folder: Path) -> Traini
     from emoprobe.extract.devices import choose_device
 
     device = choose_device(training.device)
+    refuse_float16(training, device.type)
     workers = training.workers if training.workers is not None else (4 if device.type == "cuda" else 0)
     arguments = TrainingArguments(
         output_dir=str(folder / "checkpoints"),

@@ -45,7 +45,7 @@ from .mixture import refuse_mixture
 from .model import AudioTextModel
 from .runs import Run
 from .saved import build, own_files, read_config
-from .settings import ModelSettings, TrainingSettings, refuse_absent_trackers, refuse_in_vain
+from .settings import ModelSettings, TrainingSettings, refuse_absent_trackers, refuse_float16, refuse_in_vain
 from .settings import stated as stated_settings
 from .teacher import FILE as TAUGHT
 from .teacher import Teacher, refuse_folds
@@ -132,7 +132,7 @@ def train(  # noqa: PLR0913 (options of the user's, each given by its name)
             refuse_other_results(results)
         for note in () if training.lora is None else adaptable(first, training.lora):
             say(f"note: {note}")
-        _refuse_unfit(training, first)
+        _refuse_unfit(training, first, engine)
         material = prepare(corpus, model, training, first, progress=progress, say=say)
         if material.left_out:
             for dimension, reason in material.left_out.items():
@@ -160,7 +160,7 @@ def train(  # noqa: PLR0913 (options of the user's, each given by its name)
             leads=leads,
             progress=progress,
             trackers=trackers,
-            taught=_taught(teacher, material, out, training, progress=progress),
+            taught=_taught(teacher, material, out, "auto" if engine.on_ray else training.device, progress=progress),
             say=say,
         )
         _announce(run, first)
@@ -176,22 +176,20 @@ def train(  # noqa: PLR0913 (options of the user's, each given by its name)
         return scored, material.unusable
 
 
-def _refuse_unfit(training: TrainingSettings, model: AudioTextModel) -> None:
-    """Refuse what this machine, or this model, cannot do."""
-    if training.precision == "float16" and choose_device(training.device).type == "cpu":
-        raise UserError("--precision float16 is for a GPU: take bfloat16 or float32 here")
+def _refuse_unfit(training: TrainingSettings, model: AudioTextModel, engine: EngineSettings) -> None:
+    """Refuse what this machine, if it trains, or this model cannot do."""
+    if not engine.on_ray:
+        refuse_float16(training, choose_device(training.device).type)
     if model.audio is not None and training.longest * SAMPLE_RATE < model.audio.backbone.receptive_field:
         label = model.audio.backbone.label
         raise UserError(f"--cut {training.longest:g} is shorter than one frame of {label}: give a second or more")
 
 
 def _taught(
-    teacher: Teacher | None, material: Material, out: Path, training: TrainingSettings, *, progress: bool
+    teacher: Teacher | None, material: Material, out: Path, device: str, *, progress: bool
 ) -> np.ndarray | None:
-    """What the teacher predicts, where there is one."""
-    if teacher is None:
-        return None
-    return teacher.targets(material, out=out, device=training.device, progress=progress)
+    """What the teacher predicts, on a device of this machine, where there is a teacher."""
+    return None if teacher is None else teacher.targets(material, out=out, device=device, progress=progress)
 
 
 def _announce(run: Run, model: AudioTextModel) -> None:

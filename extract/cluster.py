@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import ModuleType
@@ -230,9 +230,31 @@ def places(nodes: Sequence[Mapping[str, float]], *, of_gpus: bool, threads: int)
     return sum(min(gpus, cpus // each) if of_gpus else cpus // each for cpus, gpus in has), each
 
 
+@contextmanager
+def told_of_loss(ray: ModuleType, what: str) -> Iterator[None]:
+    """Say what to do where workers or machines are lost for good; a fault of this program is shown as one.
+
+    Parameters
+    ----------
+    ray : module
+        Connected.
+    what : str
+        What a worker does, in a word.
+    """
+    lost = ray.exceptions
+    try:
+        yield
+    except (lost.RayActorError, lost.WorkerCrashedError, lost.NodeDiedError, lost.ObjectLostError,
+            lost.OutOfMemoryError) as error:  # fmt: skip
+        raise UserError(
+            f"the cluster gave up ({reason(error)[:300]}): a worker died {TRIES_AGAIN + 1} times over the same {what}, "
+            "or there was none left (memory? ray status tells); run the same command again, what is finished is kept"
+        ) from error
+
+
 def in_tasks(
     ray: ModuleType, work: Callable[[Item], T], items: Iterable[Item], *, what: str, cpus: int = 1, gpus: int = 0
-) -> Iterator[T]:
+) -> Generator[T, None, None]:
     """Do a piece of work for each item as a task of a cluster; what came of them, in their order.
 
     Parameters
@@ -259,16 +281,12 @@ def in_tasks(
     waiting = [task.remote(shared, versions(), item) for item in items]
     try:
         for reference in list(waiting):
-            answer = ray.get(reference)
+            with told_of_loss(ray, what):
+                answer = ray.get(reference)
             waiting.remove(reference)
             if isinstance(answer, Refusal):
                 raise answer.error()
             yield answer
-    except ray.exceptions.RayError as error:
-        raise UserError(
-            f"the cluster gave up ({reason(error)[:300]}): a worker died {TRIES_AGAIN + 1} times over the same {what}, "
-            "or there was none left (memory? ray status tells); run the same command again, what is finished is kept"
-        ) from error
     finally:
         for reference in waiting:
             ray.cancel(reference)

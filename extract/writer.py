@@ -91,6 +91,7 @@ class CacheWriter:
             self._offsets = {name: file[name].id.get_offset() for name in placed(file)}
             self.frames = file["utterances/frames"][:]
         self._written: deque[dict[int, str]] = deque()  # batches without a mark
+        self._lost: UserError | None = None
         self._hashing = ThreadPoolExecutor(_HASHING, thread_name_prefix="hash")
         self._fd = os.open(path, os.O_RDWR)
 
@@ -151,12 +152,24 @@ class CacheWriter:
         -------
         list of int
             The utterances that are marked now.
+
+        Raises
+        ------
+        UserError
+            If the disk has lost something; from then on nothing is marked, for a system tells that once and may have
+            lost what came after it, too.
         """
+        if self._lost is not None:
+            raise self._lost
         marks: dict[int, str] = {}
         for _ in range(len(self._written)):
             marks |= self._written.popleft()
         if marks:
-            _sync(self._fd)
+            try:
+                _sync(self._fd)
+            except OSError as error:
+                self._lost = self._unwritable(error)
+                raise self._lost from error
             for row, status in marks.items():
                 self._mark(row, status)
         return list(marks)

@@ -167,7 +167,8 @@ def brought(read: Reader, folds: Sequence[Fold], device: torch.device) -> Reader
     features = one.new_empty((len(rows), one.shape[1]))
     for start in range(0, len(rows), _ROWS_SENT):
         features[start : start + _ROWS_SENT] = sent(rows[start : start + _ROWS_SENT])
-    place = torch.zeros(int(rows[-1]) + 1, dtype=torch.int64, device=device)
+    # A row that was not brought has no place: it is no other row.
+    place = torch.full((int(rows[-1]) + 1,), len(rows), dtype=torch.int64, device=device)
     place[torch.tensor(rows, device=device)] = torch.arange(len(rows), device=device)
     return lambda some: features[place[torch.tensor(some, device=device)]]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -96,7 +96,7 @@ def ridge_device(
         If there is no such device, or a cluster is asked for too.
     """
     device, ridge = settings.device, "ridge" in settings.probes
-    if settings.ridge_device == "cpu":
+    if settings.ridge_device == "cpu" or not ridge:
         if ridge and device == "mps":
             say("ridge probes stay on the CPU: --device mps has no double precision")
         yield
@@ -106,11 +106,11 @@ def ridge_device(
     from .on_device import forget
 
     choose_device(device)
-    if ridge and engine.on_ray:
+    if engine.on_ray:
         raise UserError(
             f"--device {device} fits ridge probes on this machine, --engine ray on a cluster: leave one of them out"
         )
-    if ridge and (workers or 1) > 1:
+    if (workers or 1) > 1:
         say(f"layers of ridge probes are fitted one after the other on {device}, whatever --workers is")
     try:
         yield
@@ -120,5 +120,6 @@ def ridge_device(
 
 def _as_tasks(ray: ModuleType, fit: Callable[[int], T], layers: Sequence[int], bar: Bar) -> Iterator[T]:
     """A task of one processor for each layer; they are waited for in their order."""
-    for _, made in zip(bar(layers, "layer"), in_tasks(ray, fit, layers, what="layer"), strict=True):
-        yield made
+    with closing(in_tasks(ray, fit, layers, what="layer")) as tasks:
+        for _, made in zip(bar(layers, "layer"), tasks, strict=True):
+            yield made

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from emoprobe.errors import UserError, reason
+from emoprobe.errors import UserError
 
-from ..cluster import TRIES_AGAIN, EngineSettings, Place, Refusal, answered
+from ..cluster import TRIES_AGAIN, EngineSettings, Place, Refusal, answered, told_of_loss
 from ..encoders.speech import Backbone, load_backbone
 from ..pipeline import Extracted, Files, stop_at_problem
 from ..precision import PrecisionCheck
@@ -198,7 +197,7 @@ class RayEngine(Engine):
 
     def _ask(self, work: Callable[[LocalEngine], Any]) -> Any:
         task = self._ray.remote(num_cpus=self._place.cpus, num_gpus=self._place.gpus, max_retries=TRIES_AGAIN)(answered)
-        with _told_of_loss(self._ray):
+        with told_of_loss(self._ray, "work"):
             answer = self._ray.get(task.remote(_with_engine, versions(), work, self._recipe, self._there))
         if isinstance(answer, Refusal):
             raise answer.error()
@@ -236,23 +235,9 @@ class RayEngine(Engine):
             num_gpus=self._place.gpus,
             ray_remote_args_fn=_patience,
         )
-        with _told_of_loss(self._ray):
+        with told_of_loss(self._ray, "work"):
             for row in answers.iter_rows():
                 yield row["answer"]
-
-
-@contextmanager
-def _told_of_loss(ray: ModuleType) -> Iterator[None]:
-    """Say what to do where workers or machines are lost for good; a fault of this program is shown as one."""
-    lost = ray.exceptions
-    try:
-        yield
-    except (lost.RayActorError, lost.WorkerCrashedError, lost.NodeDiedError, lost.ObjectLostError,
-            lost.OutOfMemoryError) as error:  # fmt: skip
-        raise UserError(
-            f"the cluster gave up ({reason(error)[:300]}): a worker died {TRIES_AGAIN + 1} times over the same work, "
-            "or there was none left (memory? ray status tells); run the same command again, what is finished is kept"
-        ) from error
 
 
 def _patience() -> dict[str, int]:

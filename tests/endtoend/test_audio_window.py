@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from transformers import WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from emoprobe.cli.train import main
+from emoprobe.endtoend import teacher as teacher_module
 from emoprobe.endtoend.costs import count_parts
 from emoprobe.endtoend.saved import build, load_model, save_model
 from emoprobe.endtoend.settings import ModelSettings
@@ -48,6 +50,24 @@ def test_it_is_the_encoder_of_that_window_as_transformers_has_it():
     assert states.shape == (backbone.n_layers, 2, 50, backbone.width)
     with pytest.raises(UserError, match="longer than the 1 s"):
         backbone.hidden_states([tone(1.1, seed=3)])
+
+
+@pytest.mark.parametrize(("seconds", "frames"), [(0.5, 25), (0.52, 26), (0.5001, 26), (8.06, 403), (8.14, 407)])
+def test_no_frame_more_than_the_seconds_ask_for(seconds, frames):
+    """Also where the product of seconds and rate is a rounding above a whole number, as the last two are."""
+    backbone = make_backbone("whisper", max_source_positions=500)
+    assert narrow(backbone, seconds).config.max_source_positions == frames
+
+
+def test_a_teacher_with_too_short_a_window_is_refused_with_the_count():
+    teacher = SimpleNamespace(label="whisper", longest=16000)
+    lengths = [SimpleNamespace(samples=samples) for samples in (8000, 16000, 24000, 40000)]
+    material = SimpleNamespace(speech=SimpleNamespace(headers=lengths))
+    with pytest.raises(
+        UserError, match=r"takes at most 1 s, and 2 of the 4 utterances .* up to 2\.5 s: .*--audio-window"
+    ):
+        teacher_module._refuse_longer(teacher, material, np.arange(4))
+    teacher_module._refuse_longer(teacher, material, np.arange(2))
 
 
 def test_seconds_are_rounded_up_to_a_frame_and_positions_are_never_trained():

@@ -11,6 +11,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ from emoprobe.endtoend.training import train
 from emoprobe.errors import UserError
 from emoprobe.extract import HiddenStateCache, extract
 from emoprobe.extract.audio import AudioProblem
-from emoprobe.extract.cluster import EngineSettings, Refusal, answered, differing, places, session
+from emoprobe.extract.cluster import EngineSettings, Refusal, answered, differing, in_tasks, places, session
 from emoprobe.extract.corpora import read_corpus
 from emoprobe.extract.engines import ray_engine
 from emoprobe.extract.engines.ray_engine import chunks
@@ -309,6 +310,31 @@ def test_workers_are_as_many_as_fit_on_the_machines(nodes, of_gpus, threads, exp
 def test_devices_that_contradict_each_other_are_refused(cluster, place, tmp_path, capsys):
     assert main([*arguments(place, tmp_path / "states.h5"), "--gpus", "2"]) == 2  # the device is cpu there
     assert "--device cpu and --gpus 2 contradict each other" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ray.exceptions.RayTaskError("work", "its traceback", ValueError("a fault")), ray.exceptions.RayTaskError),
+        (ray.exceptions.WorkerCrashedError(), UserError),
+    ],
+)
+def test_a_fault_of_the_program_is_no_worker_that_died(error, told):
+    def get(_reference: object) -> None:
+        raise error
+
+    cancelled: list[object] = []
+    task = SimpleNamespace(remote=lambda *given: given[-1])
+    stub = SimpleNamespace(
+        exceptions=ray.exceptions,
+        remote=lambda **_: lambda _work: task,
+        put=lambda work: work,
+        get=get,
+        cancel=cancelled.append,
+    )
+    with pytest.raises(told):
+        list(in_tasks(stub, print, [1, 2], what="layer"))
+    assert cancelled == [1, 2]
 
 
 def test_libraries_that_differ_are_named():

@@ -110,6 +110,23 @@ def test_a_full_disk_is_told_and_nothing_is_marked(path, monkeypatch):
     assert marks(path) == ["pending"] * ROWS
 
 
+def test_after_a_disk_that_lost_something_nothing_is_marked(path, monkeypatch):
+    """A system tells a loss once, and what was written meanwhile may be lost with it."""
+
+    def sync(fd: int) -> None:
+        batch([6], seed=2).write(writer)  # while the disk is asked
+        monkeypatch.undo()
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with CacheWriter(path) as writer:
+        monkeypatch.setattr(writer_module, "_sync", sync)
+        batch([2]).write(writer)
+        for _ in range(2):
+            with pytest.raises(UserError, match=r"states.h5: cannot write \(Input/output error\)"):
+                writer.commit()
+    assert marks(path) == ["pending"] * ROWS
+
+
 def test_what_was_written_before_an_error_is_marked(path):
     """The third batch cannot be had: the first two are kept, whatever thread they were in."""
 

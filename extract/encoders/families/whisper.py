@@ -81,7 +81,7 @@ class WhisperRecipe(Recipe):
 
     def narrow(self, seconds: float) -> None:
         """Keep the first positions alone, those of so many seconds."""
-        self.config.max_source_positions = math.ceil(seconds * SAMPLE_RATE / (2 * _HOP))
+        self.config.max_source_positions = math.ceil(round(seconds * SAMPLE_RATE, 6) / (2 * _HOP))
         kept = self.model.get_parameter("embed_positions.weight")[: self.config.max_source_positions]
         self.model.embed_positions = torch.nn.Embedding.from_pretrained(kept.detach().clone())
         self.model.max_source_positions = self.config.max_source_positions
