@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     quiet_transformers(verbose=options.verbose)
-    from emoprobe.endtoend.export import export_model
+    from emoprobe.endtoend.export import export_model, refuse_features
     from emoprobe.endtoend.exported import FLOAT, INSIDE, INT8, saved_in
     from emoprobe.endtoend.saved import load_model
 
@@ -73,6 +73,7 @@ def _export(options: argparse.Namespace) -> int:
     # The default lies in the model, where only its own files may be replaced.
     refuse_inputs([] if options.out is None else [options.out], [options.model, options.corpus])
     model = load_model(options.model)
+    refuse_features(model)
     waveforms, texts = _held_out(options, model)
     checks = export_model(options.model, waveforms, texts, out=options.out, int8=options.int8)
     if options.quiet:

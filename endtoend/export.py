@@ -105,11 +105,7 @@ def export_model(
     except PackageNotFoundError as error:
         raise UserError(f"the package {error.name} is not installed; `pip install 'emoprobe[onnx]'`") from error
     ready = load_model(folder)
-    if ready.model.audio is not None and not ready.model.audio.backbone.reads_waveform:
-        raise UserError(
-            f"{ready.label} takes log-mel features, which the ONNX form does not compute; use probe-predict without "
-            "--onnx, or train a model that reads the waveform, such as distilhubert"
-        )
+    refuse_features(ready)
     heard, said = checked_arguments(ready, waveforms, texts)
     count = len(said)
     if count == 0:
@@ -153,6 +149,20 @@ def export_model(
         remove(beside, own_export_files(beside))
     remove(before, own_export_files(before))
     return checks
+
+
+def refuse_features(model: EmotionModel) -> None:
+    """Refuse a model whose input is computed from the waveform, which no graph does.
+
+    Raises
+    ------
+    UserError
+    """
+    if model.model.audio is not None and not model.model.audio.backbone.reads_waveform:
+        raise UserError(
+            f"{model.label} takes log-mel features, which the ONNX form does not compute; use probe-predict without "
+            "--onnx, or train a model that reads the waveform, such as distilhubert"
+        )
 
 
 def _compare_int8(

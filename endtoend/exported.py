@@ -54,10 +54,11 @@ MADE_BY = "probe-train export"
 def saved_in(folder: str | os.PathLike[str]) -> Path:
     """The folder of the model that is meant by that of a training: the one that the training saved in it.
 
-    Any other folder is taken as it is.
+    Any other folder, that of a model first of all, is taken as it is.
     """
     folder = Path(folder)
-    return folder / "model" if (folder / "model" / "config.json").is_file() else folder
+    of_a_run = (folder / "model" / "config.json").is_file() and not (folder / "config.json").exists()
+    return folder / "model" if of_a_run else folder
 
 
 def own_of_format(folder: Path, made_by: str, known: str, unmarked: Sequence[str]) -> list[str]:

@@ -186,13 +186,23 @@ def _in_its_place(folder: str, run: Run, job: Job) -> tuple[str, list[str]]:
 
 
 def _keep_the_best(best: Path, candidates: list[Path]) -> None:
-    """Put the model with the highest development score in place of `best`, which stays where none is higher."""
+    """Put the model with the highest development score in place of `best`, which stays where none is higher.
+
+    The others are removed, and what a kill has left of one that was being removed.
+
+    Raises
+    ------
+    UserError
+        If there is none at all.
+    """
     there = [folder for folder in candidates if folder.is_dir()]
     higher = best if best.is_dir() else None
     for folder in there:
-        if higher is None or _score(folder) > _score(higher):
+        if (folder / "config.json").is_file() and (higher is None or _score(folder) > _score(higher)):
             higher = folder
-    if higher not in (None, best):
+    if higher is None:
+        raise UserError(f"{best} is gone: bring it back from a copy, or train it anew with --overwrite")
+    if higher != best:
         put_in_place(higher, best)
     for folder in there:
         remove(folder, own_files(folder))

@@ -142,7 +142,7 @@ def prepare(
     labels = Labels.of(tabled)
     usable = labels.usable
     if not usable.any():
-        raise UserError(f"'{corpus.name}' has no utterance that can be used: {_counts(tabled['status'])}")
+        raise UserError(f"'{corpus.name}' has no utterance that can be used: {_left_out(tabled)}")
     if model.text is not None:
         absent = int((tabled["transcript"].str.strip() == "")[usable].sum())
         if absent == usable.sum():
@@ -166,7 +166,8 @@ def prepare(
         left_out |= reasons
         dimensions = tuple(name for name in dimensions if name not in reasons)
     told = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
-    raise UserError(f"'{corpus.name}' has nothing to learn ({told}): fill in labels, or choose others with --dim")
+    also = "" if usable.all() else f"; of {len(tabled):,} utterances {_left_out(tabled)}"
+    raise UserError(f"'{corpus.name}' has nothing to learn ({told}{also}): fill in labels, or choose others with --dim")
 
 
 def _tell_of_slow_files(table: pd.DataFrame, speech: Speech, say: Callable[[str], None]) -> None:
@@ -204,5 +205,8 @@ def _need_labels_to_stop_by(labels: np.ndarray, split: Split, dimensions: Sequen
             )
 
 
-def _counts(statuses: pd.Series) -> str:
-    return ", ".join(f"{count} are {status}" for status, count in statuses.value_counts().items())
+def _left_out(table: pd.DataFrame) -> str:
+    """How many utterances cannot be used, by what is wrong, and what is with the first of them."""
+    problems = table[table["status"] != "done"]
+    counts = ", ".join(f"{count:,} are {status}" for status, count in problems["status"].value_counts().items())
+    return f"{counts} ({problems['id'].iloc[0]}: {problems['reason'].iloc[0]})"

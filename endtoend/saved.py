@@ -212,6 +212,21 @@ def _settings(config: dict, path: Path) -> ModelSettings:
         raise UserError(f"{path}: the field 'settings' cannot be ({error}); {_AGAIN}") from error
 
 
+def window_of(folder: Path, config: dict) -> int | None:
+    """Samples that a saved model takes at most, None without limit; no weight is read.
+
+    Parameters
+    ----------
+    folder : Path
+    config : dict
+        Its `config.json`.
+    """
+    if config["settings"]["audio"] is None:
+        return None
+    with torch.device("meta"):
+        return load_backbone(str(folder / "audio"), random_init=0, normalise=config["normalise"]).longest
+
+
 def load_model(folder: str | os.PathLike[str], *, device: str = "cpu") -> EmotionModel:
     """Load a model that ``probe-train`` saved; no network is asked.
 

@@ -87,7 +87,8 @@ class ModelSettings:
         if self.audio_window is not None and self.audio is None:
             raise UserError("--audio-window is of the speech encoder, and --audio is none: leave one of them out")
         check_counts(self, "keep_layers", least=1)
-        check_positive(self, "audio_window")
+        if self.audio_window is not None and not self.audio_window > 0:
+            raise UserError(f"--audio-window {self.audio_window:g} must be a number of seconds above 0")
         if not self.dimensions:
             raise UserError(f"name at least one dimension: {', '.join(DIMENSIONS)}")
         _check_shares(self, "dropout", "text_dropout", "audio_dropout")

@@ -14,11 +14,10 @@ from emoprobe.extract.encoders.pickled import file_sha256
 from emoprobe.extract.limits import SAMPLE_RATE
 from emoprobe.probe.splits import OFFICIAL
 
-from .emotion_model import EmotionModel
 from .exported import saved_in
 from .material import Material
 from .runs import predict_rows, write_array
-from .saved import load_model, read_config
+from .saved import load_model, read_config, window_of
 from .settings import ModelSettings
 
 #: What it predicted, in the folder of a run.
@@ -37,11 +36,14 @@ class Teacher:
         What the numbers depend on, as JSON: its label, and hash of its weights.
     notes : tuple of str
         What is to be said of it.
+    longest : int or None
+        Samples that it takes at most.
     """
 
     folder: Path
     stated: dict
     notes: tuple[str, ...]
+    longest: int | None = None
 
     @classmethod
     def of(cls, folder: str | Path, corpus: Corpus, model: ModelSettings) -> Teacher:
@@ -76,7 +78,29 @@ class Teacher:
                 "it has heard what is tested here cannot be told"
             )
         weights = file_sha256(folder / "model.safetensors")
-        return cls(folder, {"label": config["label"], "weights_sha256": weights}, tuple(notes))
+        stated = {"label": config["label"], "weights_sha256": weights}
+        return cls(folder, stated, tuple(notes), window_of(folder, config))
+
+    def refuse(self, material: Material) -> None:
+        """Refuse what this teacher cannot teach, before anything is trained.
+
+        Raises
+        ------
+        UserError
+            If the corpus has no split of its own, or some of what is trained on does not fit into the teacher's window.
+        """
+        refuse_folds(material)
+        if self.longest is None or material.speech is None:
+            return
+        (fold,) = material.split.folds
+        rows, _ = fold.stopping
+        samples = np.array([material.speech.headers[row].samples for row in rows])
+        if count := int((samples > self.longest).sum()):
+            raise UserError(
+                f"--teacher {self.folder} takes at most {self.longest / SAMPLE_RATE:g} s, and {count:,} of the "
+                f"{len(rows):,} utterances that are trained on have up to {samples.max() / SAMPLE_RATE:.1f} s: leave "
+                "these out of the corpus, or train a teacher with a longer --audio-window"
+            )
 
     def targets(self, material: Material, *, out: Path, device: str, progress: bool) -> np.ndarray:
         """What the teacher predicts for the training part, (utterances, dimensions); NaN elsewhere.
@@ -86,8 +110,7 @@ class Teacher:
         Raises
         ------
         UserError
-            If the corpus has no split of its own: a teacher would have been trained on what another fold tests; or an
-            utterance does not fit into the teacher's window.
+            If the corpus has no split of its own: a teacher would have been trained on what another fold tests.
         """
         refuse_folds(material)
         (fold,) = material.split.folds
@@ -96,7 +119,6 @@ class Teacher:
         predicted = _kept(path, len(rows), len(material.dimensions))
         if predicted is None:
             teacher = load_model(self.folder, device=device)
-            _refuse_longer(teacher, material, rows)
             columns = [teacher.dimensions.index(name) for name in material.dimensions]
             predicted = predict_rows(teacher, material, rows, progress=progress)[:, columns]
             write_array(path, predicted)
@@ -109,19 +131,6 @@ def _without_ratings(corpus: Corpus) -> Corpus:
     """The same utterances as a teacher has them that was trained without the single ratings."""
     table = corpus.utterances
     return replace(corpus, utterances=table.assign(**{name: np.nan for name in RATERS if name in table}))
-
-
-def _refuse_longer(teacher: EmotionModel, material: Material, rows: np.ndarray) -> None:
-    """Refuse a teacher whose window is too short for some of what it is to hear."""
-    if teacher.longest is None or material.speech is None:
-        return
-    samples = np.array([material.speech.headers[row].samples for row in rows])
-    if count := int((samples > teacher.longest).sum()):
-        raise UserError(
-            f"--teacher {teacher.label} takes at most {teacher.longest / SAMPLE_RATE:g} s, and {count:,} of the "
-            f"{len(rows):,} utterances that are trained on have up to {samples.max() / SAMPLE_RATE:.1f} s: train it "
-            "with a longer --audio-window, and give --overwrite"
-        )
 
 
 def refuse_folds(material: Material) -> None:

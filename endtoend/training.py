@@ -48,7 +48,7 @@ from .saved import build, own_files, read_config
 from .settings import ModelSettings, TrainingSettings, refuse_absent_trackers, refuse_float16, refuse_in_vain
 from .settings import stated as stated_settings
 from .teacher import FILE as TAUGHT
-from .teacher import Teacher, refuse_folds
+from .teacher import Teacher
 
 PROBE = "end-to-end"
 
@@ -124,6 +124,7 @@ def train(  # noqa: PLR0913 (options of the user's, each given by its name)
     for note in () if teacher is None else teacher.notes:
         say(f"note: {note}")
     first, text = build(model, weights=training.weights, seed=training.seed, label=label)
+    _refuse_unfit(training, first, engine)
     if engine.on_ray and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("--engine ray trains each seed and fold in one process: leave it out, or accelerate")
     leads = int(os.environ.get("RANK", "0")) == 0  # of several processes one writes
@@ -132,7 +133,6 @@ def train(  # noqa: PLR0913 (options of the user's, each given by its name)
             refuse_other_results(results)
         for note in () if training.lora is None else adaptable(first, training.lora):
             say(f"note: {note}")
-        _refuse_unfit(training, first, engine)
         material = prepare(corpus, model, training, first, progress=progress, say=say)
         if material.left_out:
             for dimension, reason in material.left_out.items():
@@ -142,7 +142,7 @@ def train(  # noqa: PLR0913 (options of the user's, each given by its name)
             model = replace(model, dimensions=material.dimensions)
             first, text = build(model, weights=training.weights, seed=training.seed, label=label)
         if teacher is not None:
-            refuse_folds(material)
+            teacher.refuse(material)
         if training.reliability:
             refuse_unreliable(material)
         stated = _statement(corpus, model, training, first, text, label, material, teacher)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -107,6 +109,7 @@ def session(settings: EngineSettings) -> Iterator[ModuleType]:
     if ray.is_initialized():  # in a notebook, say: whoever connected disconnects
         yield ray
         return
+    before = signal.getsignal(signal.SIGTERM)
     try:
         _reach(settings.address)
         of_our_own = settings.address is None and not os.environ.get("RAY_ADDRESS")
@@ -122,6 +125,9 @@ def session(settings: EngineSettings) -> Iterator[ModuleType]:
             f"there is no Ray cluster at {where} ({reason(error)[:200]}): start one with `ray start --head`, or leave "
             "--address out to use this machine alone"
         ) from error
+    if threading.current_thread() is threading.main_thread():
+        # Ray ends the process at this signal, and prints where it was; here the command unwinds.
+        signal.signal(signal.SIGTERM, before)
     try:
         yield ray
     finally:

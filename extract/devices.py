@@ -46,6 +46,8 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         if device.type not in ("cpu", "cuda", "mps"):
             raise RuntimeError("only cpu, cuda and mps are supported")
+        if device.type == "mps" and not torch.backends.mps.is_available():
+            raise RuntimeError("this machine has no MPS")
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().splitlines()[0]

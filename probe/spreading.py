@@ -96,9 +96,7 @@ def ridge_device(
         If there is no such device, or a cluster is asked for too.
     """
     device, ridge = settings.device, "ridge" in settings.probes
-    if settings.ridge_device == "cpu" or not ridge:
-        if ridge and device == "mps":
-            say("ridge probes stay on the CPU: --device mps has no double precision")
+    if not ridge or device in ("auto", "cpu"):
         yield
         return
     from emoprobe.extract.devices import choose_device
@@ -106,6 +104,10 @@ def ridge_device(
     from .on_device import forget
 
     choose_device(device)
+    if settings.ridge_device == "cpu":
+        say(f"ridge probes stay on the CPU: --device {device} has no double precision")
+        yield
+        return
     if engine.on_ray:
         raise UserError(
             f"--device {device} fits ridge probes on this machine, --engine ray on a cluster: leave one of them out"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,13 +14,14 @@ from transformers import WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from emoprobe.cli.train import main
-from emoprobe.endtoend import teacher as teacher_module
 from emoprobe.endtoend.costs import count_parts
-from emoprobe.endtoend.saved import build, load_model, save_model
+from emoprobe.endtoend.saved import build, load_model, read_config, save_model, window_of
 from emoprobe.endtoend.settings import ModelSettings
+from emoprobe.endtoend.teacher import Teacher
 from emoprobe.errors import UserError
 from emoprobe.extract.corpora import read_corpus
 from emoprobe.extract.encoders.shortening import narrow
+from emoprobe.probe.splits import OFFICIAL
 from emoprobe.testing.checkpoints import make_backbone, save_speech_model
 from emoprobe.testing.corpora import make_corpus, tone
 
@@ -60,14 +62,16 @@ def test_no_frame_more_than_the_seconds_ask_for(seconds, frames):
 
 
 def test_a_teacher_with_too_short_a_window_is_refused_with_the_count():
-    teacher = SimpleNamespace(label="whisper", longest=16000)
+    teacher = Teacher(Path("taught"), {}, (), longest=16000)
+    fold = SimpleNamespace(stopping=(np.arange(4), np.arange(0)))
     lengths = [SimpleNamespace(samples=samples) for samples in (8000, 16000, 24000, 40000)]
-    material = SimpleNamespace(speech=SimpleNamespace(headers=lengths))
-    with pytest.raises(
-        UserError, match=r"takes at most 1 s, and 2 of the 4 utterances .* up to 2\.5 s: .*--audio-window"
-    ):
-        teacher_module._refuse_longer(teacher, material, np.arange(4))
-    teacher_module._refuse_longer(teacher, material, np.arange(2))
+    split = SimpleNamespace(kind=OFFICIAL, folds=[fold])
+    material = SimpleNamespace(speech=SimpleNamespace(headers=lengths), split=split)
+    told = r"--teacher taught takes at most 1 s, and 2 of the 4 utterances .* up to 2\.5 s: .*--audio-window"
+    with pytest.raises(UserError, match=told):
+        teacher.refuse(material)
+    fold.stopping = (np.arange(2), np.arange(0))
+    teacher.refuse(material)
 
 
 def test_seconds_are_rounded_up_to_a_frame_and_positions_are_never_trained():
@@ -81,6 +85,12 @@ def test_the_whole_window_changes_no_bit():
     whole, narrowed = make_backbone("whisper"), make_backbone("whisper")
     narrow(narrowed, whole.longest / 16000)
     torch.testing.assert_close(narrowed.hidden_states(WAVEFORMS)[0], whole.hidden_states(WAVEFORMS)[0], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
+def test_a_window_of_no_seconds(seconds):
+    with pytest.raises(UserError, match=rf"--audio-window {seconds:g} must be a number of seconds above 0"):
+        ModelSettings(audio_window=seconds)
 
 
 @pytest.mark.parametrize("seconds", [0.01, 30.0])
@@ -103,6 +113,7 @@ def test_the_saved_model_has_the_window_and_predicts_the_same(tmp_path):
     model, text = build(settings)
     folder = save_model(tmp_path / "model", model, text, {"label": "narrow"})
     assert json.loads((folder / "audio/config.json").read_text())["max_source_positions"] == 50
+    assert window_of(folder, read_config(folder)) == 16000
     loaded = load_model(folder)
     assert (loaded.longest, loaded.model.settings) == (16000, settings)
     model.eval()
@@ -131,3 +142,5 @@ def test_it_is_trained_and_the_card_says_so(tmp_path, monkeypatch, capsys):
     assert "whether the words are read" not in said  # it reads none
     assert "its window has 0.8 s" in (tmp_path / "narrow/model/README.md").read_text()
     assert load_model(tmp_path / "narrow/model").longest == 12800
+    assert main([*words, "--audio-window", "0.1", "--out", "none"]) == 2
+    assert "16 are too long (u000: 0.8 s; the model's window is 0.1 s: cut the file)" in capsys.readouterr().err

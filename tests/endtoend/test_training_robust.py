@@ -385,6 +385,23 @@ def test_a_run_folder_with_an_odd_record_is_refused_or_mended(place, stopped, tm
     assert finished(result.parent, (12, 2)) is None
 
 
+def test_what_a_kill_left_of_a_model_that_was_being_removed_is_no_candidate(stopped, tmp_path):
+    """Of a training on a cluster each model lies in its own folder until the best has its place."""
+    whole, _ = stopped
+    for name in ("model", "first", "second"):
+        shutil.copytree(whole / "model", tmp_path / name)
+    config = json.loads((tmp_path / "second/config.json").read_text())
+    (tmp_path / "second/config.json").write_text(json.dumps({**config, "development_ccc": 1.0}))
+    for name in ("model.safetensors", "config.json"):  # removed in this order
+        (tmp_path / "first" / name).unlink()
+    candidates = [tmp_path / "first", tmp_path / "second", tmp_path / "none"]
+    jobs_module._keep_the_best(tmp_path / "model", candidates)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
+    assert read_config(tmp_path / "model")["development_ccc"] == 1.0
+    with pytest.raises(UserError, match=r"gone is gone: .* or train it anew with --overwrite"):
+        jobs_module._keep_the_best(tmp_path / "gone", candidates)
+
+
 def test_weights_that_are_gone_at_the_end_are_told(place, stopped, tmp_path, monkeypatch):
     """transformers would go on with those of the last step, in silence."""
     shutil.copytree(stopped[1], tmp_path / "out")

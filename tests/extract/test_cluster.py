@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -157,6 +158,20 @@ def done(out: Path) -> bool:
             return bool(cache.done.any())
     except UserError:
         return False
+
+
+@pytest.mark.slow
+def test_a_signal_to_end_reaches_the_command(cluster):
+    """Ray would end the process by a handler of its own, in which nothing is unwound."""
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+    try:
+        with session(EngineSettings(address=cluster.address)):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)  # handlers run between two instructions
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]
 
 
 @pytest.mark.slow

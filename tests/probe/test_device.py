@@ -330,11 +330,15 @@ def test_a_fit_on_a_device_has_the_scores_of_the_cpu(pretended, tmp_path, monkey
     pd.testing.assert_frame_equal(kept.scores, here.scores)
 
 
-def test_where_ridge_probes_run_is_said():
+def test_where_ridge_probes_run_is_said(monkeypatch):
     assert [FitSettings(device=name).ridge_device for name in ("auto", "cpu", "mps", "cuda", "cuda:1")] == [
         "cpu", "cpu", "cpu", "cuda", "cuda:1"
     ]  # fmt: skip
     told = []
+    if not torch.backends.mps.is_available():
+        with pytest.raises(UserError, match=r"--device mps is not usable here \(this machine has no MPS\)"):
+            ridge_device(FitSettings(device="mps"), EngineSettings(), workers=2, say=told.append).__enter__()
+        monkeypatch.setattr("emoprobe.extract.devices.choose_device", lambda name: torch.device("cpu"))
     for name in ("auto", "cpu", "mps"):
         with ridge_device(FitSettings(device=name), EngineSettings(), workers=2, say=told.append):
             pass
