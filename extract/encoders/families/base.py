@@ -101,9 +101,10 @@ class Recipe(ABC):
             Output of the last block, after the final norm where the model has one.
         """
 
-    def narrow(self, seconds: float) -> None:
-        """Shorten the window, for a family with one."""
-        raise NotImplementedError(f"{type(self).__name__} has no window")
+    def narrow(self, seconds: float) -> None:  # noqa: ARG002 - others need it
+        """Shorten the window: of a family that has one (`longest`), which then has a method of its own."""
+        # A user is told by `shortening.narrow`; whoever gets here has added a family with a window and not this.
+        raise TypeError(f"{type(self).__name__} does not say how its window is shortened")
 
     def keep_every_block(self) -> None:
         """Let training skip no block and mask no frame: a learned sum needs every layer, and a mask has a length."""
