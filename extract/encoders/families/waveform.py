@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..exact import frame_mask, make_exact, steps
+from ..strided import stride_convolutions
 from .base import Family, Recipe, blocks_of
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class WaveformRecipe(Recipe):
         self.lengths = make_exact(model)
         self.blocks = blocks_of(model, "encoder.layers")
         self.front_end = [model.get_submodule("feature_extractor")]
+        stride_convolutions(self.front_end[0])
         self.channels = self.config.conv_dim[0]
         self.shortest = samples_for(1, self.lengths.kernels, self.lengths.strides)
 
