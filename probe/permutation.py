@@ -56,10 +56,11 @@ WITHIN, FREE = "within speakers", "among utterances"
 #: Rows from which on a speaker's labels, permuted, are others than they were for all practical purposes.
 ENOUGH_ROWS = 5
 
-#: Utterances from which on the products of features with permuted labels are taken in single precision, in half the
-#: time. The CCC of a permutation then moves by some 1e-6, and its standard deviation is above 1e-3: no p value is moved
-#: but by chance ties. Sums over chunks of rows, and every solution, stay in double precision.
+#: Utterances from which on products with permuted labels are taken in float32, in half the time; their sums and
+#: every solution stay in double. A permutation's CCC then moves by some 1e-6, and its standard deviation is above 1e-3.
 MANY = 20_000
+#: Scores nearer to each other are a tie: constant features score 0, permuted or not, but for rounding.
+TIE = 1e-6
 
 #: Bytes that the permuted labels and their sums may take at once.
 MEMORY = 2**30
@@ -355,15 +356,15 @@ def summarise(score: float, null: np.ndarray) -> dict[str, float]:
     Returns
     -------
     dict
-        `null_mean`, `null_high` (95th percentile), `p` = (1 + #{null >= score}) / (1 + permutations), `selectivity`
-        (score minus `null_mean`), `permutations`. NaN where score or null are not defined.
+        `null_mean`, `null_high` (95th percentile), `p` = (1 + #{null >= score - TIE}) / (1 + permutations),
+        `selectivity` (score minus `null_mean`), `permutations`. NaN where score or null are not defined.
     """
     defined = np.isfinite(score) and np.isfinite(null).all() and len(null) > 0
     high = np.quantile(null, 0.95) if defined else np.nan
     return {
         "null_mean": float(null.mean()) if defined else np.nan,
         "null_high": float(high),
-        "p": float((1 + (null >= score).sum()) / (1 + len(null))) if defined else np.nan,
+        "p": float((1 + (null >= score - TIE).sum()) / (1 + len(null))) if defined else np.nan,
         "selectivity": float(score - null.mean()) if defined else np.nan,
         "permutations": len(null),
     }

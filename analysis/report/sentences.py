@@ -50,7 +50,7 @@ def answers(study: Study, claims: Sequence[Claim]) -> tuple[tuple[str, str], ...
             if text := " ".join(_of_target(study, lead, target, claims)):
                 name = "Categories" if target == EMOTION else target.capitalize()
                 said.append((f"{name}{on}", text))
-    for name, subject in (("Depth", "depth"), ("Distillation", "student"), ("Text", "text")):
+    for name, subject in (("Depth", "depth"), ("Fewer blocks", "student"), ("Text", "text")):
         if text := " ".join(_as_claimed(claims, subject)):
             said.append((name, text))
     return tuple(said)

@@ -208,6 +208,8 @@ def test_p_value_and_selectivity_by_hand():
     assert found["null_high"] == pytest.approx(np.quantile([0.1, 0.5, 0.6, 0.0], 0.95))
     assert summarise(0.9, np.zeros(999))["p"] == pytest.approx(1 / 1000)
     assert np.isnan(summarise(np.nan, np.zeros(9))["p"])
+    # What constant features score, permuted or not: nothing, but for rounding.
+    assert summarise(3e-17, np.array([-2e-17, 0.0, 1e-17, 4e-17]))["p"] == 1
 
 
 def test_holm_by_hand():
