@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +17,7 @@ from emoprobe.misspelt import meant
 from .cache_file import CacheFile, text_of
 from .cached_baselines import acoustics_of, baselines_of, read_baseline
 from .choosing import layer_index, rows_with
+from .finished import extracting
 from .frame_parts import FrameParts
 from .layout import frames_folder
 from .limits import STATISTICS
@@ -113,11 +113,7 @@ class HiddenStateCache:
     @property
     def repair_command(self) -> str:
         """What extracts damaged utterances again, to be typed as it is, from the folder that :attr:`path` starts in."""
-        if not self.arguments:
-            return (
-                f"probe-extract --repair --out {shlex.quote(str(self.path))} with the arguments that it was made with"
-            )
-        return shlex.join(["probe-extract", "--repair", "--out", str(self.path), *self.arguments])
+        return extracting(self.path, self.arguments, "--repair")
 
     @property
     def complete(self) -> bool:
