@@ -15,8 +15,9 @@ from emoprobe.errors import UserError, reason
 from .layout import CHECKSUM_BYTES, checksum, offsets_of, open_hdf5
 from .verifying import WRONG_STATES
 
-#: Bytes of one block of the new cache, and the threads that copy one each: twice as much is in memory at a time.
-_BLOCK_BYTES, _THREADS = 1 << 26, min(4, os.cpu_count() or 1)
+#: Bytes of one block of the new cache, and the threads that copy one each. Larger blocks are mapped from the system and
+#: given back each time, which takes longer.
+_BLOCK_BYTES, _THREADS = 1 << 24, min(4, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
