@@ -21,6 +21,7 @@ from .finished import extracting
 from .frame_parts import FrameParts
 from .layout import frames_folder
 from .limits import STATISTICS
+from .sharding import Shard
 from .verifying import checksums_of, damage_of
 
 if TYPE_CHECKING:
@@ -102,6 +103,12 @@ class HiddenStateCache:
     def corpus(self) -> str:
         """Name of the corpus."""
         return self.provenance["corpus"]["name"]
+
+    @property
+    def shard(self) -> str | None:
+        """Which part of the corpus it holds (``probe-extract --shard``), such as ``"2/8"``; None where it holds all."""
+        shard = Shard.of(self.provenance)
+        return None if shard is None else str(shard)
 
     @property
     def corpus_root(self) -> Path:
@@ -361,7 +368,8 @@ class HiddenStateCache:
 
     def __repr__(self) -> str:
         return (
-            f"HiddenStateCache({str(self.path)!r}: {self.label} on {self.corpus}, {self.n_layers} layers, "
+            f"HiddenStateCache({str(self.path)!r}: {self.label} on {self.corpus}, "
+            f"{f'shard {self.shard}, ' if self.shard else ''}{self.n_layers} layers, "
             f"{int(self.done.sum())} of {self.n_utterances} utterances, width {self.width}, "
             f"{', '.join(self.statistics)})"
         )

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 
 from emoprobe.errors import UserError
 
-from .sharding import Shard
-
 if TYPE_CHECKING:
     from .cache import HiddenStateCache
 
@@ -51,9 +49,8 @@ def refuse_shard(cache: HiddenStateCache) -> None:
     UserError
         Naming the remedy.
     """
-    shard = Shard.of(cache.provenance)
-    if shard is not None:
+    if cache.shard is not None:
         raise UserError(
-            f"{cache.path} is shard {shard} of {cache.corpus}, and what it shows is not true of the corpus: make one "
-            f"cache of all {shard.count} shards with probe-extract join SHARDS --out FILE, and take that"
+            f"{cache.path} is shard {cache.shard} of {cache.corpus}, and what it shows is not true of the corpus: make "
+            "one cache of all shards with probe-extract join SHARDS --out FILE, and take that"
         )

@@ -29,10 +29,22 @@ from emoprobe.extract.sharding import MOST_SHARDS, Shard
 from emoprobe.probe.results import Results
 from emoprobe.testing import write_cache
 from emoprobe.testing.checkpoints import save_speech_model
-from emoprobe.testing.corpora import make_corpus
+from emoprobe.testing.corpora import make_corpus, write_csv
+from tests.shard_fixtures import make_rows, write_parquet
 from tests.sharded_caches import change, write_sharded
 
 COUNT = 3
+
+
+def wait_for_no_disk(patch: pytest.MonkeyPatch) -> None:
+    """Wait for no disk: on a busy one that is nearly all the time that small caches take."""
+    patch.setattr(storage, "flush", lambda path: None)
+    patch.setattr(writer, "_sync", lambda fd: None)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    wait_for_no_disk(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +57,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     model = save_speech_model(folder / "tiny")
     backbone = load_backbone(str(model))
     given = {"device": "cpu", "batch_seconds": 2.0, "progress": False}
-    extract(str(manifest), backbone, folder / "whole.h5", **given).close()
     shards = [folder / f"{number}.h5" for number in range(1, COUNT + 1)]
-    for number, shard in enumerate(shards, 1):
-        extract(str(manifest), backbone, shard, shard=f"{number}/{COUNT}", **given).close()
-    join(shards, folder / "joined.h5", progress=False).close()
+    with pytest.MonkeyPatch.context() as patch:
+        wait_for_no_disk(patch)
+        extract(str(manifest), backbone, folder / "whole.h5", **given).close()
+        for number, shard in enumerate(shards, 1):
+            extract(str(manifest), backbone, shard, shard=f"{number}/{COUNT}", **given).close()
+        join(shards, folder / "joined.h5", progress=False).close()
     return SimpleNamespace(
         folder=folder,
         manifest=manifest,
@@ -66,7 +80,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("invented")
     with pytest.MonkeyPatch.context() as patch:
-        unhurried(patch)
+        wait_for_no_disk(patch)
         write_sharded(folder, n=11, count=3)
     return folder
 
@@ -77,12 +91,6 @@ def invented(originals: Path, tmp_path: Path) -> tuple[Path, list[Path]]:
     for path in originals.iterdir():
         shutil.copy(path, tmp_path)
     return tmp_path / "whole.h5", [tmp_path / f"shard-{number}.h5" for number in (1, 2, 3)]
-
-
-def unhurried(patch: pytest.MonkeyPatch) -> None:
-    """Wait for no disk: on a busy one that is nearly all the time that small caches take."""
-    patch.setattr(storage, "flush", lambda path: None)
-    patch.setattr(writer, "_sync", lambda fd: None)
 
 
 def run(made: SimpleNamespace, out: Path, *more: str) -> int:
@@ -131,7 +139,6 @@ def test_what_does_not_go_with_a_shard_is_refused(made, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_limit_is_drawn_first_and_only_headers_of_the_shard_are_read(made, tmp_path, monkeypatch):
-    unhurried(monkeypatch)
     read_header, read = scanning.read_header, []
 
     def note(path: str, kept):
@@ -226,6 +233,32 @@ def test_a_shard_without_sound_is_joined_all_the_same(made, tmp_path):
     assert_same(tmp_path / "joined.h5", tmp_path / "whole.h5")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["parts", "parquet", "whisper"])
+def test_the_batches_of_any_corpus_and_model_are_those_of_one_extraction(form, made, tmp_path):
+    """Parts of files, audio in groups of rows, and a model that fills a window."""
+    manifest, backbone = tmp_path / "corpus" / "manifest.csv", made.backbone
+    if form == "parquet":
+        rows = make_rows(9)
+        write_parquet(tmp_path / "corpus/a.parquet", rows[:5])
+        write_parquet(tmp_path / "corpus/b.parquet", rows[5:])
+        manifest = tmp_path / "corpus"
+    else:
+        make_corpus(manifest.parent, utterances=6)
+    if form == "parts":
+        soundfile.write(manifest.parent / "long.flac", np.random.default_rng(0).normal(size=48_000) / 9, 16_000)
+        cells = [["long.flac", 0.5 * k, 0.5 * k + 0.3 + 0.03 * k] for k in range(5)] + [["u001.wav", "", ""]]
+        write_csv(manifest, ["path", "start", "end"], cells)
+    if form == "whisper":
+        backbone = load_backbone(str(save_speech_model(tmp_path / "whisper", "whisper")))
+    shards = [tmp_path / f"{number}.h5" for number in (1, 2)]
+    for number, shard in enumerate(shards, 1):
+        extract(str(manifest), backbone, shard, shard=f"{number}/2", **made.given).close()
+    extract(str(manifest), backbone, tmp_path / "whole.h5", **made.given).close()
+    join(shards, tmp_path / "joined.h5", progress=False).close()
+    assert_same(tmp_path / "joined.h5", tmp_path / "whole.h5")
+
+
 # Nothing is computed from a shard -------------------------------------------------------------------------------------
 
 
@@ -242,6 +275,8 @@ def test_no_results_come_of_a_shard(made, tmp_path, capsys, monkeypatch):
         fairness_table(Results.empty(), shard)
     with HiddenStateCache(shard) as cache:  # open to whoever wants to look into it
         assert cache.states("mean").shape[1] == 4
+        assert cache.shard == "1/3"
+        assert "tiny on corpus, shard 1/3, 4 layers" in repr(cache)
 
 
 # Joined, it is the cache of one extraction ----------------------------------------------------------------------------
@@ -300,7 +335,7 @@ def test_what_was_joined_is_repaired_without_its_shards(made, tmp_path):
     assert_same(out, made.whole)
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 @pytest.mark.slow
 def test_shards_of_any_number_give_back_the_whole_byte_for_byte(tmp_path_factory, data):
@@ -309,7 +344,6 @@ def test_shards_of_any_number_give_back_the_whole_byte_for_byte(tmp_path_factory
     count, rows = data.draw(st.integers(1, n)), data.draw(st.integers(1, 5))
     seed = data.draw(st.integers(0, 99))
     with pytest.MonkeyPatch.context() as patch:
-        unhurried(patch)
         whole, shards = write_sharded(tmp_path_factory.mktemp("any"), n=n, count=count, seed=seed)
         patch.setattr(interleaving, "_BLOCK_BYTES", rows * 4 * 3 * (2 * 4 + 1))
         join(data.draw(st.permutations(shards)), whole.with_name("joined.h5"), progress=False).close()
