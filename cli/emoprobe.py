@@ -17,6 +17,7 @@ SUBCOMMANDS = {
     "models": "list the models that have a short name, and which of them are here",
     "corpora": "list the corpora that have a reader, and what each expects",
     "extract": "cache the hidden states of every layer of a speech model *",
+    "join": "make one cache of the shards that extract --shard has made",
     "fit": "ask each layer of a cache what it knows about emotion *",
     "plot": "draw the figures anew from results *",
     "report": "write one page with everything that results can show *",

@@ -30,6 +30,7 @@ from .command import (
     quiet_transformers,
     reading,
     settings_of,
+    tell_end,
     tell_left_out,
     tell_next,
 )
@@ -44,6 +45,8 @@ examples:
   emoprobe extract --corpus emodb:EMODB --model hubert-nano --baselines egemaps
   emoprobe extract --corpus ratings.csv --model hubert-nano --random-init 1 --out twin.h5
   emoprobe extract --verify --out student.h5
+  emoprobe extract --corpus ratings.csv --shard 2/8 --out shards/2.h5      the second of eight runs beside each other
+  emoprobe extract join shards/*.h5 --out ratings.h5                       one cache of them all
 
 With no argument: the offline demonstration corpus, the model hubert-nano, hidden_states.h5 in this folder.
 Run the same command again after an interruption: what is finished is kept, and the file ends the same.
@@ -89,6 +92,14 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--label", metavar="NAME", help="call the model so in tables and legends")
     add_setting(
         what, ExtractionSettings, "limit", metavar="N", help="take only N utterances, drawn by lot, always the same"
+    )
+    add_setting(
+        what,
+        ExtractionSettings,
+        "shard",
+        metavar="K/N",
+        help="take only the utterances K, K + N, K + 2 N, ... (of those that --limit takes), as one of N runs with an "
+        "--out each; probe-extract join makes one cache of all",
     )
     keep = p.add_argument_group("what is kept")
     keep.add_argument(
@@ -148,7 +159,12 @@ def _baseline(name: str) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; return its exit status."""
+    """Run the command, or that which joins shards; return its exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["join"]:
+        from .join import main as join
+
+        return join(argv[1:])
     options = parser().parse_args(argv)
 
     def command() -> int:
@@ -182,6 +198,12 @@ def _verify(options: argparse.Namespace) -> int:
 def _extract(options: argparse.Namespace) -> int:
     if options.revision and Path(options.model).is_dir():
         raise UserError(f"--revision is for models on the hub, and {options.model} is a folder; leave it out")
+    settings = settings_of(options, ExtractionSettings)
+    if settings.shard is not None and options.baselines:
+        raise UserError(
+            "--shard and --baselines do not go together: what is kept beside a shard is not joined; leave --baselines "
+            "out, and give it with the joined cache"
+        )
     from emoprobe.extract.encoders.architectures import refuse_misspelt_speech
 
     refuse_misspelt_speech(options.model)
@@ -195,7 +217,6 @@ def _extract(options: argparse.Namespace) -> int:
     from emoprobe.extract.encoders.speech import load_backbone
     from emoprobe.extract.extraction import extract
 
-    settings = settings_of(options, ExtractionSettings)
     quiet_transformers(verbose=options.verbose)
     refuse_inputs([options.out], [options.corpus, options.model, options.ratings, options.splits])
     corpus = read_corpus(options.corpus, **reading(options))
@@ -225,7 +246,10 @@ def _extract(options: argparse.Namespace) -> int:
             elsewhere="column `reason` of the utterances in",
         )
     status = max(status, _add_baselines(options, corpus.root) if options.baselines else 0)
-    if corpus.targets and not options.quiet:
+    if settings.shard is not None:
+        told = f"This is shard {settings.shard} of {corpus.name}; once all are there, they are joined."
+        tell_end(told, "extract", "join", options.out, "OTHERS", "--out", "FILE", quiet=options.quiet)
+    elif corpus.targets and not options.quiet:
         tell_next("fit", options.out, *(("--target", EMOTION) if corpus.targets == (EMOTION,) else ()))
     return status
 

@@ -65,7 +65,7 @@ def replacing(path: Path) -> Iterator[Path]:
         :func:`beside` it.
     """
     path = Path(os.path.realpath(path))
-    _remove_abandoned(path)
+    remove_abandoned(path)
     temporary = beside(path)
     try:
         mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
@@ -93,8 +93,9 @@ def _place() -> str:
     return hashlib.sha256(here().encode()).hexdigest()[:8]
 
 
-def _remove_abandoned(path: Path) -> None:
-    """Remove what a process that is known to be gone has left of writing `path`."""
+def remove_abandoned(path: Path) -> None:
+    """Remove what a process that is known to be gone has left of writing `path`, as :func:`replacing` does, too."""
+    path = Path(os.path.realpath(path))
     begun = f".{path.name}."
     try:
         names = [entry.name for entry in path.parent.iterdir()]

@@ -7,4 +7,5 @@ from .encoders.speech import load_backbone as load_backbone
 from .encoders.text import TextEncoder as TextEncoder
 from .encoders.text import load_text_encoder as load_text_encoder
 from .extraction import extract as extract
+from .joining import join as join
 from .settings import ExtractionSettings as ExtractionSettings

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
@@ -40,3 +42,24 @@ def plan_batches(samples: np.ndarray, *, budget: int, groups: np.ndarray | None 
         batches.append(order[start : start + size])
         start += size
     return batches
+
+
+def frame_starts(batches: Sequence[np.ndarray], frames: np.ndarray) -> np.ndarray:
+    """Where the frames of each utterance begin, were those of all batches written one after the other.
+
+    Parameters
+    ----------
+    batches : sequence of ndarray of int
+        As :func:`plan_batches` gives them.
+    frames : ndarray of int, (utterances,)
+
+    Returns
+    -------
+    ndarray of int, (utterances,)
+        0 for those that are in no batch.
+    """
+    starts = np.zeros(len(frames), dtype=np.int64)
+    if batches:
+        order = np.concatenate(batches)
+        starts[order] = np.cumsum(frames[order]) - frames[order]
+    return starts

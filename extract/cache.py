@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -18,9 +17,11 @@ from emoprobe.misspelt import meant
 from .cache_file import CacheFile, text_of
 from .cached_baselines import acoustics_of, baselines_of, read_baseline
 from .choosing import layer_index, rows_with
+from .finished import extracting
 from .frame_parts import FrameParts
 from .layout import frames_folder
 from .limits import STATISTICS
+from .sharding import Shard
 from .verifying import checksums_of, damage_of
 
 if TYPE_CHECKING:
@@ -104,6 +105,12 @@ class HiddenStateCache:
         return self.provenance["corpus"]["name"]
 
     @property
+    def shard(self) -> str | None:
+        """Which part of the corpus it holds (``probe-extract --shard``), such as ``"2/8"``; None where it holds all."""
+        shard = Shard.of(self.provenance)
+        return None if shard is None else str(shard)
+
+    @property
     def corpus_root(self) -> Path:
         """Folder that the paths of the utterances are relative to, as it was when the cache was started."""
         if "corpus_root" not in self._file.hdf5.attrs:  # caches of early versions do not say
@@ -113,11 +120,7 @@ class HiddenStateCache:
     @property
     def repair_command(self) -> str:
         """What extracts damaged utterances again, to be typed as it is, from the folder that :attr:`path` starts in."""
-        if not self.arguments:
-            return (
-                f"probe-extract --repair --out {shlex.quote(str(self.path))} with the arguments that it was made with"
-            )
-        return shlex.join(["probe-extract", "--repair", "--out", str(self.path), *self.arguments])
+        return extracting(self.path, self.arguments, "--repair")
 
     @property
     def complete(self) -> bool:
@@ -365,7 +368,8 @@ class HiddenStateCache:
 
     def __repr__(self) -> str:
         return (
-            f"HiddenStateCache({str(self.path)!r}: {self.label} on {self.corpus}, {self.n_layers} layers, "
+            f"HiddenStateCache({str(self.path)!r}: {self.label} on {self.corpus}, "
+            f"{f'shard {self.shard}, ' if self.shard else ''}{self.n_layers} layers, "
             f"{int(self.done.sum())} of {self.n_utterances} utterances, width {self.width}, "
             f"{', '.join(self.statistics)})"
         )

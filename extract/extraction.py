@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -20,6 +19,7 @@ from emoprobe.storage import finished_name
 
 from .acoustics import ACOUSTIC_WIDTHS
 from .audio import AudioHeader, AudioProblem, Kept, read_audio
+from .batching import frame_starts
 from .cache import HiddenStateCache
 from .cluster import EngineSettings
 from .corpora import Corpus, read_corpus
@@ -32,9 +32,11 @@ from .limits import SAMPLE_RATE
 from .pipeline import Files, stop_at_problem
 from .precision import is_exact
 from .resuming import forget_damaged, go_on
+from .room import check_room
 from .run import Run
 from .scan import scan
 from .settings import ExtractionSettings
+from .sharding import Shard
 from .storing import Progress, store
 from .writer import CacheWriter, lock_cache
 
@@ -92,7 +94,8 @@ def extract(
     out = Path(out)
     if not isinstance(corpus, Corpus):
         corpus = read_corpus(str(corpus))
-    corpus = _limit(corpus, settings.limit)
+    whole = _limit(corpus, settings.limit)
+    corpus = _sharded(whole, settings.shard, say)
     # What was taken for what is told before anything is computed.
     for line in corpus.summary().splitlines():
         say(line)
@@ -109,7 +112,8 @@ def extract(
         say(f"audio: {table['seconds'].sum() / 3600:.2f} h")
         if settings.strict:
             stop_at_problem(zip(table["path"], table["status"], table["reason"], strict=True))
-        if not (table["samples"] > 0).any():
+        # A small shard may hold nothing else than the bad files of a corpus, and a join wants it all the same.
+        if not (table["samples"] > 0).any() and settings.shard is None:
             first = table.iloc[0]
             raise UserError(
                 f"no utterance of {corpus.name} can be extracted; the first, {first['path']}, is {first['status']}: "
@@ -118,6 +122,7 @@ def extract(
         run = Run(
             out=out,
             corpus=corpus,
+            whole=whole,
             backbone=backbone,
             settings=settings,
             site=place.site,
@@ -172,6 +177,18 @@ def _limit(corpus: Corpus, limit: int | None) -> Corpus:
     return replace(corpus, utterances=corpus.utterances.iloc[rows].reset_index(drop=True))
 
 
+def _sharded(corpus: Corpus, shard: str | None, say: Callable[[str], None]) -> Corpus:
+    """The utterances of a shard, or all of them."""
+    if shard is None:
+        return corpus
+    n, chosen = len(corpus.utterances), Shard.parsed(shard)
+    if chosen.count > n:
+        raise UserError(f"--shard {shard}: {corpus.name} has {n} utterances here; make at most so many shards of it")
+    rows = np.asarray(chosen.rows(n))
+    say(f"shard {chosen.number} of {chosen.count}: {len(rows):,} of the {n:,} utterances of {corpus.name}")
+    return replace(corpus, utterances=corpus.utterances.iloc[rows].reset_index(drop=True))
+
+
 def _check(run: Run, place: Engine, samples: np.ndarray, in_float32: list[str] | None = None) -> dict | None:
     """How far a short batch is from float32 on the CPU, as JSON; None where nothing else is to be computed."""
     if is_exact(torch.device(run.site.kind), run.settings.precision):
@@ -214,10 +231,7 @@ def _start(run: Run, provenance: dict) -> list[np.ndarray]:
     batches = run.batches(samples, provenance["batch_seconds"])
     table["frames"] = [backbone.frames(n) if n else 0 for n in samples]
     frames = table["frames"].to_numpy()
-    order = np.concatenate(batches)
-    starts = np.zeros(len(table), dtype=np.int64)
-    starts[order] = np.cumsum(frames[order]) - frames[order]
-    table["frame_start"] = starts
+    table["frame_start"] = frame_starts(batches, frames)
     table["path"] = [below_root(path, run.corpus.root) for path in table["path"]]
     plan = Plan(
         table,
@@ -255,19 +269,11 @@ def _parts(folder: Path) -> list[str]:
 
 
 def _check_room(run: Run, plan: Plan, frames: np.ndarray) -> None:
-    out, size = run.out, plan.nbytes()
+    size = plan.nbytes()
     single = int(frames.sum()) * plan.n_layers * plan.width * 2 if run.settings.frames else 0
-    existing = out.parent
-    while not existing.exists():
-        existing = existing.parent
-    free = shutil.disk_usage(existing).free
     extra = f", and at most {told_size(single)} of single frames" if single else ""
-    run.say(
+    told = (
         f"cache: {plan.n_layers} layers of {run.backbone.label} x {len(frames)} utterances x width {plan.width}, "
-        f"{told_size(size)}{extra}; the disk has {told_size(free)} free"
+        f"{told_size(size)}{extra}"
     )
-    if size > free:
-        raise UserError(
-            f"{out}: the cache needs {told_size(size)} and the disk has {told_size(free)}: free "
-            f"{told_size(size - free)}, give another place with --out, or keep fewer statistics with --pool"
-        )
+    check_room(run.out, size, told, say=run.say, or_else=", or keep fewer statistics with --pool")

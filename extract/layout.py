@@ -148,6 +148,11 @@ def placed(file: h5py.File) -> list[str]:
     return [*pooled, "frame_norm", "layers/norm", *marks, *parts]
 
 
+def offsets_of(file: h5py.File) -> dict[str, int]:
+    """Where in the file each array lies that :func:`placed` names."""
+    return {name: file[name].id.get_offset() for name in placed(file)}
+
+
 def seal_layout(path: Path) -> None:
     """Seal all of a cache but what :func:`placed` names (:mod:`.sealing`)."""
     with open_hdf5(path) as file:

@@ -18,6 +18,8 @@ from emoprobe.fields import (
     or_none,
 )
 
+from .sharding import MOST_SHARDS, whole_corpus
+
 MODEL = Part(
     {"label": NAME, "name": NAME},
     {
@@ -32,6 +34,16 @@ MODEL = Part(
     },
 )
 CORPUS = Part({"name": NAME, "sha256": TEXT}, {"notes": TEXTS})
+#: Of a cache that holds a part of a corpus (:mod:`.sharding`): which, of which corpus, and to how many samples at least
+#: the model brings each utterance of a batch.
+SHARD = Part(
+    {
+        "number": number_from(1, MOST_SHARDS, whole=True),
+        "count": number_from(1, MOST_SHARDS, whole=True),
+        "corpus": Part({**CORPUS.required, "utterances": COUNT}, CORPUS.optional),
+        "padded_to": COUNT,
+    }
+)
 PROVENANCE = Part(
     {"model": MODEL, "corpus": CORPUS, "pooling": TEXTS},
     {
@@ -43,6 +55,7 @@ PROVENANCE = Part(
         "device": TEXT,
         "batch_seconds": number_from(1e-3, 1e9),
         "longest_seconds": or_none(number_from(0, 1e12)),
+        "shard": SHARD,
     },
 )
 
@@ -57,3 +70,39 @@ OF_A_RUN = Part(
 
 #: What a baseline beside a cache says.
 BASELINE = Part({"baseline": TEXT, "corpus": CORPUS, "settings": TABLE, "versions": TABLE, "sha256": TEXT})
+
+#: How :func:`compared` names the corpus.
+CORPUS_DIFFERS = "the corpus"
+
+#: Of the release whose caches do not tell.
+_METHODS_OF_0_1 = {"pooling": 1, "acoustics": 1}
+
+
+def compared(one: dict, other: dict) -> list[tuple[str, object, object]]:
+    """What the states of one cache depend on, beside the shard: its name, and what each of two provenances says of it.
+
+    Library versions and the device are not among it: they change the last bits of a state alone. Of a shard the corpus
+    is the whole one.
+
+    Parameters
+    ----------
+    one, other : dict
+        Of the fields that :data:`OF_A_RUN` requires.
+    """
+    return [
+        ("the model", one["model"]["label"], other["model"]["label"]),
+        ("the model's weights", one["model"]["weights_sha256"], other["model"]["weights_sha256"]),
+        ("the model's input", one["model"]["normalise"], other["model"]["normalise"]),
+        (CORPUS_DIFFERS, whole_corpus(one)["sha256"], whole_corpus(other)["sha256"]),
+        ("the pooling", one["pooling"], other["pooling"]),
+        ("the precision", one["precision"], other["precision"]),
+        ("keeping frames", one["frames"], other["frames"]),
+        ("the versions of the methods", one.get("methods", _METHODS_OF_0_1), other.get("methods", _METHODS_OF_0_1)),
+        ("the longest file", one["longest_seconds"], other["longest_seconds"]),
+    ]
+
+
+def short(value: object) -> str:
+    """A value for a message; of a hash its beginning."""
+    text = str(value)
+    return text[:12] + "…" if len(text) == 64 else text

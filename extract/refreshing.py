@@ -67,7 +67,7 @@ def refresh_labels(
     out: Path,
     table: pd.DataFrame,
     *,
-    corpus: dict,
+    changed: dict,
     root: str,
     arguments: Sequence[str],
     say: Callable[[str], None],
@@ -80,8 +80,8 @@ def refresh_labels(
         The cache; the caller holds its lock.
     table : pandas.DataFrame
         As for :func:`changed_labels`, which has told that the audio is the same.
-    corpus : dict
-        Provenance of the corpus, as the cache is to hold it.
+    changed : dict
+        Provenance of the corpus, as the cache is to hold it, and of the shard where it is one.
     root, arguments
         As of :class:`.layout.Plan`.
     say : callable
@@ -104,7 +104,7 @@ def refresh_labels(
             tuple(cache.layers["name"]),
             cache.width,
             {name: array.shape[1] for name, array in old["acoustic"].items()},
-            {**cache.provenance, "corpus": corpus},
+            {**cache.provenance, **changed},
             root,
             tuple(arguments),
         )
@@ -116,7 +116,7 @@ def refresh_labels(
                 for name in placed(new):
                     _copy(source, old[name], target, new[name])
             # Last, since only the renaming is still to come: killed before that, the same command finds them done.
-            _keep_baselines(out, before["sha256"], corpus, same_words=same_words, say=say)
+            _keep_baselines(out, before["sha256"], changed["corpus"], same_words=same_words, say=say)
 
         lay_out(out, plan, frame_sources=parts, fill=copy_states)
 

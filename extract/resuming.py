@@ -15,21 +15,18 @@ from .acoustics import acoustic_statistics
 from .audio import AudioHeader, AudioProblem, Kept, read_audio
 from .cache import HiddenStateCache
 from .corpora.values import below_root, printable
-from .provenance import OF_A_RUN
+from .provenance import CORPUS_DIFFERS, OF_A_RUN, compared, short
 from .refreshing import changed_labels, lost_targets, refresh_labels
 from .run import Run
+from .sharding import Shard
 from .writer import CacheWriter
 
 _REMEDY = "give another place with --out, or --overwrite to start anew"
-_CORPUS = "the corpus"
 
 #: Utterances that are heard again, to tell other audio of the same names and lengths; and by how much, in natural
 #: logarithms, the means and deviations of its log-mel bands differ. Another version of a decoder differs by far less,
 #: another minute of the same noise by more.
 HEARD, OTHER_AUDIO = 32, 0.01
-
-#: Of the release whose caches do not tell.
-_METHODS_OF_0_1 = {"pooling": 1, "acoustics": 1}
 
 
 def go_on(run: Run, provenance: dict) -> tuple[list[np.ndarray], np.ndarray]:
@@ -54,7 +51,7 @@ def go_on(run: Run, provenance: dict) -> tuple[list[np.ndarray], np.ndarray]:
     with HiddenStateCache(out) as cache:
         there = check_fields(cache.provenance, out, OF_A_RUN.required, remedy=_REMEDY)
         differ = [
-            f"{what} (there {_short(was)}, now {_short(now)})"
+            f"{what} (there {short(was)}, now {short(now)})"
             for what, was, now in _compared(there, provenance)
             if was != now
         ]
@@ -89,7 +86,7 @@ def _refresh(run: Run, provenance: dict) -> None:
     with HiddenStateCache(out) as cache:
         there = check_fields(cache.provenance, out, OF_A_RUN.required, remedy=_REMEDY)
         differ = [what for what, was, now in _compared(there, provenance) if was != now]
-        if differ != [_CORPUS]:
+        if differ != [CORPUS_DIFFERS]:
             return
         labelled = table.assign(path=[below_root(path, corpus.root) for path in table["path"]])
         samples, now = cache.samples, table["samples"].to_numpy()
@@ -99,7 +96,8 @@ def _refresh(run: Run, provenance: dict) -> None:
             return
         _refuse_other_audio(cache, run)
         lost, made_by = lost_targets(cache, labelled), shlex.join(cache.arguments)
-    told = ", ".join(f"{name} of {count:,} utterances" for name, count in changed.items()) or "its name"
+    told = ", ".join(f"{name} of {count:,} utterances" for name, count in changed.items())
+    told = told or ("its name" if "shard" not in provenance else "those of other shards")
     if lost:
         raise UserError(
             f"{out} holds labels of {', '.join(lost)}, and {corpus.name} has none as it is read now: name the columns "
@@ -115,7 +113,7 @@ def _refresh(run: Run, provenance: dict) -> None:
     refresh_labels(
         out,
         labelled,
-        corpus=provenance["corpus"],
+        changed={part: provenance[part] for part in ("corpus", "shard") if part in provenance},
         root=printable(str(corpus.root)),
         arguments=run.arguments(),
         say=run.say,
@@ -147,17 +145,8 @@ def _refuse_other_audio(cache: HiddenStateCache, run: Run) -> None:
 
 def _compared(there: dict, provenance: dict) -> list[tuple[str, object, object]]:
     """What a cache and a run that goes on must have in common: its name, as it is there, and as it is now."""
-    return [
-        ("the model", there["model"]["label"], provenance["model"]["label"]),
-        ("the model's weights", there["model"]["weights_sha256"], provenance["model"]["weights_sha256"]),
-        ("the model's input", there["model"]["normalise"], provenance["model"]["normalise"]),
-        (_CORPUS, there["corpus"]["sha256"], provenance["corpus"]["sha256"]),
-        ("the pooling", there["pooling"], provenance["pooling"]),
-        ("the precision", there["precision"], provenance["precision"]),
-        ("keeping frames", there["frames"], provenance["frames"]),
-        ("the versions of the methods", there.get("methods", _METHODS_OF_0_1), provenance["methods"]),
-        ("the longest file", there["longest_seconds"], provenance["longest_seconds"]),
-    ]
+    was, now = (Shard.of(record) or "the whole corpus" for record in (there, provenance))
+    return [*compared(there, provenance), ("the shard", was, now)]
 
 
 def forget_damaged(out: Path, writer: CacheWriter, say: Callable[[str], None]) -> None:
@@ -166,8 +155,3 @@ def forget_damaged(out: Path, writer: CacheWriter, say: Callable[[str], None]) -
         rows = np.nonzero(cache.damaged())[0]
     writer.reset(rows)
     say(f"{len(rows)} utterances of {out} are damaged" + (" and are extracted again" if len(rows) else ""))
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text[:12] + "…" if len(text) == 64 else text

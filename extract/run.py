@@ -19,6 +19,7 @@ from .encoders.speech import Backbone
 from .engines.base import Site
 from .limits import SAMPLE_RATE
 from .settings import ExtractionSettings
+from .sharding import Shard
 from .versions import versions
 
 
@@ -31,6 +32,8 @@ class Run:
     out : Path
         The cache.
     corpus : Corpus
+        What is extracted: `whole`, or a shard of it.
+    whole : Corpus
     backbone : Backbone
     settings : ExtractionSettings
     site : Site
@@ -44,6 +47,7 @@ class Run:
 
     out: Path
     corpus: Corpus
+    whole: Corpus
     backbone: Backbone
     settings: ExtractionSettings
     site: Site
@@ -66,15 +70,10 @@ class Run:
 
     def provenance(self) -> dict:
         """What a cache is to say of its making, as JSON."""
-        corpus, settings, site = self.corpus, self.settings, self.site
-        return {
+        settings, site = self.settings, self.site
+        record = {
             "model": self.backbone.provenance(),
-            "corpus": {
-                "name": corpus.name,
-                "sha256": corpus.sha256,
-                "utterances": len(corpus.utterances),
-                "notes": [note[:300] for note in corpus.notes[:20]],
-            },
+            "corpus": _identity(self.corpus),
             "pooling": list(settings.statistics),
             "frames": settings.frames,
             "precision": settings.precision,
@@ -85,6 +84,16 @@ class Run:
             "acoustics": "mean and population standard deviation over time of log-mel and MFCC",
             "versions": versions(),
         }
+        if settings.shard is not None:
+            shard = Shard.parsed(settings.shard)
+            record["shard"] = {
+                "number": shard.number,
+                "count": shard.count,
+                "corpus": _identity(self.whole),
+                # Of one sample: its own size, or a window that each utterance fills.
+                "padded_to": int(self.backbone.sizes(np.array([1]))[0]),
+            }
+        return record
 
     def arguments(self) -> tuple[str, ...]:
         """What ``probe-extract`` is given to make the cache, from any folder; nothing for a corpus made in Python."""
@@ -101,7 +110,17 @@ class Run:
             given += ["--pool", *settings.statistics]
         if settings.frames:
             given.append("--frames")
-        for name in ("precision", "longest", "limit"):
+        for name in ("precision", "longest", "limit", "shard"):
             if getattr(settings, name) != getattr(usual, name):
                 given += [f"--{name}", str(getattr(settings, name))]
         return tuple(given)
+
+
+def _identity(corpus: Corpus) -> dict:
+    """What provenance says of a corpus."""
+    return {
+        "name": corpus.name,
+        "sha256": corpus.sha256,
+        "utterances": len(corpus.utterances),
+        "notes": [note[:300] for note in corpus.notes[:20]],
+    }

@@ -10,6 +10,7 @@ from emoprobe.settings_as_options import called
 
 from .limits import LONGEST_SECONDS, PRECISIONS, STATISTICS
 from .options import check_device, check_positive
+from .sharding import Shard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,9 @@ class ExtractionSettings:
         Seconds; longer files are left out, with that reason.
     limit : int or None
         Extract only that many utterances, drawn by lot, always the same.
+    shard : str or None
+        Extract only one shard of these: ``"2/8"`` is the second of eight, and holds the utterances 2, 10, 18 and so on.
+        :func:`.joining.join` makes one cache of all.
     strict : bool
         Stop at the first file with a problem.
     overwrite : bool
@@ -53,6 +57,7 @@ class ExtractionSettings:
     batch_seconds: float | None = None
     longest: float = LONGEST_SECONDS
     limit: int | None = None
+    shard: str | None = None
     strict: bool = False
     overwrite: bool = False
     repair: bool = False
@@ -69,6 +74,14 @@ class ExtractionSettings:
             raise UserError(f"no precision {self.precision!r}; {meant(self.precision, PRECISIONS)}")
         check_device(self.device)
         check_positive(self, "batch_seconds", "longest", "limit", "workers")
+        if self.shard is not None:
+            shard = Shard.parsed(self.shard)
+            object.__setattr__(self, "shard", str(shard))  # as it is told, whatever spaces it was given with
+            if self.frames:
+                raise UserError(
+                    "--shard and --frames do not go together: single frames lie in files beside a cache, one a batch, "
+                    "and are not joined; leave one of them out"
+                )
         if self.frames:
             try:
                 import hdf5plugin  # noqa: F401

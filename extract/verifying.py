@@ -17,6 +17,9 @@ from .layout import DONE, PENDING, PROBLEMS, checksum, checksum_of, mean_layer_n
 #: others run.
 _BLOCK_BYTES, _THREADS = 1 << 25, min(4, os.cpu_count() or 1)
 
+#: What is told of an utterance, by its name.
+WRONG_STATES = "the states of {} have changed since they were written"
+
 
 @dataclass(frozen=True)
 class Damage:
@@ -41,16 +44,11 @@ def damage_of(file: CacheFile, *, frames: bool = True) -> Iterator[Damage]:
     stored = file.hdf5["utterances/checksum"][:]
     there = dict(checksums_of(file, np.nonzero(marks == DONE)[0]))
     for row, mark in enumerate(marks):
-        if mark == DONE:
-            if there[row] != stored[row] or reasons[row]:
-                yield Damage(f"the states of {names[row]} have changed since they were written", np.array([row]))
-        elif mark in PROBLEMS:
-            if stored[row] != checksum_of(mark.encode(), reasons[row]):
-                yield Damage(
-                    f"the reason why {names[row]} was left out has changed since it was written", np.array([row])
-                )
-        elif mark != PENDING:
-            yield Damage(f"the status of {names[row]} is damaged", np.array([row]))
+        wrong = wrong_mark(mark, reasons[row], stored[row])
+        if not wrong and mark == DONE and there[row] != stored[row]:
+            wrong = WRONG_STATES
+        if wrong:
+            yield Damage(wrong.format(names[row]), np.array([row]))
     done = file.done
     norm = file.hdf5["layers/norm"][:]
     if file.complete and done.any():  # norms that are not there yet are no damage: the next run writes them
@@ -59,6 +57,29 @@ def damage_of(file: CacheFile, *, frames: bool = True) -> Iterator[Damage]:
             yield Damage(f"the mean norm of layer {layer} has changed since it was written", np.array([], dtype=int))
     if frames and "frames" in file.hdf5:
         yield from _damaged_parts(file)
+
+
+def wrong_mark(mark: str, reason: bytes, stored: bytes) -> str:
+    """What is wrong with the status, the reason and the checksum of an utterance, whatever its states are.
+
+    Parameters
+    ----------
+    mark : str
+        What stands in the place of its status.
+    reason, stored : bytes
+        Its reason and its checksum.
+
+    Returns
+    -------
+    str
+        With ``{}`` for the utterance; empty where nothing is wrong.
+    """
+    if mark == DONE:
+        return WRONG_STATES if reason else ""
+    if mark in PROBLEMS:
+        is_written = stored == checksum_of(mark.encode(), reason)
+        return "" if is_written else "the reason why {} was left out has changed since it was written"
+    return "" if mark == PENDING else "the status of {} is damaged"
 
 
 def checksums_of(file: CacheFile, rows: np.ndarray) -> Iterator[tuple[int, bytes]]:

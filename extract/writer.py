@@ -28,9 +28,9 @@ from .layout import (
     fixed,
     frames_folder,
     mean_layer_norms,
+    offsets_of,
     open_hdf5,
     part_name,
-    placed,
 )
 
 #: Threads that make checksums; two keep up with what is written.
@@ -88,7 +88,7 @@ class CacheWriter:
             self._status = cache.utterances["status"].to_numpy().copy()
         with open_hdf5(path) as file:
             self.acoustics = tuple(sorted(file["acoustic"]))
-            self._offsets = {name: file[name].id.get_offset() for name in placed(file)}
+            self._offsets = offsets_of(file)
             self.frames = file["utterances/frames"][:]
         self._written: deque[dict[int, str]] = deque()  # batches without a mark
         self._lost: UserError | None = None

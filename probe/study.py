@@ -10,6 +10,7 @@ from emoprobe.errors import UserError
 from emoprobe.extract.cache import HiddenStateCache
 from emoprobe.extract.corpora.cells import DIMENSIONS, EMOTION
 from emoprobe.extract.digest import cache_digest
+from emoprobe.extract.finished import refuse_unfinished
 
 from .mismatches import mismatches
 from .permutation import within_by_rule
@@ -121,8 +122,7 @@ class Study:
 
 
 def _refuse_what_is_not_there(cache: HiddenStateCache, settings: FitSettings) -> None:
-    if not cache.complete:
-        raise UserError(f"{cache.path} is not complete: run the same probe-extract again, it goes on where it stopped")
+    refuse_unfinished(cache)
     for statistic in (statistic for name in settings.features for statistic in name.split("+")):
         if statistic not in cache.statistics:
             raise UserError(

@@ -17,6 +17,7 @@ from emoprobe.defaults import RESULTS
 from emoprobe.errors import Note, UserError, plain
 from emoprobe.extract.cache import HiddenStateCache
 from emoprobe.extract.digest import cache_digest
+from emoprobe.extract.finished import refuse_unfinished
 from emoprobe.extract.versions import versions
 from emoprobe.probe.results import Results, has_results, load_results
 from emoprobe.probe.schema import table
@@ -128,10 +129,7 @@ def _names(caches: Sequence[HiddenStateCache]) -> str:
 def _refuse_unfit(caches: Sequence[HiddenStateCache]) -> None:
     of: dict[tuple[str, str], Path] = {}
     for cache in caches:
-        if not cache.complete:
-            raise UserError(
-                f"{cache.path} is not complete: run the same probe-extract again, it goes on where it stopped"
-            )
+        refuse_unfinished(cache)
         subject = (cache.label, cache.corpus)
         if subject in of:
             raise UserError(f"{of[subject]} and {cache.path} are both of {subject[0]} on {subject[1]}: ask of one")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emoprobe.errors import UserError
+from emoprobe.extract.finished import refuse_shard
 from emoprobe.probe.jackknife import FIXED
 from emoprobe.probe.schema import ordered_dimensions
 from emoprobe.probe.selecting import best_layer, is_pooled, on_reported_split
@@ -153,6 +154,7 @@ def _genders(source: Any) -> tuple[pd.Series, str | None]:
         with HiddenStateCache(source) as cache:
             return _genders(cache)
     if isinstance(source, HiddenStateCache):
+        refuse_shard(source)
         source, corpus = source.utterances, source.corpus
     if not isinstance(source, pd.DataFrame) or not {"id", "gender"} <= set(source.columns):
         raise UserError("give a cache, or a table with the columns id and gender")

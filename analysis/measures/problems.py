@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import lazy_loader as _lazy
 
 from emoprobe.errors import UserError
+from emoprobe.extract.finished import refuse_unfinished
 from emoprobe.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -106,8 +107,7 @@ def problems(
     """
     from emoprobe.probe.targets import Labels
 
-    if not cache.complete:
-        raise UserError(f"{cache.path} is not complete: run the same probe-extract again, it goes on where it stopped")
+    refuse_unfinished(cache)
     for name in settings.features.split("+"):
         cache.states(name, layers=0, rows=slice(0, 0))  # complains of a statistic that is not there
     labels = Labels.of(cache.utterances)

@@ -16,6 +16,7 @@ import lazy_loader as _lazy
 
 from emoprobe.errors import UserError
 from emoprobe.extract.digest import cache_digest
+from emoprobe.extract.finished import refuse_unfinished
 from emoprobe.progress import progress_bar
 
 from .alignment import MEASURES, VARIANCE, check_settings, compare
@@ -152,10 +153,7 @@ def _opened(caches: Given | Sequence[Given], stack: ExitStack) -> list[HiddenSta
     opened: list[HiddenStateCache] = []
     for given in [caches] if isinstance(caches, str | Path | HiddenStateCache) else caches:
         cache = given if isinstance(given, HiddenStateCache) else stack.enter_context(HiddenStateCache(given))
-        if not cache.complete:
-            raise UserError(
-                f"{cache.path} is not complete: run the same probe-extract again, it goes on where it stopped"
-            )
+        refuse_unfinished(cache)
         same = next((other for other in opened if (other.label, other.corpus) == (cache.label, cache.corpus)), None)
         if same is not None:
             raise UserError(

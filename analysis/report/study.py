@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from emoprobe.errors import UserError
+from emoprobe.extract.finished import refuse_shard
 from emoprobe.fields import LIST, TABLE, Part, Spec, check_fields
 from emoprobe.probe.choosing import rows_of
 from emoprobe.probe.results import Results
@@ -313,6 +314,7 @@ def _identity(path: Path) -> tuple[tuple[str, str], str | None]:
     from emoprobe.extract.cache import HiddenStateCache
 
     with HiddenStateCache(path) as cache:
+        refuse_shard(cache)
         return (cache.label, cache.corpus), cache.provenance["model"].get("weights_sha256")
 
 

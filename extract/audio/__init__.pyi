@@ -1,9 +1,9 @@
+from .grouping import gathered as gathered
 from .headers import AudioHeader as AudioHeader
 from .headers import Part as Part
 from .headers import read_header as read_header
 from .kept import Kept as Kept
 from .parts import cut as cut
-from .parts import gathered as gathered
 from .problems import STATUSES as STATUSES
 from .problems import AudioProblem as AudioProblem
 from .problems import BehindEnd as BehindEnd

@@ -39,6 +39,7 @@ COMMANDS = (
     "export",
     "extract",
     "fit",
+    "join",
     "models",
     "plot",
     "predict",

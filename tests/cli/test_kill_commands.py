@@ -65,10 +65,13 @@ MADE = (
     f"{EXTRACT} --out states.h5 --baselines text={{material}}/text",
     FIT,
     f"{TRAIN} --out trained",
+    *(f"{EXTRACT} --shard {number}/2 --out shard-{number}.h5" for number in (1, 2)),
 )
 
 CASES = (
     Case("extract", f"{EXTRACT} --frames"),
+    Case("shard", f"{EXTRACT} --shard 2/2"),
+    Case("join", "probe-extract join {material}/made/shard-1.h5 {material}/made/shard-2.h5 --out joined.h5 --quiet"),
     Case("baselines", f"{EXTRACT} --baselines egemaps text={{material}}/text"),
     Case("fit", f"{FIT} --probe all"),
     Case("train", TRAIN),

@@ -40,7 +40,7 @@ FILLED = [
     ("demo_teach", Running, 4),
     ("distill", DistillSettings, 11),
     ("distill", Running, 4),
-    ("extract", ExtractionSettings, 12),
+    ("extract", ExtractionSettings, 13),
     ("fit", FitSettings, 15),
     ("fit", ProcessSettings, 1),
     ("predict", PredictionSettings, 4),

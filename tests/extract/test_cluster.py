@@ -109,6 +109,19 @@ def test_a_cluster_makes_the_bytes_of_one_machine(cluster, place, tmp_path, fram
 
 
 @pytest.mark.slow
+def test_a_cluster_makes_the_bytes_of_a_shard_of_one_machine(cluster, place, tmp_path):
+    shard = ("--shard", "2/3", "--limit", "30")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        alone = main(arguments(place, tmp_path / "alone.h5", *shard))
+    finally:
+        torch.set_num_threads(before)
+    assert main(arguments(place, tmp_path / "states.h5", *on(cluster), *shard)) == alone
+    assert (tmp_path / "states.h5").read_bytes() == (tmp_path / "alone.h5").read_bytes()
+
+
+@pytest.mark.slow
 def test_a_worker_that_is_killed_costs_its_batches(cluster, place, tmp_path):
     import threading
 

@@ -83,6 +83,14 @@ COMMANDS = {
         (_CORPUS, "{}/corpus/u001.wav", _SPEECH),
         overwrites=True,
     ),
+    "probe-extract join": Command(
+        _main("join"),
+        ("{}/1.h5", "{}/2.h5", "--out", "j.h5", "--quiet"),
+        ("j.h5", "j.h5.frames/000000.h5", "j.h5.lock"),
+        ("j.h5.baselines/notes.txt", "notes.txt"),
+        ("{}/1.h5", "{}/2.h5"),
+        overwrites=True,
+    ),
     "probe-fit": Command(
         _main("fit"),
         ("{}/c.h5", "--dim", "arousal", *_FIT, "--out", "results", "--figures", "figures"),
@@ -184,6 +192,10 @@ def inputs(tmp_path_factory) -> Path:
         for entry in list(here.iterdir()):
             if entry.suffix != ".lock":
                 entry.replace(folder / entry.name) if not (folder / entry.name).exists() else None
+    corpus = ("--corpus", str(manifest), "--model", str(folder / "speech"))
+    for number in (1, 2):
+        given = [*corpus, "--shard", f"{number}/2", "--out", str(folder / f"{number}.h5"), "--quiet"]
+        assert _main("extract")(given) == 0
     return folder
 
 
