@@ -42,7 +42,8 @@ class EngineSettings:
         Of :data:`ENGINES`.
     address : str or None
         Of a Ray cluster: ``"auto"`` for the one that this machine is part of, ``"HOST:PORT"``,
-        ``"ray://HOST:PORT"``. None for what ``RAY_ADDRESS`` says, else for a cluster of this machine alone.
+        ``"ray://HOST:PORT"`` (not for states). None for what ``RAY_ADDRESS`` says, else for a cluster of this machine
+        alone.
     gpus : str, int or None
         GPUs to compute on, a worker each: a number, ``"all"``, or 0 for CPUs alone. None for all that there are. It is
         kept as a text.

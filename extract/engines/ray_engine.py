@@ -174,6 +174,12 @@ class RayEngine(Engine):
         self, backbone: Backbone, settings: ExtractionSettings, ray: ModuleType, engine: EngineSettings
     ) -> None:
         super().__init__(backbone, settings)
+        address = engine.address or os.environ.get("RAY_ADDRESS", "")
+        if address.startswith("ray://"):
+            raise UserError(
+                f"{address}: states do not come through Ray's client: run the command on a machine of the cluster, "
+                "with --address auto or HOST:PORT"
+            )
         self._ray = ray
         self._place = Place.on(ray, engine, device=settings.device, threads=settings.workers)
         # On a worker's own machine; its decoding threads are those that Ray counts, and what stops is decided here.

@@ -15,6 +15,7 @@ from emoprobe.extract.cluster import EngineSettings, Place, Refusal, answered, d
 from emoprobe.extract.engines import ray_engine
 from emoprobe.extract.engines.ray_engine import chunks
 from emoprobe.extract.pipeline import Extracted, Files
+from emoprobe.extract.settings import ExtractionSettings
 from emoprobe.extract.versions import versions
 
 ray = pytest.importorskip("ray")
@@ -46,6 +47,12 @@ def test_a_cluster_of_its_own_is_no_other_of_this_machine(monkeypatch):
         with session(EngineSettings(engine="ray")):
             pass
     assert reached == ["local", "auto"]
+
+
+def test_states_do_not_come_through_rays_client():
+    engine = EngineSettings(address="ray://node1:10001")
+    with pytest.raises(UserError, match=r"ray://node1:10001: .* with --address auto or HOST:PORT"):
+        ray_engine.RayEngine(None, ExtractionSettings(), ray, engine)
 
 
 def test_every_batch_is_in_one_chunk_with_its_files():
