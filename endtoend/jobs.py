@@ -145,9 +145,9 @@ def _train_on_cluster(run: Run, engine: EngineSettings, jobs: list[Job], lacking
     """Train each as a task; each keeps its model in its own folder, for several end at once."""
     training = run.training
     with session(engine) as ray:
-        place = Place.on(ray, engine, device=training.device, threads=1 + (training.workers or 0))
-        if place.gpus and training.workers is None:
-            place = Place.on(ray, engine, device=training.device, threads=1 + _DECODING)
+        # A processor that trains, and one for each process that decodes: a GPU alone needs any where nobody says so.
+        decoding, beside_gpu = (0, _DECODING) if training.workers is None else (training.workers, training.workers)
+        place = Place.on(ray, engine, device=training.device, threads=1 + decoding, beside_gpu=1 + beside_gpu)
         refuse_float16(training, place.device)
         run.say(f"{len(lacking)} of {len(jobs)} trainings by {place}")
         run.say(f"each writes {run.out / 'runs'}/*/log.jsonl while it trains")

@@ -42,7 +42,8 @@ class EngineSettings:
         Of :data:`ENGINES`.
     address : str or None
         Of a Ray cluster: ``"auto"`` for the one that this machine is part of, ``"HOST:PORT"``,
-        ``"ray://HOST:PORT"``. None for what ``RAY_ADDRESS`` says, else for a cluster of this machine alone.
+        ``"ray://HOST:PORT"`` (not for states). None for what ``RAY_ADDRESS`` says, else for a cluster of this machine
+        alone.
     gpus : str, int or None
         GPUs to compute on, a worker each: a number, ``"all"``, or 0 for CPUs alone. None for all that there are. It is
         kept as a text.
@@ -109,29 +110,32 @@ def session(settings: EngineSettings) -> Iterator[ModuleType]:
     if ray.is_initialized():  # in a notebook, say: whoever connected disconnects
         yield ray
         return
+    try:
+        _connect(ray, settings.address or os.environ.get("RAY_ADDRESS"))
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _connect(ray: ModuleType, address: str | None) -> None:
     before = signal.getsignal(signal.SIGTERM)
     try:
-        _reach(settings.address)
-        of_our_own = settings.address is None and not os.environ.get("RAY_ADDRESS")
+        _reach(address)
         ray.init(
-            address=settings.address,
+            # Without an address Ray would take the last cluster that anybody began on this machine, and die with it.
+            address=address or "local",
             logging_level=logging.ERROR,
             log_to_driver=False,
-            include_dashboard=False if of_our_own else None,
+            include_dashboard=None if address else False,
         )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        where = settings.address or os.environ.get("RAY_ADDRESS") or "this machine"
         raise UserError(
-            f"there is no Ray cluster at {where} ({reason(error)[:200]}): start one with `ray start --head`, or leave "
-            "--address out to use this machine alone"
+            f"there is no Ray cluster at {address or 'this machine'} ({reason(error)[:200]}): start one with "
+            "`ray start --head`, or leave --address out to use this machine alone"
         ) from error
     if threading.current_thread() is threading.main_thread():
         # Ray ends the process at this signal, and prints where it was; here the command unwinds.
         signal.signal(signal.SIGTERM, before)
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
 
 
 def _reach(address: str | None) -> None:
@@ -166,7 +170,9 @@ class Place:
     machines: str
 
     @classmethod
-    def on(cls, ray: ModuleType, engine: EngineSettings, *, device: str, threads: int) -> Place:
+    def on(
+        cls, ray: ModuleType, engine: EngineSettings, *, device: str, threads: int, beside_gpu: int | None = None
+    ) -> Place:
         """Find room on a cluster.
 
         Parameters
@@ -178,6 +184,8 @@ class Place:
             "auto", "cpu" or "cuda".
         threads : int
             Processors that a worker has at most.
+        beside_gpu : int, optional
+            The same of a worker that has a GPU, where that is another number.
 
         Raises
         ------
@@ -195,6 +203,7 @@ class Place:
         if device == "cuda" and not there:
             raise UserError(f"--device cuda: Ray sees no GPU on {where}")
         asked = engine.workers_of(there, machines=where)
+        threads = beside_gpu if asked and beside_gpu else threads
         workers, cpus = places(nodes, of_gpus=bool(asked), threads=threads)
         if not workers:
             raise UserError(f"no worker fits on {where}: there is no processor free beside the devices")
@@ -250,8 +259,8 @@ def told_of_loss(ray: ModuleType, what: str) -> Iterator[None]:
     lost = ray.exceptions
     try:
         yield
-    except (lost.RayActorError, lost.WorkerCrashedError, lost.NodeDiedError, lost.ObjectLostError,
-            lost.OutOfMemoryError) as error:  # fmt: skip
+    except (lost.RayActorError, lost.WorkerCrashedError, lost.NodeDiedError, lost.LocalRayletDiedError,
+            lost.ObjectLostError, lost.OutOfMemoryError) as error:  # fmt: skip
         raise UserError(
             f"the cluster gave up ({reason(error)[:300]}): a worker died {TRIES_AGAIN + 1} times over the same {what}, "
             "or there was none left (memory? ray status tells); run the same command again, what is finished is kept"

@@ -1,14 +1,15 @@
 """The workers of a Ray cluster: the same batches, computed wherever there is a device and written here.
 
-Ray Data hands chunks of the plan to a pool of actors, holds back where the writer does not keep up, and gives the chunk
-of an actor that died to another one. A batch that came twice is written once.
+Actors compute chunks of the plan. Ray holds them back where the writer does not keep up, and begins the chunk of one
+that died anew. A batch that came twice is written once.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from ..settings import ExtractionSettings
 from ..versions import versions
 from .base import Engine, Site
 from .local import LocalEngine
+from .ray_actors import in_actors
 
 #: Most batches of a chunk. Within one, audio is decoded ahead; a worker that dies costs its chunk.
 _CHUNK = 16
@@ -132,15 +134,11 @@ class Worker:
         self._recipe, self._settings, self._in_float32, self._wanted = recipe, settings, in_float32, wanted
         self._engine: LocalEngine | None = None
 
-    def __call__(self, batch: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
-        """Compute the chunks of a block."""
-        for chunk in batch["chunk"]:
-            for answer in self._compute(chunk):
-                column = np.empty(1, dtype=object)
-                column[0] = answer
-                yield {"answer": column}
+    def ready(self) -> None:
+        """Return as soon as it is there."""
 
-    def _compute(self, chunk: Chunk) -> Iterator[Delivered | Refusal]:
+    def answer(self, item: Chunk) -> Generator[Delivered | Refusal, None, None]:
+        """Compute the batches of a chunk."""
         machine = socket.gethostname()
         if self._engine is None:
             opened = answered(_opened, self._wanted, self._recipe, self._settings)
@@ -149,7 +147,7 @@ class Worker:
                 return
             self._engine = opened
         try:
-            for fetch in self._engine.extract(chunk.todo, chunk.files, self._in_float32):
+            for fetch in self._engine.extract(item.todo, item.files, self._in_float32):
                 yield Delivered(fetch(), machine)
         except UserError as error:
             yield Refusal(str(error), machine)
@@ -176,6 +174,12 @@ class RayEngine(Engine):
         self, backbone: Backbone, settings: ExtractionSettings, ray: ModuleType, engine: EngineSettings
     ) -> None:
         super().__init__(backbone, settings)
+        address = engine.address or os.environ.get("RAY_ADDRESS", "")
+        if address.startswith("ray://"):
+            raise UserError(
+                f"{address}: states do not come through Ray's client: run the command on a machine of the cluster, "
+                "with --address auto or HOST:PORT"
+            )
         self._ray = ray
         self._place = Place.on(ray, engine, device=settings.device, threads=settings.workers)
         # On a worker's own machine; its decoding threads are those that Ray counts, and what stops is decided here.
@@ -208,41 +212,32 @@ class RayEngine(Engine):
     ) -> Generator[Callable[[], Extracted], None, None]:
         """See :class:`.base.Engine`; in the order in which workers are done."""
         delivered: set[int] = set()
-        for answer in self._answers(chunks(todo, files, workers=self._place.workers), in_float32):
-            if isinstance(answer, Refusal):
-                raise answer.error()
-            _refuse_unseen(answer, files)
-            if self.settings.strict:
-                stop_at_problem((files.paths[row], *problem) for row, problem in answer.extracted.problems.items())
-            if answer.extracted.index not in delivered:
-                delivered.add(answer.extracted.index)
-                yield partial(_already_here, answer.extracted)
-
-    def _answers(self, plan: list[Chunk], in_float32: Sequence[str]) -> Iterator[Delivered | Refusal]:
-        from ray import data
-
-        context = data.DataContext.get_current()
-        context.enable_progress_bars = False  # ours counts what is on disk
-        context.execution_options.preserve_order = False
-        # A row for each chunk, a block for each row.
-        rows = data.from_items([{"chunk": chunk} for chunk in plan], override_num_blocks=len(plan))
-        answers = rows.map_batches(
+        place = self._place
+        answers = in_actors(
+            self._ray,
             Worker,
-            batch_size=1,
-            compute=data.ActorPoolStrategy(min_size=1, max_size=self._place.workers, initial_size=self._place.workers),
-            fn_constructor_args=(self._recipe, self._there, tuple(in_float32), versions()),
-            num_cpus=self._place.cpus,
-            num_gpus=self._place.gpus,
-            ray_remote_args_fn=_patience,
+            (self._recipe, self._there, tuple(in_float32), versions()),
+            chunks(todo, files, workers=place.workers),
+            what="work",
+            workers=place.workers,
+            cpus=place.cpus,
+            gpus=place.gpus,
         )
-        with told_of_loss(self._ray, "work"):
-            for row in answers.iter_rows():
-                yield row["answer"]
-
-
-def _patience() -> dict[str, int]:
-    """What an actor is made with: Ray Data itself would give a chunk to others for ever."""
-    return {"max_task_retries": TRIES_AGAIN}
+        with closing(answers):
+            for answer in answers:
+                if isinstance(answer, Refusal):
+                    raise answer.error()
+                _refuse_unseen(answer, files)
+                if self.settings.strict:
+                    stop_at_problem((files.paths[row], *problem) for row, problem in answer.extracted.problems.items())
+                if answer.extracted.index not in delivered:
+                    delivered.add(answer.extracted.index)
+                    yield partial(_already_here, answer.extracted)
+        if lacking := len(todo) - len(delivered):
+            raise UserError(
+                f"{lacking} of {len(todo)} batches did not come back from {place.machines}: run the same command "
+                "again, what is finished is kept"
+            )
 
 
 def _already_here(extracted: Extracted) -> Extracted:

@@ -6,17 +6,17 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
+import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 import torch
 
 from emoprobe.cli.extract import main
@@ -24,13 +24,9 @@ from emoprobe.endtoend.settings import ModelSettings, TrainingSettings
 from emoprobe.endtoend.training import train
 from emoprobe.errors import UserError
 from emoprobe.extract import HiddenStateCache, extract
-from emoprobe.extract.audio import AudioProblem
-from emoprobe.extract.cluster import EngineSettings, Refusal, answered, differing, in_tasks, places, session
+from emoprobe.extract.cluster import EngineSettings, session
 from emoprobe.extract.corpora import read_corpus
-from emoprobe.extract.engines import ray_engine
-from emoprobe.extract.engines.ray_engine import chunks
-from emoprobe.extract.pipeline import Extracted, Files
-from emoprobe.extract.versions import versions
+from emoprobe.extract.engines.ray_actors import in_actors
 from emoprobe.probe.fit import fit_caches
 from emoprobe.probe.settings import FitSettings
 from emoprobe.testing.caches import write_cache
@@ -51,6 +47,8 @@ def cluster():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("OMP_NUM_THREADS", "1")  # of the workers, as of the run beside which they are held
+        # A machine that is busy for minutes is no machine that has died.
+        patch.setenv("RAY_health_check_failure_threshold", "1000")
         small = {"num_cpus": 1, "object_store_memory": 150_000_000}
         try:
             machines = Cluster(initialize_head=True, head_node_args={**small, "include_dashboard": False})
@@ -123,19 +121,16 @@ def test_a_cluster_makes_the_bytes_of_a_shard_of_one_machine(cluster, place, tmp
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_costs_its_batches(cluster, place, tmp_path):
-    import threading
-
     killed = []
 
     def kill_one() -> None:
         """The first worker that has come up."""
         for _ in range(1200):
-            for process in psutil.Process().children(recursive=True):  # of this cluster, and of no other on the machine
-                with suppress(psutil.NoSuchProcess):
-                    if "ray::MapWorker" in " ".join(process.cmdline()):
-                        process.kill()
-                        killed.append(process.pid)
-                        return
+            for process in processes("ray::Worker")[:1]:
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+                    killed.append(process)
+                    return
             time.sleep(0.1)
 
     killer = threading.Thread(target=kill_one)
@@ -171,6 +166,128 @@ def done(out: Path) -> bool:
             return bool(cache.done.any())
     except UserError:
         return False
+
+
+@pytest.fixture(scope="module")
+def spoilt(place, tmp_path_factory) -> Path:
+    """The corpus without its bad files, and with one that only decoding finds bad: the shortest, of the last batch."""
+    root = tmp_path_factory.mktemp("spoilt")
+    shutil.copytree(place / "corpus", root / "corpus")
+    (root / "model").symlink_to(place / "model")
+    table = pd.read_csv(root / "corpus/manifest.csv").drop([7, 11])
+    table.to_csv(root / "corpus/manifest.csv", index=False)
+    paths = [root / "corpus" / path for path in table["path"]]
+    shortest = min(paths, key=lambda path: soundfile.info(path).frames)
+    sound, rate = soundfile.read(shortest)
+    soundfile.write(shortest, np.full_like(sound, np.nan), rate, subtype="FLOAT")
+    return root
+
+
+@pytest.mark.slow
+def test_strictly_a_bad_file_stops_every_run_as_on_one_machine(cluster, spoilt, tmp_path, capsys):
+    """What was finished before is kept, and the same command without --strict finishes the rest."""
+    alone, out = tmp_path / "alone.h5", tmp_path / "states.h5"
+    assert main(arguments(spoilt, alone, "--strict")) == 2
+    told = capsys.readouterr().err
+    assert re.fullmatch(r"error: \S+\.wav is non-finite: .*; mend it, or leave --strict out .*\n", told)
+    assert main(arguments(spoilt, alone)) == 3
+    capsys.readouterr()
+    with session(EngineSettings(address=cluster.address)):
+        assert main(arguments(spoilt, out, *on(cluster), "--strict")) == 2
+        said = capsys.readouterr()
+        assert (said.out, said.err) == ("", told)
+        with HiddenStateCache(out) as cache:
+            assert 0 < cache.done.sum() < UTTERANCES - 3
+        assert main(arguments(spoilt, out, *on(cluster))) == 3
+    with HiddenStateCache(out) as cache, HiddenStateCache(alone) as wanted:
+        assert cache.done.sum() == UTTERANCES - 3
+        assert cache.utterances.equals(wanted.utterances)
+    assert out.read_bytes() == alone.read_bytes()
+
+
+def counting() -> type:
+    """What an actor is made of, in a function so that it travels to workers by its value."""
+
+    class Counting:
+        def ready(self) -> None:
+            pass
+
+        def answer(self, item):
+            if item == "fault":
+                raise ZeroDivisionError("a fault of the program")
+            if item == "stuck":
+                time.sleep(1e6)
+            yield from ((item, number) for number in range(3))
+
+    return Counting
+
+
+def end_well(start) -> None:
+    assert sorted(start(range(9))) == [(item, number) for item in range(9) for number in range(3)]
+
+
+def end_early(start) -> None:
+    answers = start(["stuck", *range(9)])
+    assert next(answers) == (1, 0)  # 0 waits behind what is stuck
+    answers.close()
+
+
+def end_by_an_error(start) -> None:
+    def use() -> None:
+        with closing(start(range(9))) as answers:
+            for _ in answers:
+                raise UserError("strict")
+
+    with pytest.raises(UserError, match="strict"):
+        use()
+
+
+def end_by_a_fault(start) -> None:
+    with pytest.raises(ray.exceptions.RayTaskError, match="a fault of the program"):
+        list(start([*range(9), "fault"]))
+
+
+def end_by_the_keyboard(start) -> None:
+    def use() -> None:
+        with closing(start(["stuck", 1])) as answers:
+            assert [next(answers) for _ in range(3)] == [(1, 0), (1, 1), (1, 2)]
+            threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT)).start()
+            next(answers)  # for ever
+
+    # A command that a shell starts in the background ignores this signal.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            use()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.slow
+def test_no_actor_and_no_thread_outlives_what_ended(cluster):
+    """Ten times in one process, however it ends; what comes next is not touched by it."""
+    endings = (end_early, end_well, end_by_an_error, end_by_a_fault, end_by_the_keyboard)
+    with session(EngineSettings(address=cluster.address)) as connected:
+
+        def start(items):
+            return in_actors(connected, counting(), (), items, what="number", workers=3)  # one finds no place
+
+        before = set(threading.enumerate())
+        for ending in 2 * endings:
+            ending(start)
+            assert set(threading.enumerate()) <= before
+        while processes("ray::Counting"):  # for ever, if any is left
+            time.sleep(0.05)
+
+
+def processes(title: str) -> list[int]:
+    """Of this cluster, and of no other on the machine."""
+    there = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if title in " ".join(process.cmdline()):
+                there.append(process.pid)
+    return there
 
 
 @pytest.mark.slow
@@ -210,66 +327,11 @@ def test_other_weights_on_a_worker_are_refused(cluster, place, tmp_path):
         extract(corpus, backbone, tmp_path / "states.h5", engine=engine, device="cpu", progress=False)
 
 
-def test_an_unknown_engine_and_too_few_gpus_are_refused():
-    with pytest.raises(UserError, match="no engine 'spark'; there is local, ray"):
-        EngineSettings(engine="spark")
-    with pytest.raises(UserError, match="--gpus some is neither a number nor all"):
-        EngineSettings(gpus="some")
-    assert not EngineSettings().on_ray
-    assert all(EngineSettings(**{name: value}).on_ray for name, value in {"gpus": "0", "address": "auto"}.items())
-    assert EngineSettings(gpus="all").workers_of(3, machines="") == EngineSettings().workers_of(3, machines="") == 3
-    assert EngineSettings(gpus="2").workers_of(3, machines="") == 2
-    for asked, there in (("4", 3), ("all", 0)):
-        with pytest.raises(UserError, match=f"Ray sees {there} GPUs on one"):
-            EngineSettings(gpus=asked).workers_of(there, machines="one")
-
-
 @pytest.mark.slow
 def test_an_address_of_no_cluster_is_refused():
     nowhere = EngineSettings(engine="ray", address="127.0.0.1:1")
     with pytest.raises(UserError, match=r"there is no Ray cluster at 127\.0\.0\.1:1 \("), session(nowhere):
         pytest.fail("there was one")
-
-
-def test_every_batch_is_in_one_chunk_with_its_files():
-    todo = [(index, np.array([2 * index, 2 * index + 1])) for index in range(37)]
-    files = Files([f"{row}.wav" for row in range(74)], list(range(74)), np.arange(74))
-    for workers in (1, 2, 8, 50):
-        plan = chunks(todo, files, workers=workers)
-        assert [index for chunk in plan for index, _ in chunk.todo] == list(range(37))
-        assert len(plan) >= min(37, 4 * workers)
-        for chunk in plan:
-            rows = {int(row) for _, rows in chunk.todo for row in rows}
-            assert set(chunk.files.paths) == set(chunk.files.headers) == set(chunk.files.frames) == rows
-
-
-def test_audio_that_a_machine_does_not_see_is_no_missing_file(tmp_path):
-    """What is missing there and here is listed; what is here alone stops the run."""
-    (tmp_path / "here.wav").write_bytes(b"")
-    files = Files({0: str(tmp_path / "gone.wav"), 1: str(tmp_path / "here.wav")}, {}, {})
-    nothing = np.empty((0, 0, 0, 0)), np.empty((0, 0)), {}
-
-    def delivered(row: int) -> ray_engine.Delivered:
-        extracted = Extracted(0, np.array([row]), [], *nothing, {row: ("missing", "no such file")})
-        return ray_engine.Delivered(extracted, "node7")
-
-    ray_engine._refuse_unseen(delivered(0), files)
-    with pytest.raises(UserError, match=r"here\.wav is here, and node7 does not see it: .*same place"):
-        ray_engine._refuse_unseen(delivered(1), files)
-
-
-def test_work_is_refused_where_the_libraries_differ_and_errors_are_told_with_their_machine():
-    assert answered(divmod, versions(), 7, 3) == (2, 1)
-    refusal = answered(divmod, {**versions(), "torch": "0.1"}, 7, 3)
-    assert isinstance(refusal, Refusal)
-    assert re.fullmatch(r"the libraries differ \(torch .* there, 0\.1 here\): install .*", refusal.reason)
-
-    def fail() -> None:
-        raise UserError("there is no layer")
-
-    told = answered(fail, versions())
-    assert isinstance(told, Refusal)
-    assert str(told.error()) == f"{socket.gethostname()}: there is no layer"
 
 
 @pytest.mark.slow
@@ -318,62 +380,7 @@ def test_layers_fitted_on_a_cluster_have_the_same_numbers(cluster, tmp_path, tar
     assert [run["notes"] for run in here.protocol] == [run["notes"] for run in there.protocol]
 
 
-@pytest.mark.parametrize(
-    ("nodes", "of_gpus", "threads", "expected"),
-    [
-        ([{"CPU": 64}, {"CPU": 2, "GPU": 8}], True, 4, (2, 1)),  # two processors feed no more than two GPUs
-        ([{"CPU": 64}, {"CPU": 8, "GPU": 8}], True, 4, (8, 1)),
-        ([{"CPU": 64, "GPU": 8}, {"CPU": 32, "GPU": 2}], True, 4, (10, 4)),
-        ([{"CPU": 6}, {"CPU": 6}], False, 4, (2, 4)),
-        ([{}, {"CPU": 32}, {"CPU": 32}], False, 8, (8, 8)),  # a head without processors, as KubeRay makes it
-        ([{"CPU": 1}, {"CPU": 1}], False, 4, (2, 1)),
-        ([{"GPU": 8}], True, 4, (0, 1)),
-    ],
-)
-def test_workers_are_as_many_as_fit_on_the_machines(nodes, of_gpus, threads, expected):
-    assert places(nodes, of_gpus=of_gpus, threads=threads) == expected
-
-
 @pytest.mark.slow
 def test_devices_that_contradict_each_other_are_refused(cluster, place, tmp_path, capsys):
     assert main([*arguments(place, tmp_path / "states.h5"), "--gpus", "2"]) == 2  # the device is cpu there
     assert "--device cpu and --gpus 2 contradict each other" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("error", "told"),
-    [
-        (ray.exceptions.RayTaskError("work", "its traceback", ValueError("a fault")), ray.exceptions.RayTaskError),
-        (ray.exceptions.WorkerCrashedError(), UserError),
-    ],
-)
-def test_a_fault_of_the_program_is_no_worker_that_died(error, told):
-    def get(_reference: object) -> None:
-        raise error
-
-    cancelled: list[object] = []
-    task = SimpleNamespace(remote=lambda *given: given[-1])
-    stub = SimpleNamespace(
-        exceptions=ray.exceptions,
-        remote=lambda **_: lambda _work: task,
-        put=lambda work: work,
-        get=get,
-        cancel=cancelled.append,
-    )
-    with pytest.raises(told):
-        list(in_tasks(stub, print, [1, 2], what="layer"))
-    assert cancelled == [1, 2]
-
-
-def test_libraries_that_differ_are_named():
-    here = {"torch": "2.14.1", "numpy": "2.4", "pandas": "3"}
-    assert differing(here, {**here, "pandas": "2"}) == ""
-    assert differing(here, {"numpy": "2.3"}) == "torch none there, 2.14.1 here, numpy 2.3 there, 2.4 here"
-
-
-def test_a_problem_survives_its_way_between_processes():
-    """Headers of files that vanished since the cache was laid out travel with the plan."""
-    import copy
-
-    problem = copy.copy(AudioProblem("truncated", "half of it"))
-    assert (problem.status, problem.reason, str(problem)) == ("truncated", "half of it", "truncated: half of it")
