@@ -2,6 +2,7 @@
 # make test   install, then lint and run the tests
 # make install      install what the tests need: after a new file, or a new line in setup.cfg
 # make test-fast    the tests that take about a third of a second at most each: for while you work
+# make test-thorough  every test, with 20 kills of each command and simulations at more sizes (hours)
 # make coverage  all tests, and which lines and branches of extract/ and probe/ none of them runs
 # make test-matrix  every test under each instruction set and number of threads that could change a result (hours)
 # make test-oldest  every test with the lowest versions that setup.cfg allows, in an environment of its own
@@ -21,7 +22,7 @@ DEMO   := demo_out
 # part.
 TRAINING := --epochs 12 --audio-rate 5e-4 --seeds 3 --freeze frontend text --dropout 0.3 --text-dropout 0.5 --audio-dropout 0
 
-.PHONY: demo train install test test-fast coverage test-matrix test-oldest fuzz lint figures docs docs-links clean
+.PHONY: demo train install test test-fast test-thorough coverage test-matrix test-oldest fuzz lint figures docs docs-links clean
 
 # A strict installation links each file, so that a type checker finds the package too; one file more or less is a reason
 # to install again, and so are changed requirements. The folders end in "/.", for a folder `demo` is not the target.
@@ -78,6 +79,9 @@ test: $(VENV)/installed-test lint
 
 test-fast: $(VENV)/installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder -m 'not slow'
+
+test-thorough: $(VENV)/installed-test
+	EMOPROBE_THOROUGH=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 coverage: $(VENV)/installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder --cov --cov-report=term-missing:skip-covered

@@ -68,7 +68,9 @@ TABLES: dict[str, Table] = {
         frozenset({"only_missing", "overwrite", "keep_words", "columns"}),
     ),
     "extract": Table(
-        "Options of emoprobe extract, for each model.", (ExtractionSettings, EngineSettings), frozenset({"overwrite"})
+        "Options of emoprobe extract, for each model.",
+        (ExtractionSettings, EngineSettings),
+        frozenset({"overwrite", "shard"}),
     ),
     "fit": Table(
         "Options of emoprobe fit, for each probe.",

@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 from tests.simulated_depths import EQUAL, ONE_RISES, OPPOSED, SHALLOWER, counted
+from tests.thorough import thoroughly
 
 pytestmark = pytest.mark.slow
 
@@ -18,7 +19,7 @@ REPLICATIONS = 60
 
 
 @pytest.mark.parametrize("official", [True, False], ids=["official split", "cross-validation"])
-@pytest.mark.parametrize("speakers", [12, 24, 60])
+@pytest.mark.parametrize("speakers", [12, thoroughly(24), 60])
 def test_equal_profiles_are_told_apart_in_a_twentieth_of_the_cases_at_most(speakers, official):
     counts = counted(speakers, official=official, replications=REPLICATIONS)
     wrong = {name: counts[name]["false"] for name in EQUAL}

@@ -1,6 +1,6 @@
 """Killed at any instant and run again, every command that writes ends as one that was never stopped.
 
-Two instants a command by default; ``EMOPROBE_KILLS=20 python -m pytest tests/cli/test_kill_commands.py`` for more. Each
+One instant a command by default; ``EMOPROBE_KILLS=20 python -m pytest tests/cli/test_kill_commands.py`` for more. Each
 kill is a SIGKILL to the command and to all processes that it has started.
 """
 
@@ -22,8 +22,9 @@ from emoprobe.testing.checkpoints import save_speech_model, save_text_model
 from emoprobe.testing.corpora import make_corpus
 from emoprobe.testing.recognisers import save_ctc
 from tests.killed_commands import Commands
+from tests.thorough import THOROUGH, kills
 
-KILLS = int(os.environ.get("EMOPROBE_KILLS", "2"))
+KILLS = kills(1)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -137,8 +138,8 @@ def differing(one: dict[str, object], other: dict[str, object]) -> list[str]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_killed_at_random_instants(case, commands, material, tmp_path):
-    if case.takes_long and "EMOPROBE_KILLS" not in os.environ:
-        pytest.skip("torch's exporter takes many seconds each time; set EMOPROBE_KILLS")
+    if case.takes_long and not (THOROUGH or "EMOPROBE_KILLS" in os.environ):
+        pytest.skip("torch's exporter takes many seconds each time; make test-thorough, or set EMOPROBE_KILLS")
     line = case.line.format(material=material)
     began = time.monotonic()
     whole = commands.run(line, tmp_path / "whole" / "folder")

@@ -1,11 +1,10 @@
 """Killed at any instant and run again, a training ends with the same bytes as one that was never stopped.
 
-Three instants by default; ``EMOPROBE_KILLS=20 python -m pytest tests/endtoend/test_training_kill.py`` for more.
+Two instants by default; ``EMOPROBE_KILLS=20 python -m pytest tests/endtoend/test_training_kill.py`` for more.
 """
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from pathlib import Path
@@ -18,8 +17,9 @@ from emoprobe.endtoend.settings import ModelSettings, TrainingSettings
 from emoprobe.testing.checkpoints import WORDS, save_speech_model, save_text_model
 from emoprobe.testing.corpora import make_corpus
 from tests.killed_training import start
+from tests.thorough import kills
 
-KILLS = int(os.environ.get("EMOPROBE_KILLS", "3"))
+KILLS = kills(2)
 
 
 def content(out: Path) -> dict[str, bytes]:

@@ -22,6 +22,7 @@ from emoprobe.probe.ridge_equations import accumulate
 from emoprobe.probe.splits import Fold, cross_validation
 from tests import simulated_nulls, simulated_probes
 from tests.simulated_probes import chain
+from tests.thorough import thoroughly
 
 pytestmark = pytest.mark.slow
 
@@ -166,7 +167,7 @@ LEAST, REFITS = 177, 200
 
 
 @pytest.mark.parametrize("design", [simulated_probes.CROSSED, simulated_probes.OFFICIAL], ids=lambda one: one.name)
-@pytest.mark.parametrize("speakers", [12, 24])
+@pytest.mark.parametrize("speakers", [12, thoroughly(24)])
 def test_intervals_with_refits_hold_what_probes_score_on_average(speakers, design):
     """Ridge probes of simulated states; the same over 50 speakers: ``python -m tests.simulated_probes``."""
     counts = simulated_probes.coverage(simulated_probes.MODERATE, speakers, design, REFITS, seed=3)

@@ -22,8 +22,9 @@ from emoprobe.study.reading import read_programme
 from emoprobe.testing.checkpoints import save_speech_model, save_text_model
 from emoprobe.testing.corpora import make_corpus
 from tests.cli.test_kill_commands import content, differing
+from tests.thorough import kills
 
-KILLS = int(os.environ.get("EMOPROBE_KILLS", "1"))
+KILLS = kills(1)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 

@@ -13,7 +13,7 @@ from tests.fuzz.kinds import Case, make, order
 from tests.fuzz.running import Ended
 from tests.fuzz.verdicts import faults_of_answer, faults_of_tree, snapshot
 
-INPUTS = 100
+INPUTS = 60
 SEED = 2305
 
 
