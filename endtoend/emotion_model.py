@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from emoprobe.allocation import keeping_memory
 from emoprobe.extract.batching import plan_batches
 from emoprobe.extract.devices import default_batch_seconds, numerics
 from emoprobe.extract.encoders.text import TextEncoder
@@ -163,7 +164,7 @@ class EmotionModel:
                 for item, row in zip(items, rows, strict=True):
                     item["waveform"] = prepare(np.asarray(waveforms[row], np.float32))
             batch = {name: values.to(self.device) for name, values in collate(items).items()}
-            with numerics(self.device, "float32"), _seen(self.model, pooled, rows):
+            with keeping_memory(self.device.type), numerics(self.device, "float32"), _seen(self.model, pooled, rows):
                 predictions[rows] = self.model.in_units(self.model(**batch)["logits"]).cpu().numpy()
         return predictions
 

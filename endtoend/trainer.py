@@ -15,6 +15,7 @@ from safetensors.torch import load_model as load_model_weights
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainingArguments
 from transformers.trainer_callback import TrainerState
 
+from emoprobe.allocation import keeping_memory
 from emoprobe.checkpoints import last_whole_checkpoint, problem_of_weights
 from emoprobe.errors import UserError
 from emoprobe.extract.limits import SAMPLE_RATE
@@ -245,6 +246,7 @@ def train_one(
                 write=arguments.should_save,
             ),
             told_of_dead_workers(),
+            keeping_memory(arguments.device.type),
         ):
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
             # Trainer leaves its autocast around the model, and what is predicted from here on is in float32.

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from emoprobe.allocation import keep_freed_memory
 from emoprobe.errors import UserError
 
 from .options import check_device
@@ -33,20 +32,11 @@ _BYTES_PER_SECOND = 64e6
 def choose_device(name: str) -> torch.device:
     """The device by name; ``"auto"`` takes CUDA, then MPS, then the CPU.
 
-    Where it is the CPU, the process is told to keep the memory that it frees (:mod:`emoprobe.allocation`).
-
     Raises
     ------
     UserError
         If it is not there.
     """
-    device = _named(name)
-    if device.type == "cpu":
-        keep_freed_memory()
-    return device
-
-
-def _named(name: str) -> torch.device:
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

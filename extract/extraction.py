@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from emoprobe.defaults import CACHE
@@ -104,6 +105,7 @@ def extract(
     with lock_cache(out), opened_engine(backbone, settings, engine, say) as place:
         table, headers = scan(
             corpus,
+            whole=whole,
             shortest=backbone.receptive_field,
             longest=settings.longest,
             window=backbone.longest,
@@ -112,13 +114,8 @@ def extract(
         say(f"audio: {table['seconds'].sum() / 3600:.2f} h")
         if settings.strict:
             stop_at_problem(zip(table["path"], table["status"], table["reason"], strict=True))
-        # A small shard may hold nothing else than the bad files of a corpus, and a join wants it all the same.
-        if not (table["samples"] > 0).any() and settings.shard is None:
-            first = table.iloc[0]
-            raise UserError(
-                f"no utterance of {corpus.name} can be extracted; the first, {first['path']}, is {first['status']}: "
-                f"{first['reason']}"
-            )
+        if not (table["samples"] > 0).any():
+            _refuse_silence(corpus.name, table, settings)
         run = Run(
             out=out,
             corpus=corpus,
@@ -162,6 +159,19 @@ def extract(
                 say(f"{out} is complete; nothing to do (what was left out is tried again with --overwrite alone)")
             writer.finish()
     return HiddenStateCache(out)
+
+
+def _refuse_silence(corpus: str, table: pd.DataFrame, settings: ExtractionSettings) -> None:
+    """Refuse a corpus without sound, or a shard without a file; one of nothing else than bad files is joined too."""
+    vanished = bool((table["status"] == "missing").all())
+    if settings.shard is None or vanished:
+        first = table.iloc[0]
+        whose = corpus if settings.shard is None else f"shard {settings.shard} of {corpus}"
+        mounted = "" if settings.shard is None else "; does this machine see the folder of the audio?"
+        raise UserError(
+            f"no utterance of {whose} can be extracted; the first, {first['path']}, is {first['status']}: "
+            f"{first['reason']}{mounted}"
+        )
 
 
 def _limit(corpus: Corpus, limit: int | None) -> Corpus:

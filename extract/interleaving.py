@@ -16,8 +16,11 @@ from .layout import CHECKSUM_BYTES, checksum, offsets_of, open_hdf5
 from .verifying import WRONG_STATES
 
 #: Bytes of one block of the new cache, and the threads that copy one each. Larger blocks are mapped from the system and
-#: given back each time, which takes longer.
-_BLOCK_BYTES, _THREADS = 1 << 24, min(4, os.cpu_count() or 1)
+#: given back each time, which takes longer; of many shards they are larger all the same, or each read would be tiny.
+_BLOCK_BYTES, _MOST_BLOCK_BYTES, _THREADS = 1 << 24, 1 << 26, min(4, os.cpu_count() or 1)
+
+#: Rows of each shard in a block, where that makes no block too large.
+_ROWS_A_SHARD = 32
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,9 @@ class _Copy:
     @property
     def rows(self) -> int:
         """Rows of a block."""
-        return max(1, _BLOCK_BYTES // (4 * self.n_layers * (len(self.statistics) * self.width + 1)))
+        of_one = 4 * self.n_layers * (len(self.statistics) * self.width + 1)
+        wanted = max(_BLOCK_BYTES, min(_MOST_BLOCK_BYTES, _ROWS_A_SHARD * len(self.sources) * of_one))
+        return max(1, wanted // of_one)
 
     def starts(self) -> range:
         """First rows of the blocks."""

@@ -251,8 +251,6 @@ def _refuse_different(parts: Sequence[_Part]) -> None:
 
 def _compared(one: _Part, other: _Part) -> Iterator[tuple[str, object, object]]:
     yield from compared(one.provenance, other.provenance)
-    if one.in_float32 is not None and other.in_float32 is not None:
-        yield "the modules in float32", one.in_float32, other.in_float32
     versions, others = one.provenance["versions"], other.provenance["versions"]
     for library in sorted(set(versions) | set(others)):
         yield f"the version of {library}", versions.get(library, "none"), others.get(library, "none")
@@ -302,7 +300,10 @@ def _provenance(parts: Sequence[_Part]) -> dict:
     record["batch_seconds"] = min(one["batch_seconds"] for one in told)  # which the memory of each device can hold
     record["device"] = " and ".join(dict.fromkeys(one["device"] for one in told))
     checks = [one["precision_check"] for one in told if one.get("precision_check")]
-    record["precision_check"] = max(checks, key=_largest_error, default=None)
+    worst = max(checks, key=_largest_error, default=None)
+    # What goes on with it computes in float32 whatever one of them had to.
+    spared = sorted({name for check in checks for name in check.get("in_float32", [])})
+    record["precision_check"] = {**worst, "in_float32": spared} if worst and spared else worst
     return record
 
 
@@ -321,6 +322,9 @@ def _notes(parts: Sequence[_Part]) -> Iterator[str]:
         values = list(dict.fromkeys(str(part.provenance[name]) for part in parts))
         if len(values) > 1:
             yield f"several {what} made the shards ({', '.join(values)}), and last bits of a state depend on that"
+    spared = list(dict.fromkeys(", ".join(one) or "none" for part in parts if (one := part.in_float32) is not None))
+    if len(spared) > 1:
+        yield f"the shards had other modules in float32 ({'; '.join(spared)}): each passed its own check of precision"
     beside = [folder for part in parts if (folder := sidecar_folder(part.path)).is_dir()]
     if beside:
         yield f"what is in {beside[0]} is not joined: probe-extract --baselines makes it beside the new cache"

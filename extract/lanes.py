@@ -11,6 +11,8 @@ from typing import TypeVar
 
 import torch
 
+from emoprobe.allocation import keeping_memory
+
 from .devices import whole_float32
 from .encoders.replica import replica_of
 from .encoders.speech import Backbone
@@ -71,7 +73,8 @@ class Lanes:
 def lanes(backbone: Backbone, device: torch.device, *, in_float32: Sequence[str]) -> Iterator[Lanes]:
     """As many lanes as suit the device: one for a GPU, up to :data:`MOST` for the threads of a CPU.
 
-    Meanwhile torch takes fewer threads for each operation, and float32 is float32 (:func:`.devices.whole_float32`).
+    Meanwhile torch takes fewer threads for each operation, float32 is float32 (:func:`.devices.whole_float32`), and on
+    a CPU the process keeps the memory that it frees.
 
     Parameters
     ----------
@@ -85,6 +88,7 @@ def lanes(backbone: Backbone, device: torch.device, *, in_float32: Sequence[str]
     count = min(MOST, threads) if device.type == "cpu" else 1
     backbones = [backbone, *(replica_of(backbone) for _ in range(count - 1))]
     with ExitStack() as stack:
+        stack.enter_context(keeping_memory(device.type))
         for each in backbones:
             stack.enter_context(run_in_float32(each.model, in_float32))
         if count > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,7 +13,7 @@ import pandas as pd
 from emoprobe.progress import progress_bar
 
 from .audio import AudioHeader, AudioProblem, Kept, cut, read_header, refuse_vanished
-from .clips import told_of_clips
+from .clips import MANY, told_of_clips
 from .corpora import Corpus
 from .corpora.places import Place, places
 from .layout import PENDING
@@ -27,6 +28,7 @@ _ROOM = 1 << 29  # bytes of shards to keep: headers are read in the order of the
 def scan(
     corpus: Corpus,
     *,
+    whole: Corpus | None = None,
     shortest: int,
     longest: float,
     window: int | None = None,
@@ -38,6 +40,8 @@ def scan(
     Parameters
     ----------
     corpus : Corpus
+    whole : Corpus, optional
+        What `corpus` is a shard of.
     shortest : int
         Samples at 16 kHz that a model needs for one frame.
     longest : float
@@ -62,7 +66,11 @@ def scan(
         If the files of a corpus with times seem to be cut already (:mod:`.clips`).
     """
     paths, parts = corpus.utterances["path"].tolist(), places(corpus.utterances)
-    results = told_of_clips(paths, parts, read_headers(paths, parts, progress=progress))
+    headers = read_headers(paths, parts, progress=progress)
+    if whole is None or len(whole.utterances) == len(paths):
+        results = told_of_clips(paths, parts, headers)
+    else:
+        results = told_of_clips(paths, parts, headers, rows=Counter(whole.utterances["path"]), few=MANY)
     table = corpus.utterances.copy()
     rows = [_judge(result, shortest, longest, window, option) for result in results]
     table["samples"] = np.array([r[0] for r in rows], dtype=np.int64)

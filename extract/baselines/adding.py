@@ -16,6 +16,7 @@ from emoprobe.ownership import refuse_strangers, remove
 from emoprobe.progress import progress_bar
 
 from ..cache import HiddenStateCache
+from ..finished import refuse_shard
 from ..sidecars import (
     Sidecar,
     read_about,
@@ -70,8 +71,10 @@ def add_baselines(
     Raises
     ------
     UserError
-        If a name is unknown, the library or encoder is absent, no audio file can be read, or there is no transcript.
+        If a name is unknown, the library or encoder is absent, no audio file can be read, there is no transcript, or
+        the cache is a shard, beside which nothing is joined.
     """
+    refuse_shard(cache)
     say = report or (lambda line: None)
     sidecars = {}
     for name, choice in dict(parsed_baseline(name) for name in names).items():

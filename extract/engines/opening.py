@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from emoprobe.allocation import keeping_memory
+
 from ..cluster import EngineSettings, session
 from ..encoders.speech import Backbone
 from ..settings import ExtractionSettings
@@ -24,7 +26,10 @@ def opened_engine(
         If its device or its cluster is not there.
     """
     if not engine.on_ray:
-        yield LocalEngine(backbone, settings)
+        local = LocalEngine(backbone, settings)
+        # From here on, before the threads that read headers begin, which would leave heaps of their own.
+        with keeping_memory(local.device.type):
+            yield local
         return
     from .ray_engine import RayEngine
 

@@ -25,6 +25,7 @@ from emoprobe.errors import UserError
 from emoprobe.extract import ExtractionSettings, HiddenStateCache, extract, interleaving, join, load_backbone, writer
 from emoprobe.extract import room as room_module
 from emoprobe.extract import scan as scanning
+from emoprobe.extract.baselines.adding import add_baselines
 from emoprobe.extract.sharding import MOST_SHARDS, Shard
 from emoprobe.probe.results import Results
 from emoprobe.testing import write_cache
@@ -218,19 +219,50 @@ def test_labels_of_other_shards_are_taken_over_too(made, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_shard_without_sound_is_joined_all_the_same(made, tmp_path):
-    """With as many shards as utterances, that of the missing file has nothing else."""
+    """With as many shards as utterances, that of the bad file has nothing else."""
     four = made.manifest.with_name("four.csv")
-    four.write_text("\n".join(made.manifest.read_text().splitlines()[:5]) + "\n")
+    lines = made.manifest.read_text().splitlines()[:5]
+    four.write_text("\n".join([*lines[:4], lines[4].replace("u003.wav", "bad.wav")]) + "\n")
+    four.with_name("bad.wav").write_bytes(b"no sound")
     shards = []
     for number in range(1, 5):
         shards.append(tmp_path / f"{number}.h5")
         extract(str(four), made.backbone, shards[-1], shard=f"{number}/4", **made.given).close()
     with HiddenStateCache(shards[3]) as cache:
         assert cache.complete
-        assert cache.utterances["status"].tolist() == ["missing"]
+        assert cache.utterances["status"].tolist() == ["unreadable"]
     extract(str(four), made.backbone, tmp_path / "whole.h5", **made.given).close()
     join(shards, tmp_path / "joined.h5", progress=False).close()
     assert_same(tmp_path / "joined.h5", tmp_path / "whole.h5")
+
+
+def test_a_shard_of_which_every_file_is_missing_is_refused(made, tmp_path):
+    """A machine that does not see the audio must not make a shard that a join takes for a corpus with gaps."""
+    away = tmp_path / "away.csv"
+    away.write_text(made.manifest.read_text())  # beside no audio
+    with pytest.raises(UserError, match=r"shard 2/3 of away .* does this machine see the folder of the audio\?"):
+        extract(str(away), made.backbone, tmp_path / "s.h5", shard="2/3", **made.given)
+    assert not (tmp_path / "s.h5").exists()
+
+
+def test_times_behind_the_ends_are_judged_by_the_whole_corpus(made, tmp_path):
+    """Each file has two parts, one in each shard: no shard is taken for files that are cut already."""
+    cells, sound = [], np.random.default_rng(0).normal(size=16_000) / 9
+    for number in range(8):
+        soundfile.write(tmp_path / f"f{number}.wav", sound, 16_000)
+        cells += [[f"f{number}.wav", 0.0, 0.4], [f"f{number}.wav", *((1.5, 1.9) if number < 3 else (0.5, 0.9))]]
+    write_csv(tmp_path / "parts.csv", ["path", "start", "end"], cells)
+    out, shards = tmp_path / "whole.h5", [tmp_path / "1.h5", tmp_path / "2.h5"]
+    extract(str(tmp_path / "parts.csv"), made.backbone, out, **made.given).close()
+    for number, shard in enumerate(shards, start=1):
+        extract(str(tmp_path / "parts.csv"), made.backbone, shard, shard=f"{number}/2", **made.given).close()
+    join(shards, tmp_path / "joined.h5", progress=False).close()
+    assert_same(tmp_path / "joined.h5", out)
+
+
+def test_no_baseline_is_made_beside_a_shard(made):
+    with HiddenStateCache(made.shards[0]) as cache, pytest.raises(UserError, match="is shard 1/3 of"):
+        add_baselines(cache, ["egemaps"])
 
 
 @pytest.mark.slow
@@ -346,6 +378,7 @@ def test_shards_of_any_number_give_back_the_whole_byte_for_byte(tmp_path_factory
     with pytest.MonkeyPatch.context() as patch:
         whole, shards = write_sharded(tmp_path_factory.mktemp("any"), n=n, count=count, seed=seed)
         patch.setattr(interleaving, "_BLOCK_BYTES", rows * 4 * 3 * (2 * 4 + 1))
+        patch.setattr(interleaving, "_ROWS_A_SHARD", 0)
         join(data.draw(st.permutations(shards)), whole.with_name("joined.h5"), progress=False).close()
     assert whole.with_name("joined.h5").read_bytes() == whole.read_bytes()
 
@@ -353,6 +386,7 @@ def test_shards_of_any_number_give_back_the_whole_byte_for_byte(tmp_path_factory
 def test_shards_give_back_the_whole_byte_for_byte(invented, monkeypatch):
     whole, shards = invented
     monkeypatch.setattr(interleaving, "_BLOCK_BYTES", 1)  # an utterance a block
+    monkeypatch.setattr(interleaving, "_ROWS_A_SHARD", 0)
     told: list[str] = []
     join(shards[::-1], whole.with_name("joined.h5"), progress=False, report=told.append).close()
     assert whole.with_name("joined.h5").read_bytes() == whole.read_bytes()
@@ -454,11 +488,15 @@ def test_what_differs_between_shards_is_named(invented, edit, told):
     assert told in said
 
 
-def test_modules_in_float32_must_be_the_same(invented):
+def test_other_modules_in_float32_are_told_and_all_kept(invented):
+    """Each machine finds out by itself what its kernels compute wrongly, and no option says so to another."""
     whole, shards = invented
     for shard, names in zip(shards[:2], ([], ["conv"]), strict=True):
         change(shard, lambda record, names=names: record.update(precision_check={"in_float32": names}))
-    assert "the modules in float32 ([] there, ['conv'] here)" in refused(shards, whole.with_name("joined.h5"))
+    told: list[str] = []
+    with join(shards, whole.with_name("joined.h5"), progress=False, report=told.append) as cache:
+        assert cache.provenance["precision_check"]["in_float32"] == ["conv"]
+    assert told[0].startswith("note: the shards had other modules in float32 (none; conv)")
 
 
 def test_rows_that_are_not_the_corpus_are_refused(invented):
@@ -555,7 +593,7 @@ def _join_and_die(shards: list[Path], out: Path, die_at: int, overwrite: bool) -
         return write(fd, data, place)
 
     os.pwrite = write_and_die
-    interleaving._BLOCK_BYTES = 1
+    interleaving._BLOCK_BYTES, interleaving._ROWS_A_SHARD = 1, 0
     join(shards, out, overwrite=overwrite, progress=False)
 
 

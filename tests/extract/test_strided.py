@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from emoprobe.extract.encoders.strided import StridedConv
+from emoprobe.extract.encoders.strided import StridedConv, is_strided
 from emoprobe.testing.checkpoints import make_backbone
 
 
@@ -58,6 +58,30 @@ def test_what_is_no_plain_pass_in_float32_goes_through_torch(when, monkeypatch):
     kind = torch.float64 if when == "float64" else torch.float32
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=when == "autocast"):
         assert torch.equal(ours.to(kind)(states.to(kind)), conv.to(kind)(states.to(kind)))
+
+
+def test_a_product_that_is_far_off_is_not_used(monkeypatch):
+    """As a vendor's kernel was once found to be."""
+    conv = nn.Conv1d(3, 4, 3, 2)
+    ours, states, right = StridedConv(conv), torch.randn(1, 3, 20), torch.mm
+    monkeypatch.setattr(torch, "mm", lambda one, other, out: right(one, 1.01 * other, out=out))
+    with torch.inference_mode():
+        with pytest.warns(UserWarning, match="torch's own convolution is used"):
+            assert torch.equal(ours(states), conv(states))
+        assert torch.equal(ours(states), conv(states))
+
+
+def test_what_torch_refuses_is_refused_in_its_words():
+    ours = StridedConv(nn.Conv1d(1, 4, 3, 2))
+    with torch.inference_mode():
+        assert ours(torch.randn(1, 20)).shape == (4, 9)  # one utterance without its batch
+        for shape in ((1, 2, 20), (1, 1, 2)):
+            with pytest.raises(RuntimeError):
+                ours(torch.randn(shape))
+
+
+def test_a_convolution_with_a_weight_that_is_computed_is_left_as_it_is():
+    assert not is_strided(torch.nn.utils.parametrizations.weight_norm(nn.Conv1d(3, 4, 3, 2)))
 
 
 @pytest.mark.parametrize("settings", [{"padding": 1}, {"dilation": 2}, {"groups": 3}, {"kernel_size": 7}])
