@@ -170,7 +170,9 @@ def main(argv: list[str] | None = None) -> int:
     def command() -> int:
         if options.verify:
             return _verify(options)
-        return _add_baselines(options, None) if _asks_for_baselines_alone(options) else _extract(options)
+        if _asks_for_baselines_alone(options):
+            return _add_baselines(options, None)
+        return _extract(_as_it_was_made(options) if options.repair else options)
 
     return run_command(command, verbose=options.verbose)
 
@@ -260,12 +262,36 @@ def _asks_for_baselines_alone(options: argparse.Namespace) -> bool:
         return False
     from emoprobe.extract.cache import HiddenStateCache
 
-    free = {"out", "baselines", "device", "workers", "quiet", "verbose"}
-    usual = vars(parser().parse_args([]))
-    if any(value != usual[name] for name, value in vars(options).items() if name not in free):
+    if _chosen(options) - {"out", "baselines", *_FREE}:
         return False
     with HiddenStateCache(options.out) as cache:
         return cache.complete
+
+
+#: Options that make no other cache.
+_FREE = ("device", "workers", "quiet", "verbose")
+
+
+def _chosen(options: argparse.Namespace) -> set[str]:
+    """Names of the options that are not what they are by themselves."""
+    usual = vars(parser().parse_args([]))
+    return {name for name, value in vars(options).items() if value != usual[name]}
+
+
+def _as_it_was_made(options: argparse.Namespace) -> argparse.Namespace:
+    """For a repair of which nothing else is said: the options that the cache was made with."""
+    chosen = _chosen(options)
+    if chosen - {"out", "repair", *_FREE} or not options.out.is_file():
+        return options
+    from emoprobe.extract.cache import HiddenStateCache
+
+    with HiddenStateCache(options.out) as cache:
+        if not cache.arguments:
+            raise UserError(f"{options.out} does not say how it was made: give --repair what made it, --corpus too")
+        made = parser().parse_args(["--repair", "--out", str(options.out), *cache.arguments])
+    for name in chosen.intersection(_FREE):
+        setattr(made, name, getattr(options, name))
+    return made
 
 
 def _add_baselines(options: argparse.Namespace, root: Path | None) -> int:

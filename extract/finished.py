@@ -51,6 +51,6 @@ def refuse_shard(cache: HiddenStateCache) -> None:
     """
     if cache.shard is not None:
         raise UserError(
-            f"{cache.path} is shard {cache.shard} of {cache.corpus}, and what it shows is not true of the corpus: make "
+            f"{cache.path} is shard {cache.shard} of {cache.corpus}, and a part is not the corpus: make "
             "one cache of all shards with probe-extract join SHARDS --out FILE, and take that"
         )

@@ -8,6 +8,7 @@ written beside its place and takes it at the end, so that a kill leaves what was
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -244,9 +245,15 @@ def _refuse_different(parts: Sequence[_Part]) -> None:
         ]
         if differ:
             raise UserError(
-                f"{part.path} does not belong to {first.path}: {'; '.join(differ)}. Extract one of them again, as the "
-                "others were made"
+                f"{part.path} does not belong to {first.path}: {'; '.join(differ)}. {_made(first, part)}Extract one of "
+                "them again, as the others were made (with --refresh-labels, where labels or transcripts differ alone)"
             )
+
+
+def _made(one: _Part, other: _Part) -> str:
+    """What they were made with, where that is not the same words."""
+    words = [shlex.join(_unsharded(part.arguments)) for part in (one, other)]
+    return "" if words[0] == words[1] or not all(words) else f"They were made with `{words[0]}` and `{words[1]}`. "
 
 
 def _compared(one: _Part, other: _Part) -> Iterator[tuple[str, object, object]]:
@@ -333,6 +340,8 @@ def _notes(parts: Sequence[_Part]) -> Iterator[str]:
 def _refuse_other(out: Path, plan: Plan, parts: Sequence[_Part]) -> None:
     """Refuse a cache at `out` that is not what would be written there."""
     with HiddenStateCache(out) as cache:
+        if wrong := cache.verify():
+            raise UserError(f"{out} is damaged ({wrong[0]}): join again with --overwrite, the shards are whole")
         there, table = cache.utterances, plan.utterances
         same = cache.complete and cache.provenance == plan.provenance and len(there) == len(table)
         same = same and bool((there[["id", "status"]] == table[["id", "status"]]).all(axis=None))

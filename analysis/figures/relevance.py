@@ -125,7 +125,8 @@ def _draw_opinions(ax: Axes, part: pd.DataFrame, names: Sequence[str], depth: in
         low = of_name["low"].to_numpy(float)
         for layer in np.flatnonzero(start).tolist():
             write_in_cell(ax, row, layer, _START, "black")
-        if not (np.isfinite(values).any() and np.nanmax(values) > 0):
+        if not (np.isfinite(values).any() and np.nanmax(values) > 0):  # none is relevant: all count as 0, none is best
+            shares[row] = np.where(np.isfinite(values), 0.0, np.nan)
             continue
         best = int(np.nanargmax(values))
         shares[row] = np.maximum(values, 0) / values[best]

@@ -134,7 +134,8 @@ def _against_baselines(here: _Corpus, model: Model, dimension: str, kind: _Rival
     rival = rivals.loc[rivals.loc[rivals["probe"] == choice.best, "value"].idxmax()]
     other = {**_key(rival), "model": _owner(here.study, rival, model.label), "layer": -1}
     name = BASELINE_NAMES.get(rival["probe"], rival["probe"])
-    others = f", the best of {len(scored)} {kind.plural}" if len(scored) > 1 else ""
+    on = f" on {layer['chosen_on']}" if isinstance(layer["chosen_on"], str) and layer["chosen_on"] else ""
+    others = f", the best of {len(scored)} {kind.plural}{on}" if len(scored) > 1 else ""
     about = f"layer {layer['layer']} less {name}{others}"
     words = kind.in_words if kind is WORDS else f"{kind.in_words}, {name}"
     chosen = choice if len(scored) > 1 else None

@@ -472,6 +472,7 @@ def test_the_figure_marks_the_best_and_what_is_uncertain():
     assert shown == {
         (0, 0): "25", (0, 1): "50", (0, 2): "100", (0, 3): "75",
         (1, 0): "•", (1, 1): "100", (1, 2): "0", (1, 3): "20",
+        (2, 0): "0", (2, 1): "0", (2, 2): "0", (2, 3): "0",  # no layer is the best where none is relevant
     }  # fmt: skip
     frames = [frame for frame in axes.patches if frame.get_edgecolor() == (0, 0, 0, 1)]
     framed = {(round(frame.get_y() + 0.5), round(frame.get_x() + 0.5)): frame.get_linestyle() for frame in frames}

@@ -430,6 +430,35 @@ def test_of_several_checks_of_precision_the_worst_is_kept(invented):
         assert cache.provenance["precision_check"]["errors"] == {"layer 0": 0.2}
 
 
+def test_a_joined_cache_that_was_damaged_is_not_called_complete(invented):
+    whole, shards = invented
+    out = whole.with_name("joined.h5")
+    with join(shards, out, progress=False) as cache:
+        place = cache._file.hdf5["pooled/mean"].id.get_offset()
+    right = out.read_bytes()
+    with out.open("r+b") as file:
+        file.seek(place)
+        file.write(bytes([right[place] ^ 1]))
+    assert refused(shards, out).endswith("join again with --overwrite, the shards are whole")
+    join(shards, out, overwrite=True, progress=False).close()
+    assert out.read_bytes() == right
+
+
+def test_a_repair_of_which_nothing_else_is_said_takes_what_made_the_cache(made, tmp_path, monkeypatch):
+    out = tmp_path / "s.h5"
+    assert run(made, out, "--shard", "2/3") in (0, 3)
+    right = out.read_bytes()
+    with HiddenStateCache(out) as cache:
+        place = cache._file.hdf5["pooled/mean"].id.get_offset()
+    with out.open("r+b") as file:
+        file.seek(place)
+        file.write(bytes([right[place] ^ 1]))
+    monkeypatch.chdir(tmp_path)  # where the demo corpus would be made
+    assert main(["--repair", "--out", str(out), "--device", "cpu", "--quiet"]) in (0, 3)
+    assert out.read_bytes() == right
+    assert [path.name for path in tmp_path.iterdir()] == ["s.h5"]
+
+
 def test_what_lies_beside_a_shard_is_told_to_stay_there(invented):
     whole, shards = invented
     shards[2].with_name(f"{shards[2].name}.baselines").mkdir()
