@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 from emoprobe.errors import UserError, reason
 
+from .waiting import TRIES_AGAIN, Waiting, machines, told_of_loss
+
 Item = TypeVar("Item")
 T = TypeVar("T")
 
@@ -23,10 +25,6 @@ ENGINES = ("local", "ray")
 
 #: What of the libraries must be the same on every machine, for the same numbers.
 SAME_EVERYWHERE = ("python", "emoprobe", "torch", "torchaudio", "transformers", "numpy", "soundfile", "scikit-learn")
-
-
-#: How often work is given to another worker where one died over it, before it is taken to be what kills them.
-TRIES_AGAIN = 5
 
 #: Seconds that a cluster may take to answer.
 _PATIENCE = 20.0
@@ -145,12 +143,6 @@ def _reach(address: str | None) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
 
 
-def machines(ray: ModuleType) -> str:
-    """The machines of a cluster, in words."""
-    names = sorted(node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"])
-    return f"{len(names)} machine{'s' * (len(names) != 1)} ({', '.join(dict.fromkeys(names))})"
-
-
 @dataclass(frozen=True)
 class Place:
     """Where the workers of a cluster find room.
@@ -245,28 +237,6 @@ def places(nodes: Sequence[Mapping[str, float]], *, of_gpus: bool, threads: int)
     return sum(min(gpus, cpus // each) if of_gpus else cpus // each for cpus, gpus in has), each
 
 
-@contextmanager
-def told_of_loss(ray: ModuleType, what: str) -> Iterator[None]:
-    """Say what to do where workers or machines are lost for good; a fault of this program is shown as one.
-
-    Parameters
-    ----------
-    ray : module
-        Connected.
-    what : str
-        What a worker does, in a word.
-    """
-    lost = ray.exceptions
-    try:
-        yield
-    except (lost.RayActorError, lost.WorkerCrashedError, lost.NodeDiedError, lost.LocalRayletDiedError,
-            lost.ObjectLostError, lost.OutOfMemoryError) as error:  # fmt: skip
-        raise UserError(
-            f"the cluster gave up ({reason(error)[:300]}): a worker died {TRIES_AGAIN + 1} times over the same {what}, "
-            "or there was none left (memory? ray status tells); run the same command again, what is finished is kept"
-        ) from error
-
-
 def in_tasks(
     ray: ModuleType, work: Callable[[Item], T], items: Iterable[Item], *, what: str, cpus: int = 1, gpus: int = 0
 ) -> Generator[T, None, None]:
@@ -287,17 +257,21 @@ def in_tasks(
     Raises
     ------
     UserError
-        If a task says so, naming its machine, or workers died again and again.
+        If a task says so, naming its machine, workers died again and again, or no machine has a place for one.
     """
     from .versions import versions
 
-    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=TRIES_AGAIN)(answered)
+    with_room = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=TRIES_AGAIN)
+    task, patience = with_room(answered), Waiting(ray, cpus=cpus, gpus=gpus)
     shared = ray.put(work)
-    waiting = [task.remote(shared, versions(), item) for item in items]
+    waiting = [with_room(_begin).remote()]
     try:
+        with told_of_loss(ray, what):
+            patience.first(waiting, begun=False)
+        waiting = [task.remote(shared, versions(), item) for item in items]
         for reference in list(waiting):
             with told_of_loss(ray, what):
-                answer = ray.get(reference)
+                answer = ray.get(patience.first([reference], begun=True))
             waiting.remove(reference)
             if isinstance(answer, Refusal):
                 raise answer.error()
@@ -305,6 +279,10 @@ def in_tasks(
     finally:
         for reference in waiting:
             ray.cancel(reference)
+
+
+def _begin() -> None:
+    """Show that there is a place for a task."""
 
 
 @dataclass(frozen=True)

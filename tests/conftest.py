@@ -16,6 +16,7 @@ settings.load_profile("any machine")
 #: Modules of few and long tests. They begin first: else the suite would wait for one of them at its end.
 LONG = (
     "test_cluster.py",
+    "test_cluster_losses.py",
     "test_kill_study.py",
     "test_fuzzing.py",
     "test_kill_commands.py",

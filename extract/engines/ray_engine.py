@@ -1,7 +1,7 @@
 """The workers of a Ray cluster: the same batches, computed wherever there is a device and written here.
 
-Actors compute chunks of the plan. Ray holds them back where the writer does not keep up, and begins the chunk of one
-that died anew. A batch that came twice is written once.
+Actors compute chunks of the plan. Ray holds them back where the writer does not keep up. The chunk of one that died is
+begun anew by another, and a batch that came twice is written once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 
 from emoprobe.errors import UserError
 
-from ..cluster import TRIES_AGAIN, EngineSettings, Place, Refusal, answered, told_of_loss
+from ..cluster import EngineSettings, Place, Refusal, answered, in_tasks
 from ..encoders.speech import Backbone, load_backbone
 from ..pipeline import Extracted, Files, stop_at_problem
 from ..precision import PrecisionCheck
@@ -200,11 +200,8 @@ class RayEngine(Engine):
         return self._ask(partial(_check, waveforms=list(waveforms), in_float32=in_float32))
 
     def _ask(self, work: Callable[[LocalEngine], Any]) -> Any:
-        task = self._ray.remote(num_cpus=self._place.cpus, num_gpus=self._place.gpus, max_retries=TRIES_AGAIN)(answered)
-        with told_of_loss(self._ray, "work"):
-            answer = self._ray.get(task.remote(_with_engine, versions(), work, self._recipe, self._there))
-        if isinstance(answer, Refusal):
-            raise answer.error()
+        place, work = self._place, partial(_with_engine, work, self._recipe)
+        (answer,) = in_tasks(self._ray, work, [self._there], what="work", cpus=place.cpus, gpus=place.gpus)
         return answer
 
     def extract(

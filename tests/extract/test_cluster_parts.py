@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from emoprobe.errors import UserError
+from emoprobe.errors import Note, UserError
 from emoprobe.extract.audio import AudioProblem
 from emoprobe.extract.cluster import EngineSettings, Place, Refusal, answered, differing, in_tasks, places, session
 from emoprobe.extract.engines import ray_engine
@@ -17,6 +17,7 @@ from emoprobe.extract.engines.ray_engine import chunks
 from emoprobe.extract.pipeline import Extracted, Files
 from emoprobe.extract.settings import ExtractionSettings
 from emoprobe.extract.versions import versions
+from emoprobe.extract.waiting import Waiting
 
 ray = pytest.importorskip("ray")
 
@@ -137,9 +138,10 @@ def test_a_fault_of_the_program_is_no_worker_that_died(error, told):
         raise error
 
     cancelled: list[object] = []
-    task = SimpleNamespace(remote=lambda *given: given[-1])
+    task = SimpleNamespace(remote=lambda *given: given[-1] if given else 0)
     stub = SimpleNamespace(
         exceptions=ray.exceptions,
+        wait=lambda waited, **_: (waited[:1], waited[1:]),
         remote=lambda **_: lambda _work: task,
         put=lambda work: work,
         get=get,
@@ -148,6 +150,37 @@ def test_a_fault_of_the_program_is_no_worker_that_died(error, told):
     with pytest.raises(told):
         list(in_tasks(stub, print, [1, 2], what="layer"))
     assert cancelled == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "left", "told"),
+    [
+        (0, [{"CPU": 1}, {}], r"no place .* none of 2 machines \(.*\) has 2 processors; start others with `ray start"),
+        (1, [{"CPU": 8}, {"GPU": 8}], r"no place .* none of 2 machines \(.*\) has 2 processors and a GPU; start"),
+    ],
+)
+def test_a_wait_is_said_once_and_ends_where_no_machine_that_is_left_has_room(gpus, left, told):
+    there = [{"CPU": 2, "GPU": 1}]
+    looks: list[float] = []
+
+    def wait(waited: list, *, timeout: float, **_: object) -> tuple[list, list]:
+        looks.append(timeout)
+        there[:] = [*left, {"CPU": 2, "GPU": 1}] if len(looks) < 3 else left
+        return [], waited
+
+    def nodes() -> list[dict]:
+        lost = {"Alive": False, "NodeManagerHostname": "lost", "Resources": {"CPU": 2, "GPU": 1}}
+        return [lost, *({"Alive": True, "NodeManagerHostname": "node", "Resources": has} for has in there)]
+
+    patience = Waiting(SimpleNamespace(wait=wait, nodes=nodes), cpus=2, gpus=gpus)
+    said = pytest.warns(Note, match=r"no worker is up yet: .* 2 processors.* to be free on 3 machines")
+    with said as notes, pytest.raises(UserError, match=told):
+        patience.first(["a place"], begun=False)
+    assert len(notes) == 1
+    assert len(looks) == 3
+    # Nothing is said of work that lasts.
+    with pytest.raises(UserError, match=told):
+        Waiting(SimpleNamespace(wait=wait, nodes=nodes), cpus=2, gpus=gpus).first(["work"], begun=True)
 
 
 def test_libraries_that_differ_are_named():
