@@ -40,7 +40,17 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with the sdist of this tree, and the wheel that is built from that sdist."""
     tree = tmp_path_factory.mktemp("tree") / "any-name"
     ignored = shutil.ignore_patterns(
-        ".git", ".venv*", "build", "dist", "*.egg-info", "__pycache__", "demo_corpus", "demo_out", "*.h5*", ".*_cache"
+        ".git",
+        ".venv*",
+        "build",
+        "dist",
+        "*.egg-info",
+        "__pycache__",
+        "demo_corpus",
+        "demo_out",
+        "fuzz-findings",
+        "*.h5*",
+        ".*_cache",
     )
     shutil.copytree(ROOT, tree, ignore=ignored)
     out = tmp_path_factory.mktemp("dist")
