@@ -25,8 +25,10 @@ def test_a_product_is_the_convolution(channels, stride, beyond, more, batch, bia
     conv = nn.Conv1d(channels, 7, stride + min(beyond, stride), stride, bias=bias)
     states = torch.randn(batch, channels, conv.kernel_size[0] + more)
     with torch.inference_mode():
-        found = StridedConv(conv)(states)
+        ours = StridedConv(conv)
+        found = ours(states)
         expected = conv.double()(states.double())
+    assert ours._agrees  # it was the product, and not what takes its place
     assert found.shape == expected.shape
     # At most 90 products of numbers near 1, each rounded to 24 bits.
     assert torch.allclose(found.double(), expected, rtol=0, atol=1e-5)
